@@ -1,0 +1,76 @@
+# Every target makes what it needs, the virtual environment first of all, and can be run first on a new machine.
+# The logic is in `python -m keras_inat <command>`; a target only names its command and its variables.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A machine with an NVIDIA driver gets TensorFlow with CUDA, any other the much smaller one for CPUs.
+EXTRA ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
+# NAME=value words for those of the given variables that stand on make's command line, safe against any character.
+quote = '$(subst ','\'',$(1))'
+given = $(foreach name,$(1),$(if $(findstring command line,$(origin $(name))),$(call quote,$(name)=$($(name)))))
+RUN_COMMAND = $(BIN)/python -m keras_inat
+
+.DEFAULT_GOAL := help
+.PHONY: help demo data sweep train-best finetune report predict cost dashboard settings test lint clean
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+help:  ## list the targets and their variables
+	@printf 'keras-inat: how well can a folder of photographs be classified?\n\n'
+	@sed -n -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-11s %-82s %s\n", $$1, $$2, $$3}'
+	@printf '\nAll else: ARGS="section.key=value ...", as listed by `make settings`.\n'
+
+demo: $(VENV)/ready  ## the whole story on drawn organisms, offline, on a CPU, in minutes|ARGS
+	@$(RUN_COMMAND) demo $(ARGS)
+
+data: $(VENV)/ready  ## download nature_12K.zip, or take another; unpack, decode, report|ZIP URL DATA ARGS
+	@$(RUN_COMMAND) data $(call given,ZIP URL DATA) $(ARGS)
+
+sweep: $(VENV)/ready  ## Bayesian search of hyperparameters; run again, it goes on where it stopped|DATA NAME TRIALS CONFIG ARGS
+	@$(RUN_COMMAND) sweep $(call given,DATA NAME TRIALS CONFIG) $(ARGS)
+
+train-best: $(VENV)/ready  ## train a sweep's best configuration fully, judge it once a seed on the test images|DATA SWEEP SEEDS CONFIG ARGS
+	@$(RUN_COMMAND) train-best $(call given,DATA SWEEP SEEDS CONFIG) $(ARGS)
+
+finetune: $(VENV)/ready  ## adapt a pretrained backbone: head, topk, full, gradual or lpft|DATA STRATEGY BACKBONE WEIGHTS UNFREEZE CONFIG ARGS
+	@$(RUN_COMMAND) finetune $(call given,DATA STRATEGY BACKBONE WEIGHTS UNFREEZE CONFIG) $(ARGS)
+
+report: $(VENV)/ready  ## one page with the evidence: reports/index.html|ARGS
+	@$(RUN_COMMAND) report $(ARGS)
+
+predict: $(VENV)/ready  ## class probabilities and an explanation picture, for an image or a folder|RUN IMAGE ARGS
+	@$(RUN_COMMAND) predict $(call given,RUN IMAGE) $(ARGS)
+
+cost: $(VENV)/ready  ## parameters, multiply-accumulates and activations, layer by layer|CONFIG ARGS
+	@$(RUN_COMMAND) cost $(call given,CONFIG) $(ARGS)
+
+dashboard: $(VENV)/ready  ## TensorBoard (scalars, HParams) over runs/|ARGS
+	@$(RUN_COMMAND) dashboard $(ARGS)
+
+settings: $(VENV)/ready  ## every setting with its default and meaning
+	@$(RUN_COMMAND) settings
+
+test: $(VENV)/ready-dev  ## the test suite|ARGS
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/ready-dev  ## linters and type checker
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean:  ## remove the environment and caches; data/, runs/ and reports/ stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info build
+
+# An environment without its mark was interrupted while it was made, and is made anew.
+$(VENV)/ready: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed; name one with PYTHON=python3.x" >&2; exit 2; }
+	@echo "Installing into $(VENV) (TensorFlow for $(EXTRA)); this is done once and takes a few minutes."
+	@$(PYTHON) -m venv $(if $(wildcard $@),,--clear) $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRA)]'
+	@touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRA),dev]'
+	@touch $@
