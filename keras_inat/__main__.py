@@ -1,0 +1,95 @@
+"""`python -m keras_inat <command> [VARIABLE=value ...] [section.key=value ...]`: argv -> config -> one command."""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from keras_inat.config import VARIABLES, load_config
+from keras_inat.errors import UserError
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command does, and the configuration file that it starts from when CONFIG names none."""
+
+    help: str
+    config: str | None = None
+
+
+COMMANDS = {
+    "demo": Command("the whole story on a generated data set, offline", "demo.yaml"),
+    "data": Command("download or unpack the photographs, decode and report them"),
+    "sweep": Command("search hyperparameters; run again, it goes on where it stopped", "sweep.yaml"),
+    "train-best": Command("train a sweep's best configuration fully, and judge it once on the test images"),
+    "finetune": Command("adapt a pretrained backbone, and judge it once on the test images", "finetune.yaml"),
+    "report": Command("render reports/index.html, README.md, results.csv and figures/ from runs/"),
+    "predict": Command("class probabilities and an explanation picture for an image or a folder"),
+    "cost": Command("parameters, multiply-accumulates and activations of a configuration, layer by layer"),
+    "dashboard": Command("TensorBoard over runs/"),
+    "settings": Command("every setting with its default and meaning"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one command.
+
+    Returns:
+        The exit code: 0, or 2 after one line on stderr about what the user can mend, 130 when interrupted.
+    """
+    # A terminated process should close its files, as W&B's.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        parser = Parser(prog="python -m keras_inat", description="How well can a folder of photographs be classified?")
+        commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=Parser)
+        for name, command in COMMANDS.items():
+            subparser = commands.add_parser(
+                name, help=command.help, description=command.help, epilog=f"VARIABLE is one of {', '.join(VARIABLES)}."
+            )
+            subparser.add_argument("settings", nargs="*", metavar="NAME=value", help="CONFIG, VARIABLE or section.key")
+        options = parser.parse_args(arguments)
+        _run(options.command, options.settings)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        # A full disk, a read-only folder: nothing is half-written, and there is nothing to trace.
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(name: str, settings: list[str]) -> None:
+    chosen = [setting.removeprefix("CONFIG=") for setting in settings if setting.startswith("CONFIG=")]
+    settings = [setting for setting in settings if not setting.startswith("CONFIG=")]
+    default = COMMANDS[name].config
+    path = Path(chosen[-1]) if chosen else CONFIGS / default if default else None
+    config = load_config(settings, path)
+    if name == "train-best" and not chosen:
+        from keras_inat.sweep.records import find_best_config
+
+        config = load_config(settings, find_best_config(config.run.directory, config.train_best.sweep))
+    # TensorFlow's start-up messages are for its developers.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # its default, which TensorFlow announces unless it is set
+    importlib.import_module(f"keras_inat.commands.{name.replace('-', '_')}").run(config)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,50 @@
+"""The look that all pictures share, and how they reach the disk. Importing it opens no window."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from cycler import cycler
+from matplotlib.figure import Figure
+
+from keras_inat.runs import write_whole
+
+INK, MUTED, GRID, PAPER = "#1f2933", "#66727f", "#e4e7eb", "#ffffff"
+RIGHT, WRONG, ACCENT = "#2e7d4f", "#c2412d", "#2f6fb0"
+CYCLE = ["#2f6fb0", "#d9822b", "#2e7d4f", "#8a4fa3", "#c2412d", "#5b6b7a", "#b08a1e", "#1f8a8a"]
+STYLE: dict[str, Any] = {
+    "figure.facecolor": PAPER,
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 11,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=CYCLE),
+    "grid.color": GRID,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+    # A class name with a dollar sign is a name, not a formula.
+    "text.parse_math": False,
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` x `height` inches in the project's style, laid out so that nothing overlaps."""
+    matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Writes a PNG, whole or not at all."""
+    with write_whole(path) as temporary:
+        figure.savefig(temporary, format="png")
+    return path

@@ -1,0 +1,210 @@
+"""Run folders, files that appear whole or not at all, and the ledger of looks at the test images."""
+
+import contextlib
+import functools
+import importlib.metadata
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from keras_inat.config import Config, format_yaml
+from keras_inat.errors import UserError
+
+# Commands whose runs may look at the test images; everything else selects, and must not.
+JUDGING_COMMANDS = ("train-best", "finetune")
+Looked = TypeVar("Looked")
+PACKAGES = ("keras", "keras-tuner", "matplotlib", "numpy", "tensorflow", "tensorflow-cpu", "tf-keras-vis", "wandb")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run: `config.yaml`, `metrics.jsonl`, `result.json`, `best.keras` and what belongs to them."""
+
+    path: Path
+    command: str
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "best.keras"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "test_predictions.npz"
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The epochs' metrics, first to last; a line cut short by a kill is left out."""
+        return read_jsonl(self.metrics)
+
+    def read_result(self) -> dict[str, Any] | None:
+        """The result, or None while the run is unfinished."""
+        return json.loads(self.result.read_text(encoding="utf-8")) if self.result.exists() else None
+
+
+def create_run(config: Config, command: str, name: str | None = None) -> RunFolder:
+    """Makes `runs/<command>/<date-time>-<name>/` with its `config.yaml`."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    parent = Path(config.run.directory) / command
+    parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(100):
+        path = parent / f"{stamp}-{name or config.run.name}{f'.{attempt}' if attempt else ''}"
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            break
+    else:
+        raise UserError(f"cannot make a new run folder in {parent}")
+    return open_run(config, path, command)
+
+
+def open_run(config: Config, path: Path, command: str) -> RunFolder:
+    """A run in a folder of the caller's choosing, started afresh: what an earlier attempt left is removed."""
+    run = RunFolder(path, command)
+    path.mkdir(parents=True, exist_ok=True)
+    for old in (run.result, run.metrics, run.model, run.predictions):
+        old.unlink(missing_ok=True)
+    write_text(run.config, format_yaml(config.model_dump()))
+    return run
+
+
+def list_runs(directory: str | Path) -> list[RunFolder]:
+    """The finished runs of the judging commands, oldest first."""
+    folders = [RunFolder(path, command) for command in JUDGING_COMMANDS for path in Path(directory, command).glob("*")]
+    return sorted((run for run in folders if run.result.exists()), key=lambda run: run.path.name)
+
+
+def find_finished(config: Config, command: str) -> RunFolder | None:
+    """A finished run of `command` with this very configuration, if there is one."""
+    wanted = config.model_dump(mode="json")
+    for path in sorted(Path(config.run.directory, command).glob("*/")):
+        run = RunFolder(path, command)
+        result = run.read_result()
+        if result and result["config"] == wanted and run.model.exists():
+            return run
+    return None
+
+
+@contextlib.contextmanager
+def write_whole(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`; on success syncs it and renames it to `path`, otherwise removes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` so that a reader sees the old file or the new one, never a part."""
+    with write_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes `values` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def append_jsonl(path: Path, values: Mapping[str, Any]) -> None:
+    """Adds one line, on the disk when this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(values, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Reads the whole lines of a `.jsonl` file; a missing file is empty, a line cut short by a kill is skipped."""
+    rows = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                rows.append(json.loads(line))
+    return rows
+
+
+def ledger_path(directory: str | Path) -> Path:
+    """Where looks at the test images are recorded."""
+    return Path(directory) / "test_ledger.jsonl"
+
+
+def look_at_test(config: Config, run: RunFolder, data_hash: str, read: Callable[[], Looked]) -> Looked:
+    """The only door to the test images: writes the ledger, then reads.
+
+    Args:
+        config: Says where the ledger is.
+        run: Who looks. Runs of a sweep, or of anything else that selects, are turned away.
+        data_hash: Of the images, so that a line of the ledger says what was seen.
+        read: Opens the images; called only once the look is on record.
+
+    Raises:
+        PermissionError: When the run's command may not see the test images.
+    """
+    if run.command not in JUDGING_COMMANDS:
+        raise PermissionError(
+            f"the test images are for the final evaluation of {' and '.join(JUDGING_COMMANDS)}. "
+            f"Received: a look by '{run.command}' ({run.path})."
+        )
+    line = {
+        "time": now(),
+        "command": run.command,
+        "run": str(run.path),
+        "data": data_hash,
+        "commit": read_commit(),
+    }
+    append_jsonl(ledger_path(config.run.directory), line)
+    return read()
+
+
+def now() -> str:
+    """The time, UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@functools.cache
+def read_commit() -> str | None:
+    """The commit of the code that runs, with `+` when files differ from it; None outside a git checkout."""
+
+    def git(*arguments: str) -> str:
+        home = Path(__file__).parent
+        command = ["git", "-C", str(home), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD")
+        return commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that decide a result."""
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions

@@ -1,0 +1,70 @@
+"""A tiny data set of photographs and a configuration to go with it, in a temporary working folder."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+# Before TensorFlow is imported: no start-up messages, and W&B never looks for a login or a network.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+os.environ["WANDB_MODE"] = "offline"
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_inat.config import Config, load_config
+
+COLORS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test runs in a folder of its own, where `data/`, `runs/` and `reports/` appear."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def write_photos() -> Callable[..., Path]:
+    """Writes a data set of noisy one-coloured images, all different, into a folder."""
+
+    def write(folder: Path, num_train: int = 10, num_test: int = 4, side: int = 24) -> Path:
+        rng = np.random.default_rng(0)
+        for split, count in (("train", num_train), ("val", num_test)):
+            for name, color in COLORS.items():
+                directory = folder / split / name
+                directory.mkdir(parents=True)
+                for index in range(count):
+                    pixels = rng.normal(color, 40, (side, side + 4, 3)).clip(0, 255).astype(np.uint8)
+                    Image.fromarray(pixels).save(directory / f"{index}.png")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def photos(workplace: Path, write_photos: Callable[..., Path]) -> Path:
+    return write_photos(workplace / "photos")
+
+
+@pytest.fixture
+def make_config(photos: Path) -> Callable[..., Config]:
+    """A configuration small enough to train in a second; arguments are `section.key=value`."""
+
+    def make(*arguments: str) -> Config:
+        small = [
+            f"DATA={photos}",
+            "data.image_size=16",
+            "model.num_blocks=2",
+            "model.filters=4",
+            "model.dense_units=8",
+            "training.epochs=2",
+            "training.batch_size=8",
+            "tracking.wandb=disabled",
+            "tracking.tensorboard=false",
+        ]
+        return load_config([*small, *arguments])
+
+    return make

@@ -1,0 +1,89 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_inat.config import Config, build_config, format_yaml, load_config, override, read_yaml
+from keras_inat.errors import UserError
+
+
+def test_later_wins(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("model:\n  filters: 48\n  dropout: 0.1\n")
+    config = load_config(["model.filters=96"], path)
+    assert config.model.filters == 96
+    assert config.model.dropout == 0.1
+    assert config.training == Config().training
+
+
+def test_yaml_of_version_1_2(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("training:\n  learning_rate: 1e-3\nrun:\n  name: no\n")
+    config = load_config([], path)
+    assert config.training.learning_rate == 0.001
+    assert config.run.name == "no"
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("finetune.strategy=top-k", ["`finetune.strategy` must be one of {full, gradual, head", "'top-k'", "'topk'?"]),
+        ("model.filter=3", ["unknown setting", "'model.filter'", "Did you mean 'model.filters'?"]),
+        ("modle.filters=3", ["unknown setting", "Did you mean 'model'?"]),
+        ("training.epochs=many", ["`training.epochs` must be a valid integer", "'many'"]),
+        ("model.dropout=1.2", ["`model.dropout` must be less than 1", "1.2"]),
+        ("model.dense_activation=rlu", ["`model.dense_activation` must be one of", "'relu'?"]),
+        ("model.kernel_size=[3,3]", ["`model.kernel_size` needs one size for each of the 5 blocks"]),
+        ("model.kernel_size=0", ["`model.kernel_size` must lie between 1 and 31"]),
+        ("run.name=../up", ["`run.name` must be letters, digits", "'../up'"]),
+        ("data.image_size=16", ["`data.image_size`=16 is too small", "2**5 = 32"]),
+        ("training.learning_rate=.inf", ["`training.learning_rate` must be"]),
+        ("training.learning_rate={", ["`training.learning_rate` is not valid YAML"]),
+        ("epochs", ["section.key=value", "'epochs'"]),
+        ("STRATEGI=head", ["a variable must be one of", "'STRATEGY'?"]),
+        ("model=3", ["a variable must be one of"]),
+    ],
+)
+def test_mistakes_are_explained_in_a_line(argument, words):
+    with pytest.raises(UserError) as error:
+        load_config([argument])
+    assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_variables_are_text_where_the_setting_is():
+    config = load_config(["DATA=2024", "TRIALS=7", "WEIGHTS=a b.h5"])
+    assert (config.data.source, config.sweep.trials, config.finetune.weights) == ("2024", 7, "a b.h5")
+
+
+def test_organisations():
+    assert override(Config(), {"model.organisation": "double"}).model.filters_per_block == (32, 64, 128, 256, 512)
+    assert override(Config(), {"model.organisation": "half"}).model.filters_per_block == (32, 16, 8, 4, 2)
+    with pytest.raises(UserError, match="at least 16"):
+        override(Config(), {"model.organisation": "half", "model.filters": 8})
+
+
+def test_a_written_configuration_reads_back_the_same(tmp_path):
+    config = load_config(["model.kernel_size=[3,3,2,2,2]", "STRATEGY=full", "sweep.space={model.filters: [8, 16]}"])
+    (tmp_path / "c.yaml").write_text(format_yaml(config.model_dump()))
+    assert load_config([], tmp_path / "c.yaml") == config
+    assert build_config(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2", "\x00"])
+def test_files_that_are_no_configuration(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"c\.yaml"):
+        read_yaml(tmp_path / "c.yaml")
+
+
+def test_settings_cannot_be_changed_in_place():
+    with pytest.raises(ValueError, match="frozen"):
+        Config().model.filters = 3
+
+
+def test_loads_without_tensorflow():
+    code = "import sys, keras_inat.__main__, keras_inat.config; assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)

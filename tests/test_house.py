@@ -1,0 +1,62 @@
+"""The house's rules: imports go down, and TensorFlow stays in its rooms."""
+
+import ast
+from pathlib import Path
+
+import keras_inat
+
+PACKAGE = Path(keras_inat.__file__).parent
+# From the top floor to the ground; rooms on one floor do not import each other.
+FLOORS = [
+    {"__main__"},
+    {"commands"},
+    {"report", "sweep"},
+    {"explain", "training"},
+    {"models", "data"},
+    {"plotting"},
+    {"runs", "progress"},
+    {"config"},
+    {"errors"},
+]
+TENSORFLOW_ROOMS = ("data/augment.py", "data/pipeline.py", "training/tracking.py", "explain/")
+
+
+def _imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            if node.module in ("keras_inat", "keras_inat.commands"):
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _floor(room):
+    return next(level for level, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def _modules():
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+
+
+def test_imports_go_down():
+    wrong = []
+    for path in _modules():
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for name in _imports(path):
+            parts = name.split(".")
+            if parts[0] != "keras_inat" or len(parts) < 2 or parts[1] == room:
+                continue
+            if _floor(parts[1]) <= _floor(room):
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    assert not wrong
+
+
+def test_tensorflow_stays_in_its_rooms():
+    users = [
+        path.relative_to(PACKAGE).as_posix()
+        for path in _modules()
+        if any(name.split(".")[0] in ("tensorflow", "tf_keras_vis") for name in _imports(path))
+    ]
+    assert users
+    assert [user for user in users if not user.startswith(TENSORFLOW_ROOMS)] == []

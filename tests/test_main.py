@@ -1,0 +1,70 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_inat.__main__ import CONFIGS, main
+from keras_inat.config import Config, list_settings, load_config
+
+
+def run(*arguments, capsys):
+    code = main(list(arguments))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "command"),
+        (["swep"], "invalid choice: 'swep'"),
+        (["cost", "model.filter=3"], "Did you mean 'model.filters'?"),
+        (["cost", "CONFIG=nowhere.yaml"], "'nowhere.yaml': No such file"),
+        (["sweep", "DATA=nowhere"], "DATA 'nowhere' does not exist: run `make data` to download it, or use DATA=demo"),
+        (["sweep"], "DATA 'data/inaturalist_12K' does not exist"),
+        (["finetune", "STRATEGY=top-k"], "Did you mean 'topk'?"),
+        (["finetune", "DATA=nowhere"], "does not exist: run `make data`"),
+        (["train-best"], "there is no sweep with a finished trial"),
+        (["train-best", "SWEEP=none"], "the sweep 'none' has no finished trial"),
+        (["predict"], "make train-best"),
+        (["dashboard"], "there are no runs"),
+        (["data", "ZIP=nowhere.zip"], "ZIP 'nowhere.zip' does not exist"),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_2(arguments, words, capsys):
+    code, out, err = run(*arguments, capsys=capsys)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert words in err
+    assert out == ""
+
+
+def test_cost_in_numbers(capsys):
+    code, out, _ = run("cost", "model.filters=8", "data.image_size=32", capsys=capsys)
+    assert code == 0
+    # 3x3x3x8 weights, one use each for 32x32 positions.
+    assert out.splitlines()[2].split() == ["block1_conv", "32", "x", "32", "x", "8", "216", "221,184", "8,192"]
+
+
+def test_settings_lists_every_setting(capsys):
+    _, out, _ = run("settings", capsys=capsys)
+    assert "SEEDS= or train_best.seeds" in out
+    assert len(out.splitlines()) == len(list_settings())
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_file_loads(path):
+    assert isinstance(load_config([], path), Config)
+
+
+def test_the_default_file_states_the_defaults():
+    assert load_config([], CONFIGS / "default.yaml") == Config()
+
+
+def test_help_answers_without_tensorflow():
+    command = [sys.executable, "-X", "importtime", "-m", "keras_inat", "sweep", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, check=True)
+    assert "section.key" in done.stdout
+    assert "tensorflow" not in done.stderr
