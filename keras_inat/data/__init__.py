@@ -1,0 +1,1 @@
+"""From a folder or a zip of photographs to batches of pixels."""

@@ -1,0 +1,206 @@
+"""A small labelled set of drawn organisms, made on the spot, to run the whole program offline and in minutes.
+
+The pictures share palettes, scenes, light and clutter across classes, so that a classifier has to look at
+shapes: a linear one never gets far, a small convolutional network takes a minute. Every image is a function
+of `(seed, split, class, index)` alone: a larger set contains the smaller ones, byte for byte.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import time
+import uuid
+import zlib
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from itertools import accumulate
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from keras_inat.data.drawing import arthropods, birds_mammals, flora, herptiles, sea, things
+from keras_inat.data.drawing.scene import Drawing, paint
+
+VERSION = 1  # counts changes of the pictures: an older set on disk is replaced
+QUALITY = 92
+CHUNK = 20  # images a worker draws between two reports
+POOL_MIN = 150  # below, starting processes costs more than it saves
+STALE_SECONDS = 3600.0  # no set takes that long: a temporary folder that old was left by a killed process
+
+ORGANISMS: dict[str, tuple[Drawing, ...]] = {
+    "Amphibia": (herptiles.frog, herptiles.tree_frog, herptiles.axolotl, herptiles.newt),
+    "Animalia": (sea.starfish, sea.jellyfish, sea.crab),
+    "Arachnida": (arthropods.spider, arthropods.web_spider, arthropods.scorpion),
+    "Aves": (birds_mammals.songbird, birds_mammals.owl, birds_mammals.swallow),
+    "Fungi": (flora.toadstool, flora.bonnets, flora.chanterelle),
+    "Insecta": (arthropods.butterfly, arthropods.beetle, arthropods.dragonfly),
+    "Mammalia": (birds_mammals.fox, birds_mammals.cat, birds_mammals.bear, birds_mammals.rabbit),
+    "Mollusca": (sea.snail, sea.scallop, sea.octopus),
+    "Plantae": (flora.daisy, flora.sprig, flora.cactus),
+    "Reptilia": (herptiles.snake, herptiles.lizard, herptiles.turtle),
+}
+THINGS: dict[str, tuple[Drawing, ...]] = {
+    "Boat": (things.boat,),
+    "Car": (things.car,),
+    "Clock": (things.clock,),
+    "Crystal": (things.crystal,),
+    "Cup": (things.cup,),
+    "House": (things.house,),
+    "Key": (things.key,),
+    "Kite": (things.kite,),
+    "Lamp": (things.lamp,),
+    "Rocket": (things.rocket,),
+}
+DRAWINGS = ORGANISMS | THINGS
+CLASSES = tuple(ORGANISMS)
+OTHER_CLASSES = tuple(THINGS)
+
+Task = tuple[str, str, int]  # split, class name, index from 1
+
+
+def draw_image(class_name: str, rng: np.random.Generator, size: tuple[int, int] = (144, 144)) -> Image.Image:
+    """Draws one picture of a class.
+
+    Args:
+        class_name: one of `CLASSES` or `OTHER_CLASSES`.
+        rng: decides everything about the picture.
+        size: width and height in pixels.
+
+    Returns:
+        An RGB image of that size.
+
+    Raises:
+        ValueError: if there is no such class.
+    """
+    if class_name not in DRAWINGS:
+        raise ValueError(f"`class_name` must be one of {sorted(DRAWINGS)}. Received: {class_name!r}.")
+    drawings = DRAWINGS[class_name]
+    return paint(drawings[int(rng.integers(len(drawings)))], rng, size)
+
+
+def _write_images(directory: Path, seed: int, tasks: Sequence[Task]) -> int:
+    for split, class_name, index in tasks:
+        # A hash of the names, not their place in a list: classes left out or added change no other image.
+        rng = np.random.default_rng([seed, zlib.crc32(f"{split}/{class_name}".encode()), index])
+        size = (int(rng.integers(120, 161)), int(rng.integers(120, 161)))
+        path = directory / split / class_name / f"{class_name}_{index:04d}.jpg"
+        draw_image(class_name, rng, size).save(path, quality=QUALITY)
+    return len(tasks)
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops the workers
+
+
+def _draw_all(directory: Path, seed: int, tasks: Sequence[Task], num_workers: int) -> Generator[int]:
+    """Draws every task, in `num_workers` processes; yields how many are done so far."""
+    chunks = [tasks[i : i + CHUNK] for i in range(0, len(tasks), CHUNK)]
+    if num_workers > 1 and len(tasks) >= POOL_MIN:
+        # "spawn", since a fork of a process with TensorFlow's threads may hang.
+        pool = ProcessPoolExecutor(num_workers, get_context("spawn"), _ignore_interrupts)
+        try:
+            futures = [pool.submit(_write_images, directory, seed, chunk) for chunk in chunks]
+            yield from accumulate(future.result() for future in as_completed(futures))
+            return
+        except BrokenProcessPool:
+            # Workers cannot start where the main program cannot be imported again: a script on stdin, or one
+            # without `if __name__ == "__main__"`. The same images are drawn here then, from the first one.
+            pass
+        finally:
+            pool.shutdown(cancel_futures=True)
+    yield from accumulate(_write_images(directory, seed, chunk) for chunk in chunks)
+
+
+def _is_complete(directory: Path, parameters: dict[str, Any]) -> bool:
+    try:
+        written = json.loads((directory / "demo.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return written == parameters and sum(1 for _ in directory.glob("*/*/*.jpg")) == parameters["num_images"]
+
+
+def _remove_stale(directory: Path) -> None:
+    for left in directory.parent.glob(f".{directory.name}-*.partial"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def write_demo(
+    directory: Path,
+    *,
+    classes: Sequence[str] = CLASSES,
+    num_train: int,
+    num_test: int,
+    seed: int = 0,
+    report_progress: Callable[[int, int], None] | None = None,
+    num_workers: int | None = None,
+) -> Path:
+    """Writes a labelled set of drawings, in the layout of iNaturalist-12K.
+
+    The images are `train/<Class>/<Class>_0001.jpg` and `val/<Class>/...`, 120 to 160 pixels a side. The
+    folder appears whole or not at all. A complete set with these parameters is left as it is; another
+    demo is replaced.
+
+    Args:
+        directory: the folder to make; its parents are created.
+        classes: from `CLASSES` and `OTHER_CLASSES`.
+        num_train: images per class in `train`.
+        num_test: images per class in `val`.
+        seed: another seed gives other images. At least 0.
+        report_progress: called with the numbers of images drawn and of all images, once a second or so.
+        num_workers: processes that draw; by default one per CPU, at most 8. The images are the same.
+
+    Returns:
+        `directory`.
+
+    Raises:
+        ValueError: if a class is unknown.
+        FileExistsError: if `directory` holds anything but an earlier demo.
+    """
+    unknown = [name for name in classes if name not in DRAWINGS]
+    if unknown:
+        raise ValueError(f"`classes` must be among {sorted(DRAWINGS)}. Received: {unknown}.")
+    directory = Path(directory)
+    counts = {"train": num_train, "val": num_test}
+    tasks = [(split, name, i + 1) for split, n in counts.items() for name in classes for i in range(n)]
+    parameters = {
+        "version": VERSION,
+        "seed": seed,
+        "classes": list(classes),
+        "num_train": num_train,
+        "num_test": num_test,
+        "num_images": len(tasks),
+    }
+    _remove_stale(directory)
+    if _is_complete(directory, parameters):
+        return directory
+    if directory.exists() and any(directory.iterdir()) and not (directory / "demo.json").is_file():
+        raise FileExistsError(
+            f"{directory} holds something else than a demo data set. Move it, or name another folder."
+        )
+
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = directory.parent / f".{directory.name}-{uuid.uuid4().hex[:12]}.partial"
+    try:
+        for split in counts:
+            for name in classes:
+                (partial / "new" / split / name).mkdir(parents=True)
+        workers = num_workers or min(8, os.cpu_count() or 1)
+        with contextlib.closing(_draw_all(partial / "new", seed, tasks, workers)) as progress:
+            for done in progress:
+                if report_progress is not None:
+                    report_progress(done, len(tasks))
+        (partial / "new" / "demo.json").write_text(json.dumps(parameters, indent=2) + "\n")
+        if directory.exists():
+            directory.rename(partial / "old")
+        (partial / "new").rename(directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return directory

@@ -1,0 +1,61 @@
+import zipfile
+
+import pytest
+
+from keras_inat.config import load_config
+from keras_inat.data.source import Source, open_source
+from keras_inat.errors import UserError
+
+
+def make_zip(folder, path, prefix=""):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, prefix + file.relative_to(folder).as_posix())
+    return path
+
+
+def test_a_folder_its_parent_and_its_zip_are_the_same(photos, tmp_path):
+    archive = make_zip(photos, tmp_path / "photos.zip", prefix="some/photos/")
+    direct, parent, zipped = Source(photos), Source(photos.parent), Source(archive)
+    for source in (direct, parent, zipped):
+        assert source.classes == ("blue", "green", "red")
+        assert [(f.split, f.class_name) for f in source.files] == [(f.split, f.class_name) for f in direct.files]
+        assert [source.read(f) for f in source.files[:5]] == [direct.read(f) for f in direct.files[:5]]
+    assert direct.name == zipped.name == "photos"
+    assert len(direct.files) == 3 * (10 + 4)
+
+
+def test_strays_are_ignored(photos):
+    before = Source(photos).files
+    for stray in (".DS_Store", "train/.DS_Store", "train/red/.DS_Store", "val/red/Thumbs.db", "train/list.txt"):
+        (photos / stray).write_text("stray")
+    (photos / "train" / ".git").mkdir()
+    assert Source(photos).files == before
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (lambda p: [f.unlink() for f in (p / "train/red").iterdir()], "train/red holds no image"),
+        (lambda p: (p / "val/red").rename(p / "val/rot"), "differ in their classes: red, rot"),
+        (lambda p: (p / "val").rename(p / "test"), r"no train/<Class>/ folders|no val/<Class>/ folders"),
+    ],
+)
+def test_what_is_no_data_set(photos, break_it, words):
+    break_it(photos)
+    with pytest.raises(UserError, match=words):
+        Source(photos)
+
+
+def test_a_missing_source_names_the_two_ways_on():
+    with pytest.raises(UserError, match=r"'nowhere' does not exist: run `make data` .* DATA=demo"):
+        open_source(load_config(["DATA=nowhere"]))
+
+
+def test_files_that_are_no_archive(tmp_path):
+    (tmp_path / "a.zip").write_text("no zip")
+    with pytest.raises(UserError, match="cannot be read as a zip"):
+        open_source(load_config([f"DATA={tmp_path / 'a.zip'}"]))
+    (tmp_path / "a.tar").write_text("no zip")
+    with pytest.raises(UserError, match=r"a folder, a \.zip or 'demo'"):
+        open_source(load_config([f"DATA={tmp_path / 'a.tar'}"]))
