@@ -1,0 +1,1 @@
+"""The 5-block CNN, the pretrained backbones, and what they cost."""

@@ -1,0 +1,150 @@
+"""Pretrained networks without their heads, each fed the pixel range that its weights were trained on."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import layers
+
+from keras_inat.config import Finetune
+from keras_inat.errors import UserError, describe_choices
+
+# What `preprocess_input` does in each family, as (reverse channels, scale, offset) applied to RGB in [0, 255].
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PIXELS: dict[str, tuple[bool, Any, Any]] = {
+    "raw": (False, 1.0, 0.0),
+    "tf": (False, 1 / 127.5, -1.0),
+    "torch": (
+        False,
+        [1 / (255 * std) for std in IMAGENET_STD],
+        [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)],
+    ),
+    "caffe": (True, 1.0, [-103.939, -116.779, -123.68]),
+}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A row of the table: the pixel range it wants, its usual and its smallest input, millions of parameters."""
+
+    pixels: str
+    image_size: int
+    min_size: int
+    top1: float
+
+
+# Names are those of keras.applications; top-1 is ImageNet validation accuracy, percent, as its documentation gives it.
+BACKBONES = {
+    "ConvNeXtTiny": Backbone("raw", 224, 32, 81.3),
+    "DenseNet121": Backbone("torch", 224, 32, 75.0),
+    "EfficientNetV2B0": Backbone("raw", 224, 32, 78.7),
+    "EfficientNetV2B3": Backbone("raw", 300, 32, 82.0),
+    "EfficientNetV2S": Backbone("raw", 384, 32, 83.9),
+    "InceptionResNetV2": Backbone("tf", 299, 75, 80.3),
+    "InceptionV3": Backbone("tf", 299, 75, 77.9),
+    "MobileNet": Backbone("tf", 224, 32, 70.4),
+    "MobileNetV2": Backbone("tf", 224, 32, 71.3),
+    "MobileNetV3Large": Backbone("raw", 224, 32, 75.6),
+    "ResNet50": Backbone("caffe", 224, 32, 74.9),
+    "ResNet50V2": Backbone("tf", 224, 32, 76.0),
+    "VGG16": Backbone("caffe", 224, 32, 71.3),
+    "Xception": Backbone("tf", 299, 71, 79.0),
+}
+HEAD = ("head_pool", "head_dropout", "predictions")
+
+
+def build_finetune(config: Finetune, image_size: int, num_classes: int) -> keras.Model:
+    """Builds a backbone with a new head, uncompiled, flat (no nested model), everything trainable.
+
+    Args:
+        config: Names the backbone and its weights.
+        image_size: Side of the input in pixels.
+        num_classes: Length of the output.
+
+    Returns:
+        A functional model from `(batch, image_size, image_size, 3)` in [0, 255] to `(batch, num_classes)`
+        probabilities. The layers of `HEAD` are new, the others come from the backbone.
+
+    Raises:
+        UserError: When backbone, size or weights do not go together or are missing.
+    """
+    if config.weights.endswith(".keras"):
+        inputs, features = _load_own(Path(config.weights), image_size)
+    else:
+        inputs, features = _load_application(config, image_size)
+    x = layers.GlobalAveragePooling2D(name="head_pool")(features)
+    if config.dropout:
+        x = layers.Dropout(config.dropout, name="head_dropout")(x)
+    outputs = layers.Dense(num_classes, activation="softmax", dtype="float32", name="predictions")(x)
+    return keras.Model(inputs, outputs, name="finetune")
+
+
+def preprocess(images: Any, pixels: str) -> Any:
+    """Brings RGB pixels in [0, 255] to the range `pixels` of the table, as layers of the model."""
+    reverse, scale, offset = PIXELS[pixels]
+    if reverse:
+        images = keras.ops.flip(images, axis=-1)
+    return images if pixels == "raw" else layers.Rescaling(scale, offset, name="rescale")(images)
+
+
+def _load_application(config: Finetune, image_size: int) -> tuple[Any, Any]:
+    if config.backbone not in BACKBONES:
+        raise UserError(f"`finetune.backbone` {describe_choices(config.backbone, BACKBONES)}")
+    row = BACKBONES[config.backbone]
+    if image_size < row.min_size:
+        raise UserError(
+            f"{config.backbone} needs `data.image_size` of at least {row.min_size}. Received: {image_size}."
+        )
+    weights: str | None = None if config.weights == "none" else config.weights
+    if weights not in (None, "imagenet"):
+        _check_file(Path(config.weights), (".h5",))
+    inputs = keras.Input((image_size, image_size, 3), name="image")
+    extra: dict[str, Any] = _arguments(config.backbone, config.weights)
+    build: Callable[..., keras.Model] = getattr(keras.applications, config.backbone)
+    try:
+        backbone = build(include_top=False, weights=weights, input_tensor=preprocess(inputs, row.pixels), **extra)
+    except Exception as error:  # Keras reports a failed download and a file that does not fit in many ways
+        reason = " ".join(str(error).split())[:200]
+        if weights == "imagenet":
+            raise UserError(
+                f"the ImageNet weights of {config.backbone} could not be had ({reason}): connect to the network, or "
+                "give WEIGHTS=<file>.h5, WEIGHTS=<our model>.keras or WEIGHTS=none"
+            ) from None
+        raise UserError(f"{config.weights} does not fit {config.backbone}: {reason}") from None
+    return inputs, backbone.output
+
+
+def _arguments(backbone: str, weights: str) -> dict[str, Any]:
+    """MobileNet's width multiplier is read off the name of its weights, as keras.applications writes it."""
+    if backbone == "MobileNet" and (match := re.search(r"mobilenet_(1_0|7_5|5_0|2_5)_\d+_tf", Path(weights).name)):
+        return {"alpha": {"1_0": 1.0, "7_5": 0.75, "5_0": 0.5, "2_5": 0.25}[match[1]]}
+    return {}
+
+
+def _load_own(path: Path, image_size: int) -> tuple[Any, Any]:
+    """A model that this project trained, up to the feature maps before its head."""
+    _check_file(path, (".keras",))
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # whatever a damaged archive leads Keras into
+        raise UserError(f"{path} is not a model of ours: {' '.join(str(error).split())[:200]}") from None
+    if model.input_shape[1:] != (image_size, image_size, 3):
+        raise UserError(
+            f"{path} was trained on {model.input_shape[1]} px images: set data.image_size={model.input_shape[1]}. "
+            f"Received: {image_size}."
+        )
+    maps = [layer for layer in model.layers if len(layer.output.shape) == 4]
+    return model.input, maps[-1].output
+
+
+def _check_file(path: Path, suffixes: tuple[str, ...]) -> None:
+    if path.suffix not in suffixes:
+        raise UserError(
+            "`finetune.weights` must be 'imagenet', 'none', an .h5 or .weights.h5 file, or one of our .keras models. "
+            f"Received: {str(path)!r}."
+        )
+    if not path.is_file():
+        raise UserError(f"`finetune.weights` {str(path)!r} does not exist")
