@@ -1,0 +1,67 @@
+"""The final judgement: every test image once, on record, with an interval."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from keras_inat.config import Config
+from keras_inat.data.pipeline import build_evaluation_batches
+from keras_inat.runs import RunFolder, create_run, write_json, write_whole
+from keras_inat.training.loop import Fit, fit
+
+NUM_EXAMPLES = 30
+
+
+def train_and_judge(config: Config, command: str, label: str) -> float:
+    """One run from its folder to its `result.json`; gives its accuracy on the test images."""
+    run = create_run(config, command, f"{config.run.name}-seed{config.run.seed}")
+    result = judge(config, run, fit(config, run, label))
+    write_json(run.result, result)
+    low, high = result["test_interval"]
+    print(
+        f"{label}: validation {result['val_accuracy']:.1%}, test {result['test_accuracy']:.1%} "
+        f"(95 % interval {low:.1%} to {high:.1%}, n = {result['test_images']})    {run.path}",
+        flush=True,
+    )
+    return float(result["test_accuracy"])
+
+
+def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
+    """Evaluates a fit once on the test images, through the ledger.
+
+    Writes `test_predictions.npz` into the run's folder: `probabilities` `(images, classes)` float32, `labels`
+    `(images,)` int64, `files` `(images,)` str, and for the report `examples` `(30,)` int64, rows chosen at random
+    without regard to the outcome, with their `pixels` `(30, size, size, 3)` uint8.
+
+    Returns:
+        The fit's result with `test_accuracy`, its 95 % interval `test_interval` and `test_images`.
+    """
+    pixels, labels, files = fit.pack.read_test(config, run)
+    batches = build_evaluation_batches(pixels, labels, np.arange(len(labels)), len(fit.pack.classes), 256)
+    probabilities = fit.model.predict(batches, verbose=0)
+    correct = int((probabilities.argmax(axis=1) == labels).sum())
+    examples = np.random.default_rng(0).permutation(len(labels))[:NUM_EXAMPLES]
+    with write_whole(run.predictions) as path, open(path, "wb") as file:
+        np.savez_compressed(
+            file,
+            probabilities=probabilities.astype(np.float32),
+            labels=labels,
+            files=np.array(files),
+            examples=examples,
+            pixels=pixels[examples],
+        )
+    low, high = wilson_interval(correct, len(labels))
+    return fit.result | {
+        "test_accuracy": correct / len(labels),
+        "test_interval": [low, high],
+        "test_images": len(labels),
+    }
+
+
+def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """The 95 % score interval of a proportion (Wilson 1927), which stays within [0, 1] and holds for few images."""
+    share, spread = correct / total, z * z / total
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
+    return max(0.0, centre - half), min(1.0, centre + half)

@@ -1,0 +1,128 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_inat.config import build_config, read_yaml
+from keras_inat.data.pack import load_pack
+from keras_inat.models.cnn import build_cnn
+from keras_inat.runs import create_run, read_jsonl
+from keras_inat.training.evaluation import judge, train_and_judge, wilson_interval
+from keras_inat.training.loop import BestWeights, fit
+
+
+def test_a_run_from_start_to_result(make_config, capsys):
+    config = make_config("training.epochs=3", "training.learning_rate=0.01", "run.name=tiny")
+    accuracy = train_and_judge(config, "train-best", "seed 0")
+    (folder,) = (
+        config_path.parent for config_path in __import__("pathlib").Path("runs/train-best").glob("*/config.yaml")
+    )
+    assert folder.name.endswith("-tiny-seed0")
+    result = json.loads((folder / "result.json").read_text())
+    rows = read_jsonl(folder / "metrics.jsonl")
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert set(rows[0]) == {
+        *("epoch", "stage", "loss", "accuracy", "val_loss", "val_accuracy"),
+        *("learning_rate", "seconds", "images_per_second"),
+    }
+    assert result["val_accuracy"] == max(row["val_accuracy"] for row in rows)
+    assert rows[result["best_epoch"] - 1]["val_accuracy"] == result["val_accuracy"]
+    assert result["data"]["counts"] == {"train": 24, "validation": 6, "test": 12}
+    assert result["test_accuracy"] == accuracy
+    assert result["test_images"] == 12
+    assert result["packages"]["keras"] == keras.__version__
+    assert build_config(read_yaml(folder / "config.yaml")) == build_config(result["config"]) == config
+
+    # The kept model is the judged one, and every test image was judged once.
+    saved = np.load(folder / "test_predictions.npz")
+    assert len(saved["labels"]) == len(set(saved["files"])) == 12
+    assert (saved["probabilities"].argmax(1) == saved["labels"]).mean() == accuracy
+    model = keras.models.load_model(folder / "best.keras", compile=False)
+    again = model.predict(saved["pixels"].astype("float32"), verbose=0)
+    np.testing.assert_allclose(again, saved["probabilities"][saved["examples"]], rtol=1e-4, atol=1e-5)
+    assert len(read_jsonl(folder.parent.parent / "test_ledger.jsonl")) == 1
+    assert "epoch 3/3" in capsys.readouterr().out
+
+
+def test_learns_what_can_be_learned(make_config):
+    config = make_config("training.epochs=12", "training.learning_rate=0.01")
+    assert fit(config, create_run(config, "train-best")).result["val_accuracy"] == 1
+
+
+def test_the_same_seed_gives_the_same_weights(make_config):
+    def train(*arguments):
+        config = make_config("augment.crop=0.5", "augment.flip=true", *arguments)
+        return fit(config, create_run(config, "pretrain")).model.get_weights()
+
+    first, again, other = train(), train(), train("run.seed=1")
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_fine_tuning_goes_through_its_stages(make_config, tmp_path):
+    build_cnn(make_config("model.batch_norm=false").model, 16, 5).save(tmp_path / "own.keras")
+    config = make_config(
+        *("STRATEGY=lpft", f"WEIGHTS={tmp_path / 'own.keras'}", "training.epochs=4", "training.learning_rate=0.01")
+    )
+    run = create_run(config, "finetune")
+    result = fit(config, run).result
+    rows = read_jsonl(run.metrics)
+    assert [row["stage"] for row in rows] == ["head", "head", "all", "all"]
+    np.testing.assert_allclose([row["learning_rate"] for row in rows], [0.01, 0.01, 0.001, 0.001], rtol=1e-5)
+    assert [stage["parameters"] for stage in result["stages"]] == [4 * 3 + 3, 4 * 3 + 3 + 112 + 148]
+
+
+def test_the_best_epochs_weights_are_kept_over_all_stages(make_config):
+    run = create_run(make_config(), "train-best")
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="d")])
+    best = BestWeights(run)
+    best.set_model(model)
+    for epoch, accuracy in enumerate([0.1, 0.7, 0.7, 0.5]):
+        model.set_weights([np.full((1, 1), epoch, "float32"), np.zeros(1, "float32")])
+        best.on_epoch_end(epoch, {"val_accuracy": accuracy})
+    best.restore(model)
+    assert (best.epoch, best.value, float(model.get_weights()[0][0, 0])) == (2, 0.7, 1)
+    assert float(keras.models.load_model(run.model).get_weights()[0][0, 0]) == 1
+
+
+def test_a_loss_that_explodes_stops_the_run_and_says_when(make_config):
+    config = make_config("training.learning_rate=1e30", "training.optimizer=sgd", "training.epochs=5")
+    with pytest.raises(FloatingPointError, match=r"not finite in epoch [12]: try a lower learning rate"):
+        fit(config, create_run(config, "train-best"))
+
+
+def test_early_stopping(make_config):
+    config = make_config("training.epochs=30", "training.patience=2", "training.learning_rate=0.01")
+    run = create_run(config, "train-best")
+    result = fit(config, run).result
+    assert result["epochs"] == len(run.read_metrics()) == result["best_epoch"] + 2 < 30
+
+
+def test_a_run_that_selects_may_not_be_judged(make_config):
+    config = make_config("training.epochs=1")
+    run = create_run(config, "pretrain")
+    with pytest.raises(PermissionError):
+        judge(config, run, fit(config, run))
+
+
+def test_trials_of_a_sweep_keep_no_model(make_config):
+    config = make_config("training.epochs=1")
+    run = create_run(config, "sweep")
+    fit(config, run)
+    assert run.metrics.exists()
+    assert not run.model.exists()
+
+
+def test_interval():
+    # Wilson's interval for 8 of 10, as tabulated.
+    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson_interval(0, 5)[0] == 0
+    assert wilson_interval(5, 5)[1] == pytest.approx(1)
+
+
+def test_no_test_image_is_opened_while_training(make_config, monkeypatch):
+    config = make_config("training.epochs=1")
+    pack = load_pack(config)
+    (pack.directory / "test.uint8").unlink()
+    fit(config, create_run(config, "train-best"))

@@ -1,0 +1,102 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_inat.config import Finetune, Training, load_config
+from keras_inat.errors import UserError
+from keras_inat.models.backbones import HEAD, build_finetune
+from keras_inat.models.cnn import build_cnn
+from keras_inat.training.schedules import build_optimizer, build_schedule
+from keras_inat.training.stages import STRATEGIES, apply_stage, plan_stages
+
+
+def rates(schedule, steps):
+    return [float(schedule(step)) if callable(schedule) else schedule for step in range(steps)]
+
+
+@pytest.fixture
+def backbone(tmp_path):
+    """One of our own: four convolutions, each with batch normalisation."""
+    config = load_config(["model.num_blocks=4", "model.filters=4", "data.image_size=16"])
+    build_cnn(config.model, 16, 3).save(tmp_path / "own.keras")
+    return str(tmp_path / "own.keras")
+
+
+def plan(strategy, epochs):
+    config = load_config([f"STRATEGY={strategy}", f"training.epochs={epochs}", "training.learning_rate=0.01"])
+    return [(stage.name, last, rate) for stage, last, rate in plan_stages(config)]
+
+
+def test_plans():
+    assert plan("head", 6) == [("head", 6, 0.01)]
+    assert plan("topk", 10) == [("head", 3, 0.01), ("top", 10, 0.001)]
+    assert plan("lpft", 3) == [("head", 2, 0.01), ("all", 3, 0.001)]
+    assert [last for _, last, _ in plan("gradual", 4)] == [1, 2, 3, 4]
+    with pytest.raises(UserError, match="at least 4"):
+        plan("gradual", 3)
+    assert plan_stages(load_config(["training.epochs=7"]))[0][1:] == (7, 1e-3)
+
+
+def test_shares_add_up():
+    assert all(sum(stage.share for stage in stages) == pytest.approx(1) for stages in STRATEGIES.values())
+
+
+@pytest.mark.parametrize(
+    ("strategy", "stage", "moving"),
+    [
+        ("head", 0, []),
+        ("topk", 1, ["block3_conv", "block4_conv"]),
+        ("full", 0, ["block1_conv", "block2_conv", "block3_conv", "block4_conv"]),
+        ("gradual", 1, ["block4_conv"]),
+        ("lpft", 1, ["block1_conv", "block2_conv", "block3_conv", "block4_conv"]),
+    ],
+)
+def test_exactly_the_stages_weights_move_in_a_step(backbone, strategy, stage, moving):
+    settings = Finetune(strategy=strategy, weights=backbone, unfreeze=2)
+    model = build_finetune(settings, 16, 3)
+    apply_stage(model, STRATEGIES[strategy][stage], settings)
+    model.compile(keras.optimizers.SGD(0.1), "categorical_crossentropy")
+    before = {weight.path: weight.numpy() for weight in model.weights}
+    images = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 3)).astype("float32")
+    model.train_on_batch(images, np.eye(3)[np.arange(8) % 3])
+    moved = {path.split("/")[0] for path, old in before.items() if not np.array_equal(old, model_weight(model, path))}
+    assert moved == {*moving, "predictions"}
+
+
+def model_weight(model, path):
+    return next(weight.numpy() for weight in model.weights if weight.path == path)
+
+
+def test_batch_normalisation_of_a_backbone_stays(backbone):
+    settings = Finetune(strategy="full", weights=backbone)
+    model = build_finetune(settings, 16, 3)
+    apply_stage(model, STRATEGIES["full"][0], settings)
+    kinds = {type(layer) for layer in model.layers if layer.trainable and layer.weights and layer.name not in HEAD}
+    assert kinds == {keras.layers.Conv2D}
+
+
+def test_more_layers_than_there_are(backbone):
+    settings = Finetune(strategy="topk", weights=backbone, unfreeze=9)
+    with pytest.raises(UserError, match=r"`finetune\.unfreeze` must be at most 4 .* Received: 9"):
+        apply_stage(build_finetune(settings, 16, 3), STRATEGIES["topk"][1], settings)
+
+
+def test_schedules():
+    assert rates(build_schedule(Training(), 0.1, 10), 3) == [0.1, 0.1, 0.1]
+    cosine = rates(build_schedule(Training(schedule="cosine", warmup=0.2), 0.1, 10), 11)
+    np.testing.assert_allclose(cosine[:3], [0, 0.05, 0.1], atol=1e-6)
+    np.testing.assert_allclose(cosine[6], 0.05, atol=1e-6)
+    np.testing.assert_allclose(cosine[10], 0, atol=1e-6)
+    warm = rates(build_schedule(Training(warmup=0.5), 0.1, 4), 5)
+    np.testing.assert_allclose(warm, [0, 0.05, 0.1, 0.1, 0.1], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
+def test_weight_decay_is_decoupled_and_spares_biases_and_normalisation(name):
+    model = build_cnn(load_config(["model.num_blocks=1", "model.filters=2"]).model, 8, 2)
+    optimizer = build_optimizer(Training(optimizer=name, weight_decay=0.5), 0.1, 10, model)
+    before = {weight.path: weight.numpy() for weight in model.trainable_weights}
+    optimizer.apply([np.zeros(weight.shape, "float32") for weight in model.trainable_weights], model.trainable_weights)
+    for weight in model.trainable_weights:
+        shrink = 1 - 0.1 * 0.5 if weight.path.endswith("kernel") else 1
+        np.testing.assert_allclose(weight.numpy(), before[weight.path] * shrink, rtol=1e-5, atol=1e-7)
