@@ -1,0 +1,152 @@
+"""A sweep's own records, a file a trial, each written whole: the source of `trials.csv`, `best.yaml` and resumption."""
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from keras_inat.config import Config, format_yaml, override, read_yaml
+from keras_inat.errors import UserError
+from keras_inat.runs import write_json, write_text
+
+# Settings that may change between two calls of one sweep without making its scores incomparable.
+FREE_SECTIONS = ("tracking", "train_best", "report", "predict")
+
+
+@dataclass
+class Trial:
+    """One configuration and what became of it.
+
+    Attributes:
+        id: Its number, zero-padded.
+        values: Hyperparameters as KerasTuner encodes them.
+        settings: The same as settings, by dotted name.
+        status: `running`, `completed` or `failed`.
+        score: Best validation accuracy of its epochs; None unless completed.
+    """
+
+    id: str
+    values: dict[str, Any]
+    settings: dict[str, Any]
+    status: str = "running"
+    score: float | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    started: str = ""
+    ended: str = ""
+    error: str = field(default="")
+
+
+class Records:
+    """The folder `runs/sweep/<name>/`.
+
+    Args:
+        config: Of the sweep; `run.name` names the folder.
+
+    Raises:
+        UserError: When the folder holds a sweep over another space or with other settings, saying what differs.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.folder = Path(config.run.directory) / "sweep" / config.run.name
+        self._claim()
+
+    def trial_folder(self, trial_id: str) -> Path:
+        """Where a trial's run files go."""
+        return self.folder / "trials" / trial_id
+
+    def write_trial(self, trial: Trial) -> None:
+        """Puts a trial on record, and brings `trials.csv` and `best.yaml` up to date."""
+        write_json(self.trial_folder(trial.id) / "trial.json", asdict(trial))
+        trials = self.read_trials()
+        names = list(self.config.sweep.space)
+        columns = (
+            "id",
+            "status",
+            "score",
+            *names,
+            "epochs",
+            "seconds",
+            "parameters",
+            "macs",
+            "started",
+            "ended",
+            "error",
+        )
+        table = io.StringIO()
+        writer = csv.DictWriter(table, columns)
+        writer.writeheader()
+        for row in trials:
+            values = asdict(row) | {name: row.settings.get(name) for name in names}
+            writer.writerow({column: values[column] for column in columns})
+        write_text(self.folder / "trials.csv", table.getvalue())
+        if best := find_best(trials):
+            values = override(self.config, best.settings).model_dump()
+            write_text(
+                self.folder / "best.yaml",
+                f"# Trial {best.id}, validation accuracy {best.score:.4f}; the best of {len(trials)} so far.\n"
+                + format_yaml(
+                    {section: values[section] for section in ("data", "augment", "model", "training")}
+                    | {"run": {"name": self.config.run.name}, "train_best": {"sweep": self.config.run.name}}
+                ),
+            )
+
+    def read_trials(self) -> list[Trial]:
+        """Every trial on record, in order of creation."""
+        files = sorted((self.folder / "trials").glob("*/trial.json"), key=lambda file: int(file.parent.name))
+        return [Trial(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+
+    def _claim(self) -> None:
+        values = self.config.model_dump(mode="json", exclude=set(FREE_SECTIONS))
+        space = values["sweep"].pop("space")
+        # More trials, and another place for the same files, leave the scores comparable.
+        values["sweep"].pop("trials")
+        values["run"].pop("directory")
+        values["data"].pop("directory")
+        wanted = {"space": space, "base": values}
+        path = self.folder / "space.yaml"
+        if not path.exists():
+            write_text(path, format_yaml(wanted))
+            return
+        differences = _compare(read_yaml(path), wanted)
+        if differences:
+            raise UserError(
+                f"{self.folder} holds a sweep with other settings ({'; '.join(differences)}): "
+                f"give another NAME, or delete the folder to start anew"
+            )
+
+
+def find_best(trials: list[Trial]) -> Trial | None:
+    """The completed trial with the best score, the earliest among equals."""
+    completed = [trial for trial in trials if trial.status == "completed" and trial.score is not None]
+    return max(completed, key=lambda trial: trial.score or 0.0, default=None)
+
+
+def find_best_config(runs: str | Path, sweep: str | None) -> Path:
+    """The `best.yaml` of a sweep, or of the sweep that was last at work.
+
+    Raises:
+        UserError: When there is none, naming the sweeps that there are.
+    """
+    found = sorted(Path(runs, "sweep").glob("*/best.yaml"), key=lambda path: path.stat().st_mtime)
+    if sweep is None and found:
+        return found[-1]
+    path = Path(runs, "sweep", sweep or "", "best.yaml")
+    if sweep is None or not path.is_file():
+        names = ", ".join(sorted(best.parent.name for best in found)) or "none"
+        wanted = f"the sweep {sweep!r} has no finished trial" if sweep else "there is no sweep with a finished trial"
+        raise UserError(f"{wanted} in {Path(runs, 'sweep')}: run `make sweep` first. With one: {names}.")
+    return path
+
+
+def _compare(old: Any, new: Any, name: str = "") -> list[str]:
+    """What differs between two nested values, as `name: old -> new`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        parts = [_compare(old.get(key), new.get(key), f"{name}.{key}") for key in sorted({*old, *new})]
+        return [difference for part in parts for difference in part]
+    return [] if old == new else [f"{name.removeprefix('.').removeprefix('base.')}: {old} -> {new}"]

@@ -1,0 +1,90 @@
+"""The search space: YAML in the configuration's own dotted names, as KerasTuner hyperparameters and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from keras_tuner import HyperParameters
+
+from keras_inat.config import Config, list_settings, override
+from keras_inat.errors import UserError, describe_choices
+
+RANGE_KEYS = {"min", "max", "step", "log"}
+
+
+def build_hyperparameters(config: Config) -> HyperParameters:
+    """The hyperparameters of `sweep.space`.
+
+    A list is a set of choices; `{min, max}` a range, of integers when both are, with `log: true` searched on a
+    logarithmic scale and with `step` in steps.
+
+    Raises:
+        UserError: When a name is no setting, or a value is none that the setting accepts.
+    """
+    space = config.sweep.space
+    if not space:
+        raise UserError("`sweep.space` is empty: give a CONFIG with a space, such as configs/sweep.yaml")
+    hyperparameters = HyperParameters()
+    for name, domain in space.items():
+        if name not in list_settings():
+            raise UserError(f"a name in `sweep.space` {describe_choices(name, list_settings())}")
+        if isinstance(domain, dict):
+            _add_range(hyperparameters, config, name, domain)
+            continue
+        if not domain:
+            raise UserError(f"`sweep.space` gives no choice for `{name}`")
+        for choice in domain:
+            _check(config, name, choice)
+        if len(domain) == 1:
+            hyperparameters.Fixed(name, _encode(domain)[0])
+        elif sorted(map(str, domain)) == ["False", "True"]:
+            hyperparameters.Boolean(name)  # as a choice, KerasTuner would turn it into 0 and 1
+        else:
+            hyperparameters.Choice(name, _encode(domain))
+    return hyperparameters
+
+
+def decode_values(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameter values as settings: what `build_hyperparameters` encoded as text is itself again."""
+    decoded = {}
+    for name, value in values.items():
+        domain = config.sweep.space[name]
+        choices = dict(zip(_encode(domain), domain, strict=True)) if isinstance(domain, list) else {}
+        decoded[name] = choices.get(value, value)
+    return decoded
+
+
+def describe_values(values: Mapping[str, Any]) -> str:
+    """A configuration in a few words, such as `filters=32 activation=gelu`."""
+    texts = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+    return " ".join(f"{name.split('.')[1]}={text}" for name, text in texts.items())
+
+
+def _add_range(hyperparameters: HyperParameters, config: Config, name: str, domain: dict[str, Any]) -> None:
+    if not {"min", "max"} <= set(domain) <= RANGE_KEYS:
+        raise UserError(f"the range of `{name}` in `sweep.space` needs min and max, and may have log or step")
+    low, high, sampling = domain["min"], domain["max"], "log" if domain.get("log") else "linear"
+    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in (low, high)) or low >= high:
+        raise UserError(f"the range of `{name}` in `sweep.space` must go from a number to a larger one")
+    if sampling == "log" and low <= 0:
+        raise UserError(f"the range of `{name}` in `sweep.space` is logarithmic, so min must be above 0")
+    _check(config, name, low)
+    _check(config, name, high)
+    add = hyperparameters.Int if isinstance(low, int) and isinstance(high, int) else hyperparameters.Float
+    add(name, low, high, step=domain.get("step"), sampling=sampling)
+
+
+def _check(config: Config, name: str, value: Any) -> None:
+    try:
+        override(config, {name: value})
+    except UserError as error:
+        # A choice that only fails together with another setting is for the trial to find out.
+        if f"`{name}` " in str(error):
+            raise UserError(f"in `sweep.space`: {error}") from None
+
+
+def _encode(domain: list[Any]) -> list[Any]:
+    """Numbers of one kind as they are, everything else as text, since KerasTuner takes no lists, None or mixtures."""
+    kinds = {type(choice) for choice in domain}
+    if kinds == {int} or kinds == {bool}:
+        return domain
+    return list(map(float, domain)) if kinds <= {int, float} else list(map(str, domain))

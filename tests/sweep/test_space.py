@@ -1,0 +1,62 @@
+import pytest
+
+from keras_inat.config import load_config
+from keras_inat.errors import UserError
+from keras_inat.sweep.space import build_hyperparameters, decode_values, describe_values
+
+
+def config(space):
+    return load_config([f"sweep.space={space}"])
+
+
+def test_every_kind_of_domain():
+    given = config(
+        "{model.filters: [8, 16], model.batch_norm: [true, false], model.activation: [relu, gelu], model.dropout:"
+        " [0, 0.5], model.kernel_size: [3, [3, 3, 2, 2, 2]], model.dense_activation: [null, mish], training.epochs:"
+        " {min: 1, max: 9}, training.learning_rate: {min: 1e-4, max: 1e-1, log: true}, model.num_blocks: [5]}"
+    )
+    hyperparameters = build_hyperparameters(given)
+    kinds = {hp.name: type(hp).__name__ for hp in hyperparameters.space}
+    assert kinds == {
+        "model.filters": "Choice",
+        "model.batch_norm": "Boolean",
+        "model.activation": "Choice",
+        "model.dropout": "Choice",
+        "model.kernel_size": "Choice",
+        "model.dense_activation": "Choice",
+        "training.epochs": "Int",
+        "training.learning_rate": "Float",
+        "model.num_blocks": "Fixed",
+    }
+    encoded = {"model.kernel_size": "[3, 3, 2, 2, 2]", "model.dense_activation": "None", "model.batch_norm": False}
+    decoded = decode_values(given, encoded | {"model.dropout": 0.5, "training.epochs": 3, "model.num_blocks": 5})
+    assert decoded["model.kernel_size"] == [3, 3, 2, 2, 2]
+    assert decoded["model.dense_activation"] is None
+    assert decoded["model.batch_norm"] is False
+    assert decoded["training.epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        ("{}", "`sweep.space` is empty"),
+        ("{model.filter: [3]}", "Did you mean 'model.filters'?"),
+        ("{model.filters: [3, many]}", "`model.filters` must be a valid integer"),
+        ("{model.activation: [relu, rulu]}", "Did you mean 'relu'?"),
+        ("{model.filters: []}", "no choice for `model.filters`"),
+        ("{model.dropout: {min: 0.1}}", "needs min and max"),
+        ("{model.dropout: {min: 0.5, max: 0.1}}", "from a number to a larger one"),
+        ("{model.dropout: {min: 0, max: 0.5, log: true}}", "min must be above 0"),
+        ("{model.dropout: {min: 0.1, max: 1.5}}", "`model.dropout` must be less than 1"),
+    ],
+)
+def test_mistakes(space, words):
+    with pytest.raises(UserError) as error:
+        build_hyperparameters(config(space))
+    assert words in str(error.value)
+
+
+def test_a_configuration_in_words():
+    assert (
+        describe_values({"model.filters": 8, "training.learning_rate": 0.00123456}) == "filters=8 learning_rate=0.00123"
+    )
