@@ -1,0 +1,58 @@
+"""The whole story on drawn organisms: search, train, fine-tune, report; offline, on a CPU, in minutes."""
+
+import time
+
+from keras_inat.commands import report, sweep
+from keras_inat.config import Config, build_config, merge, override, read_yaml
+from keras_inat.runs import RunFolder, create_run, find_finished, write_json
+from keras_inat.sweep.records import find_best_config
+from keras_inat.training.evaluation import train_and_judge
+from keras_inat.training.loop import fit
+
+# The backbone learns drawn things first: boats, keys, lamps. It is to the organisms what ImageNet is to photographs.
+PRETRAINING = {"data.source": "demo-things", "run.name": "demo-things", "training.epochs": 12}
+FINETUNING = {"training.epochs": 8, "augment.crop": 0.6}
+STRATEGIES = ("head", "topk", "full")
+
+
+def run(config: Config) -> None:
+    """Runs every step that is not already done, so that an interrupted demo goes on where it stopped."""
+    began = time.perf_counter()
+    _title("1/4  search the hyperparameters of the 5-block CNN")
+    sweep.run(config)
+
+    _title("2/4  train the best configuration fully, judge it once on the test images")
+    best = find_best_config(config.run.directory, config.run.name)
+    _judge_once(build_config(merge(config.model_dump(), read_yaml(best))), "train-best", "scratch")
+
+    _title("3/4  pretrain a backbone on other drawings, then adapt it by several strategies")
+    backbone = _pretrain(override(config, PRETRAINING))
+    for strategy in STRATEGIES:
+        section = {"strategy": strategy, "weights": str(backbone.model), "backbone_rate": 0.3, "unfreeze": 3}
+        changes = {"finetune": section, "run": {"name": f"demo-{strategy}"}}
+        _judge_once(override(build_config(merge(config.model_dump(), changes)), FINETUNING), "finetune", strategy)
+
+    _title("4/4  one page with the evidence")
+    report.run(config)
+    print(f"The demo took {time.perf_counter() - began:.0f} s.")
+
+
+def _title(text: str) -> None:
+    print(f"\n=== {text}", flush=True)
+
+
+def _judge_once(config: Config, command: str, label: str) -> None:
+    if done := find_finished(config, command):
+        print(f"{label}: already done, {done.path}")
+    else:
+        train_and_judge(config, command, label)
+
+
+def _pretrain(config: Config) -> RunFolder:
+    """Trains the backbone; its test images are of no interest and stay unseen."""
+    if done := find_finished(config, "pretrain"):
+        print(f"pretraining: already done, {done.path}")
+        return done
+    run = create_run(config, "pretrain")
+    write_json(run.result, fit(config, run, "pretraining").result)
+    return run

@@ -1,0 +1,21 @@
+"""The search for good hyperparameters."""
+
+from keras_inat.config import Config
+from keras_inat.errors import UserError
+from keras_inat.sweep.records import find_best
+from keras_inat.sweep.space import describe_values
+from keras_inat.sweep.tuner import search
+
+
+def run(config: Config) -> None:
+    """Runs the trials that are still missing, and says what was found."""
+    trials = search(config)
+    best = find_best(trials)
+    if best is None:
+        raise UserError(f"all {len(trials)} trials failed; the last said: {trials[-1].error}")
+    name = config.run.name
+    print(
+        f"{len(trials)} trials; the best is {best.id} with {best.score:.1%} validation accuracy: "
+        f"{describe_values(best.settings)}"
+    )
+    print(f"table: {config.run.directory}/sweep/{name}/trials.csv    next: make train-best SWEEP={name}")
