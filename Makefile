@@ -68,9 +68,9 @@ $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 		{ echo "error: Python 3.11 or newer is needed; name one with PYTHON=python3.x" >&2; exit 2; }
 	@echo "Installing into $(VENV) (TensorFlow for $(EXTRA)); this is done once and takes a few minutes."
 	@$(PYTHON) -m venv $(if $(wildcard $@),,--clear) $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRA)]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRA)]'
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRA),dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRA),dev]'
 	@touch $@

@@ -38,8 +38,8 @@ def _download(config: Config) -> Path:
     archive.parent.mkdir(parents=True, exist_ok=True)
     partial = archive.with_suffix(".zip.part")
     done = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(config.data.url, headers={"Range": f"bytes={done}-"} if done else {})
     try:
+        request = urllib.request.Request(config.data.url, headers={"Range": f"bytes={done}-"} if done else {})
         with urllib.request.urlopen(request, timeout=30) as response:
             if response.status != 206:  # a server without ranges begins anew
                 done = 0

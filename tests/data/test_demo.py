@@ -32,7 +32,8 @@ def test_layout_and_counts(tmp_path: Path) -> None:
     ]
     for path in root.rglob("*.jpg"):
         with Image.open(path) as image:
-            assert image.format == "JPEG" and image.mode == "RGB"
+            assert image.format == "JPEG"
+            assert image.mode == "RGB"
             assert all(120 <= side <= 160 for side in image.size)
     assert json.loads((root / "demo.json").read_text())["num_images"] == 10
     assert [p.name for p in root.parent.iterdir()] == ["demo"]
@@ -133,7 +134,8 @@ def test_removes_what_a_killed_run_left_but_not_what_runs(tmp_path: Path) -> Non
         (folder / "new").mkdir(parents=True)
         os.utime(folder, (time.time() - age, time.time() - age))
     write_demo(tmp_path / "demo", classes=FEW, num_train=1, num_test=0)
-    assert not old.exists() and running.exists()
+    assert not old.exists()
+    assert running.exists()
 
 
 def test_never_replaces_other_data(tmp_path: Path) -> None:
@@ -155,7 +157,8 @@ def test_draws_at_any_size(class_name: str) -> None:
     for seed in range(12):
         size = ((120, 160), (160, 120), (64, 64))[seed % 3]
         image = draw_image(class_name, np.random.default_rng(seed), size)
-        assert image.size == size and image.mode == "RGB"
+        assert image.size == size
+        assert image.mode == "RGB"
         assert np.asarray(image).std() > 5  # something is on it
 
 

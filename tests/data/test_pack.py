@@ -71,7 +71,7 @@ def test_copies_of_test_images_are_left_out_of_train(make_config, photos):
 def test_a_class_without_readable_images_is_an_error(make_config, photos):
     for path in (photos / "val" / "red").iterdir():
         path.write_text("no image")
-    with pytest.raises(UserError, match="val/red .* too few readable images"):
+    with pytest.raises(UserError, match=r"val/red .* too few readable images"):
         load_pack(make_config())
     assert not [path for path in (photos.parent / "data" / ".packs").iterdir() if path.is_dir()]
 

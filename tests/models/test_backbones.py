@@ -92,5 +92,5 @@ def test_mistakes(settings, size, words):
 def test_files_that_hold_no_weights(tmp_path, suffix):
     path = tmp_path / f"w{suffix}"
     path.write_bytes(b"not weights")
-    with pytest.raises(UserError, match="does not fit MobileNetV2|is not a model of ours"):
+    with pytest.raises(UserError, match=r"does not fit MobileNetV2|is not a model of ours"):
         build_finetune(Finetune(weights=str(path)), 32, 3)

@@ -1,0 +1,128 @@
+"""`predict`: class probabilities and an explanation picture for one image or for a folder of them."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_inat.config import Config
+from keras_inat.data.pack import decode_image
+from keras_inat.errors import UserError
+from keras_inat.explain.guided import explain_predictions
+from keras_inat.explain.pictures import draw_prediction
+from keras_inat.plotting import save_figure
+from keras_inat.runs import RunFolder, list_runs
+
+BATCH_SIZE, MAX_PICTURES, NUM_CLASSES = 64, 20, 3
+
+
+def run(config: Config) -> None:
+    """Prints the most probable classes of each image, and explains the first of them in pictures.
+
+    The pictures go to `<run>/predictions/<image>.png`.
+
+    Raises:
+        UserError: When run or image are missing, or no file is a readable image.
+    """
+    run_folder, result = _find_run(config)
+    home, paths = _list_images(config)
+    model = _load_model(run_folder)
+    class_names, image_size = result["data"]["classes"], result["data"]["image_size"]
+    print(f"model: {run_folder.path}", flush=True)
+    num_read, shown = 0, list[tuple[Path, np.ndarray, np.ndarray]]()
+    for readable, images in _read_batches(home, paths, image_size):
+        probabilities = keras.ops.convert_to_numpy(model(images.astype(np.float32), training=False))
+        for path, image, row in zip(readable, images, probabilities, strict=True):
+            best = np.argsort(-row, kind="stable")[:NUM_CLASSES]
+            classes = ", ".join(f"{class_names[label]} {100 * row[label]:.1f} %" for label in best)
+            print(f"{path.relative_to(home)}: {classes}", flush=True)
+            if len(shown) < MAX_PICTURES:
+                shown.append((path, image, row))
+        num_read += len(readable)
+    if not num_read:
+        raise UserError(
+            f"IMAGE {config.predict.image!r} holds no readable image: give a JPEG, a PNG or a folder of them"
+        )
+    gradients = explain_predictions(model, np.stack([image for _, image, _ in shown]))
+    directory, written = run_folder.path / "predictions", set[str]()
+    for (path, image, row), gradient in zip(shown, gradients, strict=True):
+        figure = draw_prediction(image, class_names, row, gradient)
+        save_figure(figure, directory / f"{_name_picture(path.stem, written)}.png")
+    if len(shown) == 1:
+        print(f"explanation: {directory / f'{shown[0][0].stem}.png'}")
+    else:
+        print(f"explanations of {len(shown)} of {num_read} images: {directory}")
+
+
+def _find_run(config: Config) -> tuple[RunFolder, dict[str, Any]]:
+    """The run that `predict.run` names, else the newest with a model, and its result."""
+    if config.predict.run is None:
+        runs = [candidate for candidate in list_runs(config.run.directory) if candidate.model.exists()]
+        if not runs:
+            raise UserError(
+                f"there is no finished run with a model in {config.run.directory!r}: run `make train-best` or "
+                "`make finetune` first, or give RUN=<run folder>"
+            )
+        run_folder = runs[-1]
+    else:
+        path = Path(config.predict.run)
+        run_folder = RunFolder(path, path.resolve().parent.name)
+        missing = [file.name for file in (run_folder.model, run_folder.result) if not file.exists()]
+        if missing:
+            raise UserError(
+                f"RUN must be the folder of a finished run, with best.keras and result.json. Received: "
+                f"{config.predict.run!r}, which has no {' and no '.join(missing)}."
+            )
+    result = run_folder.read_result()
+    assert result
+    return run_folder, result
+
+
+def _list_images(config: Config) -> tuple[Path, list[Path]]:
+    """The files that `predict.image` names, and the folder that they are in."""
+    if config.predict.image is None:
+        raise UserError("what to predict is missing: give IMAGE=<image file or folder>")
+    image = Path(config.predict.image)
+    if not image.exists():
+        raise UserError(f"IMAGE {config.predict.image!r} does not exist: give an image file or a folder of them")
+    if not image.is_dir():
+        return image.parent, [image]
+    paths = (path for path in image.rglob("*") if path.is_file())
+    return image, sorted(
+        path for path in paths if not any(part.startswith(".") for part in path.relative_to(image).parts)
+    )
+
+
+def _load_model(run_folder: RunFolder) -> keras.Model:
+    try:
+        return keras.models.load_model(run_folder.model, compile=False)
+    except Exception as error:  # whatever a damaged archive leads Keras into
+        raise UserError(f"{run_folder.model} cannot be loaded: {' '.join(str(error).split())[:200]}") from None
+
+
+def _read_batches(home: Path, paths: list[Path], size: int) -> Iterator[tuple[list[Path], np.ndarray]]:
+    """Readable files with their pixels `(files, size, size, 3)` uint8; the others are named on stderr."""
+    for start in range(0, len(paths), BATCH_SIZE):
+        readable, images = [], []
+        for path in paths[start : start + BATCH_SIZE]:
+            try:
+                images.append(decode_image(path.read_bytes(), size))
+                readable.append(path)
+            except ValueError as error:
+                print(f"warning: {path.relative_to(home)} is skipped: {error}", file=sys.stderr)
+            except OSError as error:
+                print(f"warning: {path.relative_to(home)} is skipped: {error.strerror}", file=sys.stderr)
+        if images:
+            yield readable, np.stack(images)
+
+
+def _name_picture(stem: str, taken: set[str]) -> str:
+    """`stem`, or with a number where another folder's image has the same name."""
+    name, number = stem, 2
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    taken.add(name)
+    return name

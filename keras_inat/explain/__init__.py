@@ -1,0 +1,1 @@
+"""What the network sees: filters, feature maps, guided backpropagation."""

@@ -1,0 +1,122 @@
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_inat.commands import predict
+from keras_inat.config import Model, load_config
+from keras_inat.data.pack import decode_image
+from keras_inat.errors import UserError
+from keras_inat.models.cnn import build_cnn
+
+CLASSES = ["Aves", "Fungi", "Insecta", "Plantae"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return build_cnn(Model(num_blocks=2, filters=4, dense_units=0), 16, len(CLASSES))
+
+
+@pytest.fixture
+def runs(tmp_path, model):
+    _write_run(tmp_path / "runs/train-best/20260101-000000-old", model, list(reversed(CLASSES)))
+    _write_run(tmp_path / "runs/finetune/20260102-000000-new", model, CLASSES)
+    # Newer, but its model is gone.
+    lost = tmp_path / "runs/train-best/20260103-000000-lost"
+    _write_run(lost, model, CLASSES)
+    (lost / "best.keras").unlink()
+    return tmp_path / "runs"
+
+
+def _write_run(path, model, classes):
+    path.mkdir(parents=True)
+    model.save(path / "best.keras")
+    (path / "result.json").write_text(json.dumps({"data": {"classes": classes, "image_size": 16}}))
+
+
+def _write_image(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def _run(runs, *arguments):
+    predict.run(load_config([f"run.directory={runs}", *map(str, arguments)]))
+
+
+def _expect(model, path, classes=CLASSES):
+    probabilities = model(decode_image(path.read_bytes(), 16)[None].astype(np.float32)).numpy()[0]
+    best = np.argsort(-probabilities)[:3]
+    return ", ".join(f"{classes[label]} {100 * probabilities[label]:.1f} %" for label in best)
+
+
+def test_a_folder_with_bad_files_is_predicted_without_them(runs, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(predict, "BATCH_SIZE", 2)
+    photos = tmp_path / "photos"
+    names = ["a/one.png", "b/one.jpg", "b/two.png"]
+    for seed, name in enumerate(names):
+        _write_image(photos / name, seed)
+    (photos / "a/text.jpg").write_text("hello")
+    _write_image(photos / ".hidden/three.png", 3)
+    (photos / "b/.DS_Store").write_text("")
+    _run(runs, f"IMAGE={photos}")
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == f"model: {runs / 'finetune/20260102-000000-new'}"
+    assert lines[1:4] == [f"{name}: {_expect(model, photos / name)}" for name in names]
+    pictures = runs / "finetune/20260102-000000-new/predictions"
+    assert lines[4:] == [f"explanations of 3 of 3 images: {pictures}"]
+    assert err == "warning: a/text.jpg is skipped: is not an image\n"
+    assert sorted(path.name for path in pictures.iterdir()) == ["one-2.png", "one.png", "two.png"]
+    for path in pictures.iterdir():
+        with Image.open(path) as picture:
+            assert picture.width > 1000
+
+
+def test_one_image_and_a_run_of_choice(runs, model, tmp_path, capsys):
+    _write_image(tmp_path / "bird.jpg", 0)
+    old = runs / "train-best/20260101-000000-old"
+    _run(runs, f"IMAGE={tmp_path / 'bird.jpg'}", f"RUN={old}")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:] == [
+        f"bird.jpg: {_expect(model, tmp_path / 'bird.jpg', CLASSES[::-1])}",
+        f"explanation: {old / 'predictions/bird.png'}",
+    ]
+    assert (old / "predictions/bird.png").stat().st_size > 10_000
+
+
+def test_only_the_first_images_get_pictures(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(predict, "MAX_PICTURES", 2)
+    for seed in range(4):
+        _write_image(tmp_path / f"photos/{seed}.png", seed)
+    _run(runs, f"IMAGE={tmp_path / 'photos'}")
+    assert "explanations of 2 of 4 images" in capsys.readouterr().out
+    pictures = runs / "finetune/20260102-000000-new/predictions"
+    assert sorted(path.name for path in pictures.iterdir()) == ["0.png", "1.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "what to predict is missing: give IMAGE="),
+        (["IMAGE={tmp}/none.jpg"], "none.jpg' does not exist"),
+        (["IMAGE={tmp}/text.jpg"], "text.jpg' holds no readable image"),
+        (["IMAGE={tmp}/empty"], "empty' holds no readable image"),
+        (["IMAGE={tmp}/text.jpg", "RUN={tmp}"], "which has no best.keras and no result.json"),
+        (["IMAGE={tmp}/text.jpg", "RUN={tmp}/runs/train-best/20260103-000000-lost"], "which has no best.keras."),
+        (["IMAGE={tmp}/text.jpg", "RUN={tmp}/broken"], "best.keras cannot be loaded"),
+        (["IMAGE={tmp}/text.jpg", "run.directory={tmp}/elsewhere"], "run `make train-best`"),
+    ],
+)
+def test_mistakes_say_what_to_do(runs, tmp_path, arguments, message):
+    (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/best.keras").write_text("hello")
+    (tmp_path / "broken/result.json").write_text(json.dumps({"data": {"classes": CLASSES, "image_size": 16}}))
+    with pytest.raises(UserError, match=re.escape(message)):
+        _run(runs, *[argument.format(tmp=tmp_path) for argument in arguments])

@@ -1,0 +1,112 @@
+"""The whole loop, as a user would run it, on tiny data."""
+
+import csv
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from keras_inat.__main__ import main
+from keras_inat.runs import list_runs, read_jsonl
+
+SMALL = [
+    *("data.image_size=16", "model.num_blocks=2", "model.filters=4", "model.dense_units=8"),
+    *("training.epochs=2", "training.batch_size=8", "tracking.wandb=disabled", "tracking.tensorboard=false"),
+]
+
+
+def run(*arguments):
+    assert main(list(arguments)) == 0
+
+
+def test_sweep_train_finetune_report_predict(photos, capsys):
+    (photos.parent / "tiny.yaml").write_text("sweep:\n  space:\n    model.filters: [4, 8]\n    model.dropout: [0.0, 0.2]\n")
+    data = f"DATA={photos}"
+    run("sweep", data, "CONFIG=tiny.yaml", "NAME=first", "TRIALS=2", "sweep.epochs=1", *SMALL)
+    run("train-best", "SEEDS=2", "tracking.wandb=disabled", "tracking.tensorboard=false")
+    scratch = list_runs("runs")
+    assert [result.read_result()["seed"] for result in scratch] == [0, 1]
+    with open("runs/sweep/first/trials.csv") as file:
+        best = max(csv.DictReader(file), key=lambda row: float(row["score"]))
+    config = scratch[0].read_result()["config"]
+    assert config["model"]["filters"] == int(best["model.filters"])
+    assert config["training"]["epochs"] == 2
+
+    run("finetune", data, "STRATEGY=topk", "UNFREEZE=1", f"WEIGHTS={scratch[0].model}", *SMALL)
+    tuned = list_runs("runs")[-1]
+    assert tuned.command == "finetune"
+    assert tuned.path.name.endswith(f"-topk-{scratch[0].path.name}-seed0")
+    looks = [line["run"] for line in read_jsonl(Path("runs/test_ledger.jsonl"))]
+    assert sorted(looks) == sorted(str(done.path) for done in [*scratch, tuned])
+
+    run("report")
+    with open("reports/results.csv") as file:
+        assert len(list(csv.DictReader(file))) == 3
+    page = Path("reports/index.html").read_text()
+    assert all(name in page for name in ("first", "blue", "topk"))
+
+    capsys.readouterr()
+    run("predict", f"IMAGE={photos / 'val' / 'red' / '0.png'}")
+    assert "red" in capsys.readouterr().out
+
+
+def test_data_unpacks_an_archive_and_says_what_is_in_it(photos, capsys):
+    with zipfile.ZipFile("photos.zip", "w") as archive:
+        for file in sorted(photos.rglob("*")):
+            archive.write(file, f"deep/photos/{file.relative_to(photos)}")
+        archive.writestr("deep/photos/train/.DS_Store", "stray")
+    run("data", "ZIP=photos.zip", "DATA=data/mine")
+    assert "mine: 30 train and 12 test images" in capsys.readouterr().out
+    assert sorted(path.name for path in Path("data/mine/train").iterdir()) == ["blue", "green", "red"]
+    original = photos / "train" / "red" / "3.png"
+    assert Path("data/mine/train/red/3.png").read_bytes() == original.read_bytes()
+    assert main(["data", "ZIP=photos.zip", "DATA=data/mine"]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_data_are_downloaded_and_an_interrupted_download_goes_on(photos, tmp_path):
+    shutil.make_archive("photos", "zip", photos)
+    whole = Path("photos.zip").read_bytes()
+    Path("data").mkdir()
+    Path("data/photos.zip.part").write_bytes(whole[:1000])
+    # A file:// address knows no ranges: the download begins anew rather than appending to the old part.
+    run("data", f"URL=file://{tmp_path}/photos.zip", "DATA=data/mine")
+    assert Path("data/photos.zip").read_bytes() == whole
+    assert not Path("data/photos.zip.part").exists()
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/photos.zip", "nowhere"])
+def test_no_way_to_the_data_is_one_line(address, capsys):
+    assert main(["data", f"URL={address}", "DATA=data/mine"]) == 2
+    error = capsys.readouterr().err
+    assert "could not be downloaded" in error
+    assert "ZIP=<file>" in error
+    assert error.count("\n") == 1
+
+
+def test_what_is_downloaded_must_be_an_archive(tmp_path, capsys):
+    Path("page.zip").write_text("<html>not found</html>")
+    assert main(["data", f"URL=file://{tmp_path}/page.zip", "DATA=data/mine"]) == 2
+    assert "is no zip archive" in capsys.readouterr().err
+
+
+def test_a_full_or_read_only_disk_is_one_line(photos, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "runs/x")
+
+    monkeypatch.setattr("keras_inat.runs.write_whole", full)
+    assert main(["sweep", f"DATA={photos}", "sweep.space={model.filters: [4, 8]}", *SMALL]) == 1
+    error = capsys.readouterr().err
+    assert "No space left on device" in error
+    assert error.count("\n") == 1
+
+
+def test_results_are_plain_json(make_config):
+    from keras_inat.training.evaluation import train_and_judge
+
+    train_and_judge(make_config("training.epochs=1"), "train-best", "x")
+    result = json.loads(list_runs("runs")[0].result.read_text())
+    assert {"command", "config", "seed", "val_accuracy", "test_accuracy", "test_interval", "epochs", "seconds"} <= set(result)
+    assert {"images_per_second", "parameters", "macs", "data", "packages", "commit"} <= set(result)
