@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import NoReturn
 
 from keras_inat.config import VARIABLES, load_config
 from keras_inat.errors import UserError
+from keras_inat.progress import hide_startup_messages
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -85,10 +85,9 @@ def _run(name: str, settings: list[str]) -> None:
         from keras_inat.sweep.records import find_best_config
 
         config = load_config(settings, find_best_config(config.run.directory, config.train_best.sweep))
-    # TensorFlow's start-up messages are for its developers.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # its default, which TensorFlow announces unless it is set
-    importlib.import_module(f"keras_inat.commands.{name.replace('-', '_')}").run(config)
+    with hide_startup_messages():
+        command = importlib.import_module(f"keras_inat.commands.{name.replace('-', '_')}")
+    command.run(config)
 
 
 if __name__ == "__main__":

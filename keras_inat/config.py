@@ -111,6 +111,9 @@ class Finetune(Section):
     weights: str = Field("imagenet", description="'imagenet', 'none', an .h5 or .weights.h5 file, or one of our .keras")
     unfreeze: int = Field(20, ge=1, description="topk: how many of the last layers with weights train")
     dropout: Fraction = Field(0.2, description="before the new head")
+    batch_norm: Literal["frozen", "trained"] = Field(
+        "frozen", description="whether the batch normalisation of unfrozen layers trains with them"
+    )
     backbone_rate: float = Field(0.1, gt=0, le=1, description="learning rate of unfrozen stages, over training's")
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 # Before TensorFlow is imported: no start-up messages, and W&B never looks for a login or a network.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 
 import numpy as np

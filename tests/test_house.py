@@ -14,7 +14,7 @@ FLOORS = [
     {"explain", "training"},
     {"models", "data"},
     {"plotting"},
-    {"runs", "progress"},
+    {"runs", "progress", "intervals"},
     {"config"},
     {"errors"},
 ]

@@ -11,9 +11,8 @@ from keras_inat.progress import show_progress
 
 # The folders of iNaturalist-12K: its `val/` is the unseen part, the test images.
 FOLDERS = {"train": "train", "test": "val"}
-# The drawn data sets: the organisms, and other things to pretrain on.
-DEMOS = ("demo", "demo-things")
-DEMO_TRAIN_PER_CLASS, DEMO_TEST_PER_CLASS = 200, 50
+# The drawn data sets, with train and test images a class: the organisms, and other things to pretrain on.
+DEMOS = {"demo": (200, 50), "demo-things": (120, 10)}
 
 
 @dataclass(frozen=True)
@@ -118,11 +117,12 @@ def open_source(config: Config) -> Source:
 def _draw(name: str, directory: Path) -> Path:
     from keras_inat.data import demo  # here, since no other source needs the drawings
 
+    num_train, num_test = DEMOS[name]
     return demo.write_demo(
         directory / name,
         classes=demo.CLASSES if name == "demo" else demo.OTHER_CLASSES,
-        num_train=DEMO_TRAIN_PER_CLASS,
-        num_test=DEMO_TEST_PER_CLASS,
+        num_train=num_train,
+        num_test=num_test,
         report_progress=lambda done, total: show_progress(f"drawing {name}", done, total),
     )
 

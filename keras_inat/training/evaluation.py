@@ -1,12 +1,12 @@
 """The final judgement: every test image once, on record, with an interval."""
 
-import math
 from typing import Any
 
 import numpy as np
 
 from keras_inat.config import Config
 from keras_inat.data.pipeline import build_evaluation_batches
+from keras_inat.intervals import wilson_interval
 from keras_inat.runs import RunFolder, create_run, write_json, write_whole
 from keras_inat.training.loop import Fit, fit
 
@@ -57,11 +57,3 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
         "test_interval": [low, high],
         "test_images": len(labels),
     }
-
-
-def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % score interval of a proportion (Wilson 1927), which stays within [0, 1] and holds for few images."""
-    share, spread = correct / total, z * z / total
-    centre = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)

@@ -65,11 +65,11 @@ def plan_stages(config: Config) -> list[tuple[Stage, int, float]]:
 def apply_stage(model: keras.Model, stage: Stage, finetune: Finetune | None) -> int:
     """Makes exactly the stage's layers trainable; takes effect at the next `compile`.
 
-    Batch normalisation of a backbone stays frozen, and so goes on with the statistics it was trained with: those of
-    small batches from another data set would undo them.
+    Batch normalisation of a backbone stays frozen unless `finetune.batch_norm` says otherwise, and so goes on with the
+    statistics it was trained with: those of small batches from another data set would undo them.
 
     Returns:
-        The number of backbone layers with weights that train.
+        The number of backbone layers with weights that train, batch normalisation not counted.
 
     Raises:
         UserError: When `finetune.unfreeze` asks for more layers than there are.
@@ -77,12 +77,15 @@ def apply_stage(model: keras.Model, stage: Stage, finetune: Finetune | None) -> 
     if finetune is None:
         return 0
     backbone = [layer for layer in model.layers if layer.name not in HEAD]
-    frozen_kind = keras.layers.BatchNormalization
-    weighted = [layer for layer in backbone if layer.weights and not isinstance(layer, frozen_kind)]
+    weighted = [layer for layer in backbone if layer.weights and not _is_batch_norm(layer)]
     count = finetune.unfreeze if stage.depth is None else round(stage.depth * len(weighted))
     if count > len(weighted):
         raise UserError(f"`finetune.unfreeze` must be at most {len(weighted)} for this backbone. Received: {count}.")
-    chosen = {layer.name for layer in weighted[len(weighted) - count :]}
-    for layer in backbone:
-        layer.trainable = layer.name in chosen
+    first = backbone.index(weighted[-count]) if count else len(backbone)
+    for position, layer in enumerate(backbone):
+        layer.trainable = position >= first and (finetune.batch_norm == "trained" or not _is_batch_norm(layer))
     return count
+
+
+def _is_batch_norm(layer: keras.Layer) -> bool:
+    return isinstance(layer, keras.layers.BatchNormalization)

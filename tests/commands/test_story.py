@@ -22,7 +22,9 @@ def run(*arguments):
 
 
 def test_sweep_train_finetune_report_predict(photos, capsys):
-    (photos.parent / "tiny.yaml").write_text("sweep:\n  space:\n    model.filters: [4, 8]\n    model.dropout: [0.0, 0.2]\n")
+    (photos.parent / "tiny.yaml").write_text(
+        "sweep:\n  space:\n    model.filters: [4, 8]\n    model.dropout: [0.0, 0.2]\n"
+    )
     data = f"DATA={photos}"
     run("sweep", data, "CONFIG=tiny.yaml", "NAME=first", "TRIALS=2", "sweep.epochs=1", *SMALL)
     run("train-best", "SEEDS=2", "tracking.wandb=disabled", "tracking.tensorboard=false")
@@ -108,5 +110,7 @@ def test_results_are_plain_json(make_config):
 
     train_and_judge(make_config("training.epochs=1"), "train-best", "x")
     result = json.loads(list_runs("runs")[0].result.read_text())
-    assert {"command", "config", "seed", "val_accuracy", "test_accuracy", "test_interval", "epochs", "seconds"} <= set(result)
+    assert {"command", "config", "seed", "val_accuracy", "test_accuracy", "test_interval", "epochs", "seconds"} <= set(
+        result
+    )
     assert {"images_per_second", "parameters", "macs", "data", "packages", "commit"} <= set(result)

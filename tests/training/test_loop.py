@@ -8,7 +8,7 @@ from keras_inat.config import build_config, read_yaml
 from keras_inat.data.pack import load_pack
 from keras_inat.models.cnn import build_cnn
 from keras_inat.runs import create_run, read_jsonl
-from keras_inat.training.evaluation import judge, train_and_judge, wilson_interval
+from keras_inat.training.evaluation import judge, train_and_judge
 from keras_inat.training.loop import BestWeights, fit
 
 
@@ -112,13 +112,6 @@ def test_trials_of_a_sweep_keep_no_model(make_config):
     fit(config, run)
     assert run.metrics.exists()
     assert not run.model.exists()
-
-
-def test_interval():
-    # Wilson's interval for 8 of 10, as tabulated.
-    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert wilson_interval(0, 5)[0] == 0
-    assert wilson_interval(5, 5)[1] == pytest.approx(1)
 
 
 def test_no_test_image_is_opened_while_training(make_config, monkeypatch):

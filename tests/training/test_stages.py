@@ -75,6 +75,14 @@ def test_batch_normalisation_of_a_backbone_stays(backbone):
     assert kinds == {keras.layers.Conv2D}
 
 
+def test_batch_normalisation_of_unfrozen_layers_trains_when_asked_to(backbone):
+    settings = Finetune(strategy="topk", weights=backbone, unfreeze=1, batch_norm="trained")
+    model = build_finetune(settings, 16, 3)
+    apply_stage(model, STRATEGIES["topk"][1], settings)
+    names = [layer.name for layer in model.layers if layer.trainable and layer.weights]
+    assert names == ["block4_conv", "block4_norm", "predictions"]
+
+
 def test_more_layers_than_there_are(backbone):
     settings = Finetune(strategy="topk", weights=backbone, unfreeze=9)
     with pytest.raises(UserError, match=r"`finetune\.unfreeze` must be at most 4 .* Received: 9"):

@@ -1,4 +1,3 @@
-
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from keras_inat.runs import create_run

@@ -83,7 +83,7 @@ def leaves(pen: Pen, scene: Scene, w: float, h: float, rng: np.random.Generator)
         size = rng.uniform(0.06, 0.15)
         axis = ring(4, turn=rng.uniform(0, 360)) * (size, size)
         leaf = [axis[0], axis[1] * 0.38, axis[2], axis[3] * 0.38]
-        pen.blob([(*p, x, y) for p in leaf], mix(tone, WHITE, rng.uniform(-0.15, 0.3)), 0.4, ink=0)
+        pen.blob([p + (x, y) for p in leaf], mix(tone, WHITE, rng.uniform(-0.15, 0.3)), 0.4, ink=0)
 
 
 def trunks(pen: Pen, scene: Scene, w: float, h: float, rng: np.random.Generator) -> None:
@@ -120,7 +120,7 @@ def flakes(pen: Pen, scene: Scene, w: float, h: float, rng: np.random.Generator)
 def twigs(pen: Pen, scene: Scene, w: float, h: float, rng: np.random.Generator) -> None:
     for _ in range(int(rng.integers(1, 4))):
         start = np.array([rng.choice((-0.05, w + 0.05)), rng.uniform(0, h)])
-        end = (*start, rng.uniform(0.25, 0.6) * (1 if start[0] < 0.5 * w else -1), rng.uniform(-0.3, 0.3))
+        end = start + (rng.uniform(0.25, 0.6) * (1 if start[0] < 0.5 * w else -1), rng.uniform(-0.3, 0.3))
         fill = darken(mix(scene.bottom, (120, 90, 70), 0.5), 0.2)
         middle = (start + end) / 2 + rng.uniform(-0.06, 0.06, 2)
         pen.limb([start, middle, end], (0.035, 0.02, 0.008), fill, ink=0)

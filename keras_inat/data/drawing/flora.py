@@ -103,7 +103,7 @@ def daisy(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
         across = np.array([-axis[1], axis[0]]) * width
         pen.blob(
             [
-                (*p, 0, -0.34)
+                p + (0, -0.34)
                 for p in (
                     axis * 0.12,
                     axis * reach * 0.7 + across * 0.6,

@@ -46,7 +46,7 @@ def tree_frog(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
         for leg, width in zip(legs, (0.15, 0.24), strict=True):
             foot = np.array(leg[-1])
             for spread in (-0.16, 0.0, 0.16):
-                toe = (*foot, spread, -0.14 if width < 0.2 else 0.1)
+                toe = foot + (spread, -0.14 if width < 0.2 else 0.1)
                 pen.limb([(foot[0] * s, foot[1]), (toe[0] * s, toe[1])], (0.06, 0.06), c.main, ink=0.7)
                 pen.oval(toe[0] * s, toe[1], 0.065, 0.065, c.accent, shade=0.3, ink=0.7)
             pen.limb([(x * s, y) for x, y in leg], (width, width * 0.8, width * 0.5), c.main, smooth=False)
@@ -195,4 +195,4 @@ def turtle(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
                 ink=0,
             )
     for y in (-0.4, -0.06, 0.3):
-        pen.polygon((*ring(6, 0.17, 0), 0, y), mix(c.main, c.dark, 0.45), 0.5, ink=0)
+        pen.polygon(ring(6, 0.17, 0) + (0, y), mix(c.main, c.dark, 0.45), 0.5, ink=0)

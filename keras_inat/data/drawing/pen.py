@@ -195,7 +195,7 @@ class Pen:
         if turn:
             c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
             points = points @ np.array([[c, s], [-s, c]])
-        self._area(self._pixels((*points, x, y)), fill, shade, ink, alpha)
+        self._area(self._pixels(points + (x, y)), fill, shade, ink, alpha)
 
     def dot(self, x: float, y: float, radius: float, fill: Colour = INK) -> None:
         """A small flat disc."""

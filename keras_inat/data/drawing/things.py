@@ -104,7 +104,7 @@ def clock(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
     pen.limb([(0, -0.6), (0, -0.9)], (0.12, 0.12), c.dark)
     pen.oval(0, 0.08, 0.78, 0.78, c.main)
     pen.oval(0, 0.08, 0.61, 0.61, c.light, shade=0.3)
-    for x, y in (*ring(12, 0.5), 0, 0.08):
+    for x, y in ring(12, 0.5) + (0, 0.08):
         pen.dot(x, y, 0.04, c.dark)
     for length, width in ((0.32, 0.09), (0.46, 0.06)):
         angle = rng.uniform(0, 2 * np.pi)

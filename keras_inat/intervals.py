@@ -1,0 +1,13 @@
+"""How sure a counted accuracy is."""
+
+import math
+
+Z = 1.959964  # 97.5 % of a normal distribution lie below
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """The 95 % score interval of a proportion (Wilson 1927), which stays within [0, 1] and holds for few images."""
+    share, spread = correct / total, Z * Z / total
+    centre = (share + spread / 2) / (1 + spread)
+    half = Z * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
+    return max(0.0, centre - half), min(1.0, centre + half)

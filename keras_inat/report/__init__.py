@@ -1,0 +1,1 @@
+"""One page with the evidence, rendered from `runs/` alone."""

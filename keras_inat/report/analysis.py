@@ -1,0 +1,209 @@
+"""The numbers that the report states, each with its 95 % interval and what it was counted over."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from keras_inat.intervals import Z, wilson_interval
+from keras_inat.report.story import Group, Predictions, SweepRecord, Trial, is_number
+
+# Below, the interval of a rank correlation no longer holds what it says (simulated: 10 % false alarms at n = 6).
+MIN_TRIALS = 8
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value between the ends of its 95 % interval, from `num` of `unit`."""
+
+    value: float
+    low: float
+    high: float
+    num: int
+    unit: str
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How a hyperparameter went with validation accuracy in a sweep: Spearman's rank correlation."""
+
+    setting: str
+    level: str
+    estimate: Estimate
+
+    @property
+    def label(self) -> str:
+        """`learning_rate`, or `activation = gelu` for one choice against the others."""
+        return f"{shorten_setting(self.setting)} = {self.level}" if self.level else shorten_setting(self.setting)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of the parallel coordinates; positions run from 0 (bottom) to 1, None where a trial has no value."""
+
+    label: str
+    positions: list[float | None]
+    ticks: list[tuple[float, str]] = field(default_factory=list)
+
+
+def estimate_share(correct: int, total: int) -> Estimate:
+    """A proportion with Wilson's score interval."""
+    return Estimate(correct / total, *wilson_interval(correct, total), total, "images")
+
+
+def estimate_mean(values: Sequence[float], unit: str = "seeds") -> Estimate:
+    """A mean of at least two values with Student's t interval."""
+    from scipy.special import stdtrit  # half a second that most pages do not need
+
+    half = float(stdtrit(len(values) - 1, 0.975)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    mean = float(np.mean(values))
+    return Estimate(mean, mean - half, mean + half, len(values), unit)
+
+
+def estimate_accuracy(group: Group, key: str = "test") -> Estimate | None:
+    """Accuracy of a group on its `test` or `validation` images: over seeds where there are several, else over images.
+
+    Returns:
+        None where the group has none, as when the judgement of a run is missing.
+    """
+    name = {"test": "test_accuracy", "validation": "val_accuracy"}[key]
+    values = [record.result[name] for record in group.records if record.result.get(name) is not None]
+    if not values:
+        return None
+    if len(values) > 1:
+        return estimate_mean(values)
+    total = group.best.data["counts"][key]
+    return estimate_share(round(values[0] * total), total)
+
+
+def estimate_best(sweep: SweepRecord) -> Estimate | None:
+    """Validation accuracy of a sweep's best trial; None where there is none, or where its images are not known."""
+    if sweep.best is None or sweep.best.score is None or sweep.data is None:
+        return None
+    total = sweep.data["counts"]["validation"]
+    return estimate_share(round(sweep.best.score * total), total)
+
+
+def compare_predictions(first: Predictions, second: Predictions) -> Estimate | None:
+    """How much more often `second` is right than `first`, over the same images.
+
+    The interval is Bonett and Price's (2012) for paired proportions, which stays honest when the two rarely differ.
+
+    Returns:
+        None when the two did not judge the same images.
+    """
+    if not np.array_equal(first.files, second.files) or not np.array_equal(first.labels, second.labels):
+        return None
+    gained = int((second.correct & ~first.correct).sum())
+    lost = int((first.correct & ~second.correct).sum())
+    total = len(first.labels)
+    more, less = (gained + 1) / (total + 2), (lost + 1) / (total + 2)
+    half = Z * math.sqrt((more + less - (more - less) ** 2) / (total + 2))
+    return Estimate((gained - lost) / total, more - less - half, more - less + half, total, "images")
+
+
+def count_confusion(predictions: Predictions, num_classes: int) -> np.ndarray:
+    """`(classes, classes)` int64: how many images of a class (row) were taken for each class (column)."""
+    counts = np.zeros((num_classes, num_classes), dtype=np.int64)
+    np.add.at(counts, (predictions.labels, predictions.predicted), 1)
+    return counts
+
+
+def find_best_so_far(trials: Sequence[Trial]) -> list[float]:
+    """For each completed trial, the best score up to and with it."""
+    return np.maximum.accumulate([trial.score or 0.0 for trial in trials]).tolist() if trials else []
+
+
+def correlate(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """Spearman's rank correlation with the interval of Bonett and Wright (2000), ties sharing their mean rank.
+
+    Ranks, since one collapsed trial would otherwise decide everything, and since a learning rate has no natural scale.
+    """
+    rho = float(np.corrcoef(_rank(first), _rank(second))[0, 1])
+    num = len(first)
+    if abs(rho) > 1 - 1e-12:
+        return Estimate(math.copysign(1.0, rho), math.copysign(1.0, rho), math.copysign(1.0, rho), num, "trials")
+    half = Z * math.sqrt((1 + rho**2 / 2) / (num - 3))
+    return Estimate(rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half), num, "trials")
+
+
+def measure_effects(sweep: SweepRecord) -> list[Effect]:
+    """Every hyperparameter's correlation with validation accuracy, strongest first.
+
+    A number is taken as it is; a choice as being that one (1) or another (0), once where there are only two. A trial
+    without a value (a setting that does not apply) is left out of that row, and a choice tried or not tried only
+    once has no row.
+    """
+    effects = []
+    for setting in sweep.settings:
+        trials = [trial for trial in sweep.completed if trial.settings[setting] is not None]
+        if len(trials) < MIN_TRIALS or len({trial.score for trial in trials}) == 1:
+            continue
+        scores = np.array([trial.score for trial in trials], dtype=float)
+        for level, column in encode([trial.settings[setting] for trial in trials]):
+            effects.append(Effect(setting, level, correlate(column, scores)))
+    return sorted(effects, key=lambda effect: -abs(effect.estimate.value))
+
+
+def encode(values: Sequence[Any]) -> list[tuple[str, np.ndarray]]:
+    """Turns a hyperparameter's values into columns of numbers, each with the choice that it stands for."""
+    levels = sorted(set(values), key=str)
+    if len(levels) < 2:
+        return []
+    if all(is_number(value) for value in values):
+        return [("", np.array(values, dtype=float))]
+    columns = [(str(level), np.array([float(value == level) for value in values])) for level in levels]
+    columns = columns[1:] if len(levels) == 2 else columns
+    return [(level, column) for level, column in columns if 2 <= column.sum() <= len(values) - 2]
+
+
+def build_axes(sweep: SweepRecord) -> list[Axis]:
+    """Axes for the completed trials of a sweep, the accuracy last."""
+    trials = sweep.completed
+    axes = [_build_axis(shorten_setting(name), [trial.settings[name] for trial in trials]) for name in sweep.settings]
+    scores = [trial.score for trial in trials]
+    return [*axes, _build_axis("validation accuracy", scores, percent=True)]
+
+
+def shorten_setting(name: str) -> str:
+    """`training.learning_rate` as `learning_rate`; of a clash, only dropout is known, and it says whose it is."""
+    section, _, key = name.partition(".")
+    return f"{section} {key}" if name == "finetune.dropout" else key or section
+
+
+def format_value(value: Any) -> str:
+    """A setting's value, short: `0.001`, `3e-05`, `gelu`."""
+    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _build_axis(label: str, values: Sequence[Any], percent: bool = False) -> Axis:
+    given = [value for value in values if value is not None]
+    if not given or not all(is_number(value) for value in given) or len(set(given)) == 1:
+        levels = sorted({str(value) for value in given})
+        heights = {level: (index + 0.5) / len(levels) for index, level in enumerate(levels)}
+        positions = [None if value is None else heights[str(value)] for value in values]
+        return Axis(label, positions, [(height, level) for level, height in heights.items()])
+    low, high = min(given), max(given)
+    # Rates and widths that span a factor of four or more are read by factors, not by differences.
+    logarithmic = low > 0 and high / low >= 4 and not percent
+    scale = math.log if logarithmic else float
+    ends = scale(low), scale(high)
+    place = {value: (scale(value) - ends[0]) / (ends[1] - ends[0]) for value in given}
+    if len(place) <= 6 and not percent:
+        ticks = [(place[value], format_value(value)) for value in sorted(place)]
+    else:
+        marks = [ends[0] + (ends[1] - ends[0]) * step / 4 for step in range(5)]
+        shown = [math.exp(mark) if logarithmic else mark for mark in marks]
+        ticks = [(step / 4, f"{100 * v:.1f} %" if percent else f"{v:.2g}") for step, v in enumerate(shown)]
+    return Axis(label, [None if value is None else place[value] for value in values], ticks)
+
+
+def _rank(values: np.ndarray) -> np.ndarray:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]

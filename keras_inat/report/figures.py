@@ -1,0 +1,205 @@
+"""The charts. Each function takes numbers and gives a `Figure`; nothing is read or written."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, PAPER, WRONG, new_figure
+from keras_inat.report.analysis import Effect, Estimate, find_best_so_far
+from keras_inat.report.story import Trial
+from keras_inat.report.wording import SPACE, percent
+
+WIDTH = 10.0  # inches, for a page of about 1,000 px
+MAX_CLASSES = 40  # more do not fit beside each other legibly
+PERCENT = PercentFormatter(1, symbol=f"{SPACE}%")
+
+
+def draw_class_counts(classes: Sequence[str], per_class: dict[str, Sequence[int]]) -> Figure:
+    """Bars for the images of every class, those to learn from and those to be judged on."""
+    shown = classes[:MAX_CLASSES]
+    figure = new_figure(WIDTH, 1.2 + 0.34 * len(shown))
+    axes = figure.add_subplot()
+    rows = np.arange(len(shown))
+    names = {"train": ("train/ (training and validation)", ACCENT), "test": ("val/ (the test images)", CYCLE[1])}
+    for offset, (split, (label, color)) in zip((-0.2, 0.2), names.items(), strict=True):
+        bars = axes.barh(rows + offset, per_class[split][: len(shown)], 0.38, color=color, label=label)
+        axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8, color=MUTED)
+    axes.set_yticks(rows, [clip(name, 28) for name in shown])
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("images")
+    axes.margins(x=0.08, y=0.02)
+    figure.legend(loc="outside upper left", ncols=2)
+    return figure
+
+
+def draw_progress(trials: Sequence[Trial]) -> Figure:
+    """Validation accuracy of a sweep's trials against their time of creation, and the best so far."""
+    figure = new_figure(WIDTH, 4)
+    axes = figure.add_subplot()
+    times, label = _creation_times(trials)
+    done = [(time, trial, trial.score) for time, trial in zip(times, trials, strict=True) if trial.score is not None]
+    axes.scatter([time for time, _, _ in done], [score for *_, score in done], 34, ACCENT, label="a trial", zorder=3)
+    best = find_best_so_far([trial for _, trial, _ in done])
+    if best:
+        axes.step([time for time, _, _ in done], best, where="post", color=INK, linewidth=1.4, label="best so far")
+        time, trial, score = max(done, key=lambda entry: entry[2])
+        axes.scatter(time, score, 190, facecolor="none", edgecolor=INK, linewidth=1.4, zorder=4)
+        place = time / (max(times) or 1)
+        note = axes.annotate(
+            f"trial {trial.id}, {percent(score)}", (time, score), (0, 11), textcoords="offset points", fontsize=9,
+            ha="left" if place < 0.1 else "right" if place > 0.9 else "center",
+        )  # fmt: skip
+        note.set_in_layout(False)  # it has room within the margins
+    failed = [time for time, trial in zip(times, trials, strict=True) if trial.status == "failed"]
+    if failed:  # they have no accuracy, and stand on the axis itself
+        axes.plot(
+            failed, np.zeros(len(failed)), "x", color=WRONG, transform=axes.get_xaxis_transform(), clip_on=False,
+            label="a failed trial", zorder=5,
+        )  # fmt: skip
+    axes.margins(y=0.12)
+    axes.yaxis.set_major_formatter(PERCENT)
+    axes.set(xlabel=label, ylabel="validation accuracy")
+    figure.legend(loc="outside upper left", ncols=3)
+    return figure
+
+
+def draw_effects(effects: Sequence[Effect]) -> Figure:
+    """Rank correlations with their intervals, strongest on top; those that exclude zero are filled."""
+    figure = new_figure(WIDTH, 1.2 + 0.3 * len(effects))
+    axes = figure.add_subplot()
+    for row, effect in enumerate(effects):
+        _draw_interval(axes, row, effect.estimate, ACCENT, "o", filled=effect.estimate.excludes_zero)
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.set_yticks(range(len(effects)), [clip(effect.label, 40) for effect in effects])
+    axes.set_ylim(len(effects) - 0.4, -0.6)
+    axes.set_xlim(-1, 1)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("rank correlation with validation accuracy, with 95 % interval")
+    return figure
+
+
+def draw_curves(rows: Sequence[dict[str, Any]], best_epoch: int, others: Sequence[Sequence[dict[str, Any]]]) -> Figure:
+    """Accuracy and loss, epoch by epoch; `others` are runs with other seeds, drawn faintly."""
+    figure = new_figure(WIDTH, 3.9)
+    left, right = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in rows]
+    for axes, key in ((left, "accuracy"), (right, "loss")):
+        mark = "o" if len(rows) < 40 else ""
+        axes.plot(epochs, [row[key] for row in rows], mark, ls="-", ms=3, color=ACCENT, label="training")
+        axes.plot(epochs, [row[f"val_{key}"] for row in rows], mark, ls="-", ms=3, color=CYCLE[1], label="validation")
+        for index, other in enumerate(others):
+            xs, ys = [row["epoch"] for row in other], [row[f"val_{key}"] for row in other]
+            label = "validation, other seeds" if index == 0 else None
+            axes.plot(xs, ys, color=CYCLE[1], alpha=0.4, linewidth=1, label=label, zorder=1.5)
+        axes.axvline(best_epoch, color=INK, linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
+        for before, row in pairwise(rows):
+            if row["stage"] != before["stage"]:
+                axes.axvline(row["epoch"] - 0.5, color=MUTED, linewidth=1, linestyle="--")
+                axes.annotate(
+                    row["stage"], (row["epoch"] - 0.5, 1), (3, -2), xycoords=("data", "axes fraction"),
+                    textcoords="offset points", va="top", fontsize=8.5, color=MUTED,
+                )  # fmt: skip
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="epoch", ylabel=key if key == "accuracy" else "loss (cross-entropy)")
+    left.yaxis.set_major_formatter(PERCENT)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=5)
+    return figure
+
+
+def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+    """The confusion matrix: each row a true class, in percent of its images."""
+    size = min(len(classes), MAX_CLASSES)
+    counts, names = counts[:size, :size], [clip(name, 16) for name in classes[:size]]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(WIDTH, 2.6 + 0.56 * size)
+    figure = new_figure(side, side - 1.25)
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if size <= 20:
+        for (row, column), value in np.ndenumerate(shares):
+            if counts[row, column]:
+                axes.text(
+                    column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8.5,
+                    color=PAPER if value > 0.55 else INK, weight="bold" if row == column else "normal",
+                )  # fmt: skip
+    axes.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(size), names)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel="predicted", ylabel="true")
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, format=PERCENT)
+    bar.set_label("of the true class's images")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def draw_accuracies(rows: Sequence[tuple[str, Estimate, Sequence[float], bool]], chance: float | None = None) -> Figure:
+    """Test accuracies with their intervals, one row each.
+
+    Args:
+        rows: Title, estimate, the accuracy of every seed, and whether it was trained from scratch.
+        chance: Accuracy of guessing, drawn as a line on a full scale; without it the scale fits the accuracies.
+    """
+    figure = new_figure(WIDTH, 1.5 + 0.5 * len(rows))
+    axes = figure.add_subplot()
+    for row, (_, estimate, seeds, scratch) in enumerate(rows):
+        color, marker = (CYCLE[1], "s") if scratch else (ACCENT, "o")
+        if len(seeds) > 1:
+            axes.scatter(seeds, np.full(len(seeds), row + 0.2), 12, color, alpha=0.7, linewidth=0)
+        _draw_interval(axes, row, estimate, color, marker)
+        axes.annotate(
+            percent(estimate.value), (estimate.value, row), (0, 7), textcoords="offset points", ha="center", fontsize=9
+        )
+    if chance:
+        axes.axvline(chance, color=MUTED, linestyle=":", linewidth=1.2)
+        axes.annotate(
+            "guessing", (chance, -0.5), (3, 0), textcoords="offset points", fontsize=8.5, color=MUTED, va="top"
+        )
+    for scratch, color, marker, name in ((True, CYCLE[1], "s", "from scratch"), (False, ACCENT, "o", "fine-tuned")):
+        if any(row[3] is scratch for row in rows):
+            axes.plot([], [], marker, color=color, label=name)
+    if any(len(row[2]) > 1 for row in rows):
+        axes.plot([], [], "o", color=MUTED, markersize=3.5, label="single seeds")
+    axes.set_yticks(range(len(rows)), [clip(row[0], 44) for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    if chance:
+        axes.set_xlim(0, 1)
+    else:
+        axes.margins(x=0.15)
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_formatter(PERCENT)
+    axes.set_xlabel("test accuracy, with 95 % interval")
+    figure.legend(loc="outside upper left", ncols=3)
+    return figure
+
+
+def clip(text: str, length: int) -> str:
+    """A name on one line, of at most `length` characters."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def _draw_interval(axes: Axes, row: float, estimate: Estimate, color: str, marker: str, filled: bool = True) -> None:
+    axes.plot([estimate.low, estimate.high], [row, row], color=color, linewidth=2, solid_capstyle="butt")
+    axes.plot(estimate.value, row, marker, color=color, markersize=7, markerfacecolor=color if filled else PAPER)
+
+
+def _creation_times(trials: Sequence[Trial]) -> tuple[list[float], str]:
+    """When each trial was created, in the unit that suits, counted from the first."""
+    try:
+        moments = [datetime.fromisoformat(trial.started) for trial in trials]
+        seconds = [(moment - min(moments)).total_seconds() for moment in moments]
+    except (ValueError, TypeError):
+        return list(map(float, range(1, len(trials) + 1))), "trial, in order of creation"
+    for size, unit in ((172_800, "days"), (7_200, "hours"), (120, "minutes")):
+        if max(seconds) > size:
+            divisor = {"days": 86_400, "hours": 3_600, "minutes": 60}[unit]
+            return [value / divisor for value in seconds], f"creation time, {unit} after the first trial"
+    return seconds, "creation time, seconds after the first trial"

@@ -1,0 +1,92 @@
+// Parallel coordinates: drag along an axis to keep the trials that cross there, click it to let go. The picture that
+// stands in the page without JavaScript gives way to it.
+"use strict";
+
+for (const root of document.querySelectorAll(".parallel")) {
+  const { axes, lines } = JSON.parse(root.querySelector("script").textContent);
+  const height = 400, top = 48, bottom = height - 22, left = 80, right = 90;
+  const width = Math.max(960, left + right + 100 * (axes.length - 1));
+  const x = (axis) => left + axis * (width - left - right) / Math.max(1, axes.length - 1);
+  const y = (position) => bottom - position * (bottom - top);
+  const brushes = axes.map(() => null);
+
+  const make = (parent, name, attributes, text) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    if (text !== undefined) element.textContent = text;
+    return parent.appendChild(element);
+  };
+
+  const plot = document.createElement("div");
+  plot.className = "plot";
+  const svg = make(plot, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", style: `min-width:${Math.min(width, 90 * axes.length)}px` });
+  svg.setAttribute("aria-label", root.querySelector("img").alt);
+  const output = document.createElement("output");
+
+  // Best last, so that it lies on top. A trial without a value on an axis passes it by.
+  const last = axes.length - 1;
+  lines.sort((a, b) => a.at[last] - b.at[last]);
+  for (const line of lines) {
+    const points = line.at.map((at, axis) => (at === null ? null : `${x(axis)} ${y(at)}`)).filter(Boolean);
+    line.path = make(svg, "path", { d: "M" + points.join("L"), stroke: line.color });
+    line.path.addEventListener("pointerenter", () => { line.path.classList.add("near"); output.textContent = line.title; });
+    line.path.addEventListener("pointerleave", () => { line.path.classList.remove("near"); tell(); });
+  }
+
+  const tell = () => {
+    const kept = lines.filter((line) => !line.path.classList.contains("off"));
+    const best = kept.length ? ` Best: ${kept[kept.length - 1].title}` : "";
+    output.textContent = kept.length === lines.length
+      ? "Drag along an axis to keep the trials that cross it there; click the axis to let go. Point at a line to read it."
+      : `${kept.length} of ${lines.length} trials.${best}`;
+  };
+  const update = () => {
+    for (const { at, path } of lines) {
+      const out = brushes.some((brush, axis) => brush && (at[axis] === null || at[axis] < brush[0] || at[axis] > brush[1]));
+      path.classList.toggle("off", out);
+    }
+    tell();
+  };
+
+  axes.forEach(({ label, ticks }, axis) => {
+    const group = make(svg, "g", { class: "axis" });
+    make(group, "line", { x1: x(axis), x2: x(axis), y1: top, y2: bottom });
+    const raised = axes.length > 8 && axis % 2;
+    make(group, "text", { class: "name", x: x(axis), y: raised ? 34 : 18, "text-anchor": "middle" }, label.replaceAll("_", " "));
+    for (const [position, text] of ticks) {
+      const side = axis === last ? 1 : -1;
+      make(group, "line", { x1: x(axis) + 4 * side, x2: x(axis), y1: y(position), y2: y(position) });
+      make(group, "text", { x: x(axis) + 8 * side, y: y(position) + 4, "text-anchor": side > 0 ? "start" : "end" }, text.length > 14 ? text.slice(0, 13) + "…" : text);
+    }
+    const box = make(group, "rect", { class: "brush", x: x(axis) - 9, width: 18, y: 0, height: 0 });
+    const grip = make(group, "rect", { class: "grip", x: x(axis) - 14, width: 28, y: top - 8, height: bottom - top + 16 });
+    let start = null;
+    const position = (event) => {
+      const frame = svg.getBoundingClientRect();
+      const at = (bottom - (event.clientY - frame.top) * height / frame.height) / (bottom - top);
+      return Math.min(1, Math.max(0, at));
+    };
+    const set = (brush) => {
+      brushes[axis] = brush;
+      box.setAttribute("y", brush ? y(brush[1]) : 0);
+      box.setAttribute("height", brush ? Math.max(2, y(brush[0]) - y(brush[1])) : 0);
+      update();
+    };
+    grip.addEventListener("pointerdown", (event) => { start = position(event); grip.setPointerCapture(event.pointerId); });
+    grip.addEventListener("pointermove", (event) => {
+      if (start === null) return;
+      const end = position(event);
+      if (Math.abs(end - start) > 0.015) set([Math.min(start, end), Math.max(start, end)]);
+    });
+    grip.addEventListener("pointerup", (event) => {
+      if (Math.abs(position(event) - start) <= 0.015) set(null);
+      start = null;
+    });
+    grip.addEventListener("pointercancel", () => { start = null; });
+  });
+
+  root.prepend(plot);
+  plot.after(output);
+  root.classList.add("live");
+  tell();
+}

@@ -1,0 +1,243 @@
+"""The report: what `runs/` tells, put on one page, twice (HTML and Markdown), and a table of results beside it."""
+
+import csv
+import io
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup, escape
+
+from keras_inat.config import Config
+from keras_inat.report import wording
+from keras_inat.report.album import Album
+from keras_inat.report.analysis import Estimate, estimate_accuracy, estimate_best
+from keras_inat.report.blocks import Block, Bullets, Card, Cards, Page, Part, Prose, Section, Table, write_markdown
+from keras_inat.report.network import describe_network
+from keras_inat.report.portrait import describe_model
+from keras_inat.report.sections import compare_ways, describe_data, describe_finetuning, find_gain
+from keras_inat.report.story import DataSet, Record, Story, read_story
+from keras_inat.report.sweeps import describe_sweeps
+from keras_inat.report.wording import percent, plural
+from keras_inat.runs import write_text
+
+NUM_LOOKS = 50
+COLUMNS = (
+    "command", "name", "seed", "strategy", "backbone", "val_accuracy", "test_accuracy", "low", "high", "test_images",
+    "epochs", "seconds", "images_per_second", "parameters", "macs", "data", "data_hash", "commit", "run",
+)  # fmt: skip
+START = [
+    "`make demo` runs the whole story on drawn organisms, offline, in minutes;",
+    "`make sweep` searches the hyperparameters of the CNN;",
+    "`make train-best` trains the best configuration fully and judges it once on the test images;",
+    "`make finetune STRATEGY=head` adapts a pretrained network.",
+]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where the page is, and the sentences that sum it up."""
+
+    path: Path
+    findings: list[str]
+
+
+def write_report(config: Config) -> Report:
+    """Renders `index.html`, `README.md`, `results.csv` and `figures/` into `report.directory`, from `runs/` alone."""
+    directory = Path(config.report.directory)
+    story, album = read_story(config.run.directory), Album(directory)
+    page = build_page(story, album, config.run.directory)
+    write_text(directory / "results.csv", format_results(story.records))
+    write_text(directory / "README.md", write_markdown(page))
+    write_text(directory / "index.html", render_html(page))
+    album.remove_stale()
+    return Report(directory / "index.html", page.findings)
+
+
+def build_page(story: Story, album: Album, runs: str) -> Page:
+    """Puts the sections together: a summary, a part for each set of images, and the record."""
+    if not story.data_sets:
+        nothing = Section("", [Prose(f"There is no finished run in `{runs}` yet."), Bullets(START)])
+        return Page([Part("Summary", [nothing])], [f"no finished run in {runs} yet: `make demo` makes some"])
+    findings = [sentence for data_set in story.data_sets for sentence in find_findings(data_set)]
+    parts = [Part("Summary", [_summarise(story, findings)])]
+    for data_set in story.data_sets:
+        album.open_chapter(data_set.name)
+        scratch, tuned = data_set.find_groups("train-best"), data_set.find_groups("finetune")
+        sections = [describe_data(data_set, album), describe_network(data_set), *describe_sweeps(data_set, album)]
+        if scratch:
+            sections.append(describe_model(scratch[0], "The best from scratch", album))
+        sections.append(describe_finetuning(data_set, album))
+        if tuned:
+            sections.append(describe_model(tuned[0], "The best fine-tuned", album))
+        sections.append(compare_ways(data_set, album))
+        parts.append(Part(data_set.name, sections))
+    record = [_list_costs(story.records), _list_looks(story), _reproduce(story.records)]
+    return Page([*parts, Part("On record", record)], findings)
+
+
+def find_findings(data_set: DataSet) -> list[str]:
+    """The two or three sentences to remember about a set of images."""
+    findings = []
+    for command, ways in (("train-best", "trained from scratch"), ("finetune", "fine-tuned")):
+        groups = data_set.find_groups(command)
+        if groups and (test := estimate_accuracy(groups[0])):
+            which = f" ({groups[0].title})" if command == "finetune" else ""
+            findings.append(
+                f"{data_set.name}: the best model {ways}{which} has a test accuracy of {wording.share(test)}."
+            )
+    if gain := find_gain(data_set):
+        value, between = wording.points(gain)
+        told = "" if gain.excludes_zero else ", which these images cannot tell from none"
+        findings.append(
+            f"{data_set.name}: the best fine-tuned model against the best from scratch, on the same test images: "
+            f"{value} points of accuracy (95 % interval {between}, {wording.sample(gain)}){told}."
+        )
+    if not findings and data_set.sweeps and (best := estimate_best(data_set.sweeps[0])):
+        findings.append(
+            f"{data_set.name}: the best of {plural(len(data_set.sweeps[0].completed), 'trial')} of the sweep "
+            f"{data_set.sweeps[0].name} has a validation accuracy of {wording.share(best)}; nothing was judged on test "
+            "images yet."
+        )
+    return findings
+
+
+def format_results(records: list[Record]) -> str:
+    """`results.csv`: a row a run."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for record in records:
+        result = record.result
+        low, high = result.get("test_interval") or ("", "")
+        strategy = record.finetune["strategy"] if record.finetune else "scratch"
+        row = {"strategy": strategy, "backbone": record.backbone, "low": low, "high": high}
+        row |= {"data": record.data["name"], "data_hash": record.data["hash"], "run": str(record.folder.path)}
+        writer.writerow([row.get(column, result.get(column, "")) for column in COLUMNS])
+    return table.getvalue()
+
+
+def render_html(page: Page) -> str:
+    """One page with its style and script inside; pictures lie beside it."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("keras_inat", "report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters["prose"] = _mark_code
+    return environment.get_template("page.html").render(page=page)
+
+
+def _mark_code(text: str) -> Markup:
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _summarise(story: Story, findings: list[str]) -> Section:
+    cards = []
+    for data_set in story.data_sets:
+        for command, label in (("train-best", "from scratch"), ("finetune", "fine-tuned")):
+            groups = data_set.find_groups(command)
+            if groups and (test := estimate_accuracy(groups[0])):
+                cards.append(_make_card(f"{data_set.name}: test accuracy {label}", test))
+    trials = sum(len(sweep.trials) for data_set in story.data_sets for sweep in data_set.sweeps)
+    counted = (
+        f"{plural(len(story.records), 'judged run')} and {plural(trials, 'trial')} in sweeps, over "
+        f"{plural(len(story.data_sets), 'set')} of images. Intervals are of 95{wording.SPACE}%, from n images or seeds."
+    )
+    blocks: list[Block] = [Cards(cards)] if cards else []
+    return Section("", [*blocks, *([Bullets(findings)] if findings else []), Prose(counted)])
+
+
+def _make_card(label: str, test: Estimate) -> Card:
+    detail = f"{wording.interval(test)}, {wording.sample(test)}"
+    return Card(label, percent(test.value), detail, test.value, max(test.low, 0.0), min(test.high, 1.0))
+
+
+def _list_costs(records: list[Record]) -> Section:
+    if not records:
+        return Section("Cost", [Prose("No run to account for yet: `make train-best` and `make finetune` make them.")])
+    rows = [
+        [
+            record.folder.path.name,
+            f"{record.result['parameters']:,}",
+            f"{record.trained_parameters:,}",
+            wording.brief(record.result["macs"]),
+            f"{record.data['image_size']}",
+            f"{record.result['epochs']:,}",
+            wording.duration(record.result["seconds"]),
+            f"{record.result['images_per_second']:,.0f}",
+            _judge(record),
+        ]
+        for record in records
+    ]
+    head = ["run", "parameters", "trained", "computations", "pixels", "epochs", "time", "images/s", "test accuracy"]
+    caption = (
+        "Computations: multiply-accumulates for one image. Images per second: median over epochs, training only. Test "
+        "accuracy with its 95 % interval over the test images."
+    )
+    return Section("Cost", [Table(caption, "lrrrrrrrr", head, rows)])
+
+
+def _judge(record: Record) -> str:
+    low, high = record.result.get("test_interval") or (None, None)
+    return f"{percent(record.result.get('test_accuracy'))} ({percent(low)} to {percent(high)})"
+
+
+def _list_looks(story: Story) -> Section:
+    section = Section("Looks at the test images")
+    if not story.ledger:
+        section.blocks = [Prose("The ledger is empty: no command has opened a test image.")]
+        return section
+    looks = Counter(line["run"] for line in story.ledger)
+    again = [run for run, number in looks.items() if number > 1]
+    text = (
+        f"{plural(len(story.ledger), 'look')} by {plural(len(looks), 'run')}. The program opens the test images "
+        "through one function, which writes this ledger first. "
+    )
+    text += f"More than one look: {', '.join(again)}." if again else "No run looked twice."
+    finished = {record.folder.path.name for record in story.records}
+    if absent := sum(Path(run).name not in finished for run in looks):
+        text += f" Of {plural(absent, 'run')} that looked there is no result: given up, or deleted."
+    rows = [
+        [
+            line["time"][:16].replace("T", " "),
+            line["command"],
+            Path(line["run"]).name,
+            line["data"],
+            line["commit"] or "–",
+        ]
+        for line in story.ledger[-NUM_LOOKS:]
+    ]
+    caption = f"The last {NUM_LOOKS} looks." if len(story.ledger) > NUM_LOOKS else "Every look, oldest first."
+    section.blocks = [Prose(text), Table(caption, "lllll", ["time (UTC)", "command", "run", "data", "commit"], rows)]
+    return section
+
+
+def _reproduce(records: list[Record]) -> Section:
+    section = Section("How to repeat it")
+    if not records:
+        section.blocks = [Prose("`make sweep` goes on with a sweep where it stopped.")]
+        return section
+    # The seed is in the configuration; the number of seeds would start a whole series from there.
+    seeds = {"train-best": " SEEDS=1", "finetune": ""}
+    rows = [
+        [
+            record.folder.path.name,
+            f"make {record.command}{seeds[record.command]} CONFIG={record.folder.config}",
+            str(record.result["seed"]),
+            record.data["hash"],
+            record.result["commit"] or "–",
+        ]
+        for record in records
+    ]
+    versions = Counter(
+        ", ".join(f"{name} {version}" for name, version in sorted(record.result["packages"].items()))
+        for record in records
+    )
+    section.blocks = [
+        Prose("A run's folder holds its whole configuration; given back as CONFIG, it is trained again."),
+        Table("", "llrll", ["run", "command", "seed", "data hash", "commit"], rows),
+        *(Prose(f"Made with {packages} ({plural(number, 'run')}).") for packages, number in versions.items()),
+    ]
+    return section

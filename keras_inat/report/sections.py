@@ -1,0 +1,161 @@
+"""The sections on one set of images: the data, fine-tuning, and the two ways to train compared.
+
+Each function gives a section, or a sentence on the command that would fill it.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from keras_inat.report import canvas, figures, wording
+from keras_inat.report.album import Album
+from keras_inat.report.analysis import Estimate, compare_predictions, estimate_accuracy
+from keras_inat.report.blocks import Block, Prose, Section, Table
+from keras_inat.report.story import DataSet, Group
+from keras_inat.report.wording import percent, plural
+
+NUM_FILES = 20
+
+
+def describe_data(data_set: DataSet, album: Album) -> Section:
+    """Counts, examples, and what was left out."""
+    data = data_set.data
+    if data is None:
+        text = f"The images of {data_set.name} were never opened: every trial ended before. `make data` says why."
+        return Section("The images", [Prose(text)])
+    counts, classes = data["counts"], data["classes"]
+    blocks: list[Block] = [
+        Prose(
+            f"{data['name']} (hash `{data['hash']}`) has {plural(len(classes), 'class')}: "
+            f"{counts['train']:,} images to train on, {counts['validation']:,} held out from them, class by class, for "
+            f"validation, and {counts['test']:,} test images that only a final judgement opens. They are decoded to "
+            f"{data['image_size']} × {data['image_size']} pixels."
+        ),
+        album.add(
+            "classes",
+            figures.draw_class_counts(classes, data["per_class"]),
+            f"Images of each of the {len(classes)} classes, in train/ and in val/.",
+            "Images of each class on disk that could be used.",
+        ),
+    ]
+    for group in reversed(data_set.groups):
+        if predictions := group.best.read_predictions():
+            text = f"{len(predictions.examples)} of the {counts['test']:,} test images, at random, with their classes."
+            blocks.append(album.add("examples", canvas.draw_examples(predictions, classes), text, text))
+            break
+    left_out = [*data["quarantined"], *data["leaked"]]
+    num_left, num_leaked = len(left_out), len(data["leaked"])
+    if not left_out:
+        return Section("The images", [*blocks, Prose("No file was left out: every image could be decoded, and none "
+                                                     "occurs both in train/ and in val/.")])  # fmt: skip
+    shown = f"; the first {NUM_FILES} are listed" if num_left > NUM_FILES else ""
+    verb = "was" if num_left == 1 else "were"
+    caption = (
+        f"{plural(num_left, 'file')} {verb} left out, {num_leaked} of them for being a test image that is also in "
+        f"train/{shown}."
+    )
+    rows = [[entry["path"], entry["reason"]] for entry in left_out[:NUM_FILES]]
+    return Section("The images", [*blocks, Table(caption, "ll", ["file", "reason"], rows)])
+
+
+def describe_finetuning(data_set: DataSet, album: Album) -> Section:
+    """Every fine-tuned configuration, with what it trained."""
+    groups = data_set.find_groups("finetune")
+    if not groups:
+        text = "No fine-tuning on these images yet: `make finetune STRATEGY=head` (or topk, full) does it."
+        return Section("Fine-tuning", [Prose(text)])
+    rows = []
+    for group, title in zip(groups, name_groups(groups), strict=True):
+        result, test = group.best.result, estimate_accuracy(group)
+        rows.append(
+            [
+                title,
+                f"{len(group.records)}",
+                " → ".join(f"{stage['name']} {wording.brief(stage['parameters'])}" for stage in _stages(result)),
+                f"{result['parameters']:,}",
+                f"{result['epochs']:,}",
+                wording.duration(result["seconds"]),
+                percent(estimate_accuracy(group, "validation").value),  # type: ignore[union-attr]
+                percent(test.value) if test else "–",
+                f"{wording.interval(test)}, {test.num:,}{wording.SPACE}{test.unit}" if test else "–",
+            ]
+        )
+    head = ["strategy: backbone", "seeds", "stages and what they train", "parameters", "epochs", "time", "validation"]
+    caption = (
+        "Best validation accuracy first. The 95 % interval is over test images where there is one seed, over seeds "
+        "where there are several; the last column says which, and how many."
+    )
+    table = Table(caption, "lrlrrrrrr", [*head, "test", "95 % interval, n"], rows)
+    return Section("Fine-tuning", [table, *_draw_groups("finetuning", groups, data_set, album)])
+
+
+def compare_ways(data_set: DataSet, album: Album) -> Section:
+    """From scratch against fine-tuned, on the same test images."""
+    scratch, tuned = data_set.find_groups("train-best"), data_set.find_groups("finetune")
+    section = Section("From scratch against fine-tuned")
+    if not scratch or not tuned:
+        missing = "make train-best" if not scratch else "make finetune"
+        section.blocks = [Prose(f"To compare the two ways on these images, `{missing}` is still to be run on them.")]
+        return section
+    section.blocks = [*_draw_groups("ways", [*tuned, *scratch], data_set, album)]
+    base = scratch[0].best.read_predictions()
+    rows = []
+    for group, title in zip(tuned, name_groups(tuned), strict=True):
+        other = group.best.read_predictions()
+        gain = compare_predictions(base, other) if base and other else None
+        if gain:
+            verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "not told apart by these images"
+            rows.append([title, *wording.points(gain), f"{gain.num:,}", verdict])
+    if rows:
+        caption = (
+            f"Against the best run from scratch (`{scratch[0].best.folder.path.name}`), image by image on the same "
+            "test images. The interval is for these trained models; what another seed would change is not in it."
+        )
+        section.blocks.append(
+            Table(caption, "lrrrl", ["fine-tuned", "points more", "95 % interval", "images", "it is"], rows)
+        )
+    return section
+
+
+def find_gain(data_set: DataSet) -> Estimate | None:
+    """How much better the best fine-tuned model is than the best from scratch, on the same test images."""
+    scratch, tuned = data_set.find_groups("train-best"), data_set.find_groups("finetune")
+    if not scratch or not tuned:
+        return None
+    first, second = scratch[0].best.read_predictions(), tuned[0].best.read_predictions()
+    return compare_predictions(first, second) if first and second else None
+
+
+def name_groups(groups: Sequence[Group]) -> list[str]:
+    """Their titles; those that share one get their run's name, and a number where that is the same too."""
+    titles = [group.title for group in groups]
+    taken = Counter(titles)
+    named = [f"{t} ({g.best.name})" if taken[t] > 1 else t for t, g in zip(titles, groups, strict=True)]
+    seen: Counter[str] = Counter()
+    for index, title in enumerate(named):
+        seen[title] += 1
+        named[index] = f"{title} #{seen[title]}" if seen[title] > 1 else title
+    return named
+
+
+def _draw_groups(key: str, groups: list[Group], data_set: DataSet, album: Album) -> list[Block]:
+    rows = []
+    for group, title in zip(groups, name_groups(groups), strict=True):
+        if estimate := estimate_accuracy(group):
+            seeds = [record.result["test_accuracy"] for record in group.records if "test_accuracy" in record.result]
+            rows.append((title, estimate, seeds, group.command == "train-best"))
+    if not rows:
+        return []
+    counts = data_set.data["per_class"]["test"] if data_set.data else [0]
+    caption, chance = f"n = {sum(counts):,} test images, the same for all.", None
+    if any(scratch for *_, scratch in rows):
+        chance = max(counts) / max(sum(counts), 1)
+        caption += f" Guessing the most frequent class is right on {percent(chance)}."
+    if any(len(row[2]) > 1 for row in rows):
+        caption += " Where there are several seeds the interval is Student's t over them, and small points are seeds."
+    alt = "Test accuracy: " + "; ".join(f"{title} {percent(estimate.value)}" for title, estimate, _, _ in rows) + "."
+    return [album.add(key, figures.draw_accuracies(rows, chance), alt, caption)]
+
+
+def _stages(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": stage["stage"], "parameters": stage["parameters"]} for stage in result.get("stages", [])]

@@ -1,0 +1,281 @@
+"""What `runs/` tells: finished runs, their seeds, the sweeps, the ledger, sorted by the images they saw.
+
+Reads the run folders alone: no data set, no test image beyond the thirty that a run kept, no TensorFlow.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from keras_inat.config import read_yaml
+from keras_inat.runs import RunFolder, ledger_path, list_runs, read_jsonl
+
+# Sections of a configuration that leave the result as it is, beside the seed.
+INDIFFERENT_SECTIONS = ("run", "sweep", "train_best", "tracking", "report", "predict")
+TRIAL_COLUMNS = ("id", "status", "score", "epochs", "seconds", "parameters", "macs", "started", "ended", "error")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a run kept of its one look at the test images; see `training.evaluation.judge` for shapes."""
+
+    probabilities: np.ndarray
+    labels: np.ndarray
+    files: np.ndarray
+    examples: np.ndarray
+    pixels: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """`(images,)` int64, the class given to each image."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """`(images,)` bool."""
+        return self.predicted == self.labels
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run of `train-best` or `finetune`: its folder and what its `result.json` says."""
+
+    folder: RunFolder
+    result: dict[str, Any]
+
+    @property
+    def command(self) -> str:
+        return self.folder.command
+
+    @property
+    def name(self) -> str:
+        return str(self.result["name"])
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return self.result["data"]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.result["config"]
+
+    @property
+    def finetune(self) -> dict[str, Any] | None:
+        return self.config.get("finetune")
+
+    @property
+    def trained_parameters(self) -> int:
+        """The most that any stage of the run trained."""
+        return max((stage["parameters"] for stage in self.result.get("stages", [])), default=self.result["parameters"])
+
+    @property
+    def backbone(self) -> str:
+        """The pretrained network, or the run that made it where it is one of our own; empty from scratch."""
+        if not self.finetune:
+            return ""
+        weights = self.finetune["weights"]
+        own = re.sub(r"^\d{8}-\d{6}-", "", Path(weights).parent.name)
+        return own if weights.endswith(".keras") else self.finetune["backbone"]
+
+    def read_predictions(self) -> Predictions | None:
+        """What the run predicted on the test images; None where the file is missing or damaged."""
+        with contextlib.suppress(OSError, ValueError, KeyError), np.load(self.folder.predictions) as arrays:
+            return Predictions(**{name: arrays[name] for name in Predictions.__dataclass_fields__})
+        return None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs on the same images that differ in nothing but the seed, one for each seed, lowest seed first."""
+
+    records: tuple[Record, ...]
+
+    @property
+    def best(self) -> Record:
+        """The run with the best validation accuracy: what is shown where only one can be."""
+        return max(self.records, key=lambda record: record.result["val_accuracy"])
+
+    @property
+    def command(self) -> str:
+        return self.best.command
+
+    @property
+    def title(self) -> str:
+        """A few words for figures and tables."""
+        record = self.best
+        if not record.finetune:
+            return f"scratch: {record.name}"
+        strategy = record.finetune["strategy"]
+        depth = f" {record.finetune['unfreeze']}" if strategy == "topk" else ""
+        return f"{strategy}{depth}: {record.backbone}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A row of `trials.csv`; `settings` are its hyperparameters by dotted name, `score` is validation accuracy."""
+
+    id: str
+    status: str
+    score: float | None
+    settings: dict[str, Any]
+    parameters: Any
+    seconds: Any
+    started: str
+    error: str
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """A sweep: the rows of its `trials.csv` and, where a trial got that far, the data it saw."""
+
+    folder: Path
+    trials: list[Trial]
+    data: dict[str, Any] | None
+    source: str
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def completed(self) -> list[Trial]:
+        """Trials with a score, in order of creation."""
+        return [trial for trial in self.trials if trial.status == "completed" and trial.score is not None]
+
+    @property
+    def settings(self) -> list[str]:
+        """Dotted names of the hyperparameters that took more than one value."""
+        names = self.trials[0].settings if self.trials else {}
+        return [name for name in names if len({str(trial.settings[name]) for trial in self.trials}) > 1]
+
+    @property
+    def best(self) -> Trial | None:
+        return max(self.completed, key=lambda trial: trial.score or 0.0, default=None)
+
+    @property
+    def last_started(self) -> str:
+        return max((trial.started for trial in self.trials), default="")
+
+
+@dataclass
+class DataSet:
+    """All that was done with one set of images, told apart by the hash of their contents."""
+
+    name: str
+    data: dict[str, Any] | None
+    groups: list[Group] = field(default_factory=list)
+    sweeps: list[SweepRecord] = field(default_factory=list)
+
+    def find_groups(self, command: str) -> list[Group]:
+        """The groups of a command, best validation accuracy first."""
+        found = [group for group in self.groups if group.command == command]
+        return sorted(found, key=lambda group: -float(np.mean([r.result["val_accuracy"] for r in group.records])))
+
+
+@dataclass(frozen=True)
+class Story:
+    """Everything that the report shows."""
+
+    data_sets: list[DataSet]
+    records: list[Record]
+    ledger: list[dict[str, Any]]
+
+
+def read_story(directory: str | Path) -> Story:
+    """Reads `runs/`. Runs without a `result.json` are still at work, or were given up, and are left out."""
+    records = [Record(run, result) for run in list_runs(directory) if (result := run.read_result())]
+    sweeps = [read_sweep(path.parent) for path in sorted(Path(directory, "sweep").glob("*/trials.csv"))]
+    data_sets: dict[str, DataSet] = {}
+    for record in records:
+        # The newest run describes the data: the hash is the same, the image size need not be.
+        data_sets.setdefault(record.data["hash"], DataSet(record.data["name"], None)).data = record.data
+    for group in group_seeds(records):
+        data_sets[group.best.data["hash"]].groups.append(group)
+    for sweep in sorted(sweeps, key=lambda sweep: sweep.last_started, reverse=True):
+        if sweep.data:
+            key = sweep.data["hash"]
+        else:
+            # No trial came to open the images: the name is all there is to go by.
+            named = [key for key, data_set in data_sets.items() if data_set.name == sweep.source]
+            key = named[-1] if named else f"unopened {sweep.source}"
+        data_set = data_sets.setdefault(key, DataSet(sweep.source, None))
+        data_set.data = data_set.data or sweep.data
+        data_set.name = data_set.data["name"] if data_set.data else data_set.name
+        data_set.sweeps.append(sweep)
+    # Most told first: the set on which the most was done leads.
+    ordered = sorted(data_sets.values(), key=lambda data_set: -_count_commands(data_set))
+    return Story(ordered, records, read_jsonl(ledger_path(directory)))
+
+
+def group_seeds(records: list[Record]) -> list[Group]:
+    """Puts runs together that differ in nothing but the seed; of a seed run twice, the newest counts."""
+    groups: dict[str, dict[int, Record]] = {}
+    for record in records:
+        settings = {name: values for name, values in record.config.items() if name not in INDIFFERENT_SECTIONS}
+        settings["data"] = {"image_size": record.data["image_size"], "hash": record.data["hash"]} | {
+            name: record.config["data"].get(name) for name in ("val_fraction", "split_seed")
+        }
+        key = json.dumps([record.command, record.name, settings], sort_keys=True)
+        groups.setdefault(key, {})[record.result["seed"]] = record
+    return [Group(tuple(seeds[seed] for seed in sorted(seeds))) for seeds in groups.values()]
+
+
+def read_sweep(folder: Path) -> SweepRecord:
+    """Reads `trials.csv` and the first trial's result, which names the data."""
+    rows = list(csv.DictReader(io.StringIO((folder / "trials.csv").read_text(encoding="utf-8"))))
+    trials = []
+    for row in rows:
+        values = {name: parse_cell(text) for name, text in row.items()}
+        score = values["score"]
+        trials.append(
+            Trial(
+                id=row["id"],
+                status=row["status"],
+                score=float(score) if is_number(score) else None,
+                settings={name: value for name, value in values.items() if name not in TRIAL_COLUMNS},
+                parameters=values["parameters"],
+                seconds=values["seconds"],
+                started=row["started"],
+                error=row["error"],
+            )
+        )
+    for trial in trials:
+        run = RunFolder(folder / "trials" / trial.id, "sweep")
+        if trial.status == "completed" and (result := run.read_result()):
+            return SweepRecord(folder, trials, result["data"], result["data"]["name"])
+    return SweepRecord(folder, trials, None, _read_source(folder))
+
+
+def parse_cell(text: str) -> bool | int | float | str | None:
+    """A cell of `trials.csv` as what it was before it was text; an empty one is None."""
+    if text in ("", "True", "False"):
+        return {"": None, "True": True, "False": False}[text]
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text) if math.isfinite(kind(text)) else None
+    return text
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value is a number on a scale, which True and False are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _read_source(folder: Path) -> str:
+    """The name of the data that a sweep was meant for."""
+    space = folder / "space.yaml"
+    values = read_yaml(space) if space.exists() else {}
+    source = (values.get("base") or values).get("data", {}).get("source") or folder.name
+    return Path(source).stem if Path(source).suffix == ".zip" else Path(source).name
+
+
+def _count_commands(data_set: DataSet) -> int:
+    return bool(data_set.sweeps) + len({group.command for group in data_set.groups})

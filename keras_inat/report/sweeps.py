@@ -1,0 +1,146 @@
+"""A sweep: how it went, what the settings had to do with it, and the best trials."""
+
+from collections import Counter
+
+from keras_inat.report import canvas, figures, wording
+from keras_inat.report.album import Album
+from keras_inat.report.analysis import (
+    MIN_TRIALS,
+    Effect,
+    build_axes,
+    estimate_best,
+    format_value,
+    measure_effects,
+    shorten_setting,
+)
+from keras_inat.report.blocks import Block, Parallel, Prose, Section, Table
+from keras_inat.report.story import DataSet, SweepRecord
+from keras_inat.report.wording import percent, plural
+
+NUM_SWEEPS, NUM_TOP, MAX_AXES = 3, 10, 12
+
+
+def describe_sweeps(data_set: DataSet, album: Album) -> list[Section]:
+    """The newest sweeps, a section each."""
+    if not data_set.sweeps:
+        return [Section("Sweep", [Prose("No sweep over these images yet: `make sweep` makes one.")])]
+    sections = [_describe_sweep(sweep, album) for sweep in data_set.sweeps[:NUM_SWEEPS]]
+    if older := [f"`{sweep.name}`" for sweep in data_set.sweeps[NUM_SWEEPS:]]:
+        sections[-1].blocks.append(Prose(f"Older sweeps, not shown: {', '.join(older)}."))
+    return sections
+
+
+def _describe_sweep(sweep: SweepRecord, album: Album) -> Section:
+    section = Section(f"Sweep “{sweep.name}”")
+    statuses = Counter(trial.status for trial in sweep.trials)
+    tally = f"{plural(len(sweep.trials), 'trial')}: " + ", ".join(
+        f"{statuses[status]} {status}" for status in ("completed", "failed", "running") if statuses[status]
+    )
+    best, accuracy = sweep.best, estimate_best(sweep)
+    if best is None or accuracy is None:
+        errors = Counter(trial.error for trial in sweep.trials if trial.error).most_common(3)
+        said = "".join(f" {number} × “{error}”." for error, number in errors)
+        section.blocks = [Prose(f"{tally}. There is no accuracy to show yet.{said}")]
+        return section
+    effects = measure_effects(sweep)
+    section.blocks = [
+        Prose(
+            f"{tally}. The best is trial {best.id} with a validation accuracy of {wording.share(accuracy)}. As the "
+            f"highest of {len(sweep.completed)} it is partly luck, and the interval does not know that: only "
+            "`make train-best` judges it on images that took no part in the choice."
+        ),
+        album.add(
+            f"sweep-{sweep.name}-progress",
+            figures.draw_progress(sweep.trials),
+            f"Validation accuracy of {len(sweep.completed)} trials against creation time; the best reaches "
+            f"{percent(best.score)}.",
+            f"Each point is a trial, n = {accuracy.num:,} validation images; the line is the best so far. Of one "
+            f"trial's accuracy, about ±{100 * (accuracy.high - accuracy.low) / 2:.1f} points are chance.",
+        ),
+        _draw_parallel(sweep, effects, album),
+        *_show_effects(sweep, effects, album),
+        _list_top(sweep),
+    ]
+    return section
+
+
+def _draw_parallel(sweep: SweepRecord, effects: list[Effect], album: Album) -> Parallel:
+    axes = build_axes(sweep)
+    if len(axes) > MAX_AXES:
+        ranked = list(dict.fromkeys(shorten_setting(effect.setting) for effect in effects))[: MAX_AXES - 1]
+        axes = [axis for axis in axes[:-1] if axis.label in (ranked or [a.label for a in axes[: MAX_AXES - 1]])] + axes[
+            -1:
+        ]
+    picture = album.add(
+        f"sweep-{sweep.name}-parallel",
+        canvas.draw_parallel(axes),
+        f"Parallel coordinates of {len(sweep.completed)} trials over {len(axes) - 1} hyperparameters.",
+        f"Each line is one of {len(sweep.completed)} completed trials, dark for a high validation accuracy, pale for a "
+        "low one.",
+    )
+    names = [shorten_setting(name) for name in sweep.settings]
+    lines = [
+        {
+            "title": f"trial {trial.id}, {percent(trial.score)}: "
+            + ", ".join(
+                f"{n} {format_value(v)}" for n, v in zip(names, map(trial.settings.get, sweep.settings), strict=True)
+            ),
+            "color": color,
+            "at": [None if axis.positions[i] is None else round(axis.positions[i] or 0.0, 4) for axis in axes],
+        }
+        for i, (trial, color) in enumerate(zip(sweep.completed, canvas.color_lines(axes[-1]), strict=True))
+    ]
+    return Parallel({"axes": [{"label": a.label, "ticks": a.ticks} for a in axes], "lines": lines}, picture)
+
+
+def _show_effects(sweep: SweepRecord, effects: list[Effect], album: Album) -> list[Block]:
+    if not effects:
+        text = (
+            f"No correlations: they need at least {MIN_TRIALS} completed trials with different values, and there are "
+            f"{len(sweep.completed)}."
+        )
+        return [Prose(text)]
+    rows = []
+    for effect in effects:
+        value, between = wording.correlation(effect.estimate)
+        verdict = "not shown by this sweep"
+        if effect.estimate.excludes_zero:
+            more = "higher" if effect.estimate.value > 0 else "lower"
+            verdict = f"{more} accuracy with it" if effect.level else f"{more} accuracy with larger values"
+        rows.append([effect.label, value, between, f"{effect.estimate.num:,}", verdict])
+    caption = (
+        "Spearman's rank correlation of every hyperparameter with validation accuracy; a choice is taken as being that "
+        "one against the others. Not adjusted for the other hyperparameters, which the search does not vary evenly; of "
+        f"{plural(len(rows), 'row')}, {0.05 * len(rows):.1f} would exclude zero by chance alone."
+    )
+    return [
+        album.add(
+            f"sweep-{sweep.name}-correlations",
+            figures.draw_effects(effects[:30]),
+            f"Rank correlations of {len(effects[:30])} hyperparameters with validation accuracy.",
+            "Filled: the interval excludes zero. Hollow: not shown by this sweep.",
+        ),
+        Table(caption, "lrrrl", ["hyperparameter", "correlation", "95 % interval", "trials", "says"], rows),
+    ]
+
+
+def _list_top(sweep: SweepRecord) -> Table:
+    top = sorted(sweep.completed, key=lambda trial: -(trial.score or 0.0))[:NUM_TOP]
+    names = sweep.settings
+    # Words are read from the left, numbers from the right.
+    align = "".join("l" if isinstance(top[0].settings[name], str | bool) else "r" for name in names)
+    return Table(
+        f"The best {len(top)} of {plural(len(sweep.completed), 'completed trial')}.",
+        f"rr{align}rr",
+        ["trial", "validation", *(shorten_setting(name).replace("_", " ") for name in names), "parameters", "time"],
+        [
+            [
+                trial.id,
+                percent(trial.score),
+                *(format_value(trial.settings[name]) for name in names),
+                wording.brief(trial.parameters),
+                wording.duration(trial.seconds),
+            ]
+            for trial in top
+        ],
+    )

@@ -1,0 +1,222 @@
+"""The page, from run folders to files."""
+
+import csv
+import html
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from report_workshop import Workshop
+
+from keras_inat.commands import report
+from keras_inat.config import Model, build_config, merge
+from keras_inat.report.blocks import escape_markdown
+from keras_inat.report.network import describe_network
+from keras_inat.report.page import format_results, write_report
+from keras_inat.report.story import read_story
+
+
+def _finetune(workshop: Workshop, strategy: str, **options: Any) -> None:
+    base = workshop.config
+    workshop.config = build_config(merge(base.model_dump(), {"finetune": {"strategy": strategy}}))
+    workshop.add_run("finetune", f"{strategy}-MobileNetV2", **options)
+    workshop.config = base
+
+
+def _read_text(workshop: Workshop) -> str:
+    """The page's text as a reader sees it."""
+    page = re.sub(r"<(script|style).*?</\1>", "", workshop.read_page(), flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+@pytest.fixture
+def told(workshop: Workshop) -> Workshop:
+    """A whole story: a sweep, two seeds from scratch, one fine-tuned, one unfinished."""
+    settings = [
+        {"model.filters": 8 * (1 + index % 3), "model.activation": ("relu", "gelu")[index % 2]} for index in range(12)
+    ]
+    scores = [0.30 + 0.02 * index if index != 4 else None for index in range(12)]
+    workshop.add_sweep("first", settings, scores)
+    workshop.add_run(seed=0, correct=60, val=0.52)
+    workshop.add_run(seed=1, correct=64, val=0.55)
+    workshop.add_run(name="given-up", finished=False)
+    _finetune(workshop, "head", correct=80, val=0.8)
+    return workshop
+
+
+def test_whole_story(told: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    report.run(told.config)
+    printed = capsys.readouterr().out.replace("\xa0", " ")
+    directory = Path(told.config.report.directory)
+    assert printed.splitlines()[-1] == f"report: {directory / 'index.html'}"
+    assert "fine-tuned (head: MobileNetV2) has a test accuracy of 80.0 % (71.1 to 86.7 %, n = 100 images)" in printed
+    assert "+16.0 points of accuracy" in printed  # 80 against the 64 of the seed that is better on validation
+    text = _read_text(told)
+    assert "12 trials: 11 completed, 1 failed. The best is trial 011" in text
+    assert "62.0 % (36.6 to 87.4 %, n = 2 seeds)" in text  # t(1, 0.975) = 12.706, standard error 0.02
+    assert "given-up" not in text.split("Looks at the test images")[1].split("How to repeat it")[1]
+    assert "4 looks by 4 runs" in text
+    assert "Of 1 run that looked there is no result" in text
+    page = told.read_page()
+    pictures = re.findall(r'<img src="([^"]+)" alt="([^"]+)"', page)
+    assert len(pictures) == len(list((directory / "figures").iterdir())) >= 12
+    assert all((directory / file).stat().st_size > 1000 for file, _ in pictures)
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", page)
+    assert page.count("<h1>") == 1
+    anchors = re.findall(r'id="([^"]+)"', page)
+    assert len(anchors) == len(set(anchors))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(anchors)
+    [data] = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    assert [axis["label"] for axis in json.loads(data)["axes"]] == ["filters", "activation", "validation accuracy"]
+    assert len(json.loads(data)["lines"]) == 11
+    markdown = (directory / "README.md").read_text(encoding="utf-8")
+    assert [f for f, _ in pictures] == re.findall(r"\]\((figures/[^)]+)\)", markdown)
+    assert "| head: MobileNetV2 | 1 |" in markdown
+
+
+def test_results_table(told: Workshop) -> None:
+    rows = list(csv.DictReader(io.StringIO(format_results(read_story(told.runs).records))))
+    assert [(row["command"], row["name"], row["seed"], row["strategy"], row["backbone"]) for row in rows] == [
+        ("train-best", "first", "0", "scratch", ""),
+        ("train-best", "first", "1", "scratch", ""),
+        ("finetune", "head-MobileNetV2", "0", "head", "MobileNetV2"),
+    ]
+    first = rows[0]
+    assert [float(first[name]) for name in ("val_accuracy", "test_accuracy", "low", "high")] == pytest.approx(
+        [0.52, 0.60, 0.55, 0.65]
+    )
+    assert (first["test_images"], first["parameters"], first["macs"]) == ("100", "49386", "16083456")
+    assert (first["data"], first["data_hash"], first["commit"]) == ("toy", "toy-hash", "0123456789ab")
+    assert Path(first["run"]).is_dir()
+
+
+def test_no_runs(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    report.run(workshop.config)
+    assert "no finished run" in capsys.readouterr().out
+    text = _read_text(workshop)
+    assert "There is no finished run" in text
+    assert "make demo" in text
+    assert workshop.read_results() == []
+
+
+def test_sweep_of_failures_only(workshop: Workshop) -> None:
+    workshop.add_sweep("bad", [{"model.filters": 8}, {"model.filters": 16}], [None, None])
+    write_report(workshop.config)
+    text = _read_text(workshop)
+    assert "2 trials: 2 failed. There is no accuracy to show yet. 2 × “FloatingPointError: the loss, oh”." in text
+    assert "<img" not in workshop.read_page()
+
+
+def test_sweep_alone_shows_the_network_of_its_best_trial(workshop: Workshop) -> None:
+    settings = [{"data.image_size": 32, "model.filters": filters} for filters in (8, 16)]
+    workshop.add_sweep("s", settings, [0.4, 0.3])
+    write_report(workshop.config)
+    text = _read_text(workshop)
+    assert "the best trial of the sweep s has" in text.replace(" .", ".")
+    assert "No correlations: they need at least 8 completed trials" in text
+    assert "nothing was judged on test images yet" in text
+
+
+def test_half_finished_run_is_left_out(workshop: Workshop) -> None:
+    workshop.add_run(finished=False)
+    write_report(workshop.config)
+    assert "There is no finished run" in _read_text(workshop)
+
+
+def test_names_are_text(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    workshop = Workshop(tmp_path, [evil, 'a "quoted" `name`', "two\nlines|*bold*", "$x^2$ " + "long " * 60])
+    leaked = [{"path": "train/<b>.jpg", "reason": "is the same image as val/'&.jpg"}]
+    settings = [{"model.activation": value} for value in (evil, "relu")]
+    workshop.add_sweep("s", settings, [None, None], workshop.describe_data(evil[:9]))
+    workshop.add_run(data=workshop.describe_data("a<b>|c", leaked=leaked, hash="1f2e"))
+    write_report(workshop.config)
+    page = workshop.read_page()
+    assert evil not in page
+    assert "alert(1)" in _read_text(workshop)
+    assert "<b>" not in page
+    assert "train/&lt;b&gt;.jpg" in page
+    markdown = (Path(workshop.config.report.directory) / "README.md").read_text(encoding="utf-8")
+    assert "<script>" not in markdown
+    assert "<b>" not in markdown
+    widths = {line.count(" | ") for line in markdown.splitlines() if line.startswith("| two")}
+    assert widths == {4}  # the pipe in the name ended no cell
+    assert escape_markdown("a_b `c|d` $x$") == r"a\_b `c\|d` \$x\$"
+
+
+def test_stale_figures_go_and_the_gitignore_stays(workshop: Workshop) -> None:
+    directory = Path(workshop.config.report.directory)
+    (directory / "figures").mkdir(parents=True)
+    (directory / "figures" / "old.png").write_bytes(b"old")
+    (directory / ".gitignore").write_text("*\n", encoding="utf-8")
+    write_report(workshop.config)
+    assert not (directory / "figures" / "old.png").exists()
+    assert (directory / ".gitignore").read_text(encoding="utf-8") == "*\n"
+    assert not list(directory.rglob(".*.png"))  # nothing half-written
+
+
+@pytest.mark.parametrize("pooling", ["flatten", "average"])
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("dense_units", [0, 64])
+def test_closed_form_adds_up(workshop: Workshop, pooling: str, batch_norm: bool, dense_units: int) -> None:
+    model = {"pooling": pooling, "batch_norm": batch_norm, "dense_units": dense_units, "organisation": "double"}
+    workshop.add_run(settings={f"model.{name}": value for name, value in model.items()})
+    section = describe_network(read_story(workshop.runs).data_sets[0])
+    rows = section.blocks[1].rows  # type: ignore[union-attr]
+    for quantity in ("parameters", "computations"):
+        values = {name.split(": ")[1]: int(value.replace(",", "")) for name, _, _, value in rows if quantity in name}
+        total = values.pop("total")
+        assert sum(values.values()) == total
+    for _, _, numbers, value in rows:
+        if numbers:  # what stands there, worked out
+            digits = numbers.replace("²", "**2").replace("·", "*")
+            assert re.fullmatch(r"[0-9*+() ]+", digits)
+            assert eval(digits) == int(value.replace(",", ""))
+    assert Model(**model)
+
+
+def test_missing_files_are_said(workshop: Workshop) -> None:
+    run = workshop.add_run()
+    run.predictions.write_bytes(b"PK damaged")
+    run.metrics.unlink()
+    write_report(workshop.config)
+    assert "are not on disk, so none are shown" in _read_text(workshop)
+
+
+def test_page_without_models_needs_no_keras(workshop: Workshop) -> None:
+    workshop.add_run().predictions.unlink()
+    code = (
+        "import sys; from keras_inat.config import load_config; from keras_inat.report.page import write_report; "
+        f"write_report(load_config(['run.directory={workshop.runs}', 'report.directory={workshop.runs.parent}'])); "
+        "sys.exit(any(name.split('.')[0] in ('keras', 'tensorflow') for name in sys.modules))"
+    )
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=root)
+
+
+def test_trained_model_is_looked_into(workshop: Workshop) -> None:
+    from keras_inat.models.cnn import build_cnn
+
+    run = workshop.add_run(settings={"model.filters": 4, "model.pooling": "average"})
+    config = read_story(workshop.runs).records[0].config
+    build_cnn(Model(**config["model"]), 16, 4).save(run.model)
+    write_report(workshop.config)
+    figures = {path.name for path in (Path(workshop.config.report.directory) / "figures").iterdir()}
+    assert {"toy-train-best-filters.png", "toy-train-best-maps.png", "toy-train-best-guided.png"} <= figures
+
+
+def test_many_trials_make_a_small_page(workshop: Workshop) -> None:
+    rng = np.random.default_rng(0)
+    settings = [{f"training.s{index}": float(rng.random()) for index in range(15)} for _ in range(300)]
+    workshop.add_sweep("big", settings, rng.uniform(0.1, 0.5, 300).tolist())
+    write_report(workshop.config)
+    page = workshop.read_page()
+    [data] = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    assert len(json.loads(data)["axes"]) == 12
+    assert len(page) < 1_000_000
