@@ -1,6 +1,7 @@
 """What a person sees of a long job: how far it is, and not what its libraries say to their developers."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -20,6 +21,7 @@ def show_progress(what: str, done: int, total: int) -> None:
 def hide_startup_messages() -> Iterator[None]:
     """Keeps TensorFlow's remarks while it is imported, which no setting turns off, from the user; shown on failure."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # every new model is traced, which it warns about
     sys.stderr.flush()
     with tempfile.TemporaryFile() as messages, contextlib.ExitStack() as stack:
         terminal = os.dup(2)
