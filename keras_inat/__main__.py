@@ -33,6 +33,7 @@ COMMANDS = {
     "predict": Command("class probabilities and an explanation picture for an image or a folder"),
     "cost": Command("parameters, multiply-accumulates and activations of a configuration, layer by layer"),
     "dashboard": Command("TensorBoard over runs/"),
+    "bench": Command("how fast it is, as ratios of two things run side by side", "demo.yaml"),
     "settings": Command("every setting with its default and meaning"),
 }
 

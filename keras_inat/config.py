@@ -198,7 +198,8 @@ def load_config(arguments: Iterable[str] = (), path: str | Path | None = None) -
         UserError: Naming the setting, what is accepted and what was received.
     """
     values = read_yaml(path) if path else {}
-    return build_config(merge(values, parse_overrides(arguments)), str(path) if path else None)
+    build_config(values, str(path))  # by itself first, so that an error names the file only where it is the file's
+    return build_config(merge(values, parse_overrides(arguments)))
 
 
 def build_config(values: Mapping[str, Any], origin: str | None = None) -> Config:

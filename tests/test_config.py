@@ -53,6 +53,16 @@ def test_mistakes_are_explained_in_a_line(argument, words):
         assert word in str(error.value)
 
 
+def test_an_error_names_the_file_only_where_it_is_the_files(tmp_path):
+    (tmp_path / "c.yaml").write_text("training: {epochs: 3}")
+    with pytest.raises(UserError) as error:
+        load_config(["training.epoch=3"], tmp_path / "c.yaml")
+    assert "c.yaml" not in str(error.value)
+    (tmp_path / "c.yaml").write_text("training: {epoch: 3}")
+    with pytest.raises(UserError, match=r"c\.yaml.*Did you mean 'training\.epochs'"):
+        load_config([], tmp_path / "c.yaml")
+
+
 def test_variables_are_text_where_the_setting_is():
     config = load_config(["DATA=2024", "TRIALS=7", "WEIGHTS=a b.h5"])
     assert (config.data.source, config.sweep.trials, config.finetune.weights) == ("2024", 7, "a b.h5")

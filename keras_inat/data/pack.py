@@ -29,6 +29,8 @@ from keras_inat.progress import show_progress
 from keras_inat.runs import RunFolder, look_at_test, write_json
 
 VERSION = 1
+NUM_NAMED = 10
+_warned: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,7 @@ def load_pack(config: Config) -> Pack:
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
     pack = Pack(directory, json.loads((directory / "manifest.json").read_text(encoding="utf-8")))
-    for entry in pack.manifest["quarantined"] + pack.manifest["leaked"]:
-        print(f"warning: {entry['path']} is left out: {entry['reason']}", file=sys.stderr)
+    _warn_of_left_out(pack)
     return pack
 
 
@@ -152,6 +153,18 @@ def decode_image(content: bytes, size: int) -> np.ndarray:
         raise ValueError("is not an image") from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them into
         raise ValueError(f"cannot be decoded ({error})") from None
+
+
+def _warn_of_left_out(pack: Pack) -> None:
+    """Names the files that were left out, once a process and pack, the first of them where there are many."""
+    left_out = pack.manifest["quarantined"] + pack.manifest["leaked"]
+    if pack.directory in _warned or not left_out:
+        return
+    _warned.add(pack.directory)
+    for entry in left_out[:NUM_NAMED]:
+        print(f"warning: {entry['path']} is left out: {entry['reason']}", file=sys.stderr)
+    if len(left_out) > NUM_NAMED:
+        print(f"warning: {len(left_out) - NUM_NAMED} more, see {pack.directory / 'manifest.json'}", file=sys.stderr)
 
 
 def _key(source: Source, image_size: int) -> str:

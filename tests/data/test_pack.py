@@ -58,6 +58,8 @@ def test_a_file_that_is_no_image_is_named_and_left_out(make_config, photos, caps
     assert reasons["train/red/notes.jpg"] == "is not an image"
     assert "cannot be decoded" in reasons["train/red/short.png"]
     assert "warning: train/red/notes.jpg is left out: is not an image" in capsys.readouterr().err
+    load_pack(make_config())
+    assert capsys.readouterr().err == ""  # once is enough
 
 
 def test_copies_of_test_images_are_left_out_of_train(make_config, photos):
