@@ -30,7 +30,7 @@ def hide_startup_messages() -> Iterator[None]:
         stack.callback(os.dup2, terminal, 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             messages.seek(0)
             os.write(terminal, messages.read())
             raise

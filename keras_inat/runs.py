@@ -89,15 +89,23 @@ def list_runs(directory: str | Path) -> list[RunFolder]:
     return sorted((run for run in folders if run.result.exists()), key=lambda run: run.path.name)
 
 
-def find_finished(config: Config, command: str) -> RunFolder | None:
-    """A finished run of `command` with this very configuration, if there is one."""
-    wanted = config.model_dump(mode="json")
+def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | None:
+    """A finished run of `command` on the same images with the same settings, if there is one."""
+    wanted = _identify(config.model_dump(mode="json"))
     for path in sorted(Path(config.run.directory, command).glob("*/")):
         run = RunFolder(path, command)
         result = run.read_result()
-        if result and result["config"] == wanted and run.model.exists():
+        same_images = result and run.model.exists() and result["data"]["hash"] == data_hash
+        if result and same_images and _identify(result["config"]) == wanted:
             return run
     return None
+
+
+def _identify(config: dict[str, Any]) -> dict[str, Any]:
+    """What decides a run's outcome, of a configuration as in `result.json`."""
+    sections = {name: config.get(name) for name in ("augment", "model", "training", "finetune")}
+    data = {name: config["data"].get(name) for name in ("image_size", "val_fraction", "split_seed")}
+    return sections | data | {name: config["run"].get(name) for name in ("name", "seed")}
 
 
 @contextlib.contextmanager

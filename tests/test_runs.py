@@ -68,9 +68,12 @@ def test_every_look_is_in_the_ledger_before_it_happens(tmp_path):
 
 def test_only_finished_runs_are_listed(tmp_path):
     done, _ = create_run(Config(), "train-best", "a"), create_run(Config(), "train-best", "b")
-    write_json(done.result, {"config": json.loads(Config().model_dump_json())})
+    write_json(done.result, {"config": json.loads(Config().model_dump_json()), "data": {"hash": "abc"}})
     assert list_runs("runs") == [done]
-    assert find_finished(Config(), "train-best") is None  # no model yet
+    assert find_finished(Config(), "train-best", "abc") is None  # no model yet
     done.model.touch()
-    assert find_finished(Config(), "train-best") == done
-    assert find_finished(load_config(["model.filters=8"]), "train-best") is None
+    assert find_finished(Config(), "train-best", "abc") == done
+    assert find_finished(load_config(["SEEDS=3", "DATA=moved"]), "train-best", "abc") == done
+    assert find_finished(Config(), "train-best", "other images") is None
+    assert find_finished(load_config(["model.filters=8"]), "train-best", "abc") is None
+    assert find_finished(load_config(["run.seed=1"]), "train-best", "abc") is None

@@ -4,6 +4,7 @@ import time
 
 from keras_inat.commands import report, sweep
 from keras_inat.config import Config, build_config, merge, override, read_yaml
+from keras_inat.data.pack import load_pack
 from keras_inat.runs import RunFolder, create_run, find_finished, write_json
 from keras_inat.sweep.records import find_best_config
 from keras_inat.training.evaluation import train_and_judge
@@ -25,7 +26,7 @@ def run(config: Config) -> None:
     _title("2/4  train the best configuration fully, judge it once on the test images")
     values = read_yaml(find_best_config(config.run.directory, config.run.name))
     best = build_config(merge(config.model_dump(), values))
-    _judge_once(best, "train-best", "scratch")
+    train_and_judge(best, "train-best", "scratch")
 
     _title("3/4  pretrain a backbone on other drawings, then adapt it by several strategies")
     backbone = _pretrain(override(best, PRETRAINING))
@@ -33,7 +34,7 @@ def run(config: Config) -> None:
         changes = {f"finetune.{key}": value for key, value in FINETUNING.items()}
         changes |= {"finetune.strategy": strategy, "finetune.weights": str(backbone.model)}
         changes |= {"run.name": f"demo-{strategy}", "training.epochs": 6}
-        _judge_once(override(best, changes), "finetune", strategy)
+        train_and_judge(override(best, changes), "finetune", strategy)
 
     _title("4/4  one page with the evidence")
     report.run(config)
@@ -44,16 +45,9 @@ def _title(text: str) -> None:
     print(f"\n=== {text}", flush=True)
 
 
-def _judge_once(config: Config, command: str, label: str) -> None:
-    if done := find_finished(config, command):
-        print(f"{label}: already done, {done.path}")
-    else:
-        train_and_judge(config, command, label)
-
-
 def _pretrain(config: Config) -> RunFolder:
     """Trains the backbone; its test images are of no interest and stay unseen."""
-    if done := find_finished(config, "pretrain"):
+    if done := find_finished(config, "pretrain", load_pack(config).hash):
         print(f"pretraining: already done, {done.path}")
         return done
     run = create_run(config, "pretrain")

@@ -5,16 +5,26 @@ from typing import Any
 import numpy as np
 
 from keras_inat.config import Config
+from keras_inat.data.pack import load_pack
 from keras_inat.data.pipeline import build_evaluation_batches
 from keras_inat.intervals import wilson_interval
-from keras_inat.runs import RunFolder, create_run, write_json, write_whole
+from keras_inat.runs import RunFolder, create_run, find_finished, write_json, write_whole
 from keras_inat.training.loop import Fit, fit
 
 NUM_EXAMPLES = 30
 
 
 def train_and_judge(config: Config, command: str, label: str) -> float:
-    """One run from its folder to its `result.json`; gives its accuracy on the test images."""
+    """One run from its folder to its `result.json`; gives its accuracy on the test images.
+
+    A run that is already done is not done again: the test images are looked at once.
+    """
+    if done := find_finished(config, command, load_pack(config).hash):
+        accuracy = float((done.read_result() or {})["test_accuracy"])
+        print(
+            f"{label}: already done, test {accuracy:.1%}    {done.path} (another NAME or seed trains anew)", flush=True
+        )
+        return accuracy
     run = create_run(config, command, f"{config.run.name}-seed{config.run.seed}")
     result = judge(config, run, fit(config, run, label))
     write_json(run.result, result)

@@ -44,6 +44,11 @@ def test_a_run_from_start_to_result(make_config, capsys):
     assert len(read_jsonl(folder.parent.parent / "test_ledger.jsonl")) == 1
     assert "epoch 3/3" in capsys.readouterr().out
 
+    # Asked again, it neither trains nor looks at the test images again.
+    assert train_and_judge(config, "train-best", "seed 0") == accuracy
+    assert "already done" in capsys.readouterr().out
+    assert len(list(folder.parent.iterdir())) == len(read_jsonl(folder.parent.parent / "test_ledger.jsonl")) == 1
+
 
 def test_learns_what_can_be_learned(make_config):
     config = make_config("training.epochs=12", "training.learning_rate=0.01")
