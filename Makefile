@@ -30,11 +30,11 @@ data: $(VENV)/ready  ## download nature_12K.zip, or take another; unpack, decode
 sweep: $(VENV)/ready  ## Bayesian search of hyperparameters; run again, it goes on where it stopped|DATA NAME TRIALS CONFIG ARGS
 	@$(RUN_COMMAND) sweep $(call given,DATA NAME TRIALS CONFIG) $(ARGS)
 
-train-best: $(VENV)/ready  ## train a sweep's best configuration fully, judge it once a seed on the test images|DATA SWEEP SEEDS CONFIG ARGS
-	@$(RUN_COMMAND) train-best $(call given,DATA SWEEP SEEDS CONFIG) $(ARGS)
+train-best: $(VENV)/ready  ## train a sweep's best configuration fully, judge it once a seed on the test images|DATA SWEEP SEEDS NAME CONFIG ARGS
+	@$(RUN_COMMAND) train-best $(call given,DATA SWEEP SEEDS NAME CONFIG) $(ARGS)
 
-finetune: $(VENV)/ready  ## adapt a pretrained backbone: head, topk, full, gradual or lpft|DATA STRATEGY BACKBONE WEIGHTS UNFREEZE CONFIG ARGS
-	@$(RUN_COMMAND) finetune $(call given,DATA STRATEGY BACKBONE WEIGHTS UNFREEZE CONFIG) $(ARGS)
+finetune: $(VENV)/ready  ## adapt a pretrained backbone: head, topk, full, gradual or lpft|DATA STRATEGY BACKBONE WEIGHTS UNFREEZE NAME CONFIG ARGS
+	@$(RUN_COMMAND) finetune $(call given,DATA STRATEGY BACKBONE WEIGHTS UNFREEZE NAME CONFIG) $(ARGS)
 
 report: $(VENV)/ready  ## one page with the evidence: reports/index.html|ARGS
 	@$(RUN_COMMAND) report $(ARGS)

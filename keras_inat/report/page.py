@@ -224,7 +224,7 @@ def _reproduce(records: list[Record]) -> Section:
     rows = [
         [
             record.folder.path.name,
-            f"make {record.command}{seeds[record.command]} CONFIG={record.folder.config}",
+            f"make {record.command} NAME=again{seeds[record.command]} CONFIG={record.folder.config}",
             str(record.result["seed"]),
             record.data["hash"],
             record.result["commit"] or "–",
@@ -236,7 +236,9 @@ def _reproduce(records: list[Record]) -> Section:
         for record in records
     )
     section.blocks = [
-        Prose("A run's folder holds its whole configuration; given back as CONFIG, it is trained again."),
+        Prose(
+            "A run's folder holds its whole configuration; given back as CONFIG, under another name, it is trained again."
+        ),
         Table("", "llrll", ["run", "command", "seed", "data hash", "commit"], rows),
         *(Prose(f"Made with {packages} ({plural(number, 'run')}).") for packages, number in versions.items()),
     ]
