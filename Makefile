@@ -67,8 +67,8 @@ clean:  ## remove the environment and caches; data/, runs/ and reports/ stay
 
 # An environment without its mark was interrupted while it was made, and is made anew.
 $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "error: Python 3.11 or newer is needed; name one with PYTHON=python3.x" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "error: Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=python3.x" >&2; exit 2; }
 	@echo "Installing into $(VENV) (TensorFlow for $(EXTRA)); this is done once and takes a few minutes."
 	@$(PYTHON) -m venv $(if $(wildcard $@),,--clear) $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRA)]'

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from keras_inat.config import VARIABLES, load_config
+from keras_inat.config import VARIABLES, Config, load_config, merge, parse_overrides
 from keras_inat.errors import UserError
 from keras_inat.progress import hide_startup_messages
 
@@ -70,6 +70,9 @@ def main(arguments: list[str]) -> int:
         # A full disk, a read-only folder: nothing is half-written, and there is nothing to trace.
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except (FloatingPointError, MemoryError) as error:
+        print(f"error: {error or 'out of memory'}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept, run the command again to go on", file=sys.stderr)
         return 130
@@ -83,11 +86,13 @@ def _run(name: str, settings: list[str]) -> None:
     settings = [setting for setting in settings if not setting.startswith("CONFIG=")]
     default = COMMANDS[name].config
     path = Path(chosen[-1]) if chosen else CONFIGS / default if default else None
-    config = load_config(settings, path)
     if name == "train-best" and not chosen:
         from keras_inat.sweep.records import find_best_config
 
-        config = load_config(settings, find_best_config(config.run.directory, config.train_best.sweep))
+        # Settings may fit the best configuration and not the defaults: only these two are read before it is found.
+        given = merge(Config().model_dump(), parse_overrides(settings))
+        path = find_best_config(given["run"]["directory"], given["train_best"]["sweep"])
+    config = load_config(settings, path)
     with hide_startup_messages():
         command = importlib.import_module(f"keras_inat.commands.{name.replace('-', '_')}")
     command.run(config)

@@ -28,7 +28,7 @@ class Section(pydantic.BaseModel):
 
 class Run(Section):
     name: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="names the run's folder")
-    seed: int = Field(0, ge=0, description="initial weights, data order and augmentation follow from it")
+    seed: int = Field(0, ge=0, lt=2**31, description="initial weights, data order and augmentation follow from it")
     directory: str = Field("runs", description="where run folders are made")
 
 
@@ -198,8 +198,12 @@ def load_config(arguments: Iterable[str] = (), path: str | Path | None = None) -
         UserError: Naming the setting, what is accepted and what was received.
     """
     values = read_yaml(path) if path else {}
-    build_config(values, str(path))  # by itself first, so that an error names the file only where it is the file's
-    return build_config(merge(values, parse_overrides(arguments)))
+    merged = merge(values, parse_overrides(arguments))
+    try:
+        return build_config(merged)
+    except UserError:
+        build_config(values, str(path))  # names the file where the mistake is the file's own
+        raise
 
 
 def build_config(values: Mapping[str, Any], origin: str | None = None) -> Config:
@@ -241,7 +245,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         values = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read the configuration {str(path)!r}: {error.strerror}") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if values is not None and not isinstance(values, dict):
         raise UserError(f"{path} must hold sections with settings. Received: {values!r:.80}")
@@ -295,7 +299,7 @@ def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
 def _parse(text: str, name: str) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
+    except (YAMLError, ValueError):  # a date that does not exist is a ValueError
         raise UserError(f"the value of `{name}` is not valid YAML. Received: {text!r}.") from None
 
 

@@ -1,11 +1,14 @@
 """Run folders, files that appear whole or not at all, and the ledger of looks at the test images."""
 
 import contextlib
+import fcntl
 import functools
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -54,8 +57,17 @@ class RunFolder:
         return read_jsonl(self.metrics)
 
     def read_result(self) -> dict[str, Any] | None:
-        """The result, or None while the run is unfinished."""
-        return json.loads(self.result.read_text(encoding="utf-8")) if self.result.exists() else None
+        """The result; None while the run is unfinished, and, with a warning, where it is damaged."""
+        try:
+            result = json.loads(self.result.read_text(encoding="utf-8"))
+            if "data" in result:
+                return dict(result)
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError):
+            pass
+        print(f"warning: {self.result} is damaged and left out", file=sys.stderr)
+        return None
 
 
 def create_run(config: Config, command: str, name: str | None = None) -> RunFolder:
@@ -79,6 +91,8 @@ def open_run(config: Config, path: Path, command: str) -> RunFolder:
     path.mkdir(parents=True, exist_ok=True)
     for old in (run.result, run.metrics, run.model, run.predictions):
         old.unlink(missing_ok=True)
+    for old in (path / "tensorboard", path / "wandb"):
+        shutil.rmtree(old, ignore_errors=True)
     write_text(run.config, format_yaml(config.model_dump()))
     return run
 
@@ -96,16 +110,16 @@ def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | N
         run = RunFolder(path, command)
         result = run.read_result()
         same_images = result and run.model.exists() and result["data"]["hash"] == data_hash
-        if result and same_images and _identify(result["config"]) == wanted:
+        if result and same_images and _identify(result.get("config", {})) == wanted:
             return run
     return None
 
 
-def _identify(config: dict[str, Any]) -> dict[str, Any]:
+def _identify(config: dict[str, Any]) -> dict[Any, Any]:
     """What decides a run's outcome, of a configuration as in `result.json`."""
-    sections = {name: config.get(name) for name in ("augment", "model", "training", "finetune")}
-    data = {name: config["data"].get(name) for name in ("image_size", "val_fraction", "split_seed")}
-    return sections | data | {name: config["run"].get(name) for name in ("name", "seed")}
+    parts = {"data": ("image_size", "val_fraction", "split_seed"), "run": ("name", "seed")}
+    chosen = {(section, name): config.get(section, {}).get(name) for section in parts for name in parts[section]}
+    return {name: config.get(name) for name in ("augment", "model", "training", "finetune")} | chosen
 
 
 @contextlib.contextmanager
@@ -125,6 +139,25 @@ def write_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def hold_lock(path: Path, busy: str | None = None) -> Iterator[None]:
+    """Holds an advisory lock, which the system gives back when a process dies.
+
+    Args:
+        path: A file to lock; it is made, and stays.
+        busy: What to tell the user when another process holds it; None waits until it does not.
+
+    Raises:
+        UserError: When it is held and `busy` is given.
+    """
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError:
+            raise UserError(str(busy)) from None
+        yield
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes `text` so that a reader sees the old file or the new one, never a part."""
     with write_whole(path) as temporary:
@@ -133,7 +166,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, values: Any) -> None:
     """Writes `values` as indented JSON, whole or not at all."""
-    write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    # ASCII: a file name on disk need not be valid text in any encoding.
+    write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def append_jsonl(path: Path, values: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ def run(*arguments, capsys):
         (["train-best", "SWEEP=none"], "the sweep 'none' has no finished trial"),
         (["predict"], "make train-best"),
         (["dashboard"], "there are no runs"),
-        (["data", "ZIP=nowhere.zip"], "ZIP 'nowhere.zip' does not exist"),
+        (["data", "ZIP=nowhere.zip"], "ZIP must be a .zip file that exists. Received: 'nowhere.zip'"),
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(arguments, words, capsys):
@@ -46,6 +46,33 @@ def test_cost_in_numbers(capsys):
     assert code == 0
     # 3x3x3x8 weights, one use each for 32x32 positions.
     assert out.splitlines()[2].split() == ["block1_conv", "32", "x", "32", "x", "8", "216", "221,184", "8,192"]
+
+
+def test_cost_of_a_backbone(capsys):
+    _, out, _ = run("cost", "STRATEGY=head", "BACKBONE=MobileNetV2", "data.image_size=32", capsys=capsys)
+    # MobileNetV2 without its top, and 1280 x 10 + 10 of the new head.
+    assert f"{2257984 + 12810:,}" in out.splitlines()[-1]
+
+
+def test_the_dashboard_becomes_tensorboard(monkeypatch, tmp_path):
+    from tensorboard import program
+
+    (tmp_path / "runs" / "sweep" / "x").mkdir(parents=True)
+    called = []
+    monkeypatch.setattr("os.execv", lambda *arguments: called.append(arguments))
+    assert main(["dashboard"]) == 0
+    ((executable, words),) = called
+    assert words[:3] == [executable, "-m", "tensorboard.main"]
+    board = program.TensorBoard()
+    board.configure(["tensorboard", *words[3:]])
+    assert board.flags.logdir == "runs"
+
+
+def test_settings_need_fit_only_the_file_that_they_are_laid_over(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("data: {image_size: 16}")
+    code, out, _ = run("cost", "CONFIG=c.yaml", "model.num_blocks=2", capsys=capsys)
+    assert code == 0
+    assert out.startswith("2-block CNN, 16 px")
 
 
 def test_settings_lists_every_setting(capsys):

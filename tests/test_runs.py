@@ -66,6 +66,15 @@ def test_every_look_is_in_the_ledger_before_it_happens(tmp_path):
     assert set(seen[0]) == {"time", "command", "run", "data", "commit"}
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
+def test_a_damaged_result_is_left_out_with_a_warning(text, capsys):
+    run = create_run(Config(), "train-best", "a")
+    run.result.write_text(text)
+    assert run.read_result() is None
+    assert find_finished(Config(), "train-best", "abc") is None
+    assert "result.json is damaged and left out" in capsys.readouterr().err
+
+
 def test_only_finished_runs_are_listed(tmp_path):
     done, _ = create_run(Config(), "train-best", "a"), create_run(Config(), "train-best", "b")
     write_json(done.result, {"config": json.loads(Config().model_dump_json()), "data": {"hash": "abc"}})

@@ -12,6 +12,4 @@ def run(config: Config) -> None:
     """Becomes TensorBoard, until it is interrupted; on this machine only."""
     if not any(Path(config.run.directory).glob("*/*")):
         raise UserError(f"there are no runs in {config.run.directory!r} yet: run `make demo` or `make sweep` first")
-    os.execv(
-        sys.executable, [sys.executable, "-m", "tensorboard.main", "--logdir", config.run.directory, "--bind_all=false"]
-    )
+    os.execv(sys.executable, [sys.executable, "-m", "tensorboard.main", "--logdir", config.run.directory])

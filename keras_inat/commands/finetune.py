@@ -1,5 +1,6 @@
 """A pretrained backbone, adapted by one strategy and judged once."""
 
+import re
 from pathlib import Path
 
 from keras_inat.config import Config, override
@@ -17,5 +18,5 @@ def run(config: Config) -> None:
         # One of our own models has no name but that of the run that made it.
         own = settings.weights.endswith(".keras")
         name = f"{settings.strategy}-{Path(settings.weights).resolve().parent.name if own else settings.backbone}"
-        config = override(config, {"run.name": name[:100]})
+        config = override(config, {"run.name": re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100]})
     train_and_judge(config, "finetune", settings.strategy)

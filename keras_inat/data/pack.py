@@ -1,7 +1,5 @@
 """Decoded pixels: every image is opened once, then served from a memory map."""
 
-import contextlib
-import fcntl
 import functools
 import hashlib
 import io
@@ -11,7 +9,6 @@ import shutil
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -26,7 +23,7 @@ from keras_inat.data.source import FOLDERS, ImageFile, Source, open_source
 from keras_inat.data.split import split_validation
 from keras_inat.errors import UserError
 from keras_inat.progress import show_progress
-from keras_inat.runs import RunFolder, look_at_test, write_json
+from keras_inat.runs import RunFolder, hold_lock, look_at_test, write_json
 
 VERSION = 1
 NUM_NAMED = 10
@@ -70,7 +67,10 @@ class Pack:
     def split(self, config: Config) -> tuple[np.ndarray, np.ndarray]:
         """Indices of the training and the validation images, as `data.val_fraction` and `data.split_seed` say."""
         hashes = [row["sha256"] for row in self._rows("train")]
-        return split_validation(self.train_labels, hashes, config.data.val_fraction, config.data.split_seed)
+        rows = split_validation(self.train_labels, hashes, config.data.val_fraction, config.data.split_seed)
+        if not len(rows[1]):
+            raise UserError("no image can be held out for validation: every class holds copies of one image only")
+        return rows
 
     def read_test(self, config: Config, run: RunFolder) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Pixels, labels and paths of the test images, through the ledger, for a final evaluation only."""
@@ -111,7 +111,7 @@ def load_pack(config: Config) -> Pack:
     packs.mkdir(parents=True, exist_ok=True)
     key = _key(source, config.data.image_size)
     directory = packs / key
-    with _lock(packs / f"{key}.lock"):
+    with hold_lock(packs / f"{key}.lock"):
         if not (directory / "manifest.json").exists():
             # Under the lock a temporary folder can only be what a killed process left.
             temporary = packs / f".{key}"
@@ -145,14 +145,26 @@ def decode_image(content: bytes, size: int) -> np.ndarray:
             warnings.simplefilter("ignore")  # odd metadata does not matter; pixels that do not decode raise
             image.draft("RGB", (size, size))  # a JPEG is decoded at a fraction of its size where that is enough
             upright = ImageOps.exif_transpose(image)
-            rgb = upright.convert("RGBA").convert("RGB") if upright.mode == "P" else upright.convert("RGB")
-            return np.asarray(ImageOps.fit(rgb, (size, size), Image.Resampling.BILINEAR))
+            return np.asarray(ImageOps.fit(_to_rgb(upright), (size, size), Image.Resampling.BILINEAR))
     except Image.DecompressionBombError:
         raise ValueError("has too many pixels") from None
     except Image.UnidentifiedImageError:
         raise ValueError("is not an image") from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them into
         raise ValueError(f"cannot be decoded ({error})") from None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """RGB of 8 bits: 16 bits are scaled, not cut off; what is transparent becomes white."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels, whose range is not known")
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
 
 
 def _warn_of_left_out(pack: Pack) -> None:
@@ -181,8 +193,8 @@ def _build(source: Source, image_size: int, directory: Path) -> None:
     num_done = 0
 
     def decode(file: ImageFile) -> tuple[ImageFile, str, np.ndarray | str]:
-        content = source.read(file)
         try:
+            content = source.read(file)
             return file, hashlib.sha256(content).hexdigest(), decode_image(content, image_size)
         except ValueError as error:
             return file, "", str(error)
@@ -216,9 +228,12 @@ def _build(source: Source, image_size: int, directory: Path) -> None:
     per_class = {split: Counter(row["label"] for row in rows[split]) for split in rows}
     for split, folder in FOLDERS.items():
         for label, class_name in enumerate(source.classes):
-            if per_class[split][label] < (2 if split == "train" else 1):
+            found, needed = per_class[split][label], 2 if split == "train" else 1
+            if found < needed:
+                reasons = {entry["reason"] for entry in quarantined + leaked if f"/{class_name}/" in entry["path"]}
                 raise UserError(
-                    f"the class folder {folder}/{class_name} of {source.path} holds too few readable images"
+                    f"the class folder {folder}/{class_name} of {source.path} holds {found} usable images, at least "
+                    f"{needed} are needed" + (f"; left out, as one {min(reasons)}" if reasons else "")
                 )
         write_json(directory / f"{split}.json", rows[split])
     contents = sorted(f"{split} {row['label']} {row['sha256']}" for split in rows for row in rows[split])
@@ -235,11 +250,3 @@ def _build(source: Source, image_size: int, directory: Path) -> None:
         "leaked": leaked,
     }
     write_json(directory / "manifest.json", manifest)
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Holds an advisory lock, which the system gives back when a process dies."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

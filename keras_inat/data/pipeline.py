@@ -11,7 +11,7 @@ from keras_inat.data.augment import augment
 
 def build_training_batches(
     images: np.ndarray, labels: np.ndarray, rows: np.ndarray, num_classes: int, config: Config, first_step: int = 0
-) -> tuple[tf.data.Dataset, int]:
+) -> tf.data.Dataset:
     """Endless shuffled, augmented batches; each is a pure function of `run.seed` and its step.
 
     Every epoch is a new permutation. The images that do not fill its last batch are left out of it, others each time.
@@ -25,8 +25,7 @@ def build_training_batches(
         first_step: Where to begin, so that a resumed run goes on with the batches it has not seen.
 
     Returns:
-        A dataset of (`(batch, size, size, 3)` float32 in [0, 255], `(batch, num_classes)` float32), and the number of
-        steps in an epoch.
+        A dataset of (`(batch, size, size, 3)` float32 in [0, 255], `(batch, num_classes)` float32).
     """
     batch_size = min(config.training.batch_size, len(rows))
     steps, seed, size = len(rows) // batch_size, config.run.seed, images.shape[1]
@@ -51,7 +50,7 @@ def build_training_batches(
         return pixels, tf.one_hot(targets, num_classes)
 
     batches = tf.data.Dataset.counter(first_step).map(load).map(prepare, tf.data.AUTOTUNE, deterministic=True)
-    return batches.prefetch(2), steps
+    return batches.prefetch(2)
 
 
 def build_evaluation_batches(

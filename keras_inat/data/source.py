@@ -1,6 +1,7 @@
 """Where the photographs are: a folder or a zip archive, laid out `train/<Class>/*` and `val/<Class>/*`."""
 
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -29,7 +30,7 @@ class Source:
     """A folder or a zip archive of labelled images.
 
     Args:
-        path: A folder or `.zip` that holds `train/` and `val/`, itself or one or more levels down.
+        path: A folder that holds `train/` and `val/`, itself or in a folder of its own, or a `.zip` of such.
 
     Attributes:
         name: Of the data set, from its folder or archive.
@@ -41,17 +42,24 @@ class Source:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.name = path, path.stem if path.suffix == ".zip" else path.resolve().name
-        self._archive = self._open_archive() if path.suffix == ".zip" else None
+        self.path, self.name = path, path.resolve().name if path.is_dir() else path.stem
+        self._archive = None if path.is_dir() else self._open_archive()
         listing = self._list_archive() if self._archive else self._list_folder()
         self.files = sorted(listing, key=lambda file: (file.split, file.class_name, file.path))
         self.classes = self._check_classes()
 
     def read(self, file: ImageFile) -> bytes:
-        """The bytes of one file. Safe to call from several threads."""
-        if self._archive:
-            return self._archive.read(file.path)
-        return (self.path / file.path).read_bytes()
+        """The bytes of one file. Safe to call from several threads.
+
+        Raises:
+            ValueError: When it cannot be read, saying why.
+        """
+        try:
+            return self._archive.read(file.path) if self._archive else (self.path / file.path).read_bytes()
+        except PermissionError:
+            raise ValueError("may not be read") from None
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+            raise ValueError(f"cannot be read from the archive ({error})") from None
 
     def _open_archive(self) -> zipfile.ZipFile:
         try:
@@ -109,7 +117,7 @@ def open_source(config: Config) -> Source:
     path = Path(name)
     if not path.exists():
         raise UserError(f"DATA {name!r} does not exist: run `make data` to download it, or use DATA=demo")
-    if not path.is_dir() and path.suffix != ".zip":
+    if not path.is_dir() and path.suffix.lower() != ".zip":
         raise UserError(f"DATA must be a folder, a .zip or 'demo'. Received: {name!r}.")
     return Source(path)
 

@@ -28,36 +28,34 @@ PIXELS: dict[str, tuple[bool, Any, Any]] = {
 
 @dataclass(frozen=True)
 class Backbone:
-    """A row of the table: the pixel range it wants, its usual and its smallest input, millions of parameters."""
+    """A row of the table: the pixel range that a network was trained on, and the smallest image it takes."""
 
     pixels: str
-    image_size: int
     min_size: int
-    top1: float
 
 
-# Names are those of keras.applications; top-1 is ImageNet validation accuracy, percent, as its documentation gives it.
+# Names are those of keras.applications.
 BACKBONES = {
-    "ConvNeXtTiny": Backbone("raw", 224, 32, 81.3),
-    "DenseNet121": Backbone("torch", 224, 32, 75.0),
-    "EfficientNetV2B0": Backbone("raw", 224, 32, 78.7),
-    "EfficientNetV2B3": Backbone("raw", 300, 32, 82.0),
-    "EfficientNetV2S": Backbone("raw", 384, 32, 83.9),
-    "InceptionResNetV2": Backbone("tf", 299, 75, 80.3),
-    "InceptionV3": Backbone("tf", 299, 75, 77.9),
-    "MobileNet": Backbone("tf", 224, 32, 70.4),
-    "MobileNetV2": Backbone("tf", 224, 32, 71.3),
-    "MobileNetV3Large": Backbone("raw", 224, 32, 75.6),
-    "ResNet50": Backbone("caffe", 224, 32, 74.9),
-    "ResNet50V2": Backbone("tf", 224, 32, 76.0),
-    "VGG16": Backbone("caffe", 224, 32, 71.3),
-    "Xception": Backbone("tf", 299, 71, 79.0),
+    "ConvNeXtTiny": Backbone("raw", 32),
+    "DenseNet121": Backbone("torch", 32),
+    "EfficientNetV2B0": Backbone("raw", 32),
+    "EfficientNetV2B3": Backbone("raw", 32),
+    "EfficientNetV2S": Backbone("raw", 32),
+    "InceptionResNetV2": Backbone("tf", 75),
+    "InceptionV3": Backbone("tf", 75),
+    "MobileNet": Backbone("tf", 32),
+    "MobileNetV2": Backbone("tf", 32),
+    "MobileNetV3Large": Backbone("raw", 32),
+    "ResNet50": Backbone("caffe", 32),
+    "ResNet50V2": Backbone("tf", 32),
+    "VGG16": Backbone("caffe", 32),
+    "Xception": Backbone("tf", 71),
 }
 HEAD = ("head_pool", "head_dropout", "predictions")
 
 
 def build_finetune(config: Finetune, image_size: int, num_classes: int) -> keras.Model:
-    """Builds a backbone with a new head, uncompiled, flat (no nested model), everything trainable.
+    """Builds a backbone with a new head on the same level, not nested, uncompiled, everything trainable.
 
     Args:
         config: Names the backbone and its weights.

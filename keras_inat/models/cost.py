@@ -58,14 +58,22 @@ def count_cnn(config: Model, image_size: int, num_classes: int) -> list[LayerCos
     return rows
 
 
-def count_model(model: Any) -> tuple[int, int]:
-    """Parameters and multiply-accumulates for one image of any built Keras model, from its layers' own shapes.
+def count_layers(model: Any) -> list[LayerCost]:
+    """The cost of every layer with weights of any built Keras model, those of nested models included.
 
     Each weight of a convolution is used once for every position of its output, each weight of a dense layer once.
     """
-    macs = 0
-    for layer in model.layers:
+    rows = []
+    for layer in model._flatten_layers(include_self=False, recursive=True):
+        if not layer.weights or getattr(layer, "layers", None):
+            continue
         kernels = [getattr(layer, name) for name in KERNELS.get(type(layer).__name__, ())]
-        positions = math.prod(layer.output.shape[1:-1]) if kernels else 0
-        macs += positions * sum(math.prod(kernel.shape) for kernel in kernels)
-    return model.count_params(), macs
+        output = tuple(layer.output.shape[1:]) if kernels else ()
+        macs = math.prod(output[:-1]) * sum(math.prod(kernel.shape) for kernel in kernels)
+        rows.append(LayerCost(layer.name, output, layer.count_params(), macs))
+    return rows
+
+
+def count_model(model: Any) -> tuple[int, int]:
+    """Parameters and multiply-accumulates for one image of any built Keras model."""
+    return model.count_params(), sum(row.macs for row in count_layers(model))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,9 @@ def estimate_accuracy(group: Group, key: str = "test") -> Estimate | None:
     if not values:
         return None
     if len(values) > 1:
-        return estimate_mean(values)
+        mean = estimate_mean(values)
+        # Two seeds far apart would otherwise promise less than nothing.
+        return replace(mean, low=max(0.0, mean.low), high=min(1.0, mean.high))
     total = group.best.data["counts"][key]
     return estimate_share(round(values[0] * total), total)
 
@@ -98,7 +100,7 @@ def compare_predictions(first: Predictions, second: Predictions) -> Estimate | N
     Returns:
         None when the two did not judge the same images.
     """
-    if not np.array_equal(first.files, second.files) or not np.array_equal(first.labels, second.labels):
+    if _name_images(first) != _name_images(second) or not np.array_equal(first.labels, second.labels):
         return None
     gained = int((second.correct & ~first.correct).sum())
     lost = int((first.correct & ~second.correct).sum())
@@ -106,6 +108,11 @@ def compare_predictions(first: Predictions, second: Predictions) -> Estimate | N
     more, less = (gained + 1) / (total + 2), (lost + 1) / (total + 2)
     half = Z * math.sqrt((more + less - (more - less) ** 2) / (total + 2))
     return Estimate((gained - lost) / total, more - less - half, more - less + half, total, "images")
+
+
+def _name_images(predictions: Predictions) -> list[str]:
+    """`val/<Class>/<file>` of each image, the same from a folder and from an archive with folders around it."""
+    return ["/".join(str(file).split("/")[-3:]) for file in predictions.files]
 
 
 def count_confusion(predictions: Predictions, num_classes: int) -> np.ndarray:

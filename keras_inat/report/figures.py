@@ -116,8 +116,8 @@ def draw_curves(rows: Sequence[dict[str, Any]], best_epoch: int, others: Sequenc
 def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """The confusion matrix: each row a true class, in percent of its images."""
     size = min(len(classes), MAX_CLASSES)
+    shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[:size, :size]
     counts, names = counts[:size, :size], [clip(name, 16) for name in classes[:size]]
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(WIDTH, 2.6 + 0.56 * size)
     figure = new_figure(side, side - 1.25)
     axes = figure.add_subplot()

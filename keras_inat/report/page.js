@@ -5,7 +5,8 @@
 for (const root of document.querySelectorAll(".parallel")) {
   const { axes, lines } = JSON.parse(root.querySelector("script").textContent);
   const height = 400, top = 48, bottom = height - 22, left = 80, right = 90;
-  const width = Math.max(960, left + right + 100 * (axes.length - 1));
+  const least = left + right + 62 * (axes.length - 1);
+  const width = Math.max(root.clientWidth, least);
   const x = (axis) => left + axis * (width - left - right) / Math.max(1, axes.length - 1);
   const y = (position) => bottom - position * (bottom - top);
   const brushes = axes.map(() => null);
@@ -19,7 +20,7 @@ for (const root of document.querySelectorAll(".parallel")) {
 
   const plot = document.createElement("div");
   plot.className = "plot";
-  const svg = make(plot, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", style: `min-width:${Math.min(width, 90 * axes.length)}px` });
+  const svg = make(plot, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", style: `min-width:${least}px` });
   svg.setAttribute("aria-label", root.querySelector("img").alt);
   const output = document.createElement("output");
 

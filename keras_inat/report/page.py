@@ -192,7 +192,7 @@ def _list_looks(story: Story) -> Section:
     looks = Counter(line["run"] for line in story.ledger)
     again = [run for run, number in looks.items() if number > 1]
     text = (
-        f"{plural(len(story.ledger), 'look')} by {plural(len(looks), 'run')}. The program opens the test images "
+        f"{plural(len(story.ledger), 'look')} by {plural(len(looks), 'run')}. The program judges on the test images "
         "through one function, which writes this ledger first. "
     )
     text += f"More than one look: {', '.join(again)}." if again else "No run looked twice."
@@ -236,9 +236,7 @@ def _reproduce(records: list[Record]) -> Section:
         for record in records
     )
     section.blocks = [
-        Prose(
-            "A run's folder holds its whole configuration; given back as CONFIG, under another name, it is trained again."
-        ),
+        Prose("A run's folder holds its configuration; given back as CONFIG, under another name, it is trained again."),
         Table("", "llrll", ["run", "command", "seed", "data hash", "commit"], rows),
         *(Prose(f"Made with {packages} ({plural(number, 'run')}).") for packages, number in versions.items()),
     ]

@@ -9,6 +9,7 @@ import io
 import json
 import math
 import re
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -87,7 +88,10 @@ class Record:
 
     def read_predictions(self) -> Predictions | None:
         """What the run predicted on the test images; None where the file is missing or damaged."""
-        with contextlib.suppress(OSError, ValueError, KeyError), np.load(self.folder.predictions) as arrays:
+        with (
+            contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
+            np.load(self.folder.predictions) as arrays,
+        ):
             return Predictions(**{name: arrays[name] for name in Predictions.__dataclass_fields__})
         return None
 

@@ -46,13 +46,14 @@ class Records:
 
     Args:
         config: Of the sweep; `run.name` names the folder.
+        data_hash: Of its images; scores on others could not be compared.
 
     Raises:
         UserError: When the folder holds a sweep over another space or with other settings, saying what differs.
     """
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, config: Config, data_hash: str) -> None:
+        self.config, self.data_hash = config, data_hash
         self.folder = Path(config.run.directory) / "sweep" / config.run.name
         self._claim()
 
@@ -61,8 +62,12 @@ class Records:
         return self.folder / "trials" / trial_id
 
     def write_trial(self, trial: Trial) -> None:
-        """Puts a trial on record, and brings `trials.csv` and `best.yaml` up to date."""
+        """Puts a trial on record, and brings the tables up to date."""
         write_json(self.trial_folder(trial.id) / "trial.json", asdict(trial))
+        self.write_tables()
+
+    def write_tables(self) -> None:
+        """Writes `trials.csv` and `best.yaml` from the trials on record."""
         trials = self.read_trials()
         names = list(self.config.sweep.space)
         columns = (
@@ -87,19 +92,18 @@ class Records:
         write_text(self.folder / "trials.csv", table.getvalue())
         if best := find_best(trials):
             values = override(self.config, best.settings).model_dump()
+            sections = ("data", "augment", "model", "training", "finetune", "run", "train_best")
+            values["train_best"]["sweep"] = self.config.run.name
             write_text(
                 self.folder / "best.yaml",
                 f"# Trial {best.id}, validation accuracy {best.score:.4f}; the best of {len(trials)} so far.\n"
-                + format_yaml(
-                    {section: values[section] for section in ("data", "augment", "model", "training")}
-                    | {"run": {"name": self.config.run.name}, "train_best": {"sweep": self.config.run.name}}
-                ),
+                + format_yaml({section: values[section] for section in sections}),
             )
 
     def read_trials(self) -> list[Trial]:
         """Every trial on record, in order of creation."""
         files = sorted((self.folder / "trials").glob("*/trial.json"), key=lambda file: int(file.parent.name))
-        return [Trial(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+        return [_read_trial(file) for file in files]
 
     def _claim(self) -> None:
         values = self.config.model_dump(mode="json", exclude=set(FREE_SECTIONS))
@@ -108,6 +112,7 @@ class Records:
         values["sweep"].pop("trials")
         values["run"].pop("directory")
         values["data"].pop("directory")
+        values["data"] |= {"source": None, "hash": self.data_hash}
         wanted = {"space": space, "base": values}
         path = self.folder / "space.yaml"
         if not path.exists():
@@ -119,6 +124,13 @@ class Records:
                 f"{self.folder} holds a sweep with other settings ({'; '.join(differences)}): "
                 f"give another NAME, or delete the folder to start anew"
             )
+
+
+def _read_trial(file: Path) -> Trial:
+    try:
+        return Trial(**json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise UserError(f"{file} is damaged: give another NAME, or delete {file.parents[2]} to start anew") from None
 
 
 def find_best(trials: list[Trial]) -> Trial | None:

@@ -9,6 +9,12 @@ from keras_inat.config import Config, list_settings, override
 from keras_inat.errors import UserError, describe_choices
 
 RANGE_KEYS = {"min", "max", "step", "log"}
+# What may be searched: the rest would make scores incomparable, or choose a lucky split or seed.
+SEARCHABLE = [
+    name
+    for name in list_settings()
+    if name.split(".")[0] in ("augment", "model", "training", "finetune") or name == "data.image_size"
+]
 
 
 def build_hyperparameters(config: Config) -> HyperParameters:
@@ -25,8 +31,8 @@ def build_hyperparameters(config: Config) -> HyperParameters:
         raise UserError("`sweep.space` is empty: give a CONFIG with a space, such as configs/sweep.yaml")
     hyperparameters = HyperParameters()
     for name, domain in space.items():
-        if name not in list_settings():
-            raise UserError(f"a name in `sweep.space` {describe_choices(name, list_settings())}")
+        if name not in SEARCHABLE:
+            raise UserError(f"a name in `sweep.space` {describe_choices(name, SEARCHABLE)}")
         if isinstance(domain, dict):
             _add_range(hyperparameters, config, name, domain)
             continue
@@ -67,10 +73,19 @@ def _add_range(hyperparameters: HyperParameters, config: Config, name: str, doma
         raise UserError(f"the range of `{name}` in `sweep.space` must go from a number to a larger one")
     if sampling == "log" and low <= 0:
         raise UserError(f"the range of `{name}` in `sweep.space` is logarithmic, so min must be above 0")
+    if isinstance(step := domain.get("step"), int | float) and step <= 0:
+        raise UserError(f"`step` of `{name}` in `sweep.space` must be above 0. Received: {step!r}.")
+    if not isinstance(domain.get("log", False), bool):
+        raise UserError(f"`log` of `{name}` in `sweep.space` must be true or false. Received: {domain['log']!r}.")
     _check(config, name, low)
     _check(config, name, high)
-    add = hyperparameters.Int if isinstance(low, int) and isinstance(high, int) else hyperparameters.Float
-    add(name, low, high, step=domain.get("step"), sampling=sampling)
+    # A setting that takes integers is searched among integers, however the ends are written.
+    whole = list_settings()[name].annotation is int
+    add = hyperparameters.Int if whole else hyperparameters.Float
+    try:
+        add(name, low, high, step=step, sampling=sampling)
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise UserError(f"the range of `{name}` in `sweep.space` cannot be searched: {error}") from None
 
 
 def _check(config: Config, name: str, value: Any) -> None:

@@ -10,7 +10,7 @@ from keras_tuner.engine.base_tuner import BaseTuner
 from keras_inat.config import Config, override
 from keras_inat.data.pack import load_pack
 from keras_inat.errors import UserError
-from keras_inat.runs import now, open_run, write_json
+from keras_inat.runs import hold_lock, now, open_run, write_json
 from keras_inat.sweep.oracle import RecordedOracle
 from keras_inat.sweep.records import Records, Trial, find_best
 from keras_inat.sweep.space import build_hyperparameters, decode_values, describe_values
@@ -27,13 +27,15 @@ def search(config: Config) -> list[Trial]:
         UserError: When the space is wrong, or the folder holds another sweep.
     """
     hyperparameters = build_hyperparameters(config)
-    load_pack(config)  # data that cannot be had would otherwise fail every trial
-    records = Records(config)
-    tuner = TrialTuner(records, hyperparameters)
-    try:
-        tuner.search()
-    except keras_tuner.errors.FatalError as error:
-        raise error.__cause__ or error from None
+    # Data that cannot be had would otherwise fail every trial.
+    records = Records(config, load_pack(config).hash)
+    with hold_lock(records.folder / "lock", f"the sweep {config.run.name!r} is at work in another process"):
+        tuner = TrialTuner(records, hyperparameters)
+        try:
+            tuner.search()
+        except keras_tuner.errors.FatalError as error:
+            raise error.__cause__ or error from None
+        records.write_tables()  # a kill may have come between the last record and its row
     return records.read_trials()
 
 
@@ -61,6 +63,7 @@ class TrialTuner(BaseTuner):
         self.records.write_trial(record)
         self._announce(record)
         began = time.perf_counter()
+        load_pack(self.config)  # if the images are gone, that is no fault of the configuration
         try:
             config = override(self.config, {"training.epochs": self.config.sweep.epochs} | settings)
             run = open_run(config, self.records.trial_folder(record.id), "sweep")

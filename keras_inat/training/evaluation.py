@@ -48,7 +48,8 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
         The fit's result with `test_accuracy`, its 95 % interval `test_interval` and `test_images`.
     """
     pixels, labels, files = fit.pack.read_test(config, run)
-    batches = build_evaluation_batches(pixels, labels, np.arange(len(labels)), len(fit.pack.classes), 256)
+    rows, num_classes = np.arange(len(labels)), len(fit.pack.classes)
+    batches = build_evaluation_batches(pixels, labels, rows, num_classes, config.training.batch_size)
     probabilities = fit.model.predict(batches, verbose=0)
     correct = int((probabilities.argmax(axis=1) == labels).sum())
     examples = np.random.default_rng(0).permutation(len(labels))[:NUM_EXAMPLES]

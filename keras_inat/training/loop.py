@@ -51,12 +51,15 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
     pack = load_pack(config)
     train_rows, val_rows = pack.split(config)
     num_classes = len(pack.classes)
-    batches, steps = build_training_batches(pack.train_images, pack.train_labels, train_rows, num_classes, config)
-    validation = build_evaluation_batches(pack.train_images, pack.train_labels, val_rows, num_classes, 256)
+    batch_size = min(config.training.batch_size, len(train_rows))
+    steps = len(train_rows) // batch_size
+    validation = build_evaluation_batches(
+        pack.train_images, pack.train_labels, val_rows, num_classes, config.training.batch_size
+    )
     model = build_model(config, num_classes)
     parameters, macs = count_model(model)
     stages = plan_stages(config)
-    log = EpochLog(run, config.training.epochs, steps * min(config.training.batch_size, len(train_rows)), label)
+    log = EpochLog(run, config.training.epochs, steps * batch_size, label)
     best = BestWeights(run)
     done, trained = 0, list[dict[str, Any]]()
     with open_tracking(config, run, group, title) as trackers:
@@ -83,6 +86,10 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
                 callbacks.append(
                     keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=config.training.patience)
                 )
+            # A stage goes on with the batches that the one before it would have seen next.
+            batches = build_training_batches(
+                pack.train_images, pack.train_labels, train_rows, num_classes, config, first_step=done * steps
+            )
             model.fit(
                 batches,
                 steps_per_epoch=steps,
@@ -140,8 +147,9 @@ class BestWeights(keras.callbacks.Callback):
         self._weights: list[np.ndarray] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if logs["val_accuracy"] > self.value:
-            self.value, self.epoch = round(float(logs["val_accuracy"]), 6), epoch + 1
+        value = round(float(logs["val_accuracy"]), 6)
+        if value > self.value:
+            self.value, self.epoch = value, epoch + 1
             self._weights = self.model.get_weights()
             if self.run.command != "sweep":
                 with write_whole(self.run.model) as path:

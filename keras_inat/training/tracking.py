@@ -87,7 +87,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         from tensorboard.plugins.hparams import api as hparams
 
         with self._writer.as_default():
-            hparams.hparams(flatten(config), trial_id=run.path.name)
+            hparams.hparams(flatten(config), trial_id=f"{config.run.name}-{run.path.name}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         with self._writer.as_default():
@@ -133,9 +133,31 @@ def _open_wandb(config: Config, run: RunFolder, group: str, title: str) -> Itera
         return
     tracked.define_metric("epoch/val_accuracy", summary="max")
     try:
-        yield [WandbMetricsLogger()]
+        yield [_Unfailing(WandbMetricsLogger())]
     finally:
-        tracked.finish()
+        with contextlib.suppress(Exception):
+            tracked.finish()
+
+
+class _Unfailing(keras.callbacks.Callback):
+    """Hands epochs on to W&B's callback, and lets go of it when it fails: the record is metrics.jsonl."""
+
+    def __init__(self, callback: keras.callbacks.Callback) -> None:
+        super().__init__()
+        self._callback: keras.callbacks.Callback | None = callback
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        if self._callback:
+            self._callback.set_model(model)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        try:
+            if self._callback:
+                self._callback.on_epoch_end(epoch, logs)
+        except Exception as error:  # its process died, its disk is full, its protocol changed
+            print(f"warning: W&B is left out from here on: {error}", flush=True)
+            self._callback = None
 
 
 def flatten(config: Config) -> dict[str, Any]:
@@ -152,9 +174,11 @@ def flatten(config: Config) -> dict[str, Any]:
 
 def _is_logged_in() -> bool:
     import wandb
+    from wandb.sdk.lib.wbauth import read_netrc_auth
 
     try:
-        return bool(os.environ.get("WANDB_API_KEY") or wandb.setup().settings.api_key)
+        settings = wandb.setup().settings
+        return bool(os.environ.get("WANDB_API_KEY") or settings.api_key or read_netrc_auth(host=settings.base_url))
     except Exception:  # a broken login is no login
         return False
 

@@ -1,6 +1,7 @@
 import io
 import json
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -73,7 +74,9 @@ def test_copies_of_test_images_are_left_out_of_train(make_config, photos):
 def test_a_class_without_readable_images_is_an_error(make_config, photos):
     for path in (photos / "val" / "red").iterdir():
         path.write_text("no image")
-    with pytest.raises(UserError, match=r"val/red .* too few readable images"):
+    with pytest.raises(
+        UserError, match=r"val/red .* holds 0 usable images, at least 1 are needed; left out, as one is not an image"
+    ):
         load_pack(make_config())
     assert not [path for path in (photos.parent / "data" / ".packs").iterdir() if path.is_dir()]
 
@@ -116,6 +119,43 @@ def test_every_mode_becomes_rgb(mode, color):
     pixels = decode_image(encode(image, kind), 8)
     assert pixels.shape == (8, 8, 3)
     np.testing.assert_array_equal(pixels[0, 0], image.convert("RGB").getpixel((0, 0)))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bits_are_scaled_not_cut_off(kind):
+    ramp = np.linspace(0, 65535, 16, dtype=np.uint16)[None].repeat(16, 0)
+    pixels = decode_image(encode(Image.fromarray(ramp), kind), 16)
+    np.testing.assert_allclose(pixels[0, :, 0], np.linspace(0, 255, 16), atol=1)
+
+
+def test_what_is_transparent_is_white():
+    image = Image.new("RGBA", (8, 8), (200, 0, 0, 0))
+    image.paste((200, 0, 0, 255), (0, 0, 4, 8))
+    pixels = decode_image(encode(image), 8)
+    assert pixels[4, 1].tolist() == [200, 0, 0]
+    assert pixels[4, 6].tolist() == [255, 255, 255]
+
+
+def test_a_damaged_member_of_an_archive_is_left_out(make_config, photos, tmp_path):
+    path = tmp_path / "p.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(photos.rglob("*.png")):
+            archive.write(file, file.relative_to(photos))
+    content = bytearray(path.read_bytes())
+    content[200:260] = bytes(60)
+    path.write_bytes(content)
+    pack = load_pack(make_config(f"DATA={path}"))
+    (left_out,) = pack.manifest["quarantined"]
+    assert left_out["path"] == "train/blue/0.png"
+    assert "cannot be read from the archive" in left_out["reason"]
+
+
+def test_copies_of_one_image_only(make_config, photos):
+    for path in sorted((photos / "train").glob("*/*.png")):
+        if path.stem != "0":
+            shutil.copy(path.with_name("0.png"), path)
+    with pytest.raises(UserError, match="no image can be held out"):
+        load_pack(make_config()).split(make_config())
 
 
 def test_the_middle_is_kept_in_proportion():

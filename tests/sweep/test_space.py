@@ -48,6 +48,11 @@ def test_every_kind_of_domain():
         ("{model.dropout: {min: 0.5, max: 0.1}}", "from a number to a larger one"),
         ("{model.dropout: {min: 0, max: 0.5, log: true}}", "min must be above 0"),
         ("{model.dropout: {min: 0.1, max: 1.5}}", "`model.dropout` must be less than 1"),
+        ("{model.dropout: {min: 0.1, max: 0.5, step: 0}}", "must be above 0"),
+        ("{training.epochs: {min: 1, max: 9, step: x}}", "cannot be searched"),
+        ("{model.dropout: {min: 0.1, max: 0.5, log: 'no'}}", "must be true or false"),
+        ("{run.seed: [1, 2]}", "a name in `sweep.space` must be one of"),
+        ("{data.split_seed: [1, 2]}", "a name in `sweep.space` must be one of"),
     ],
 )
 def test_mistakes(space, words):

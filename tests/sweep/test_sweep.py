@@ -6,6 +6,7 @@ import pytest
 
 from keras_inat.config import load_config
 from keras_inat.errors import UserError
+from keras_inat.runs import hold_lock
 from keras_inat.sweep import tuner
 from keras_inat.sweep.oracle import RecordedOracle
 from keras_inat.sweep.records import Records, Trial, find_best, find_best_config
@@ -144,6 +145,44 @@ def test_a_changed_space_is_refused_and_says_what_differs(sweep_config, fake_fit
     tuner.search(sweep_config("TRIALS=2", "tracking.tensorboard=true"))
 
 
+def test_other_images_are_another_sweep(sweep_config, fake_fit, photos):
+    tuner.search(sweep_config("TRIALS=1"))
+    (photos / "train" / "red" / "0.png").unlink()
+    with pytest.raises(UserError, match=r"data\.hash"):
+        tuner.search(sweep_config("TRIALS=2"))
+
+
+def test_tables_that_a_kill_left_behind_the_records_are_mended(sweep_config, fake_fit):
+    tuner.search(sweep_config("TRIALS=2"))
+    best, whole = (FOLDER / "best.yaml").read_text(), (FOLDER / "trials.csv").read_text()
+    (FOLDER / "best.yaml").unlink()
+    (FOLDER / "trials.csv").write_text(whole.replace("completed", "running"))
+    tuner.search(sweep_config("TRIALS=2"))
+    assert (FOLDER / "best.yaml").read_text() == best
+    assert (FOLDER / "trials.csv").read_text() == whole
+
+
+def test_a_sweep_is_searched_by_one_process_at_a_time(sweep_config, fake_fit):
+    tuner.search(sweep_config("TRIALS=1"))
+    with hold_lock(FOLDER / "lock"), pytest.raises(UserError, match="at work in another process"):
+        tuner.search(sweep_config("TRIALS=2"))
+
+
+def test_a_damaged_record_is_named(sweep_config, fake_fit):
+    tuner.search(sweep_config("TRIALS=1"))
+    (FOLDER / "trials" / "0" / "trial.json").write_text('{"id": "0"')
+    with pytest.raises(UserError, match=r"trials/0/trial\.json is damaged"):
+        tuner.search(sweep_config("TRIALS=2"))
+
+
+def test_the_best_configuration_keeps_seed_and_fine_tuning(sweep_config, fake_fit):
+    settings = ["run.seed=3", "STRATEGY=topk", "sweep.space={finetune.unfreeze: [2, 5]}"]
+    (trial,) = tuner.search(sweep_config("TRIALS=1", *settings))
+    best = load_config([], FOLDER / "best.yaml")
+    assert best.finetune.unfreeze == trial.settings["finetune.unfreeze"]
+    assert best.run.seed == 3
+
+
 def test_missing_data_stop_before_the_first_trial(sweep_config):
     with pytest.raises(UserError, match="does not exist"):
         tuner.search(sweep_config("DATA=nowhere"))
@@ -156,7 +195,7 @@ def test_proposals_follow_the_scores(sweep_config):
         "TRIALS=40",
         "sweep.space={model.dropout: {min: 0.0, max: 0.9}, training.learning_rate: {min: 1e-4, max: 1e-1, log: true}}",
     )
-    records = Records(config)
+    records = Records(config, "hash")
     for index in range(20):
         dropout = (index * 7 % 20) / 20 * 0.9
         values = {"model.dropout": dropout, "training.learning_rate": 10 ** -(1 + index % 3)}

@@ -8,6 +8,7 @@ from keras_inat.config import build_config, read_yaml
 from keras_inat.data.pack import load_pack
 from keras_inat.models.cnn import build_cnn
 from keras_inat.runs import create_run, read_jsonl
+from keras_inat.training import loop
 from keras_inat.training.evaluation import judge, train_and_judge
 from keras_inat.training.loop import BestWeights, fit
 
@@ -65,13 +66,24 @@ def test_the_same_seed_gives_the_same_weights(make_config):
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_fine_tuning_goes_through_its_stages(make_config, tmp_path):
+def note_first_step(build, begun):
+    def noting(*arguments, first_step=0):
+        begun.append(first_step)
+        return build(*arguments, first_step=first_step)
+
+    return noting
+
+
+def test_fine_tuning_goes_through_its_stages(make_config, tmp_path, monkeypatch):
     build_cnn(make_config("model.batch_norm=false").model, 16, 5).save(tmp_path / "own.keras")
     config = make_config(
         *("STRATEGY=lpft", f"WEIGHTS={tmp_path / 'own.keras'}", "training.epochs=4", "training.learning_rate=0.01")
     )
+    begun = []
+    monkeypatch.setattr(loop, "build_training_batches", note_first_step(loop.build_training_batches, begun))
     run = create_run(config, "finetune")
     result = fit(config, run).result
+    assert begun == [0, 2 * 3]  # the second stage goes on with the batches of the third epoch
     rows = read_jsonl(run.metrics)
     assert [row["stage"] for row in rows] == ["head", "head", "all", "all"]
     np.testing.assert_allclose([row["learning_rate"] for row in rows], [0.01, 0.01, 0.001, 0.001], rtol=1e-5)
@@ -83,11 +95,11 @@ def test_the_best_epochs_weights_are_kept_over_all_stages(make_config):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="d")])
     best = BestWeights(run)
     best.set_model(model)
-    for epoch, accuracy in enumerate([0.1, 0.7, 0.7, 0.5]):
+    for epoch, accuracy in enumerate([0.1, 5 / 6, 5 / 6, 0.5]):
         model.set_weights([np.full((1, 1), epoch, "float32"), np.zeros(1, "float32")])
         best.on_epoch_end(epoch, {"val_accuracy": accuracy})
     best.restore(model)
-    assert (best.epoch, best.value, float(model.get_weights()[0][0, 0])) == (2, 0.7, 1)
+    assert (best.epoch, best.value, float(model.get_weights()[0][0, 0])) == (2, 0.833333, 1)
     assert float(keras.models.load_model(run.model).get_weights()[0][0, 0]) == 1
 
 

@@ -1,8 +1,9 @@
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from keras_inat.runs import create_run
 from keras_inat.training.loop import fit
-from keras_inat.training.tracking import flatten, open_tracking
+from keras_inat.training.tracking import _is_logged_in, flatten, open_tracking
 
 
 def test_tensorboard_has_every_epoch_and_the_hyperparameters(make_config):
@@ -34,6 +35,23 @@ def test_a_broken_wandb_stops_nothing(make_config, monkeypatch, capsys):
     with open_tracking(config, create_run(config, "sweep")) as callbacks:
         assert callbacks == []
     assert "W&B is left out" in capsys.readouterr().out
+
+
+def test_wandb_that_dies_in_the_middle_stops_nothing(make_config, monkeypatch, capsys):
+    import wandb.integration.keras
+
+    monkeypatch.setattr(wandb.integration.keras.WandbMetricsLogger, "on_epoch_end", lambda *_: 1 / 0)
+    config = make_config("tracking.wandb=offline")
+    assert fit(config, create_run(config, "sweep")).result["epochs"] == 2
+    assert capsys.readouterr().out.count("W&B is left out from here on") == 1
+
+
+@pytest.mark.parametrize("netrc", ["", "machine api.wandb.ai\n  login user\n  password " + "a" * 40])
+def test_a_login_is_found(netrc, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text(netrc)
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert _is_logged_in() == bool(netrc)
 
 
 def test_settings_are_flat_scalars(make_config):
