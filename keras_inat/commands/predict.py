@@ -60,24 +60,24 @@ def run(config: Config) -> None:
 def _find_run(config: Config) -> tuple[RunFolder, dict[str, Any]]:
     """The run that `predict.run` names, else the newest with a model, and its result."""
     if config.predict.run is None:
-        runs = [candidate for candidate in list_runs(config.run.directory) if candidate.model.exists()]
-        if not runs:
-            raise UserError(
-                f"there is no finished run with a model in {config.run.directory!r}: run `make train-best` or "
-                "`make finetune` first, or give RUN=<run folder>"
-            )
-        run_folder = runs[-1]
-    else:
-        path = Path(config.predict.run)
-        run_folder = RunFolder(path, path.resolve().parent.name)
-        missing = [file.name for file in (run_folder.model, run_folder.result) if not file.exists()]
-        if missing:
-            raise UserError(
-                f"RUN must be the folder of a finished run, with best.keras and result.json. Received: "
-                f"{config.predict.run!r}, which has no {' and no '.join(missing)}."
-            )
+        for run_folder in reversed(list_runs(config.run.directory)):
+            if run_folder.model.exists() and (result := run_folder.read_result()):
+                return run_folder, result
+        raise UserError(
+            f"there is no finished run with a model in {config.run.directory!r}: run `make train-best` or "
+            "`make finetune` first, or give RUN=<run folder>"
+        )
+    path = Path(config.predict.run)
+    run_folder = RunFolder(path, path.resolve().parent.name)
+    missing = [file.name for file in (run_folder.model, run_folder.result) if not file.exists()]
+    if missing:
+        raise UserError(
+            f"RUN must be the folder of a finished run, with best.keras and result.json. Received: "
+            f"{config.predict.run!r}, which has no {' and no '.join(missing)}."
+        )
     result = run_folder.read_result()
-    assert result
+    if result is None:
+        raise UserError(f"{run_folder.result} is damaged: give another RUN")
     return run_folder, result
 
 

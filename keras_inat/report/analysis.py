@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -202,7 +203,8 @@ def _build_axis(label: str, values: Sequence[Any], percent: bool = False) -> Axi
     scale = math.log if logarithmic else float
     ends = scale(low), scale(high)
     place = {value: (scale(value) - ends[0]) / (ends[1] - ends[0]) for value in given}
-    if len(place) <= 6 and not percent:
+    apart = all(upper - lower > 0.05 for lower, upper in pairwise(sorted(place.values())))
+    if len(place) <= 6 and apart and not percent:
         ticks = [(place[value], format_value(value)) for value in sorted(place)]
     else:
         marks = [ends[0] + (ends[1] - ends[0]) * step / 4 for step in range(5)]

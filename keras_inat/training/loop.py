@@ -1,5 +1,6 @@
 """The one way to train: `sweep`, `train-best` and `finetune` all end in `fit`."""
 
+import functools
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,7 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
         UserError: When data, weights or settings do not go together.
     """
     started = time.perf_counter()
+    _say_device()
     keras.utils.set_random_seed(config.run.seed)
     pack = load_pack(config)
     train_rows, val_rows = pack.split(config)
@@ -128,6 +130,12 @@ def build_model(config: Config, num_classes: int) -> keras.Model:
     if config.finetune:
         return build_finetune(config.finetune, config.data.image_size, num_classes)
     return build_cnn(config.model, config.data.image_size, num_classes)
+
+
+@functools.cache
+def _say_device() -> None:
+    devices = ", ".join(keras.distribution.list_devices())
+    print(f"training on {devices}" + ("" if has_accelerator() else " (no GPU was found)"), flush=True)
 
 
 def has_accelerator() -> bool:

@@ -107,6 +107,7 @@ def test_only_the_first_images_get_pictures(runs, tmp_path, capsys, monkeypatch)
         (["IMAGE={tmp}/text.jpg"], "text.jpg' holds no readable image"),
         (["IMAGE={tmp}/empty"], "empty' holds no readable image"),
         (["IMAGE={tmp}/text.jpg", "RUN={tmp}"], "which has no best.keras and no result.json"),
+        (["IMAGE={tmp}/text.jpg", "RUN={tmp}/damaged"], "result.json is damaged: give another RUN"),
         (["IMAGE={tmp}/text.jpg", "RUN={tmp}/runs/train-best/20260103-000000-lost"], "which has no best.keras."),
         (["IMAGE={tmp}/text.jpg", "RUN={tmp}/broken"], "best.keras cannot be loaded"),
         (["IMAGE={tmp}/text.jpg", "run.directory={tmp}/elsewhere"], "run `make train-best`"),
@@ -118,5 +119,8 @@ def test_mistakes_say_what_to_do(runs, tmp_path, arguments, message):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/best.keras").write_text("hello")
     (tmp_path / "broken/result.json").write_text(json.dumps({"data": {"classes": CLASSES, "image_size": 16}}))
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged/best.keras").write_text("hello")
+    (tmp_path / "damaged/result.json").write_text("{")
     with pytest.raises(UserError, match=re.escape(message)):
         _run(runs, *[argument.format(tmp=tmp_path) for argument in arguments])
