@@ -11,7 +11,7 @@ from keras_inat.training.evaluation import train_and_judge
 from keras_inat.training.loop import fit
 
 # The backbone learns drawn things first: boats, keys, lamps. It is to the organisms what ImageNet is to photographs.
-PRETRAINING = {"data.source": "demo-things", "run.name": "demo-things", "training.epochs": 15}
+PRETRAINING = {"data.source": "demo-things", "run.name": "demo-things", "training.epochs": 10}
 # So small a backbone, from so different a world, has to change more than one trained on ImageNet.
 FINETUNING = {"backbone_rate": 1.0, "batch_norm": "trained", "unfreeze": 3}
 STRATEGIES = ("head", "topk", "full")
@@ -33,7 +33,7 @@ def run(config: Config) -> None:
     for strategy in STRATEGIES:
         changes = {f"finetune.{key}": value for key, value in FINETUNING.items()}
         changes |= {"finetune.strategy": strategy, "finetune.weights": str(backbone.model)}
-        changes |= {"run.name": f"demo-{strategy}", "training.epochs": 6}
+        changes |= {"run.name": f"demo-{strategy}", "training.epochs": 5}
         train_and_judge(override(best, changes), "finetune", strategy)
 
     _title("4/4  one page with the evidence")

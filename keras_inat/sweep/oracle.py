@@ -11,6 +11,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
 from keras_inat.sweep.records import Records
+from keras_inat.sweep.space import encode_base
 
 NUM_CANDIDATES = 512
 STATUSES = {"completed": TrialStatus.COMPLETED, "failed": TrialStatus.FAILED}
@@ -45,6 +46,7 @@ class RecordedOracle(keras_tuner.oracles.BayesianOptimizationOracle):
             max_consecutive_failed_trials=trials + 1,
         )
         self.verbose = 0
+        self._base = encode_base(records.config)
         for row in records.read_trials():
             self._restore(row.id, row.values, row.status, row.score)
 
@@ -71,9 +73,12 @@ class RecordedOracle(keras_tuner.oracles.BayesianOptimizationOracle):
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """The next configuration, or the word that none is left; see `keras_tuner.Oracle.populate_space`.
 
-        Among many random configurations that were not tried yet it is the one with the highest upper confidence bound.
+        The first is the sweep's own configuration where the space holds it: what is known to work is worth a trial.
+        Later, among many random configurations that were not tried yet it is the one with the highest upper confidence bound.
         KerasTuner itself climbs to the bound's continuous maximum and rounds it, which repeats configurations.
         """
+        if not self.trials and self._base:
+            return {"status": TrialStatus.RUNNING, "values": self._base}
         self._seed_state = self.seed + 100_000 * len(self.trials)
         candidates = [values for values in map(self._draw, range(NUM_CANDIDATES)) if not self._duplicate(values)]
         if not candidates:

@@ -49,6 +49,24 @@ def build_hyperparameters(config: Config) -> HyperParameters:
     return hyperparameters
 
 
+def encode_base(config: Config) -> dict[str, Any] | None:
+    """The configuration itself as a point of its space; None where it lies outside."""
+    settings = config.model_dump(mode="json")
+    values = {}
+    for name, domain in config.sweep.space.items():
+        section, key = name.split(".")
+        value = (settings[section] or {}).get(key)
+        if isinstance(domain, list):
+            if value not in domain:
+                return None
+            values[name] = _encode(domain)[domain.index(value)]
+        elif "step" in domain or not domain["min"] <= value <= domain["max"]:
+            return None
+        else:
+            values[name] = value
+    return values
+
+
 def decode_values(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
     """Hyperparameter values as settings: what `build_hyperparameters` encoded as text is itself again."""
     decoded = {}

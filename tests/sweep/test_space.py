@@ -2,7 +2,7 @@ import pytest
 
 from keras_inat.config import load_config
 from keras_inat.errors import UserError
-from keras_inat.sweep.space import build_hyperparameters, decode_values, describe_values
+from keras_inat.sweep.space import build_hyperparameters, decode_values, describe_values, encode_base
 
 
 def config(space):
@@ -34,6 +34,21 @@ def test_every_kind_of_domain():
     assert decoded["model.dense_activation"] is None
     assert decoded["model.batch_norm"] is False
     assert decoded["training.epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("space", "base"),
+    [
+        ("{model.filters: [8, 32], model.activation: [gelu, relu]}", {"model.filters": 32, "model.activation": "relu"}),
+        ("{model.kernel_size: [3, [3, 3, 2, 2, 2]]}", {"model.kernel_size": "3"}),
+        ("{training.learning_rate: {min: 1e-4, max: 1e-2}}", {"training.learning_rate": 1e-3}),
+        ("{model.filters: [8, 16], model.activation: [gelu, relu]}", None),
+        ("{training.learning_rate: {min: 2e-3, max: 1e-2}}", None),
+        ("{finetune.unfreeze: [2, 3]}", None),
+    ],
+)
+def test_the_configuration_itself_as_a_point_of_its_space(space, base):
+    assert encode_base(config(space)) == base
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,11 @@ def table():
         return list(csv.DictReader(file))
 
 
+def test_the_first_trial_is_the_configuration_itself(sweep_config, fake_fit):
+    (trial,) = tuner.search(sweep_config("TRIALS=1", "model.filters=6", "model.activation=silu"))
+    assert trial.settings == {"model.filters": 6, "model.activation": "silu", "model.batch_norm": True}
+
+
 def test_a_real_sweep_leaves_its_records(sweep_config):
     trials = tuner.search(sweep_config("TRIALS=2"))
     assert [trial.status for trial in trials] == ["completed", "completed"]
