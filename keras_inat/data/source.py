@@ -13,7 +13,7 @@ from keras_inat.progress import show_progress
 # The folders of iNaturalist-12K: its `val/` is the unseen part, the test images.
 FOLDERS = {"train": "train", "test": "val"}
 # The drawn data sets, with train and test images a class: the organisms, and other things to pretrain on.
-DEMOS = {"demo": (180, 50), "demo-things": (120, 10)}
+DEMOS = {"demo": (200, 50), "demo-things": (120, 10)}
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,10 @@ class RecordedOracle(keras_tuner.oracles.BayesianOptimizationOracle):
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """The next configuration, or the word that none is left; see `keras_tuner.Oracle.populate_space`.
 
-        The first is the sweep's own configuration where the space holds it: what is known to work is worth a trial.
-        Later, among many random configurations that were not tried yet it is the one with the highest upper confidence bound.
-        KerasTuner itself climbs to the bound's continuous maximum and rounds it, which repeats configurations.
+        The first is the sweep's own configuration where the space holds it: what is known to work is worth trying.
+        Later it is, among many random configurations that were not tried yet, the one with the highest upper
+        confidence bound. KerasTuner itself climbs to the bound's continuous maximum and rounds it, which repeats
+        configurations.
         """
         if not self.trials and self._base:
             return {"status": TrialStatus.RUNNING, "values": self._base}

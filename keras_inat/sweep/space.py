@@ -55,15 +55,16 @@ def encode_base(config: Config) -> dict[str, Any] | None:
     values = {}
     for name, domain in config.sweep.space.items():
         section, key = name.split(".")
-        value = (settings[section] or {}).get(key)
+        value: Any = (settings[section] or {}).get(key)
         if isinstance(domain, list):
             if value not in domain:
                 return None
             values[name] = _encode(domain)[domain.index(value)]
-        elif "step" in domain or not domain["min"] <= value <= domain["max"]:
+            continue
+        low, high = float(domain["min"]), float(domain["max"])  # numbers, as `build_hyperparameters` made sure
+        if not isinstance(value, int | float) or "step" in domain or not low <= value <= high:
             return None
-        else:
-            values[name] = value
+        values[name] = value
     return values
 
 
