@@ -1,5 +1,6 @@
 import pytest
 
+from keras_inat.__main__ import CONFIGS
 from keras_inat.config import load_config
 from keras_inat.errors import UserError
 from keras_inat.sweep.space import build_hyperparameters, decode_values, describe_values, encode_base
@@ -74,6 +75,13 @@ def test_mistakes(space, words):
     with pytest.raises(UserError) as error:
         build_hyperparameters(config(space))
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_space_that_is_shipped_can_be_searched(path):
+    shipped = load_config([], path)
+    if shipped.sweep.space:
+        assert len(build_hyperparameters(shipped).space) == len(shipped.sweep.space)
 
 
 def test_a_configuration_in_words():
