@@ -109,8 +109,9 @@ def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | N
     for path in sorted(Path(config.run.directory, command).glob("*/")):
         run = RunFolder(path, command)
         result = run.read_result()
-        same_images = result and run.model.exists() and result["data"]["hash"] == data_hash
-        if result and same_images and _identify(result.get("config", {})) == wanted:
+        if result is None or not run.model.exists() or result["data"]["hash"] != data_hash:
+            continue
+        if _identify(result.get("config", {})) == wanted:
             return run
     return None
 

@@ -7,12 +7,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-import zlib
 from pathlib import Path
 
 from keras_inat.config import Config
 from keras_inat.data.pack import load_pack
-from keras_inat.data.source import Source
+from keras_inat.data.source import DAMAGED, Source
 from keras_inat.errors import UserError
 from keras_inat.progress import show_progress
 
@@ -92,7 +91,7 @@ def _find_damage(archive: Path) -> str | None:
     try:
         with zipfile.ZipFile(archive) as members:
             broken = members.testzip()
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+    except DAMAGED as error:
         return str(error)
     return f"{broken} is damaged" if broken else None
 

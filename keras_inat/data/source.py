@@ -12,6 +12,8 @@ from keras_inat.progress import show_progress
 
 # The folders of iNaturalist-12K: its `val/` is the unseen part, the test images.
 FOLDERS = {"train": "train", "test": "val"}
+# What `zipfile` raises for a member that is broken, encrypted or compressed in a way it does not know.
+DAMAGED = (zipfile.BadZipFile, zlib.error, RuntimeError)  # NotImplementedError is a RuntimeError
 # The drawn data sets, with train and test images a class: the organisms, and other things to pretrain on.
 DEMOS = {"demo": (200, 50), "demo-things": (120, 10)}
 
@@ -58,7 +60,7 @@ class Source:
             return self._archive.read(file.path) if self._archive else (self.path / file.path).read_bytes()
         except PermissionError:
             raise ValueError("may not be read") from None
-        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+        except DAMAGED as error:
             raise ValueError(f"cannot be read from the archive ({error})") from None
 
     def _open_archive(self) -> zipfile.ZipFile:

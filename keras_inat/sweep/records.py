@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Trial:
     macs: int | None = None
     started: str = ""
     ended: str = ""
-    error: str = field(default="")
+    error: str = ""
 
 
 class Records:
