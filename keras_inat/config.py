@@ -45,10 +45,18 @@ class Data(Section):
 
 
 class Augment(Section):
-    flip: bool = Field(False, description="mirror left to right, half of the time")
-    crop: float = Field(1.0, gt=0, le=1, description="smallest area of a random resized crop; 1 is off")
+    flip: bool = Field(True, description="mirror left to right, half of the time")
+    crop: float = Field(0.5, gt=0, le=1, description="smallest area of a random resized crop; 1 is off")
     rotation: float = Field(0.0, ge=0, le=180, description="largest rotation either way, degrees")
-    color: Fraction = Field(0.0, description="largest change of brightness, contrast and saturation, as a fraction")
+    color: Fraction = Field(0.2, description="largest change of brightness, contrast and saturation, as a fraction")
+    cutout: Fraction = Field(0.0, description="side of an erased grey square, as a fraction of the image's")
+    mixup: float = Field(0.0, ge=0, description="blend pairs of images by shares of Beta(mixup, mixup); 0 is off")
+    cutmix: float = Field(0.0, ge=0, description="the same with pasted squares; with both on, each batch draws one")
+    policy: Literal["none", "randaugment", "trivialaugment"] = Field(
+        "none", description="random operations on top, as in the paper of that name"
+    )
+    policy_operations: int = Field(2, ge=1, le=14, description="randaugment: operations an image")
+    policy_magnitude: float = Field(0.3, ge=0, le=1, description="randaugment: how strong; 1 is the paper's strongest")
 
 
 class Model(Section):

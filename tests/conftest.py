@@ -61,6 +61,9 @@ def make_config(photos: Path) -> Callable[..., Config]:
             "model.dense_units=8",
             "training.epochs=2",
             "training.batch_size=8",
+            "augment.flip=false",
+            "augment.crop=1.0",
+            "augment.color=0.0",
             "tracking.wandb=disabled",
             "tracking.tensorboard=false",
         ]

@@ -14,11 +14,11 @@ FLOORS = [
     {"explain", "training"},
     {"models", "data"},
     {"plotting"},
-    {"runs", "progress", "intervals"},
+    {"runs", "progress", "intervals", "workers"},
     {"config"},
     {"errors"},
 ]
-TENSORFLOW_ROOMS = ("data/augment.py", "data/pipeline.py", "training/tracking.py", "explain/")
+TENSORFLOW_ROOMS = ("data/pipeline.py", "training/tracking.py", "explain/")
 
 
 def _imports(path):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_inat.config import Config
-from keras_inat.data.pack import decode_image
+from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
 from keras_inat.explain.guided import explain_predictions
 from keras_inat.explain.pictures import draw_prediction

@@ -6,18 +6,14 @@ of `(seed, split, class, index)` alone: a larger set contains the smaller ones, 
 """
 
 import contextlib
+import functools
 import json
-import os
 import shutil
-import signal
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from itertools import accumulate
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +22,11 @@ from PIL import Image
 
 from keras_inat.data.drawing import arthropods, birds_mammals, flora, herptiles, sea, things
 from keras_inat.data.drawing.scene import Drawing, paint
+from keras_inat.workers import map_unordered
 
 VERSION = 1  # counts changes of the pictures: an older set on disk is replaced
 QUALITY = 92
 CHUNK = 20  # images a worker draws between two reports
-POOL_MIN = 150  # below, starting processes costs more than it saves
 STALE_SECONDS = 3600.0  # no set takes that long: a temporary folder that old was left by a killed process
 
 ORGANISMS: dict[str, tuple[Drawing, ...]] = {
@@ -94,29 +90,6 @@ def _write_images(directory: Path, seed: int, tasks: Sequence[Task]) -> int:
     return len(tasks)
 
 
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops the workers
-
-
-def _draw_all(directory: Path, seed: int, tasks: Sequence[Task], num_workers: int) -> Generator[int]:
-    """Draws every task, in `num_workers` processes; yields how many are done so far."""
-    chunks = [tasks[i : i + CHUNK] for i in range(0, len(tasks), CHUNK)]
-    if num_workers > 1 and len(tasks) >= POOL_MIN:
-        # "spawn", since a fork of a process with TensorFlow's threads may hang.
-        pool = ProcessPoolExecutor(num_workers, get_context("spawn"), _ignore_interrupts)
-        try:
-            futures = [pool.submit(_write_images, directory, seed, chunk) for chunk in chunks]
-            yield from accumulate(future.result() for future in as_completed(futures))
-            return
-        except BrokenProcessPool:
-            # Workers cannot start where the main program cannot be imported again: a script on stdin, or one
-            # without `if __name__ == "__main__"`. The same images are drawn here then, from the first one.
-            pass
-        finally:
-            pool.shutdown(cancel_futures=True)
-    yield from accumulate(_write_images(directory, seed, chunk) for chunk in chunks)
-
-
 def _is_complete(directory: Path, parameters: dict[str, Any]) -> bool:
     try:
         written = json.loads((directory / "demo.json").read_text())
@@ -155,7 +128,7 @@ def write_demo(
         num_test: images per class in `val`.
         seed: another seed gives other images. At least 0.
         report_progress: called with the numbers of images drawn and of all images, once a second or so.
-        num_workers: processes that draw; by default one per CPU, at most 8. The images are the same.
+        num_workers: processes that draw; by default one a core. The images are the same.
 
     Returns:
         `directory`.
@@ -192,9 +165,10 @@ def write_demo(
         for split in counts:
             for name in classes:
                 (partial / "new" / split / name).mkdir(parents=True)
-        workers = num_workers or min(8, os.cpu_count() or 1)
-        with contextlib.closing(_draw_all(partial / "new", seed, tasks, workers)) as progress:
-            for done in progress:
+        chunks = [tasks[start : start + CHUNK] for start in range(0, len(tasks), CHUNK)]
+        write = functools.partial(_write_images, partial / "new", seed)
+        with contextlib.closing(map_unordered(write, chunks, num_workers)) as written:
+            for done in accumulate(written):
                 if report_progress is not None:
                     report_progress(done, len(tasks))
         (partial / "new" / "demo.json").write_text(json.dumps(parameters, indent=2) + "\n")

@@ -1,45 +1,45 @@
 """Decoded pixels: every image is opened once, then served from a memory map."""
 
 import functools
-import hashlib
-import io
 import json
-import os
 import shutil
 import sys
-import warnings
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from keras_inat.config import Config
-from keras_inat.data.source import FOLDERS, ImageFile, Source, open_source
+from keras_inat.data.augment import moves
+from keras_inat.data.copies import THUMBNAIL
+from keras_inat.data.decode import stored_size
+from keras_inat.data.index import VERSION, write_index
+from keras_inat.data.scan import Scan, pixel_path, scan_files
+from keras_inat.data.source import Source, open_source
 from keras_inat.data.split import split_validation
 from keras_inat.errors import UserError
-from keras_inat.progress import show_progress
-from keras_inat.runs import RunFolder, hold_lock, look_at_test, write_json
+from keras_inat.runs import RunFolder, hold_lock, look_at_test
 
-VERSION = 1
 NUM_NAMED = 10
 _warned: set[Path] = set()
 
 
 @dataclass(frozen=True)
 class Pack:
-    """A folder with the pixels of a data set, all of one size.
+    """The pixels of a data set and what is known of its files, in a folder.
+
+    The folder holds `<size>.uint8`, the pixels of every file at that size; `index.npz`, an entry a file; `paths.json`;
+    `scan.json`, what was found; and `manifest.json`, a summary, last to be written.
 
     Attributes:
-        directory: Holds `manifest.json`, and `<split>.uint8`, `<split>.json` for train and test.
-        manifest: Name, hash, classes, counts, and the files that were left out, with the reason.
+        directory: The folder.
+        image_size: Side in pixels of what the model sees.
+        manifest: Name, hash, classes and counts.
     """
 
     directory: Path
+    image_size: int
     manifest: dict[str, Any]
 
     @property
@@ -47,124 +47,181 @@ class Pack:
         return list(self.manifest["classes"])
 
     @property
-    def image_size(self) -> int:
-        return int(self.manifest["image_size"])
-
-    @property
     def hash(self) -> str:
         return str(self.manifest["hash"])
 
     @functools.cached_property
     def train_labels(self) -> np.ndarray:
-        """`(images,)` int64, an index into `classes`."""
-        return np.array([row["label"] for row in self._rows("train")], dtype=np.int64)
+        """`(files,)` int64, an index into `classes`, also of files that were left out."""
+        return self._index["labels"][self._num_test :].astype(np.int64)
 
     @functools.cached_property
     def train_images(self) -> np.ndarray:
-        """`(images, size, size, 3)` uint8, mapped from the disk."""
-        return self._pixels("train")
+        """`(files, size, size, 3)` uint8, mapped from the disk, at the size that the model sees."""
+        return self._pixels(self.image_size)[self._num_test :]
+
+    def training_images(self, config: Config) -> np.ndarray:
+        """`train_images`, or, where augmentation moves them, larger ones with room for that."""
+        return self._pixels(_training_size(config))[self._num_test :]
 
     def split(self, config: Config) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of the training and the validation images, as `data.val_fraction` and `data.split_seed` say."""
-        hashes = [row["sha256"] for row in self._rows("train")]
-        rows = split_validation(self.train_labels, hashes, config.data.val_fraction, config.data.split_seed)
-        if not len(rows[1]):
+        """Rows of the training and the validation images, as `data.val_fraction` and `data.split_seed` say.
+
+        Returns:
+            Sorted int64 row numbers into `train_images`; what was left out is in neither.
+
+        Raises:
+            UserError: When a class cannot give an image to either.
+        """
+        used = np.flatnonzero(self._index["used"][self._num_test :])
+        # Copies go by the name of one of them, and so to one side.
+        first = self._index["first_copy"][self._num_test :][used]
+        names = [content.tobytes().hex() for content in self._index["hashes"][first]]
+        parts = split_validation(self.train_labels[used], names, config.data.val_fraction, config.data.split_seed)
+        if not len(parts[1]):
             raise UserError("no image can be held out for validation: every class holds copies of one image only")
-        return rows
+        return used[parts[0]], used[parts[1]]
 
-    def read_test(self, config: Config, run: RunFolder) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Pixels, labels and paths of the test images, through the ledger, for a final evaluation only."""
+    def read_test(self, config: Config, run: RunFolder) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+        """The test images, through the ledger, for a final evaluation only.
 
-        def read() -> tuple[np.ndarray, np.ndarray, list[str]]:
-            rows = self._rows("test")
-            labels = np.array([row["label"] for row in rows], dtype=np.int64)
-            return self._pixels("test"), labels, [row["path"] for row in rows]
+        Returns:
+            Pixels `(files, size, size, 3)` uint8, labels `(files,)` int64, the rows that hold an image, int64, and the
+            path of each row.
+        """
+
+        def read() -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+            labels = self._index["labels"][: self._num_test].astype(np.int64)
+            rows = np.flatnonzero(self._index["used"][: self._num_test])
+            return self._pixels(self.image_size)[: self._num_test], labels, rows, self._paths[: self._num_test]
 
         return look_at_test(config, run, self.hash, read)
 
     def describe(self, config: Config) -> dict[str, Any]:
-        """What a result says about its data: name, hash, counts."""
+        """What a result says about its data: name, hash, counts, what was left out."""
         training, validation = self.split(config)
         counts = {"train": len(training), "validation": len(validation), "test": self.manifest["counts"]["test"]}
-        keys = ("name", "hash", "image_size", "classes", "per_class", "quarantined", "leaked")
-        return {key: self.manifest[key] for key in keys} | {"counts": counts}
+        return self.manifest | {"image_size": self.image_size, "counts": counts}
 
-    def _rows(self, split: str) -> list[dict[str, Any]]:
-        return json.loads((self.directory / f"{split}.json").read_text(encoding="utf-8"))
+    @functools.cached_property
+    def _index(self) -> dict[str, np.ndarray]:
+        with np.load(self.directory / "index.npz") as arrays:
+            return dict(arrays)
 
-    def _pixels(self, split: str) -> np.ndarray:
-        shape = (self.manifest["counts"][split], self.image_size, self.image_size, 3)
-        return np.memmap(self.directory / f"{split}.uint8", np.uint8, "r", shape=shape)
+    @property
+    def _paths(self) -> list[str]:
+        return json.loads((self.directory / "paths.json").read_text(encoding="utf-8"))
+
+    @property
+    def _num_test(self) -> int:
+        return int(self.manifest["files"]["test"])  # they come first
+
+    def _pixels(self, size: int) -> np.ndarray:
+        shape = (sum(self.manifest["files"].values()), size, size, 3)
+        return np.memmap(pixel_path(self.directory, size), np.uint8, "r", shape=shape)
 
 
 def load_pack(config: Config) -> Pack:
     """Opens the pack of `data.source` at `data.image_size`, decoding the images first where that was not yet done.
 
-    Files that are no image are left out with a warning that names them, and so are training images that occur
-    among the test images.
+    Files that are no image are left out with a warning that names them, and so are training images that are copies of
+    test images.
 
     Raises:
-        UserError: When the source is missing or has a class without a readable image.
+        UserError: When the source is missing or has a class without a readable image, or the disk has no room.
     """
     source = open_source(config)
-    packs = Path(config.data.directory) / ".packs"
+    packs = _packs_folder(config)
     packs.mkdir(parents=True, exist_ok=True)
-    key = _key(source, config.data.image_size)
-    directory = packs / key
-    with hold_lock(packs / f"{key}.lock"):
-        if not (directory / "manifest.json").exists():
-            # Under the lock a temporary folder can only be what a killed process left.
-            temporary = packs / f".{key}"
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
-            try:
-                _build(source, config.data.image_size, temporary)
-                temporary.rename(directory)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-    pack = Pack(directory, json.loads((directory / "manifest.json").read_text(encoding="utf-8")))
+    home = packs / _name(source)
+    image_size = config.data.image_size
+    with hold_lock(packs / f"{home.name}.lock"):
+        found = (home / "manifest.json").exists()
+        wanted = [image_size, *{_training_size(config)} - {image_size}, *(() if found else {THUMBNAIL} - {image_size})]
+        num_files = len(source.files)
+        # A file of another length was damaged by something else than us.
+        missing = [
+            size for size in wanted if not found or _length(pixel_path(home, size)) != num_files * size * size * 3
+        ]
+        if missing:
+            _check_space(packs, num_files * sum(size * size * 3 for size in missing))
+            # Under the lock it can only be what a killed process left.
+            partial = packs / f".{home.name}"
+            # The pixels that the model sees must not depend on what else is decoded.
+            scan = scan_files(source, [image_size, *(size for size in missing if size != image_size)], partial)
+            if not found:
+                _write_index(source, scan, partial)
+                shutil.rmtree(home, ignore_errors=True)
+                partial.rename(home)
+            for path in partial.glob("*.uint8"):
+                path.replace(home / path.name)
+            shutil.rmtree(partial, ignore_errors=True)
+    pack = Pack(home, image_size, json.loads((home / "manifest.json").read_text(encoding="utf-8")))
     _warn_of_left_out(pack)
     return pack
 
 
-def decode_image(content: bytes, size: int) -> np.ndarray:
-    """Decodes an image file to a square, scaled so that the short side fits and cut to its middle.
-
-    Args:
-        content: The file's bytes, of any format Pillow reads; only the first frame counts.
-        size: Side in pixels.
+def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
+    """Removes the packs whose images have changed or are gone, and what killed processes left.
 
     Returns:
-        `(size, size, 3)` uint8 RGB, turned upright by its EXIF orientation.
-
-    Raises:
-        ValueError: When it cannot be decoded, saying why.
+        A row a pack: name, size in bytes, whether it was removed. A pack that is at work elsewhere stays.
     """
+    packs, rows = _packs_folder(config), []
+    for home in sorted(path for path in packs.glob("*") if path.is_dir()):
+        size = sum(path.stat().st_blocks * 512 for path in home.rglob("*"))
+        lock = packs / f"{home.name.removeprefix('.')}.lock"
+        try:
+            with hold_lock(lock, "at work"):
+                stale = home.name.startswith(".") or not _is_current(home)
+                if stale:
+                    shutil.rmtree(home)
+                    lock.unlink(missing_ok=True)
+        except UserError:
+            stale = False
+        rows.append((home.name, size, stale))
+    return rows
+
+
+def _packs_folder(config: Config) -> Path:
+    return Path(config.data.directory) / ".packs"
+
+
+def _name(source: Source) -> str:
+    return f"{source.name}-{VERSION}-{source.key[:12]}"
+
+
+def _write_index(source: Source, scan: Scan, partial: Path) -> None:
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
-            warnings.simplefilter("ignore")  # odd metadata does not matter; pixels that do not decode raise
-            image.draft("RGB", (size, size))  # a JPEG is decoded at a fraction of its size where that is enough
-            upright = ImageOps.exif_transpose(image)
-            return np.asarray(ImageOps.fit(_to_rgb(upright), (size, size), Image.Resampling.BILINEAR))
-    except Image.DecompressionBombError:
-        raise ValueError("has too many pixels") from None
-    except Image.UnidentifiedImageError:
-        raise ValueError("is not an image") from None
-    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them into
-        raise ValueError(f"cannot be decoded ({error})") from None
+        write_index(source, scan, partial)
+    except UserError:
+        shutil.rmtree(partial)  # nothing to go on from: the images have to change
+        raise
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """RGB of 8 bits: 16 bits are scaled, not cut off; what is transparent becomes white."""
-    if image.mode == "F":
-        raise ValueError("floating-point pixels, whose range is not known")
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+def _is_current(home: Path) -> bool:
+    try:
+        manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
+        return home.name == _name(Source(Path(manifest["source"])))
+    except (OSError, ValueError, KeyError, UserError):
+        return False
+
+
+def _training_size(config: Config) -> int:
+    return stored_size(config.data.image_size) if moves(config.augment) else config.data.image_size
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else -1
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"the decoded pixels need {needed / 2**30:.1f} GiB in {folder}, {free / 2**30:.1f} GiB are free: make room "
+            "(`make clean-packs` removes old ones), or set `data.directory`, or a smaller `data.image_size`"
+        )
 
 
 def _warn_of_left_out(pack: Pack) -> None:
@@ -175,78 +232,6 @@ def _warn_of_left_out(pack: Pack) -> None:
     _warned.add(pack.directory)
     for entry in left_out[:NUM_NAMED]:
         print(f"warning: {entry['path']} is left out: {entry['reason']}", file=sys.stderr)
-    if len(left_out) > NUM_NAMED:
-        print(f"warning: {len(left_out) - NUM_NAMED} more, see {pack.directory / 'manifest.json'}", file=sys.stderr)
-
-
-def _key(source: Source, image_size: int) -> str:
-    digest = hashlib.sha256(f"{VERSION} {image_size}".encode())
-    for file in source.files:
-        digest.update(f"\0{file.path}\0{file.fingerprint}".encode("utf-8", "surrogateescape"))
-    return f"{source.name}-{image_size}-{digest.hexdigest()[:12]}"
-
-
-def _build(source: Source, image_size: int, directory: Path) -> None:
-    quarantined: list[dict[str, str]] = []
-    leaked: list[dict[str, str]] = []
-    rows: dict[str, list[dict[str, Any]]] = {}
-    num_done = 0
-
-    def decode(file: ImageFile) -> tuple[ImageFile, str, np.ndarray | str]:
-        try:
-            content = source.read(file)
-            return file, hashlib.sha256(content).hexdigest(), decode_image(content, image_size)
-        except ValueError as error:
-            return file, "", str(error)
-
-    seen_in_test: dict[str, str] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # The test images come first, so that copies of them can be kept out of the training images.
-        for split in ("test", "train"):
-            rows[split] = []
-            files = [file for file in source.files if file.split == split]
-            # A bounded number of decoded images waits for the disk at any time.
-            parts = (files[start : start + 256] for start in range(0, len(files), 256))
-            decoded = chain.from_iterable(pool.map(decode, part) for part in parts)
-            with open(directory / f"{split}.uint8", "wb") as pixels:
-                for file, content_hash, image in decoded:
-                    num_done += 1
-                    show_progress(f"decoding {source.name}", num_done, len(source.files))
-                    if isinstance(image, str):
-                        quarantined.append({"path": file.path, "reason": image})
-                    elif split == "train" and content_hash in seen_in_test:
-                        reason = f"is the same image as {seen_in_test[content_hash]}"
-                        leaked.append({"path": file.path, "reason": reason})
-                    else:
-                        pixels.write(image.tobytes())
-                        label = source.classes.index(file.class_name)
-                        rows[split].append({"path": file.path, "label": label, "sha256": content_hash})
-                        if split == "test":
-                            seen_in_test[content_hash] = file.path
-                pixels.flush()
-                os.fsync(pixels.fileno())
-    per_class = {split: Counter(row["label"] for row in rows[split]) for split in rows}
-    for split, folder in FOLDERS.items():
-        for label, class_name in enumerate(source.classes):
-            found, needed = per_class[split][label], 2 if split == "train" else 1
-            if found < needed:
-                reasons = {entry["reason"] for entry in quarantined + leaked if f"/{class_name}/" in entry["path"]}
-                raise UserError(
-                    f"the class folder {folder}/{class_name} of {source.path} holds {found} usable images, at least "
-                    f"{needed} are needed" + (f"; left out, as one {min(reasons)}" if reasons else "")
-                )
-        write_json(directory / f"{split}.json", rows[split])
-    contents = sorted(f"{split} {row['label']} {row['sha256']}" for split in rows for row in rows[split])
-    manifest = {
-        "version": VERSION,
-        "name": source.name,
-        "source": str(source.path),
-        "hash": hashlib.sha256("\n".join((*source.classes, *contents)).encode()).hexdigest()[:16],
-        "image_size": image_size,
-        "classes": source.classes,
-        "counts": {split: len(rows[split]) for split in FOLDERS},
-        "per_class": {split: [per_class[split][k] for k in range(len(source.classes))] for split in FOLDERS},
-        "quarantined": quarantined,
-        "leaked": leaked,
-    }
-    write_json(directory / "manifest.json", manifest)
+    total = pack.manifest["num_quarantined"] + pack.manifest["num_leaked"]
+    if total > NUM_NAMED:
+        print(f"warning: {total - NUM_NAMED} more, see {pack.directory / 'scan.json'}", file=sys.stderr)

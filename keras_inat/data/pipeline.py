@@ -1,12 +1,15 @@
 """Batches for training and for evaluation, as `tf.data`."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from keras_inat.config import Config
 from keras_inat.data.augment import augment
+
+PREFETCH = 4
 
 
 def build_training_batches(
@@ -17,54 +20,58 @@ def build_training_batches(
     Every epoch is a new permutation. The images that do not fill its last batch are left out of it, others each time.
 
     Args:
-        images: `(images, size, size, 3)` uint8; a memory map is read only where needed.
+        images: `(images, stored, stored, 3)` uint8, at least as large as `data.image_size`; a memory map is read only
+            where needed.
         labels: `(images,)` int.
         rows: Indices of the images to train on.
         num_classes: Length of the one-hot labels.
-        config: Gives batch size, augmentation and seed.
+        config: Gives batch size, image size, augmentation and seed.
         first_step: Where to begin, so that a resumed run goes on with the batches it has not seen.
 
     Returns:
-        A dataset of (`(batch, size, size, 3)` float32 in [0, 255], `(batch, num_classes)` float32).
+        A dataset of (`(batch, size, size, 3)` uint8, `(batch, num_classes)` float32).
     """
     batch_size = min(config.training.batch_size, len(rows))
-    steps, seed, size = len(rows) // batch_size, config.run.seed, images.shape[1]
+    steps, seed, size = len(rows) // batch_size, config.run.seed, config.data.image_size
+    one_hot = np.eye(num_classes, dtype=np.float32)
 
     @functools.lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
         return np.random.default_rng((seed, epoch)).permutation(rows)
 
-    def fetch(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         epoch, position = divmod(int(step), steps)
         chosen = order(epoch)[position * batch_size : (position + 1) * batch_size]
-        return images[chosen], labels[chosen].astype(np.int64)
+        return augment(images[chosen], one_hot[labels[chosen]], size, (seed, int(step)), config.augment)
 
-    def load(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        pixels, targets = tf.numpy_function(fetch, [step], (tf.uint8, tf.int64))
-        pixels.set_shape((batch_size, size, size, 3))
-        targets.set_shape((batch_size,))
-        return step, pixels, targets
-
-    def prepare(step: tf.Tensor, pixels: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels = augment(tf.cast(pixels, tf.float32), tf.stack([tf.constant(seed, tf.int64), step]), config.augment)
-        return pixels, tf.one_hot(targets, num_classes)
-
-    batches = tf.data.Dataset.counter(first_step).map(load).map(prepare, tf.data.AUTOTUNE, deterministic=True)
-    return batches.prefetch(2)
+    return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, size, size, 3), (batch_size, num_classes))
 
 
 def build_evaluation_batches(
     images: np.ndarray, labels: np.ndarray, rows: np.ndarray, num_classes: int, batch_size: int
 ) -> tf.data.Dataset:
-    """Every image of `rows` once, in order, the last batch as short as it comes; shapes as in training."""
-    size = images.shape[1]
+    """Every image of `rows` once, in order, the last batch as short as it comes; dtypes and shapes as in training."""
+    one_hot = np.eye(num_classes, dtype=np.float32)
 
-    def load(chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels, targets = tf.numpy_function(
-            lambda index: (images[index], labels[index].astype(np.int64)), [chosen], (tf.uint8, tf.int64)
-        )
-        pixels.set_shape((None, size, size, 3))
-        targets.set_shape((None,))
-        return tf.cast(pixels, tf.float32), tf.one_hot(targets, num_classes)
+    def make(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return images[chosen], one_hot[labels[chosen]]
 
-    return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size).map(load).prefetch(2)
+    parts = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
+    return _serve(parts, make, (None, *images.shape[1:]), (None, num_classes))
+
+
+def _serve(
+    keys: tf.data.Dataset,
+    make: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    image_shape: tuple[int | None, ...],
+    label_shape: tuple[int | None, ...],
+) -> tf.data.Dataset:
+    """Batches made in parallel, ahead of their use, in order. Pixels stay uint8: the model casts them, where it is."""
+
+    def load(key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels, targets = tf.numpy_function(make, [key], (tf.uint8, tf.float32))
+        pixels.set_shape(image_shape)
+        targets.set_shape(label_shape)
+        return pixels, targets
+
+    return keys.map(load, tf.data.AUTOTUNE, deterministic=True).prefetch(PREFETCH)

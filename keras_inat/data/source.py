@@ -1,31 +1,67 @@
 """Where the photographs are: a folder or a zip archive, laid out `train/<Class>/*` and `val/<Class>/*`."""
 
-import zipfile
-import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+import functools
+import hashlib
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 from keras_inat.config import Config
+from keras_inat.data.archive import DAMAGED, MAX_MEMBER_BYTES, open_archive
 from keras_inat.errors import UserError
 from keras_inat.progress import show_progress
 
 # The folders of iNaturalist-12K: its `val/` is the unseen part, the test images.
 FOLDERS = {"train": "train", "test": "val"}
-# What `zipfile` raises for a member that is broken, encrypted or compressed in a way it does not know.
-DAMAGED = (zipfile.BadZipFile, zlib.error, RuntimeError)  # NotImplementedError is a RuntimeError
 # The drawn data sets, with train and test images a class: the organisms, and other things to pretrain on.
 DEMOS = {"demo": (200, 50), "demo-things": (120, 10)}
+FOLDER = "is a folder: images belong directly into their class folder"
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """One file of a source: which split and class it belongs to, and what tells it from another version of itself."""
+class ImageFile(NamedTuple):
+    """What lies in the folder of a class: which split and class it belongs to, its path in the source, and what tells
+    it from another version of itself."""
 
     split: str
     class_name: str
     path: str
     fingerprint: str
+
+
+class Reader:
+    """Reads the files of a folder or of a zip archive by their path in it.
+
+    Raises:
+        UserError: When an archive is damaged, or one that should not be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.archive = None if path.is_dir() else open_archive(path)
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one file. Safe to call from several threads.
+
+        Raises:
+            ValueError: When there are none to be had, saying why.
+        """
+        try:
+            return self._read_member(path) if self.archive else _read_file(self.path / path)
+        except PermissionError:
+            raise ValueError("may not be read") from None
+        except DAMAGED as error:
+            raise ValueError(f"cannot be read from the archive ({error})") from None
+
+    def _read_member(self, path: str) -> bytes:
+        assert self.archive
+        with self.archive.open(path) as file:
+            content = file.read(MAX_MEMBER_BYTES + 1)  # it may hold more than it says
+        if len(content) > MAX_MEMBER_BYTES:
+            raise ValueError("is too large for an image")
+        return content
 
 
 class Source:
@@ -36,8 +72,10 @@ class Source:
 
     Attributes:
         name: Of the data set, from its folder or archive.
+        home: The folder that holds `train/` and `val/`, relative to `path`; "" for itself.
         classes: Sorted names of the class folders.
-        files: Every file in the class folders but hidden ones, sorted by split, class and path.
+        files: All that lies in the class folders but hidden files, sorted by split, class and path: also what is no
+            image, for `read` and the decoder to say so.
 
     Raises:
         UserError: When there are no such folders, or the classes of the two differ, or one has no file.
@@ -45,53 +83,61 @@ class Source:
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.resolve().name if path.is_dir() else path.stem
-        self._archive = None if path.is_dir() else self._open_archive()
-        listing = self._list_archive() if self._archive else self._list_folder()
-        self.files = sorted(listing, key=lambda file: (file.split, file.class_name, file.path))
+        self._reader = Reader(path)
+        self.home, listing = self._list_archive() if self._reader.archive else self._list_folder()
+        self.files = sorted(listing)
         self.classes = self._check_classes()
 
+    @functools.cached_property
+    def key(self) -> str:
+        """Of the files by their names, sizes and times or checksums: another version of a source has another."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(f"{file.path}\0{file.fingerprint}\0".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
     def read(self, file: ImageFile) -> bytes:
-        """The bytes of one file. Safe to call from several threads.
+        """The bytes of one file; see `Reader.read`."""
+        return self._reader.read(file.path)
 
-        Raises:
-            ValueError: When it cannot be read, saying why.
-        """
-        try:
-            return self._archive.read(file.path) if self._archive else (self.path / file.path).read_bytes()
-        except PermissionError:
-            raise ValueError("may not be read") from None
-        except DAMAGED as error:
-            raise ValueError(f"cannot be read from the archive ({error})") from None
+    def place(self, file: ImageFile) -> str:
+        """Where a file belongs in a data set: `train/<Class>/<file>`, or deeper, where it should not be."""
+        return _slashed(file.path)[len(self.home) + 1 if self.home else 0 :]
 
-    def _open_archive(self) -> zipfile.ZipFile:
-        try:
-            return zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError) as error:
-            raise UserError(f"{self.path} cannot be read as a zip archive: {error}") from None
-
-    def _list_archive(self) -> Iterable[ImageFile]:
-        assert self._archive
-        for entry in self._archive.infolist():
-            parts = PurePosixPath(entry.filename).parts
+    def _list_archive(self) -> tuple[str, list[ImageFile]]:
+        assert self._reader.archive
+        found: dict[tuple[str, ...], list[ImageFile]] = defaultdict(list)
+        for entry in self._reader.archive.infolist():
+            parts = tuple(_slashed(entry.filename).split("/"))
             if entry.is_dir() or _is_stray(parts):
                 continue
-            for split, folder in FOLDERS.items():
-                if len(parts) >= 3 and parts[-3] == folder:
-                    yield ImageFile(split, parts[-2], entry.filename, f"{entry.file_size}-{entry.CRC:08x}")
+            for depth, part in enumerate(parts[:-2]):
+                if split := next((split for split, folder in FOLDERS.items() if folder == part), None):
+                    file = ImageFile(split, parts[depth + 1], entry.filename, f"{entry.file_size}-{entry.CRC:08x}")
+                    found[parts[:depth]].append(file)
+                    break
+        # As in a folder, the uppermost that has both counts.
+        homes = sorted(found, key=lambda home: (len({file.split for file in found[home]}) < 2, len(home), home))
+        return ("/".join(homes[0]), found[homes[0]]) if homes else ("", [])
 
-    def _list_folder(self) -> Iterable[ImageFile]:
-        homes = [self.path, *sorted(child for child in self.path.iterdir() if child.is_dir())]
-        home = next((home for home in homes if (home / "train").is_dir() and (home / "val").is_dir()), self.path)
+    def _list_folder(self) -> tuple[str, Iterator[ImageFile]]:
+        children = sorted(child for child in self.path.iterdir() if child.is_dir() and not _is_stray((child.name,)))
+        homes = [self.path, *children]
+        home = next((home for home in homes if all((home / name).is_dir() for name in FOLDERS.values())), self.path)
+        prefix = "" if home == self.path else home.name
+        return prefix, self._list_classes(home)
+
+    def _list_classes(self, home: Path) -> Iterator[ImageFile]:
         for split, folder in FOLDERS.items():
             for directory in sorted((home / folder).glob("*/")):
                 if _is_stray((directory.name,)):
                     continue
-                empty = True
-                for path in directory.iterdir():
-                    if path.is_file() and not _is_stray((path.name,)):
-                        empty, status = False, path.stat()
-                        name = path.relative_to(self.path).as_posix()
-                        yield ImageFile(split, directory.name, name, f"{status.st_size}-{status.st_mtime_ns}")
+                place, empty = directory.relative_to(self.path).as_posix(), True
+                with os.scandir(directory) as entries:
+                    for entry in entries:
+                        if not _is_stray((entry.name,)):
+                            empty = False
+                            yield ImageFile(split, directory.name, f"{place}/{entry.name}", _fingerprint(entry))
                 if empty:
                     raise UserError(f"the class folder {directory} holds no image")
 
@@ -100,8 +146,13 @@ class Source:
         for split, folder in FOLDERS.items():
             if not found[split]:
                 raise UserError(f"{self.path} has no {folder}/<Class>/ folders with images")
-        if odd := found["train"] ^ found["test"]:
-            raise UserError(f"train/ and val/ of {self.path} differ in their classes: {', '.join(sorted(odd))}")
+        odd = [
+            f"only in {folder}/: {', '.join(sorted(more))}"
+            for split, folder in FOLDERS.items()
+            if (more := found[split].difference(*(found[other] for other in FOLDERS if other != split)))
+        ]
+        if odd:
+            raise UserError(f"train/ and val/ of {self.path} differ in their classes: {'; '.join(odd)}")
         if len(found["train"]) < 2:
             raise UserError(f"{self.path} has one class only, {found['train'].pop()!r}: nothing to tell apart")
         return tuple(sorted(found["train"]))
@@ -135,6 +186,34 @@ def _draw(name: str, directory: Path) -> Path:
         num_test=num_test,
         report_progress=lambda done, total: show_progress(f"drawing {name}", done, total),
     )
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        status = path.stat()
+    except PermissionError:
+        raise
+    except OSError:  # a link to nothing, or to itself
+        raise ValueError("is a broken link" if path.is_symlink() else "is gone") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise ValueError(FOLDER)
+    if not stat.S_ISREG(status.st_mode):  # a pipe would never end
+        raise ValueError("is not a file")
+    if status.st_size > MAX_MEMBER_BYTES:
+        raise ValueError(f"is too large for an image ({status.st_size >> 20} MiB)")
+    return path.read_bytes()
+
+
+def _slashed(path: str) -> str:
+    return path.replace("\\", "/")  # some programs write archives with the separators of Windows
+
+
+def _fingerprint(entry: os.DirEntry[str]) -> str:
+    try:
+        status = entry.stat()
+    except OSError:
+        return "broken"
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def _is_stray(parts: Iterable[str]) -> bool:

@@ -47,10 +47,11 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
     Returns:
         The fit's result with `test_accuracy`, its 95 % interval `test_interval` and `test_images`.
     """
-    pixels, labels, files = fit.pack.read_test(config, run)
-    rows, num_classes = np.arange(len(labels)), len(fit.pack.classes)
+    pixels, labels, rows, files = fit.pack.read_test(config, run)
+    num_classes = len(fit.pack.classes)
     batches = build_evaluation_batches(pixels, labels, rows, num_classes, config.training.batch_size)
     probabilities = fit.model.predict(batches, verbose=0)
+    labels = labels[rows]
     correct = int((probabilities.argmax(axis=1) == labels).sum())
     examples = np.random.default_rng(0).permutation(len(labels))[:NUM_EXAMPLES]
     with write_whole(run.predictions) as path, open(path, "wb") as file:
@@ -58,9 +59,9 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
             file,
             probabilities=probabilities.astype(np.float32),
             labels=labels,
-            files=np.array(files),
+            files=np.array(files)[rows],
             examples=examples,
-            pixels=pixels[examples],
+            pixels=pixels[rows[examples]],
         )
     low, high = wilson_interval(correct, len(labels))
     return fit.result | {

@@ -58,6 +58,7 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
     validation = build_evaluation_batches(
         pack.train_images, pack.train_labels, val_rows, num_classes, config.training.batch_size
     )
+    images = pack.training_images(config)
     model = build_model(config, num_classes)
     parameters, macs = count_model(model)
     stages = plan_stages(config)
@@ -90,7 +91,7 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
                 )
             # A stage goes on with the batches that the one before it would have seen next.
             batches = build_training_batches(
-                pack.train_images, pack.train_labels, train_rows, num_classes, config, first_step=done * steps
+                images, pack.train_labels, train_rows, num_classes, config, first_step=done * steps
             )
             model.fit(
                 batches,

@@ -8,7 +8,7 @@ from PIL import Image
 
 from keras_inat.commands import predict
 from keras_inat.config import Model, load_config
-from keras_inat.data.pack import decode_image
+from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
 

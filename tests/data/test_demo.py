@@ -57,7 +57,7 @@ def test_a_larger_set_holds_the_smaller_one(tmp_path: Path) -> None:
 
 
 def test_processes_draw_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "POOL_MIN", 1)
+    monkeypatch.setattr(demo, "CHUNK", 10)
     seen: list[tuple[int, int]] = []
     parallel = write_demo(
         tmp_path / "a",
@@ -67,7 +67,7 @@ def test_processes_draw_the_same_images(tmp_path: Path, monkeypatch: pytest.Monk
         report_progress=lambda *done: seen.append(done),
     )
     assert contents(parallel) == contents(write_demo(tmp_path / "b", num_train=4, num_test=1, num_workers=1))
-    assert len(seen) == 3
+    assert len(seen) == 5
     assert seen[-1] == (50, 50)
     assert {total for _, total in seen} == {50}
 
@@ -76,14 +76,14 @@ def test_draws_here_where_processes_cannot_start(tmp_path: Path) -> None:
     script = (
         "from pathlib import Path\n"
         "from keras_inat.data import demo\n"
-        "demo.POOL_MIN = 1\n"
+        "demo.CHUNK = 1\n"
         f"directory = Path({str(tmp_path / 'demo')!r})\n"
-        "demo.write_demo(directory, classes=('Key',), num_train=2, num_test=1, num_workers=2)\n"
+        "demo.write_demo(directory, classes=('Key',), num_train=4, num_test=1, num_workers=2)\n"
     )
     path = os.pathsep.join(p for p in sys.path if p)
     environment = {**os.environ, "PYTHONPATH": path}
     subprocess.run([sys.executable, "-"], input=script, text=True, env=environment, check=True, capture_output=True)
-    assert len(contents(tmp_path / "demo")) == 3
+    assert len(contents(tmp_path / "demo")) == 5
 
 
 def test_complete_set_is_left_alone(tmp_path: Path) -> None:

@@ -37,7 +37,10 @@ def test_strays_are_ignored(photos):
     ("break_it", "words"),
     [
         (lambda p: [f.unlink() for f in (p / "train/red").iterdir()], "train/red holds no image"),
-        (lambda p: (p / "val/red").rename(p / "val/rot"), "differ in their classes: red, rot"),
+        (
+            lambda p: (p / "val/red").rename(p / "val/rot"),
+            "differ in their classes: only in train/: red; only in val/: rot",
+        ),
         (lambda p: (p / "val").rename(p / "test"), r"no train/<Class>/ folders|no val/<Class>/ folders"),
     ],
 )

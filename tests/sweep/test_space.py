@@ -1,7 +1,7 @@
 import pytest
 
 from keras_inat.__main__ import CONFIGS
-from keras_inat.config import load_config
+from keras_inat.config import Augment, Config, load_config, override
 from keras_inat.errors import UserError
 from keras_inat.sweep.space import build_hyperparameters, decode_values, describe_values, encode_base
 
@@ -82,6 +82,26 @@ def test_every_space_that_is_shipped_can_be_searched(path):
     shipped = load_config([], path)
     if shipped.sweep.space:
         assert len(build_hyperparameters(shipped).space) == len(shipped.sweep.space)
+
+
+def test_every_change_of_images_can_be_searched():
+    domains = {
+        "flip": [True, False],
+        "crop": {"min": 0.2, "max": 1.0},
+        "rotation": [0, 15],
+        "color": [0.0, 0.2],
+        "cutout": [0.0, 0.25],
+        "mixup": [0, 0.2],
+        "cutmix": [0, 1.0],
+        "policy": ["none", "randaugment", "trivialaugment"],
+        "policy_operations": {"min": 1, "max": 3},
+        "policy_magnitude": [0.3, 0.5],
+    }
+    assert set(domains) == set(Augment.model_fields)
+    given = override(Config(), {"sweep.space": {f"augment.{name}": domain for name, domain in domains.items()}})
+    values = build_hyperparameters(given).values
+    assert set(values) == set(given.sweep.space)
+    assert override(given, decode_values(given, values)).augment.policy == "none"
 
 
 def test_a_configuration_in_words():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_inat.config import build_config, read_yaml
-from keras_inat.data.pack import load_pack
+from keras_inat.data.pack import Pack, load_pack
 from keras_inat.models.cnn import build_cnn
 from keras_inat.runs import create_run, read_jsonl
 from keras_inat.training import loop
@@ -133,6 +133,11 @@ def test_trials_of_a_sweep_keep_no_model(make_config):
 
 def test_no_test_image_is_opened_while_training(make_config, monkeypatch):
     config = make_config("training.epochs=1")
-    pack = load_pack(config)
-    (pack.directory / "test.uint8").unlink()
-    fit(config, create_run(config, "train-best"))
+    pixels = load_pack(config).directory / "16.uint8"
+    before = fit(config, create_run(config, "train-best"))
+    with open(pixels, "r+b") as file:
+        file.write(np.random.default_rng(0).bytes(12 * 16 * 16 * 3))  # the test images come first
+    monkeypatch.setattr(Pack, "read_test", lambda *_: pytest.fail("the test images were opened"))
+    after = fit(config, create_run(config, "train-best"))
+    for first, second in zip(before.model.get_weights(), after.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)

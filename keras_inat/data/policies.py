@@ -1,0 +1,164 @@
+"""The operations of RandAugment and TrivialAugment as a table, and the matrices that `augment` composes."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from keras_inat.config import Augment
+
+LUMA = np.array((0.299, 0.587, 0.114))  # of red, green and blue: ITU-R BT.601, as in Pillow and so in the papers
+VALUES = np.arange(256)
+# TrivialAugment draws one of 31 magnitudes.
+STEPS = 30
+
+
+def build_color_matrices(brightness: Any, contrast: Any, saturation: Any) -> np.ndarray:
+    """Brightness, then contrast about the mean luma, then saturation, each times a factor, as one matrix for `recolor`.
+
+    Args:
+        brightness: Factor, or an array of them; 1 changes nothing, 0 is black.
+        contrast: 1 changes nothing, 0 is the image's mean luma everywhere.
+        saturation: 1 changes nothing, 0 is grey.
+
+    Returns:
+        `(..., 3, 4)` float32; the last column is in units of the image's mean luma.
+    """
+    factors = np.broadcast_arrays(brightness, contrast, saturation)
+    brightness, contrast, saturation = (factor[..., None, None] for factor in factors)
+    linear = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * LUMA)
+    offset = np.broadcast_to(brightness * (1 - contrast), (*linear.shape[:-1], 1))
+    return np.concatenate([linear, offset], axis=-1, dtype=np.float32)
+
+
+def recolor(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """The image `(size, size, 3)` uint8 in the colours of a `(3, 4)` matrix of `build_color_matrices`."""
+    mean = LUMA @ cv2.mean(image)[:3]
+    return cv2.transform(image, matrix * np.array((1, 1, 1, mean), np.float32))
+
+
+def _brightness(image: np.ndarray, level: float) -> np.ndarray:
+    return recolor(image, build_color_matrices(1 + level, 1, 1))
+
+
+def _contrast(image: np.ndarray, level: float) -> np.ndarray:
+    return recolor(image, build_color_matrices(1, 1 + level, 1))
+
+
+def _saturation(image: np.ndarray, level: float) -> np.ndarray:
+    return recolor(image, build_color_matrices(1, 1, 1 + level))
+
+
+def _sharpness(image: np.ndarray, level: float) -> np.ndarray:
+    """Away from the smoothed image, or towards it where `level` is negative, in one filter."""
+    kernel = np.ones((3, 3)) * (-level / 13)
+    kernel[1, 1] = 1 + level - 5 * level / 13
+    return cv2.filter2D(image, -1, kernel)
+
+
+def _posterize(image: np.ndarray, level: float) -> np.ndarray:
+    return image & np.uint8(256 - (1 << round(level)))
+
+
+def _solarize(image: np.ndarray, level: float) -> np.ndarray:
+    return cv2.LUT(image, np.where(256 * (1 - level) > VALUES, VALUES, 255 - VALUES).astype(np.uint8))
+
+
+def _autocontrast(image: np.ndarray, _: float) -> np.ndarray:
+    """Every channel stretched to 0 ... 255; one that is all the same stays."""
+    ends = [cv2.minMaxLoc(channel)[:2] for channel in cv2.split(image)]
+    tables = [np.clip((VALUES - low) * (255 / (high - low)), 0, 255) if high > low else VALUES for low, high in ends]
+    return cv2.LUT(image, np.rint(tables).astype(np.uint8).T[None])
+
+
+def _equalize(image: np.ndarray, _: float) -> np.ndarray:
+    return cv2.merge([cv2.equalizeHist(channel) for channel in cv2.split(image)])
+
+
+class Operation(NamedTuple):
+    """What changes the pixels (None: nothing, or the image is moved), and its level at magnitude 1."""
+
+    change: Callable[[np.ndarray, float], np.ndarray] | None
+    randaugment: float
+    trivialaugment: float
+    signed: bool = True
+
+
+# The papers' fourteen. Their translations are in pixels, of images of 331 and of 224: here parts of the side.
+OPERATIONS = {
+    "identity": Operation(None, 0, 0, False),
+    "rotate": Operation(None, math.radians(30), math.radians(135)),
+    "shear_x": Operation(None, 0.3, 0.99),
+    "shear_y": Operation(None, 0.3, 0.99),
+    "translate_x": Operation(None, 150 / 331, 32 / 224),
+    "translate_y": Operation(None, 150 / 331, 32 / 224),
+    "brightness": Operation(_brightness, 0.9, 0.99),
+    "contrast": Operation(_contrast, 0.9, 0.99),
+    "saturation": Operation(_saturation, 0.9, 0.99),
+    "sharpness": Operation(_sharpness, 0.9, 0.99),
+    "posterize": Operation(_posterize, 4, 6, False),  # lowest bits cleared
+    "solarize": Operation(_solarize, 1, 1, False),  # brightest part of the range inverted
+    "autocontrast": Operation(_autocontrast, 0, 0, False),
+    "equalize": Operation(_equalize, 0, 0, False),
+}
+MOVES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+_NAMES = tuple(OPERATIONS)
+_CHANGES = tuple(operation.change for operation in OPERATIONS.values())
+_SIGNED = np.array([operation.signed for operation in OPERATIONS.values()])
+
+
+class Drawn(NamedTuple):
+    """The operations of a batch: indices into the table and signed levels, both `(batch, operations)`."""
+
+    chosen: np.ndarray
+    levels: np.ndarray
+
+
+def draw_operations(rng: np.random.Generator, count: int, config: Augment) -> Drawn:
+    """Draws the operations of `count` images, none where no policy is set.
+
+    RandAugment (Cubuk et al. 2019, arXiv 1909.13719) takes `policy_operations` at `policy_magnitude`; TrivialAugment
+    (Müller & Hutter 2021, arXiv 2103.10158, its wide space) takes one at a random magnitude.
+    """
+    if config.policy == "none":
+        return Drawn(np.empty((count, 0), int), np.empty((count, 0)))
+    trivial = config.policy == "trivialaugment"
+    shape = (count, 1 if trivial else config.policy_operations)
+    chosen = rng.integers(len(OPERATIONS), size=shape)
+    magnitudes = rng.integers(STEPS + 1, size=shape) / STEPS if trivial else np.full(shape, config.policy_magnitude)
+    largest = np.array([getattr(operation, config.policy) for operation in OPERATIONS.values()])
+    signs = np.where(_SIGNED[chosen] & (rng.random(shape) < 0.5), -1, 1)
+    return Drawn(chosen, magnitudes * largest[chosen] * signs)
+
+
+def build_moves(drawn: Drawn) -> np.ndarray:
+    """The drawn operations that move an image, composed.
+
+    Returns:
+        `(batch, 3, 3)`: where a point of the result is found in the image, both from the centre in units of the side.
+    """
+    maps = np.tile(np.eye(3), (len(drawn.chosen), 1, 1))
+    for chosen, levels in zip(drawn.chosen.T, drawn.levels.T, strict=True):
+        maps = maps @ build_map(**{name: np.where(chosen == _NAMES.index(name), levels, 0) for name in MOVES})
+    return maps
+
+
+def build_map(
+    rotate: np.ndarray, shear_x: Any = 0, shear_y: Any = 0, translate_x: Any = 0, translate_y: Any = 0
+) -> np.ndarray:
+    """One move for each image, as in `build_moves`; `rotate` in radians turns the image counterclockwise."""
+    maps = np.zeros((len(rotate), 3, 3))
+    maps[:, 0, 0] = maps[:, 1, 1] = np.cos(rotate)
+    maps[:, 0, 1], maps[:, 1, 0] = shear_x - np.sin(rotate), shear_y + np.sin(rotate)
+    maps[:, 0, 2], maps[:, 1, 2], maps[:, 2, 2] = translate_x, translate_y, 1
+    return maps
+
+
+def change_pixels(image: np.ndarray, drawn: Drawn, index: int) -> np.ndarray:
+    """Applies image `index`'s drawn operations that change pixels, in the order drawn."""
+    for chosen, level in zip(drawn.chosen[index], drawn.levels[index], strict=True):
+        change = _CHANGES[chosen]
+        image = change(image, float(level)) if change else image
+    return image

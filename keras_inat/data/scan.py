@@ -1,0 +1,180 @@
+"""Every file of a source opened and fully decoded once: what it is, and its pixels at the sizes asked for."""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_inat.data.decode import decode
+from keras_inat.data.source import Reader, Source
+from keras_inat.progress import show_progress
+from keras_inat.runs import read_jsonl
+from keras_inat.workers import map_unordered
+
+# Files that one task of a worker holds: enough to be worth sending, few enough to fit in memory at any size.
+CHUNK = 64
+NESTED = "lies in a folder within the folder of its class"
+
+
+class Record(NamedTuple):
+    """What one file is. Of one that was left out, only `reason`, and `sha256` where it could be read."""
+
+    sha256: str
+    format: str
+    traits: Sequence[str]
+    reason: str
+
+
+class _Task(NamedTuple):
+    source: Path
+    key: str
+    start: int
+    files: Sequence[tuple[str, bool]]  # their paths, and whether they lie too deep
+    sizes: Sequence[int]
+    directory: Path
+
+
+@dataclass
+class Scan:
+    """What the files of a source are, in the order of `Source.files`.
+
+    Attributes:
+        hashes: `(files, 32)` uint8, SHA-256 of the contents; zero where they could not be read.
+        readable: `(files,)` bool: whether there are pixels.
+        reasons: Of each file that is not readable, by its number, why.
+        formats: How many readable files have which format.
+        traits: How many have what else is not plain 8-bit RGB; see `decode.Decoded`.
+    """
+
+    hashes: np.ndarray
+    readable: np.ndarray
+    reasons: dict[int, str] = field(default_factory=dict)
+    formats: Counter[str] = field(default_factory=Counter)
+    traits: Counter[str] = field(default_factory=Counter)
+
+    def add(self, start: int, records: Iterable[Sequence]) -> None:
+        """Takes over the records of consecutive files, from number `start` on."""
+        for number, record in enumerate(map(Record._make, records), start):
+            if record.sha256:
+                self.hashes[number] = np.frombuffer(bytes.fromhex(record.sha256), np.uint8)
+            if record.reason:
+                self.reasons[number] = record.reason
+            else:
+                self.readable[number] = True
+                self.formats[record.format] += 1
+                self.traits.update(record.traits)
+
+    def count_reasons(self) -> dict[str, int]:
+        """How many files were left out for which kind of reason, the most frequent first."""
+        return dict(Counter(reason.split(" (")[0] for reason in self.reasons.values()).most_common())
+
+
+def pixel_path(directory: Path, size: int) -> Path:
+    """Where the pixels of one size are: `(files, size, size, 3)` uint8, zero where a file was left out."""
+    return directory / f"{size}.uint8"
+
+
+def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
+    """Decodes every file into `directory`; what an interrupted call there left is gone on from.
+
+    Args:
+        source: Of the files.
+        sizes: Sides in pixels: of what the model sees, then of whatever else is wanted; `decode` says how.
+        directory: Gets `<size>.uint8` for every size, synced to the disk, and `journal.jsonl` while at work.
+
+    Returns:
+        What was found.
+
+    Raises:
+        OSError: When the disk is full, for one.
+    """
+    count = len(source.files)
+    scan = Scan(np.zeros((count, 32), np.uint8), np.zeros(count, bool))
+    done = _resume(directory, [source.key, list(sizes)])
+    for start, records in done.items():
+        scan.add(start, records)
+    for size in sizes:
+        with open(pixel_path(directory, size), "ab") as file:
+            file.truncate(count * size * size * 3)  # sparse: what is not written takes no room
+    files = [(file.path, source.place(file).count("/") > 2) for file in source.files]
+    tasks = [
+        _Task(source.path, source.key, start, files[start : start + CHUNK], sizes, directory)
+        for start in range(0, count, CHUNK)
+        if start not in done
+    ]
+    num_done = len(scan.reasons) + int(scan.readable.sum())
+    with (
+        open(directory / "journal.jsonl", "a", encoding="utf-8") as journal,
+        contextlib.closing(map_unordered(_decode_chunk, tasks)) as results,
+    ):
+        for start, chunk in results:
+            journal.write(json.dumps([start, chunk]) + "\n")
+            journal.flush()
+            scan.add(start, chunk)
+            num_done += len(chunk)
+            show_progress(f"decoding {source.name}", num_done, count)
+    for size in sizes:
+        with open(pixel_path(directory, size), "rb") as written:
+            os.fsync(written.fileno())
+    (directory / "journal.jsonl").unlink()
+    return scan
+
+
+def _resume(directory: Path, wanted: list) -> dict[int, list]:
+    """The chunks that are on the disk already, with their records.
+
+    Pixels that were written outlive a killed process, but perhaps not the system's end: the journal says under which
+    start of the system it was written, and for what.
+    """
+    with contextlib.suppress(OSError):
+        wanted = [*wanted, Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
+    journal = directory / "journal.jsonl"
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        first, *rest = list[Any](read_jsonl(journal))
+        if first == wanted:
+            return dict(rest)
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    journal.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
+    return {}
+
+
+def _decode_chunk(task: _Task) -> tuple[int, list[Record]]:
+    """Decodes consecutive files, writes their pixels to where they belong, gives their records."""
+    reader = _open_reader(task.source, task.key)
+    pixels = {size: np.zeros((len(task.files), size, size, 3), np.uint8) for size in task.sizes}
+    records = []
+    for row, (path, nested) in enumerate(task.files):
+        sha256 = ""
+        try:
+            if nested:
+                raise ValueError(NESTED)
+            content = reader.read(path)
+            sha256 = hashlib.sha256(content).hexdigest()
+            decoded = decode(content, task.sizes[0], task.sizes[1:])
+        except ValueError as error:
+            records.append(Record(sha256, "", (), str(error)))
+            continue
+        for size, image in zip(task.sizes, decoded.images, strict=True):
+            pixels[size][row] = image
+        records.append(Record(sha256, decoded.format, decoded.traits, ""))
+    for size, block in pixels.items():
+        with open(pixel_path(task.directory, size), "r+b") as file:
+            file.seek(task.start * block[0].nbytes)
+            file.write(block)
+    return task.start, records
+
+
+@functools.lru_cache(maxsize=1)
+def _open_reader(path: Path, key: str) -> Reader:
+    """A worker opens an archive once; `key` tells another version of it."""
+    return Reader(path)

@@ -1,0 +1,473 @@
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_inat.config import Augment
+from keras_inat.data.augment import augment, moves
+from keras_inat.data.policies import (
+    OPERATIONS,
+    Drawn,
+    build_color_matrices,
+    build_map,
+    build_moves,
+    change_pixels,
+    draw_operations,
+    recolor,
+)
+
+LUMA = np.array([0.299, 0.587, 0.114])
+EVERYTHING = {"rotation": 20, "cutout": 0.2, "mixup": 0.4, "cutmix": 1.0, "policy": "randaugment"}
+
+
+def settings(**changes):
+    """Everything off but what is given."""
+    return Augment(**{"flip": False, "crop": 1, "color": 0} | changes)
+
+
+def noise(count=16, size=12):
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+
+
+def one_hot(count, classes=None):
+    """Every image its own class, so that a mixed label tells of whom."""
+    return np.eye(count if classes is None else classes, dtype=np.float32)[np.arange(count) % (classes or count)]
+
+
+def change(images, size=None, seed=(0, 5), **changes):
+    return augment(images, one_hot(len(images)), size or images.shape[1], seed, settings(**changes))[0]
+
+
+def horizontal_ramp(count, size, step):
+    ramp = np.arange(size, dtype=np.uint8) * step
+    return np.broadcast_to(ramp[:, None], (count, size, size, 3))
+
+
+class FixedDraws:
+    """Stands in for a generator: uniform draws by their range, no mirror, squares of a quarter about the centre."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def uniform(self, low, high, size):
+        return np.full(size, self.values[low, high])
+
+    def random(self, size):
+        return np.ones(size)
+
+    def integers(self, end, size=()):
+        return np.full(size, end // 2)
+
+    def beta(self, a, b, size):
+        return np.full(size, 0.75)
+
+
+# Moving
+
+
+def test_nothing_on_gives_the_arguments_themselves():
+    images, labels = noise(), one_hot(16)
+    received = augment(images, labels, 12, (0, 0), settings())
+    assert received[0] is images
+    assert received[1] is labels
+
+
+def test_flip_mirrors_some_exactly_and_leaves_the_others_exactly():
+    images = noise(400, 4)
+    flipped = change(images, flip=True)
+    mirrored = (flipped == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    kept = (flipped == images).all(axis=(1, 2, 3))
+    assert (mirrored != kept).all()
+    assert 0.4 < mirrored.mean() < 0.6
+
+
+def test_a_mirror_within_a_move_is_exact():
+    images = noise(64)
+    moved = change(images, flip=True, crop=0.999999)  # so little that no pixel changes by a half
+    mirrored = (moved == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    kept = (moved == images).all(axis=(1, 2, 3))
+    assert (mirrored != kept).all()
+    assert 16 < mirrored.sum() < 48
+
+
+@pytest.mark.parametrize("changes", [{}, {"flip": True}, {"rotation": 1e-6}, {"flip": True, "rotation": 1e-6}])
+def test_larger_images_without_a_crop_are_scaled_down_whole(changes):
+    blocks = noise(16, 8)
+    scaled = change(blocks.repeat(2, axis=1).repeat(2, axis=2), 8, **changes)
+    mirrored = (scaled == blocks[:, :, ::-1]).all(axis=(1, 2, 3))
+    kept = (scaled == blocks).all(axis=(1, 2, 3))
+    assert (mirrored != kept).all()
+    assert mirrored.any() == ("flip" in changes)
+
+
+def test_a_crop_enlarges_a_part_within_its_bounds():
+    # A crop of two ramps, one across and one down, tells its place, its width and its height.
+    size = 64
+    plane = np.zeros((600, size, size, 3), np.uint8)
+    plane[..., 0] = np.arange(size, dtype=np.uint8) * 4
+    plane[..., 1] = np.arange(size, dtype=np.uint8)[:, None] * 4
+    cropped = change(plane, crop=0.3).astype(float) / 4
+    middle = slice(16, 48)
+    width = (cropped[:, 32, 47, 0] - cropped[:, 32, 16, 0]) / 31
+    height = (cropped[:, 47, 32, 1] - cropped[:, 16, 32, 1]) / 31
+    area, aspect = width * height, width / height
+    assert 0.28 < area.min() < 0.33
+    assert 0.97 < area.max() < 1.02
+    np.testing.assert_allclose(np.quantile(area, [0.25, 0.5, 0.75]), [0.475, 0.65, 0.825], atol=0.05)
+    assert 0.73 < aspect.min() < 0.8
+    assert 1.25 < aspect.max() < 1.37
+    centre = cropped[:, 31:33, 31:33].mean(axis=(1, 2))
+    assert (np.abs(centre[:, 0] - 31.5) < (1 - width) * 32 + 0.6).all()
+    assert np.abs((centre[:, :2] - 31.5).mean(axis=0)).max() < 1.5
+    assert (centre[:, :2].std(axis=0) > 2).all()
+    assert (np.diff(cropped[:, 32, middle, 0], axis=1) >= 0).all()
+
+
+def test_a_crop_is_taken_from_the_stored_pixels(monkeypatch):
+    # Half of the side of images stored twice as large: pixels as they are, moved by whole ones where the place is 0.
+    monkeypatch.setattr("keras_inat.data.augment.WIDEST", 0)
+    stored = noise(1, 32)
+    rng = FixedDraws({(-1, 1): 0.0, (0.25, 1): 0.25, (-0.5, 0.5): 0.0})
+    monkeypatch.setattr(np.random, "default_rng", lambda _: rng)
+    np.testing.assert_array_equal(change(stored, 16, crop=0.25), stored[:, 8:24, 8:24])
+    # A policy moves what the crop has left: a quarter of it is four pixels.
+    drawn = Drawn(np.array([[list(OPERATIONS).index("translate_x")]]), np.array([[0.25]]))
+    monkeypatch.setattr("keras_inat.data.augment.draw_operations", lambda *_: drawn)
+    np.testing.assert_array_equal(change(stored, 16, crop=0.25, policy="randaugment"), stored[:, 8:24, 12:28])
+
+
+def test_rotation_turns_about_the_centre_uniformly_either_way():
+    size, radius = 41, 12
+    images = np.zeros((500, size, size, 3), np.uint8)
+    images[:, 20, 20, 0] = 200
+    images[:, 18:23, 20 + radius - 2 : 20 + radius + 3, 1] = 250  # a dot on the right
+    turned = change(images, rotation=60).astype(float)
+    np.testing.assert_array_equal(turned[:, 20, 20, 0], 200)
+    y, x = np.mgrid[:size, :size] - 20.0
+    green = turned[..., 1] * (np.hypot(x, y) < 18)  # without the reflections in the corners
+    weight = green.sum(axis=(1, 2))
+    right, up = (green * x).sum(axis=(1, 2)) / weight, -(green * y).sum(axis=(1, 2)) / weight
+    np.testing.assert_allclose(np.hypot(right, up), radius, atol=0.3)
+    angle = np.degrees(np.arctan2(up, right))
+    assert np.abs(angle).max() <= 60.5
+    np.testing.assert_allclose(np.quantile(angle, [0, 0.25, 0.5, 0.75, 1]), [-60, -30, 0, 30, 60], atol=6)
+
+
+def test_there_are_no_borders():
+    white = np.full((32, 16, 16, 3), 255, np.uint8)
+    assert (change(white, rotation=180, crop=0.5, policy="none") == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("move", "expected"),
+    [
+        ({"rotate": np.pi / 2}, lambda image: np.rot90(image)),  # counterclockwise
+        ({"translate_x": 0.25}, lambda image: np.concatenate([image[:, 2:], image[:, -2:-4:-1]], axis=1)),
+        ({"translate_y": -0.25}, lambda image: np.concatenate([image[2:0:-1], image[:-2]])),
+        ({"shear_x": 2 / 7}, None),
+        ({"shear_y": 2 / 7}, None),
+    ],
+)
+def test_a_move_by_hand(monkeypatch, move, expected):
+    image = noise(1, 8)
+    (name, level), *_ = move.items()
+    drawn = Drawn(np.array([[list(OPERATIONS).index(name)]]), np.array([[level]]))
+    monkeypatch.setattr("keras_inat.data.augment.draw_operations", lambda *_: drawn)
+    moved = change(image, policy="randaugment")[0]
+    if expected:
+        np.testing.assert_array_equal(moved, expected(image[0]))
+        return
+    # A row 3.5 pixels from the centre is shifted by one, which is 3.5 times 2/7.
+    source, result = (image[0], moved) if name == "shear_x" else (image[0].swapaxes(0, 1), moved.swapaxes(0, 1))
+    np.testing.assert_array_equal(result[7, :7], source[7, 1:])
+    np.testing.assert_array_equal(result[0, 1:], source[0, :7])
+
+
+def test_moves_follow_each_other_in_the_order_drawn():
+    names = list(OPERATIONS)
+    drawn = Drawn(np.array([[names.index("rotate"), names.index("translate_x")]]), np.array([[np.pi / 2, 0.1]]))
+    # A point of the result is first moved along x, back to before the translation, then turned back.
+    turn, shift = build_map(np.array([np.pi / 2])), build_map(np.zeros(1), translate_x=0.1)
+    np.testing.assert_allclose(build_moves(drawn), turn @ shift)
+    np.testing.assert_allclose(build_moves(drawn)[0] @ (0, 0, 1), (0, 0.1, 1), atol=1e-9)
+
+
+def test_which_settings_make_larger_images_worthwhile():
+    assert not any(map(moves, (settings(), settings(flip=True, color=0.2, cutout=0.2, mixup=1, cutmix=1))))
+    assert all(map(moves, (settings(crop=0.9), settings(rotation=1), settings(policy="trivialaugment"))))
+
+
+# Colours
+
+
+def test_the_color_matrix_is_brightness_then_contrast_then_saturation():
+    image = np.random.default_rng(1).integers(80, 150, (9, 9, 3), np.uint8)  # nothing is clipped
+    brightness, contrast, saturation = 1.2, 0.7, 1.3
+    expected = image * brightness
+    mean = (expected @ LUMA).mean()
+    expected = mean + (expected - mean) * contrast
+    grey = (expected @ LUMA)[..., None]
+    expected = grey + (expected - grey) * saturation
+    received = recolor(image, build_color_matrices(brightness, contrast, saturation))
+    np.testing.assert_allclose(received, expected, atol=1.01)
+    assert np.abs(received - expected).mean() < 0.3
+
+
+def test_colors_unchanged_are_exact_and_clipped_at_the_ends():
+    image = noise(1)[0]
+    np.testing.assert_array_equal(recolor(image, build_color_matrices(1, 1, 1)), image)
+    np.testing.assert_array_equal(recolor(np.full_like(image, 200), build_color_matrices(1.5, 1, 1)), 255)
+    np.testing.assert_array_equal(recolor(image, build_color_matrices(0, 1, 1)), 0)
+    assert len(np.unique(recolor(image, build_color_matrices(1, 0, 1)))) == 1
+    assert np.ptp(recolor(image, build_color_matrices(1, 1, 0)), axis=2).max() == 0
+
+
+def test_color_changes_each_image_within_its_bounds():
+    grey = np.full((400, 2, 2, 3), 100, np.uint8)
+    changed = change(grey, color=0.2)[:, 0, 0, 0]
+    assert 80 <= changed.min() < 83
+    assert 117 < changed.max() <= 120
+    np.testing.assert_allclose(np.quantile(changed, [0.25, 0.5, 0.75]), [90, 100, 110], atol=3)
+
+
+# Policies
+
+SMALL = np.array([[[0, 10, 100], [64, 20, 100]], [[128, 30, 100], [255, 50, 100]]], np.uint8)
+
+
+def apply(name, level, image=SMALL):
+    return change_pixels(image, Drawn(np.array([[list(OPERATIONS).index(name)]]), np.array([[level]])), 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "expected"),
+    [
+        ("identity", 0, SMALL),
+        ("brightness", 0.5, [[[0, 15, 150], [96, 30, 150]], [[192, 45, 150], [255, 75, 150]]]),
+        # The mean luma is 0.299 * 111.75 + 0.587 * 27.5 + 0.114 * 100 = 60.96: half of it, and half of the pixel.
+        ("contrast", -0.5, [[[30, 35, 80], [62, 40, 80]], [[94, 45, 80], [158, 55, 80]]]),
+        # The lumas of the pixels are 17.27, 42.28, 67.28 and 117.
+        ("saturation", -1, [[[17] * 3, [42] * 3], [[67] * 3, [117] * 3]]),
+        ("posterize", 0, SMALL),
+        ("posterize", 4, [[[0, 0, 96], [64, 16, 96]], [[128, 16, 96], [240, 48, 96]]]),
+        ("posterize", 6, [[[0, 0, 64], [64, 0, 64]], [[128, 0, 64], [192, 0, 64]]]),
+        ("solarize", 0, SMALL),
+        ("solarize", 0.5, [[[0, 10, 100], [64, 20, 100]], [[127, 30, 100], [0, 50, 100]]]),
+        ("solarize", 1, 255 - SMALL.astype(int)),
+        ("autocontrast", 0, [[[0, 0, 100], [64, 64, 100]], [[128, 128, 100], [255, 255, 100]]]),
+        # Ranks 0 ... 3 of four different values; a channel that is all the same stays.
+        ("equalize", 0, [[[0, 0, 100], [85, 85, 100]], [[170, 170, 100], [255, 255, 100]]]),
+    ],
+)
+def test_an_operation_by_hand(name, level, expected):
+    tolerance = 1 if name in ("contrast", "saturation") else 0
+    np.testing.assert_allclose(apply(name, level).astype(int), expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("level", [-0.9, -0.5, 0, 0.9])
+def test_sharpness_goes_away_from_the_smoothed_image(level):
+    image = np.random.default_rng(1).integers(100, 140, (5, 5, 3), np.uint8)
+    window = image[1:4, 1:4].astype(float)
+    smooth = (window.sum(axis=(0, 1)) + 4 * window[1, 1]) / 13
+    expected = smooth + (1 + level) * (window[1, 1] - smooth)
+    np.testing.assert_allclose(apply("sharpness", level, image)[2, 2], expected, atol=0.51)
+
+
+def test_every_operation_has_its_test_or_is_a_move():
+    tested = {"identity", "brightness", "contrast", "saturation", "sharpness", "posterize", "solarize"}
+    tested |= {"autocontrast", "equalize", "rotate", "shear_x", "shear_y", "translate_x", "translate_y"}
+    assert tested == set(OPERATIONS)
+
+
+def test_operations_that_change_pixels_follow_each_other():
+    names = list(OPERATIONS)
+    first, second = names.index("solarize"), names.index("posterize")
+    drawn = Drawn(np.array([[first, second], [second, first]]), np.array([[1.0, 4.0], [4.0, 1.0]]))
+    np.testing.assert_array_equal(change_pixels(SMALL, drawn, 0), (255 - SMALL) & 0xF0)
+    np.testing.assert_array_equal(change_pixels(SMALL, drawn, 1), 255 - (SMALL & 0xF0))
+
+
+def test_every_image_gets_its_own_operations(monkeypatch):
+    chosen = [[list(OPERATIONS).index(name)] for name in ("identity", "solarize", "posterize")]
+    drawn = Drawn(np.array(chosen), np.array([[0.0], [1.0], [4.0]]))
+    monkeypatch.setattr("keras_inat.data.augment.draw_operations", lambda *_: drawn)
+    images = noise(3)
+    expected = np.stack([images[0], 255 - images[1], images[2] & 0xF0])
+    np.testing.assert_array_equal(change(images, policy="randaugment"), expected)
+
+
+def test_randaugment_draws_so_many_at_its_magnitude():
+    config = settings(policy="randaugment", policy_operations=3, policy_magnitude=0.5)
+    drawn = draw_operations(np.random.default_rng(0), 4000, config)
+    assert drawn.chosen.shape == (4000, 3)
+    shares = np.bincount(drawn.chosen.ravel(), minlength=14) / 12000
+    np.testing.assert_allclose(shares, 1 / 14, atol=0.01)
+    for index, operation in enumerate(OPERATIONS.values()):
+        levels, counts = np.unique(drawn.levels[drawn.chosen == index], return_counts=True)
+        largest = operation.randaugment / 2
+        np.testing.assert_allclose(levels, [-largest, largest] if operation.signed else [largest])
+        assert counts.min() > 350
+
+
+def test_trivialaugment_draws_one_at_any_magnitude():
+    drawn = draw_operations(np.random.default_rng(0), 20000, settings(policy="trivialaugment", policy_operations=3))
+    assert drawn.chosen.shape == (20000, 1)
+    shear = drawn.levels[drawn.chosen == list(OPERATIONS).index("shear_x")]
+    np.testing.assert_allclose(np.unique(shear), np.arange(-30, 31) / 30 * 0.99, atol=1e-9)
+    posterize = drawn.levels[drawn.chosen == list(OPERATIONS).index("posterize")]
+    np.testing.assert_allclose(np.unique(posterize), np.arange(31) / 30 * 6)
+
+
+# Erasing and mixing
+
+
+def test_cutout_erases_a_grey_square_clipped_at_the_border():
+    white = np.full((500, 20, 20, 3), 255, np.uint8)
+    erased = change(white, cutout=0.3)
+    assert set(np.unique(erased)) == {128, 255}
+    grey = erased[..., 0] == 128
+    heights, widths = grey.any(axis=2).sum(axis=1), grey.any(axis=1).sum(axis=1)
+    np.testing.assert_array_equal(grey.sum(axis=(1, 2)), heights * widths)
+    assert heights.max() == widths.max() == 6
+    assert heights.min() >= 3
+    # Of centres 0 ... 19 all from 3 to 17 leave the square whole.
+    assert 0.65 < (heights == 6).mean() < 0.85
+    assert 0.4 < (heights * widths == 36).mean() < 0.7
+
+
+def test_mixup_mixes_pixels_and_labels_by_the_same_share():
+    images, labels = noise(64, 8), one_hot(64)
+    mixed, soft = augment(images, labels, 8, (0, 1), settings(mixup=0.8))
+    np.testing.assert_allclose(mixed, np.einsum("ij,jyxc->iyxc", soft, images.astype(float)), atol=0.51)
+    np.testing.assert_allclose(soft.sum(axis=1), 1, atol=1e-6)
+    shares = np.diag(soft)
+    assert ((soft > 0).sum(axis=1) == 2).mean() > 0.9
+    assert len(np.unique(shares)) > 60
+    assert shares.min() < 0.1
+    assert shares.max() > 0.9
+
+
+def test_cutmix_weighs_labels_by_the_pasted_pixels():
+    # Every image all of its own value, so that each pixel tells whose it is.
+    images = np.broadcast_to(np.arange(100, dtype=np.uint8)[:, None, None, None], (100, 16, 16, 3))
+    mixed, soft = augment(images, one_hot(100), 16, (0, 1), settings(cutmix=1.0))
+    for index in range(100):
+        counts = np.bincount(mixed[index, :, :, 0].ravel(), minlength=100)
+        np.testing.assert_array_equal(soft[index], counts.astype(np.float32) / 256)
+    assert (mixed == mixed[..., :1]).all()
+    assert 0.05 < np.quantile(np.diag(soft), 0.1) < 0.6 < np.quantile(np.diag(soft), 0.7)
+    assert ((soft > 0).sum(axis=1) == 2).mean() > 0.8
+
+
+def test_cutmix_pastes_the_share_that_it_draws(monkeypatch):
+    images = noise(2, 16)
+    monkeypatch.setattr(np.random, "default_rng", lambda _: FixedDraws({}))
+    mixed, soft = augment(images, one_hot(2), 16, (0, 0), settings(cutmix=1.0))
+    np.testing.assert_array_equal(soft, [[0.75, 0.25], [0.25, 0.75]])
+    expected = images.copy()
+    expected[:, 4:12, 4:12] = images[::-1, 4:12, 4:12]
+    np.testing.assert_array_equal(mixed, expected)
+
+
+def test_with_both_on_a_batch_is_mixed_one_way_or_the_other():
+    images = np.broadcast_to((np.arange(8, dtype=np.uint8) * 30)[:, None, None, None], (8, 8, 8, 3))
+    pasted = []
+    for step in range(60):
+        mixed, soft = augment(images, one_hot(8), 8, (0, step), settings(mixup=1.0, cutmix=1.0))
+        np.testing.assert_allclose(mixed.mean(axis=(1, 2, 3)), soft @ np.arange(8) * 30, atol=0.51)
+        pasted.append(np.isin(mixed, np.arange(8) * 30).all())
+    assert 15 < sum(pasted) < 45
+
+
+@pytest.mark.parametrize("changes", [{"mixup": 1.0}, {"cutmix": 1.0}, EVERYTHING])
+def test_a_batch_of_one_is_mixed_with_itself(changes):
+    images, labels = noise(1), np.float32([[0, 1, 0]])
+    mixed, soft = augment(images, labels, 12, (0, 0), settings(**changes))
+    np.testing.assert_allclose(soft, labels, atol=1e-6)
+    if changes is not EVERYTHING:
+        np.testing.assert_allclose(mixed.astype(int), images, atol=1)
+
+
+# As a whole
+
+
+def test_the_seed_alone_decides():
+    images, labels = noise(8), one_hot(8)
+    run = [augment(images, labels, 8, seed, Augment(**EVERYTHING)) for seed in ((3, 7), (3, 7), (3, 8), (4, 7))]
+    np.testing.assert_array_equal(run[0][0], run[1][0])
+    np.testing.assert_array_equal(run[0][1], run[1][1])
+    assert not (run[0][0] == run[2][0]).all()
+    assert not (run[0][0] == run[3][0]).all()
+    assert not (run[2][0] == run[3][0]).all()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"crop": 0.5}, {"rotation": 20}, {"color": 0.3}, {"cutout": 0.3}, {"policy": "trivialaugment"}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_images_of_a_batch_are_changed_differently(changes):
+    same = np.broadcast_to(noise(1), (16, 12, 12, 3))
+    assert len(np.unique(change(same, **changes).reshape(16, -1), axis=0)) > 7
+
+
+@pytest.mark.parametrize("policy", ["none", "randaugment", "trivialaugment"])
+def test_everything_at_once(policy):
+    images, labels = noise(32, 20), one_hot(32, 5)
+    before = images.copy(), labels.copy()
+    changed, soft = augment(images, labels, 16, (1, 2), Augment(**EVERYTHING | {"policy": policy}))
+    assert (changed.shape, changed.dtype) == ((32, 16, 16, 3), np.uint8)
+    assert (soft.shape, soft.dtype) == ((32, 5), np.float32)
+    np.testing.assert_allclose(soft.sum(axis=1), 1, atol=1e-6)
+    assert soft.min() >= 0
+    assert changed.std() > 20
+    np.testing.assert_array_equal(images, before[0])
+    np.testing.assert_array_equal(labels, before[1])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"flip": True}, {"crop": 0.5}, {"color": 0.2}, {"cutout": 0.3}, {"mixup": 1.0}, {"cutmix": 1.0}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_how_the_images_lie_in_memory_does_not_matter(tmp_path, changes):
+    images, labels = noise(6), one_hot(6)
+    expected = augment(images, labels, 12, (0, 0), settings(**changes))
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    spread = np.zeros((6, 12, 24, 4), np.uint8)[:, :, ::2, :3]
+    spread[:] = images
+    backwards = images[:, ::-1, ::-1].copy()[:, ::-1, ::-1]
+    for given in (mapped, spread, backwards):
+        received = augment(given, labels, 12, (0, 0), settings(**changes))
+        np.testing.assert_array_equal(received[0], expected[0])
+        np.testing.assert_array_equal(received[1], expected[1])
+        assert type(received[0]) is np.ndarray
+
+
+def test_constant_images_without_memory_of_their_own():
+    images = np.broadcast_to(np.uint8(100), (4, 12, 12, 3))
+    changed, _ = augment(images, one_hot(4), 8, (0, 0), settings(flip=True, crop=0.5, rotation=30, mixup=1.0))
+    np.testing.assert_array_equal(changed, 100)
+
+
+def test_threads_do_not_disturb_each_other():
+    images, labels, config = noise(16, 20), one_hot(16), Augment(**EVERYTHING)
+
+    def run(step):
+        return augment(images, labels, 16, (0, step), config)
+
+    alone = [run(step) for step in range(24)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(run, range(24)))
+    for (images_alone, labels_alone), (images_together, labels_together) in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(images_alone, images_together)
+        np.testing.assert_array_equal(labels_alone, labels_together)
+
+
+def test_needs_no_tensorflow():
+    code = "import sys, keras_inat.data.augment; assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

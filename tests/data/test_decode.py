@@ -1,0 +1,334 @@
+import io
+import logging
+import re
+import struct
+import threading
+import warnings
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+from hostile import ADOBE_RGB, SWAPPED, draw, encode, write_hostile_collection, write_press_profile, write_rgb_profile
+from PIL import Image, ImageCms, ImageOps
+
+from keras_inat.data import decode as module
+from keras_inat.data.decode import MODES, decode, decode_image, stored_size
+
+MIX = ((170, 70, 60), (60, 160, 80), (60, 80, 170), (180, 170, 70))
+REASONS = re.compile(
+    r"is empty|is not an image|is cut short|is a HEIC image, which has to be saved as JPEG first"
+    r"|cannot be decoded \(.+\)|has too many pixels \(\d+ x \d+\)"
+    r"|is (too small|too long and thin) \(\d+ x \d+ pixels\)"
+    r"|has (floating-point|signed or 32-bit integer) pixels, whose range is not known"
+)
+
+
+def outcome(*arguments):
+    """What is decoded, or why nothing is."""
+    try:
+        return decode(*arguments)
+    except ValueError as error:
+        return str(error)
+
+
+def smooth(width, height, seed=0):
+    """A picture with detail, whose pixels are all different."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    return small.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def test_the_hostile_collection(tmp_path, capfd):
+    folder = tmp_path / "class"
+    folder.mkdir()
+    expected = {name: file for name, file in write_hostile_collection(folder).items() if not file.by_scan}
+    assert len(expected) >= 100
+    wrong = []
+    for name, file in expected.items():
+        result = outcome((folder / name).read_bytes(), 16)
+        if isinstance(result, str):
+            right = file.reason and re.fullmatch(file.reason, result) and REASONS.fullmatch(result)
+        else:
+            seen = np.array([result.images[0][y, x] for y in (4, 11) for x in (4, 11)], dtype=int)
+            near = not file.colors or np.abs(seen - file.colors).max() <= file.tolerance
+            right = near and (file.reason, file.traits, file.format) == ("", result.traits, result.format)
+            result = f"{result.format} {result.traits} {seen.tolist()}"
+        if not right:
+            wrong.append(f"{name!r}: {result}, not {file}")
+    assert not wrong, "\n".join(wrong)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_traits_are_a_closed_vocabulary(tmp_path):
+    traits = {
+        "1-bit",
+        "16-bit",
+        "CMYK",
+        "EXIF-rotated",
+        "LAB",
+        "alpha",
+        "animated",
+        "colour profile",
+        "grey",
+        "palette",
+    }
+    assert {trait for _, names in MODES.values() for trait in names} < traits
+    (tmp_path / "class").mkdir()
+    files = write_hostile_collection(tmp_path / "class").values()
+    assert {trait for file in files for trait in file.traits} == traits
+    assert all(f'"{trait}"' in module.Decoded.__doc__ for trait in traits)
+
+
+def base_files(kind):
+    image = smooth(48, 40)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "camera"
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    described = {"exif": exif, "icc_profile": srgb}
+    several = {"save_all": True, "append_images": [image.rotate(90)]}
+    return {
+        "JPEG": [
+            encode(image, "JPEG", **described),
+            encode(image, "JPEG", progressive=True, icc_profile=write_rgb_profile(ADOBE_RGB)),
+            encode(image.convert("CMYK"), "JPEG", exif=exif),
+            encode(image, "MPO", **several),
+        ],
+        "PNG": [encode(image, "PNG", **described), encode(image.quantize(8)), encode(image.convert("LA"), **several)],
+        "GIF": [encode(image, "GIF"), encode(image, "GIF", **several)],
+        "WEBP": [encode(image, "WEBP", **described), encode(image.convert("RGBA"), "WEBP", **several)],
+        "TIFF": [
+            encode(image, "TIFF", exif=exif),
+            *(encode(image, "TIFF", compression=c) for c in ("jpeg", "tiff_lzw")),
+        ],
+        "BMP": [encode(image, "BMP"), encode(image.quantize(16), "BMP")],
+    }[kind]
+
+
+def mutate(content, rng):
+    """One of six kinds of damage, as often to the header as anywhere."""
+    content = bytearray(content)
+    end = min(len(content), 700) if rng.random() < 0.5 else len(content)
+    first, last = sorted(int(at) for at in rng.integers(0, end, 2))
+    match int(rng.integers(6)):
+        case 0:
+            for at in rng.integers(0, end, 4):
+                content[at] ^= 1 << int(rng.integers(8))
+        case 1:
+            del content[first:]
+        case 2:
+            content[last:last] = content[first:last]
+        case 3:
+            content[first : first + 8] = rng.bytes(8)
+        case 4:
+            content[first : first + 4] = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\xff\xda\0\2")[
+                last % 4
+            ]
+        case 5:
+            del content[first:last]
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"), [("JPEG", 2000), ("PNG", 300), ("GIF", 300), ("WEBP", 300), ("TIFF", 300), ("BMP", 300)]
+)
+def test_damaged_files_are_decoded_or_left_out(kind, count, capfd):
+    rng = np.random.default_rng(0)
+    bases = base_files(kind)
+    num_decoded = 0
+    for index in range(count):
+        result = outcome(mutate(bases[index % len(bases)], rng), 16, (20,))
+        if isinstance(result, str):
+            assert REASONS.fullmatch(result)
+            assert result.isprintable()
+            assert len(result) < 150
+        else:
+            assert [image.shape for image in result.images] == [(16, 16, 3), (20, 20, 3)]
+            assert {image.dtype for image in result.images} == {np.dtype(np.uint8)}
+            num_decoded += 1
+    assert 0.02 < num_decoded / count < 0.98
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("mark", [b"Exif\0\0", b"ICC_PROFILE\0\1\1", b"MPF\0"])
+def test_damaged_metadata_never_costs_an_image(mark):
+    rng = np.random.default_rng(0)
+    base = base_files("JPEG")[3 if mark == b"MPF\0" else 0]
+    start = base.index(mark)
+    length = int.from_bytes(base[start - 2 : start], "big") - 2
+    for _ in range(300):
+        content = bytearray(base)
+        for at in rng.integers(start + len(mark), start + length, 4):
+            content[at] = rng.choice([0, 255, 127, rng.integers(256)])
+        assert decode_image(bytes(content), 16).shape == (16, 16, 3)
+
+
+def test_stored_images_leave_room_for_crops():
+    assert [stored_size(size) for size in (64, 224, 225)] == [80, 280, 282]
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (640, 480), (211, 500), (1900, 300)])
+def test_pixels_do_not_depend_on_what_else_is_asked_for(width, height):
+    content = encode(smooth(width, height), "JPEG")
+    alone = decode(content, 48).images
+    together = decode(content, 48, (60, 300, 16)).images
+    assert [image.shape[0] for image in together] == [48, 60, 300, 16]
+    np.testing.assert_array_equal(alone[0], together[0])
+    np.testing.assert_array_equal(decode_image(content, 48), alone[0])
+
+
+def triangle(pixels, size, start, length):
+    """Resizes the first axis from `length` pixels at `start` on, with a triangle as wide as a new pixel and more."""
+    scale = length / size
+    centers = start + (np.arange(size)[:, None] + 0.5) * scale
+    weights = np.maximum(0, 1 - np.abs(np.arange(len(pixels)) + 0.5 - centers) / max(scale, 1))
+    return np.tensordot(weights / weights.sum(axis=1, keepdims=True), pixels, 1)
+
+
+@pytest.mark.parametrize(("width", "height", "size"), [(90, 60, 16), (50, 131, 16), (30, 24, 48)])
+def test_pixels_are_those_of_the_definition(width, height, size):
+    image = smooth(width, height)
+    side = min(width, height)
+    expected = triangle(np.asarray(image, dtype=float), size, (height - side) / 2, side)
+    expected = triangle(expected.swapaxes(0, 1), size, (width - side) / 2, side).swapaxes(0, 1)
+    np.testing.assert_allclose(decode_image(encode(image), size), expected, atol=1.5)
+
+
+def test_a_large_jpeg_is_reduced_while_it_is_decoded():
+    image = smooth(750, 560)
+    content = encode(image, "JPEG", quality=95)
+    with Image.open(io.BytesIO(content)) as reduced:
+        reduced.draft(None, (80, 80))
+        assert reduced.size == (188, 140)  # an eighth would do for 64, but leave no room
+        expected = ImageOps.fit(reduced, (64, 64), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(decode_image(content, 64), np.asarray(expected))
+    whole = ImageOps.fit(image, (64, 64), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(decode_image(content, 64), np.asarray(whole), atol=12)
+
+
+@pytest.mark.parametrize("mode", ["P", "1", "L", "LA", "RGBA", "CMYK", "YCbCr"])
+def test_every_mode_is_smoothed_like_rgb(mode):
+    image = smooth(90, 70).convert(mode)
+    content = encode(image, "TIFF" if mode in ("CMYK", "YCbCr") else "PNG")
+    expected = decode_image(encode(image.convert("RGB")), 16)
+    np.testing.assert_allclose(decode_image(content, 16), expected, atol=2)
+
+
+def test_orientation_turns_the_square_of_the_middle():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = smooth(90, 60)
+    upright = decode_image(encode(image.transpose(Image.Transpose.ROTATE_270)), 16)
+    np.testing.assert_allclose(decode_image(encode(image, exif=exif), 16), upright, atol=1)
+
+
+def test_the_middle_is_kept_in_proportion():
+    image = Image.new("RGB", (60, 20), "red")
+    image.paste("blue", (20, 0, 40, 20))
+    assert (decode_image(encode(image), 20) == [0, 0, 255]).all()
+
+
+def test_invisible_colours_do_not_bleed():
+    image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))  # black, were it seen
+    image.paste((255, 255, 255, 255), (0, 0, 31, 64))
+    assert (decode_image(encode(image), 8) == 255).all()
+
+
+def test_twelve_bits_are_scaled():
+    levels = np.array([[500, 1500], [2500, 4000]]).repeat(8, 0).repeat(8, 1)
+    first, second = levels.reshape(-1, 2).T
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=1).astype(np.uint8)
+    tags = [(256, 16), (257, 16), (258, 12), (259, 1), (262, 1), (273, 122), (277, 1), (278, 16), (279, 384)]
+    directory = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags)
+    content = b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + directory + bytes(4) + packed.tobytes()
+    decoded = decode(content, 16)
+    np.testing.assert_array_equal(decoded.images[0][::8, ::8, 0], np.rint(levels[::8, ::8] / 4095 * 255))
+    assert decoded.traits == ("16-bit", "grey")
+
+
+def test_a_profile_is_read_once_and_an_srgb_one_does_nothing(monkeypatch):
+    module._build_transform.cache_clear()
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = draw(MIX)
+    plain = decode_image(encode(image), 16)
+    np.testing.assert_array_equal(decode_image(encode(image, icc_profile=srgb), 16), plain)
+    swapped = encode(image, icc_profile=write_rgb_profile(SWAPPED))
+    first = decode(swapped, 16)
+    assert first.traits == ("colour profile",)
+    assert module._build_transform.cache_info().currsize == 2
+    monkeypatch.setattr(ImageCms, "ImageCmsProfile", None)  # from now on only the cache can help
+    np.testing.assert_array_equal(decode_image(swapped, 16), first.images[0])
+    # Red and green of the swapped profile have exchanged their places.
+    assert np.argmax(plain[4, 4]) == 0
+    assert np.argmax(first.images[0][4, 4]) == 1
+
+
+def test_a_grey_image_may_have_a_profile_of_three_colours():
+    linear = write_rgb_profile(ADOBE_RGB, gamma=1)
+    decoded = decode(encode(Image.new("L", (16, 16), 128), icc_profile=linear), 16)
+    assert decoded.traits == ("colour profile", "grey")
+    np.testing.assert_allclose(decoded.images[0], 188, atol=1)  # 1.055 (128 / 255)^(1 / 2.4) - 0.055, of 255
+
+
+def test_the_darkest_a_press_can_print_is_black():
+    profile = write_press_profile({(0, 0, 0, 0): 255}, black=30)
+    image = Image.new("CMYK", (16, 16), (255, 255, 255, 255))
+    decoded = decode(encode(image, "TIFF", icc_profile=profile), 16)
+    assert decoded.traits == ("CMYK", "colour profile")
+    assert decoded.images[0].max() <= 8
+
+
+def odd_exif():
+    """EXIF that announces more than there is: Pillow warns."""
+    entry = b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0" + b"\x0f\x01\x02\0\xff\xff\0\0\x00\x10\0\0"
+    return encode(draw(MIX), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x02\0" + entry)
+
+
+def test_pillows_warnings_do_not_escape_and_others_do(recwarn, monkeypatch):
+    content = odd_exif()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with Image.open(io.BytesIO(content)) as image:
+            image.getexif()
+    assert seen  # so there is something to be silent about
+    warnings.simplefilter("error")
+    assert decode(content, 16).traits == ("EXIF-rotated",)
+    with pytest.raises(UserWarning, match="of others"):
+        warnings.warn("of others", stacklevel=1)
+    monkeypatch.setattr(warnings, "filterwarnings", None)  # once is enough
+    decode(content, 16)
+    assert not recwarn
+
+
+def test_threads_decode_in_silence():
+    content, failures = odd_exif(), []
+
+    def work():
+        try:
+            for _ in range(40):
+                decode(content, 16)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_nothing_is_logged(caplog):
+    caplog.set_level(logging.DEBUG)
+    content = bytearray(encode(draw(MIX), "TIFF"))
+    at = content.index(b"\x15\x01\x03\0\x01\0\0\0")  # samples per pixel
+    content[at + 8] = 200
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        decode(bytes(content), 16)
+    assert not caplog.records
+
+
+def test_what_is_decoded_cannot_be_changed():
+    decoded = decode(encode(draw(MIX)), 16)
+    assert not decoded.images[0].flags.writeable
+    with pytest.raises(FrozenInstanceError):
+        decoded.traits = ()

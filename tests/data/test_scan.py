@@ -1,0 +1,138 @@
+import functools
+import json
+import multiprocessing
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hostile import write_hostile_collection
+
+from keras_inat.data.decode import decode_image
+from keras_inat.data.scan import CHUNK, pixel_path, scan_files
+from keras_inat.data.source import Source
+
+
+@pytest.fixture
+def many(write_photos, workplace):
+    """Enough files for several chunks, and so for worker processes."""
+    return Source(write_photos(workplace / "many", num_train=4 * CHUNK // 3, num_test=2 * CHUNK // 3))
+
+
+def test_every_file_of_a_hostile_collection_is_told(write_photos, workplace):
+    folder = write_photos(workplace / "photos", num_train=2, num_test=1)
+    expected = write_hostile_collection(folder / "train" / "red")
+    source = Source(folder)
+    scan = scan_files(source, [64], workplace / "scan")
+    pixels = np.memmap(pixel_path(workplace / "scan", 64), np.uint8, "r", shape=(len(source.files), 64, 64, 3))
+    numbers = {os.path.basename(file.path): number for number, file in enumerate(source.files)}
+    listed = [name for name in expected if name in numbers]
+    assert len(listed) >= 40
+    # Hidden files and what systems leave in folders are no part of the collection.
+    assert all(name.startswith(".") or name == "Thumbs.db" for name in expected.keys() - numbers.keys())
+    for name in listed:
+        number, wanted = numbers[name], expected[name]
+        assert scan.readable[number] == (not wanted.reason), name
+        if wanted.reason:
+            assert re.fullmatch(wanted.reason, scan.reasons[number]), name
+            assert not pixels[number].any(), name  # never the pixels of another file
+        for color, (y, x) in zip(wanted.colors, ((8, 8), (8, 55), (55, 8), (55, 55)), strict=False):
+            np.testing.assert_allclose(pixels[number, y, x], color, atol=wanted.tolerance + 3, err_msg=name)
+    assert sum(scan.formats.values()) == scan.readable.sum() == len(source.files) - len(scan.reasons)
+    assert sum(scan.count_reasons().values()) == len(scan.reasons)
+    assert scan.traits["CMYK"] >= 2
+    assert scan.traits["EXIF-rotated"] >= 7
+
+
+def test_pixels_are_at_the_number_of_their_file(many, workplace):
+    scan = scan_files(many, [16, 20], workplace / "scan")
+    assert len(many.files) > 5 * CHUNK
+    for size in (16, 20):
+        pixels = np.memmap(pixel_path(workplace / "scan", size), np.uint8, "r", shape=(len(many.files), size, size, 3))
+        for number in range(0, len(many.files), 37):
+            expected = decode_image(many.read(many.files[number]), 16) if size == 16 else None
+            if expected is not None:
+                np.testing.assert_array_equal(pixels[number], expected)
+            # The strongest channel of a class is its own.
+            assert 2 - pixels[number].mean(axis=(0, 1)).argmax() == many.classes.index(many.files[number].class_name)
+    assert scan.readable.all()
+    assert not (workplace / "scan" / "journal.jsonl").exists()
+
+
+def test_an_interrupted_scan_goes_on(many, workplace, monkeypatch):
+    whole = scan_files(many, [16], workplace / "whole")
+    monkeypatch.setattr(
+        "keras_inat.data.scan.map_unordered", lambda function, tasks: (function(task) for task in tasks[:3])
+    )
+    monkeypatch.setattr("keras_inat.data.scan.os.fsync", lambda _: 1 / 0)  # where the first attempt ends
+    with pytest.raises(ZeroDivisionError):
+        scan_files(many, [16], workplace / "part")
+    monkeypatch.undo()
+    decoded = []
+
+    def note(function, tasks):
+        for task in tasks:
+            decoded.append(task.start)
+            yield function(task)
+
+    monkeypatch.setattr("keras_inat.data.scan.map_unordered", note)
+    journal = workplace / "part" / "journal.jsonl"
+    journal.write_text(journal.read_text()[:-20])  # a line cut short
+    scan = scan_files(many, [16], workplace / "part")
+    assert decoded == list(range(2 * CHUNK, len(many.files), CHUNK))
+    np.testing.assert_array_equal(scan.hashes, whole.hashes)
+    assert scan.formats == whole.formats
+    assert pixel_path(workplace / "part", 16).read_bytes() == pixel_path(workplace / "whole", 16).read_bytes()
+
+
+@pytest.mark.parametrize("change", ["sizes", "boot", "garbage"])
+def test_what_does_not_fit_is_not_gone_on_from(many, workplace, change):
+    directory = workplace / "scan"
+    directory.mkdir()
+    header = [many.key, [16], Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
+    header[{"sizes": 1, "boot": 2, "garbage": 0}[change]] = [17]
+    records = [["00" * 32, "JPEG", [], ""]] * CHUNK
+    lines = [header, *([start, records] for start in range(0, len(many.files), CHUNK))]
+    text = "\n".join(map(json.dumps, lines)) if change != "garbage" else "{}\n\0\0"
+    (directory / "journal.jsonl").write_text(text)
+    scan = scan_files(many, [16], directory)
+    assert scan.hashes.any(axis=1).all()
+    assert scan.formats == {"PNG": len(many.files)}
+
+
+def _scan_in_process(path, directory):
+    os.setsid()
+    scan_files(Source(Path(path)), [16, 64], Path(directory))
+
+
+def test_kill_9_at_any_moment_changes_nothing(many, workplace):
+    expected = scan_files(many, [16, 64], workplace / "whole")
+    rng, context = np.random.default_rng(0), multiprocessing.get_context("spawn")
+    for delay in rng.uniform(0.5, 1.4, 4):
+        process = context.Process(target=_scan_in_process, args=(str(many.path), str(workplace / "part")))
+        process.start()
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    scan = scan_files(many, [16, 64], workplace / "part")
+    np.testing.assert_array_equal(scan.hashes, expected.hashes)
+    for size in (16, 64):
+        parts = (pixel_path(workplace / name, size).read_bytes() for name in ("whole", "part"))
+        assert functools.reduce(bytes.__eq__, parts)
+
+
+def test_folders_within_a_class_of_an_archive_are_told(photos, workplace):
+    import shutil
+
+    (photos / "train" / "red" / "more").mkdir()
+    shutil.copy(photos / "train" / "red" / "1.png", photos / "train" / "red" / "more" / "1.png")
+    archive = Path(shutil.make_archive("photos", "zip", photos.parent, "photos"))
+    for path in (photos, archive):
+        source = Source(path)
+        scan = scan_files(source, [16], workplace / f"scan-{path.suffix}")
+        ((number, reason),) = scan.reasons.items()
+        assert "/red/more" in source.files[number].path
+        assert "folder" in reason

@@ -1,0 +1,83 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from keras_inat.workers import count_cores, map_unordered
+
+
+def square(number):
+    return number * number
+
+
+def refuse(number):
+    raise ValueError(f"not {number}")
+
+
+def kill_once(path):
+    """Ends its process the first time."""
+    if not Path(path).exists():
+        Path(path).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, None])
+def test_every_task_has_its_result(num_workers):
+    assert sorted(map_unordered(square, range(40), num_workers)) == [number**2 for number in range(40)]
+    assert list(map_unordered(square, [], num_workers)) == []
+
+
+def test_few_tasks_are_done_here():
+    assert set(map_unordered(process_id, range(3), 2)) == {os.getpid()}
+    assert os.getpid() not in set(map_unordered(process_id, range(9), 2))
+
+
+def process_id(_):
+    return os.getpid()
+
+
+def test_what_a_worker_raises_is_raised_here():
+    with pytest.raises(ValueError, match="not 0"):
+        list(map_unordered(refuse, range(9), 2))
+
+
+def test_a_killed_worker_costs_no_result(tmp_path):
+    done = list(map_unordered(kill_once, [str(tmp_path / "mark")] * 9, 2))
+    assert len(done) == 9
+    assert os.getpid() in done
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    script = tmp_path / "main.py"
+    script.write_text(
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from keras_inat.workers import map_unordered\n"
+        "def note(path):\n"
+        "    Path(path, str(os.getpid())).touch()\n"
+        "    time.sleep(60)\n"
+        "if __name__ == '__main__':\n"
+        f"    list(map_unordered(note, [{str(tmp_path / 'pids')!r}] * 9, 2))\n"
+    )
+    (tmp_path / "pids").mkdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    process = subprocess.Popen([sys.executable, str(script)], env=environment)
+    while len(pids := list((tmp_path / "pids").iterdir())) < 2:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    for _ in range(250):
+        if not any(Path("/proc", pid.name).exists() for pid in pids):
+            break
+        time.sleep(0.02)
+    else:
+        pytest.fail("a worker outlived its parent")
+
+
+def test_cores_are_those_that_may_be_used():
+    assert 1 <= count_cores() <= (os.cpu_count() or 1)
