@@ -34,6 +34,7 @@ COMMANDS = {
     "cost": Command("parameters, multiply-accumulates and activations of a configuration, layer by layer"),
     "dashboard": Command("TensorBoard over runs/"),
     "bench": Command("how fast it is, as ratios of two things run side by side", "demo.yaml"),
+    "clean-packs": Command("remove decoded pixels of images that have changed or are gone"),
     "settings": Command("every setting with its default and meaning"),
 }
 

@@ -38,6 +38,9 @@ class Data(Section):
     image_size: int = Field(128, ge=8, le=1024, description="side in pixels of the square images that the model sees")
     val_fraction: float = Field(0.2, gt=0, lt=0.9, description="part of train/ held out, stratified, for validation")
     split_seed: int = Field(0, ge=0, description="which images are held out; the same for every run.seed")
+    near_copies: bool = Field(
+        True, description="whether images that are resized, recompressed or mirrored others count as their copies"
+    )
     zip: str | None = Field(None, description="`make data`: an archive to take instead of a download")
     url: str = Field(
         "https://storage.googleapis.com/wandb_datasets/nature_12K.zip", description="`make data`: what to download"

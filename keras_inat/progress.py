@@ -3,18 +3,47 @@
 import contextlib
 import logging
 import os
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+
+BAR = 24
+SECONDS_BETWEEN = 0.1
+# Of what is in progress: when it began, with how much, and when it was last shown.
+_started: dict[str, tuple[float, int, float]] = {}
 
 
 def show_progress(what: str, done: int, total: int) -> None:
-    """Shows `done` of `total`; ends the line when they are equal."""
+    """Shows `done` of `total` as a bar with rate and time left; ends the line when they are equal.
+
+    A terminal sees it grow; a pipe gets one plain line at the end.
+    """
     if not sys.stdout.isatty():
         if done == total:
-            print(f"{what}: {total}/{total}", flush=True)
-    elif done == total or done % max(1, total // 200) == 0:
-        print(f"\r{what}: {done}/{total}", end="\n" if done == total else "", flush=True)
+            print(f"{what}: {total:,}/{total:,}", flush=True)
+        return
+    now = time.monotonic()
+    began, first, shown = _started.setdefault(what, (now, done, 0.0))
+    if done < total and now - shown < SECONDS_BETWEEN:
+        return
+    _started[what] = (began, first, now)
+    filled = BAR * done // max(total, 1)
+    line = f"{what}  {'█' * filled}{'░' * (BAR - filled)} {done:>{len(f'{total:,}')},}/{total:,}"
+    if done > first and now - began > 1:
+        rate = (done - first) / (now - began)
+        line += f"  {rate:,.0f}/s" + (f"  {format_seconds((total - done) / rate)} left" if done < total else "")
+    width = shutil.get_terminal_size().columns
+    print(f"\r{line[: width - 1]:{width - 1}}", end="\n" if done == total else "", flush=True)
+    if done == total:
+        del _started[what]
+
+
+def format_seconds(seconds: float) -> str:
+    """A time to go, as a person would say it."""
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 1 else f"{seconds:.0f} s"
 
 
 @contextlib.contextmanager

@@ -52,6 +52,10 @@ class RunFolder:
     def predictions(self) -> Path:
         return self.path / "test_predictions.npz"
 
+    @property
+    def copies(self) -> Path:
+        return self.path / "copies.npz"
+
     def read_metrics(self) -> list[dict[str, Any]]:
         """The epochs' metrics, first to last; a line cut short by a kill is left out."""
         return read_jsonl(self.metrics)
@@ -89,7 +93,7 @@ def open_run(config: Config, path: Path, command: str) -> RunFolder:
     """A run in a folder of the caller's choosing, started afresh: what an earlier attempt left is removed."""
     run = RunFolder(path, command)
     path.mkdir(parents=True, exist_ok=True)
-    for old in (run.result, run.metrics, run.model, run.predictions):
+    for old in (run.result, run.metrics, run.model, run.predictions, run.copies):
         old.unlink(missing_ok=True)
     for old in (path / "tensorboard", path / "wandb"):
         shutil.rmtree(old, ignore_errors=True)
@@ -118,7 +122,7 @@ def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | N
 
 def _identify(config: dict[str, Any]) -> dict[Any, Any]:
     """What decides a run's outcome, of a configuration as in `result.json`."""
-    parts = {"data": ("image_size", "val_fraction", "split_seed"), "run": ("name", "seed")}
+    parts = {"data": ("image_size", "val_fraction", "split_seed", "near_copies"), "run": ("name", "seed")}
     chosen = {(section, name): config.get(section, {}).get(name) for section in parts for name in parts[section]}
     return {name: config.get(name) for name in ("augment", "model", "training", "finetune")} | chosen
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from keras_inat.config import Config
 from keras_inat.data.get import download, unpack
-from keras_inat.data.pack import load_pack
+from keras_inat.data.pack import Pack, load_pack
 from keras_inat.errors import UserError
 
 
@@ -21,8 +21,28 @@ def run(config: Config) -> None:
         num_images = unpack(archive, folder)
         archive.unlink()
         print(f"unpacked {num_images} images into {folder}; removed the archive, {archive}")
-    manifest = load_pack(config).manifest
-    counts = manifest["counts"]
-    print(f"{manifest['name']}: {counts['train']} train and {counts['test']} test images, by class:")
-    for class_name, train, test in zip(manifest["classes"], *manifest["per_class"].values(), strict=True):
-        print(f"  {class_name:20} {train:>6} {test:>6}")
+    _report(load_pack(config))
+
+
+def _report(pack: Pack) -> None:
+    """Says what was found, the counts first and then what deserves a look."""
+    found, files = pack.manifest, sum(pack.manifest["files"].values())
+    counts, copies = found["counts"], found["num_copies"]
+    print(f"{found['name']}: {counts['train']:,} train and {counts['test']:,} test images, by class:")
+    for class_name, train, test in zip(found["classes"], *found["per_class"].values(), strict=True):
+        print(f"  {class_name:20} {train:>8,} {test:>8,}")
+    lines = {
+        "formats": _list(found["formats"]),
+        "converted": _list(found["traits"]) or "nothing out of the ordinary",
+        "copies": f"{copies['identical']:,} identical, {copies['near']:,} near ({copies['mirrored']:,} mirrored, "
+        f"{copies['of_another_class']:,} across classes); the copies of an image stay on one side of the split",
+        "left out": f"{found['num_quarantined'] + found['num_leaked']:,} of {files:,} files: "
+        + (_list(found["reasons"] | {"shows a test image": found["num_leaked"]}) or "none"),
+    }
+    for name, text in lines.items():
+        print(f"  {name:9} {text}")
+    print(f"All of it: {pack.directory / 'scan.json'}")
+
+
+def _list(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({count:,})" for name, count in counts.items() if count)

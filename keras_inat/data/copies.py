@@ -18,6 +18,7 @@ THUMBNAIL = 16
 SIMILARITY = 0.9
 # Root mean square of the local contrast, in grey levels, under which an image shows too little to be compared.
 MIN_CONTRAST = 1.5
+MOST_NEAR = 0.9999  # 1 is for identical files
 NUM_TABLES = 24
 # In a table an image is compared with so many of those of the same code. Larger clusters hang together by their links.
 NUM_NEIGHBOURS = 3
@@ -30,13 +31,14 @@ _MIDDLE = (_FREQUENCY >= 3) & (_FREQUENCY < 8.5)
 PAIR = np.dtype([("first", np.int64), ("second", np.int64), ("similarity", np.float32), ("mirrored", np.bool_)])
 
 
-def find_copies(thumbnails: np.ndarray, hashes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def find_copies(thumbnails: np.ndarray, hashes: np.ndarray, rows: np.ndarray, near: bool = True) -> np.ndarray:
     """Finds the pairs of images that are copies of each other.
 
     Args:
         thumbnails: `(images, 16, 16, 3)` uint8; a memory map will do.
         hashes: `(images, 32)` uint8, of the files' contents.
         rows: `(n,)` int64, sorted, the images to look at.
+        near: Whether to look for more than identical files.
 
     Returns:
         `(pairs,)` of `PAIR`, sorted. Of a cluster enough pairs to hold it together, not every pair.
@@ -47,8 +49,8 @@ def find_copies(thumbnails: np.ndarray, hashes: np.ndarray, rows: np.ndarray) ->
     identical = np.zeros(len(repeated), PAIR)
     identical["first"], identical["second"] = rows[firsts[inverse[repeated]]], rows[repeated]
     identical["similarity"] = 1
-    near = _find_near(thumbnails, rows[np.sort(firsts)])
-    return np.sort(np.concatenate([identical, near]), order=["first", "second"])
+    others = [_find_near(thumbnails, rows[np.sort(firsts)])] if near else []
+    return np.sort(np.concatenate([identical, *others]), order=["first", "second"])
 
 
 def group_copies(count: int, pairs: np.ndarray) -> np.ndarray:
@@ -75,7 +77,7 @@ def _find_near(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
         pairs["first"], pairs["second"] = rows[first], rows[second]
         features, others = _describe(thumbnails[pairs["first"]]), _describe(thumbnails[pairs["second"]])
         straight, mirrored = (np.einsum("nij,nij->n", features, other) for other in (others, others[:, :, ::-1]))
-        pairs["similarity"] = np.minimum(np.maximum(straight, mirrored), 1)
+        pairs["similarity"] = np.minimum(np.maximum(straight, mirrored), MOST_NEAR)
         pairs["mirrored"] = mirrored > straight
         found.append(pairs[pairs["similarity"] >= SIMILARITY])
     return np.concatenate(found)

@@ -21,7 +21,7 @@ NUM_NAMED = 50
 NEEDED = {"train": 2, "test": 1}
 
 
-def write_index(source: Source, scan: Scan, directory: Path) -> None:
+def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) -> None:
     """Writes `index.npz`, `paths.json`, `scan.json` and, last, `manifest.json` beside the pixels of a scan.
 
     `index.npz` has an entry a file, in the order of `Source.files`, the test images first: `labels` int32, `used` bool,
@@ -31,6 +31,7 @@ def write_index(source: Source, scan: Scan, directory: Path) -> None:
         source: Whose files they are.
         scan: What was found.
         directory: Holds the thumbnails.
+        near_copies: Whether images that merely look the same count as copies.
 
     Raises:
         UserError: When a class has too few images.
@@ -43,7 +44,7 @@ def write_index(source: Source, scan: Scan, directory: Path) -> None:
 
     shape = (count, THUMBNAIL, THUMBNAIL, 3)
     thumbnails = np.memmap(pixel_path(directory, THUMBNAIL), np.uint8, "r", shape=shape)
-    pairs = find_copies(thumbnails, scan.hashes, np.flatnonzero(scan.readable))
+    pairs = find_copies(thumbnails, scan.hashes, np.flatnonzero(scan.readable), near_copies)
     groups = group_copies(count, pairs)
     seen = np.zeros(count, bool)  # by group: whether one of it is a test image
     seen[groups[:num_test][scan.readable[:num_test]]] = True
@@ -69,6 +70,7 @@ def write_index(source: Source, scan: Scan, directory: Path) -> None:
         "version": VERSION,
         "name": source.name,
         "source": str(source.path.resolve()),
+        "near_copies": near_copies,
         "hash": _hash_contents(source, scan.hashes, labels, used, num_test),
         "classes": source.classes,
         "files": {split: block.stop - block.start for split, block in blocks.items()},
@@ -83,8 +85,8 @@ def write_index(source: Source, scan: Scan, directory: Path) -> None:
     }
     everything = {"quarantined": quarantined, "leaked": named_leaks, "copies": found}
     write_json(directory / "scan.json", summary | everything)
-    # Those worth a look first: near copies, the least alike of them.
-    found.sort(key=lambda pair: pair["similarity"])
+    # Those worth a look first: across train and test, then near copies, the least alike of them.
+    found.sort(key=lambda pair: (not pair["rows"][0] < num_test <= pair["rows"][1], pair["similarity"]))
     some = {name: entries[:NUM_NAMED] for name, entries in (everything | {"copies": found}).items()}
     write_json(directory / "manifest.json", summary | some)
 

@@ -22,6 +22,8 @@ from keras_inat.errors import UserError
 from keras_inat.runs import RunFolder, hold_lock, look_at_test
 
 NUM_NAMED = 10
+# Part of the training images above which copies of test images deserve a question.
+MANY_LEAKED = 0.05
 _warned: set[Path] = set()
 
 
@@ -97,6 +99,29 @@ class Pack:
 
         return look_at_test(config, run, self.hash, read)
 
+    def show_copies(self, test_images: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Some of the near copies that were found: first those that are in train and test, then the others.
+
+        Args:
+            test_images: What `read_test` gave.
+            count: At most so many pairs; those across train and test take up at most half of them.
+
+        Returns:
+            `(pairs,)` int64, their numbers in the manifest's `copies`, and `(pairs, 2, size, size, 3)` uint8.
+        """
+        near = [number for number, pair in enumerate(self.manifest["copies"]) if pair["similarity"] < 1]
+        across = [number for number in near if self._crosses(self.manifest["copies"][number]["rows"])]
+        chosen = (across[: count // 2] + [number for number in near if number not in across])[:count]
+        images = [
+            [test_images[row] if row < self._num_test else self.train_images[row - self._num_test] for row in rows]
+            for rows in (self.manifest["copies"][number]["rows"] for number in chosen)
+        ]
+        shape = (len(chosen), 2, self.image_size, self.image_size, 3)
+        return np.array(chosen, np.int64), np.array(images, np.uint8).reshape(shape)
+
+    def _crosses(self, rows: list[int]) -> bool:
+        return rows[0] < self._num_test <= rows[1]
+
     def describe(self, config: Config) -> dict[str, Any]:
         """What a result says about its data: name, hash, counts, what was left out."""
         training, validation = self.split(config)
@@ -133,7 +158,7 @@ def load_pack(config: Config) -> Pack:
     source = open_source(config)
     packs = _packs_folder(config)
     packs.mkdir(parents=True, exist_ok=True)
-    home = packs / _name(source)
+    home = packs / _name(source, config.data.near_copies)
     image_size = config.data.image_size
     with hold_lock(packs / f"{home.name}.lock"):
         found = (home / "manifest.json").exists()
@@ -150,7 +175,7 @@ def load_pack(config: Config) -> Pack:
             # The pixels that the model sees must not depend on what else is decoded.
             scan = scan_files(source, [image_size, *(size for size in missing if size != image_size)], partial)
             if not found:
-                _write_index(source, scan, partial)
+                _write_index(source, scan, partial, config.data.near_copies)
                 shutil.rmtree(home, ignore_errors=True)
                 partial.rename(home)
             for path in partial.glob("*.uint8"):
@@ -187,13 +212,13 @@ def _packs_folder(config: Config) -> Path:
     return Path(config.data.directory) / ".packs"
 
 
-def _name(source: Source) -> str:
-    return f"{source.name}-{VERSION}-{source.key[:12]}"
+def _name(source: Source, near_copies: bool) -> str:
+    return f"{source.name}-{VERSION}-{'' if near_copies else 'identical-'}{source.key[:12]}"
 
 
-def _write_index(source: Source, scan: Scan, partial: Path) -> None:
+def _write_index(source: Source, scan: Scan, partial: Path, near_copies: bool) -> None:
     try:
-        write_index(source, scan, partial)
+        write_index(source, scan, partial, near_copies)
     except UserError:
         shutil.rmtree(partial)  # nothing to go on from: the images have to change
         raise
@@ -202,7 +227,7 @@ def _write_index(source: Source, scan: Scan, partial: Path) -> None:
 def _is_current(home: Path) -> bool:
     try:
         manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
-        return home.name == _name(Source(Path(manifest["source"])))
+        return home.name == _name(Source(Path(manifest["source"])), manifest["near_copies"])
     except (OSError, ValueError, KeyError, UserError):
         return False
 
@@ -235,3 +260,10 @@ def _warn_of_left_out(pack: Pack) -> None:
     total = pack.manifest["num_quarantined"] + pack.manifest["num_leaked"]
     if total > NUM_NAMED:
         print(f"warning: {total - NUM_NAMED} more, see {pack.directory / 'scan.json'}", file=sys.stderr)
+    num_train = pack.manifest["counts"]["train"]
+    if pack.manifest["near_copies"] and pack.manifest["num_leaked"] > MANY_LEAKED * num_train:
+        print(
+            f"warning: {pack.manifest['num_leaked']:,} training images look like test images. Where these are no "
+            "photographs but drawings or letters, `data.near_copies=false` lets only identical files count as copies",
+            file=sys.stderr,
+        )

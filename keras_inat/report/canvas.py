@@ -1,6 +1,7 @@
 """Figures laid out by hand, in inches from the upper left corner: grids of images, and parallel coordinates."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -24,6 +25,27 @@ def draw_examples(predictions: Predictions, classes: Sequence[str]) -> Figure:
         _place(axes, image, x + 0.04, y + 0.04, 0.92)
         axes.text(x + 0.5, y + 1.08, clip(classes[predictions.labels[row]], 14), ha="center", va="center", fontsize=8.5)
     return figure
+
+
+def draw_copies(copies: Sequence[tuple[dict[str, Any], np.ndarray]]) -> Figure:
+    """Pairs of near copies, four in a row: the two images, where each lies, and how alike they are."""
+    cell, side = WIDTH / 4, 1.13
+    height = side + 0.62
+    figure, axes = _blank(WIDTH, height * -(-len(copies) // 4))
+    for index, (pair, images) in enumerate(copies):
+        x, y = cell * (index % 4) + 0.06, height * (index // 4) + 0.06
+        for place, (path, image) in enumerate(zip((pair["of"], pair["path"]), images, strict=True)):
+            left = x + place * (side + 0.08)
+            _place(axes, image, left, y, side)
+            axes.text(left + side / 2, y + side + 0.12, _place_name(path), ha="center", va="center", fontsize=8.5)
+        mirrored = ", mirrored" if pair["mirrored"] else ""
+        told = f"correlation {pair['similarity']:.2f}{mirrored}"
+        axes.text(x + side + 0.04, y + side + 0.31, told, ha="center", va="center", fontsize=8.5, weight="bold")
+    return figure
+
+
+def _place_name(path: str) -> str:
+    return clip("/".join(path.split("/")[-3:-1]), 20)
 
 
 def draw_predictions(predictions: Predictions, classes: Sequence[str]) -> Figure:

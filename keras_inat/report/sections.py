@@ -15,6 +15,19 @@ from keras_inat.report.story import DataSet, Group
 from keras_inat.report.wording import percent, plural
 
 NUM_FILES = 20
+# What differs from a plain photograph, and what was done about it.
+TRAITS = {
+    "1-bit": "1-bit black and white",
+    "16-bit": "16 bits a channel, scaled to 8",
+    "CMYK": "CMYK, converted to RGB",
+    "EXIF-rotated": "turned upright by EXIF orientation",
+    "LAB": "CIELAB, converted to RGB",
+    "alpha": "transparency, made white",
+    "animated": "animated, the first frame taken",
+    "colour profile": "a colour profile, converted to sRGB",
+    "grey": "grey",
+    "palette": "a palette",
+}
 
 
 def describe_data(data_set: DataSet, album: Album) -> Section:
@@ -43,19 +56,54 @@ def describe_data(data_set: DataSet, album: Album) -> Section:
             text = f"{len(predictions.examples)} of the {counts['test']:,} test images, at random, with their classes."
             blocks.append(album.add("examples", canvas.draw_examples(predictions, classes), text, text))
             break
-    left_out = [*data["quarantined"], *data["leaked"]]
-    num_left, num_leaked = len(left_out), len(data["leaked"])
+    return Section("The images", [*blocks, *_describe_files(data), *_describe_copies(data_set, album)])
+
+
+def _describe_files(data: dict[str, Any]) -> list[Block]:
+    """What kinds of files there are, and which were left out."""
+    traits = "; ".join(f"{TRAITS.get(name, name)} ({count:,})" for name, count in data.get("traits", {}).items())
+    formats = ", ".join(f"{count:,} {name}" for name, count in data.get("formats", {}).items())
+    text = f"Every file was decoded once and in full: {formats}. " if formats else ""
+    text += f"Among them, out of the ordinary: {traits}. " if traits else ""
+    left_out = [*data["leaked"][: NUM_FILES // 2], *data["quarantined"], *data["leaked"][NUM_FILES // 2 :]]
     if not left_out:
-        return Section("The images", [*blocks, Prose("No file was left out: every image could be decoded, and none "
-                                                     "occurs both in train/ and in val/.")])  # fmt: skip
-    shown = f"; the first {NUM_FILES} are listed" if num_left > NUM_FILES else ""
+        text += "No file was left out: every image could be decoded, and none shows an image of val/ in train/."
+        return [Prose(text)]
+    num_leaked = data.get("num_leaked", len(data["leaked"]))
+    num_left = data.get("num_quarantined", len(data["quarantined"])) + num_leaked
+    shown = f"; {NUM_FILES} of them are listed" if num_left > NUM_FILES else ""
     verb = "was" if num_left == 1 else "were"
+    reasons = ", ".join(f"{reason} ({count:,})" for reason, count in data.get("reasons", {}).items())
     caption = (
-        f"{plural(num_left, 'file')} {verb} left out, {num_leaked} of them for being a test image that is also in "
-        f"train/{shown}."
+        f"{plural(num_left, 'file')} {verb} left out, {num_leaked:,} of them for being a test image that is also in "
+        f"train/{shown}." + (f" The others, by reason: {reasons}." if reasons else "")
     )
     rows = [[entry["path"], entry["reason"]] for entry in left_out[:NUM_FILES]]
-    return Section("The images", [*blocks, Table(caption, "ll", ["file", "reason"], rows)])
+    return [*([Prose(text)] if text else []), Table(caption, "ll", ["file", "reason"], rows)]
+
+
+def _describe_copies(data_set: DataSet, album: Album) -> list[Block]:
+    """Files that show one image, with examples that let the reader judge whether they do."""
+    counts = (data_set.data or {}).get("num_copies")
+    if not counts:
+        return []
+    if not counts["identical"] + counts["near"]:
+        return [Prose("No two files show the same image, neither identical nor resized, recompressed or mirrored.")]
+    blocks: list[Block] = [
+        Prose(
+            f"{plural(counts['identical'], 'pair')} of files are identical, and {plural(counts['near'], 'pair')} are "
+            f"near copies ({counts['mirrored']:,} of them mirrored), by the correlation of what is left of an image at "
+            f"16 × 16 grey pixels. {plural(counts['of_another_class'], 'pair')} carry different classes. "
+            f"{plural(counts['train_and_test'], 'pair')} lie across train/ and val/: these images are left out of "
+            "train/. All other copies of an image are on one side of the split into training and validation."
+        )
+    ]
+    for group in reversed(data_set.groups):
+        if copies := group.best.read_copies():
+            text = "Near copies that were found, those across train/ and val/ first, the least alike first."
+            blocks.append(album.add("copies", canvas.draw_copies(copies), text, text))
+            break
+    return blocks
 
 
 def describe_finetuning(data_set: DataSet, album: Album) -> Section:

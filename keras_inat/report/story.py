@@ -95,6 +95,16 @@ class Record:
             return Predictions(**{name: arrays[name] for name in Predictions.__dataclass_fields__})
         return None
 
+    def read_copies(self) -> list[tuple[dict[str, Any], np.ndarray]]:
+        """Some pairs of near copies in the data, with their two images `(2, size, size, 3)` uint8."""
+        with (
+            contextlib.suppress(OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile),
+            np.load(self.folder.copies) as arrays,
+        ):
+            pairs = [self.data["copies"][number] for number in arrays["pairs"]]
+            return list(zip(pairs, arrays["pixels"], strict=True))
+        return []
+
 
 @dataclass(frozen=True)
 class Group:
@@ -225,7 +235,7 @@ def group_seeds(records: list[Record]) -> list[Group]:
     for record in records:
         settings = {name: values for name, values in record.config.items() if name not in INDIFFERENT_SECTIONS}
         settings["data"] = {"image_size": record.data["image_size"], "hash": record.data["hash"]} | {
-            name: record.config["data"].get(name) for name in ("val_fraction", "split_seed")
+            name: record.config["data"].get(name) for name in ("val_fraction", "split_seed", "near_copies")
         }
         key = json.dumps([record.command, record.name, settings], sort_keys=True)
         groups.setdefault(key, {})[record.result["seed"]] = record

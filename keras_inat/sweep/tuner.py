@@ -10,6 +10,7 @@ from keras_tuner.engine.base_tuner import BaseTuner
 from keras_inat.config import Config, override
 from keras_inat.data.pack import load_pack
 from keras_inat.errors import UserError
+from keras_inat.progress import format_seconds
 from keras_inat.runs import hold_lock, now, open_run, write_json
 from keras_inat.sweep.oracle import RecordedOracle
 from keras_inat.sweep.records import Records, Trial, find_best
@@ -95,7 +96,7 @@ class TrialTuner(BaseTuner):
             line += f"  (best so far {best.score:.1%}, trial {best.id}"
             if self._durations:
                 left = (total - len(self.oracle.end_order)) * sum(self._durations) / len(self._durations)
-                line += f"; about {_format_seconds(left)} left"
+                line += f"; about {format_seconds(left)} left"
             line += ")"
         print(line, flush=True)
 
@@ -103,8 +104,3 @@ class TrialTuner(BaseTuner):
 def _is_failure(error: Exception) -> bool:
     # TensorFlow's out-of-memory error is named here, not imported: `tf.*` stays out of this room.
     return isinstance(error, FAILURES) or type(error).__name__ == "ResourceExhaustedError"
-
-
-def _format_seconds(seconds: float) -> str:
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 1 else f"{seconds:.0f} s"

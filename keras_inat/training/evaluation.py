@@ -12,6 +12,7 @@ from keras_inat.runs import RunFolder, create_run, find_finished, write_json, wr
 from keras_inat.training.loop import Fit, fit
 
 NUM_EXAMPLES = 30
+NUM_COPIES = 12
 
 
 def train_and_judge(config: Config, command: str, label: str) -> float:
@@ -42,7 +43,8 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
 
     Writes `test_predictions.npz` into the run's folder: `probabilities` `(images, classes)` float32, `labels`
     `(images,)` int64, `files` `(images,)` str, and for the report `examples` `(30,)` int64, rows chosen at random
-    without regard to the outcome, with their `pixels` `(30, size, size, 3)` uint8.
+    without regard to the outcome, with their `pixels` `(30, size, size, 3)` uint8. And `copies.npz`, where there are
+    any: `pairs` and `pixels`, as of `Pack.show_copies`.
 
     Returns:
         The fit's result with `test_accuracy`, its 95 % interval `test_interval` and `test_images`.
@@ -63,6 +65,10 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
             examples=examples,
             pixels=pixels[rows[examples]],
         )
+    pairs, images = fit.pack.show_copies(pixels, NUM_COPIES)
+    if len(pairs):
+        with write_whole(run.copies) as path, open(path, "wb") as file:
+            np.savez_compressed(file, pairs=pairs, pixels=images)
     low, high = wilson_interval(correct, len(labels))
     return fit.result | {
         "test_accuracy": correct / len(labels),

@@ -1,6 +1,7 @@
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,3 +202,33 @@ def test_copies_of_one_image_only(make_config, photos):
             shutil.copy(path.with_name("0.png"), path)
     with pytest.raises(UserError, match="no image can be held out"):
         load_pack(make_config()).split(make_config())
+
+
+def test_near_copies_can_be_kept(make_config, photos, capsys):
+    for index in range(4):
+        with Image.open(photos / "val" / "red" / f"{index}.png") as image:
+            ImageOps.mirror(image).save(photos / "train" / "red" / f"mirrored-{index}.png")
+    shutil.copy(photos / "val" / "blue" / "0.png", photos / "train" / "blue" / "same.png")
+    assert load_pack(make_config()).manifest["num_leaked"] == 5
+    assert "5 training images look like test images" in capsys.readouterr().err
+    pack = load_pack(make_config("data.near_copies=false"))
+    assert [entry["path"] for entry in pack.manifest["leaked"]] == ["train/blue/same.png"]
+    assert pack.manifest["counts"]["train"] == 34
+    assert "look like" not in capsys.readouterr().err
+    assert {stale for _, _, stale in remove_stale_packs(make_config())} == {False}
+
+
+def test_near_copies_are_shown(make_config, photos):
+    with Image.open(photos / "val" / "green" / "1.png") as image:
+        ImageOps.mirror(image).save(photos / "train" / "green" / "near.png")
+    with Image.open(photos / "train" / "red" / "3.png") as image:
+        image.save(photos / "train" / "red" / "near.jpg", quality=80)
+    config = make_config()
+    pack = load_pack(config)
+    test_images, *_ = pack.read_test(config, RunFolder(Path("t"), "train-best"))
+    numbers, pixels = pack.show_copies(test_images, 4)
+    shown = [pack.manifest["copies"][number]["path"] for number in numbers]
+    assert shown == ["train/green/near.png", "train/red/near.jpg"]  # those across train and test first
+    assert pixels.shape == (2, 2, 16, 16, 3)
+    np.testing.assert_allclose(pixels[0, 0], pixels[0, 1, :, ::-1].astype(int), atol=1)
+    np.testing.assert_allclose(pixels[1, 0], pixels[1, 1].astype(int), atol=60)

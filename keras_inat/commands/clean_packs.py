@@ -1,0 +1,13 @@
+"""Makes room: decoded pixels of images that have changed or are gone."""
+
+from keras_inat.config import Config
+from keras_inat.data.pack import remove_stale_packs
+
+
+def run(config: Config) -> None:
+    """Removes what no data set needs any more, and says what stays."""
+    rows = remove_stale_packs(config)
+    for name, size, removed in rows:
+        print(f"{'removed' if removed else 'kept':8} {size / 2**20:>9,.1f} MiB  {name}")
+    freed = sum(size for _, size, removed in rows if removed)
+    print(f"{freed / 2**20:,.1f} MiB freed" if rows else "there are no packs")
