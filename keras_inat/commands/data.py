@@ -5,6 +5,7 @@ from pathlib import Path
 from keras_inat.config import Config
 from keras_inat.data.get import download, unpack
 from keras_inat.data.pack import Pack, load_pack
+from keras_inat.data.source import DEMOS
 from keras_inat.errors import UserError
 
 
@@ -16,7 +17,7 @@ def run(config: Config) -> None:
         if not archive.is_file() or archive.suffix.lower() != ".zip":
             raise UserError(f"ZIP must be a .zip file that exists. Received: {str(archive)!r}.")
         print(f"unpacked {unpack(archive, folder)} images into {folder}")
-    elif not (folder.exists() or config.data.source == "demo"):
+    elif not (folder.exists() or config.data.source in DEMOS):
         archive = download(config.data.url, Path(config.data.directory))
         num_images = unpack(archive, folder)
         archive.unlink()

@@ -1,0 +1,54 @@
+"""Copies planted among real photographs, where those are at hand."""
+
+import random
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageOps
+
+from keras_inat.data.pack import load_pack
+
+PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "nature_tiny.zip"
+NUM_PLANTED = 400
+
+
+@pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason="the real photographs are not on this machine")
+def test_planted_copies_are_found_among_real_photographs(make_config, workplace):
+    rng = random.Random(0)
+    with zipfile.ZipFile(PHOTOGRAPHS) as archive:
+        archive.extractall(workplace)
+    home = workplace / "inaturalist_12K"
+    originals = sorted(path for path in home.rglob("*.jpg"))
+    num_clean = len(originals)
+    planted = {}
+    for number, original in enumerate(rng.sample(originals, NUM_PLANTED)):
+        with Image.open(original) as image:
+            change = ("mirrored", "recompressed", "resized", "all")[number % 4]
+            if change in ("mirrored", "all"):
+                image = ImageOps.mirror(image)
+            if change in ("resized", "all"):
+                scale = rng.choice([0.5, 0.75, 1.5, 2])
+                image = image.resize((round(64 * scale), round(64 * scale)))
+            split = rng.choice(["train", "train", "val"])  # so that pairs lie within and across the splits
+            copy = home / split / original.parent.name / f"planted-{number}.jpg"
+            image.save(copy, quality=rng.choice([30, 50, 70]) if change in ("recompressed", "all") else 90)
+        planted[copy.relative_to(home).as_posix()] = original.relative_to(home).as_posix()
+
+    config = make_config(f"DATA={home}", "data.image_size=64", "model.num_blocks=5")
+    pack = load_pack(config)
+    found = {frozenset((pair["path"], pair["of"])) for pair in pack.read_scan()["copies"]}
+    assert sum(frozenset(pair) in found for pair in planted.items()) >= 0.95 * NUM_PLANTED
+    about = set(planted) | set(planted.values())
+    assert len({path for pair in found for path in pair} - about) <= 0.005 * num_clean
+
+    leaked = {entry["path"] for entry in pack.read_scan()["leaked"]}
+    across = {
+        max(pair, key=lambda path: path < "val") for pair in planted.items() if {p[:3] for p in pair} == {"tra", "val"}
+    }
+    assert len(across & leaked) >= 0.95 * len(across) > 50
+    paths = pack.train_paths
+    sides = {paths[row]: side for side, rows in enumerate(pack.split(config)) for row in rows}
+    within = [(sides.get(copy), sides.get(original)) for copy, original in planted.items()]
+    both = [pair for pair in within if None not in pair]
+    assert sum(copy == original for copy, original in both) >= 0.98 * len(both) > 100
