@@ -52,7 +52,8 @@ def download(url: str, directory: Path) -> Path:
     archive = directory / f"{stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}.zip"
     partial = Path(f"{archive}.part")
     directory.mkdir(parents=True, exist_ok=True)
-    with hold_lock(Path(f"{archive}.lock"), busy=f"another process is downloading {archive}: let it finish first"):
+    lock = archive.with_name(f".{archive.name}.lock")
+    with hold_lock(lock, busy=f"another process is downloading {archive}: let it finish first"):
         if not archive.exists():
             try:
                 _fetch(url, partial)

@@ -1,6 +1,7 @@
 """Batches for training and for evaluation, as `tf.data`."""
 
 import functools
+import mmap
 from collections.abc import Callable
 
 import numpy as np
@@ -42,7 +43,7 @@ def build_training_batches(
     def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         epoch, position = divmod(int(step), steps)
         chosen = order(epoch)[position * batch_size : (position + 1) * batch_size]
-        return augment(images[chosen], one_hot[labels[chosen]], size, (seed, int(step)), config.augment)
+        return augment(read_rows(images, chosen), one_hot[labels[chosen]], size, (seed, int(step)), config.augment)
 
     return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, size, size, 3), (batch_size, num_classes))
 
@@ -54,10 +55,32 @@ def build_evaluation_batches(
     one_hot = np.eye(num_classes, dtype=np.float32)
 
     def make(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return images[chosen], one_hot[labels[chosen]]
+        return read_rows(images, chosen), one_hot[labels[chosen]]
 
     parts = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
     return _serve(parts, make, (None, *images.shape[1:]), (None, num_classes))
+
+
+def read_rows(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Copies rows of an array, those of a memory map asked of the disk all at once.
+
+    Met one after the other, as page faults, rows that are not in memory take some hundred times as long. What is read
+    stays with the system to share and to drop: a pack larger than memory costs no more of it than a small one.
+
+    Args:
+        images: `(images, size, size, 3)` uint8, C-contiguous; a memory map or not.
+        rows: `(n,)` int64.
+
+    Returns:
+        `(n, size, size, 3)` uint8.
+    """
+    source = getattr(images, "_mmap", None)
+    if isinstance(source, mmap.mmap) and hasattr(source, "madvise"):
+        first = images.ctypes.data - np.frombuffer(source, np.uint8).ctypes.data
+        for start in (first + rows * images.strides[0]).tolist():
+            page = start // mmap.PAGESIZE * mmap.PAGESIZE
+            source.madvise(mmap.MADV_WILLNEED, page, start - page + images.strides[0])
+    return images[rows]
 
 
 def _serve(

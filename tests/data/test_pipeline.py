@@ -1,6 +1,9 @@
-import numpy as np
+import mmap
 
-from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches
+import numpy as np
+import pytest
+
+from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches, read_rows
 
 # An image whose every pixel is its own index tells which one was served.
 IMAGES = np.broadcast_to(np.arange(50, dtype=np.uint8)[:, None, None, None], (50, 8, 8, 3))
@@ -55,3 +58,33 @@ def test_evaluation_sees_every_image_once_in_order():
     assert [len(images) for images, _ in batches] == [10, 10, 3]
     assert np.concatenate(served(batches)).tolist() == list(range(7, 30))
     np.testing.assert_array_equal(np.concatenate([labels.argmax(axis=1) for _, labels in batches]), LABELS[7:30])
+
+
+@pytest.mark.parametrize("size", [8, 37])  # a row within a page, and one across two
+def test_rows_of_a_memory_map_are_read_as_they_are(tmp_path, size):
+    whole = np.random.default_rng(0).integers(0, 256, (90, size, size, 3), dtype=np.uint8)
+    whole.tofile(tmp_path / "pixels")
+    stored = np.memmap(tmp_path / "pixels", np.uint8, "r", shape=whole.shape)
+    rows = np.random.default_rng(1).permutation(60)
+    for first in (0, 30):  # a part of a map has its rows elsewhere
+        np.testing.assert_array_equal(read_rows(stored[first:], rows), whole[first:][rows])
+    np.testing.assert_array_equal(read_rows(whole, rows), whole[rows])
+
+
+def test_the_system_is_told_which_rows_are_to_come(tmp_path):
+    (tmp_path / "pixels").write_bytes(bytes(90 * 64 * 64 * 3))
+    asked = []
+
+    class Map(mmap.mmap):
+        def madvise(self, advice, start, length):
+            asked.append((advice, start, length))
+
+    with open(tmp_path / "pixels", "rb") as file:
+        source = Map(file.fileno(), 0, prot=mmap.PROT_READ)
+    part = np.frombuffer(source, np.uint8).reshape(90, 64, 64, 3)[10:].view(np.memmap)
+    part._mmap = source
+    read_rows(part, np.array([3, 70]))
+    # Row 3 of the part is row 13 of the file; the system wants whole pages.
+    pages = [row * 64 * 64 * 3 // mmap.PAGESIZE * mmap.PAGESIZE for row in (13, 80)]
+    ends = [(row + 1) * 64 * 64 * 3 for row in (13, 80)]
+    assert asked == [(mmap.MADV_WILLNEED, page, end - page) for page, end in zip(pages, ends, strict=True)]

@@ -220,3 +220,37 @@ def test_many_trials_make_a_small_page(workshop: Workshop) -> None:
     [data] = re.findall(r'<script type="application/json">(.*?)</script>', page)
     assert len(json.loads(data)["axes"]) == 12
     assert len(page) < 1_000_000
+
+
+def test_files_and_copies_are_told(tmp_path):
+    workshop = Workshop(tmp_path)
+    pairs = [
+        {"path": "train/a/2.jpg", "of": "val/a/1.jpg", "similarity": 0.93, "mirrored": True, "rows": [0, 9]},
+        {"path": "train/b/4.jpg", "of": "train/b/3.jpg", "similarity": 0.97, "mirrored": False, "rows": [11, 12]},
+    ]
+    counts = {"identical": 3, "near": 2, "mirrored": 1, "of_another_class": 1, "train_and_test": 1}
+    found = {
+        "formats": {"JPEG": 1234, "PNG": 2},
+        "traits": {"CMYK": 5},
+        "reasons": {"is cut short": 40},
+        "quarantined": [{"path": f"train/a/broken{index}.jpg", "reason": "is cut short"} for index in range(40)],
+        "num_quarantined": 40,
+        "leaked": [{"path": "train/a/2.jpg", "reason": "is a near copy of val/a/1.jpg, mirrored"}],
+        "num_leaked": 1,
+        "copies": pairs,
+        "num_copies": counts,
+    }
+    run = workshop.add_run(data=workshop.describe_data(**found))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 2, 16, 16, 3), dtype=np.uint8)
+    np.savez(run.copies, pairs=np.array([0, 1]), pixels=pixels)
+    write_report(workshop.config)
+    text = _read_text(workshop).replace("\u00a0", " ")
+    assert "1,234 JPEG, 2 PNG. Among them, out of the ordinary: CMYK, converted to RGB (5)." in text
+    assert "41 files were left out, 1 of them for being a test image that is also in train/" in text
+    assert "by reason: is cut short (40)" in text
+    assert "train/a/2.jpg" in text
+    assert "3 pairs of files are identical, and 2 pairs are near copies (1 of them mirrored)" in text
+    assert (Path(workshop.config.report.directory) / "figures" / "toy-copies.png").exists()
+    (run.copies).write_bytes(b"damaged")
+    write_report(workshop.config)
+    assert not (Path(workshop.config.report.directory) / "figures" / "toy-copies.png").exists()

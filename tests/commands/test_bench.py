@@ -1,0 +1,69 @@
+import re
+import sys
+
+import pytest
+
+from keras_inat.commands import bench
+from keras_inat.commands.bench import peers, photos, table
+from keras_inat.commands.bench.bookkeeping import NamedSource
+from keras_inat.config import load_config
+from keras_inat.data.source import Source
+
+PLACE = r"\S+ +\d+  "
+FIGURES = r" +[\d,]+ +[\d,]+ +[\d.]+ \([\d.]+ to [\d.]+\)"
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A table of one size and one round, in one process; PyTorch is not there, whether it is installed or not."""
+    monkeypatch.setitem(sys.modules, "torch.utils.data", None)
+    monkeypatch.setattr(photos, "LARGE", (80, 60))
+    monkeypatch.setattr(photos, "NUM_LARGE", 24)
+    monkeypatch.setattr(table, "SIZES", (32,))
+    monkeypatch.setattr(table, "TRAINING_SIZE", 32)
+    monkeypatch.setattr(table, "NUM_NAMED", 300)
+    for name in ("BUILD_ROUNDS", "SERVE_ROUNDS", "TRAINING_ROUNDS"):
+        monkeypatch.setattr(table, name, 1)
+    for name in ("SETTLE_SECONDS", "SERVE_SECONDS", "TRAINING_SECONDS"):
+        monkeypatch.setattr(table, name, 0.01)
+    monkeypatch.setattr(table, "Model", lambda **_: load_config(["model.filters=4", "model.dense_units=4"]).model)
+    monkeypatch.setattr(peers, "decode_all", lambda paths, size, _: [peers._decode(path, size) for path in paths])
+
+
+def test_every_row_is_printed(photos, tiny, capsys):
+    bench.run(load_config([f"DATA={photos}"]))
+    lines = capsys.readouterr().out.splitlines()
+    for images, comparisons in (
+        ("photos", (*table.BUILDING, *table.SERVING, *table.TRAINING)),
+        ("80x60", (*table.BUILDING, *table.SERVING)),
+    ):
+        for ours, other in comparisons:
+            figures = " +PyTorch is not installed: pip install torch" if other == table.TORCH else FIGURES
+            row = re.compile(rf"{images} +32  {ours} +{other}{figures}")
+            assert sum(bool(row.fullmatch(line)) for line in lines) == 1, row.pattern
+    parts = lines[lines.index("bookkeeping of 300 images, without their pixels") + 1 :]
+    assert len(parts) == 5
+    assert all(re.fullmatch(r"[a-z ]+ \d+\.\d s", part) for part in parts)
+
+
+def test_all_sides_read_the_same_files(photos, workplace):
+    (photos / "train" / "red" / "broken.png").write_bytes(b"no image")
+    own = Source(table.photos.write_own(Source(photos), workplace / "own"))
+    assert len(own.files) == 3 * (10 + 4)
+    assert own.classes == ("blue", "green", "red")
+    assert {own.read(file) for file in own.files} < {path.read_bytes() for path in photos.glob("*/*/*")}
+    large = Source(table.photos.write_large(own.path, workplace / "large"))
+    assert [file.path for file in large.files] == [file.path.replace(".png", ".jpg") for file in own.files]
+
+
+def test_pytorch_gets_what_torchvision_would_give(photos):
+    torch = pytest.importorskip("torch")
+    pixels, label = peers.Photos(photos / "train", 16)[29]
+    assert (pixels.shape, pixels.dtype, label) == ((3, 16, 16), torch.float32, 2)
+    assert 0 <= float(pixels.min()) < float(pixels.max()) <= 1
+
+
+def test_named_files_are_sorted_as_a_source_is():
+    source = NamedSource(200)
+    assert source.files == sorted(source.files)
+    assert {file.class_name for file in source.files} == set(source.classes)
