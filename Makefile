@@ -48,8 +48,8 @@ cost: $(VENV)/ready  ## parameters, multiply-accumulates and activations, layer 
 dashboard: $(VENV)/ready  ## TensorBoard (scalars, HParams) over runs/|ARGS
 	@$(RUN_COMMAND) dashboard $(ARGS)
 
-bench: $(VENV)/ready  ## how fast it is, as ratios of two things run side by side|ARGS
-	@$(RUN_COMMAND) bench $(ARGS)
+bench: $(VENV)/ready  ## how fast it is, as ratios of two things run side by side|DATA ARGS
+	@$(RUN_COMMAND) bench $(call given,DATA) $(ARGS)
 
 clean-packs: $(VENV)/ready  ## remove decoded pixels of images that have changed or are gone|ARGS
 	@$(RUN_COMMAND) clean-packs $(ARGS)

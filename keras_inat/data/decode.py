@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, ImageOps
+from PIL import Image, ImageCms, ImageFile
 
 ROOM = 1.25
 MAX_PIXELS = 2**27
@@ -130,12 +130,15 @@ def _decode(content: bytes, image_size: int, more_sizes: Sequence[int]) -> Decod
     for mode in steps:
         whole = whole.convert(mode)
     images = []
+    side = min(whole.size)
+    left, top = ((length - side) / 2 for length in whole.size)
+    square = (left, top, left + side, top + side)
     for size in (image_size, *more_sizes):
-        small = _flatten(ImageOps.fit(whole, (size, size), Image.Resampling.BILINEAR), num_bits)
+        small = _flatten(whole.resize((size, size), Image.Resampling.BILINEAR, square), num_bits)
         if isinstance(profile, bytes) and (transform := _build_transform(profile, small.mode)):
             small = transform.apply(small.convert(transform.input_mode))
             traits.add("colour profile")
-        small = small.convert("RGB")
+        small = small if small.mode == "RGB" else small.convert("RGB")
         images.append(np.asarray(small.transpose(TURNS[orientation]) if orientation in TURNS else small))
     if _is_animated(image):
         traits.add("animated")

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_inat.data.copies import THUMBNAIL, find_copies, group_copies
-from keras_inat.data.scan import Scan, pixel_path
+from keras_inat.data.chunk import THUMBNAIL, thumbnail_path
+from keras_inat.data.copies import find_copies, group_copies
+from keras_inat.data.scan import Scan
 from keras_inat.data.source import FOLDERS, Source
 from keras_inat.errors import UserError
 from keras_inat.runs import write_json, write_text, write_whole
@@ -43,7 +44,7 @@ def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) 
     blocks = {"train": slice(num_test, count), "test": slice(0, num_test)}
 
     shape = (count, THUMBNAIL, THUMBNAIL, 3)
-    thumbnails = np.memmap(pixel_path(directory, THUMBNAIL), np.uint8, "r", shape=shape)
+    thumbnails = np.memmap(thumbnail_path(directory), np.uint8, "r", shape=shape)
     pairs = find_copies(thumbnails, scan.hashes, np.flatnonzero(scan.readable), near_copies)
     groups = group_copies(count, pairs)
     seen = np.zeros(count, bool)  # by group: whether one of it is a test image

@@ -12,10 +12,10 @@ import numpy as np
 
 from keras_inat.config import Config
 from keras_inat.data.augment import moves
-from keras_inat.data.copies import THUMBNAIL
+from keras_inat.data.chunk import pixel_path
 from keras_inat.data.decode import stored_size
 from keras_inat.data.index import VERSION, write_index
-from keras_inat.data.scan import Scan, pixel_path, scan_files
+from keras_inat.data.scan import Scan, scan_files
 from keras_inat.data.source import Source, open_source
 from keras_inat.data.split import split_validation
 from keras_inat.errors import UserError
@@ -31,8 +31,8 @@ _warned: set[Path] = set()
 class Pack:
     """The pixels of a data set and what is known of its files, in a folder.
 
-    The folder holds `<size>.uint8`, the pixels of every file at that size; `index.npz`, an entry a file; `paths.json`;
-    `scan.json`, what was found; and `manifest.json`, a summary, last to be written.
+    The folder holds `<size>.uint8`, the pixels of every file at that size; `thumbnails.uint8`; `index.npz`, an entry a
+    file; `paths.json`; `scan.json`, what was found; and `manifest.json`, a summary, last to be written.
 
     Attributes:
         directory: The folder.
@@ -171,7 +171,7 @@ def load_pack(config: Config) -> Pack:
     image_size = config.data.image_size
     with hold_lock(packs / f"{home.name}.lock"):
         found = (home / "manifest.json").exists()
-        wanted = [image_size, *{_training_size(config)} - {image_size}, *(() if found else {THUMBNAIL} - {image_size})]
+        wanted = sorted({image_size, _training_size(config)})
         num_files = len(source.files)
         # A file of another length was damaged by something else than us.
         missing = [
@@ -187,9 +187,10 @@ def load_pack(config: Config) -> Pack:
                 _write_index(source, scan, partial, config.data.near_copies)
                 shutil.rmtree(home, ignore_errors=True)
                 partial.rename(home)
-            for path in partial.glob("*.uint8"):
-                path.replace(home / path.name)
-            shutil.rmtree(partial, ignore_errors=True)
+            else:
+                for size in missing:
+                    pixel_path(partial, size).replace(pixel_path(home, size))
+                shutil.rmtree(partial)
     pack = Pack(home, image_size, json.loads((home / "manifest.json").read_text(encoding="utf-8")))
     _warn_of_left_out(pack)
     return pack

@@ -1,46 +1,27 @@
 """Every file of a source opened and fully decoded once: what it is, and its pixels at the sizes asked for."""
 
 import contextlib
-import functools
-import hashlib
 import json
 import os
 import shutil
+import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from keras_inat.data.decode import decode
-from keras_inat.data.source import Reader, Source
+from keras_inat.data.chunk import THUMBNAIL, Record, Task, decode_chunk, pixel_path, thumbnail_path
+from keras_inat.data.source import Source
 from keras_inat.progress import show_progress
 from keras_inat.runs import read_jsonl
 from keras_inat.workers import map_unordered
 
 # Files that one task of a worker holds: enough to be worth sending, few enough to fit in memory at any size.
 CHUNK = 64
-NESTED = "lies in a folder within the folder of its class"
-
-
-class Record(NamedTuple):
-    """What one file is. Of one that was left out, only `reason`, and `sha256` where it could be read."""
-
-    sha256: str
-    format: str
-    traits: Sequence[str]
-    reason: str
-
-
-class _Task(NamedTuple):
-    source: Path
-    key: str
-    start: int
-    files: Sequence[tuple[str, bool]]  # their paths, and whether they lie too deep
-    sizes: Sequence[int]
-    directory: Path
+SYNC_SECONDS = 1
 
 
 @dataclass
@@ -78,18 +59,14 @@ class Scan:
         return dict(Counter(reason.split(" (")[0] for reason in self.reasons.values()).most_common())
 
 
-def pixel_path(directory: Path, size: int) -> Path:
-    """Where the pixels of one size are: `(files, size, size, 3)` uint8, zero where a file was left out."""
-    return directory / f"{size}.uint8"
-
-
 def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
     """Decodes every file into `directory`; what an interrupted call there left is gone on from.
 
     Args:
         source: Of the files.
         sizes: Sides in pixels: of what the model sees, then of whatever else is wanted; `decode` says how.
-        directory: Gets `<size>.uint8` for every size, synced to the disk, and `journal.jsonl` while at work.
+        directory: Gets `<size>.uint8` for every size and `thumbnails.uint8`, synced to the disk, and `journal.jsonl`
+            while at work.
 
     Returns:
         What was found.
@@ -102,19 +79,21 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
     done = _resume(directory, [source.key, list(sizes)])
     for start, records in done.items():
         scan.add(start, records)
-    for size in sizes:
-        with open(pixel_path(directory, size), "ab") as file:
-            file.truncate(count * size * size * 3)  # sparse: what is not written takes no room
+    sides = {pixel_path(directory, size): size for size in sizes} | {thumbnail_path(directory): THUMBNAIL}
+    for path, side in sides.items():
+        with open(path, "ab") as file:
+            file.truncate(count * side * side * 3)  # sparse: what is not written takes no room
     files = [(file.path, source.place(file).count("/") > 2) for file in source.files]
     tasks = [
-        _Task(source.path, source.key, start, files[start : start + CHUNK], sizes, directory)
+        Task(source.path, source.key, start, files[start : start + CHUNK], sizes, directory)
         for start in range(0, count, CHUNK)
         if start not in done
     ]
     num_done = len(scan.reasons) + int(scan.readable.sum())
     with (
         open(directory / "journal.jsonl", "a", encoding="utf-8") as journal,
-        contextlib.closing(map_unordered(_decode_chunk, tasks)) as results,
+        contextlib.closing(map_unordered(decode_chunk, tasks)) as results,
+        _sync_meanwhile(sides),
     ):
         for start, chunk in results:
             journal.write(json.dumps([start, chunk]) + "\n")
@@ -122,11 +101,34 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
             scan.add(start, chunk)
             num_done += len(chunk)
             show_progress(f"decoding {source.name}", num_done, count)
-    for size in sizes:
-        with open(pixel_path(directory, size), "rb") as written:
-            os.fsync(written.fileno())
+    for path in sides:
+        _sync(path)
     (directory / "journal.jsonl").unlink()
     return scan
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _sync_meanwhile(paths: Iterable[Path]) -> Iterator[None]:
+    """Lets the disk write while workers decode, so that little is left to wait for at the end."""
+    ended = threading.Event()
+
+    def sync() -> None:
+        while not ended.wait(SYNC_SECONDS):
+            for path in paths:
+                _sync(path)
+
+    thread = threading.Thread(target=sync, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _resume(directory: Path, wanted: list) -> dict[int, list]:
@@ -146,35 +148,3 @@ def _resume(directory: Path, wanted: list) -> dict[int, list]:
     directory.mkdir(parents=True)
     journal.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
     return {}
-
-
-def _decode_chunk(task: _Task) -> tuple[int, list[Record]]:
-    """Decodes consecutive files, writes their pixels to where they belong, gives their records."""
-    reader = _open_reader(task.source, task.key)
-    pixels = {size: np.zeros((len(task.files), size, size, 3), np.uint8) for size in task.sizes}
-    records = []
-    for row, (path, nested) in enumerate(task.files):
-        sha256 = ""
-        try:
-            if nested:
-                raise ValueError(NESTED)
-            content = reader.read(path)
-            sha256 = hashlib.sha256(content).hexdigest()
-            decoded = decode(content, task.sizes[0], task.sizes[1:])
-        except ValueError as error:
-            records.append(Record(sha256, "", (), str(error)))
-            continue
-        for size, image in zip(task.sizes, decoded.images, strict=True):
-            pixels[size][row] = image
-        records.append(Record(sha256, decoded.format, decoded.traits, ""))
-    for size, block in pixels.items():
-        with open(pixel_path(task.directory, size), "r+b") as file:
-            file.seek(task.start * block[0].nbytes)
-            file.write(block)
-    return task.start, records
-
-
-@functools.lru_cache(maxsize=1)
-def _open_reader(path: Path, key: str) -> Reader:
-    """A worker opens an archive once; `key` tells another version of it."""
-    return Reader(path)

@@ -171,7 +171,7 @@ def test_a_download_comes_through(server, content, tmp_path, script, asked):
     assert archive.read_bytes() == content
     assert server.asked == [len(content) if first == "all" else first for first in asked]
     assert re.fullmatch(r"photos-[0-9a-f]{8}\.zip", archive.name)
-    assert sorted(path.name for path in archive.parent.iterdir()) == [archive.name, f"{archive.name}.lock"]
+    assert sorted(path.name for path in archive.parent.iterdir()) == [f".{archive.name}.lock", archive.name]
     assert download(server.url, tmp_path / "data") == archive
     assert len(server.asked) == len(asked)
 
@@ -274,7 +274,7 @@ def test_a_disk_too_small_is_seen_before_the_first_byte(server, content, tmp_pat
     assert len(server.asked) == 1
     # What is there already is not needed again.
     (lock,) = (tmp_path / "data").iterdir()
-    lock.with_suffix(".part").write_bytes(content[:15_000])
+    lock.with_name(lock.stem[1:] + ".part").write_bytes(content[:15_000])
     usage.free = len(content) - 15_000
     assert download(server.url, tmp_path / "data").read_bytes() == content
 
@@ -291,7 +291,8 @@ def test_a_disk_that_fills_up_is_no_reason_to_try_again(server, content, tmp_pat
 
 def test_two_processes_do_not_write_one_part(server, content, tmp_path):
     archive = download(server.url, tmp_path)
-    with hold_lock(Path(f"{archive}.lock")), pytest.raises(UserError, match=f"downloading {archive}: let it finish"):
+    lock, words = archive.with_name(f".{archive.name}.lock"), f"downloading {archive}: let it finish"
+    with hold_lock(lock), pytest.raises(UserError, match=words):
         download(server.url, tmp_path)
     folder = tmp_path / "mine"
     with hold_lock(tmp_path / ".mine.lock"), pytest.raises(UserError, match=f"unpacking into {folder}: let it finish"):

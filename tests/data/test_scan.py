@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from hostile import write_hostile_collection
 
+from keras_inat.data.chunk import pixel_path
 from keras_inat.data.decode import decode_image
-from keras_inat.data.scan import CHUNK, pixel_path, scan_files
+from keras_inat.data.scan import CHUNK, scan_files
 from keras_inat.data.source import Source
 
 

@@ -1,0 +1,76 @@
+"""What others do with a folder of images. Imports little, since worker processes import it before they begin."""
+
+import io
+import itertools
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+# The files are read many times over in one long epoch, so that no end of an epoch holds the workers up.
+EPOCH = 100_000
+
+
+def decode_all(paths: list[Path], size: int, num_workers: int) -> None:
+    """The least that a pack of decoded pixels costs: every file read, decoded and resized, nothing kept."""
+    with ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn")) as pool:
+        for _ in pool.map(_decode, paths, itertools.repeat(size), chunksize=16):
+            pass
+
+
+def _decode(path: Path, size: int) -> None:
+    Image.open(io.BytesIO(path.read_bytes())).convert("RGB").resize((size, size))
+
+
+class Photos:
+    """A dataset for PyTorch that decodes with Pillow and changes it as torchvision's `Resize` and `ToTensor` do."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        classes = sorted(path.name for path in folder.iterdir())
+        self.size = size
+        self.files = [(path, classes.index(path.parent.name)) for path in sorted(folder.glob("*/*"))]
+        self.repeats = -(-EPOCH // len(self.files))
+
+    def __len__(self) -> int:
+        return len(self.files) * self.repeats
+
+    def __getitem__(self, index: int) -> Any:
+        import torch
+
+        path, label = self.files[index % len(self.files)]
+        with Image.open(path) as image:
+            small = image.convert("RGB").resize((self.size, self.size), Image.Resampling.BILINEAR)
+        pixels = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8)
+        return pixels.view(self.size, self.size, 3).permute(2, 0, 1).contiguous().float().div(255), label
+
+
+def open_torch(folder: Path, size: int, batch_size: int, num_workers: int) -> Iterator[Any]:
+    """Endless shuffled batches of PyTorch's `DataLoader`.
+
+    Raises:
+        ImportError: When PyTorch is not installed.
+    """
+    from torch.utils.data import DataLoader
+
+    loader: Any = DataLoader(
+        Photos(folder, size),  # type: ignore[arg-type]
+        batch_size,
+        shuffle=True,
+        num_workers=num_workers,
+        persistent_workers=True,
+        multiprocessing_context="spawn",  # a fork of a process with TensorFlow's threads may hang
+    )
+    return itertools.chain.from_iterable(itertools.repeat(loader))
+
+
+def open_keras(folder: Path, size: int, batch_size: int) -> Iterator[Any]:
+    """Endless shuffled batches of `keras.utils.image_dataset_from_directory`."""
+    import keras
+
+    dataset = keras.utils.image_dataset_from_directory(
+        folder, image_size=(size, size), batch_size=batch_size, label_mode="categorical", verbose=False
+    )
+    return iter(dataset.repeat())

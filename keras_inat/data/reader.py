@@ -1,0 +1,57 @@
+"""The bytes of one file of a data set. Imports little: workers that decode begin with it."""
+
+import stat
+from pathlib import Path
+
+from keras_inat.data.archive import DAMAGED, MAX_MEMBER_BYTES, open_archive
+
+FOLDER = "is a folder: images belong directly into their class folder"
+
+
+class Reader:
+    """Reads the files of a folder or of a zip archive by their path in it.
+
+    Raises:
+        UserError: When an archive is damaged, or one that should not be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.archive = None if path.is_dir() else open_archive(path)
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one file. Safe to call from several threads.
+
+        Raises:
+            ValueError: When there are none to be had, saying why.
+        """
+        try:
+            return self._read_member(path) if self.archive else _read_file(self.path / path)
+        except PermissionError:
+            raise ValueError("may not be read") from None
+        except DAMAGED as error:
+            raise ValueError(f"cannot be read from the archive ({error})") from None
+
+    def _read_member(self, path: str) -> bytes:
+        assert self.archive
+        with self.archive.open(path) as file:
+            content = file.read(MAX_MEMBER_BYTES + 1)  # it may hold more than it says
+        if len(content) > MAX_MEMBER_BYTES:
+            raise ValueError("is too large for an image")
+        return content
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        status = path.stat()
+    except PermissionError:
+        raise
+    except OSError:  # a link to nothing, or to itself
+        raise ValueError("is a broken link" if path.is_symlink() else "is gone") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise ValueError(FOLDER)
+    if not stat.S_ISREG(status.st_mode):  # a pipe would never end
+        raise ValueError("is not a file")
+    if status.st_size > MAX_MEMBER_BYTES:
+        raise ValueError(f"is too large for an image ({status.st_size >> 20} MiB)")
+    return path.read_bytes()
