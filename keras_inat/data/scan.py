@@ -65,8 +65,8 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
     Args:
         source: Of the files.
         sizes: Sides in pixels: of what the model sees, then of whatever else is wanted; `decode` says how.
-        directory: Gets `<size>.uint8` for every size and `thumbnails.uint8`, synced to the disk, and `journal.jsonl`
-            while at work.
+        directory: Gets `<size>.uint8` for every size and `thumbnails.uint8`, synced to the disk, and `journal.jsonl`,
+            by which the next call goes on.
 
     Returns:
         What was found.
@@ -103,7 +103,6 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
             show_progress(f"decoding {source.name}", num_done, count)
     for path in sides:
         _sync(path)
-    (directory / "journal.jsonl").unlink()
     return scan
 
 

@@ -45,6 +45,15 @@ def test_several_sizes_lie_side_by_side(make_config, photos):
     np.testing.assert_array_equal(load_pack(make_config()).train_images, small.train_images)
 
 
+def test_pixels_of_other_files_are_not_added(make_config, photos, monkeypatch):
+    pack = load_pack(make_config())
+    monkeypatch.setattr("keras_inat.data.chunk.Reader.read", lambda *_: b"")  # a disk that fails, say
+    with pytest.raises(UserError, match="changed or could not be read this time"):
+        load_pack(make_config("data.image_size=24"))
+    monkeypatch.undo()
+    assert load_pack(make_config("data.image_size=24")).hash == pack.hash
+
+
 def test_room_for_crops_where_images_are_moved(make_config):
     still, moved = make_config("augment.flip=true"), make_config("augment.crop=0.5")
     assert load_pack(still).training_images(still).shape == (30, 16, 16, 3)

@@ -60,7 +60,7 @@ def test_pixels_are_at_the_number_of_their_file(many, workplace):
             # The strongest channel of a class is its own.
             assert 2 - pixels[number].mean(axis=(0, 1)).argmax() == many.classes.index(many.files[number].class_name)
     assert scan.readable.all()
-    assert not (workplace / "scan" / "journal.jsonl").exists()
+    assert scan_files(many, [16, 20], workplace / "scan").formats == scan.formats  # all of it from the journal
 
 
 def test_an_interrupted_scan_goes_on(many, workplace, monkeypatch):
