@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
-
 from keras_inat.data.decode import decode
 from keras_inat.data.reader import Reader
 
@@ -37,9 +35,12 @@ class Task(NamedTuple):
     directory: Path
 
 
-def pixel_path(directory: Path, size: int) -> Path:
-    """Where the pixels of one size are: `(files, size, size, 3)` uint8, zero where a file was left out."""
-    return directory / f"{size}.uint8"
+def pixel_path(directory: Path, image_size: int, size: int) -> Path:
+    """Where pixels are: `(files, size, size, 3)` uint8, zero where a file was left out.
+
+    Named by all that decides them: their size, and, where it is another, that of the model they are stored for.
+    """
+    return directory / (f"{size}.uint8" if size == image_size else f"{image_size}-at-{size}.uint8")
 
 
 def thumbnail_path(directory: Path) -> Path:
@@ -52,7 +53,10 @@ def decode_chunk(task: Task) -> tuple[int, list[Record]]:
     reader = _open_reader(task.source, task.key)
     records = []
     with contextlib.ExitStack() as stack:
-        paths = [thumbnail_path(task.directory), *(pixel_path(task.directory, size) for size in task.sizes)]
+        paths = [
+            *(pixel_path(task.directory, task.sizes[0], size) for size in task.sizes),
+            thumbnail_path(task.directory),
+        ]
         files = [stack.enter_context(open(path, "r+b")) for path in paths]
         for number, (name, nested) in enumerate(task.files, task.start):
             sha256 = ""
@@ -61,12 +65,11 @@ def decode_chunk(task: Task) -> tuple[int, list[Record]]:
                     raise ValueError(NESTED)
                 content = reader.read(name)
                 sha256 = hashlib.sha256(content).hexdigest()
-                decoded = decode(content, task.sizes[0], task.sizes[1:])
+                decoded = decode(content, task.sizes[0], (*task.sizes[1:], THUMBNAIL))
             except ValueError as error:
                 records.append(Record(sha256, "", (), str(error)))
                 continue
-            thumbnail = cv2.resize(decoded.images[0], (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-            for file, image in zip(files, (thumbnail, *decoded.images), strict=True):
+            for file, image in zip(files, decoded.images, strict=True):
                 file.seek(number * image.nbytes)
                 file.write(image)
             records.append(Record(sha256, decoded.format, decoded.traits, ""))

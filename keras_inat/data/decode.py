@@ -17,6 +17,9 @@ import numpy as np
 from PIL import Image, ImageCms, ImageFile
 
 ROOM = 1.25
+# A JPEG may be decoded at a fraction of its size, but not below this: then its pixels, and what is found to be a copy,
+# are the same for whichever size of the model it is decoded first.
+LEAST_SIDE = 280
 MAX_PIXELS = 2**27
 MIN_SIDE = 8
 MAX_ASPECT = 10
@@ -102,6 +105,8 @@ def decode(content: bytes, image_size: int, more_sizes: Sequence[int] = ()) -> D
         return _decode(content, image_size, more_sizes)
     except _LeftOutError:
         raise
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them into
         raise ValueError(_explain(content, error)) from None
 
@@ -113,7 +118,7 @@ def decode_image(content: bytes, size: int) -> np.ndarray:
 
 def _decode(content: bytes, image_size: int, more_sizes: Sequence[int]) -> Decoded:
     image = _open(content)
-    image.draft(None, (stored_size(image_size),) * 2)
+    image.draft(None, (max(LEAST_SIDE, stored_size(image_size)),) * 2)
     steps, names = MODES[image.mode]
     tile = str(image.tile[:1])  # tells the bits of a value, until the pixels are loaded
     num_bits = 12 if ";12" in tile else 16

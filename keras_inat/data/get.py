@@ -70,7 +70,7 @@ def download(url: str, directory: Path) -> Path:
 def unpack(archive: Path, folder: Path) -> int:
     """Unpacks the images of an archive into `folder`, which appears when all of them are there.
 
-    What an interrupted call left is checked and kept.
+    What an interrupted call left is checked and kept, and so is a `folder` that holds all of it already.
 
     Args:
         archive: A zip file with `train/<Class>/*` and `val/<Class>/*` somewhere in it.
@@ -80,11 +80,9 @@ def unpack(archive: Path, folder: Path) -> int:
         The number of images.
 
     Raises:
-        UserError: When `folder` exists, the disk is too small, another process unpacks there now, or the archive is
-            damaged, hostile or without images.
+        UserError: When `folder` holds something else, the disk is too small, another process unpacks there now, or the
+            archive is damaged, hostile or without images.
     """
-    if folder.exists():
-        raise UserError(f"{folder} exists already: delete it first, or give another DATA for {archive}")
     temporary = folder.parent / f".{folder.name}.unpacking"
     with open_archive(archive) as members:
         source, targets = Source(archive), {}
@@ -96,6 +94,12 @@ def unpack(archive: Path, folder: Path) -> int:
     folder.parent.mkdir(parents=True, exist_ok=True)
     busy = f"another process is unpacking into {folder}: let it finish first"
     with hold_lock(folder.parent / f".{folder.name}.lock", busy=busy):
+        if folder.exists():
+            if all(
+                _is_there(folder / target.relative_to(temporary), member) for target, (_, member) in targets.items()
+            ):
+                return len(targets)
+            raise UserError(f"{folder} exists already: delete it first, or give another DATA for {archive}")
         _remove_others(temporary, targets.keys())
         missing = sum(max(0, member.file_size - _size(target)) for target, (_, member) in targets.items())
         _check_space(folder, missing)

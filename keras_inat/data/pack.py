@@ -12,10 +12,10 @@ import numpy as np
 
 from keras_inat.config import Config
 from keras_inat.data.augment import moves
-from keras_inat.data.chunk import pixel_path
+from keras_inat.data.chunk import THUMBNAIL, pixel_path
 from keras_inat.data.decode import stored_size
 from keras_inat.data.index import VERSION, write_index
-from keras_inat.data.scan import Scan, scan_files
+from keras_inat.data.scan import JOURNAL, Scan, scan_files
 from keras_inat.data.source import Source, open_source
 from keras_inat.data.split import split_validation
 from keras_inat.errors import UserError
@@ -44,6 +44,10 @@ class Pack:
     image_size: int
     manifest: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        # What is opened outlives its removal by `make clean-packs`: a run that began with it can end with it.
+        _ = self._index, self._paths, self._images
+
     @property
     def classes(self) -> list[str]:
         return list(self.manifest["classes"])
@@ -65,11 +69,12 @@ class Pack:
     @functools.cached_property
     def train_images(self) -> np.ndarray:
         """`(files, size, size, 3)` uint8, mapped from the disk, at the size that the model sees."""
-        return self._pixels(self.image_size)[self._num_test :]
+        return self._images[self._num_test :]
 
     def training_images(self, config: Config) -> np.ndarray:
         """`train_images`, or, where augmentation moves them, larger ones with room for that."""
-        return self._pixels(_training_size(config))[self._num_test :]
+        size = _training_size(config)
+        return self.train_images if size == self.image_size else self._map(size)[self._num_test :]
 
     def split(self, config: Config) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the training and the validation images, as `data.val_fraction` and `data.split_seed` say.
@@ -85,8 +90,11 @@ class Pack:
         first = self._index["first_copy"][self._num_test :][used]
         names = [content.tobytes().hex() for content in self._index["hashes"][first]]
         parts = split_validation(self.train_labels[used], names, config.data.val_fraction, config.data.split_seed)
-        if not len(parts[1]):
-            raise UserError("no image can be held out for validation: every class holds copies of one image only")
+        for label in np.flatnonzero(np.bincount(self.train_labels[used[parts[1]]], minlength=len(self.classes)) == 0):
+            raise UserError(
+                f"no image of {self.classes[label]!r} can be held out for validation: its images are copies of one "
+                "another, or of another class's"
+            )
         return used[parts[0]], used[parts[1]]
 
     def read_test(self, config: Config, run: RunFolder) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
@@ -100,7 +108,7 @@ class Pack:
         def read() -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
             labels = self._index["labels"][: self._num_test].astype(np.int64)
             rows = np.flatnonzero(self._index["used"][: self._num_test])
-            return self._pixels(self.image_size)[: self._num_test], labels, rows, self._paths[: self._num_test]
+            return self._images[: self._num_test], labels, rows, self._paths[: self._num_test]
 
         return look_at_test(config, run, self.hash, read)
 
@@ -142,7 +150,7 @@ class Pack:
         with np.load(self.directory / "index.npz") as arrays:
             return dict(arrays)
 
-    @property
+    @functools.cached_property
     def _paths(self) -> list[str]:
         return json.loads((self.directory / "paths.json").read_text(encoding="utf-8"))
 
@@ -150,9 +158,13 @@ class Pack:
     def _num_test(self) -> int:
         return int(self.manifest["files"]["test"])  # they come first
 
-    def _pixels(self, size: int) -> np.ndarray:
+    @functools.cached_property
+    def _images(self) -> np.ndarray:
+        return self._map(self.image_size)
+
+    def _map(self, size: int) -> np.ndarray:
         shape = (sum(self.manifest["files"].values()), size, size, 3)
-        return np.memmap(pixel_path(self.directory, size), np.uint8, "r", shape=shape)
+        return np.memmap(pixel_path(self.directory, self.image_size, size), np.uint8, "r", shape=shape)
 
 
 def load_pack(config: Config) -> Pack:
@@ -175,24 +187,34 @@ def load_pack(config: Config) -> Pack:
         num_files = len(source.files)
         # A file of another length was damaged by something else than us.
         missing = [
-            size for size in wanted if not found or _length(pixel_path(home, size)) != num_files * size * size * 3
+            size
+            for size in wanted
+            if not found or _length(pixel_path(home, image_size, size)) != num_files * size * size * 3
         ]
         if missing:
-            _check_space(packs, num_files * sum(size * size * 3 for size in missing))
             # Under the lock it can only be what a killed process left.
             partial = packs / f".{home.name}"
-            # The pixels that the model sees must not depend on what else is decoded.
-            scan = scan_files(source, [image_size, *(size for size in missing if size != image_size)], partial)
-            if not found:
-                _write_index(source, scan, partial, config.data.near_copies)
-                (partial / "journal.jsonl").unlink()
+            sizes = [image_size, *(size for size in missing if size != image_size)]
+            _check_space(
+                packs, num_files * sum(size * size * 3 for size in (*sizes, THUMBNAIL)) - _count_bytes(partial)
+            )
+            scan = scan_files(source, sizes, partial)
+            try:
+                if found:
+                    _check_unchanged(source, scan, home)
+                else:
+                    write_index(source, scan, partial, config.data.near_copies)
+            except UserError:
+                _remove(partial)  # nothing to go on from: the images have to change
+                raise
+            if found:
+                for size in missing:
+                    pixel_path(partial, image_size, size).replace(pixel_path(home, image_size, size))
+                _remove(partial)
+            else:
                 shutil.rmtree(home, ignore_errors=True)
                 partial.rename(home)
-            else:
-                _check_unchanged(source, scan, home)
-                for size in missing:
-                    pixel_path(partial, size).replace(pixel_path(home, size))
-                shutil.rmtree(partial)
+                (home / JOURNAL).unlink()
     pack = Pack(home, image_size, json.loads((home / "manifest.json").read_text(encoding="utf-8")))
     _warn_of_left_out(pack)
     return pack
@@ -202,18 +224,16 @@ def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
     """Removes the packs whose images have changed or are gone, and what killed processes left.
 
     Returns:
-        A row a pack: name, size in bytes, whether it was removed. A pack that is at work elsewhere stays.
+        A row a pack: name, size in bytes, whether it was removed. A pack that is being made stays.
     """
     packs, rows = _packs_folder(config), []
     for home in sorted(path for path in packs.glob("*") if path.is_dir()):
-        size = sum(path.stat().st_blocks * 512 for path in home.rglob("*"))
-        lock = packs / f"{home.name.removeprefix('.')}.lock"
+        size = _count_bytes(home)
         try:
-            with hold_lock(lock, "at work"):
+            with hold_lock(packs / f"{home.name.removeprefix('.')}.lock", "at work"):
                 stale = home.name.startswith(".") or not _is_current(home)
                 if stale:
-                    shutil.rmtree(home)
-                    lock.unlink(missing_ok=True)
+                    _remove(home)
         except UserError:
             stale = False
         rows.append((home.name, size, stale))
@@ -228,12 +248,13 @@ def _name(source: Source, near_copies: bool) -> str:
     return f"{source.name}-{VERSION}-{'' if near_copies else 'identical-'}{source.key[:12]}"
 
 
-def _write_index(source: Source, scan: Scan, partial: Path, near_copies: bool) -> None:
-    try:
-        write_index(source, scan, partial, near_copies)
-    except UserError:
-        shutil.rmtree(partial)  # nothing to go on from: the images have to change
-        raise
+def _remove(partial: Path) -> None:
+    (partial / JOURNAL).unlink(missing_ok=True)  # before what it speaks of
+    shutil.rmtree(partial)
+
+
+def _count_bytes(folder: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
 
 
 def _check_unchanged(source: Source, scan: Scan, home: Path) -> None:

@@ -38,12 +38,12 @@ def build_training_batches(
 
     @functools.lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
-        return np.random.default_rng((seed, epoch)).permutation(rows)
+        return np.random.default_rng((seed, epoch, 0)).permutation(rows)
 
     def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         epoch, position = divmod(int(step), steps)
         chosen = order(epoch)[position * batch_size : (position + 1) * batch_size]
-        return augment(read_rows(images, chosen), one_hot[labels[chosen]], size, (seed, int(step)), config.augment)
+        return augment(read_rows(images, chosen), one_hot[labels[chosen]], size, (seed, int(step), 1), config.augment)
 
     return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, size, size, 3), (batch_size, num_classes))
 

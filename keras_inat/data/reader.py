@@ -1,5 +1,6 @@
 """The bytes of one file of a data set. Imports little: workers that decode begin with it."""
 
+import errno
 import stat
 from pathlib import Path
 
@@ -44,9 +45,9 @@ class Reader:
 def _read_file(path: Path) -> bytes:
     try:
         status = path.stat()
-    except PermissionError:
-        raise
-    except OSError:  # a link to nothing, or to itself
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+            raise
         raise ValueError("is a broken link" if path.is_symlink() else "is gone") from None
     if stat.S_ISDIR(status.st_mode):
         raise ValueError(FOLDER)

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from keras_inat.workers import map_unordered
 # Files that one task of a worker holds: enough to be worth sending, few enough to fit in memory at any size.
 CHUNK = 64
 SYNC_SECONDS = 1
+JOURNAL = "journal.jsonl"
 
 
 @dataclass
@@ -76,13 +77,14 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
     """
     count = len(source.files)
     scan = Scan(np.zeros((count, 32), np.uint8), np.zeros(count, bool))
-    done = _resume(directory, [source.key, list(sizes)])
+    sides = {pixel_path(directory, sizes[0], size): size for size in sizes} | {thumbnail_path(directory): THUMBNAIL}
+    lengths = {path: count * side * side * 3 for path, side in sides.items()}
+    done = _resume(directory, [source.key, list(sizes)], lengths)
     for start, records in done.items():
         scan.add(start, records)
-    sides = {pixel_path(directory, size): size for size in sizes} | {thumbnail_path(directory): THUMBNAIL}
-    for path, side in sides.items():
+    for path, length in lengths.items():
         with open(path, "ab") as file:
-            file.truncate(count * side * side * 3)  # sparse: what is not written takes no room
+            file.truncate(length)  # sparse: what is not written takes no room
     files = [(file.path, source.place(file).count("/") > 2) for file in source.files]
     tasks = [
         Task(source.path, source.key, start, files[start : start + CHUNK], sizes, directory)
@@ -91,7 +93,7 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
     ]
     num_done = len(scan.reasons) + int(scan.readable.sum())
     with (
-        open(directory / "journal.jsonl", "a", encoding="utf-8") as journal,
+        open(directory / JOURNAL, "a", encoding="utf-8") as journal,
         contextlib.closing(map_unordered(decode_chunk, tasks)) as results,
         _sync_meanwhile(sides),
     ):
@@ -130,7 +132,7 @@ def _sync_meanwhile(paths: Iterable[Path]) -> Iterator[None]:
         thread.join()
 
 
-def _resume(directory: Path, wanted: list) -> dict[int, list]:
+def _resume(directory: Path, wanted: list, lengths: Mapping[Path, int]) -> dict[int, list]:
     """The chunks that are on the disk already, with their records.
 
     Pixels that were written outlive a killed process, but perhaps not the system's end: the journal says under which
@@ -138,11 +140,12 @@ def _resume(directory: Path, wanted: list) -> dict[int, list]:
     """
     with contextlib.suppress(OSError):
         wanted = [*wanted, Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
-    journal = directory / "journal.jsonl"
+    journal = directory / JOURNAL
     with contextlib.suppress(OSError, ValueError, TypeError):
         first, *rest = list[Any](read_jsonl(journal))
-        if first == wanted:
+        if first == wanted and all(path.stat().st_size == length for path, length in lengths.items()):
             return dict(rest)
+    journal.unlink(missing_ok=True)  # before what it speaks of
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     journal.write_text(json.dumps(wanted) + "\n", encoding="utf-8")

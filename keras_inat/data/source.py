@@ -47,7 +47,7 @@ class Source:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.name = path, path.resolve().name if path.is_dir() else path.stem
+        self.path, self.name = path, path.resolve().name if path.is_dir() else path.resolve().stem
         self._reader = Reader(path)
         self.home, listing = self._list_archive() if self._reader.archive else self._list_folder()
         self.files = sorted(listing)
@@ -154,7 +154,8 @@ def _draw(name: str, directory: Path) -> Path:
 
 
 def _slashed(path: str) -> str:
-    return path.replace("\\", "/")  # some programs write archives with the separators of Windows
+    # Some programs write archives with the separators of Windows, others with the folder itself in front.
+    return path.replace("\\", "/").removeprefix("./")
 
 
 def _fingerprint(entry: os.DirEntry[str]) -> str:

@@ -60,6 +60,9 @@ def test_data_unpacks_an_archive_and_says_what_is_in_it(photos, capsys):
     assert sorted(path.name for path in Path("data/mine/train").iterdir()) == ["blue", "green", "red"]
     original = photos / "train" / "red" / "3.png"
     assert Path("data/mine/train/red/3.png").read_bytes() == original.read_bytes()
+    run("data", "ZIP=photos.zip", "DATA=data/mine")  # all of it is there
+    original.unlink()
+    (Path("data/mine/train/red/3.png")).write_bytes(b"other")
     assert main(["data", "ZIP=photos.zip", "DATA=data/mine"]) == 2
     assert "exists already" in capsys.readouterr().err
 

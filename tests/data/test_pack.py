@@ -47,11 +47,12 @@ def test_several_sizes_lie_side_by_side(make_config, photos):
 
 def test_pixels_of_other_files_are_not_added(make_config, photos, monkeypatch):
     pack = load_pack(make_config())
-    monkeypatch.setattr("keras_inat.data.chunk.Reader.read", lambda *_: b"")  # a disk that fails, say
-    with pytest.raises(UserError, match="changed or could not be read this time"):
-        load_pack(make_config("data.image_size=24"))
-    monkeypatch.undo()
-    assert load_pack(make_config("data.image_size=24")).hash == pack.hash
+    larger = make_config("data.image_size=24")
+    with monkeypatch.context() as patch:
+        patch.setattr("keras_inat.data.chunk.Reader.read", lambda *_: b"")  # a disk that fails, say
+        with pytest.raises(UserError, match="changed or could not be read this time"):
+            load_pack(larger)
+    assert load_pack(larger).directory == pack.directory
 
 
 def test_room_for_crops_where_images_are_moved(make_config):
@@ -183,11 +184,15 @@ def test_the_test_images_open_only_through_the_ledger(make_config, tmp_path):
 
 
 def test_an_interrupted_build_leaves_nothing(make_config, monkeypatch):
-    monkeypatch.setattr("keras_inat.data.index.write_json", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        load_pack(make_config())
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr("keras_inat.data.index.write_json", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            load_pack(make_config())
     pack = load_pack(make_config())
+    assert sorted(path.name for path in pack.directory.parent.iterdir()) == [
+        pack.directory.name,
+        f"{pack.directory.name}.lock",
+    ]
     assert json.loads((pack.directory / "manifest.json").read_text())["counts"] == {"train": 30, "test": 12}
 
 
@@ -209,8 +214,42 @@ def test_copies_of_one_image_only(make_config, photos):
     for path in sorted((photos / "train").glob("*/*.png")):
         if path.stem != "0":
             shutil.copy(path.with_name("0.png"), path)
-    with pytest.raises(UserError, match="no image can be held out"):
+    with pytest.raises(UserError, match="no image of 'blue' can be held out"):
         load_pack(make_config()).split(make_config())
+
+
+@pytest.mark.parametrize("first", ["16", "64", "24"])
+def test_what_is_found_does_not_depend_on_which_size_came_first(make_config, workplace, first):
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        image = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((320, 240))
+        split = "val" if number % 4 == 0 else "train"
+        folder = workplace / "large" / split / ("a" if number % 8 < 4 else "b")
+        folder.mkdir(parents=True, exist_ok=True)
+        image.save(folder / f"{number}.jpg", quality=90)
+        if number > 8:
+            copy = folder.parents[1] / "train" / folder.name / f"copy-{number}.jpg"
+            image.resize((64, 48)).save(copy, quality=20)
+    large = f"DATA={workplace / 'large'}"
+    load_pack(make_config(large, f"data.image_size={first}", "augment.crop=0.5"))
+    pack = load_pack(make_config(large, "data.image_size=20"))
+    fresh = load_pack(make_config(large, "data.image_size=20", "data.directory=elsewhere"))
+    assert pack.read_scan() == fresh.read_scan()
+    assert fresh.manifest["num_copies"]["near"] > 20
+    np.testing.assert_array_equal(pack.train_images, fresh.train_images)
+
+
+def test_a_pack_that_is_open_outlives_its_removal(make_config, photos):
+    config = make_config("augment.crop=0.5")
+    pack = load_pack(config)
+    images = pack.training_images(config).copy()
+    (photos / "train" / "red" / "0.png").unlink()
+    assert [stale for _, _, stale in remove_stale_packs(config)] == [True]
+    assert len(np.concatenate(pack.split(config))) == 30
+    test_images, _, rows, paths = pack.read_test(config, RunFolder(Path("t"), "train-best"))
+    assert test_images[rows].any(axis=(1, 2, 3)).all()
+    assert len(paths) == 12
+    assert images.shape == (30, 20, 20, 3)
 
 
 def test_near_copies_can_be_kept(make_config, photos, capsys):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hostile import write_hostile_collection
 
+from keras_inat.data import scan
 from keras_inat.data.chunk import pixel_path
 from keras_inat.data.decode import decode_image
 from keras_inat.data.scan import CHUNK, scan_files
@@ -27,8 +28,8 @@ def test_every_file_of_a_hostile_collection_is_told(write_photos, workplace):
     folder = write_photos(workplace / "photos", num_train=2, num_test=1)
     expected = write_hostile_collection(folder / "train" / "red")
     source = Source(folder)
-    scan = scan_files(source, [64], workplace / "scan")
-    pixels = np.memmap(pixel_path(workplace / "scan", 64), np.uint8, "r", shape=(len(source.files), 64, 64, 3))
+    found = scan_files(source, [64], workplace / "scan")
+    pixels = np.memmap(pixel_path(workplace / "scan", 64, 64), np.uint8, "r", shape=(len(source.files), 64, 64, 3))
     numbers = {os.path.basename(file.path): number for number, file in enumerate(source.files)}
     listed = [name for name in expected if name in numbers]
     assert len(listed) >= 40
@@ -36,31 +37,33 @@ def test_every_file_of_a_hostile_collection_is_told(write_photos, workplace):
     assert all(name.startswith(".") or name == "Thumbs.db" for name in expected.keys() - numbers.keys())
     for name in listed:
         number, wanted = numbers[name], expected[name]
-        assert scan.readable[number] == (not wanted.reason), name
+        assert found.readable[number] == (not wanted.reason), name
         if wanted.reason:
-            assert re.fullmatch(wanted.reason, scan.reasons[number]), name
+            assert re.fullmatch(wanted.reason, found.reasons[number]), name
             assert not pixels[number].any(), name  # never the pixels of another file
         for color, (y, x) in zip(wanted.colors, ((8, 8), (8, 55), (55, 8), (55, 55)), strict=False):
             np.testing.assert_allclose(pixels[number, y, x], color, atol=wanted.tolerance + 3, err_msg=name)
-    assert sum(scan.formats.values()) == scan.readable.sum() == len(source.files) - len(scan.reasons)
-    assert sum(scan.count_reasons().values()) == len(scan.reasons)
-    assert scan.traits["CMYK"] >= 2
-    assert scan.traits["EXIF-rotated"] >= 7
+    assert sum(found.formats.values()) == found.readable.sum() == len(source.files) - len(found.reasons)
+    assert sum(found.count_reasons().values()) == len(found.reasons)
+    assert found.traits["CMYK"] >= 2
+    assert found.traits["EXIF-rotated"] >= 7
 
 
 def test_pixels_are_at_the_number_of_their_file(many, workplace):
-    scan = scan_files(many, [16, 20], workplace / "scan")
+    found = scan_files(many, [16, 20], workplace / "scan")
     assert len(many.files) > 5 * CHUNK
     for size in (16, 20):
-        pixels = np.memmap(pixel_path(workplace / "scan", size), np.uint8, "r", shape=(len(many.files), size, size, 3))
+        pixels = np.memmap(
+            pixel_path(workplace / "scan", 16, size), np.uint8, "r", shape=(len(many.files), size, size, 3)
+        )
         for number in range(0, len(many.files), 37):
             expected = decode_image(many.read(many.files[number]), 16) if size == 16 else None
             if expected is not None:
                 np.testing.assert_array_equal(pixels[number], expected)
             # The strongest channel of a class is its own.
             assert 2 - pixels[number].mean(axis=(0, 1)).argmax() == many.classes.index(many.files[number].class_name)
-    assert scan.readable.all()
-    assert scan_files(many, [16, 20], workplace / "scan").formats == scan.formats  # all of it from the journal
+    assert found.readable.all()
+    assert scan_files(many, [16, 20], workplace / "scan").formats == found.formats  # all of it from the journal
 
 
 def test_an_interrupted_scan_goes_on(many, workplace, monkeypatch):
@@ -82,11 +85,11 @@ def test_an_interrupted_scan_goes_on(many, workplace, monkeypatch):
     monkeypatch.setattr("keras_inat.data.scan.map_unordered", note)
     journal = workplace / "part" / "journal.jsonl"
     journal.write_text(journal.read_text()[:-20])  # a line cut short
-    scan = scan_files(many, [16], workplace / "part")
+    found = scan_files(many, [16], workplace / "part")
     assert decoded == list(range(2 * CHUNK, len(many.files), CHUNK))
-    np.testing.assert_array_equal(scan.hashes, whole.hashes)
-    assert scan.formats == whole.formats
-    assert pixel_path(workplace / "part", 16).read_bytes() == pixel_path(workplace / "whole", 16).read_bytes()
+    np.testing.assert_array_equal(found.hashes, whole.hashes)
+    assert found.formats == whole.formats
+    assert pixel_path(workplace / "part", 16, 16).read_bytes() == pixel_path(workplace / "whole", 16, 16).read_bytes()
 
 
 @pytest.mark.parametrize("change", ["sizes", "boot", "garbage"])
@@ -99,30 +102,47 @@ def test_what_does_not_fit_is_not_gone_on_from(many, workplace, change):
     lines = [header, *([start, records] for start in range(0, len(many.files), CHUNK))]
     text = "\n".join(map(json.dumps, lines)) if change != "garbage" else "{}\n\0\0"
     (directory / "journal.jsonl").write_text(text)
-    scan = scan_files(many, [16], directory)
-    assert scan.hashes.any(axis=1).all()
-    assert scan.formats == {"PNG": len(many.files)}
+    found = scan_files(many, [16], directory)
+    assert found.hashes.any(axis=1).all()
+    assert found.formats == {"PNG": len(many.files)}
 
 
-def _scan_in_process(path, directory):
-    os.setsid()
+def _scan_slowly(path, directory):
+    def work(function, tasks):
+        for task in tasks:
+            yield function(task)
+            time.sleep(0.2)
+
+    scan.map_unordered = work
     scan_files(Source(Path(path)), [16, 64], Path(directory))
 
 
 def test_kill_9_at_any_moment_changes_nothing(many, workplace):
     expected = scan_files(many, [16, 64], workplace / "whole")
-    rng, context = np.random.default_rng(0), multiprocessing.get_context("spawn")
-    for delay in rng.uniform(0.5, 1.4, 4):
-        process = context.Process(target=_scan_in_process, args=(str(many.path), str(workplace / "part")))
+    journal, context = workplace / "part" / "journal.jsonl", multiprocessing.get_context("spawn")
+    num_chunks = len((workplace / "whole" / "journal.jsonl").read_text().splitlines()) - 1
+    for wanted in range(1, num_chunks, 2):
+        process = context.Process(target=_scan_slowly, args=(str(many.path), str(workplace / "part")))
         process.start()
-        time.sleep(delay)
+        while not journal.exists() or len(journal.read_text().splitlines()) - 1 < wanted:
+            time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-    scan = scan_files(many, [16, 64], workplace / "part")
-    np.testing.assert_array_equal(scan.hashes, expected.hashes)
+        assert wanted <= len(journal.read_text().splitlines()) - 1 < num_chunks
+    found = scan_files(many, [16, 64], workplace / "part")
+    np.testing.assert_array_equal(found.hashes, expected.hashes)
     for size in (16, 64):
-        parts = (pixel_path(workplace / name, size).read_bytes() for name in ("whole", "part"))
+        parts = (pixel_path(workplace / name, 16, size).read_bytes() for name in ("whole", "part"))
         assert functools.reduce(bytes.__eq__, parts)
+
+
+def test_a_journal_without_its_pixels_is_not_believed(many, workplace):
+    scan_files(many, [16], workplace / "scan")
+    pixels = pixel_path(workplace / "scan", 16, 16)
+    whole = pixels.read_bytes()
+    pixels.unlink()  # as by a kill in the middle of a removal
+    scan_files(many, [16], workplace / "scan")
+    assert pixels.read_bytes() == whole
 
 
 def test_folders_within_a_class_of_an_archive_are_told(photos, workplace):
@@ -133,7 +153,7 @@ def test_folders_within_a_class_of_an_archive_are_told(photos, workplace):
     archive = Path(shutil.make_archive("photos", "zip", photos.parent, "photos"))
     for path in (photos, archive):
         source = Source(path)
-        scan = scan_files(source, [16], workplace / f"scan-{path.suffix}")
-        ((number, reason),) = scan.reasons.items()
+        found = scan_files(source, [16], workplace / f"scan-{path.suffix}")
+        ((number, reason),) = found.reasons.items()
         assert "/red/more" in source.files[number].path
         assert "folder" in reason

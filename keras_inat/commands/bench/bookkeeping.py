@@ -38,7 +38,7 @@ def time_bookkeeping(count: int, directory: Path) -> Iterator[tuple[str, float]]
     with open(thumbnail_path(directory), "wb") as file:
         for start in range(0, count, BLOCK):
             file.write(_draw_thumbnails(rng, min(BLOCK, count - start)))
-    os.link(thumbnail_path(directory), pixel_path(directory, THUMBNAIL))  # stand for the pixels
+    os.link(thumbnail_path(directory), pixel_path(directory, THUMBNAIL, THUMBNAIL))  # stand for the pixels
     hashes = rng.integers(256, size=(count, 32), dtype=np.uint8)
     hashes[1::100] = hashes[: len(hashes[1::100]) * 100 : 100]
     records = [Record(content.tobytes().hex(), "JPEG", (), "") for content in hashes]
