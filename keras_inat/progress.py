@@ -30,7 +30,7 @@ def show_progress(what: str, done: int, total: int) -> None:
         return
     _started[what] = (began, first, now)
     filled = BAR * done // max(total, 1)
-    line = f"{what}  {'█' * filled}{'░' * (BAR - filled)} {done:>{len(f'{total:,}')},}/{total:,}"
+    line = f"{what}  [{'#' * filled}{'.' * (BAR - filled)}] {done:>{len(f'{total:,}')},}/{total:,}"
     if done > first and now - began > 1:
         rate = (done - first) / (now - began)
         line += f"  {rate:,.0f}/s" + (f"  {format_seconds((total - done) / rate)} left" if done < total else "")

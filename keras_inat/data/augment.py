@@ -146,8 +146,8 @@ def _draw_squares(rng: np.random.Generator, size: int, sides: np.ndarray) -> np.
     return np.clip(np.stack([start, start + sides], axis=2), 0, size)
 
 
-# A batch comes shuffled, so the image before, of the last one the first, is as random a partner as any, and never the
-# image itself. Every image has its own share.
+# A batch comes shuffled, so the image before, of the last one the first, is as random a partner as any, and not the
+# image itself where there is another. Every image has its own share.
 
 
 def _mix_up(
