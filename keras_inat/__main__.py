@@ -25,7 +25,7 @@ class Command:
 
 COMMANDS = {
     "demo": Command("the whole story on a generated data set, offline", "demo.yaml"),
-    "data": Command("download or unpack the photographs, decode and report them"),
+    "data": Command("download or unpack the photographs, decode and report them", "sweep.yaml"),
     "sweep": Command("search hyperparameters; run again, it goes on where it stopped", "sweep.yaml"),
     "train-best": Command("train a sweep's best configuration fully, and judge it once on the test images"),
     "finetune": Command("adapt a pretrained backbone, and judge it once on the test images", "finetune.yaml"),

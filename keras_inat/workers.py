@@ -59,6 +59,11 @@ def map_unordered(
         # Workers cannot start where the main program cannot be imported again: a script on stdin, or one without
         # `if __name__ == "__main__"`; or one was killed. What is left is done here then.
         pass
+    except BaseException:
+        # Interrupted, or a task failed: what is in work is given up, so that nobody waits for it.
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
     yield from (function(task) for number, task in enumerate(tasks) if number not in done)

@@ -42,7 +42,7 @@ def process_id(_):
 
 
 def test_what_a_worker_raises_is_raised_here():
-    with pytest.raises(ValueError, match="not 0"):
+    with pytest.raises(ValueError, match="not "):
         list(map_unordered(refuse, range(9), 2))
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from keras_inat.config import Config
+from keras_inat.config import Config, Data
 from keras_inat.data.get import download, unpack
 from keras_inat.data.pack import Pack, load_pack
 from keras_inat.data.source import DEMOS
@@ -17,12 +17,19 @@ def run(config: Config) -> None:
         if not archive.is_file() or archive.suffix.lower() != ".zip":
             raise UserError(f"ZIP must be a .zip file that exists. Received: {str(archive)!r}.")
         print(f"unpacked {unpack(archive, folder)} images into {folder}")
-    elif not (folder.exists() or config.data.source in DEMOS):
+    elif _is_to_come(config):
         archive = download(config.data.url, Path(config.data.directory))
         num_images = unpack(archive, folder)
         archive.unlink()
         print(f"unpacked {num_images} images into {folder}; removed the archive, {archive}")
     _report(load_pack(config))
+
+
+def _is_to_come(config: Config) -> bool:
+    """Whether to download: the standard data set, or from an address that was given; a mistyped DATA is neither."""
+    standard = Data()
+    named = config.data.source == standard.source or config.data.url != standard.url
+    return named and not (Path(config.data.source).exists() or config.data.source in DEMOS)
 
 
 def _report(pack: Pack) -> None:

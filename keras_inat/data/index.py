@@ -38,6 +38,7 @@ def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) 
         UserError: When a class has too few images.
     """
     count, paths = len(source.files), [file.path for file in source.files]
+    names = [path if path.isprintable() else path.encode("unicode_escape").decode() for path in paths]
     numbers = {name: label for label, name in enumerate(source.classes)}
     labels = np.fromiter((numbers[file.class_name] for file in source.files), np.int32, count)
     num_test = sum(file.split == "test" for file in source.files)
@@ -56,9 +57,9 @@ def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) 
         split: np.bincount(labels[block][used[block]], minlength=len(source.classes)).tolist()
         for split, block in blocks.items()
     }
-    quarantined = [{"path": paths[number], "reason": reason} for number, reason in sorted(scan.reasons.items())]
+    quarantined = [{"path": names[number], "reason": reason} for number, reason in sorted(scan.reasons.items())]
     named_leaks = [
-        {"path": paths[number], "reason": reason} for number, reason in _explain(leaked, pairs, groups, num_test, paths)
+        {"path": names[number], "reason": reason} for number, reason in _explain(leaked, pairs, groups, num_test, names)
     ]
     _check_classes(source, per_class, quarantined + named_leaks)
 
@@ -66,7 +67,7 @@ def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) 
         first_copy = _choose_first(groups, scan.hashes)
         np.savez(file, labels=labels, used=used, hashes=scan.hashes, first_copy=first_copy)
     write_text(directory / "paths.json", json.dumps(paths))
-    found = [_describe_pair(pair, paths, labels) for pair in pairs]
+    found = [_describe_pair(pair, names, labels) for pair in pairs]
     summary = {
         "version": VERSION,
         "name": source.name,

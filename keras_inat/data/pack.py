@@ -4,6 +4,7 @@ import functools
 import json
 import shutil
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from keras_inat.errors import UserError
 from keras_inat.runs import RunFolder, hold_lock, look_at_test
 
 NUM_NAMED = 10
+# What reading a damaged file of a pack may raise.
+DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 # Part of the training images above which copies of test images deserve a question.
 MANY_LEAKED = 0.05
 _warned: set[Path] = set()
@@ -182,9 +185,9 @@ def load_pack(config: Config) -> Pack:
     home = packs / _name(source, config.data.near_copies)
     image_size = config.data.image_size
     with hold_lock(packs / f"{home.name}.lock"):
-        found = (home / "manifest.json").exists()
-        wanted = sorted({image_size, _training_size(config)})
         num_files = len(source.files)
+        found = _is_whole(home, num_files)
+        wanted = sorted({image_size, _training_size(config)})
         # A file of another length was damaged by something else than us.
         missing = [
             size
@@ -264,11 +267,24 @@ def _check_unchanged(source: Source, scan: Scan, home: Path) -> None:
             raise UserError(f"images of {source.path} changed or could not be read this time: run it again")
 
 
+def _is_whole(home: Path, num_files: int) -> bool:
+    """Whether the index is there and can be read; what something else has damaged is made anew."""
+    try:
+        manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
+        with np.load(home / "index.npz") as index:
+            lengths = {len(index[name]) for name in ("labels", "used", "hashes", "first_copy")}
+        lengths.add(len(json.loads((home / "paths.json").read_text(encoding="utf-8"))))
+        json.loads((home / "scan.json").read_text(encoding="utf-8"))
+        return lengths == {num_files} == {sum(manifest["files"].values())}
+    except DAMAGED:
+        return False
+
+
 def _is_current(home: Path) -> bool:
     try:
         manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
         return home.name == _name(Source(Path(manifest["source"])), manifest["near_copies"])
-    except (OSError, ValueError, KeyError, UserError):
+    except (*DAMAGED, UserError):
         return False
 
 
@@ -284,8 +300,8 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"the decoded pixels need {needed / 2**30:.1f} GiB in {folder}, {free / 2**30:.1f} GiB are free: make room "
-            "(`make clean-packs` removes old ones), or set `data.directory`, or a smaller `data.image_size`"
+            f"the decoded pixels need {needed / 2**20:,.0f} MiB in {folder}, {free / 2**20:,.0f} MiB are free: make "
+            "room (`make clean-packs` removes old ones), or set `data.directory`, or a smaller `data.image_size`"
         )
 
 

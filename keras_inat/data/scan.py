@@ -1,6 +1,7 @@
 """Every file of a source opened and fully decoded once: what it is, and its pixels at the sizes asked for."""
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -19,8 +20,8 @@ from keras_inat.progress import show_progress
 from keras_inat.runs import read_jsonl
 from keras_inat.workers import map_unordered
 
-# Files that one task of a worker holds: enough to be worth sending, few enough to fit in memory at any size.
-CHUNK = 64
+# What one task of a worker holds: enough files to be worth sending, few enough to lose when it is interrupted.
+CHUNK, CHUNK_BYTES = 64, 4 << 20
 SYNC_SECONDS = 1
 JOURNAL = "journal.jsonl"
 
@@ -87,8 +88,8 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
             file.truncate(length)  # sparse: what is not written takes no room
     files = [(file.path, source.place(file).count("/") > 2) for file in source.files]
     tasks = [
-        Task(source.path, source.key, start, files[start : start + CHUNK], sizes, directory)
-        for start in range(0, count, CHUNK)
+        Task(source.path, source.key, start, files[start:stop], sizes, directory)
+        for start, stop in itertools.pairwise(_cut([file.num_bytes for file in source.files]))
         if start not in done
     ]
     num_done = len(scan.reasons) + int(scan.readable.sum())
@@ -106,6 +107,17 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
     for path in sides:
         _sync(path)
     return scan
+
+
+def _cut(sizes: Sequence[int]) -> list[int]:
+    """Where chunks of at most `CHUNK` files begin, and of `CHUNK_BYTES` unless one file alone has more; and the end."""
+    starts, held = [0], 0
+    for number, size in enumerate(sizes):
+        if number > starts[-1] and (number - starts[-1] == CHUNK or held + size > CHUNK_BYTES):
+            starts.append(number)
+            held = 0
+        held += size
+    return [*starts, len(sizes)]
 
 
 def _sync(path: Path) -> None:

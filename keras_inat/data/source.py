@@ -26,6 +26,7 @@ class ImageFile(NamedTuple):
     split: str
     class_name: str
     path: str
+    num_bytes: int
     fingerprint: str
 
 
@@ -58,7 +59,7 @@ class Source:
         """Of the files by their names, sizes and times or checksums: another version of a source has another."""
         digest = hashlib.sha256()
         for file in self.files:
-            digest.update(f"{file.path}\0{file.fingerprint}\0".encode("utf-8", "surrogateescape"))
+            digest.update(f"{file.path}\0{file.num_bytes}-{file.fingerprint}\0".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def read(self, file: ImageFile) -> bytes:
@@ -78,7 +79,7 @@ class Source:
                 continue
             for depth, part in enumerate(parts[:-2]):
                 if split := next((split for split, folder in FOLDERS.items() if folder == part), None):
-                    file = ImageFile(split, parts[depth + 1], entry.filename, f"{entry.file_size}-{entry.CRC:08x}")
+                    file = ImageFile(split, parts[depth + 1], entry.filename, entry.file_size, f"{entry.CRC:08x}")
                     found[parts[:depth]].append(file)
                     break
         # As in a folder, the uppermost that has both counts.
@@ -102,7 +103,7 @@ class Source:
                     for entry in entries:
                         if not _is_stray((entry.name,)):
                             empty = False
-                            yield ImageFile(split, directory.name, f"{place}/{entry.name}", _fingerprint(entry))
+                            yield ImageFile(split, directory.name, f"{place}/{entry.name}", *_fingerprint(entry))
                 if empty:
                     raise UserError(f"the class folder {directory} holds no image")
 
@@ -118,6 +119,9 @@ class Source:
         ]
         if odd:
             raise UserError(f"train/ and val/ of {self.path} differ in their classes: {'; '.join(odd)}")
+        for name in found["train"]:
+            if not name.isprintable():
+                raise UserError(f"the name of the class folder {name!a} of {self.path} cannot be shown: rename it")
         if len(found["train"]) < 2:
             raise UserError(f"{self.path} has one class only, {found['train'].pop()!r}: nothing to tell apart")
         return tuple(sorted(found["train"]))
@@ -158,12 +162,13 @@ def _slashed(path: str) -> str:
     return path.replace("\\", "/").removeprefix("./")
 
 
-def _fingerprint(entry: os.DirEntry[str]) -> str:
+def _fingerprint(entry: os.DirEntry[str]) -> tuple[int, str]:
+    """Size in bytes, and the times of the last changes of content, name or permissions."""
     try:
         status = entry.stat()
     except OSError:
-        return "broken"
-    return f"{status.st_size}-{status.st_mtime_ns}"
+        return 0, "broken"
+    return status.st_size, f"{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
 def _is_stray(parts: Iterable[str]) -> bool:

@@ -89,15 +89,18 @@ def _describe_copies(data_set: DataSet, album: Album) -> list[Block]:
         return []
     if not counts["identical"] + counts["near"]:
         return [Prose("No two files show the same image, neither identical nor resized, recompressed or mirrored.")]
-    blocks: list[Block] = [
-        Prose(
-            f"{plural(counts['identical'], 'pair')} of files are identical, and {plural(counts['near'], 'pair')} are "
-            f"near copies ({counts['mirrored']:,} of them mirrored), by the correlation of what is left of an image at "
-            f"16 × 16 grey pixels. {plural(counts['of_another_class'], 'pair')} carry different classes. "
-            f"{plural(counts['train_and_test'], 'pair')} lie across train/ and val/: these images are left out of "
-            "train/. All other copies of an image are on one side of the split into training and validation."
-        )
-    ]
+    text = (
+        f"{plural(counts['identical'], 'pair')} of files are identical, and {plural(counts['near'], 'pair')} are near "
+        f"copies ({counts['mirrored']:,} of them mirrored), by the correlation of what is left of an image at 16 × 16 "
+        "grey pixels. "
+    )
+    if counts["of_another_class"]:
+        text += f"{plural(counts['of_another_class'], 'pair')} carry different classes. "
+    if counts["train_and_test"]:
+        crossing = plural(counts["train_and_test"], "pair")
+        text += f"{crossing} lie across train/ and val/: these images are left out of train/. "
+    text += "All other copies of an image are on one side of the split into training and validation."
+    blocks: list[Block] = [Prose(text)]
     for group in reversed(data_set.groups):
         if copies := group.best.read_copies():
             text = "Near copies that were found, those across train/ and val/ first, the least alike first."

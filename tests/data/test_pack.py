@@ -72,6 +72,16 @@ def test_damaged_pixels_are_decoded_again(make_config):
     assert (pack.directory / "16.uint8").read_bytes() == pixels
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "index.npz", "paths.json", "scan.json"])
+@pytest.mark.parametrize("content", [None, b"", b"null", b"{"])
+def test_a_damaged_index_is_made_anew(make_config, name, content):
+    pack = load_pack(make_config())
+    (pack.directory / name).unlink() if content is None else (pack.directory / name).write_bytes(content)
+    if (name, content) != ("scan.json", b"null"):  # which nothing but a reader would miss
+        assert load_pack(make_config()).read_scan() == pack.manifest | load_pack(make_config()).read_scan()
+        assert load_pack(make_config()).hash == pack.hash
+
+
 def test_stale_packs_are_removed(make_config, photos):
     config = make_config()
     old = load_pack(config)
@@ -90,7 +100,7 @@ def test_stale_packs_are_removed(make_config, photos):
 def test_no_room_on_the_disk_is_told_beforehand(make_config, monkeypatch):
     usage = shutil.disk_usage(".")
     monkeypatch.setattr("keras_inat.data.pack.shutil.disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(UserError, match=r"need 0\.0 GiB in data/\.packs, 0\.0 GiB are free: make room"):
+    with pytest.raises(UserError, match=r"need 0 MiB in data/\.packs, 0 MiB are free: make room"):
         load_pack(make_config())
 
 

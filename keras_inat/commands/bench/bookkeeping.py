@@ -80,4 +80,4 @@ class _Clock:
 def _name(number: int) -> ImageFile:
     name = f"class{number % NUM_CLASSES}"
     split, folder = ("test", "val") if number // NUM_CLASSES % TEST_EVERY == 0 else ("train", "train")
-    return ImageFile(split, name, f"{folder}/{name}/{number:08}.jpg", f"{number}-{number}")
+    return ImageFile(split, name, f"{folder}/{name}/{number:08}.jpg", number, f"{number}")
