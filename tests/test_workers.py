@@ -46,6 +46,14 @@ def test_what_a_worker_raises_is_raised_here():
         list(map_unordered(refuse, range(9), 2))
 
 
+def test_what_is_in_work_is_given_up_when_nobody_wants_it():
+    results = map_unordered(time.sleep, [0.0, 0.0, *[60.0] * 9], 2)
+    next(results)
+    began = time.monotonic()
+    results.close()
+    assert time.monotonic() - began < 10
+
+
 def test_a_killed_worker_costs_no_result(tmp_path):
     done = list(map_unordered(kill_once, [str(tmp_path / "mark")] * 9, 2))
     assert len(done) == 9
