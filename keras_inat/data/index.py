@@ -16,8 +16,8 @@ from keras_inat.runs import write_json, write_text, write_whole
 
 # Of the pack's files: another version is another pack.
 VERSION = 2
-# `scan.json` names every file that was left out and every pair of copies; a summary names so many.
-NUM_NAMED = 50
+# `scan.json` names every file that was left out and so many pairs of copies; a summary names fewer of both.
+MAX_PAIRS, NUM_NAMED = 10_000, 50
 # So many images each class needs: one to train on and one to validate with; one to test.
 NEEDED = {"train": 2, "test": 1}
 
@@ -67,7 +67,10 @@ def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) 
         first_copy = _choose_first(groups, scan.hashes)
         np.savez(file, labels=labels, used=used, hashes=scan.hashes, first_copy=first_copy)
     write_text(directory / "paths.json", json.dumps(paths))
-    found = [_describe_pair(pair, names, labels) for pair in pairs]
+    # Those worth a look first: across train and test, then near copies, the least alike of them.
+    across = (pairs["first"] < num_test) & (pairs["second"] >= num_test)
+    order = np.lexsort((pairs["similarity"], ~across))[:MAX_PAIRS]
+    found = [_describe_pair(pair, names, labels) for pair in pairs[order]]
     summary = {
         "version": VERSION,
         "name": source.name,
@@ -87,9 +90,7 @@ def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) 
     }
     everything = {"quarantined": quarantined, "leaked": named_leaks, "copies": found}
     write_json(directory / "scan.json", summary | everything)
-    # Those worth a look first: across train and test, then near copies, the least alike of them.
-    found.sort(key=lambda pair: (not pair["rows"][0] < num_test <= pair["rows"][1], pair["similarity"]))
-    some = {name: entries[:NUM_NAMED] for name, entries in (everything | {"copies": found}).items()}
+    some = {name: entries[:NUM_NAMED] for name, entries in everything.items()}
     write_json(directory / "manifest.json", summary | some)
 
 

@@ -116,7 +116,7 @@ class Pack:
         return look_at_test(config, run, self.hash, read)
 
     def read_scan(self) -> dict[str, Any]:
-        """All that was found: the manifest, with every file that was left out and every pair of copies."""
+        """All that was found: the manifest, with every file that was left out, and more pairs of copies."""
         return json.loads((self.directory / "scan.json").read_text(encoding="utf-8"))
 
     def show_copies(self, test_images: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
