@@ -48,6 +48,7 @@ def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) 
     thumbnails = np.memmap(thumbnail_path(directory), np.uint8, "r", shape=shape)
     pairs = find_copies(thumbnails, scan.hashes, np.flatnonzero(scan.readable), near_copies)
     groups = group_copies(count, pairs)
+    across = (pairs["first"] < num_test) & (pairs["second"] >= num_test)  # of train and test
     seen = np.zeros(count, bool)  # by group: whether one of it is a test image
     seen[groups[:num_test][scan.readable[:num_test]]] = True
     leaked = scan.readable & seen[groups]
@@ -59,7 +60,8 @@ def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) 
     }
     quarantined = [{"path": names[number], "reason": reason} for number, reason in sorted(scan.reasons.items())]
     named_leaks = [
-        {"path": names[number], "reason": reason} for number, reason in _explain(leaked, pairs, groups, num_test, names)
+        {"path": names[number], "reason": reason}
+        for number, reason in _explain(leaked, pairs[across], groups, num_test, names)
     ]
     _check_classes(source, per_class, quarantined + named_leaks)
 
@@ -68,7 +70,6 @@ def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) 
         np.savez(file, labels=labels, used=used, hashes=scan.hashes, first_copy=first_copy)
     write_text(directory / "paths.json", json.dumps(paths))
     # Those worth a look first: across train and test, then near copies, the least alike of them.
-    across = (pairs["first"] < num_test) & (pairs["second"] >= num_test)
     order = np.lexsort((pairs["similarity"], ~across))[:MAX_PAIRS]
     found = [_describe_pair(pair, names, labels) for pair in pairs[order]]
     summary = {
@@ -86,7 +87,7 @@ def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) 
         "reasons": scan.count_reasons(),
         "num_quarantined": len(quarantined),
         "num_leaked": len(named_leaks),
-        "num_copies": _count_copies(pairs, groups, labels, num_test),
+        "num_copies": _count_copies(pairs, across, labels),
     }
     everything = {"quarantined": quarantined, "leaked": named_leaks, "copies": found}
     write_json(directory / "scan.json", summary | everything)
@@ -97,13 +98,12 @@ def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) 
 def _explain(
     leaked: np.ndarray, pairs: np.ndarray, groups: np.ndarray, num_test: int, paths: list[str]
 ) -> list[tuple[int, str]]:
-    """Of every leaked file its number, and which test image it shows."""
+    """Of every leaked file its number, and which test image it shows; `pairs` are those across train and test."""
     reasons: dict[int, str] = {}
     for pair in pairs[np.argsort(-pairs["similarity"], kind="stable")]:
         test, train = int(pair["first"]), int(pair["second"])
-        if test < num_test <= train:  # the test images come first
-            how = "the same image as" if pair["similarity"] == 1 else "a near copy of"
-            reasons.setdefault(train, f"is {how} {paths[test]}" + (", mirrored" if pair["mirrored"] else ""))
+        how = "the same image as" if pair["similarity"] == 1 else "a near copy of"
+        reasons.setdefault(train, f"is {how} {paths[test]}" + (", mirrored" if pair["mirrored"] else ""))
     members: dict[int, int] = {}
     for number in range(num_test):
         members.setdefault(int(groups[number]), number)
@@ -144,14 +144,14 @@ def _describe_pair(pair: np.void, paths: list[str], labels: np.ndarray) -> dict[
     }
 
 
-def _count_copies(pairs: np.ndarray, groups: np.ndarray, labels: np.ndarray, num_test: int) -> dict[str, int]:
+def _count_copies(pairs: np.ndarray, across: np.ndarray, labels: np.ndarray) -> dict[str, int]:
     """Pairs of files that show one image, by kind."""
     return {
         "identical": int((pairs["similarity"] == 1).sum()),
         "near": int((pairs["similarity"] < 1).sum()),
         "mirrored": int(pairs["mirrored"].sum()),
         "of_another_class": int((labels[pairs["first"]] != labels[pairs["second"]]).sum()),
-        "train_and_test": int(((pairs["first"] < num_test) & (pairs["second"] >= num_test)).sum()),
+        "train_and_test": int(across.sum()),
     }
 
 
