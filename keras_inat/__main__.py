@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from keras_inat.config import VARIABLES, Config, load_config, merge, parse_overrides
+from keras_inat.config import VARIABLES, load_config, merge, parse_overrides
 from keras_inat.errors import UserError
 from keras_inat.progress import hide_startup_messages
+from keras_inat.sections import Config
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

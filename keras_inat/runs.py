@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from keras_inat.config import Config, format_yaml
+from keras_inat.config import format_yaml
 from keras_inat.errors import UserError
+from keras_inat.sections import Config
 
 # Commands whose runs may look at the test images; everything else selects, and must not.
 JUDGING_COMMANDS = ("train-best", "finetune")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from keras_inat.config import Config, build_config, format_yaml, load_config, override, read_yaml
+from keras_inat.config import build_config, format_yaml, load_config, override, read_yaml
 from keras_inat.errors import UserError
+from keras_inat.sections import Config
 
 
 def test_later_wins(tmp_path):

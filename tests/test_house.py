@@ -16,6 +16,7 @@ FLOORS = [
     {"plotting"},
     {"runs", "progress", "intervals", "workers"},
     {"config"},
+    {"sections"},
     {"errors"},
 ]
 TENSORFLOW_ROOMS = ("data/pipeline.py", "training/tracking.py", "explain/")

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from keras_inat.__main__ import CONFIGS, main
-from keras_inat.config import Config, list_settings, load_config
+from keras_inat.config import list_settings, load_config
+from keras_inat.sections import Config
 
 
 def run(*arguments, capsys):

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from keras_inat.config import Config, load_config
+from keras_inat.config import load_config
 from keras_inat.runs import (
     RunFolder,
     append_jsonl,
@@ -15,6 +15,7 @@ from keras_inat.runs import (
     write_json,
     write_whole,
 )
+from keras_inat.sections import Config
 
 
 def test_runs_of_the_same_second_get_folders_of_their_own():

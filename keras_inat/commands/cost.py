@@ -1,7 +1,8 @@
 """What a configuration costs, without training it, and the CNN without even building it."""
 
-from keras_inat.config import Config, override
+from keras_inat.config import override
 from keras_inat.models.cost import LayerCost, count_cnn, count_layers
+from keras_inat.sections import Config
 
 NUM_CLASSES = 10
 

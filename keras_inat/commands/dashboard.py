@@ -4,8 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-from keras_inat.config import Config
 from keras_inat.errors import UserError
+from keras_inat.sections import Config
 
 
 def run(config: Config) -> None:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from keras_inat.config import Config, Data
 from keras_inat.data.get import download, unpack
 from keras_inat.data.pack import Pack, load_pack
 from keras_inat.data.source import DEMOS
 from keras_inat.errors import UserError
+from keras_inat.sections import Config, Data
 
 
 def run(config: Config) -> None:

@@ -3,9 +3,10 @@
 import time
 
 from keras_inat.commands import report, sweep
-from keras_inat.config import Config, build_config, merge, override, read_yaml
+from keras_inat.config import build_config, merge, override, read_yaml
 from keras_inat.data.pack import load_pack
 from keras_inat.runs import RunFolder, create_run, find_finished, write_json
+from keras_inat.sections import Config
 from keras_inat.sweep.records import find_best_config
 from keras_inat.training.evaluation import train_and_judge
 from keras_inat.training.loop import fit

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from keras_inat.config import Config, override
+from keras_inat.config import override
 from keras_inat.errors import UserError
+from keras_inat.sections import Config
 from keras_inat.training.evaluation import train_and_judge
 
 

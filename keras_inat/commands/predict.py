@@ -8,13 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_inat.config import Config
 from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
 from keras_inat.explain.guided import explain_predictions
 from keras_inat.explain.pictures import draw_prediction
 from keras_inat.plotting import save_figure
 from keras_inat.runs import RunFolder, list_runs
+from keras_inat.sections import Config
 
 BATCH_SIZE, MAX_PICTURES, NUM_CLASSES = 64, 20, 3
 

@@ -1,7 +1,7 @@
 """One page with everything that was found, and the evidence for it."""
 
-from keras_inat.config import Config
 from keras_inat.report.page import write_report
+from keras_inat.sections import Config
 
 
 def run(config: Config) -> None:

@@ -1,6 +1,7 @@
 """Every setting with its default and meaning."""
 
-from keras_inat.config import VARIABLES, Config, list_settings
+from keras_inat.config import VARIABLES, list_settings
+from keras_inat.sections import Config
 
 
 def run(config: Config) -> None:

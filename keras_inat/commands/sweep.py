@@ -1,7 +1,7 @@
 """The search for good hyperparameters."""
 
-from keras_inat.config import Config
 from keras_inat.errors import UserError
+from keras_inat.sections import Config
 from keras_inat.sweep.records import find_best
 from keras_inat.sweep.space import describe_values
 from keras_inat.sweep.tuner import search

@@ -2,7 +2,8 @@
 
 import statistics
 
-from keras_inat.config import Config, override
+from keras_inat.config import override
+from keras_inat.sections import Config
 from keras_inat.training.evaluation import train_and_judge
 
 

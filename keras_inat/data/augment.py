@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from keras_inat.config import Augment
 from keras_inat.data.policies import (
     Drawn,
     build_color_matrices,
@@ -20,6 +19,7 @@ from keras_inat.data.policies import (
     draw_operations,
     recolor,
 )
+from keras_inat.sections import Augment
 
 # Batches are made in parallel by the caller's threads; threads of OpenCV's own would only get in their way.
 cv2.setNumThreads(0)

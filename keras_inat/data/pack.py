@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_inat.config import Config
 from keras_inat.data.augment import moves
 from keras_inat.data.chunk import THUMBNAIL, pixel_path
 from keras_inat.data.decode import stored_size
@@ -21,6 +20,7 @@ from keras_inat.data.source import Source, open_source
 from keras_inat.data.split import split_validation
 from keras_inat.errors import UserError
 from keras_inat.runs import RunFolder, hold_lock, look_at_test
+from keras_inat.sections import Config
 
 NUM_NAMED = 10
 # What reading a damaged file of a pack may raise.

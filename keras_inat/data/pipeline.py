@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from keras_inat.config import Config
 from keras_inat.data.augment import augment
+from keras_inat.sections import Config
 
 PREFETCH = 4
 

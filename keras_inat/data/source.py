@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_inat.config import Config
 from keras_inat.data.reader import Reader
 from keras_inat.errors import UserError
 from keras_inat.progress import show_progress
+from keras_inat.sections import Config
 
 # The folders of iNaturalist-12K: its `val/` is the unseen part, the test images.
 FOLDERS = {"train": "train", "test": "val"}

@@ -9,8 +9,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_inat.config import Finetune
 from keras_inat.errors import UserError, describe_choices
+from keras_inat.sections import Finetune
 
 # What `preprocess_input` does in each family, as (reverse channels, scale, offset) applied to RGB in [0, 255].
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from keras_inat.config import Model
+from keras_inat.sections import Model
 
 
 def build_cnn(config: Model, image_size: int, num_classes: int) -> keras.Model:

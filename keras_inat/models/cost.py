@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from keras_inat.config import Model
+from keras_inat.sections import Model
 
 # The weights that multiply, by the kind of layer.
 KERNELS = {

@@ -1,10 +1,11 @@
 """The CNN, layer by layer, and what it costs in closed form with the numbers put in."""
 
-from keras_inat.config import Model, read_yaml
+from keras_inat.config import read_yaml
 from keras_inat.models.cost import count_cnn
 from keras_inat.report.blocks import Prose, Section, Table
 from keras_inat.report.story import DataSet
 from keras_inat.report.wording import percent
+from keras_inat.sections import Model
 
 
 def describe_network(data_set: DataSet) -> Section:

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_inat.config import Config, format_yaml, override, read_yaml
+from keras_inat.config import format_yaml, override, read_yaml
 from keras_inat.errors import UserError
 from keras_inat.runs import write_json, write_text
+from keras_inat.sections import Config
 
 # Settings that may change between two calls of one sweep without making its scores incomparable.
 FREE_SECTIONS = ("tracking", "train_best", "report", "predict")

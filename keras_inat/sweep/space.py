@@ -5,8 +5,9 @@ from typing import Any
 
 from keras_tuner import HyperParameters
 
-from keras_inat.config import Config, list_settings, override
+from keras_inat.config import list_settings, override
 from keras_inat.errors import UserError, describe_choices
+from keras_inat.sections import Config
 
 RANGE_KEYS = {"min", "max", "step", "log"}
 # What may be searched: the rest would make scores incomparable, or choose a lucky split or seed.

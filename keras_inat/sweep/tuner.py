@@ -7,11 +7,12 @@ import keras
 import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 
-from keras_inat.config import Config, override
+from keras_inat.config import override
 from keras_inat.data.pack import load_pack
 from keras_inat.errors import UserError
 from keras_inat.progress import format_seconds
 from keras_inat.runs import hold_lock, now, open_run, write_json
+from keras_inat.sections import Config
 from keras_inat.sweep.oracle import RecordedOracle
 from keras_inat.sweep.records import Records, Trial, find_best
 from keras_inat.sweep.space import build_hyperparameters, decode_values, describe_values

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_inat.config import Config
 from keras_inat.data.pack import load_pack
 from keras_inat.data.pipeline import build_evaluation_batches
 from keras_inat.intervals import wilson_interval
 from keras_inat.runs import RunFolder, create_run, find_finished, write_json, write_whole
+from keras_inat.sections import Config
 from keras_inat.training.loop import Fit, fit
 
 NUM_EXAMPLES = 30

@@ -8,13 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_inat.config import Config
 from keras_inat.data.pack import Pack, load_pack
 from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches
 from keras_inat.models.backbones import build_finetune
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.cost import count_model
 from keras_inat.runs import RunFolder, now, package_versions, read_commit, write_whole
+from keras_inat.sections import Config
 from keras_inat.training.schedules import build_optimizer
 from keras_inat.training.stages import apply_stage, plan_stages
 from keras_inat.training.tracking import EpochLog, open_tracking

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_inat.config import Training
+from keras_inat.sections import Training
 
 
 def build_schedule(

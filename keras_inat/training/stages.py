@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_inat.config import Config, Finetune
 from keras_inat.errors import UserError
 from keras_inat.models.backbones import HEAD
+from keras_inat.sections import Config, Finetune
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_inat.config import Config, list_settings
+from keras_inat.config import list_settings
 from keras_inat.runs import RunFolder, append_jsonl
+from keras_inat.sections import Config
 
 # What identifies a configuration to a sweep's dashboards; paths and names would only be noise there.
 TRACKED_SECTIONS = ("data", "augment", "model", "training", "finetune", "run")

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from keras_inat.commands import predict
-from keras_inat.config import Model, load_config
+from keras_inat.config import load_config
 from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
+from keras_inat.sections import Model
 
 CLASSES = ["Aves", "Fungi", "Insecta", "Plantae"]
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_inat.config import Augment
 from keras_inat.data.augment import augment, moves
 from keras_inat.data.policies import (
     OPERATIONS,
@@ -18,6 +17,7 @@ from keras_inat.data.policies import (
     draw_operations,
     recolor,
 )
+from keras_inat.sections import Augment
 
 LUMA = np.array([0.299, 0.587, 0.114])
 EVERYTHING = {"rotation": 20, "cutout": 0.2, "mixup": 0.4, "cutmix": 1.0, "policy": "randaugment"}

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_inat.config import Model
 from keras_inat.explain.filters import compute_feature_maps, read_first_filters
 from keras_inat.models.cnn import build_cnn
+from keras_inat.sections import Model
 
 
 def test_first_filters_are_the_kernels():

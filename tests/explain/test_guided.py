@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from keras_inat.config import Model
 from keras_inat.explain import guided
 from keras_inat.explain.guided import explain_neurons, explain_predictions
 from keras_inat.models.cnn import build_cnn
+from keras_inat.sections import Model
 
 SIZE, CLASSES = 8, 3
 

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inat.config import Finetune, Model
 from keras_inat.errors import UserError
 from keras_inat.models.backbones import BACKBONES, HEAD, build_finetune, preprocess
 from keras_inat.models.cnn import build_cnn
+from keras_inat.sections import Finetune, Model
 
 MODULES = {
     "ConvNeXtTiny": "convnext",

@@ -2,9 +2,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inat.config import Config, Model, load_config
+from keras_inat.config import load_config
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.cost import count_cnn, count_model
+from keras_inat.sections import Config, Model
 
 
 def test_its_layers_by_name():

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_inat.config import Config, format_yaml, load_config, override
+from keras_inat.config import format_yaml, load_config, override
 from keras_inat.errors import UserError
 from keras_inat.runs import RunFolder, append_jsonl, ledger_path, write_json, write_text
+from keras_inat.sections import Config
 
 CLASSES = ["Amphibia", "Aves", "Fungi", "Plantae"]
 START = datetime.fromisoformat("2026-11-01T08:00:00+00:00")

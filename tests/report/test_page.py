@@ -15,11 +15,12 @@ import pytest
 from report_workshop import Workshop
 
 from keras_inat.commands import report
-from keras_inat.config import Model, build_config, merge
+from keras_inat.config import build_config, merge
 from keras_inat.report.blocks import escape_markdown
 from keras_inat.report.network import describe_network
 from keras_inat.report.page import format_results, write_report
 from keras_inat.report.story import read_story
+from keras_inat.sections import Model
 
 
 def _finetune(workshop: Workshop, strategy: str, **options: Any) -> None:

@@ -2,10 +2,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inat.config import Finetune, Training, load_config
+from keras_inat.config import load_config
 from keras_inat.errors import UserError
 from keras_inat.models.backbones import HEAD, build_finetune
 from keras_inat.models.cnn import build_cnn
+from keras_inat.sections import Finetune, Training
 from keras_inat.training.schedules import build_optimizer, build_schedule
 from keras_inat.training.stages import STRATEGIES, apply_stage, plan_stages
 

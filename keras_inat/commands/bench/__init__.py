@@ -1,7 +1,7 @@
 """How fast it is, beside what others do with the same files. Imports little: the peers' workers import it, too."""
 
-from keras_inat.config import Config
 from keras_inat.progress import hide_startup_messages
+from keras_inat.sections import Config
 
 
 def run(config: Config) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from scipy import fft
 
-from keras_inat.config import Config
 from keras_inat.data import index
 from keras_inat.data.chunk import THUMBNAIL, Record, pixel_path, thumbnail_path
 from keras_inat.data.pack import Pack
 from keras_inat.data.scan import CHUNK, Scan
 from keras_inat.data.source import ImageFile, Source
+from keras_inat.sections import Config
 
 NUM_CLASSES = 10
 TEST_EVERY = 6

@@ -13,10 +13,10 @@ from typing import Any
 
 from keras_inat.commands.bench import peers, photos
 from keras_inat.commands.bench.bookkeeping import time_bookkeeping
-from keras_inat.config import Augment, Config, Data, Model, Training
 from keras_inat.data.pack import load_pack
 from keras_inat.data.pipeline import build_training_batches
 from keras_inat.data.source import open_source
+from keras_inat.sections import Augment, Config, Data, Model, Training
 from keras_inat.training.loop import build_model
 from keras_inat.workers import count_cores
 
