@@ -42,7 +42,7 @@ report: $(VENV)/ready  ## one page with the evidence: reports/index.html|ARGS
 predict: $(VENV)/ready  ## class probabilities and an explanation picture, for an image or a folder|RUN IMAGE ARGS
 	@$(RUN_COMMAND) predict $(call given,RUN IMAGE) $(ARGS)
 
-cost: $(VENV)/ready  ## parameters, multiply-accumulates and activations, layer by layer|CONFIG ARGS
+cost: $(VENV)/ready  ## parameters, computations and memory, layer by layer and in closed form|CONFIG ARGS
 	@$(RUN_COMMAND) cost $(call given,CONFIG) $(ARGS)
 
 dashboard: $(VENV)/ready  ## TensorBoard (scalars, HParams) over runs/|ARGS

@@ -32,7 +32,7 @@ COMMANDS = {
     "finetune": Command("adapt a pretrained backbone, and judge it once on the test images", "finetune.yaml"),
     "report": Command("render reports/index.html, README.md, results.csv and figures/ from runs/"),
     "predict": Command("class probabilities and an explanation picture for an image or a folder"),
-    "cost": Command("parameters, multiply-accumulates and activations of a configuration, layer by layer"),
+    "cost": Command("parameters, computations and memory of a configuration, layer by layer and in closed form"),
     "dashboard": Command("TensorBoard over runs/"),
     "bench": Command("how fast it is, as ratios of two things run side by side", "demo.yaml"),
     "clean-packs": Command("remove decoded pixels of images that have changed or are gone"),

@@ -1,6 +1,8 @@
 """How sure a counted accuracy is."""
 
 import math
+import statistics
+from collections.abc import Sequence
 
 Z = 1.959964  # 97.5 % of a normal distribution lie below
 
@@ -11,3 +13,11 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     centre = (share + spread / 2) / (1 + spread)
     half = Z * math.sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the mean of at least two independent measurements (Student 1908)."""
+    from scipy.stats import t  # takes a second to import
+
+    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return statistics.mean(values) - half, statistics.mean(values) + half

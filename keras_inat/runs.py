@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from keras_inat.config import format_yaml
+from keras_inat.config import build_config, format_yaml, read_yaml
 from keras_inat.errors import UserError
 from keras_inat.sections import Config
 
@@ -48,6 +48,14 @@ class RunFolder:
     @property
     def model(self) -> Path:
         return self.path / "best.keras"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.npz"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
 
     @property
     def predictions(self) -> Path:
@@ -94,12 +102,19 @@ def open_run(config: Config, path: Path, command: str) -> RunFolder:
     """A run in a folder of the caller's choosing, started afresh: what an earlier attempt left is removed."""
     run = RunFolder(path, command)
     path.mkdir(parents=True, exist_ok=True)
-    for old in (run.result, run.metrics, run.model, run.predictions, run.copies):
+    for old in (run.result, run.metrics, run.model, run.checkpoint, run.predictions, run.copies):
         old.unlink(missing_ok=True)
     for old in (path / "tensorboard", path / "wandb"):
         shutil.rmtree(old, ignore_errors=True)
     write_text(run.config, format_yaml(config.model_dump()))
     return run
+
+
+def finish_run(run: RunFolder, result: Mapping[str, Any]) -> None:
+    """Writes `result.json`, which makes a run a finished one, and removes what was there to go on from."""
+    write_json(run.result, result)
+    run.checkpoint.unlink(missing_ok=True)
+    run.lock.unlink(missing_ok=True)
 
 
 def list_runs(directory: str | Path) -> list[RunFolder]:
@@ -119,6 +134,18 @@ def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | N
         if _identify(result.get("config", {})) == wanted:
             return run
     return None
+
+
+def find_unfinished(config: Config, command: str) -> list[RunFolder]:
+    """Runs of `command` with the same settings and no result, newest first."""
+    wanted, found = _identify(config.model_dump(mode="json")), []
+    for path in sorted(Path(config.run.directory, command).glob("*/"), reverse=True):
+        run = RunFolder(path, command)
+        if run.config.exists() and not run.result.exists():
+            with contextlib.suppress(UserError):
+                if _identify(build_config(read_yaml(run.config)).model_dump(mode="json")) == wanted:
+                    found.append(run)
+    return found
 
 
 def _identify(config: dict[str, Any]) -> dict[Any, Any]:

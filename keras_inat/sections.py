@@ -21,6 +21,7 @@ class Run(Section):
     name: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="names the run's folder")
     seed: int = Field(0, ge=0, lt=2**31, description="initial weights, data order and augmentation follow from it")
     directory: str = Field("runs", description="where run folders are made")
+    deterministic: bool = Field(False, description="the same bits each time on the same machine; slower")
 
 
 class Data(Section):
@@ -54,45 +55,92 @@ class Augment(Section):
 
 
 class Model(Section):
-    num_blocks: int = Field(5, ge=1, le=8, description="blocks of convolution, activation and 2x2 max-pooling")
-    filters: int = Field(32, ge=1, le=4096, description="filters of the first block")
+    num_blocks: int = Field(5, ge=1, le=8, description="blocks of convolution, activation and 2x2 pooling")
+    filters: int | tuple[int, ...] = Field(32, description="of the first block, or a list with those of each block")
     organisation: Literal["same", "double", "half"] = Field("same", description="how filters go on, block by block")
+    min_filters: int = Field(8, ge=1, description="half: never fewer than these, or than `filters`; 1: no floor")
     kernel_size: int | tuple[int, ...] = Field(3, description="one for all blocks, or one a block")
+    convolutions: int | tuple[int, ...] = Field(1, description="in each block: one number for all, or one a block")
+    residual: bool = Field(
+        False, description="pool after a block's first convolution; the rest are 3x3, in pairs that add to their input"
+    )
     activation: Activation = Field("relu", description="after every convolution")
     batch_norm: bool = Field(True, description="batch normalisation between convolution and activation")
-    pooling: Literal["flatten", "average"] = Field("flatten", description="how the last block meets the dense layer")
+    block_pooling: Literal["max", "average"] = Field("max", description="what 2x2 pooling makes of four numbers")
+    pool_first: bool = Field(
+        False, description="pool before normalisation and activation, which then cost a quarter; false: after them"
+    )
+    block_dropout: Fraction = Field(0.0, description="feature maps dropped after every block, while training")
+    pooling: Literal["flatten", "average", "max"] = Field("flatten", description="how the last block meets the head")
     dense_units: int = Field(256, ge=0, le=16384, description="neurons of the dense layer; 0 leaves it out")
     dense_activation: Activation | None = Field(None, description="of the dense layer; null follows `activation`")
-    dropout: Fraction = Field(0.0, description="dropped after the dense layer, while training")
+    dropout: Fraction = Field(0.0, description="dropped in the head, while training")
+    dropout_placement: Literal["before_dense", "after_dense"] = Field(
+        "after_dense", description="on which side of the dense layer the head's dropout is"
+    )
 
-    @pydantic.field_validator("kernel_size")
+    @pydantic.field_validator("filters", "kernel_size", "convolutions")
     @classmethod
-    def _check_kernel_size(cls, value: int | tuple[int, ...]) -> int | tuple[int, ...]:
-        if not all(1 <= size <= 31 for size in ([value] if isinstance(value, int) else value)):
-            raise ValueError("must lie between 1 and 31")
+    def _check_range(cls, value: int | tuple[int, ...], info: pydantic.ValidationInfo) -> int | tuple[int, ...]:
+        most = {"filters": 4096, "kernel_size": 31, "convolutions": 16}[str(info.field_name)]
+        if not all(1 <= number <= most for number in ([value] if isinstance(value, int) else value)):
+            raise ValueError(f"must lie between 1 and {most}")
         return value
 
     @pydantic.model_validator(mode="after")
     def _check_blocks(self) -> "Model":
-        if isinstance(self.kernel_size, tuple) and len(self.kernel_size) != self.num_blocks:
-            raise ValueError(f"`model.kernel_size` needs one size for each of the {self.num_blocks} blocks")
-        if min(self.filters_per_block) < 1:
-            raise ValueError(
-                f"`model.filters`={self.filters} cannot be halved {self.num_blocks - 1} times: "
-                f"it needs at least {2 ** (self.num_blocks - 1)}"
-            )
+        for name, word in (("filters", "number"), ("kernel_size", "size"), ("convolutions", "number")):
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) != self.num_blocks:
+                raise ValueError(
+                    f"`model.{name}` needs one {word} for each of the {self.num_blocks} blocks. "
+                    f"Received: {len(value)}, {list(value)}."
+                )
+        self._check_filters()
+        self._check_residual()
         return self
+
+    def _check_filters(self) -> None:
+        if isinstance(self.filters, tuple):
+            if self.organisation != "same":
+                raise ValueError(
+                    f"`model.filters`={list(self.filters)} already says how filters go on, so it goes with "
+                    f"`model.organisation`=same only. Received: {self.organisation!r}."
+                )
+            return
+        halvings = self.num_blocks - 1
+        if self.organisation == "half" and self.min_filters == 1 and self.filters < 2**halvings:
+            raise ValueError(
+                f"`model.filters`={self.filters} cannot be halved {halvings} times: {self.filters} / 2**{halvings} = "
+                f"{self.filters / 2**halvings:g}. It needs at least {2**halvings}, or `model.min_filters`=2 or more"
+            )
+
+    def _check_residual(self) -> None:
+        counts = self.convolutions_per_block
+        if self.residual and (max(counts) == 1 or not all(count % 2 for count in counts)):
+            raise ValueError(
+                "`model.residual`=true puts pairs of convolutions after the first of a block, so it goes with "
+                f"`model.convolutions`=3 or other odd numbers, above 1 in some block. Received: {list(counts)}."
+            )
 
     @property
     def filters_per_block(self) -> tuple[int, ...]:
         """Filters of each block, first to last."""
+        if isinstance(self.filters, tuple):
+            return self.filters
         scale = {"same": 1.0, "double": 2.0, "half": 0.5}[self.organisation]
-        return tuple(int(self.filters * scale**block) for block in range(self.num_blocks))
+        least = min(self.min_filters, self.filters)
+        return tuple(max(int(self.filters * scale**block), least) for block in range(self.num_blocks))
 
     @property
     def kernel_sizes(self) -> tuple[int, ...]:
         """Kernel side of each block, first to last."""
         return (self.kernel_size,) * self.num_blocks if isinstance(self.kernel_size, int) else self.kernel_size
+
+    @property
+    def convolutions_per_block(self) -> tuple[int, ...]:
+        """Convolutions of each block, first to last."""
+        return (self.convolutions,) * self.num_blocks if isinstance(self.convolutions, int) else self.convolutions
 
 
 class Training(Section):
@@ -100,10 +148,26 @@ class Training(Section):
     batch_size: int = Field(64, ge=1, description="images a step")
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = Field("adam", description="sgd has Nesterov momentum 0.9")
     learning_rate: float = Field(1e-3, gt=0, description="the peak of the schedule")
-    schedule: Literal["constant", "cosine"] = Field("constant", description="what the rate does after the warm-up")
-    warmup: Fraction = Field(0.0, description="part of all steps over which the rate rises linearly from 0")
+    schedule: Literal["constant", "linear", "cosine", "onecycle", "step", "plateau"] = Field(
+        "constant", description="what the rate does after the warm-up"
+    )
+    warmup: Fraction = Field(0.0, description="part of all steps over which the rate rises to its peak")
     weight_decay: float = Field(0.0, ge=0, description="decoupled, on kernels only")
     label_smoothing: Fraction = Field(0.0, description="probability taken from the true class and shared by all")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: rare classes count for more, as if all had as many images"
+    )
+    ema: Fraction = Field(
+        0.0, description="decay a step of a running average of the weights, which is what is judged and kept; 0 is off"
+    )
+    image_sizes: tuple[Annotated[int, Field(ge=8, le=1024)], ...] = Field(
+        (), description="sides of the training images, each for as many epochs; empty: always data.image_size"
+    )
+    mirror: bool = Field(False, description="also judge the mean over each image and its mirror image, and report both")
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
+        "auto", description="auto: the fastest that the device has units for"
+    )
+    steps_per_execution: int = Field(1, ge=1, description="steps that a GPU takes at a stretch, at most")
     patience: int = Field(0, ge=0, description="stop after as many epochs without a better val_accuracy; 0 is off")
 
 
@@ -168,4 +232,16 @@ class Config(Section):
                 f"`data.image_size`={size} is too small for `model.num_blocks`={blocks}: "
                 f"each block halves the side, so at least 2**{blocks} = {2**blocks} pixels are needed"
             )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_image_sizes(self) -> "Config":
+        sizes, blocks = self.training.image_sizes, self.model.num_blocks
+        if sizes and self.finetune is None:
+            if self.model.pooling == "flatten":
+                raise ValueError("`training.image_sizes` needs `model.pooling`=average or max: flatten has one size")
+            if min(sizes) < 2**blocks:
+                raise ValueError(f"`training.image_sizes` must be at least 2**{blocks} = {2**blocks} pixels")
+        if sizes and max(sizes) > self.data.image_size:
+            raise ValueError(f"`training.image_sizes` must be at most `data.image_size`={self.data.image_size}")
         return self

@@ -37,6 +37,14 @@ def test_yaml_of_version_1_2(tmp_path):
         ("model.dense_activation=rlu", ["`model.dense_activation` must be one of", "'relu'?"]),
         ("model.kernel_size=[3,3]", ["`model.kernel_size` needs one size for each of the 5 blocks"]),
         ("model.kernel_size=0", ["`model.kernel_size` must lie between 1 and 31"]),
+        ("model.kernel_size=[3,3]", ["Received: 2, [3, 3]."]),
+        ("model.filters=[8,8]", ["`model.filters` needs one number for each of the 5 blocks"]),
+        ("model.filters=0", ["`model.filters` must lie between 1 and 4096", "Received: 0"]),
+        ("model.filters=[8,8,8,8,5000]", ["`model.filters` must lie between 1 and 4096"]),
+        ("model.convolutions=[1,1]", ["`model.convolutions` needs one number for each of the 5 blocks"]),
+        ("model.convolutions=17", ["`model.convolutions` must lie between 1 and 16"]),
+        ("model.residual=true", ["`model.convolutions`=3 or other odd numbers", "[1, 1, 1, 1, 1]"]),
+        ("model.block_pooling=min", ["`model.block_pooling` must be one of {average, max}"]),
         ("run.name=../up", ["`run.name` must be letters, digits", "'../up'"]),
         ("data.image_size=16", ["`data.image_size`=16 is too small", "2**5 = 32"]),
         ("training.learning_rate=.inf", ["`training.learning_rate` must be"]),
@@ -70,10 +78,25 @@ def test_variables_are_text_where_the_setting_is():
 
 
 def test_organisations():
-    assert override(Config(), {"model.organisation": "double"}).model.filters_per_block == (32, 64, 128, 256, 512)
-    assert override(Config(), {"model.organisation": "half"}).model.filters_per_block == (32, 16, 8, 4, 2)
-    with pytest.raises(UserError, match="at least 16"):
-        override(Config(), {"model.organisation": "half", "model.filters": 8})
+    def filters(**settings):
+        return override(Config(), {f"model.{name}": value for name, value in settings.items()}).model.filters_per_block
+
+    assert filters(organisation="double") == (32, 64, 128, 256, 512)
+    assert filters(organisation="half") == (32, 16, 8, 8, 8)
+    assert filters(organisation="half", filters=6) == (6, 6, 6, 6, 6)
+    assert filters(organisation="half", min_filters=1) == (32, 16, 8, 4, 2)
+    assert filters(organisation="half", min_filters=1, filters=16) == (16, 8, 4, 2, 1)
+    assert filters(filters=[8, 3, 5, 1, 9]) == (8, 3, 5, 1, 9)
+    with pytest.raises(UserError, match=r"8 / 2\*\*4 = 0\.5. It needs at least 16, or `model\.min_filters`=2"):
+        filters(organisation="half", min_filters=1, filters=8)
+    with pytest.raises(UserError, match=r"`model\.organisation`=same only\. Received: 'double'"):
+        filters(organisation="double", filters=[8, 3, 5, 1, 9])
+
+
+def test_residual_pairs_need_odd_numbers():
+    assert load_config(["model.residual=true", "model.convolutions=[1,3,1,5,1]"]).model.residual
+    with pytest.raises(UserError, match=r"odd numbers, above 1 in some block\. Received: \[1, 3, 2, 1, 1\]"):
+        load_config(["model.residual=true", "model.convolutions=[1,3,2,1,1]"])
 
 
 def test_a_written_configuration_reads_back_the_same(tmp_path):

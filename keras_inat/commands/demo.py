@@ -5,9 +5,10 @@ import time
 from keras_inat.commands import report, sweep
 from keras_inat.config import build_config, merge, override, read_yaml
 from keras_inat.data.pack import load_pack
-from keras_inat.runs import RunFolder, create_run, find_finished, write_json
+from keras_inat.runs import RunFolder, find_finished, finish_run
 from keras_inat.sections import Config
 from keras_inat.sweep.records import find_best_config
+from keras_inat.training.checkpoint import claim_run
 from keras_inat.training.evaluation import train_and_judge
 from keras_inat.training.loop import fit
 
@@ -48,9 +49,10 @@ def _title(text: str) -> None:
 
 def _pretrain(config: Config) -> RunFolder:
     """Trains the backbone; its test images are of no interest and stay unseen."""
-    if done := find_finished(config, "pretrain", load_pack(config).hash):
+    data_hash = load_pack(config).hash
+    if done := find_finished(config, "pretrain", data_hash):
         print(f"pretraining: already done, {done.path}")
         return done
-    run = create_run(config, "pretrain")
-    write_json(run.result, fit(config, run, "pretraining").result)
+    with claim_run(config, "pretrain", data_hash) as run:
+        finish_run(run, fit(config, run, "pretraining").result)
     return run

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
+from keras_inat.data.decode import stored_size
 from keras_inat.data.policies import (
     Drawn,
     build_color_matrices,
@@ -35,8 +36,7 @@ def augment(
     """Changes every image of a batch as `config` says, then mixes pairs of them.
 
     Args:
-        images: `(batch, stored, stored, 3)` uint8, `stored` at least `size`; best below twice of it, where the
-            bilinear interpolation of moved images leaves no pixel out. Not changed.
+        images: `(batch, stored, stored, 3)` uint8, `stored` at least `size`. Not changed.
         labels: `(batch, classes)` float32, each summing to 1. Not changed.
         size: Side of the images to return; from larger ones crops are taken, or they are scaled down whole.
         seed: Non-negative integers; the same give the same changes.
@@ -47,6 +47,8 @@ def augment(
         nothing is to be done.
     """
     rng = np.random.default_rng(seed)
+    if images.shape[1] >= 2 * size:
+        images = _shrink(images, stored_size(size))
     count, stored = images.shape[:2]
     drawn = draw_operations(rng, count, config)
     plans = (
@@ -66,6 +68,11 @@ def augment(
 def moves(config: Augment) -> bool:
     """Whether parts of images are enlarged or turned, so that they are worth storing larger than they are served."""
     return config.crop < 1 or config.rotation > 0 or config.policy != "none"
+
+
+def _shrink(images: np.ndarray, size: int) -> np.ndarray:
+    """Smaller images, every pixel counted: the bilinear interpolation of moved images would leave some out."""
+    return np.stack([cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in images])
 
 
 def _run(steps: list[Step], images: np.ndarray, size: int) -> np.ndarray:

@@ -26,14 +26,14 @@ def build_training_batches(
         labels: `(images,)` int.
         rows: Indices of the images to train on.
         num_classes: Length of the one-hot labels.
-        config: Gives batch size, image size, augmentation and seed.
+        config: Gives batch size, image sizes, augmentation and seed.
         first_step: Where to begin, so that a resumed run goes on with the batches it has not seen.
 
     Returns:
         A dataset of (`(batch, size, size, 3)` uint8, `(batch, num_classes)` float32).
     """
     batch_size = min(config.training.batch_size, len(rows))
-    steps, seed, size = len(rows) // batch_size, config.run.seed, config.data.image_size
+    steps, seed, sizes = len(rows) // batch_size, config.run.seed, list_sizes(config)
     one_hot = np.eye(num_classes, dtype=np.float32)
 
     @functools.lru_cache(maxsize=2)
@@ -43,9 +43,16 @@ def build_training_batches(
     def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         epoch, position = divmod(int(step), steps)
         chosen = order(epoch)[position * batch_size : (position + 1) * batch_size]
+        size = sizes[min(epoch * len(sizes) // config.training.epochs, len(sizes) - 1)]
         return augment(read_rows(images, chosen), one_hot[labels[chosen]], size, (seed, int(step), 1), config.augment)
 
-    return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, size, size, 3), (batch_size, num_classes))
+    side = sizes[0] if len(sizes) == 1 else None
+    return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, side, side, 3), (batch_size, num_classes))
+
+
+def list_sizes(config: Config) -> tuple[int, ...]:
+    """Sides of the training images, each for an equal part of the epochs: progressive resizing (Howard 2018)."""
+    return config.training.image_sizes or (config.data.image_size,)
 
 
 def build_evaluation_batches(

@@ -1,9 +1,17 @@
-"""The CNN of a few blocks: convolution, activation, max-pooling; then a dense layer; then softmax."""
+"""The CNN of a few blocks: convolutions, activations and pooling; then a dense layer; then softmax."""
 
 import keras
 from keras import layers
 
+from keras_inat.models.convolutions import list_convolutions
 from keras_inat.sections import Model
+
+BLOCK_POOLING = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}
+POOLING = {
+    "flatten": layers.Flatten,
+    "average": layers.GlobalAveragePooling2D,
+    "max": layers.GlobalMaxPooling2D,
+}
 
 
 def build_cnn(config: Model, image_size: int, num_classes: int) -> keras.Model:
@@ -11,7 +19,12 @@ def build_cnn(config: Model, image_size: int, num_classes: int) -> keras.Model:
 
     Every activation is a layer of its own, named after its block, so that it can be found, drawn and explained:
     `block1_conv`, `block1_norm`, `block1_activation`, `block1_pool`, ..., `dense`, `dense_activation`, `dropout`,
-    `predictions`.
+    `predictions`. Further convolutions of a block go on with `block1_conv2`, `block1_norm2`, `block1_activation2`; a
+    residual pair ends in `block1_norm3`, `block1_add3`, `block1_activation3`.
+
+    A residual pair begins as the identity, so that depth does no harm at first: the last scale of its normalisation
+    is zero (Goyal et al. 2017, arXiv 1706.02677) or, where there is none, its last kernel (Zhang et al. 2019, arXiv
+    1901.09321). Dropout within blocks drops whole feature maps (Tompson et al. 2015, arXiv 1411.4280).
 
     Args:
         config: Its shape.
@@ -23,28 +36,41 @@ def build_cnn(config: Model, image_size: int, num_classes: int) -> keras.Model:
         probabilities.
     """
     inputs = keras.Input((image_size, image_size, 3), name="image")
-    x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(inputs)
-    for block, (filters, kernel_size) in enumerate(zip(config.filters_per_block, config.kernel_sizes, strict=True), 1):
-        # A bias before batch normalisation would be cancelled by it.
+    x = skip = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(inputs)
+    for conv in list_convolutions(config):
+        pool = BLOCK_POOLING[config.block_pooling](2, name=f"block{conv.block}_pool")
+        if conv.opens:
+            skip = x
         x = layers.Conv2D(
-            filters,
-            kernel_size,
+            conv.filters,
+            conv.kernel_size,
             padding="same",
+            # A bias before batch normalisation would be cancelled by it.
             use_bias=not config.batch_norm,
-            kernel_initializer="he_normal",
-            name=f"block{block}_conv",
+            kernel_initializer="zeros" if conv.closes and not config.batch_norm else "he_normal",
+            name=conv.name("conv"),
         )(x)
+        if conv.pooled and config.pool_first:
+            x = pool(x)
         if config.batch_norm:
-            x = layers.BatchNormalization(momentum=0.9, name=f"block{block}_norm")(x)
-        x = layers.Activation(config.activation, name=f"block{block}_activation")(x)
-        x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
-    pool = layers.Flatten if config.pooling == "flatten" else layers.GlobalAveragePooling2D
-    x = pool(name=config.pooling)(x)
+            start = "zeros" if conv.closes else "ones"
+            x = layers.BatchNormalization(momentum=0.9, gamma_initializer=start, name=conv.name("norm"))(x)
+        if conv.closes:
+            x = layers.Add(name=conv.name("add"))([skip, x])
+        x = layers.Activation(config.activation, name=conv.name("activation"))(x)
+        if conv.pooled and not config.pool_first:
+            x = pool(x)
+        if conv.last and config.block_dropout:
+            x = layers.SpatialDropout2D(config.block_dropout, name=f"block{conv.block}_dropout")(x)
+    x = POOLING[config.pooling](name=config.pooling)(x)
+    dropout = layers.Dropout(config.dropout, name="dropout") if config.dropout else lambda inputs: inputs
+    if config.dropout_placement == "before_dense":
+        x = dropout(x)
     if config.dense_units:
         x = layers.Dense(config.dense_units, kernel_initializer="he_normal", name="dense")(x)
         x = layers.Activation(config.dense_activation or config.activation, name="dense_activation")(x)
-    if config.dropout:
-        x = layers.Dropout(config.dropout, name="dropout")(x)
+    if config.dropout_placement == "after_dense":
+        x = dropout(x)
     # Probabilities stay in full precision whatever the rest computes in.
     outputs = layers.Dense(num_classes, activation="softmax", dtype="float32", name="predictions")(x)
     return keras.Model(inputs, outputs, name="cnn")

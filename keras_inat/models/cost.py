@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates and activations, layer by layer.
+"""What a network costs: parameters, multiply-accumulates, activations and memory.
 
 The closed form needs no TensorFlow. For input channels c, m filters of side k and a square output of side s, a
 convolution has m (k^2 c + b) parameters and s^2 m k^2 c multiply-accumulates, where b is 1 with a bias and 0 without
@@ -8,10 +8,13 @@ counted among the multiply-accumulates: together they are below one percent of t
 """
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
-from keras_inat.sections import Model
+from keras_inat.errors import UserError
+from keras_inat.models.convolutions import COLORS, list_convolutions
+from keras_inat.sections import Config, Model
 
 # The weights that multiply, by the kind of layer.
 KERNELS = {
@@ -20,6 +23,9 @@ KERNELS = {
     "SeparableConv2D": ("depthwise_kernel", "pointwise_kernel"),
     "Dense": ("kernel",),
 }
+# Numbers that an optimizer keeps for each trained weight.
+MOMENTS = {"sgd": 1, "rmsprop": 1, "adam": 2, "adamw": 2}
+FLOAT_BYTES, HALF_BYTES = 4, 2
 
 
 @dataclass(frozen=True)
@@ -37,25 +43,72 @@ class LayerCost:
         return math.prod(self.output)
 
 
+@dataclass(frozen=True)
+class Memory:
+    """What training takes, in bytes.
+
+    Attributes:
+        weights: All parameters.
+        gradients: Of the parameters that train.
+        moments: What the optimizer keeps of each of those, the running average included.
+        activations: The output of every layer for one batch, kept until the gradients are known.
+        passing: The gradients of a layer's output and input while one is computed from the other, for the largest.
+    """
+
+    weights: int
+    gradients: int
+    moments: int
+    activations: int
+    passing: int
+
+    @property
+    def kept(self) -> int:
+        """Without what is there in passing: no training takes less."""
+        return self.weights + self.gradients + self.moments + self.activations
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.kept + self.passing
+
+
 def count_cnn(config: Model, image_size: int, num_classes: int) -> list[LayerCost]:
-    """The cost of `build_cnn`, in closed form, without building it."""
-    rows, side, channels = [], image_size, 3
-    for block, (filters, kernel) in enumerate(zip(config.filters_per_block, config.kernel_sizes, strict=True), 1):
-        weights = filters * kernel**2 * channels
-        bias = 0 if config.batch_norm else filters
-        rows.append(LayerCost(f"block{block}_conv", (side, side, filters), weights + bias, side**2 * weights))
-        if config.batch_norm:
-            rows.append(LayerCost(f"block{block}_norm", (side, side, filters), 4 * filters, 0))
-        side, channels = side // 2, filters
-        rows.append(LayerCost(f"block{block}_pool", (side, side, filters), 0, 0))
-    width = channels * side**2 if config.pooling == "flatten" else channels
-    if config.dense_units:
-        rows.append(
-            LayerCost("dense", (config.dense_units,), config.dense_units * (width + 1), config.dense_units * width)
-        )
-        width = config.dense_units
+    """The cost of `build_cnn`, every layer after the input, in closed form, without building it."""
+    rows = [LayerCost("rescale", (image_size, image_size, COLORS), 0, 0)]
+    for conv in list_convolutions(config):
+        before, bias = image_size // 2**conv.halvings, 0 if config.batch_norm else conv.filters
+        after = before // 2 if conv.pooled else before
+        middle = after if config.pool_first else before
+        # Layers behind the convolution: whether there is one, its name, its side and its parameters.
+        layers = [
+            (conv.pooled and config.pool_first, f"block{conv.block}_pool", after, 0),
+            (config.batch_norm, conv.name("norm"), middle, 4 * conv.filters),
+            (conv.closes, conv.name("add"), middle, 0),
+            (True, conv.name("activation"), middle, 0),
+            (conv.pooled and not config.pool_first, f"block{conv.block}_pool", after, 0),
+            (conv.last and config.block_dropout, f"block{conv.block}_dropout", after, 0),
+        ]
+        output = (before, before, conv.filters)
+        rows.append(LayerCost(conv.name("conv"), output, conv.weights + bias, before**2 * conv.weights))
+        rows += [LayerCost(name, (side, side, conv.filters), count, 0) for there, name, side, count in layers if there]
+    width, dense = count_features(config, image_size), config.dense_units
+    rows.append(LayerCost(config.pooling, (width,), 0, 0))
+    if config.dropout and config.dropout_placement == "before_dense":
+        rows.append(LayerCost("dropout", (width,), 0, 0))
+    if dense:
+        rows.append(LayerCost("dense", (dense,), dense * (width + 1), dense * width))
+        rows.append(LayerCost("dense_activation", (dense,), 0, 0))
+        width = dense
+    if config.dropout and config.dropout_placement == "after_dense":
+        rows.append(LayerCost("dropout", (width,), 0, 0))
     rows.append(LayerCost("predictions", (num_classes,), num_classes * (width + 1), num_classes * width))
     return rows
+
+
+def count_features(config: Model, image_size: int) -> int:
+    """Numbers that the blocks hand to the head."""
+    positions = (image_size // 2**config.num_blocks) ** 2 if config.pooling == "flatten" else 1
+    return config.filters_per_block[-1] * positions
 
 
 def count_layers(model: Any) -> list[LayerCost]:
@@ -77,3 +130,70 @@ def count_layers(model: Any) -> list[LayerCost]:
 def count_model(model: Any) -> tuple[int, int]:
     """Parameters and multiply-accumulates for one image of any built Keras model."""
     return model.count_params(), sum(row.macs for row in count_layers(model))
+
+
+def estimate_memory(config: Config, num_classes: int) -> Memory:
+    """What training the CNN from scratch takes, without TensorFlow itself and the images that wait.
+
+    An estimate, with activations in float32 unless `training.precision` is a mixed one. Peaks of whole steps on a CPU
+    were 0.8 to 1.6 times as much; smooth activations keep more than their output.
+    """
+    rows = _count_training(config, num_classes)
+    parameters = sum(row.parameters for row in rows)
+    # Half of batch normalisation's numbers are statistics, which no gradient moves.
+    trained = parameters - sum(row.parameters // 2 for row in rows if "_norm" in row.name)
+    copies = MOMENTS[config.training.optimizer] + (config.training.ema > 0)
+    half = config.training.precision.startswith("mixed")
+    batch = (HALF_BYTES if half else FLOAT_BYTES) * config.training.batch_size
+    return Memory(
+        weights=FLOAT_BYTES * parameters,
+        gradients=FLOAT_BYTES * trained,
+        moments=FLOAT_BYTES * trained * copies,
+        activations=batch * sum(row.activations for row in rows),
+        passing=2 * batch * max(row.activations for row in rows),
+    )
+
+
+def check_memory(config: Config, num_classes: int, available: int | None = None) -> None:
+    """Refuses a training from scratch that cannot fit in memory, before anything is allocated.
+
+    Args:
+        config: Without a `finetune` section.
+        num_classes: Length of the output.
+        available: Bytes of the device that trains; None: this machine's.
+
+    Raises:
+        UserError: With the arithmetic and the settings that help.
+    """
+    if available is None:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory, training = estimate_memory(config, num_classes), config.training
+    if memory.kept <= available:
+        return
+    row = max(_count_training(config, num_classes), key=lambda row: row.parameters)
+    if memory.activations > memory.kept / 2:
+        heaviest = f"`training.batch_size`={training.batch_size} makes {_gigabytes(memory.activations)} of activations"
+        fix = "a smaller `training.batch_size` or `data.image_size`, or fewer `model.filters`"
+    elif row.name.startswith("block"):
+        heaviest = f"`model.filters` makes the layer {row.name} {row.parameters:.2g} weights"
+        fix = "fewer `model.filters`, a smaller `model.kernel_size` or another `model.organisation`"
+    else:
+        units, pooling = row.output[0], config.model.pooling
+        heaviest = (
+            f"`model.pooling`={pooling} makes the layer {row.name} {row.macs // units:,} x {units:,} = "
+            f"{row.parameters:.2g} weights"
+        )
+        fix = "`model.pooling`=average, fewer `model.dense_units` or a smaller `data.image_size`"
+    raise UserError(
+        f"{heaviest}; all weights, their gradients, what {training.optimizer} keeps of them and a batch's activations "
+        f"take at least {_gigabytes(memory.kept)}, this machine has {_gigabytes(available)}: use {fix}"
+    )
+
+
+def _count_training(config: Config, num_classes: int) -> list[LayerCost]:
+    """The cost at the largest side that training sees."""
+    return count_cnn(config.model, max(config.training.image_sizes, default=config.data.image_size), num_classes)
+
+
+def _gigabytes(number: int) -> str:
+    return f"{number / 1e9:,.3g} GB"

@@ -2,6 +2,7 @@
 
 from keras_inat.config import read_yaml
 from keras_inat.models.cost import count_cnn
+from keras_inat.models.formula import explain_letters, write_terms
 from keras_inat.report.blocks import Prose, Section, Table
 from keras_inat.report.story import DataSet
 from keras_inat.report.wording import percent
@@ -36,7 +37,7 @@ def describe_network(data_set: DataSet) -> Section:
             f"({percent(heaviest.parameters / totals[0])} of all), none computes more than `{widest.name}` "
             f"({percent(widest.macs / totals[1])})."
         ),
-        _write_closed_form(model, size, num_classes, (totals[0], totals[1])),
+        _write_closed_form(model, size, num_classes),
         Table(
             "Layer by layer, for one image.",
             "lrrrr",
@@ -59,53 +60,14 @@ def describe_network(data_set: DataSet) -> Section:
     return section
 
 
-def _write_closed_form(model: Model, size: int, num_classes: int, totals: tuple[int, int]) -> Table:
-    kernels, filters = model.kernel_sizes, model.filters_per_block
-    inputs, sides = (3, *filters[:-1]), [size // 2**block for block in range(model.num_blocks)]
-    bias = 0 if model.batch_norm else 1
-    side = size // 2**model.num_blocks
-    width = filters[-1] * (side**2 if model.pooling == "flatten" else 1)
-    blocks = list(zip(filters, kernels, inputs, sides, strict=True))
-    add = f"+{bias}" if bias else ""
-    entries: list[tuple[str, str, str, int]] = [
-        (
-            "parameters: convolutions",
-            "Σ mᵢ (kᵢ² mᵢ₋₁ + 1)" if bias else "Σ mᵢ kᵢ² mᵢ₋₁",
-            " + ".join(f"{m}·({k}²·{c}{add})" if bias else f"{m}·{k}²·{c}" for m, k, c, _ in blocks),
-            sum(m * (k**2 * c + bias) for m, k, c, _ in blocks),
-        )
-    ]
-    if model.batch_norm:
-        entries.append(("parameters: normalisation", "Σ 4 mᵢ", f"4·({'+'.join(map(str, filters))})", 4 * sum(filters)))
-    dense = model.dense_units
-    last = dense or width
-    if dense:
-        entries.append(("parameters: dense layer", "n (d + 1)", f"{dense}·({width}+1)", dense * (width + 1)))
-    letter = "n" if dense else "d"
-    entries += [
-        ("parameters: output", f"C ({letter} + 1)", f"{num_classes}·({last}+1)", num_classes * (last + 1)),
-        ("parameters: total", "", "", totals[0]),
-        (
-            "computations: convolutions",
-            "Σ sᵢ² mᵢ kᵢ² mᵢ₋₁",
-            " + ".join(f"{s}²·{m}·{k}²·{c}" for m, k, c, s in blocks),
-            sum(s**2 * m * k**2 * c for m, k, c, s in blocks),
-        ),
-    ]
-    if dense:
-        entries.append(("computations: dense layer", "n d", f"{dense}·{width}", dense * width))
-    entries += [
-        ("computations: output", f"C {letter}", f"{num_classes}·{last}", num_classes * last),
-        ("computations: total", "", "", totals[1]),
-    ]
-    where = "n neurons of the dense layer, " if dense else ""
-    flat = f"{filters[-1]}·{side}²" if model.pooling == "flatten" else f"{filters[-1]}, averaged over positions"
+def _write_closed_form(model: Model, size: int, num_classes: int) -> Table:
+    terms, rows = write_terms(model, size, num_classes), []
+    for quantity in ("parameters", "computations"):
+        chosen = [term for term in terms if term.quantity == quantity]
+        rows += [[f"{quantity}: {term.part}", term.symbols, term.numbers, f"{term.value:,}"] for term in chosen]
+        rows.append([f"{quantity}: total", "", "", f"{sum(term.value for term in chosen):,}"])
     caption = (
-        f"In closed form: mᵢ filters of side kᵢ in block i of {model.num_blocks} (m₀ = 3 colours), output side "
-        f"sᵢ = s / 2ⁱ⁻¹ for images of side s = {size}, {where}d = {width} inputs to it ({flat}), C = {num_classes} "
-        "classes. Computations are multiply-accumulates for one image."
+        f"In closed form, with {explain_letters(model, size, num_classes)}. Computations are multiply-accumulates for "
+        "one image."
     )
-    if not dense:
-        caption = caption.replace("inputs to it", "inputs to the output layer")
-    rows = [[name, form, numbers, f"{value:,}"] for name, form, numbers, value in entries]
     return Table(caption, "lllr", ["what", "closed form", "with numbers", "="], rows)

@@ -26,7 +26,7 @@ from keras_inat.sections import Config
 NUM_LOOKS = 50
 COLUMNS = (
     "command", "name", "seed", "strategy", "backbone", "val_accuracy", "test_accuracy", "low", "high", "test_images",
-    "epochs", "seconds", "images_per_second", "parameters", "macs", "data", "data_hash", "commit", "run",
+    "mirrored", "epochs", "seconds", "images_per_second", "parameters", "macs", "data", "data_hash", "commit", "run",
 )  # fmt: skip
 START = [
     "`make demo` runs the whole story on drawn organisms, offline, in minutes;",
@@ -114,6 +114,7 @@ def format_results(records: list[Record]) -> str:
         low, high = result.get("test_interval") or ("", "")
         strategy = record.finetune["strategy"] if record.finetune else "scratch"
         row = {"strategy": strategy, "backbone": record.backbone, "low": low, "high": high}
+        row["mirrored"] = (result.get("mirrored") or {}).get("test_accuracy", "")
         row |= {"data": record.data["name"], "data_hash": record.data["hash"], "run": str(record.folder.path)}
         writer.writerow([row.get(column, result.get(column, "")) for column in COLUMNS])
     return table.getvalue()
@@ -174,14 +175,17 @@ def _list_costs(records: list[Record]) -> Section:
     head = ["run", "parameters", "trained", "computations", "pixels", "epochs", "time", "images/s", "test accuracy"]
     caption = (
         "Computations: multiply-accumulates for one image. Images per second: median over epochs, training only. Test "
-        "accuracy with its 95 % interval over the test images."
+        "accuracy with its 95 % interval over the test images; with mirror images: averaged over each and its own."
     )
     return Section("Cost", [Table(caption, "lrrrrrrrr", head, rows)])
 
 
 def _judge(record: Record) -> str:
     low, high = record.result.get("test_interval") or (None, None)
-    return f"{percent(record.result.get('test_accuracy'))} ({percent(low)} to {percent(high)})"
+    accuracy = f"{percent(record.result.get('test_accuracy'))} ({percent(low)} to {percent(high)})"
+    if mirrored := record.result.get("mirrored"):
+        accuracy += f"; {percent(mirrored['test_accuracy'])} with mirror images"
+    return accuracy
 
 
 def _list_looks(story: Story) -> Section:

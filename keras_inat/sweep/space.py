@@ -1,7 +1,7 @@
 """The search space: YAML in the configuration's own dotted names, as KerasTuner hyperparameters and back."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from keras_tuner import HyperParameters
 
@@ -100,7 +100,8 @@ def _add_range(hyperparameters: HyperParameters, config: Config, name: str, doma
     _check(config, name, low)
     _check(config, name, high)
     # A setting that takes integers is searched among integers, however the ends are written.
-    whole = list_settings()[name].annotation is int
+    annotation = list_settings()[name].annotation
+    whole = int in (annotation, *get_args(annotation))
     add = hyperparameters.Int if whole else hyperparameters.Float
     try:
         add(name, low, high, step=step, sampling=sampling)

@@ -2,40 +2,46 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_inat.data.pack import load_pack
 from keras_inat.data.pipeline import build_evaluation_batches
 from keras_inat.intervals import wilson_interval
-from keras_inat.runs import RunFolder, create_run, find_finished, write_json, write_whole
+from keras_inat.runs import RunFolder, find_finished, finish_run, write_whole
 from keras_inat.sections import Config
+from keras_inat.training.checkpoint import claim_run
 from keras_inat.training.loop import Fit, fit
 
 NUM_EXAMPLES = 30
 NUM_COPIES = 12
 
 
-def train_and_judge(config: Config, command: str, label: str) -> float:
-    """One run from its folder to its `result.json`; gives its accuracy on the test images.
+def train_and_judge(config: Config, command: str, label: str) -> dict[str, Any]:
+    """One run from its folder to its `result.json`, which it gives.
 
-    A run that is already done is not done again: the test images are looked at once.
+    A run that is already done is not done again: the test images are looked at once. One that was interrupted goes on.
     """
-    if done := find_finished(config, command, load_pack(config).hash):
-        accuracy = float((done.read_result() or {})["test_accuracy"])
+    data_hash = load_pack(config).hash
+    if done := find_finished(config, command, data_hash):
+        result = done.read_result() or {}
         print(
-            f"{label}: already done, test {accuracy:.1%}    {done.path} (another NAME or seed trains anew)", flush=True
+            f"{label}: already done, test {result['test_accuracy']:.1%}    {done.path} "
+            "(another NAME or seed trains anew)",
+            flush=True,
         )
-        return accuracy
-    run = create_run(config, command, f"{config.run.name}-seed{config.run.seed}")
-    result = judge(config, run, fit(config, run, label))
-    write_json(run.result, result)
+        return result
+    with claim_run(config, command, data_hash, f"{config.run.name}-seed{config.run.seed}") as run:
+        result = judge(config, run, fit(config, run, label))
+        finish_run(run, result)
     low, high = result["test_interval"]
+    mirrored = f", {result['mirrored']['test_accuracy']:.1%} with mirror images" if "mirrored" in result else ""
     print(
         f"{label}: validation {result['val_accuracy']:.1%}, test {result['test_accuracy']:.1%} "
-        f"(95 % interval {low:.1%} to {high:.1%}, n = {result['test_images']})    {run.path}",
+        f"(95 % interval {low:.1%} to {high:.1%}, n = {result['test_images']}){mirrored}    {run.path}",
         flush=True,
     )
-    return float(result["test_accuracy"])
+    return result
 
 
 def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
@@ -47,14 +53,19 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
     any: `pairs` and `pixels`, as of `Pack.show_copies`.
 
     Returns:
-        The fit's result with `test_accuracy`, its 95 % interval `test_interval` and `test_images`.
+        The fit's result with `test_accuracy`, its 95 % interval `test_interval` and `test_images`; with
+        `training.mirror` also `mirrored`: `val_accuracy`, `test_accuracy` and `test_interval` of the mean over each
+        image and its mirror image.
     """
     pixels, labels, rows, files = fit.pack.read_test(config, run)
-    num_classes = len(fit.pack.classes)
-    batches = build_evaluation_batches(pixels, labels, rows, num_classes, config.training.batch_size)
+    batches = _serve(fit, config, pixels, labels, rows)
     probabilities = fit.model.predict(batches, verbose=0)
-    labels = labels[rows]
-    correct = int((probabilities.argmax(axis=1) == labels).sum())
+    correct, labels = _count_correct(probabilities, labels[rows]), labels[rows]
+    scores: dict[str, Any] = _describe_test(correct, len(labels)) | {"test_images": len(labels)}
+    if config.training.mirror:
+        scores["mirrored"] = {"val_accuracy": _validate_mirrored(config, fit)} | _describe_test(
+            _count_correct(probabilities + _predict_mirrored(fit.model, batches), labels), len(labels)
+        )
     examples = np.random.default_rng(0).permutation(len(labels))[:NUM_EXAMPLES]
     with write_whole(run.predictions) as path, open(path, "wb") as file:
         np.savez_compressed(
@@ -69,9 +80,27 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
     if len(pairs):
         with write_whole(run.copies) as path, open(path, "wb") as file:
             np.savez_compressed(file, pairs=pairs, pixels=images)
-    low, high = wilson_interval(correct, len(labels))
-    return fit.result | {
-        "test_accuracy": correct / len(labels),
-        "test_interval": [low, high],
-        "test_images": len(labels),
-    }
+    return fit.result | scores
+
+
+def _serve(fit: Fit, config: Config, pixels: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Any:
+    return build_evaluation_batches(pixels, labels, rows, len(fit.pack.classes), config.training.batch_size)
+
+
+def _validate_mirrored(config: Config, fit: Fit) -> float:
+    (_, rows), labels = fit.pack.split(config), fit.pack.train_labels
+    batches = _serve(fit, config, fit.pack.train_images, labels, rows)
+    probabilities = fit.model.predict(batches, verbose=0) + _predict_mirrored(fit.model, batches)
+    return _count_correct(probabilities, labels[rows]) / len(rows)
+
+
+def _predict_mirrored(model: keras.Model, batches: Any) -> np.ndarray:
+    return np.concatenate([model.predict_on_batch(pixels.numpy()[:, :, ::-1]) for pixels, _ in batches])
+
+
+def _count_correct(probabilities: np.ndarray, labels: np.ndarray) -> int:
+    return int((probabilities.argmax(axis=1) == labels).sum())
+
+
+def _describe_test(correct: int, total: int) -> dict[str, Any]:
+    return {"test_accuracy": correct / total, "test_interval": list(wilson_interval(correct, total))}

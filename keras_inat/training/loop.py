@@ -1,7 +1,8 @@
 """The one way to train: `sweep`, `train-best` and `finetune` all end in `fit`."""
 
-import functools
+import json
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,15 +10,21 @@ import keras
 import numpy as np
 
 from keras_inat.data.pack import Pack, load_pack
-from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches
+from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches, list_sizes, read_rows
+from keras_inat.errors import UserError
 from keras_inat.models.backbones import build_finetune
 from keras_inat.models.cnn import build_cnn
-from keras_inat.models.cost import count_model
-from keras_inat.runs import RunFolder, now, package_versions, read_commit, write_whole
+from keras_inat.models.cost import check_memory, count_model
+from keras_inat.runs import RunFolder, now, package_versions, read_commit, write_text
 from keras_inat.sections import Config
+from keras_inat.training.checkpoint import Progress, read_progress, restore_model, restore_optimizer
+from keras_inat.training.devices import has_accelerator, make_deterministic, open_scope, say_device, use_precision
+from keras_inat.training.epochs import EpochEnd
+from keras_inat.training.losses import build_loss, build_metrics
 from keras_inat.training.schedules import build_optimizer
 from keras_inat.training.stages import apply_stage, plan_stages
-from keras_inat.training.tracking import EpochLog, open_tracking
+from keras_inat.training.tracking import open_tracking
+from keras_inat.training.twin import NUM_CALIBRATION, Twin, clone_for_training, keep_average_apart
 
 
 @dataclass(frozen=True)
@@ -32,10 +39,13 @@ class Fit:
 def fit(config: Config, run: RunFolder, label: str = "", group: str | None = None, title: str | None = None) -> Fit:
     """Trains what `config` describes and keeps the epoch with the best validation accuracy.
 
+    A run whose folder holds a checkpoint goes on from it, to the same end as if it had not been interrupted.
+
     Args:
         config: Everything about the run; with a `finetune` section a backbone is adapted, otherwise the CNN is
             trained from scratch.
-        run: Gets `metrics.jsonl` line by line and, unless it is a trial of a sweep, `best.keras` whenever it improves.
+        run: Gets `metrics.jsonl` line by line and, unless it is a trial of a sweep, `best.keras` whenever it improves
+            and `checkpoint.npz` every epoch.
         label: Begins every line shown.
         group: Of the W&B run; by default the run's name.
         title: Of the W&B run; by default the run folder's name.
@@ -44,126 +54,124 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
         The fit. Its result has no test accuracy: that is for `evaluation.judge`.
 
     Raises:
-        FloatingPointError: When the loss is no longer finite.
+        FloatingPointError: When the loss is no longer finite, naming epoch and step.
         UserError: When data, weights or settings do not go together.
     """
-    started = time.perf_counter()
-    _say_device()
+    say_device()
+    if config.run.deterministic:
+        make_deterministic()
     keras.utils.set_random_seed(config.run.seed)
     pack = load_pack(config)
     train_rows, val_rows = pack.split(config)
     num_classes = len(pack.classes)
-    batch_size = min(config.training.batch_size, len(train_rows))
+    training, labels, images = config.training, pack.train_labels, pack.training_images(config)
+    batch_size = min(training.batch_size, len(train_rows))
     steps = len(train_rows) // batch_size
-    validation = build_evaluation_batches(
-        pack.train_images, pack.train_labels, val_rows, num_classes, config.training.batch_size
-    )
-    images = pack.training_images(config)
-    model = build_model(config, num_classes)
-    parameters, macs = count_model(model)
-    stages = plan_stages(config)
-    log = EpochLog(run, config.training.epochs, steps * batch_size, label)
-    best = BestWeights(run)
-    done, trained = 0, list[dict[str, Any]]()
-    with open_tracking(config, run, group, title) as trackers:
-        for stage, last_epoch, peak in stages:
-            num_layers = apply_stage(model, stage, config.finetune)
+    validation = build_evaluation_batches(pack.train_images, labels, val_rows, num_classes, training.batch_size)
+    progress = _read_progress(run, pack)
+    trained = list[dict[str, Any]]()
+    with open_scope(), use_precision(training.precision), open_tracking(config, run, group, title) as trackers:
+        judged = build_model(config, num_classes)
+        parameters, macs = count_model(judged)
+        model = clone_for_training(judged, any_size=bool(training.image_sizes))
+        twin = Twin(judged, model, _plan_calibration(config, pack, train_rows, batch_size))
+        end = EpochEnd(run, training, progress, twin, validation, labels[val_rows], steps * batch_size, label)
+        if progress.epoch:
+            print(f"{label} goes on after epoch {progress.epoch} of {training.epochs}", flush=True)
+            restore_model(run, model)
+            end.restore_best()
+        planned = 0
+        for index, (stage, last_epoch, peak) in enumerate(plan_stages(config)):
+            first_epoch, planned = planned, last_epoch
+            for network in (model, judged):
+                num_layers = apply_stage(network, stage, config.finetune)
             num_trained = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
             trained.append({"stage": stage.name, "parameters": num_trained, "learning_rate": peak})
+            if index < progress.stage or (index == progress.stage and progress.ended):
+                continue
             if config.finetune:
                 print(
                     f"{label} stage '{stage.name}': {num_layers} backbone layers and the head train, "
                     f"{num_trained:,} of {parameters:,} parameters, learning rate {peak:g}",
                     flush=True,
                 )
+            stage_steps = steps * (last_epoch - first_epoch)
             model.compile(
-                optimizer=build_optimizer(config.training, peak, steps * (last_epoch - done), model),
-                loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.training.label_smoothing),
-                metrics=["accuracy"],
+                optimizer=build_optimizer(training, peak, stage_steps, model),
+                loss=build_loss(training, labels[train_rows], num_classes),
+                metrics=build_metrics(),
                 # XLA halves the speed of this network on a CPU; on a GPU Keras decides.
                 jit_compile="auto" if has_accelerator() else False,
+                # Keras would run on into the next epoch's steps where this does not divide them.
+                steps_per_execution=max(n for n in range(1, training.steps_per_execution + 1) if steps % n == 0),
             )
-            log.stage = stage.name
-            callbacks = [log, best, *trackers]
-            if config.training.patience:
-                callbacks.append(
-                    keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=config.training.patience)
-                )
-            # A stage goes on with the batches that the one before it would have seen next.
+            keep_average_apart(model.optimizer)
+            if index == progress.stage and progress.epoch:
+                first_epoch = progress.epoch
+                restore_optimizer(run, model)
+            end.begin_stage(index, stage.name, last_epoch, peak, stage_steps)
+            # A stage, and a run that goes on, take the batches that would have come next.
             batches = build_training_batches(
-                images, pack.train_labels, train_rows, num_classes, config, first_step=done * steps
+                images, labels, train_rows, num_classes, config, first_step=first_epoch * steps
             )
             model.fit(
                 batches,
                 steps_per_epoch=steps,
-                initial_epoch=done,
+                initial_epoch=first_epoch,
                 epochs=last_epoch,
-                validation_data=validation,
-                callbacks=callbacks,
+                callbacks=[end, *trackers],
                 shuffle=False,  # the batches are shuffled already
                 verbose=0,
             )
-            done = last_epoch
-    best.restore(model)
+        judged.set_weights(end.best_weights)
+    rows = run.read_metrics()
     result = {
         "command": run.command,
         "name": config.run.name,
         "created": now(),
         "config": config.model_dump(mode="json"),
         "seed": config.run.seed,
-        "val_accuracy": best.value,
-        "best_epoch": best.epoch,
-        "epochs": len(log.rows),
-        "seconds": round(time.perf_counter() - started, 1),
-        "images_per_second": round(float(np.median([row["images_per_second"] for row in log.rows])), 1),
+        "val_accuracy": progress.best,
+        "best_epoch": progress.best_epoch,
+        "epochs": len(rows),
+        "seconds": round(progress.seconds + time.perf_counter() - end.began, 1),
+        "images_per_second": round(float(np.median([row["images_per_second"] for row in rows])), 1),
         "parameters": parameters,
         "macs": macs,
+        "precision": model.dtype_policy.name,
         "stages": trained,
         "data": pack.describe(config),
         "packages": package_versions(),
         "commit": read_commit(),
     }
-    return Fit(model, pack, result)
+    return Fit(judged, pack, result)
 
 
 def build_model(config: Config, num_classes: int) -> keras.Model:
     """The network that `config` describes, with its first weights, uncompiled."""
     if config.finetune:
         return build_finetune(config.finetune, config.data.image_size, num_classes)
+    if not has_accelerator():  # which has a memory of its own
+        check_memory(config, num_classes)
     return build_cnn(config.model, config.data.image_size, num_classes)
 
 
-@functools.cache
-def _say_device() -> None:
-    devices = ", ".join(keras.distribution.list_devices())
-    print(f"training on {devices}" + ("" if has_accelerator() else " (no GPU was found)"), flush=True)
+def _read_progress(run: RunFolder, pack: Pack) -> Progress:
+    """Where the run is to go on; what was written after its checkpoint is forgotten."""
+    progress = read_progress(run) or Progress(pack.hash)
+    if progress.data != pack.hash:
+        raise UserError(f"the images are no longer those that {run.path} was trained on")
+    rows = run.read_metrics()[: progress.epoch]
+    write_text(run.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+    return progress
 
 
-def has_accelerator() -> bool:
-    """Whether Keras computes on anything but a CPU."""
-    return any(not device.lower().startswith("cpu") for device in keras.distribution.list_devices())
-
-
-class BestWeights(keras.callbacks.Callback):
-    """Remembers the weights of the epoch with the best validation accuracy, over all stages of a run.
-
-    A run that is not a trial of a sweep also has them on disk, as `best.keras`, whole at any moment.
-    """
-
-    def __init__(self, run: RunFolder) -> None:
-        super().__init__()
-        self.run, self.value, self.epoch = run, -1.0, 0
-        self._weights: list[np.ndarray] = []
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        value = round(float(logs["val_accuracy"]), 6)
-        if value > self.value:
-            self.value, self.epoch = value, epoch + 1
-            self._weights = self.model.get_weights()
-            if self.run.command != "sweep":
-                with write_whole(self.run.model) as path:
-                    self.model.save(path)
-
-    def restore(self, model: keras.Model) -> None:
-        """Gives `model` the best epoch's weights back."""
-        model.set_weights(self._weights)
+def _plan_calibration(
+    config: Config, pack: Pack, train_rows: np.ndarray, batch_size: int
+) -> Callable[[], Iterator[np.ndarray]] | None:
+    """What the statistics of batch normalisation are taken from, where those that training leaves do not fit."""
+    if not config.training.ema and set(list_sizes(config)) == {config.data.image_size}:
+        return None
+    chosen = np.random.default_rng(config.run.seed).permutation(train_rows)[:NUM_CALIBRATION]
+    parts = [np.sort(chosen[start : start + batch_size]) for start in range(0, len(chosen), batch_size)]
+    return lambda: (read_rows(pack.train_images, part) for part in parts)

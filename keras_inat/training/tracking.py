@@ -1,9 +1,9 @@
-"""Every epoch on record: our own `metrics.jsonl`, W&B and TensorBoard."""
+"""Every epoch in W&B and TensorBoard."""
 
 import contextlib
 import logging
 import os
-import time
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,55 +11,11 @@ import keras
 import tensorflow as tf
 
 from keras_inat.config import list_settings
-from keras_inat.runs import RunFolder, append_jsonl
+from keras_inat.runs import RunFolder, write_text
 from keras_inat.sections import Config
 
 # What identifies a configuration to a sweep's dashboards; paths and names would only be noise there.
 TRACKED_SECTIONS = ("data", "augment", "model", "training", "finetune", "run")
-
-
-class EpochLog(keras.callbacks.Callback):
-    """Writes `metrics.jsonl` and the line that the user sees, an epoch at a time.
-
-    Args:
-        run: Where to write.
-        epochs: Of the whole run, to show how far it is.
-        images: Training images an epoch.
-        label: What begins every line shown.
-
-    Raises:
-        FloatingPointError: When the loss is no longer finite, naming the epoch.
-    """
-
-    def __init__(self, run: RunFolder, epochs: int, images: int, label: str) -> None:
-        super().__init__()
-        self.run, self.epochs, self.images, self.label = run, epochs, images, label
-        self.stage, self.best, self.rows = "", 0.0, list[dict[str, Any]]()
-        self._began = self._tested = 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._began = self._tested = time.perf_counter()
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        self._tested = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        logs = {key: round(float(value), 6) for key, value in logs.items()}  # float32 has no more digits
-        seconds, training_seconds = time.perf_counter() - self._began, self._tested - self._began
-        row = {"epoch": epoch + 1, "stage": self.stage, **logs}
-        row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        row |= {"seconds": round(seconds, 3), "images_per_second": round(self.images / training_seconds, 1)}
-        if not all(map(_is_finite, logs.values())):
-            raise FloatingPointError(f"the loss is not finite in epoch {epoch + 1}: try a lower learning rate")
-        append_jsonl(self.run.metrics, row)
-        self.rows.append(row)
-        self.best = max(self.best, row["val_accuracy"])
-        print(
-            f"{self.label} epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"
-            f"  loss {row['loss']:.3f}  accuracy {row['accuracy']:6.1%}  validation {row['val_accuracy']:6.1%}"
-            f"  best {self.best:6.1%}  {row['images_per_second']:.0f} images/s  {seconds:.1f} s",
-            flush=True,
-        )
 
 
 @contextlib.contextmanager
@@ -116,6 +72,8 @@ def _open_wandb(config: Config, run: RunFolder, group: str, title: str) -> Itera
         "project": config.tracking.project,
         "group": group,
         "name": title,
+        "id": _read_id(run),
+        "resume": "allow",
         "job_type": run.command,
         "dir": str(run.path),
         "config": flatten(config),
@@ -138,6 +96,14 @@ def _open_wandb(config: Config, run: RunFolder, group: str, title: str) -> Itera
     finally:
         with contextlib.suppress(Exception):
             tracked.finish()
+
+
+def _read_id(run: RunFolder) -> str:
+    """The same each time that a run goes on, so that W&B goes on with it."""
+    path = run.path / "wandb-id"
+    if not path.exists():
+        write_text(path, uuid.uuid4().hex[:12])
+    return path.read_text(encoding="utf-8")
 
 
 class _Unfailing(keras.callbacks.Callback):
@@ -182,7 +148,3 @@ def _is_logged_in() -> bool:
         return bool(os.environ.get("WANDB_API_KEY") or settings.api_key or read_netrc_auth(host=settings.base_url))
     except Exception:  # a broken login is no login
         return False
-
-
-def _is_finite(value: float) -> bool:
-    return value - value == 0

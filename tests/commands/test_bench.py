@@ -4,10 +4,11 @@ import sys
 import pytest
 
 from keras_inat.commands import bench
-from keras_inat.commands.bench import peers, photos, table
+from keras_inat.commands.bench import peers, photos, table, training
 from keras_inat.commands.bench.bookkeeping import NamedSource
 from keras_inat.config import load_config
 from keras_inat.data.source import Source
+from keras_inat.sections import Model
 
 PLACE = r"\S+ +\d+  "
 FIGURES = r" +[\d,]+ +[\d,]+ +[\d.]+ \([\d.]+ to [\d.]+\)"
@@ -17,12 +18,15 @@ FIGURES = r" +[\d,]+ +[\d,]+ +[\d.]+ \([\d.]+ to [\d.]+\)"
 def tiny(monkeypatch):
     """A table of one size and one round, in one process; PyTorch is not there, whether it is installed or not."""
     monkeypatch.setitem(sys.modules, "torch.utils.data", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(training, "STEP_SIZE", 32)
+    monkeypatch.setattr(training, "_time_epochs", lambda _, work: work(1) or 1.0)
     monkeypatch.setattr(photos, "LARGE", (80, 60))
     monkeypatch.setattr(photos, "NUM_LARGE", 24)
     monkeypatch.setattr(table, "SIZES", (32,))
     monkeypatch.setattr(table, "TRAINING_SIZE", 32)
     monkeypatch.setattr(table, "NUM_NAMED", 300)
-    for name in ("BUILD_ROUNDS", "SERVE_ROUNDS", "TRAINING_ROUNDS"):
+    for name in ("BUILD_ROUNDS", "SERVE_ROUNDS", "TRAINING_ROUNDS", "FIT_ROUNDS"):
         monkeypatch.setattr(table, name, 1)
     for name in ("SETTLE_SECONDS", "SERVE_SECONDS", "TRAINING_SECONDS"):
         monkeypatch.setattr(table, name, 0.01)
@@ -34,11 +38,12 @@ def test_every_row_is_printed(photos, tiny, capsys):
     bench.run(load_config([f"DATA={photos}"]))
     lines = capsys.readouterr().out.splitlines()
     for images, comparisons in (
-        ("photos", (*table.BUILDING, *table.SERVING, *table.TRAINING)),
+        ("photos", (*table.BUILDING, *table.SERVING, *table.TRAINING, *table.FITTING)),
         ("80x60", (*table.BUILDING, *table.SERVING)),
+        ("random", table.STEPPING),
     ):
         for ours, other in comparisons:
-            figures = " +PyTorch is not installed: pip install torch" if other == table.TORCH else FIGURES
+            figures = " +PyTorch is not installed: pip install torch" if "PyTorch" in other else FIGURES
             row = re.compile(rf"{images} +32  {ours} +{other}{figures}")
             assert sum(bool(row.fullmatch(line)) for line in lines) == 1, row.pattern
     parts = lines[lines.index("bookkeeping of 300 images, without their pixels") + 1 :]
@@ -61,6 +66,14 @@ def test_pytorch_gets_what_torchvision_would_give(photos):
     pixels, label = peers.Photos(photos / "train", 16)[29]
     assert (pixels.shape, pixels.dtype, label) == ((3, 16, 16), torch.float32, 2)
     assert 0 <= float(pixels.min()) < float(pixels.max()) <= 1
+
+
+def test_pytorch_takes_the_same_step():
+    torch = pytest.importorskip("torch")
+    model = Model(num_blocks=2, filters=4, dense_units=6)
+    pixels, labels = training.make_batch(16, 8)
+    images, targets = next(training.step_torch(model, pixels, labels))
+    assert (images.shape, images.dtype, targets.tolist()) == ((8, 3, 16, 16), torch.uint8, labels.tolist())
 
 
 def test_named_files_are_sorted_as_a_source_is():

@@ -2,10 +2,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inat.config import load_config
 from keras_inat.models.cnn import build_cnn
-from keras_inat.models.cost import count_cnn, count_model
-from keras_inat.sections import Config, Model
+from keras_inat.sections import Model
+
+
+def names_of(**settings):
+    return [layer.name for layer in build_cnn(Model(num_blocks=1, filters=4, **settings), 16, 3).layers[2:]]
 
 
 def test_its_layers_by_name():
@@ -48,40 +50,103 @@ def test_outputs_are_probabilities_of_pixels():
     np.testing.assert_allclose(model.get_layer("rescale")(np.array([0.0, 255.0])), [-1, 1], atol=1e-6)
 
 
-def test_cost_in_closed_form_is_the_cost_of_the_network():
-    rng = np.random.default_rng(0)
-    for _ in range(25):
-        blocks = int(rng.integers(1, 5))
-        config = Model(
-            num_blocks=blocks,
-            filters=int(rng.integers(1, 5)) * 2 ** (blocks - 1),
-            organisation=str(rng.choice(["same", "double", "half"])),
-            kernel_size=tuple(int(size) for size in rng.integers(1, 6, blocks)),
-            batch_norm=bool(rng.integers(2)),
-            pooling=str(rng.choice(["flatten", "average"])),
-            dense_units=int(rng.integers(0, 9)),
-        )
-        size = int(rng.integers(2**blocks, 40))
-        model, rows = build_cnn(config, size, 10), count_cnn(config, size, 10)
-        assert (sum(row.parameters for row in rows), sum(row.macs for row in rows)) == count_model(model)
-        for row in rows:
-            assert model.get_layer(row.name).output.shape[1:] == row.output
+@pytest.mark.parametrize(
+    ("settings", "block"),
+    [
+        ({"pool_first": True}, ["conv", "pool", "norm", "activation"]),
+        ({"batch_norm": False, "block_dropout": 0.1}, ["conv", "activation", "pool", "dropout"]),
+        ({"convolutions": 2}, ["conv", "norm", "activation", "conv2", "norm2", "activation2", "pool"]),
+        (
+            {"convolutions": 2, "pool_first": True},
+            ["conv", "norm", "activation", "conv2", "pool", "norm2", "activation2"],
+        ),
+        (
+            {"convolutions": 3, "residual": True},
+            [
+                *("conv", "norm", "activation", "pool", "conv2", "norm2", "activation2"),
+                *("conv3", "norm3", "add3", "activation3"),
+            ],
+        ),
+        (
+            {"convolutions": 3, "residual": True, "pool_first": True, "batch_norm": False},
+            ["conv", "pool", "activation", "conv2", "activation2", "conv3", "add3", "activation3"],
+        ),
+    ],
+)
+def test_the_order_within_a_block(settings, block):
+    names = names_of(**settings)
+    assert names[: names.index("flatten")] == [f"block1_{part}" for part in block]
 
 
 @pytest.mark.parametrize(
-    ("path", "parameters"),
+    ("settings", "head"),
     [
-        # conv 3-128 and four 128-128 (no biases), BN 4 numbers a filter, 128 x 7 x 7 -> 512 -> 10.
-        ("b", 27 * 128 + 4 * 9 * 128 * 128 + 5 * 4 * 128 + (128 * 49 + 1) * 512 + 513 * 10),
-        ("a", 27 * 32 + 4 * 9 * 32 * 32 + 5 * 4 * 32 + (32 * 16 + 1) * 128 + 129 * 10),
+        ({"dropout": 0.5}, ["flatten", "dense", "dense_activation", "dropout"]),
+        ({"dropout": 0.5, "dropout_placement": "before_dense"}, ["flatten", "dropout", "dense", "dense_activation"]),
+        ({"dropout": 0.5, "dropout_placement": "before_dense", "dense_units": 0}, ["flatten", "dropout"]),
+        ({"pooling": "max", "dense_units": 0}, ["max"]),
     ],
 )
-def test_reference_systems_have_the_parameters_that_their_descriptions_imply(path, parameters):
-    from keras_inat.__main__ import CONFIGS
-
-    config = load_config([], CONFIGS / "systems" / f"{path}.yaml")
-    assert sum(row.parameters for row in count_cnn(config.model, config.data.image_size, 10)) == parameters
+def test_the_order_within_the_head(settings, head):
+    names = names_of(**settings)
+    assert names[names.index("block1_pool") + 1 :] == [*head, "predictions"]
 
 
-def test_default_is_five_blocks():
-    assert len(count_cnn(Config().model, 128, 10)) == 5 * 3 + 2
+def test_whole_feature_maps_are_dropped_within_blocks():
+    model = build_cnn(Model(num_blocks=1, filters=64, block_dropout=0.5), 16, 3)
+    dropped = model.get_layer("block1_dropout")(np.ones((1, 8, 8, 64)), training=True).numpy()[0]
+    assert set(np.unique(dropped)) == {0.0, 2.0}
+    assert (dropped == dropped[0, 0]).all()
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_residual_pairs_begin_as_the_identity(batch_norm):
+    config = Model(num_blocks=2, filters=4, convolutions=(1, 5), residual=True, batch_norm=batch_norm)
+    model = build_cnn(config, 16, 3)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3))
+    outputs = [model.get_layer(name).output for name in ("block2_pool", "block2_activation5")]
+    before, after = keras.Model(model.input, outputs)(images)
+    assert before.numpy().max() > 0
+    np.testing.assert_array_equal(before, after)
+
+
+def test_a_residual_pair_adds_to_its_input():
+    model = build_cnn(Model(num_blocks=1, filters=2, convolutions=3, residual=True, batch_norm=False), 8, 3)
+    model.get_layer("block1_conv3").bias.assign([1.0, -1e6])
+    images = np.random.default_rng(0).uniform(0, 255, (1, 8, 8, 3))
+    outputs = [model.get_layer(name).output for name in ("block1_pool", "block1_activation3")]
+    before, after = keras.Model(model.input, outputs)(images)
+    np.testing.assert_allclose(after[..., 0], before[..., 0] + 1)
+    assert not after.numpy()[..., 1].any()
+
+
+def test_pairs_are_3x3_whatever_the_first_kernel():
+    model = build_cnn(Model(num_blocks=1, filters=2, kernel_size=5, convolutions=3, residual=True), 8, 3)
+    sizes = [layer.kernel_size for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert sizes == [(5, 5), (3, 3), (3, 3)]
+
+
+def test_pooling_first_is_the_same_function_where_the_activation_rises():
+    images = np.random.default_rng(0).uniform(0, 255, (2, 18, 18, 3))
+    first, last = (build_cnn(Model(num_blocks=2, filters=4, pool_first=first), 18, 3) for first in (True, False))
+    last.set_weights(first.get_weights())
+    np.testing.assert_allclose(first(images, training=False), last(images, training=False), rtol=1e-5)
+
+
+def test_average_pooling_within_blocks():
+    model = build_cnn(Model(num_blocks=1, filters=1, block_pooling="average"), 9, 3)
+    values = np.arange(9.0).reshape(1, 3, 3, 1)
+    assert model.get_layer("block1_pool")(values).numpy().tolist() == [[[[2.0]]]]  # of 0, 1, 3 and 4: no padding
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_clone_takes_images_of_every_size(pooling, residual):
+    settings = {"convolutions": 3, "residual": residual, "pool_first": True, "block_dropout": 0.1, "dropout": 0.1}
+    model = build_cnn(Model(num_blocks=2, filters=4, pooling=pooling, **settings), 16, 3)
+    clone = keras.models.clone_model(model, input_tensors=keras.Input((None, None, 3)))
+    clone.set_weights(model.get_weights())
+    assert [weight.path for weight in clone.weights] == [weight.path for weight in model.weights]
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3))
+    np.testing.assert_allclose(clone(images), model(images), rtol=1e-5)
+    assert clone(np.zeros((1, 23, 30, 3))).shape == (1, 3)

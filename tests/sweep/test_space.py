@@ -105,6 +105,23 @@ def test_every_change_of_images_can_be_searched():
     assert override(given, decode_values(given, values)).augment.policy == "none"
 
 
+def test_a_setting_that_is_one_number_or_a_list_is_searched_among_integers():
+    (hyperparameter,) = build_hyperparameters(config("{model.filters: {min: 8, max: 64, log: true}}")).space
+    assert type(hyperparameter).__name__ == "Int"
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        "{model.filters: [8, [8, 8, 8, 8, 8]], model.organisation: [double, same]}",
+        "{model.residual: [true, false], model.convolutions: [1, 2, 3]}",
+        "{model.filters: [8, 32], model.organisation: [half], model.min_filters: [1, 8]}",
+    ],
+)
+def test_choices_that_only_fail_together_are_for_the_trial_to_find_out(space):
+    assert build_hyperparameters(config(space)).space
+
+
 def test_a_configuration_in_words():
     assert (
         describe_values({"model.filters": 8, "training.learning_rate": 0.00123456}) == "filters=8 learning_rate=0.00123"

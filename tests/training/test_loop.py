@@ -1,24 +1,24 @@
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+from keras_inat.commands import train_best
 from keras_inat.config import build_config, read_yaml
 from keras_inat.data.pack import Pack, load_pack
 from keras_inat.models.cnn import build_cnn
 from keras_inat.runs import create_run, read_jsonl
 from keras_inat.training import loop
 from keras_inat.training.evaluation import judge, train_and_judge
-from keras_inat.training.loop import BestWeights, fit
+from keras_inat.training.loop import fit
 
 
 def test_a_run_from_start_to_result(make_config, capsys):
     config = make_config("training.epochs=3", "training.learning_rate=0.01", "run.name=tiny")
-    accuracy = train_and_judge(config, "train-best", "seed 0")
-    (folder,) = (
-        config_path.parent for config_path in __import__("pathlib").Path("runs/train-best").glob("*/config.yaml")
-    )
+    accuracy = train_and_judge(config, "train-best", "seed 0")["test_accuracy"]
+    (folder,) = Path("runs/train-best").iterdir()
     assert folder.name.endswith("-tiny-seed0")
     result = json.loads((folder / "result.json").read_text())
     rows = read_jsonl(folder / "metrics.jsonl")
@@ -46,7 +46,7 @@ def test_a_run_from_start_to_result(make_config, capsys):
     assert "epoch 3/3" in capsys.readouterr().out
 
     # Asked again, it neither trains nor looks at the test images again.
-    assert train_and_judge(config, "train-best", "seed 0") == accuracy
+    assert train_and_judge(config, "train-best", "seed 0") == result
     assert "already done" in capsys.readouterr().out
     assert len(list(folder.parent.iterdir())) == len(read_jsonl(folder.parent.parent / "test_ledger.jsonl")) == 1
 
@@ -90,23 +90,60 @@ def test_fine_tuning_goes_through_its_stages(make_config, tmp_path, monkeypatch)
     assert [stage["parameters"] for stage in result["stages"]] == [4 * 3 + 3, 4 * 3 + 3 + 112 + 148]
 
 
-def test_the_best_epochs_weights_are_kept_over_all_stages(make_config):
-    run = create_run(make_config(), "train-best")
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="d")])
-    best = BestWeights(run)
-    best.set_model(model)
-    for epoch, accuracy in enumerate([0.1, 5 / 6, 5 / 6, 0.5]):
-        model.set_weights([np.full((1, 1), epoch, "float32"), np.zeros(1, "float32")])
-        best.on_epoch_end(epoch, {"val_accuracy": accuracy})
-    best.restore(model)
-    assert (best.epoch, best.value, float(model.get_weights()[0][0, 0])) == (2, 0.833333, 1)
-    assert float(keras.models.load_model(run.model).get_weights()[0][0, 0]) == 1
+def test_the_best_epoch_is_kept(make_config):
+    config = make_config("training.epochs=6", "training.learning_rate=0.02", "training.schedule=step")
+    run = create_run(config, "train-best")
+    done = fit(config, run)
+    accuracies = [row["val_accuracy"] for row in run.read_metrics()]
+    assert done.result["best_epoch"] == accuracies.index(max(accuracies)) + 1
+    _, rows = done.pack.split(config)
+    kept = keras.models.load_model(run.model, compile=False)
+    predicted = kept.predict(done.pack.train_images[rows], verbose=0).argmax(axis=1)
+    assert (predicted == done.pack.train_labels[rows]).mean() == pytest.approx(max(accuracies))
+    for first, second in zip(kept.get_weights(), done.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
-def test_a_loss_that_explodes_stops_the_run_and_says_when(make_config):
-    config = make_config("training.learning_rate=1e30", "training.optimizer=sgd", "training.epochs=5")
-    with pytest.raises(FloatingPointError, match=r"not finite in epoch [12]: try a lower learning rate"):
-        fit(config, create_run(config, "train-best"))
+def test_small_images_first(make_config, monkeypatch):
+    config = make_config("training.epochs=5", "training.image_sizes=[8,12,16]", "model.pooling=average")
+    seen = []
+    record = loop.build_training_batches
+
+    def recording(*arguments, **keywords):
+        batches = record(*arguments, **keywords)
+        seen.extend(pixels.shape[1:] for pixels, _ in batches.take(5 * 3))
+        return batches
+
+    monkeypatch.setattr(loop, "build_training_batches", recording)
+    assert fit(config, create_run(config, "train-best")).model.input_shape == (None, 16, 16, 3)
+    assert [shape[0] for shape in seen[::3]] == [8, 8, 12, 12, 16]
+
+
+def test_mirror_images_are_judged_beside_the_images(make_config):
+    config = make_config("training.epochs=1", "training.mirror=true")
+    result = train_and_judge(config, "train-best", "seed 0")
+    (folder,) = Path("runs/train-best").iterdir()
+    saved = np.load(folder / "test_predictions.npz")
+    model = keras.models.load_model(folder / "best.keras", compile=False)
+    pixels = saved["pixels"].astype("float32")  # all of them: 12 are fewer than 30
+    mean = model.predict(pixels, verbose=0) + model.predict(pixels[:, :, ::-1], verbose=0)
+    expected = (mean.argmax(axis=1) == saved["labels"][saved["examples"]]).mean()
+    assert result["mirrored"]["test_accuracy"] == pytest.approx(expected)
+    assert result["test_accuracy"] == (saved["probabilities"].argmax(axis=1) == saved["labels"]).mean()
+    assert 0 <= result["mirrored"]["val_accuracy"] <= 1
+
+
+def test_seeds_are_told_one_by_one_and_together(make_config, capsys):
+    train_best.run(make_config("training.epochs=1", "SEEDS=3", "run.seed=4"))
+    results = [json.loads((path / "result.json").read_text()) for path in sorted(Path("runs/train-best").iterdir())]
+    assert [result["seed"] for result in results] == [4, 5, 6]
+    tests = [result["test_accuracy"] for result in results]
+    half = 4.302653 * np.std(tests, ddof=1) / 3**0.5  # Student's t of two degrees of freedom
+    said = capsys.readouterr().out
+    assert f"test accuracy, mean of 3 seeds: {np.mean(tests):.1%} " in said
+    assert f"({'95 % interval'} {np.mean(tests) - half:.1%} to {np.mean(tests) + half:.1%})" in said
+    best = max(results, key=lambda result: result["val_accuracy"])["seed"]
+    assert f"best on validation: seed {best}" in said
 
 
 def test_early_stopping(make_config):

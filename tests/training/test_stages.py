@@ -6,13 +6,8 @@ from keras_inat.config import load_config
 from keras_inat.errors import UserError
 from keras_inat.models.backbones import HEAD, build_finetune
 from keras_inat.models.cnn import build_cnn
-from keras_inat.sections import Finetune, Training
-from keras_inat.training.schedules import build_optimizer, build_schedule
+from keras_inat.sections import Finetune
 from keras_inat.training.stages import STRATEGIES, apply_stage, plan_stages
-
-
-def rates(schedule, steps):
-    return [float(schedule(step)) if callable(schedule) else schedule for step in range(steps)]
 
 
 @pytest.fixture
@@ -88,24 +83,3 @@ def test_more_layers_than_there_are(backbone):
     settings = Finetune(strategy="topk", weights=backbone, unfreeze=9)
     with pytest.raises(UserError, match=r"`finetune\.unfreeze` must be at most 4 .* Received: 9"):
         apply_stage(build_finetune(settings, 16, 3), STRATEGIES["topk"][1], settings)
-
-
-def test_schedules():
-    assert rates(build_schedule(Training(), 0.1, 10), 3) == [0.1, 0.1, 0.1]
-    cosine = rates(build_schedule(Training(schedule="cosine", warmup=0.2), 0.1, 10), 11)
-    np.testing.assert_allclose(cosine[:3], [0, 0.05, 0.1], atol=1e-6)
-    np.testing.assert_allclose(cosine[6], 0.05, atol=1e-6)
-    np.testing.assert_allclose(cosine[10], 0, atol=1e-6)
-    warm = rates(build_schedule(Training(warmup=0.5), 0.1, 4), 5)
-    np.testing.assert_allclose(warm, [0, 0.05, 0.1, 0.1, 0.1], atol=1e-6)
-
-
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
-def test_weight_decay_is_decoupled_and_spares_biases_and_normalisation(name):
-    model = build_cnn(load_config(["model.num_blocks=1", "model.filters=2"]).model, 8, 2)
-    optimizer = build_optimizer(Training(optimizer=name, weight_decay=0.5), 0.1, 10, model)
-    before = {weight.path: weight.numpy() for weight in model.trainable_weights}
-    optimizer.apply([np.zeros(weight.shape, "float32") for weight in model.trainable_weights], model.trainable_weights)
-    for weight in model.trainable_weights:
-        shrink = 1 - 0.1 * 0.5 if weight.path.endswith("kernel") else 1
-        np.testing.assert_allclose(weight.numpy(), before[weight.path] * shrink, rtol=1e-5, atol=1e-7)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_inat.commands.bench import peers, photos
+from keras_inat.commands.bench import peers, photos, training
 from keras_inat.commands.bench.bookkeeping import time_bookkeeping
+from keras_inat.config import override
 from keras_inat.data.pack import load_pack
 from keras_inat.data.pipeline import build_training_batches
 from keras_inat.data.source import open_source
@@ -25,7 +26,7 @@ BATCH_SIZE = 64
 NUM_NAMED = 1_000_000
 TRAINING_SIZE = 64
 # In a round every side has its turn; every other round goes backwards.
-BUILD_ROUNDS, SERVE_ROUNDS, TRAINING_ROUNDS = 3, 3, 7
+BUILD_ROUNDS, SERVE_ROUNDS, TRAINING_ROUNDS, FIT_ROUNDS = 3, 3, 7, 5
 # A turn is timed once what was prepared during other turns is used up.
 SETTLE_SECONDS, SERVE_SECONDS, TRAINING_SECONDS = 0.3, 0.8, 2.0
 PLAIN = Augment(flip=False, crop=1.0, color=0.0)
@@ -34,9 +35,13 @@ BUILD, BUILD_MORE, BARE = "build", "build with room for crops", "decode and resi
 SERVE, SERVE_AUGMENTED = "serve", "serve augmented"
 TORCH, KERAS = "PyTorch DataLoader over Pillow", "image_dataset_from_directory"
 TRAIN, TRAIN_AUGMENTED, ONE_BATCH = "train", "train augmented", "train on one batch, repeated"
+STEP, STEP_POOL_FIRST, TORCH_STEP = "training step", "training step, pool_first", "PyTorch, eager, channels first"
+FIT, BARE_FIT = "fit, with records", "Keras's fit, bare"
 BUILDING = ((BUILD, BARE), (BUILD_MORE, BARE))
 SERVING = ((SERVE, TORCH), (SERVE, KERAS), (SERVE_AUGMENTED, TORCH), (SERVE_AUGMENTED, KERAS))
 TRAINING = ((TRAIN, ONE_BATCH), (TRAIN_AUGMENTED, ONE_BATCH))
+STEPPING = ((STEP, TORCH_STEP), (STEP_POOL_FIRST, TORCH_STEP))
+FITTING = ((FIT, BARE_FIT),)
 
 # Does its work for a while, or once, and gives images a second.
 Turn = Callable[[], float]
@@ -58,6 +63,8 @@ def print_table(config: Config) -> None:
                 _compare_building(images, size)
                 _compare_serving(images, size)
         _compare_training(own)
+        _compare_fits(own)
+        _compare_steps()
         print(f"\nbookkeeping of {NUM_NAMED:,} images, without their pixels")
         for part, seconds in time_bookkeeping(NUM_NAMED, folder / "named"):
             print(f"{part:40}{seconds:8.1f} s", flush=True)
@@ -114,6 +121,24 @@ def _compare_training(images: Path) -> None:
         ONE_BATCH: train(itertools.repeat(next(_serve(config)))),
     }
     _compare(images.name, TRAINING_SIZE, TRAINING, sides, TRAINING_ROUNDS)
+
+
+def _compare_fits(images: Path) -> None:
+    config = override(_configure(images, TRAINING_SIZE, PLAIN), {"tracking.wandb": "disabled"})
+    config = override(config, {"run.directory": str(images.parent / "runs")})
+    _load(config)
+    sides = {FIT: training.fit_ours(config), BARE_FIT: training.fit_bare(config)}
+    _compare(images.name, TRAINING_SIZE, FITTING, sides, FIT_ROUNDS)
+
+
+def _compare_steps() -> None:
+    models = {STEP: training.STEP_MODEL, STEP_POOL_FIRST: training.STEP_MODEL.model_copy(update={"pool_first": True})}
+    size = training.STEP_SIZE
+    streams = {name: training.step_keras(model, size, BATCH_SIZE) for name, model in models.items()}
+    with contextlib.suppress(ImportError):
+        streams[TORCH_STEP] = training.step_torch(training.STEP_MODEL, *training.make_batch(size, BATCH_SIZE))
+    sides = {name: _stream(steps, TRAINING_SECONDS) for name, steps in streams.items()}
+    _compare("random", size, STEPPING, sides, TRAINING_ROUNDS)
 
 
 def _configure(images: Path, size: int, augment: Augment) -> Config:

@@ -1,0 +1,126 @@
+"""What is timed of training: a step of the published systems' kind, and a whole `fit` beside Keras's bare one."""
+
+import contextlib
+import importlib
+import io
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_inat.config import override
+from keras_inat.data.pack import load_pack
+from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches
+from keras_inat.models.cnn import build_cnn
+from keras_inat.runs import create_run
+from keras_inat.sections import Config, Model
+from keras_inat.training.devices import has_accelerator
+from keras_inat.training.loop import build_model, fit
+
+NUM_CLASSES = 10
+STEP_MODEL = Model(filters=32, organisation="same", kernel_size=3, batch_norm=True, dense_units=256)
+STEP_SIZE = 128
+# Building and tracing are in both of these, and so not in their difference.
+FEW_EPOCHS, MANY_EPOCHS = 1, 4
+SHORTEST = 0.1  # seconds, below which nothing is timed this way
+
+
+def make_batch(size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random pixels `(batch, size, size, 3)` uint8 and labels `(batch,)` int64."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(256, size=(batch_size, size, size, 3), dtype=np.uint8)
+    return pixels, rng.integers(NUM_CLASSES, size=batch_size)
+
+
+def step_keras(model: Model, size: int, batch_size: int) -> Iterator[Any]:
+    """Endless training steps of our network on one batch, which each of them gives."""
+    network = build_cnn(model, size, NUM_CLASSES)
+    network.compile("adam", "categorical_crossentropy", jit_compile="auto" if has_accelerator() else False)
+    pixels, labels = make_batch(size, batch_size)
+    targets = np.eye(NUM_CLASSES, dtype=np.float32)[labels]
+    while True:
+        network.train_on_batch(pixels, targets)
+        yield pixels, targets
+
+
+def step_torch(model: Model, pixels: np.ndarray, labels: np.ndarray) -> Iterator[Any]:
+    """Endless training steps as PyTorch's users usually take them: eager, float32, channels first.
+
+    Args:
+        model: Of equal filters and kernels in all blocks, with batch normalisation and a dense layer.
+        pixels: `(batch, size, size, 3)` uint8.
+        labels: `(batch,)` int64.
+
+    Raises:
+        ImportError: When PyTorch is not installed.
+    """
+    torch: Any = importlib.import_module("torch")  # which the type checker need not know
+    nn, layers, channels = torch.nn, [], 3
+    for filters, kernel_size in zip(model.filters_per_block, model.kernel_sizes, strict=True):
+        convolution = nn.Conv2d(channels, filters, kernel_size, padding="same")
+        layers += [convolution, nn.BatchNorm2d(filters), nn.ReLU(), nn.MaxPool2d(2)]
+        channels = filters
+    features = channels * (pixels.shape[1] // 2**model.num_blocks) ** 2
+    layers += [nn.Flatten(), nn.Linear(features, model.dense_units), nn.ReLU(), nn.Linear(model.dense_units, 10)]
+    network = nn.Sequential(*layers)
+    optimizer = torch.optim.Adam(network.parameters())
+    images, targets = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels)
+
+    def step() -> None:
+        loss = nn.functional.cross_entropy(network(images.float() / 127.5 - 1), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    def steps() -> Iterator[Any]:
+        while True:
+            step()
+            yield images, targets
+
+    return steps()
+
+
+def fit_ours(config: Config) -> Callable[[], float]:
+    """A turn of `fit` with all that it writes; gives training images a second, validation included."""
+
+    def work(epochs: int) -> None:
+        changed = override(config, {"training.epochs": epochs})
+        with contextlib.redirect_stdout(io.StringIO()):
+            fit(changed, create_run(changed, "train-best"))
+
+    return lambda: _time_epochs(config, work)
+
+
+def fit_bare(config: Config) -> Callable[[], float]:
+    """The same of Keras's `fit` on the same batches, with no callback at all."""
+
+    def work(epochs: int) -> None:
+        pack = load_pack(config)
+        (rows, val_rows), labels, training = pack.split(config), pack.train_labels, config.training
+        num_classes, batch_size = len(pack.classes), min(training.batch_size, len(rows))
+        model = build_model(config, num_classes)
+        jit_compile = "auto" if has_accelerator() else False
+        model.compile(training.optimizer, "categorical_crossentropy", metrics=["accuracy"], jit_compile=jit_compile)
+        model.fit(
+            build_training_batches(pack.training_images(config), labels, rows, num_classes, config),
+            steps_per_epoch=len(rows) // batch_size,
+            epochs=epochs,
+            validation_data=build_evaluation_batches(pack.train_images, labels, val_rows, num_classes, batch_size),
+            shuffle=False,
+            verbose=0,
+        )
+
+    return lambda: _time_epochs(config, work)
+
+
+def _time_epochs(config: Config, work: Callable[[int], None]) -> float:
+    keras.utils.clear_session()
+    seconds = []
+    for epochs in (FEW_EPOCHS, MANY_EPOCHS):
+        began = time.perf_counter()
+        work(epochs)
+        seconds.append(time.perf_counter() - began)
+    images = len(load_pack(config).split(config)[0])
+    return images * (MANY_EPOCHS - FEW_EPOCHS) / max(seconds[1] - seconds[0], SHORTEST)

@@ -1,0 +1,57 @@
+"""What Keras computes on, and in which precision."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+
+@functools.cache
+def say_device() -> None:
+    """Prints, once, where the training happens."""
+    devices = ", ".join(keras.distribution.list_devices())
+    print(f"training on {devices}" + ("" if has_accelerator() else " (no GPU was found)"), flush=True)
+
+
+def has_accelerator() -> bool:
+    """Whether Keras computes on anything but a CPU."""
+    return any(not device.lower().startswith("cpu") for device in keras.distribution.list_devices())
+
+
+def list_gpus() -> list[str]:
+    """The GPUs that TensorFlow sees, by their names within it."""
+    return [device.name for device in tf.config.list_logical_devices("GPU")]
+
+
+def open_scope() -> contextlib.AbstractContextManager[object]:
+    """Where a model is to be built and compiled so that every GPU takes its share of each batch."""
+    gpus = list_gpus()
+    return tf.distribute.MirroredStrategy(gpus).scope() if len(gpus) > 1 else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def use_precision(name: str) -> Iterator[None]:
+    """Layers that are built meanwhile compute in `training.precision`; weights are float32 always."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(choose_precision() if name == "auto" else name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def choose_precision() -> str:
+    """The fastest precision that every GPU has units for: bfloat16 needs no scaling of the loss, float16 does.
+
+    Units for float16 came with compute capability 7.0, for bfloat16 with 8.0. CPUs stay with float32.
+    """
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    capability = min((gpu.get("compute_capability", (0, 0)) for gpu in details), default=(0, 0))
+    return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16" if capability >= (7, 0) else "float32"
+
+
+def make_deterministic() -> None:
+    """Lets every operation give the same bits each time, from here on to the end of the process."""
+    tf.config.experimental.enable_op_determinism()

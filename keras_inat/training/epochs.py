@@ -1,0 +1,138 @@
+"""What happens at the end of an epoch: judge, record, keep, save, and perhaps stop."""
+
+import math
+import time
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_inat.runs import RunFolder, append_jsonl, write_whole
+from keras_inat.sections import Training
+from keras_inat.training.checkpoint import Progress, read_best, write_checkpoint
+from keras_inat.training.losses import FINITE_STEPS
+from keras_inat.training.schedules import PLATEAU_FACTOR, PLATEAU_PATIENCE
+from keras_inat.training.twin import Twin
+
+SMALLEST = 1e-7  # probability, in a loss
+
+
+class EpochEnd(keras.callbacks.Callback):
+    """Ends every epoch of a stage; put first, so that the callbacks after it see the validation metrics in `logs`.
+
+    Args:
+        run: Where `metrics.jsonl`, `checkpoint.npz` and, unless it is a trial of a sweep, `best.keras` go.
+        training: Epochs, patience and schedule.
+        progress: How far the run is; kept up to date.
+        twin: What is judged and kept.
+        validation: Batches of the validation images, as of `build_evaluation_batches`.
+        labels: `(images,)` int, theirs.
+        images_per_epoch: Training images.
+        label: Begins every line shown.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        training: Training,
+        progress: Progress,
+        twin: Twin,
+        validation: Any,
+        labels: np.ndarray,
+        images_per_epoch: int,
+        label: str,
+    ) -> None:
+        super().__init__()
+        self.run, self.training, self.progress, self.twin = run, training, progress, twin
+        self.validation, self.labels, self.images_per_epoch, self.label = validation, labels, images_per_epoch, label
+        self.stage, self.last_epoch, self.peak, self.warmup_steps = "", 0, 0.0, 0
+        self.best_weights: list[np.ndarray] = []
+        self.began = time.perf_counter()
+
+    def begin_stage(self, index: int, name: str, last_epoch: int, peak: float, steps: int) -> None:
+        """Says what the next `fit` trains: a stage of `steps` steps at the rate `peak`."""
+        self.stage, self.last_epoch, self.peak = name, last_epoch, peak
+        if index > self.progress.stage:
+            self.progress.stage, self.progress.waiting, self.progress.stalled = index, 0, 0
+        self.progress.ended = False
+        plateau = self.training.schedule == "plateau"
+        self.warmup_steps = round(self.training.warmup * steps) if plateau else 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.progress.seconds += time.perf_counter() - self.began
+        self.began = time.perf_counter()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self.warmup_steps:
+            # Other schedules follow the step by themselves; on a plateau the rate is a plain variable.
+            step = int(self.model.optimizer.iterations)
+            if step <= self.warmup_steps:
+                self.model.optimizer.learning_rate = self.peak * step / self.warmup_steps
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        training_seconds = time.perf_counter() - self.began
+        finite_steps = int(logs.pop(FINITE_STEPS))
+        _check_finite(logs["loss"], f"epoch {epoch + 1}, step {finite_steps + 1}")
+        self.twin.follow()
+        probabilities = self.twin.model.predict(self.validation, verbose=0)
+        likelihoods = probabilities[np.arange(len(self.labels)), self.labels]
+        logs["val_loss"] = -float(np.mean(np.log(np.maximum(likelihoods, SMALLEST))))
+        logs["val_accuracy"] = float(np.mean(probabilities.argmax(axis=1) == self.labels))
+        _check_finite(logs["val_loss"], f"epoch {epoch + 1}, after step {finite_steps}")
+        self._advance(epoch + 1, logs["val_accuracy"])
+        seconds = time.perf_counter() - self.began
+        self._record(epoch + 1, logs, seconds, self.images_per_epoch / training_seconds)
+        improved = self.progress.best_epoch == epoch + 1
+        if improved:
+            self.best_weights = self.twin.model.get_weights()
+        self.progress.seconds += time.perf_counter() - self.began
+        self.began = time.perf_counter()
+        if self.run.command != "sweep":
+            write_checkpoint(self.run, self.progress, self.model, self.best_weights if improved else [])
+            if improved:
+                self._write_best()
+        self.model.stop_training = self.progress.ended
+
+    def _advance(self, epoch: int, accuracy: float) -> None:
+        progress = self.progress
+        progress.epoch, accuracy = epoch, round(accuracy, 6)
+        progress.waiting, progress.stalled = progress.waiting + 1, progress.stalled + 1
+        if accuracy > progress.best:
+            progress.best, progress.best_epoch, progress.waiting, progress.stalled = accuracy, epoch, 0, 0
+        patience = self.training.patience
+        progress.ended = epoch == self.last_epoch or (bool(patience) and progress.waiting >= patience)
+        if self.training.schedule == "plateau" and progress.stalled > PLATEAU_PATIENCE:
+            optimizer, progress.stalled = self.model.optimizer, 0
+            optimizer.learning_rate = float(optimizer.learning_rate) * PLATEAU_FACTOR
+
+    def _record(self, epoch: int, logs: dict[str, float], seconds: float, images_per_second: float) -> None:
+        row: dict[str, Any] = {"epoch": epoch, "stage": self.stage}
+        row |= {name: round(float(value), 6) for name, value in logs.items()}  # float32 has no more digits
+        row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row |= {"seconds": round(seconds, 3), "images_per_second": round(images_per_second, 1)}
+        append_jsonl(self.run.metrics, row)
+        epochs = self.training.epochs
+        print(
+            f"{self.label} epoch {epoch:>{len(str(epochs))}}/{epochs}"
+            f"  loss {row['loss']:.3f}  accuracy {row['accuracy']:6.1%}  validation {row['val_accuracy']:6.1%}"
+            f"  best {self.progress.best:6.1%}  {images_per_second:.0f} images/s  {seconds:.1f} s",
+            flush=True,
+        )
+
+    def restore_best(self) -> None:
+        """Takes the best weights so far back from the disk, for a run that goes on."""
+        self.best_weights = read_best(self.run)
+        if self.best_weights:
+            self.twin.model.set_weights(self.best_weights)
+            self._write_best()
+        else:
+            self.best_weights = keras.models.load_model(self.run.model, compile=False).get_weights()
+
+    def _write_best(self) -> None:
+        with write_whole(self.run.model) as path:
+            self.twin.model.save(path)
+
+
+def _check_finite(loss: float, where: str) -> None:
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss is not finite in {where}: try a lower learning rate")

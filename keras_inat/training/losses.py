@@ -1,0 +1,66 @@
+"""Loss and metrics that take mixed labels as they are: probabilities over the classes."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_inat.sections import Training
+
+FINITE_STEPS = "finite_steps"
+
+
+def build_loss(training: Training, labels: np.ndarray, num_classes: int) -> keras.losses.Loss:
+    """The cross-entropy that `training` asks for; `labels` `(images,)` are those of the training images."""
+    if training.class_weights == "none":
+        return keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing)
+    return WeightedCrossentropy(weigh_classes(labels, num_classes), training.label_smoothing)
+
+
+def build_metrics() -> list[keras.metrics.Metric]:
+    """What is measured at every step."""
+    return [keras.metrics.MeanMetricWrapper(measure_accuracy, name="accuracy"), FiniteSteps(FINITE_STEPS)]
+
+
+@keras.saving.register_keras_serializable("keras_inat")
+class WeightedCrossentropy(keras.losses.CategoricalCrossentropy):
+    """Cross-entropy in which every class counts as much as its weight; of a mixed label each part by its own.
+
+    Args:
+        weights: `(classes,)`, 1 on average over the images.
+        label_smoothing: Is not weighted.
+    """
+
+    def __init__(self, weights: np.ndarray, label_smoothing: float) -> None:
+        super().__init__(label_smoothing=label_smoothing)
+        self._weights = np.asarray(weights, np.float32)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return super().call(y_true * self._weights, y_pred)
+
+
+def weigh_classes(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Weights `(classes,)` float32 that let each class count as if all had as many of the `labels` `(images,)`."""
+    counts = np.bincount(labels, minlength=num_classes)
+    return (len(labels) / (num_classes * np.maximum(counts, 1))).astype(np.float32)
+
+
+def measure_accuracy(y_true: Any, y_pred: Any) -> Any:
+    """The part of each label that lies on the predicted class: for a label that is not mixed, 1 or 0."""
+    predicted = ops.one_hot(ops.argmax(y_pred, axis=-1), y_pred.shape[-1])
+    return ops.sum(y_true * predicted, axis=-1)
+
+
+class FiniteSteps(keras.metrics.Metric):
+    """Counts the steps whose predictions are all finite: once weights are not, nothing after them is."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self._count = self.add_weight(shape=(), initializer="zeros", name="count")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        self._count.assign_add(ops.cast(ops.all(ops.isfinite(y_pred)), "float32"))
+
+    def result(self) -> Any:
+        return self._count

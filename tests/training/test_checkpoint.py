@@ -1,0 +1,148 @@
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from keras_inat.config import override
+from keras_inat.data.pack import load_pack
+from keras_inat.models.cnn import build_cnn
+from keras_inat.runs import create_run
+from keras_inat.training import epochs
+from keras_inat.training.checkpoint import claim_run, read_progress
+from keras_inat.training.evaluation import train_and_judge
+from keras_inat.training.loop import fit
+
+# Everything that has a state: moments, average, random numbers of dropout, augmentation, image sizes, a schedule.
+RICH = (
+    *("training.epochs=4", "training.optimizer=adamw", "training.learning_rate=0.01", "training.weight_decay=0.05"),
+    *("training.schedule=cosine", "training.warmup=0.2", "training.ema=0.9", "training.image_sizes=[12,16]"),
+    *("model.pooling=average", "model.dropout=0.3", "model.block_dropout=0.1"),
+    *("augment.flip=true", "augment.crop=0.5", "augment.cutmix=1.0"),
+)
+PLATEAU = (
+    "model.batch_norm=false",
+    "training.epochs=9",
+    "training.schedule=plateau",
+    "training.warmup=0.2",
+    "training.learning_rate=1e-9",
+)
+
+
+class Killed(BaseException):
+    """What no `except Exception` catches, as a kill is not."""
+
+
+def kill_at(monkeypatch, name, call, after):
+    """Lets `epochs.<name>` die at its so-manieth call, before or after its work."""
+    work, calls = getattr(epochs, name), []
+
+    def dying(*arguments, **keywords):
+        calls.append(name)
+        if len(calls) == call and not after:
+            raise Killed
+        result = work(*arguments, **keywords)
+        if len(calls) == call and after:
+            raise Killed
+        return result
+
+    monkeypatch.setattr(epochs, name, dying)
+
+
+def train(config, command="train-best"):
+    with claim_run(config, command, load_pack(config).hash) as run:
+        return run, fit(config, run)
+
+
+def die(config, monkeypatch, name, call, after=True):
+    with monkeypatch.context() as patch:
+        kill_at(patch, name, call, after)
+        with pytest.raises(Killed):
+            train(config)
+
+
+def check_same(config, monkeypatch, *kills):
+    """A run that is killed again and again ends with the bits of one that is not."""
+    reference, expected = train(override(config, {"run.name": "reference"}))
+    for kill in kills:
+        die(config, monkeypatch, *kill)
+    run, received = train(config)
+    assert len(list(run.path.parent.iterdir())) == 2  # it went on in its own folder
+    kept = keras.models.load_model(run.model, compile=False).get_weights()
+    for first, second, third in zip(expected.model.get_weights(), received.model.get_weights(), kept, strict=True):
+        np.testing.assert_array_equal(first, second)
+        np.testing.assert_array_equal(first, third)
+    timings = ("seconds", "images_per_second")
+    rows = [[{k: v for k, v in row.items() if k not in timings} for row in r.read_metrics()] for r in (reference, run)]
+    assert rows[0] == rows[1]
+    for key in ("val_accuracy", "best_epoch", "epochs", "stages"):
+        assert expected.result[key] == received.result[key]
+    return rows[0]
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(make_config, monkeypatch):
+    check_same(
+        make_config(*RICH),
+        monkeypatch,
+        ("append_jsonl", 1),  # before there is anything to go on from
+        ("write_checkpoint", 1),  # the best weights so far are in the checkpoint alone
+        ("append_jsonl", 2),  # a row is written, its checkpoint is not
+        ("write_checkpoint", 2),  # after the last epoch
+    )
+
+
+def test_a_rate_that_waits_for_a_plateau_goes_on_waiting(make_config, monkeypatch):
+    rows = check_same(make_config(*PLATEAU), monkeypatch, ("write_checkpoint", 5))
+    rates = [row["learning_rate"] for row in rows]
+    assert rates[2] == pytest.approx(1e-9, rel=1e-4)  # after the warm-up
+    assert rates[-1] == pytest.approx(0.5e-9, rel=1e-4)
+
+
+def test_a_killed_fine_tuning_goes_on_in_its_stage(make_config, monkeypatch, tmp_path):
+    build_cnn(make_config().model, 16, 5).save(tmp_path / "own.keras")
+    config = make_config(
+        *("STRATEGY=lpft", f"WEIGHTS={tmp_path / 'own.keras'}", "training.epochs=4", "training.optimizer=sgd"),
+        *("training.schedule=cosine", "training.ema=0.8", "finetune.batch_norm=trained", "finetune.dropout=0.5"),
+    )
+    # Within a stage, and between two.
+    check_same(config, monkeypatch, ("write_checkpoint", 1), ("write_checkpoint", 1), ("write_checkpoint", 1))
+
+
+def test_a_stage_that_stopped_early_is_not_trained_again(make_config, monkeypatch, tmp_path):
+    build_cnn(make_config("model.batch_norm=false").model, 16, 5).save(tmp_path / "own.keras")
+    config = make_config(
+        *("STRATEGY=lpft", f"WEIGHTS={tmp_path / 'own.keras'}", "training.epochs=8", "training.patience=1"),
+        "training.learning_rate=1e-9",
+    )
+    rows = check_same(config, monkeypatch, ("write_checkpoint", 2))
+    assert [row["epoch"] for row in rows] == [1, 2, 5]
+
+
+def test_what_is_gone_on_with(make_config, monkeypatch):
+    config = make_config("training.epochs=3")
+    die(config, monkeypatch, "write_checkpoint", 2)
+    key = load_pack(config).hash
+    with claim_run(config, "train-best", key) as first:
+        assert (read_progress(first).epoch, read_progress(first).data) == (2, key)
+        with claim_run(config, "train-best", key) as second:  # the first is at work
+            assert second.path != first.path
+    for other, images in ((override(config, {"training.learning_rate": 0.5}), key), (config, "other images")):
+        with claim_run(other, "train-best", images) as new:
+            assert read_progress(new) is None
+            assert new.path != first.path
+
+
+def test_a_finished_run_leaves_nothing_to_go_on_from(make_config):
+    config = make_config("training.epochs=1")
+    train_and_judge(config, "train-best", "seed 0")
+    (run,) = Path("runs/train-best").iterdir()
+    assert sorted(path.name for path in run.iterdir()) == [
+        *("best.keras", "config.yaml", "metrics.jsonl", "result.json", "test_predictions.npz"),
+    ]
+
+
+def test_a_damaged_checkpoint_is_left_out(make_config, capsys):
+    run = create_run(make_config(), "train-best")
+    run.checkpoint.write_bytes(b"no checkpoint")
+    assert read_progress(run) is None
+    assert "is damaged and left out" in capsys.readouterr().err

@@ -1,0 +1,101 @@
+import subprocess
+import sys
+
+import keras
+import pytest
+import tensorflow as tf
+
+from keras_inat.runs import create_run
+from keras_inat.training import devices
+from keras_inat.training.devices import choose_precision, use_precision
+from keras_inat.training.loop import fit
+
+# Two processors as if they were GPUs: the same images, in the same order, give the same training as one.
+TWO_DEVICES = """
+import sys
+import tensorflow as tf
+cpu, = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from keras_inat.config import load_config
+from keras_inat.runs import create_run
+from keras_inat.training import devices, loop
+devices.list_gpus = lambda: [device.name for device in tf.config.list_logical_devices("CPU")]
+config = load_config(sys.argv[1:])
+run = create_run(config, "train-best")
+loop.fit(config, run)
+print("replicas", tf.distribute.get_strategy().num_replicas_in_sync, file=sys.stderr)
+print(run.path)
+"""
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ([], "float32"),
+        ([(6, 1)], "float32"),
+        ([(7, 5)], "mixed_float16"),
+        ([(9, 0), (8, 0)], "mixed_bfloat16"),
+        ([(9, 0), (7, 0)], "mixed_float16"),
+        ([None], "float32"),
+    ],
+)
+def test_precision_follows_the_weakest_gpu(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: range(len(capabilities)))
+    details = [{"compute_capability": capability} if capability else {} for capability in capabilities]
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda index: details[index])
+    assert choose_precision() == expected
+
+
+def test_precision_is_of_what_is_built_meanwhile():
+    with use_precision("mixed_bfloat16"):
+        dense = keras.layers.Dense(2)
+    assert (dense.compute_dtype, dense.variable_dtype) == ("bfloat16", "float32")
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_training_in_mixed_precision(make_config, precision):
+    config = make_config(f"training.precision={precision}", "training.epochs=2", "training.ema=0.9")
+    done = fit(config, create_run(config, "train-best"))
+    assert done.result["precision"] == precision
+    assert done.model.get_layer("block1_conv").compute_dtype == precision.removeprefix("mixed_")
+    assert {weight.dtype for weight in done.model.weights} == {"float32"}
+    assert done.model.output.dtype == "float32"
+
+
+def test_steps_taken_at_a_stretch_are_the_same_steps(make_config):
+    def train(steps):
+        config = make_config("training.epochs=3", f"training.steps_per_execution={steps}", "training.batch_size=4")
+        run = create_run(config, "train-best")
+        return fit(config, run).model.get_weights(), [row["loss"] for row in run.read_metrics()]
+
+    (one, first), (four, second) = train(1), train(4)  # of 6 steps an epoch: 3 at a stretch
+    assert first == pytest.approx(second, rel=1e-5)
+    for a, b in zip(one, four, strict=True):
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-4)
+
+
+def test_several_devices_share_every_batch(make_config, photos):
+    settings = [
+        *(f"DATA={photos}", "data.image_size=16", "model.num_blocks=2", "model.filters=4", "model.batch_norm=false"),
+        *("training.epochs=2", "training.batch_size=8", "training.ema=0.5", "tracking.wandb=disabled"),
+        *("tracking.tensorboard=false", "training.optimizer=sgd"),
+    ]
+    script = subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES, *settings], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert script.returncode == 0, script.stderr[-2000:]
+    from keras_inat.config import load_config
+    from keras_inat.runs import RunFolder
+
+    shared = RunFolder(type(photos)(script.stdout.split()[-1]), "train-best")
+    config = load_config(settings)
+    alone = create_run(config, "train-best")
+    fit(config, alone)
+    for first, second in zip(shared.read_metrics(), alone.read_metrics(), strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], rel=1e-4)
+        assert first["val_loss"] == pytest.approx(second["val_loss"], rel=1e-4)
+
+
+def test_there_is_one_device_here():
+    assert devices.list_gpus() == []

@@ -1,0 +1,53 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_inat.runs import create_run
+from keras_inat.sections import Training
+from keras_inat.training.loop import fit
+from keras_inat.training.losses import build_loss, build_metrics, measure_accuracy, weigh_classes
+
+PREDICTED = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]], "float32")
+
+
+def test_accuracy_of_mixed_labels_is_their_part_on_the_predicted_class():
+    labels = np.array([[0.6, 0.4, 0.0], [1.0, 0.0, 0.0]], "float32")
+    np.testing.assert_allclose(measure_accuracy(labels, PREDICTED), [0.6, 0.0])
+    hard = np.eye(3, dtype="float32")[[0, 2]]
+    np.testing.assert_allclose(measure_accuracy(hard, PREDICTED), [1.0, 1.0])
+
+
+def test_every_class_counts_as_if_all_had_as_many_images():
+    weights = weigh_classes(np.array([0, 0, 0, 1, 2, 2]), 3)
+    np.testing.assert_allclose(weights, [6 / 9, 6 / 3, 6 / 6])
+    loss = build_loss(Training(class_weights="balanced"), np.array([0, 0, 0, 1, 2, 2]), 3)
+    mixed = np.array([[0.25, 0.75, 0.0]], "float32")
+    expected = -(0.25 * weights[0] * np.log(0.7) + 0.75 * weights[1] * np.log(0.2))
+    np.testing.assert_allclose(loss(mixed, PREDICTED[:1]), expected, rtol=1e-5)
+
+
+def test_without_weights_it_is_the_plain_cross_entropy():
+    loss = build_loss(Training(label_smoothing=0.3), np.array([0, 1]), 3)
+    smooth = np.array([0.8, 0.1, 0.1])
+    np.testing.assert_allclose(loss(np.eye(3)[:1], PREDICTED[:1]), -(smooth * np.log(PREDICTED[0])).sum(), rtol=1e-5)
+
+
+def test_steps_are_counted_until_something_is_not_finite():
+    counter = build_metrics()[1]
+    for predicted in (PREDICTED, PREDICTED, PREDICTED * np.nan, PREDICTED * np.nan):
+        counter.update_state(None, predicted)
+    assert float(counter.result()) == 2
+
+
+def test_balanced_classes_train(make_config):
+    config = make_config("training.epochs=1", "training.class_weights=balanced", "augment.mixup=0.4")
+    assert np.isfinite(fit(config, create_run(config, "train-best")).result["val_accuracy"])
+
+
+def test_a_loss_that_explodes_names_epoch_and_step(make_config):
+    config = make_config("training.learning_rate=1e30", "training.optimizer=sgd", "training.epochs=5")
+    run = create_run(config, "train-best")
+    with pytest.raises(FloatingPointError, match=r"not finite in epoch 1, step [23]: try a lower learning rate"):
+        fit(config, run)
+    assert keras.backend.floatx() == "float32"
+    assert not run.metrics.read_text()
