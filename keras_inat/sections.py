@@ -158,7 +158,7 @@ class Training(Section):
         "none", description="balanced: rare classes count for more, as if all had as many images"
     )
     ema: Fraction = Field(
-        0.0, description="decay a step of a running average of the weights, which is what is judged and kept; 0 is off"
+        0.0, description="part of the steps that a running average of the weights reaches back; it is kept; 0 is off"
     )
     image_sizes: tuple[Annotated[int, Field(ge=8, le=1024)], ...] = Field(
         (), description="sides of the training images, each for as many epochs; empty: always data.image_size"

@@ -161,7 +161,7 @@ def _read_progress(run: RunFolder, pack: Pack) -> Progress:
     progress = read_progress(run) or Progress(pack.hash)
     if progress.data != pack.hash:
         raise UserError(f"the images are no longer those that {run.path} was trained on")
-    rows = run.read_metrics()[: progress.epoch]
+    rows = [row for row in run.read_metrics() if row["epoch"] <= progress.epoch]
     write_text(run.metrics, "".join(json.dumps(row) + "\n" for row in rows))
     return progress
 

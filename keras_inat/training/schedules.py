@@ -57,6 +57,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 def build_optimizer(training: Training, peak: float, steps: int, model: keras.Model) -> keras.optimizers.Optimizer:
     """The optimizer for a stage of `steps` steps, which also keeps the running average of the weights.
 
+    The average is exponential (Polyak & Juditsky 1992), with a decay that suits the length of the stage.
+
     Weight decay is decoupled (Loshchilov & Hutter 2019, arXiv 1711.05101), multiplied by the learning rate, and spares
     biases and the scales and shifts of normalisation: shrinking those only costs accuracy.
     """
@@ -65,7 +67,7 @@ def build_optimizer(training: Training, peak: float, steps: int, model: keras.Mo
         "learning_rate": peak if plateau else Schedule(training.schedule, peak, steps, training.warmup),
         "weight_decay": training.weight_decay or None,
         "use_ema": training.ema > 0,
-        "ema_momentum": training.ema,
+        "ema_momentum": 1 - 1 / max(1.0, training.ema * steps),
     }
     builders: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
         "adam": lambda: keras.optimizers.Adam(**shared),

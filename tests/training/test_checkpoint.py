@@ -111,11 +111,11 @@ def test_a_killed_fine_tuning_goes_on_in_its_stage(make_config, monkeypatch, tmp
 def test_a_stage_that_stopped_early_is_not_trained_again(make_config, monkeypatch, tmp_path):
     build_cnn(make_config("model.batch_norm=false").model, 16, 5).save(tmp_path / "own.keras")
     config = make_config(
-        *("STRATEGY=lpft", f"WEIGHTS={tmp_path / 'own.keras'}", "training.epochs=8", "training.patience=1"),
+        *("STRATEGY=lpft", f"WEIGHTS={tmp_path / 'own.keras'}", "training.epochs=8", "training.patience=2"),
         "training.learning_rate=1e-9",
     )
-    rows = check_same(config, monkeypatch, ("write_checkpoint", 2))
-    assert [row["epoch"] for row in rows] == [1, 2, 5]
+    rows = check_same(config, monkeypatch, ("write_checkpoint", 3), ("append_jsonl", 2))
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 5, 6]
 
 
 def test_what_is_gone_on_with(make_config, monkeypatch):

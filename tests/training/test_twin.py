@@ -30,8 +30,8 @@ def test_a_clone_has_the_same_weights_and_takes_every_size():
 def test_the_twin_is_the_average_and_training_goes_on_from_the_weights():
     model = build()
     trained = clone_for_training(model, False)
-    training = Training(ema=0.75, learning_rate=0.1, optimizer="sgd")
-    trained.compile(build_optimizer(training, 0.1, 3, trained), "categorical_crossentropy")
+    training = Training(ema=0.5, learning_rate=0.1, optimizer="sgd")
+    trained.compile(build_optimizer(training, 0.1, 8, trained), "categorical_crossentropy")  # over 4 steps
     keep_average_apart(trained.optimizer)
     average = None
     for _ in range(3):
@@ -103,7 +103,7 @@ def test_what_is_averaged_or_judged_does_not_change_the_training(make_config, se
 
 def test_the_kept_model_is_the_averaged_one_that_was_judged(make_config):
     config = make_config(
-        *("training.epochs=8", "training.ema=0.8", "training.learning_rate=0.03", "model.pooling=average"),
+        *("training.epochs=8", "training.ema=0.2", "training.learning_rate=0.03", "model.pooling=average"),
         "training.image_sizes=[12]",
     )
     run = create_run(config, "train-best")
