@@ -145,6 +145,7 @@ class Model(Section):
 
 class Training(Section):
     epochs: int = Field(30, ge=1, description="passes over the training images")
+    min_steps: int = Field(0, ge=0, description="more epochs where images are so few that these make fewer steps")
     batch_size: int = Field(64, ge=1, description="images a step")
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = Field("adam", description="sgd has Nesterov momentum 0.9")
     learning_rate: float = Field(1e-3, gt=0, description="the peak of the schedule")
@@ -160,8 +161,8 @@ class Training(Section):
     ema: Fraction = Field(
         0.0, description="part of the steps that a running average of the weights reaches back; it is kept; 0 is off"
     )
-    image_sizes: tuple[Annotated[int, Field(ge=8, le=1024)], ...] = Field(
-        (), description="sides of the training images, each for as many epochs; empty: always data.image_size"
+    image_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (), description="sides of the training images over data.image_size, each for as many epochs; empty: 1"
     )
     mirror: bool = Field(False, description="also judge the mean over each image and its mirror image, and report both")
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
@@ -235,13 +236,18 @@ class Config(Section):
         return self
 
     @pydantic.model_validator(mode="after")
-    def _check_image_sizes(self) -> "Config":
-        sizes, blocks = self.training.image_sizes, self.model.num_blocks
-        if sizes and self.finetune is None:
+    def _check_image_scales(self) -> "Config":
+        if self.training.image_scales and self.finetune is None:
             if self.model.pooling == "flatten":
-                raise ValueError("`training.image_sizes` needs `model.pooling`=average or max: flatten has one size")
-            if min(sizes) < 2**blocks:
-                raise ValueError(f"`training.image_sizes` must be at least 2**{blocks} = {2**blocks} pixels")
-        if sizes and max(sizes) > self.data.image_size:
-            raise ValueError(f"`training.image_sizes` must be at most `data.image_size`={self.data.image_size}")
+                raise ValueError("`training.image_scales` needs `model.pooling`=average or max: flatten has one size")
+            if min(self.training_sizes) < 2**self.model.num_blocks:
+                raise ValueError(
+                    f"`training.image_scales` make images of {min(self.training_sizes)} pixels; `model.num_blocks`="
+                    f"{self.model.num_blocks} needs at least {2**self.model.num_blocks}"
+                )
         return self
+
+    @property
+    def training_sizes(self) -> tuple[int, ...]:
+        """Sides of the training images in pixels, each for an equal part of the epochs."""
+        return tuple(round(scale * self.data.image_size) for scale in self.training.image_scales or (1.0,))

@@ -33,7 +33,7 @@ def build_training_batches(
         A dataset of (`(batch, size, size, 3)` uint8, `(batch, num_classes)` float32).
     """
     batch_size = min(config.training.batch_size, len(rows))
-    steps, seed, sizes = len(rows) // batch_size, config.run.seed, list_sizes(config)
+    steps, seed, sizes = len(rows) // batch_size, config.run.seed, config.training_sizes
     one_hot = np.eye(num_classes, dtype=np.float32)
 
     @functools.lru_cache(maxsize=2)
@@ -46,13 +46,9 @@ def build_training_batches(
         size = sizes[min(epoch * len(sizes) // config.training.epochs, len(sizes) - 1)]
         return augment(read_rows(images, chosen), one_hot[labels[chosen]], size, (seed, int(step), 1), config.augment)
 
+    # Progressive resizing (Tan & Le 2021, arXiv 2104.00298) has images of several sides.
     side = sizes[0] if len(sizes) == 1 else None
     return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, side, side, 3), (batch_size, num_classes))
-
-
-def list_sizes(config: Config) -> tuple[int, ...]:
-    """Sides of the training images, each for an equal part of the epochs: progressive resizing (Howard 2018)."""
-    return config.training.image_sizes or (config.data.image_size,)
 
 
 def build_evaluation_batches(

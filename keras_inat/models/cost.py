@@ -192,7 +192,7 @@ def check_memory(config: Config, num_classes: int, available: int | None = None)
 
 def _count_training(config: Config, num_classes: int) -> list[LayerCost]:
     """The cost at the largest side that training sees."""
-    return count_cnn(config.model, max(config.training.image_sizes, default=config.data.image_size), num_classes)
+    return count_cnn(config.model, max(config.training_sizes), num_classes)
 
 
 def _gigabytes(number: int) -> str:

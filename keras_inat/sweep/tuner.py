@@ -67,7 +67,9 @@ class TrialTuner(BaseTuner):
         began = time.perf_counter()
         load_pack(self.config)  # if the images are gone, that is no fault of the configuration
         try:
-            config = override(self.config, {"training.epochs": self.config.sweep.epochs} | settings)
+            config = override(
+                self.config, {"training.epochs": self.config.sweep.epochs, "training.min_steps": 0} | settings
+            )
             run = open_run(config, self.records.trial_folder(record.id), "sweep")
             label = f"trial {record.id}"
             title = f"{record.id} {describe_values(settings)}"

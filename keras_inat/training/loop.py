@@ -9,8 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_inat.config import override
 from keras_inat.data.pack import Pack, load_pack
-from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches, list_sizes, read_rows
+from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches, read_rows
 from keras_inat.errors import UserError
 from keras_inat.models.backbones import build_finetune
 from keras_inat.models.cnn import build_cnn
@@ -64,16 +65,17 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
     pack = load_pack(config)
     train_rows, val_rows = pack.split(config)
     num_classes = len(pack.classes)
-    training, labels, images = config.training, pack.train_labels, pack.training_images(config)
-    batch_size = min(training.batch_size, len(train_rows))
+    batch_size = min(config.training.batch_size, len(train_rows))
     steps = len(train_rows) // batch_size
+    asked, config = config, _lengthen(config, steps)
+    training, labels, images = config.training, pack.train_labels, pack.training_images(config)
     validation = build_evaluation_batches(pack.train_images, labels, val_rows, num_classes, training.batch_size)
     progress = _read_progress(run, pack)
     trained = list[dict[str, Any]]()
     with open_scope(), use_precision(training.precision), open_tracking(config, run, group, title) as trackers:
         judged = build_model(config, num_classes)
         parameters, macs = count_model(judged)
-        model = clone_for_training(judged, any_size=bool(training.image_sizes))
+        model = clone_for_training(judged, any_size=bool(training.image_scales))
         twin = Twin(judged, model, _plan_calibration(config, pack, train_rows, batch_size))
         end = EpochEnd(run, training, progress, twin, validation, labels[val_rows], steps * batch_size, label)
         if progress.epoch:
@@ -129,7 +131,7 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
         "command": run.command,
         "name": config.run.name,
         "created": now(),
-        "config": config.model_dump(mode="json"),
+        "config": asked.model_dump(mode="json"),
         "seed": config.run.seed,
         "val_accuracy": progress.best,
         "best_epoch": progress.best_epoch,
@@ -156,6 +158,12 @@ def build_model(config: Config, num_classes: int) -> keras.Model:
     return build_cnn(config.model, config.data.image_size, num_classes)
 
 
+def _lengthen(config: Config, steps: int) -> Config:
+    """With as many epochs of `steps` as `training.min_steps` asks for."""
+    epochs = max(config.training.epochs, -(-config.training.min_steps // steps))
+    return override(config, {"training.epochs": epochs})
+
+
 def _read_progress(run: RunFolder, pack: Pack) -> Progress:
     """Where the run is to go on; what was written after its checkpoint is forgotten."""
     progress = read_progress(run) or Progress(pack.hash)
@@ -170,7 +178,7 @@ def _plan_calibration(
     config: Config, pack: Pack, train_rows: np.ndarray, batch_size: int
 ) -> Callable[[], Iterator[np.ndarray]] | None:
     """What the statistics of batch normalisation are taken from, where those that training leaves do not fit."""
-    if not config.training.ema and set(list_sizes(config)) == {config.data.image_size}:
+    if not config.training.ema and set(config.training_sizes) == {config.data.image_size}:
         return None
     chosen = np.random.default_rng(config.run.seed).permutation(train_rows)[:NUM_CALIBRATION]
     parts = [np.sort(chosen[start : start + batch_size]) for start in range(0, len(chosen), batch_size)]

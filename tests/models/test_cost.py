@@ -156,7 +156,7 @@ def test_the_average_of_the_weights_and_small_training_images_count():
     settings = ["model.pooling=average", "training.optimizer=sgd"]
     plain = estimate_memory(load_config(settings), 10)
     averaged = estimate_memory(load_config([*settings, "training.ema=0.99"]), 10)
-    small = estimate_memory(load_config([*settings, "training.image_sizes=[64]"]), 10)
+    small = estimate_memory(load_config([*settings, "training.image_scales=[0.5]"]), 10)
     mixed = estimate_memory(load_config([*settings, "training.precision=mixed_bfloat16"]), 10)
     assert averaged.moments == 2 * plain.moments
     assert (small.weights, small.passing) == (plain.weights, plain.passing // 4)

@@ -104,8 +104,15 @@ def test_the_best_epoch_is_kept(make_config):
         np.testing.assert_array_equal(first, second)
 
 
+def test_few_images_are_seen_more_often(make_config):
+    config = make_config("training.epochs=2", "training.min_steps=10")  # of 3 steps an epoch
+    run = create_run(config, "train-best")
+    result = fit(config, run).result
+    assert (result["epochs"], result["config"]["training"]["epochs"]) == (4, 2)
+
+
 def test_small_images_first(make_config, monkeypatch):
-    config = make_config("training.epochs=5", "training.image_sizes=[8,12,16]", "model.pooling=average")
+    config = make_config("training.epochs=5", "training.image_scales=[0.5,0.75,1]", "model.pooling=average")
     seen = []
     record = loop.build_training_batches
 

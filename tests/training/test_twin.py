@@ -90,7 +90,7 @@ def test_frozen_statistics_stay():
     assert model.get_layer("block2_norm").moving_mean.numpy().any()
 
 
-@pytest.mark.parametrize("setting", ["training.ema=0.9", "training.image_sizes=[16]"])
+@pytest.mark.parametrize("setting", ["training.ema=0.9", "training.image_scales=[1]"])
 def test_what_is_averaged_or_judged_does_not_change_the_training(make_config, setting):
     def losses(*arguments):
         config = make_config("training.epochs=3", "model.pooling=average", *arguments)
@@ -104,7 +104,7 @@ def test_what_is_averaged_or_judged_does_not_change_the_training(make_config, se
 def test_the_kept_model_is_the_averaged_one_that_was_judged(make_config):
     config = make_config(
         *("training.epochs=8", "training.ema=0.2", "training.learning_rate=0.03", "model.pooling=average"),
-        "training.image_sizes=[12]",
+        "training.image_scales=[0.75]",
     )
     run = create_run(config, "train-best")
     done = fit(config, run)
