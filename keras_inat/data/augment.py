@@ -47,7 +47,7 @@ def augment(
         nothing is to be done.
     """
     rng = np.random.default_rng(seed)
-    if images.shape[1] >= 2 * size:
+    if images.shape[1] > 2 * size:
         images = _shrink(images, stored_size(size))
     count, stored = images.shape[:2]
     drawn = draw_operations(rng, count, config)

@@ -103,6 +103,14 @@ def test_larger_images_without_a_crop_are_scaled_down_whole(changes):
     assert mirrored.any() == ("flip" in changes)
 
 
+@pytest.mark.parametrize("changes", [{}, {"rotation": 1e-6}])
+def test_of_much_larger_images_every_pixel_counts(changes):
+    plane = np.zeros((1, 32, 32, 3), np.uint8)
+    plane[:, ::4] = 240  # one row in four: between its neighbours, a point in eight pixels would miss it or meet it
+    np.testing.assert_allclose(change(plane, 4, **changes), 60, atol=25)
+    assert change(plane, 4, **changes).shape == (1, 4, 4, 3)
+
+
 def test_a_crop_enlarges_a_part_within_its_bounds():
     # A crop of two ramps, one across and one down, tells its place, its width and its height.
     size = 64
