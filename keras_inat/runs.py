@@ -131,7 +131,7 @@ def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | N
         result = run.read_result()
         if result is None or not run.model.exists() or result["data"]["hash"] != data_hash:
             continue
-        if _identify(result.get("config", {})) == wanted:
+        if _is_of(result.get("config", {}), wanted):
             return run
     return None
 
@@ -143,9 +143,22 @@ def find_unfinished(config: Config, command: str) -> list[RunFolder]:
         run = RunFolder(path, command)
         if run.config.exists() and not run.result.exists():
             with contextlib.suppress(UserError):
-                if _identify(build_config(read_yaml(run.config)).model_dump(mode="json")) == wanted:
+                if _is_of(read_yaml(run.config), wanted):
                     found.append(run)
     return found
+
+
+def lock_path(config: Config, command: str) -> Path:
+    """What is held while a run of `command` is looked for or made."""
+    return Path(config.run.directory) / f".{command}.lock"
+
+
+def _is_of(values: Mapping[str, Any], wanted: dict[Any, Any]) -> bool:
+    """Whether stored settings decide the same outcome; those that are newer than the file have their defaults."""
+    try:
+        return _identify(build_config(values).model_dump(mode="json")) == wanted
+    except UserError:
+        return False
 
 
 def _identify(config: dict[str, Any]) -> dict[Any, Any]:

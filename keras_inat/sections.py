@@ -145,7 +145,7 @@ class Model(Section):
 
 class Training(Section):
     epochs: int = Field(30, ge=1, description="passes over the training images")
-    min_steps: int = Field(0, ge=0, description="more epochs where images are so few that these make fewer steps")
+    min_steps: int = Field(0, ge=0, description="an epoch is several passes where images are too few for these steps")
     batch_size: int = Field(64, ge=1, description="images a step")
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = Field("adam", description="sgd has Nesterov momentum 0.9")
     learning_rate: float = Field(1e-3, gt=0, description="the peak of the schedule")
@@ -237,7 +237,9 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _check_image_scales(self) -> "Config":
-        if self.training.image_scales and self.finetune is None:
+        if self.training.image_scales:
+            if self.finetune:
+                raise ValueError("`training.image_scales` is for training from scratch: a backbone keeps its size")
             if self.model.pooling == "flatten":
                 raise ValueError("`training.image_scales` needs `model.pooling`=average or max: flatten has one size")
             if min(self.training_sizes) < 2**self.model.num_blocks:

@@ -47,6 +47,7 @@ def test_yaml_of_version_1_2(tmp_path):
         ("model.block_pooling=min", ["`model.block_pooling` must be one of {average, max}"]),
         ("run.name=../up", ["`run.name` must be letters, digits", "'../up'"]),
         ("training.image_scales=[0.5]", ["`training.image_scales` needs `model.pooling`=average or max"]),
+        ("training.image_scales=[0.01]", ["`training.image_scales`"]),
         ("training.image_scales=[2]", ["`training.image_scales` must be less than or equal to 1"]),
         ("data.image_size=16", ["`data.image_size`=16 is too small", "2**5 = 32"]),
         ("training.learning_rate=.inf", ["`training.learning_rate` must be"]),

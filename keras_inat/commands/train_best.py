@@ -18,8 +18,8 @@ def run(config: Config) -> None:
     for result in results:
         minutes = result["seconds"] / 60
         print(f"{result['seed']:>6} {result['val_accuracy']:>11.1%} {result['test_accuracy']:>7.1%} {minutes:>8.1f}")
-    for name in ("validation", "test"):
-        values = [result[f"{name.replace('idation', '')}_accuracy"] for result in results]
+    for name, key in (("validation", "val_accuracy"), ("test", "test_accuracy")):
+        values = [result[key] for result in results]
         low, high = mean_interval(values)
         print(
             f"{name} accuracy, mean of {len(values)} seeds: {statistics.mean(values):.1%} "

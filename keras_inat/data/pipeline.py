@@ -34,7 +34,7 @@ def build_training_batches(
     """
     batch_size = min(config.training.batch_size, len(rows))
     steps, seed, sizes = len(rows) // batch_size, config.run.seed, config.training_sizes
-    one_hot = np.eye(num_classes, dtype=np.float32)
+    passes, one_hot = count_passes(config, len(rows)), np.eye(num_classes, dtype=np.float32)
 
     @functools.lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
@@ -43,12 +43,23 @@ def build_training_batches(
     def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         epoch, position = divmod(int(step), steps)
         chosen = order(epoch)[position * batch_size : (position + 1) * batch_size]
-        size = sizes[min(epoch * len(sizes) // config.training.epochs, len(sizes) - 1)]
+        size = sizes[min(epoch * len(sizes) // (config.training.epochs * passes), len(sizes) - 1)]
         return augment(read_rows(images, chosen), one_hot[labels[chosen]], size, (seed, int(step), 1), config.augment)
 
     # Progressive resizing (Tan & Le 2021, arXiv 2104.00298) has images of several sides.
     side = sizes[0] if len(sizes) == 1 else None
     return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, side, side, 3), (batch_size, num_classes))
+
+
+def count_passes(config: Config, num_images: int) -> int:
+    """Passes over so many training images in an epoch: more than one where `training.min_steps` asks for it."""
+    steps = num_images // min(config.training.batch_size, num_images) * config.training.epochs
+    return max(1, -(-config.training.min_steps // steps))
+
+
+def mirror(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """The same batches with every image mirrored left to right."""
+    return batches.map(lambda pixels, targets: (pixels[:, :, ::-1], targets))
 
 
 def build_evaluation_batches(

@@ -134,8 +134,16 @@ def _load_own(path: Path, image_size: int) -> tuple[Any, Any]:
             f"{path} was trained on {model.input_shape[1]} px images: set data.image_size={model.input_shape[1]}. "
             f"Received: {image_size}."
         )
+    # A file remembers the precision that it was trained in.
+    own = keras.models.clone_model(model, clone_function=_clone_in_precision)
+    own.set_weights(model.get_weights())
+    model = own
     maps = [layer for layer in model.layers if len(layer.output.shape) == 4]
     return model.input, maps[-1].output
+
+
+def _clone_in_precision(layer: keras.Layer) -> keras.Layer:
+    return type(layer).from_config(layer.get_config() | {"dtype": keras.config.dtype_policy().name})
 
 
 def _check_file(path: Path, suffixes: tuple[str, ...]) -> None:

@@ -3,19 +3,22 @@
 import contextlib
 import json
 import sys
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_inat.errors import UserError
-from keras_inat.runs import RunFolder, create_run, find_unfinished, hold_lock, open_run, write_whole
+from keras_inat.runs import RunFolder, create_run, find_unfinished, hold_lock, lock_path, open_run, write_whole
 from keras_inat.sections import Config
 
 # What reading a damaged file may raise.
-DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError)
+DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass
@@ -24,6 +27,7 @@ class Progress:
 
     Attributes:
         data: Hash of its images.
+        precision: What it computes in, also when it goes on on another device.
         stage: Index of the stage at work.
         epoch: Epochs done, counted over all stages.
         ended: Whether that stage is over.
@@ -35,6 +39,7 @@ class Progress:
     """
 
     data: str
+    precision: str = ""
     stage: int = 0
     epoch: int = 0
     ended: bool = False
@@ -57,7 +62,9 @@ def write_checkpoint(run: RunFolder, progress: Progress, model: keras.Model, bes
 def read_progress(run: RunFolder) -> Progress | None:
     """How far an unfinished run is; None where nothing is to go on from."""
     try:
-        with np.load(run.checkpoint) as saved:
+        with open(run.checkpoint, "rb") as file, np.load(file) as saved:
+            if damaged := saved.zip.testzip():
+                raise ValueError(damaged)
             return Progress(**json.loads(str(saved["progress"])))
     except FileNotFoundError:
         return None
@@ -70,25 +77,39 @@ def read_progress(run: RunFolder) -> Progress | None:
 def claim_run(config: Config, command: str, data_hash: str, name: str | None = None) -> Iterator[RunFolder]:
     """The interrupted run with these settings on these images, or a new one; no other process works on it meanwhile."""
     with contextlib.ExitStack() as stack:
-        for run in find_unfinished(config, command):
-            if _try_lock(run, stack):
-                progress = read_progress(run)
-                if progress is None:
-                    open_run(config, run.path, command)
-                if progress is None or progress.data == data_hash:
-                    break
-        else:
-            run = create_run(config, command, name)
-            stack.enter_context(hold_lock(run.lock))
-        yield run
+        Path(config.run.directory).mkdir(parents=True, exist_ok=True)
+        # Who looks for a run, or makes one, does so alone: none is claimed twice, none that was just finished.
+        with hold_lock(lock_path(config, command)):
+            claimed = _claim_furthest(config, command, data_hash, stack)
+            if claimed is None:
+                claimed = create_run(config, command, name)
+                stack.enter_context(hold_lock(claimed.lock))
+        yield claimed
 
 
-def _try_lock(run: RunFolder, stack: contextlib.ExitStack) -> bool:
-    try:
-        stack.enter_context(hold_lock(run.lock, "at work"))
-    except UserError:  # another process has it, so that it is not interrupted
-        return False
-    return True
+def _claim_furthest(config: Config, command: str, data_hash: str, stack: contextlib.ExitStack) -> RunFolder | None:
+    """Locks the run that is furthest of those that no process works on."""
+    best: tuple[int, RunFolder, contextlib.ExitStack] | None = None
+    for run in find_unfinished(config, command):
+        with contextlib.ExitStack() as attempt:
+            try:
+                attempt.enter_context(hold_lock(run.lock, "at work"))
+            except UserError:  # another process has it, so that it is not interrupted
+                continue
+            progress = read_progress(run) or Progress(data_hash)
+            if progress.data == data_hash and (best is None or progress.epoch > best[0]):
+                if best:
+                    best[2].close()
+                best = progress.epoch, run, attempt.pop_all()
+    if best is None:
+        return None
+    epoch, run, attempt = best
+    stack.push(attempt)
+    if not epoch:
+        open_run(config, run.path, command)
+    for leftover in run.path.glob(".*"):  # of a process that was killed while it wrote
+        leftover.unlink()
+    return run
 
 
 def read_best(run: RunFolder) -> list[np.ndarray]:

@@ -33,9 +33,9 @@ def open_scope() -> contextlib.AbstractContextManager[object]:
 
 @contextlib.contextmanager
 def use_precision(name: str) -> Iterator[None]:
-    """Layers that are built meanwhile compute in `training.precision`; weights are float32 always."""
+    """Layers that are built meanwhile compute in `name`; weights are float32 always."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(choose_precision() if name == "auto" else name)
+    keras.config.set_dtype_policy(name)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_inat.errors import UserError
 from keras_inat.runs import RunFolder, append_jsonl, write_whole
 from keras_inat.sections import Training
 from keras_inat.training.checkpoint import Progress, read_best, write_checkpoint
@@ -66,8 +67,8 @@ class EpochEnd(keras.callbacks.Callback):
         if self.warmup_steps:
             # Other schedules follow the step by themselves; on a plateau the rate is a plain variable.
             step = int(self.model.optimizer.iterations)
-            if step <= self.warmup_steps:
-                self.model.optimizer.learning_rate = self.peak * step / self.warmup_steps
+            if step < self.warmup_steps:
+                self.model.optimizer.learning_rate = self.peak * (step + 1) / self.warmup_steps
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         training_seconds = time.perf_counter() - self.began
@@ -79,9 +80,10 @@ class EpochEnd(keras.callbacks.Callback):
         logs["val_loss"] = -float(np.mean(np.log(np.maximum(likelihoods, SMALLEST))))
         logs["val_accuracy"] = float(np.mean(probabilities.argmax(axis=1) == self.labels))
         _check_finite(logs["val_loss"], f"epoch {epoch + 1}, after step {finite_steps}")
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self._advance(epoch + 1, logs["val_accuracy"])
         seconds = time.perf_counter() - self.began
-        self._record(epoch + 1, logs, seconds, self.images_per_epoch / training_seconds)
+        self._record(epoch + 1, logs, rate, seconds, self.images_per_epoch / training_seconds)
         improved = self.progress.best_epoch == epoch + 1
         if improved:
             self.best_weights = self.twin.model.get_weights()
@@ -101,15 +103,16 @@ class EpochEnd(keras.callbacks.Callback):
             progress.best, progress.best_epoch, progress.waiting, progress.stalled = accuracy, epoch, 0, 0
         patience = self.training.patience
         progress.ended = epoch == self.last_epoch or (bool(patience) and progress.waiting >= patience)
-        if self.training.schedule == "plateau" and progress.stalled > PLATEAU_PATIENCE:
+        if self.training.schedule == "plateau" and progress.stalled >= PLATEAU_PATIENCE:
             optimizer, progress.stalled = self.model.optimizer, 0
             optimizer.learning_rate = float(optimizer.learning_rate) * PLATEAU_FACTOR
 
-    def _record(self, epoch: int, logs: dict[str, float], seconds: float, images_per_second: float) -> None:
+    def _record(
+        self, epoch: int, logs: dict[str, float], rate: float, seconds: float, images_per_second: float
+    ) -> None:
         row: dict[str, Any] = {"epoch": epoch, "stage": self.stage}
         row |= {name: round(float(value), 6) for name, value in logs.items()}  # float32 has no more digits
-        row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        row |= {"seconds": round(seconds, 3), "images_per_second": round(images_per_second, 1)}
+        row |= {"learning_rate": rate, "seconds": round(seconds, 3), "images_per_second": round(images_per_second, 1)}
         append_jsonl(self.run.metrics, row)
         epochs = self.training.epochs
         print(
@@ -126,7 +129,12 @@ class EpochEnd(keras.callbacks.Callback):
             self.twin.model.set_weights(self.best_weights)
             self._write_best()
         else:
-            self.best_weights = keras.models.load_model(self.run.model, compile=False).get_weights()
+            try:
+                self.best_weights = keras.models.load_model(self.run.model, compile=False).get_weights()
+            except Exception:  # whatever a damaged archive leads Keras into
+                raise UserError(
+                    f"{self.run.model} is damaged: remove {self.run.path}, and it is trained anew"
+                ) from None
 
     def _write_best(self) -> None:
         with write_whole(self.run.model) as path:

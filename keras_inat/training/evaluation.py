@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_inat.data.pack import load_pack
-from keras_inat.data.pipeline import build_evaluation_batches
+from keras_inat.data.pipeline import build_evaluation_batches, mirror
 from keras_inat.intervals import wilson_interval
 from keras_inat.runs import RunFolder, find_finished, finish_run, write_whole
 from keras_inat.sections import Config
@@ -64,7 +63,7 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
     scores: dict[str, Any] = _describe_test(correct, len(labels)) | {"test_images": len(labels)}
     if config.training.mirror:
         scores["mirrored"] = {"val_accuracy": _validate_mirrored(config, fit)} | _describe_test(
-            _count_correct(probabilities + _predict_mirrored(fit.model, batches), labels), len(labels)
+            _count_correct(probabilities + fit.model.predict(mirror(batches), verbose=0), labels), len(labels)
         )
     examples = np.random.default_rng(0).permutation(len(labels))[:NUM_EXAMPLES]
     with write_whole(run.predictions) as path, open(path, "wb") as file:
@@ -90,12 +89,8 @@ def _serve(fit: Fit, config: Config, pixels: np.ndarray, labels: np.ndarray, row
 def _validate_mirrored(config: Config, fit: Fit) -> float:
     (_, rows), labels = fit.pack.split(config), fit.pack.train_labels
     batches = _serve(fit, config, fit.pack.train_images, labels, rows)
-    probabilities = fit.model.predict(batches, verbose=0) + _predict_mirrored(fit.model, batches)
+    probabilities = fit.model.predict(batches, verbose=0) + fit.model.predict(mirror(batches), verbose=0)
     return _count_correct(probabilities, labels[rows]) / len(rows)
-
-
-def _predict_mirrored(model: keras.Model, batches: Any) -> np.ndarray:
-    return np.concatenate([model.predict_on_batch(pixels.numpy()[:, :, ::-1]) for pixels, _ in batches])
 
 
 def _count_correct(probabilities: np.ndarray, labels: np.ndarray) -> int:

@@ -11,15 +11,22 @@ import numpy as np
 
 from keras_inat.config import override
 from keras_inat.data.pack import Pack, load_pack
-from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches, read_rows
+from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches, count_passes, read_rows
 from keras_inat.errors import UserError
 from keras_inat.models.backbones import build_finetune
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.cost import check_memory, count_model
 from keras_inat.runs import RunFolder, now, package_versions, read_commit, write_text
-from keras_inat.sections import Config
+from keras_inat.sections import Config, Training
 from keras_inat.training.checkpoint import Progress, read_progress, restore_model, restore_optimizer
-from keras_inat.training.devices import has_accelerator, make_deterministic, open_scope, say_device, use_precision
+from keras_inat.training.devices import (
+    choose_precision,
+    has_accelerator,
+    make_deterministic,
+    open_scope,
+    say_device,
+    use_precision,
+)
 from keras_inat.training.epochs import EpochEnd
 from keras_inat.training.losses import build_loss, build_metrics
 from keras_inat.training.schedules import build_optimizer
@@ -66,13 +73,17 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
     train_rows, val_rows = pack.split(config)
     num_classes = len(pack.classes)
     batch_size = min(config.training.batch_size, len(train_rows))
-    steps = len(train_rows) // batch_size
-    asked, config = config, _lengthen(config, steps)
+    # An epoch is what lies between two judgements: of few images, several passes.
+    steps = count_passes(config, len(train_rows)) * (len(train_rows) // batch_size)
     training, labels, images = config.training, pack.train_labels, pack.training_images(config)
     validation = build_evaluation_batches(pack.train_images, labels, val_rows, num_classes, training.batch_size)
     progress = _read_progress(run, pack)
     trained = list[dict[str, Any]]()
-    with open_scope(), use_precision(training.precision), open_tracking(config, run, group, title) as trackers:
+    if not progress.precision:
+        progress.precision = choose_precision() if training.precision == "auto" else training.precision
+    if not config.finetune and not has_accelerator():  # which has a memory of its own
+        check_memory(override(config, {"training.batch_size": batch_size}), num_classes)
+    with open_scope(), use_precision(progress.precision), open_tracking(config, run, group, title) as trackers:
         judged = build_model(config, num_classes)
         parameters, macs = count_model(judged)
         model = clone_for_training(judged, any_size=bool(training.image_scales))
@@ -104,8 +115,7 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
                 metrics=build_metrics(),
                 # XLA halves the speed of this network on a CPU; on a GPU Keras decides.
                 jit_compile="auto" if has_accelerator() else False,
-                # Keras would run on into the next epoch's steps where this does not divide them.
-                steps_per_execution=max(n for n in range(1, training.steps_per_execution + 1) if steps % n == 0),
+                steps_per_execution=_count_steps_per_execution(training, steps),
             )
             keep_average_apart(model.optimizer)
             if index == progress.stage and progress.epoch:
@@ -131,7 +141,7 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
         "command": run.command,
         "name": config.run.name,
         "created": now(),
-        "config": asked.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
         "seed": config.run.seed,
         "val_accuracy": progress.best,
         "best_epoch": progress.best_epoch,
@@ -140,7 +150,7 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
         "images_per_second": round(float(np.median([row["images_per_second"] for row in rows])), 1),
         "parameters": parameters,
         "macs": macs,
-        "precision": model.dtype_policy.name,
+        "precision": progress.precision,
         "stages": trained,
         "data": pack.describe(config),
         "packages": package_versions(),
@@ -153,15 +163,14 @@ def build_model(config: Config, num_classes: int) -> keras.Model:
     """The network that `config` describes, with its first weights, uncompiled."""
     if config.finetune:
         return build_finetune(config.finetune, config.data.image_size, num_classes)
-    if not has_accelerator():  # which has a memory of its own
-        check_memory(config, num_classes)
     return build_cnn(config.model, config.data.image_size, num_classes)
 
 
-def _lengthen(config: Config, steps: int) -> Config:
-    """With as many epochs of `steps` as `training.min_steps` asks for."""
-    epochs = max(config.training.epochs, -(-config.training.min_steps // steps))
-    return override(config, {"training.epochs": epochs})
+def _count_steps_per_execution(training: Training, steps: int) -> int:
+    if training.schedule == "plateau" and training.warmup:
+        return 1  # its warm-up sets the rate before every step
+    # Keras would run on into the next epoch's steps where this does not divide them.
+    return max(n for n in range(1, training.steps_per_execution + 1) if steps % n == 0)
 
 
 def _read_progress(run: RunFolder, pack: Pack) -> Progress:

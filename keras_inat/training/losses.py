@@ -23,12 +23,11 @@ def build_metrics() -> list[keras.metrics.Metric]:
     return [keras.metrics.MeanMetricWrapper(measure_accuracy, name="accuracy"), FiniteSteps(FINITE_STEPS)]
 
 
-@keras.saving.register_keras_serializable("keras_inat")
 class WeightedCrossentropy(keras.losses.CategoricalCrossentropy):
     """Cross-entropy in which every class counts as much as its weight; of a mixed label each part by its own.
 
     Args:
-        weights: `(classes,)`, 1 on average over the images.
+        weights: `(classes,)`, as of `weigh_classes`.
         label_smoothing: Is not weighted.
     """
 

@@ -24,7 +24,6 @@ ONECYCLE_START, ONECYCLE_WARMUP = 1 / 25, 0.3
 PLATEAU_PATIENCE, PLATEAU_FACTOR = 5, 0.5
 
 
-@keras.saving.register_keras_serializable("keras_inat")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """A warm-up to the peak, then one of `SHAPES`.
 
@@ -43,15 +42,12 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         share = self.warmup or ONECYCLE_WARMUP if onecycle else self.warmup
         warmup = round(share * self.steps)
         step = ops.cast(step, "float32")
-        rising = ops.minimum(step / max(1, warmup), 1.0)
+        rising = (step + 1) / max(1, warmup)  # the first step moves already, the last is at the peak
         if onecycle:
-            rising = ONECYCLE_START + (1 - ONECYCLE_START) * (1 - ops.cos(math.pi * rising)) / 2
+            rising = ONECYCLE_START + (1 - ONECYCLE_START) * (1 - ops.cos(math.pi * step / max(1, warmup))) / 2
         part = ops.clip((step - warmup) / max(1, self.steps - warmup), 0.0, 1.0)
         falling = SHAPES["cosine" if onecycle else self.name](part)
         return self.peak * (ops.where(step < warmup, rising, falling) if warmup else falling)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, "peak": self.peak, "steps": self.steps, "warmup": self.warmup}
 
 
 def build_optimizer(training: Training, peak: float, steps: int, model: keras.Model) -> keras.optimizers.Optimizer:

@@ -7,7 +7,7 @@ import pytest
 from keras_inat.config import override
 from keras_inat.data.pack import load_pack
 from keras_inat.models.cnn import build_cnn
-from keras_inat.runs import create_run
+from keras_inat.runs import create_run, finish_run
 from keras_inat.training import epochs
 from keras_inat.training.checkpoint import claim_run, read_progress
 from keras_inat.training.evaluation import train_and_judge
@@ -143,6 +143,27 @@ def test_a_finished_run_leaves_nothing_to_go_on_from(make_config):
 
 def test_a_damaged_checkpoint_is_left_out(make_config, capsys):
     run = create_run(make_config(), "train-best")
-    run.checkpoint.write_bytes(b"no checkpoint")
-    assert read_progress(run) is None
-    assert "is damaged and left out" in capsys.readouterr().err
+    np.savez(run.checkpoint, progress="{}", weights=np.zeros(1000))
+    whole = run.checkpoint.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 1
+    for content in (b"no checkpoint", whole[:500], bytes(damaged)):
+        run.checkpoint.write_bytes(content)
+        assert read_progress(run) is None
+        assert "is damaged and left out" in capsys.readouterr().err
+
+
+def test_the_run_that_is_furthest_goes_on(make_config, monkeypatch):
+    config = make_config("training.epochs=3")
+    die(config, monkeypatch, "write_checkpoint", 2)
+    key = load_pack(config).hash
+    with claim_run(config, "train-best", key) as first, claim_run(config, "train-best", key) as second:
+        (first.path / ".half.npz").write_bytes(b"what a kill left")
+    with claim_run(config, "train-best", key) as again:
+        assert again.path == first.path
+        assert not (again.path / ".half.npz").exists()
+        with claim_run(config, "train-best", key) as other:
+            assert other.path == second.path  # and starts anew
+    finish_run(first, {"data": {}})
+    with claim_run(config, "train-best", key) as last:
+        assert last.path == second.path

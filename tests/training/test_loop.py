@@ -108,7 +108,9 @@ def test_few_images_are_seen_more_often(make_config):
     config = make_config("training.epochs=2", "training.min_steps=10")  # of 3 steps an epoch
     run = create_run(config, "train-best")
     result = fit(config, run).result
-    assert (result["epochs"], result["config"]["training"]["epochs"]) == (4, 2)
+    # 2 passes in each epoch.
+    assert (result["epochs"], result["config"]["training"]["epochs"]) == (2, 2)
+    assert all(row["images_per_second"] * row["seconds"] >= 2 * 24 * 0.99 for row in run.read_metrics())
 
 
 def test_small_images_first(make_config, monkeypatch):

@@ -26,7 +26,7 @@ BATCH_SIZE = 64
 NUM_NAMED = 1_000_000
 TRAINING_SIZE = 64
 # In a round every side has its turn; every other round goes backwards.
-BUILD_ROUNDS, SERVE_ROUNDS, TRAINING_ROUNDS, FIT_ROUNDS = 3, 3, 7, 5
+BUILD_ROUNDS, SERVE_ROUNDS, TRAINING_ROUNDS, FIT_ROUNDS = 3, 3, 7, 3
 # A turn is timed once what was prepared during other turns is used up.
 SETTLE_SECONDS, SERVE_SECONDS, TRAINING_SECONDS = 0.3, 0.8, 2.0
 PLAIN = Augment(flip=False, crop=1.0, color=0.0)

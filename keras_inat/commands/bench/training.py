@@ -23,7 +23,7 @@ NUM_CLASSES = 10
 STEP_MODEL = Model(filters=32, organisation="same", kernel_size=3, batch_norm=True, dense_units=256)
 STEP_SIZE = 128
 # Building and tracing are in both of these, and so not in their difference.
-FEW_EPOCHS, MANY_EPOCHS = 1, 4
+FEW_EPOCHS, MANY_EPOCHS = 1, 3
 SHORTEST = 0.1  # seconds, below which nothing is timed this way
 
 
