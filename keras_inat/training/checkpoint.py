@@ -131,8 +131,11 @@ def restore_optimizer(run: RunFolder, model: keras.Model) -> None:
 
 def _restore(run: RunFolder, group: str, variables: list[Any]) -> None:
     with np.load(run.checkpoint) as saved:
-        for index, variable in enumerate(variables):
-            variable.assign(saved[f"{group}/{index}"])
+        try:
+            for index, variable in enumerate(variables):
+                variable.assign(saved[f"{group}/{index}"])
+        except (KeyError, ValueError):  # another version of Keras or of this program has other variables
+            raise UserError(f"{run.checkpoint} does not fit this version: remove {run.path} to train anew") from None
 
 
 def _list_arrays(group: str, values: list[Any]) -> dict[str, np.ndarray]:

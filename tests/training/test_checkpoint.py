@@ -6,10 +6,11 @@ import pytest
 
 from keras_inat.config import override
 from keras_inat.data.pack import load_pack
+from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
 from keras_inat.runs import create_run, finish_run
 from keras_inat.training import epochs
-from keras_inat.training.checkpoint import claim_run, read_progress
+from keras_inat.training.checkpoint import claim_run, read_progress, restore_model
 from keras_inat.training.evaluation import train_and_judge
 from keras_inat.training.loop import fit
 
@@ -151,6 +152,15 @@ def test_a_damaged_checkpoint_is_left_out(make_config, capsys):
         run.checkpoint.write_bytes(content)
         assert read_progress(run) is None
         assert "is damaged and left out" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_network_is_one_line(make_config):
+    run = create_run(make_config(), "train-best")
+    model = build_cnn(make_config().model, 16, 3)
+    for arrays in ({}, {"model/0": np.zeros(3)}):
+        np.savez(run.checkpoint, **arrays)
+        with pytest.raises(UserError, match=r"does not fit this version: remove .* to train anew"):
+            restore_model(run, model)
 
 
 def test_the_run_that_is_furthest_goes_on(make_config, monkeypatch):
