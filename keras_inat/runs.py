@@ -54,6 +54,10 @@ class RunFolder:
         return self.path / "checkpoint.npz"
 
     @property
+    def wandb_id(self) -> Path:
+        return self.path / "wandb-id"
+
+    @property
     def lock(self) -> Path:
         return self.path / "lock"
 
@@ -102,7 +106,7 @@ def open_run(config: Config, path: Path, command: str) -> RunFolder:
     """A run in a folder of the caller's choosing, started afresh: what an earlier attempt left is removed."""
     run = RunFolder(path, command)
     path.mkdir(parents=True, exist_ok=True)
-    for old in (run.result, run.metrics, run.model, run.checkpoint, run.predictions, run.copies):
+    for old in (run.result, run.metrics, run.model, run.checkpoint, run.predictions, run.copies, run.wandb_id):
         old.unlink(missing_ok=True)
     for old in (path / "tensorboard", path / "wandb"):
         shutil.rmtree(old, ignore_errors=True)

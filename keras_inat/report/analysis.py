@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_inat.intervals import Z, wilson_interval
+from keras_inat.intervals import Z, mean_interval, wilson_interval
 from keras_inat.report.story import Group, Predictions, SweepRecord, Trial, is_number
 
 # Below, the interval of a rank correlation no longer holds what it says (simulated: 10 % false alarms at n = 6).
@@ -60,11 +60,7 @@ def estimate_share(correct: int, total: int) -> Estimate:
 
 def estimate_mean(values: Sequence[float], unit: str = "seeds") -> Estimate:
     """A mean of at least two values with Student's t interval."""
-    from scipy.special import stdtrit  # half a second that most pages do not need
-
-    half = float(stdtrit(len(values) - 1, 0.975)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    mean = float(np.mean(values))
-    return Estimate(mean, mean - half, mean + half, len(values), unit)
+    return Estimate(float(np.mean(values)), *mean_interval(values), len(values), unit)
 
 
 def estimate_accuracy(group: Group, key: str = "test") -> Estimate | None:

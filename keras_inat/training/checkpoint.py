@@ -96,6 +96,8 @@ def _claim_furthest(config: Config, command: str, data_hash: str, stack: context
                 attempt.enter_context(hold_lock(run.lock, "at work"))
             except UserError:  # another process has it, so that it is not interrupted
                 continue
+            if run.result.exists():  # finished since it was listed
+                continue
             progress = read_progress(run) or Progress(data_hash)
             if progress.data == data_hash and (best is None or progress.epoch > best[0]):
                 if best:

@@ -20,6 +20,7 @@ from keras_inat.runs import RunFolder, now, package_versions, read_commit, write
 from keras_inat.sections import Config, Training
 from keras_inat.training.checkpoint import Progress, read_progress, restore_model, restore_optimizer
 from keras_inat.training.devices import (
+    choose_compilation,
     choose_precision,
     has_accelerator,
     make_deterministic,
@@ -113,8 +114,7 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
                 optimizer=build_optimizer(training, peak, stage_steps, model),
                 loss=build_loss(training, labels[train_rows], num_classes),
                 metrics=build_metrics(),
-                # XLA halves the speed of this network on a CPU; on a GPU Keras decides.
-                jit_compile="auto" if has_accelerator() else False,
+                jit_compile=choose_compilation(),
                 steps_per_execution=_count_steps_per_execution(training, steps),
             )
             keep_average_apart(model.optimizer)

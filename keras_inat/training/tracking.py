@@ -100,10 +100,9 @@ def _open_wandb(config: Config, run: RunFolder, group: str, title: str) -> Itera
 
 def _read_id(run: RunFolder) -> str:
     """The same each time that a run goes on, so that W&B goes on with it."""
-    path = run.path / "wandb-id"
-    if not path.exists():
-        write_text(path, uuid.uuid4().hex[:12])
-    return path.read_text(encoding="utf-8")
+    if not run.wandb_id.exists():
+        write_text(run.wandb_id, uuid.uuid4().hex[:12])
+    return run.wandb_id.read_text(encoding="utf-8")
 
 
 class _Unfailing(keras.callbacks.Callback):

@@ -9,7 +9,7 @@ from keras_inat.data.pack import load_pack
 from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
 from keras_inat.runs import create_run, finish_run
-from keras_inat.training import epochs
+from keras_inat.training import checkpoint, epochs
 from keras_inat.training.checkpoint import claim_run, read_progress, restore_model
 from keras_inat.training.evaluation import train_and_judge
 from keras_inat.training.loop import fit
@@ -152,6 +152,15 @@ def test_a_damaged_checkpoint_is_left_out(make_config, capsys):
         run.checkpoint.write_bytes(content)
         assert read_progress(run) is None
         assert "is damaged and left out" in capsys.readouterr().err
+
+
+def test_a_run_that_finishes_while_it_is_looked_for_stays(make_config, monkeypatch):
+    run = create_run(make_config(), "train-best")
+    finish_run(run, {"data": {}})
+    monkeypatch.setattr(checkpoint, "find_unfinished", lambda *_: [run])
+    with claim_run(make_config(), "train-best", "") as claimed:
+        assert claimed.path != run.path
+    assert run.result.exists()
 
 
 def test_a_checkpoint_of_another_network_is_one_line(make_config):

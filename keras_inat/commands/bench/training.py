@@ -16,7 +16,7 @@ from keras_inat.data.pipeline import build_evaluation_batches, build_training_ba
 from keras_inat.models.cnn import build_cnn
 from keras_inat.runs import create_run
 from keras_inat.sections import Config, Model
-from keras_inat.training.devices import has_accelerator
+from keras_inat.training.devices import choose_compilation
 from keras_inat.training.loop import build_model, fit
 
 NUM_CLASSES = 10
@@ -37,7 +37,7 @@ def make_batch(size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
 def step_keras(model: Model, size: int, batch_size: int) -> Iterator[Any]:
     """Endless training steps of our network on one batch, which each of them gives."""
     network = build_cnn(model, size, NUM_CLASSES)
-    network.compile("adam", "categorical_crossentropy", jit_compile="auto" if has_accelerator() else False)
+    network.compile("adam", "categorical_crossentropy", jit_compile=choose_compilation())
     pixels, labels = make_batch(size, batch_size)
     targets = np.eye(NUM_CLASSES, dtype=np.float32)[labels]
     while True:
@@ -101,8 +101,8 @@ def fit_bare(config: Config) -> Callable[[], float]:
         (rows, val_rows), labels, training = pack.split(config), pack.train_labels, config.training
         num_classes, batch_size = len(pack.classes), min(training.batch_size, len(rows))
         model = build_model(config, num_classes)
-        jit_compile = "auto" if has_accelerator() else False
-        model.compile(training.optimizer, "categorical_crossentropy", metrics=["accuracy"], jit_compile=jit_compile)
+        xla = choose_compilation()
+        model.compile(training.optimizer, "categorical_crossentropy", metrics=["accuracy"], jit_compile=xla)
         model.fit(
             build_training_batches(pack.training_images(config), labels, rows, num_classes, config),
             steps_per_epoch=len(rows) // batch_size,
