@@ -147,7 +147,9 @@ class Training(Section):
     epochs: int = Field(30, ge=1, description="passes over the training images")
     min_steps: int = Field(0, ge=0, description="an epoch is several passes where images are too few for these steps")
     batch_size: int = Field(64, ge=1, description="images a step")
-    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = Field("adam", description="sgd has Nesterov momentum 0.9")
+    optimizer: Literal["adam", "adamw", "muon", "sgd", "rmsprop"] = Field(
+        "adam", description="sgd has Nesterov momentum 0.9; muon leaves all but hidden kernels to adamw"
+    )
     learning_rate: float = Field(1e-3, gt=0, description="the peak of the schedule")
     schedule: Literal["constant", "linear", "cosine", "onecycle", "step", "plateau"] = Field(
         "constant", description="what the rate does after the warm-up"

@@ -24,7 +24,7 @@ KERNELS = {
     "Dense": ("kernel",),
 }
 # Numbers that an optimizer keeps for each trained weight.
-MOMENTS = {"sgd": 1, "rmsprop": 1, "adam": 2, "adamw": 2}
+MOMENTS = {"sgd": 1, "rmsprop": 1, "adam": 2, "adamw": 2, "muon": 1}
 FLOAT_BYTES, HALF_BYTES = 4, 2
 
 

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_inat.sections import Training
+from keras_inat.training.muon import Muon
 
 # Shapes of the rate after the warm-up: of the part of its steps that is done, as a part of the peak.
 SHAPES: dict[str, Callable[[Any], Any]] = {
@@ -22,6 +23,7 @@ SHAPES: dict[str, Callable[[Any], Any]] = {
 ONECYCLE_START, ONECYCLE_WARMUP = 1 / 25, 0.3
 # The rate is halved after so many epochs without a better validation accuracy.
 PLATEAU_PATIENCE, PLATEAU_FACTOR = 5, 0.5
+LAST_LAYER = "predictions"  # of every model
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -68,6 +70,7 @@ def build_optimizer(training: Training, peak: float, steps: int, model: keras.Mo
     builders: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
         "adam": lambda: keras.optimizers.Adam(**shared),
         "adamw": lambda: keras.optimizers.AdamW(**shared | {"weight_decay": training.weight_decay}),
+        "muon": lambda: Muon(adam_weight_decay=training.weight_decay, exclude_layers=[LAST_LAYER], **shared),
         "sgd": lambda: keras.optimizers.SGD(momentum=0.9, nesterov=True, **shared),
         "rmsprop": lambda: keras.optimizers.RMSprop(**shared),
     }

@@ -43,7 +43,7 @@ def test_a_plateau_halves_the_rate(make_config):
     np.testing.assert_allclose(received, [1e-9] * 6 + [0.5e-9] * 2, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "muon", "sgd", "rmsprop"])
 def test_weight_decay_is_decoupled_and_spares_biases_and_normalisation(name):
     model = build_cnn(load_config(["model.num_blocks=1", "model.filters=2"]).model, 8, 2)
     optimizer = build_optimizer(Training(optimizer=name, weight_decay=0.5), 0.1, 10, model)
