@@ -53,7 +53,7 @@ def test_cost_in_numbers(capsys):
     assert [result for result in results if "·" not in result] == total[1:3]
     assert "parameters   = m k² (3 + 4 m) + 4·5 m + n (d + 1) + C (n + 1)\n" in out
     assert "             = 8·3²·3 + 4·8·3²·8 + " in out
-    assert "Memory for training with batches of 64 images, estimated: 14.3 MB" in out
+    assert "Memory for training with batches of 64 images, estimated: 14.4 MB" in out
 
 
 def test_cost_of_a_backbone(capsys):

@@ -3,7 +3,7 @@
 import textwrap
 
 from keras_inat.config import override
-from keras_inat.models.cost import LayerCost, count_cnn, count_layers, estimate_memory
+from keras_inat.models.cost import NETWORKS, LayerCost, count_cnn, count_layers, estimate_memory
 from keras_inat.models.formula import explain_letters, write_terms
 from keras_inat.sections import Config
 
@@ -50,7 +50,7 @@ def _print_memory(config: Config) -> None:
         f"\nMemory for training with batches of {training.batch_size} images, estimated: {memory.total / 1e6:,.1f} MB"
     )
     for name, size in (
-        ("weights", memory.weights),
+        (f"weights, of {NETWORKS} networks", memory.weights),
         ("their gradients", memory.gradients),
         (f"what {training.optimizer} keeps of them", memory.moments),
         ("activations: every layer's output", memory.activations),
@@ -58,10 +58,11 @@ def _print_memory(config: Config) -> None:
     ):
         print(f"  {name:36} {size / 1e6:>12,.1f} MB")
     _print_text(
-        "Numbers are float32, activations of a mixed `training.precision` half as large. Gradients of activations are "
-        "there in passing: for the largest layer, those of its output and its input. Not counted: TensorFlow itself, "
-        "what it computes with, and the images that wait. Peaks measured on a CPU were 0.8 to 1.6 times the estimate, "
-        "the most with smooth activations such as GELU."
+        "The networks are the one in training, its twin that is judged, and the best so far. Numbers are float32, "
+        "activations of a mixed `training.precision` half as large. Gradients of activations are there in passing: for "
+        "the largest layer, those of its output and its input. Not counted: TensorFlow itself, what it computes with, "
+        "and the images that wait. Peaks measured on a CPU were 0.8 to 1.6 times the estimate, the most with smooth "
+        "activations such as GELU."
     )
 
 

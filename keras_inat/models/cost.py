@@ -26,6 +26,7 @@ KERNELS = {
 # Numbers that an optimizer keeps for each trained weight.
 MOMENTS = {"sgd": 1, "rmsprop": 1, "adam": 2, "adamw": 2, "muon": 1}
 FLOAT_BYTES, HALF_BYTES = 4, 2
+NETWORKS = 3  # the one in training, its twin that is judged, the best so far
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Memory:
     """What training takes, in bytes.
 
     Attributes:
-        weights: All parameters.
+        weights: All parameters, in each of `NETWORKS` copies.
         gradients: Of the parameters that train.
         moments: What the optimizer keeps of each of those, the running average included.
         activations: The output of every layer for one batch, kept until the gradients are known.
@@ -146,7 +147,7 @@ def estimate_memory(config: Config, num_classes: int) -> Memory:
     half = config.training.precision.startswith("mixed")
     batch = (HALF_BYTES if half else FLOAT_BYTES) * config.training.batch_size
     return Memory(
-        weights=FLOAT_BYTES * parameters,
+        weights=FLOAT_BYTES * parameters * NETWORKS,
         gradients=FLOAT_BYTES * trained,
         moments=FLOAT_BYTES * trained * copies,
         activations=batch * sum(row.activations for row in rows),

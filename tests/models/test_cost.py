@@ -136,7 +136,7 @@ def test_activations_by_hand():
     )
     memory = estimate_memory(config, 2)
     weights = 27 * 2 + 4 * 2 + 3 * (32 + 1) + 2 * (3 + 1)
-    assert memory.weights == 4 * weights
+    assert memory.weights == 3 * 4 * weights
     assert memory.gradients == memory.moments == 4 * (weights - 2 * 2)  # means and variances do not train
     assert memory.activations == 4 * 5 * (64 * 3 + 3 * 64 * 2 + 32 + 32 + 3 + 3 + 2)
     assert memory.passing == 2 * 4 * 5 * 64 * 3
