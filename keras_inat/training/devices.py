@@ -30,10 +30,11 @@ def list_gpus() -> list[str]:
     return [device.name for device in tf.config.list_logical_devices("GPU")]
 
 
-def open_scope() -> contextlib.AbstractContextManager[object]:
-    """Where a model is to be built and compiled so that every GPU takes its share of each batch."""
+def choose_strategy(batch_size: int) -> tf.distribute.Strategy:
+    """Within its scope a model is to be built and compiled: as many GPUs as can share each batch equally take part."""
     gpus = list_gpus()
-    return tf.distribute.MirroredStrategy(gpus).scope() if len(gpus) > 1 else contextlib.nullcontext()
+    count = max((n for n in range(1, len(gpus) + 1) if batch_size % n == 0), default=1)
+    return tf.distribute.MirroredStrategy(gpus[:count]) if count > 1 else tf.distribute.get_strategy()
 
 
 @contextlib.contextmanager

@@ -22,9 +22,9 @@ from keras_inat.training.checkpoint import Progress, read_progress, restore_mode
 from keras_inat.training.devices import (
     choose_compilation,
     choose_precision,
+    choose_strategy,
     has_accelerator,
     make_deterministic,
-    open_scope,
     say_device,
     use_precision,
 )
@@ -84,10 +84,13 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
         progress.precision = choose_precision() if training.precision == "auto" else training.precision
     if not config.finetune and not has_accelerator():  # which has a memory of its own
         check_memory(override(config, {"training.batch_size": batch_size}), num_classes)
-    with open_scope(), use_precision(progress.precision), open_tracking(config, run, group, title) as trackers:
+    strategy = choose_strategy(batch_size)
+    with use_precision(progress.precision), open_tracking(config, run, group, title) as trackers:
+        # On one device: several would fail at a last batch with fewer images than they are.
         judged = build_model(config, num_classes)
         parameters, macs = count_model(judged)
-        model = clone_for_training(judged, any_size=bool(training.image_scales))
+        with strategy.scope():
+            model = clone_for_training(judged, any_size=bool(training.image_scales))
         twin = Twin(judged, model, _plan_calibration(config, pack, train_rows, batch_size))
         end = EpochEnd(run, training, progress, twin, validation, labels[val_rows], steps * batch_size, label)
         if progress.epoch:
@@ -110,13 +113,14 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
                     flush=True,
                 )
             stage_steps = steps * (last_epoch - first_epoch)
-            model.compile(
-                optimizer=build_optimizer(training, peak, stage_steps, model),
-                loss=build_loss(training, labels[train_rows], num_classes),
-                metrics=build_metrics(),
-                jit_compile=choose_compilation(),
-                steps_per_execution=_count_steps_per_execution(training, steps),
-            )
+            with strategy.scope():
+                model.compile(
+                    optimizer=build_optimizer(training, peak, stage_steps, model),
+                    loss=build_loss(training, labels[train_rows], num_classes),
+                    metrics=build_metrics(),
+                    jit_compile=choose_compilation(),
+                    steps_per_execution=_count_steps_per_execution(training, steps),
+                )
             keep_average_apart(model.optimizer)
             if index == progress.stage and progress.epoch:
                 first_epoch = progress.epoch

@@ -39,15 +39,17 @@ class Twin:
         """Takes the weights over from the model in training."""
         for kept, weight in zip(self.model.weights, self._trained.weights, strict=True):
             kept.assign(weight)
-        # Keras's name for writing the average into variables: those of the twin, so that training goes on undisturbed.
-        self._trained.optimizer.write_average(self.model.trainable_variables)
+        optimizer = self._trained.optimizer
+        if optimizer.use_ema:
+            averages = optimizer._model_variables_moving_average
+            for kept, average in zip(self.model.trainable_variables, averages, strict=True):
+                kept.assign(average)
         if self._calibrate:
             fit_statistics(self.model, self._calibrate())
 
 
 def keep_average_apart(optimizer: keras.optimizers.Optimizer) -> None:
     """Keeps `fit` from replacing the weights by their average when it ends: the next stage goes on from the weights."""
-    optimizer.write_average = optimizer.finalize_variable_values
     optimizer.finalize_variable_values = lambda variables: None
 
 

@@ -79,6 +79,7 @@ def test_several_devices_share_every_batch(make_config, photos):
     settings = [
         *(f"DATA={photos}", "data.image_size=16", "model.num_blocks=2", "model.filters=4", "model.batch_norm=false"),
         *("training.epochs=2", "training.batch_size=8", "training.ema=0.5", "tracking.wandb=disabled"),
+        "data.val_fraction=0.3",  # 9 images: of the last batch there is nothing for the second device
         *("tracking.tensorboard=false", "training.optimizer=sgd"),
     ]
     script = subprocess.run(
@@ -95,6 +96,14 @@ def test_several_devices_share_every_batch(make_config, photos):
     for first, second in zip(shared.read_metrics(), alone.read_metrics(), strict=True):
         assert first["loss"] == pytest.approx(second["loss"], rel=1e-4)
         assert first["val_loss"] == pytest.approx(second["val_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(("gpus", "batch_size", "expected"), [(0, 8, 1), (1, 8, 1), (2, 8, 2), (2, 9, 1), (4, 6, 3)])
+def test_as_many_devices_as_can_share_a_batch_equally(gpus, batch_size, expected, monkeypatch):
+    monkeypatch.setattr(devices, "list_gpus", lambda: [f"/gpu:{index}" for index in range(gpus)])
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda chosen: chosen)
+    chosen = devices.choose_strategy(batch_size)
+    assert (len(chosen) if isinstance(chosen, list) else chosen.num_replicas_in_sync) == expected
 
 
 def test_there_is_one_device_here():
