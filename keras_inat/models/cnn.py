@@ -38,7 +38,7 @@ def build_cnn(config: Model, image_size: int, num_classes: int) -> keras.Model:
     inputs = keras.Input((image_size, image_size, 3), name="image")
     x = skip = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(inputs)
     for conv in list_convolutions(config):
-        pool = BLOCK_POOLING[config.block_pooling](2, name=f"block{conv.block}_pool")
+        pool = BLOCK_POOLING[config.block_pooling](2, padding="same", name=f"block{conv.block}_pool")
         if conv.opens:
             skip = x
         x = layers.Conv2D(

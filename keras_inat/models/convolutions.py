@@ -46,6 +46,11 @@ class Convolution:
         return f"block{self.block}_{part}{self.number if self.number > 1 else ''}"
 
 
+def halve(side: int, times: int) -> int:
+    """Side of a map after so many poolings, each rounding up: nothing at an odd border is dropped."""
+    return -(-side // 2**times)
+
+
 def list_convolutions(config: Model) -> list[Convolution]:
     """Every convolution, first to last; each reads what the one before it puts out."""
     found, inputs = list[Convolution](), COLORS

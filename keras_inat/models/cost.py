@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_inat.errors import UserError
-from keras_inat.models.convolutions import COLORS, list_convolutions
+from keras_inat.models.convolutions import COLORS, halve, list_convolutions
 from keras_inat.sections import Config, Model
 
 # The weights that multiply, by the kind of layer.
@@ -77,8 +77,8 @@ def count_cnn(config: Model, image_size: int, num_classes: int) -> list[LayerCos
     """The cost of `build_cnn`, every layer after the input, in closed form, without building it."""
     rows = [LayerCost("rescale", (image_size, image_size, COLORS), 0, 0)]
     for conv in list_convolutions(config):
-        before, bias = image_size // 2**conv.halvings, 0 if config.batch_norm else conv.filters
-        after = before // 2 if conv.pooled else before
+        before, bias = halve(image_size, conv.halvings), 0 if config.batch_norm else conv.filters
+        after = halve(before, 1) if conv.pooled else before
         middle = after if config.pool_first else before
         # Layers behind the convolution: whether there is one, its name, its side and its parameters.
         layers = [
@@ -108,7 +108,7 @@ def count_cnn(config: Model, image_size: int, num_classes: int) -> list[LayerCos
 
 def count_features(config: Model, image_size: int) -> int:
     """Numbers that the blocks hand to the head."""
-    positions = (image_size // 2**config.num_blocks) ** 2 if config.pooling == "flatten" else 1
+    positions = halve(image_size, config.num_blocks) ** 2 if config.pooling == "flatten" else 1
     return config.filters_per_block[-1] * positions
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from keras_inat.models.convolutions import COLORS, list_convolutions
+from keras_inat.models.convolutions import COLORS, halve, list_convolutions
 from keras_inat.models.cost import count_features
 from keras_inat.sections import Model
 
@@ -29,10 +29,10 @@ def write_terms(config: Model, image_size: int, num_classes: int) -> list[Term]:
     alike: dict[str, list[int]] = {}
     for conv in convolutions:
         product = f"{conv.filters}·{conv.kernel_size}²·{conv.inputs}"
-        alike.setdefault(product, []).append(image_size // 2**conv.halvings)
+        alike.setdefault(product, []).append(halve(image_size, conv.halvings))
     weights = " + ".join(_times([str(len(sides))], product) for product, sides in alike.items())
     uses = " + ".join(_times([f"{side}²" for side in sides], product) for product, sides in alike.items())
-    macs = sum((image_size // 2**conv.halvings) ** 2 * conv.weights for conv in convolutions)
+    macs = sum(halve(image_size, conv.halvings) ** 2 * conv.weights for conv in convolutions)
     count, each = len(convolutions), 4 if config.batch_norm else 1
     symbols = ("Σ mᵢ kᵢ² mᵢ₋₁", f"{each} Σ mᵢ", "Σ sᵢ² mᵢ kᵢ² mᵢ₋₁")
     if _is_uniform(config):
@@ -65,10 +65,10 @@ def explain_letters(config: Model, image_size: int, num_classes: int) -> str:
         where = f"m = {filters} filters of side k = {config.kernel_sizes[0]} in each of {count} convolutions, the i-th"
     else:
         where = f"mᵢ filters of side kᵢ in convolution i of {count} (m₀ = {COLORS} colours),"
-    flat = f" = {filters}·{image_size // 2**config.num_blocks}²" if config.pooling == "flatten" else ""
+    flat = f" = {filters}·{halve(image_size, config.num_blocks)}²" if config.pooling == "flatten" else ""
     dense = f"n = {config.dense_units} neurons of the dense layer" if config.dense_units else "no dense layer"
     return (
-        f"{where} with an output of side sᵢ (s₁ = {image_size}, the image's; each pooling halves it, rounding down); "
+        f"{where} with an output of side sᵢ (s₁ = {image_size}, the image's; each pooling halves it, rounding up); "
         f"{dense}; d = {width}{flat} numbers that the blocks hand to the head; C = {num_classes} classes"
     )
 

@@ -133,10 +133,11 @@ def test_pooling_first_is_the_same_function_where_the_activation_rises():
     np.testing.assert_allclose(first(images, training=False), last(images, training=False), rtol=1e-5)
 
 
-def test_average_pooling_within_blocks():
-    model = build_cnn(Model(num_blocks=1, filters=1, block_pooling="average"), 9, 3)
+@pytest.mark.parametrize(("name", "expected"), [("average", [[2.0, 3.5], [6.5, 8.0]]), ("max", [[4, 5], [7, 8]])])
+def test_pooling_of_an_odd_side_sees_every_number_and_no_padding(name, expected):
+    model = build_cnn(Model(num_blocks=1, filters=1, block_pooling=name), 9, 3)
     values = np.arange(9.0).reshape(1, 3, 3, 1)
-    assert model.get_layer("block1_pool")(values).numpy().tolist() == [[[[2.0]]]]  # of 0, 1, 3 and 4: no padding
+    assert model.get_layer("block1_pool")(values)[0, :, :, 0].numpy().tolist() == expected
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
