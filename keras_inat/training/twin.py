@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import keras
 import numpy as np
 
-NUM_CALIBRATION = 2048
+NUM_CALIBRATION = 1024
 
 
 def clone_for_training(model: keras.Model, any_size: bool) -> keras.Model:
