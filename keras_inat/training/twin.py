@@ -39,7 +39,8 @@ class Twin:
         """Takes the weights over from the model in training."""
         for kept, weight in zip(self.model.weights, self._trained.weights, strict=True):
             kept.assign(weight)
-        optimizer = self._trained.optimizer
+        # In float16 what scales the loss is wrapped around it, and knows nothing of an average.
+        optimizer = getattr(self._trained.optimizer, "inner_optimizer", self._trained.optimizer)
         if optimizer.use_ema:
             averages = optimizer._model_variables_moving_average
             for kept, average in zip(self.model.trainable_variables, averages, strict=True):

@@ -27,11 +27,13 @@ def test_a_clone_has_the_same_weights_and_takes_every_size():
     assert clone(IMAGES[:, :12, :12]).shape == (12, 3)
 
 
-def test_the_twin_is_the_average_and_training_goes_on_from_the_weights():
+@pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer])
+def test_the_twin_is_the_average_and_training_goes_on_from_the_weights(wrap):
     model = build()
     trained = clone_for_training(model, False)
     training = Training(ema=0.5, learning_rate=0.1, optimizer="sgd")
-    trained.compile(build_optimizer(training, 0.1, 8, trained), "categorical_crossentropy")  # over 4 steps
+    optimizer = build_optimizer(training, 0.1, 8, trained)  # an average over 4 steps
+    trained.compile(wrap(optimizer), "categorical_crossentropy")
     keep_average_apart(trained.optimizer)
     average = None
     for _ in range(3):
