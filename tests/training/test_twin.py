@@ -6,6 +6,7 @@ from keras_inat.models.cnn import build_cnn
 from keras_inat.runs import create_run
 from keras_inat.sections import Model, Training
 from keras_inat.training.loop import fit
+from keras_inat.training.normalization import FusedBatchNormalization
 from keras_inat.training.schedules import build_optimizer
 from keras_inat.training.twin import Twin, clone_for_training, fit_statistics, keep_average_apart
 
@@ -22,6 +23,8 @@ def test_a_clone_has_the_same_weights_and_takes_every_size():
     for any_size in (False, True):
         clone = clone_for_training(model, any_size)
         np.testing.assert_array_equal(clone(IMAGES), model(IMAGES))
+        assert type(clone.get_layer("block1_norm")) is FusedBatchNormalization
+        assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)  # the one that is saved
         clone.layers[-1].bias.assign([1, 2, 3])
         assert model.layers[-1].bias.numpy().tolist() == [0, 0, 0]  # nothing is shared
     assert clone(IMAGES[:, :12, :12]).shape == (12, 3)

@@ -18,6 +18,7 @@ from keras_inat.runs import create_run
 from keras_inat.sections import Config, Model
 from keras_inat.training.devices import choose_compilation
 from keras_inat.training.loop import build_model, fit
+from keras_inat.training.twin import clone_for_training
 
 NUM_CLASSES = 10
 STEP_MODEL = Model(filters=32, organisation="same", kernel_size=3, batch_norm=True, dense_units=256)
@@ -36,7 +37,7 @@ def make_batch(size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def step_keras(model: Model, size: int, batch_size: int) -> Iterator[Any]:
     """Endless training steps of our network on one batch, which each of them gives."""
-    network = build_cnn(model, size, NUM_CLASSES)
+    network = clone_for_training(build_cnn(model, size, NUM_CLASSES), any_size=False)
     network.compile("adam", "categorical_crossentropy", jit_compile=choose_compilation())
     pixels, labels = make_batch(size, batch_size)
     targets = np.eye(NUM_CLASSES, dtype=np.float32)[labels]

@@ -1,0 +1,39 @@
+"""Batch normalisation while a network trains: one operation of TensorFlow's, where Keras has a dozen."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """Keras's layer with the same weights, results and statistics, to be trained with.
+
+    Keras composes the layer of simple operations, of which each, and each one's gradient, goes through all the maps. On
+    a CPU that takes longer than the convolutions before it; the fused operation takes a quarter of the time.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if not (training and self.trainable) or mask is not None:
+            return super().call(inputs, training=training, mask=mask)
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            tf.convert_to_tensor(self.gamma) if self.scale else tf.ones_like(self.moving_mean),
+            tf.convert_to_tensor(self.beta) if self.center else tf.zeros_like(self.moving_mean),
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        # It reports the variance of the population that the batch is a sample of, Keras follows the batch's own.
+        count = tf.cast(tf.size(inputs) // tf.size(mean), mean.dtype)
+        variance *= tf.maximum(count - 1, 1) / count
+        for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            average.assign(average * self.momentum + value * (1 - self.momentum))
+        return outputs
+
+
+def fuse_normalization(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """A copy of a layer, with other weights; of batch normalisation over the last of four axes, a fused one."""
+    plain = type(layer) is keras.layers.BatchNormalization and not (layer.renorm or layer.synchronized)
+    if plain and len(layer.output.shape) == 4 and layer.axis in (-1, 3):
+        return FusedBatchNormalization.from_config(layer.get_config())
+    return layer.__class__.from_config(layer.get_config())

@@ -1,0 +1,84 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_inat.training.normalization import FusedBatchNormalization, fuse_normalization
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.normal(3, 2, (4, 5, 6, 3)).astype("float32")
+SLOPES = RNG.normal(size=IMAGES.shape).astype("float32")
+
+
+def build_pair(**settings):
+    """Keras's layer and the fused one with the same random weights."""
+    inputs = keras.Input(IMAGES.shape[1:])
+    plain = keras.layers.BatchNormalization(momentum=0.9, **settings)
+    plain(inputs)
+    fused = fuse_normalization(plain)
+    fused(inputs)
+    for layer in (plain, fused):
+        layer.set_weights([np.linspace(0.5, 2, 3) + index for index in range(len(layer.weights))])
+    return plain, fused
+
+
+def run(layer, images, training):
+    """What it puts out, all gradients, and its weights afterwards."""
+    images = tf.constant(images)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        outputs = layer(images, training=training)
+        total = tf.reduce_sum(tf.cast(outputs, "float32") * SLOPES[: len(images), : images.shape[1], : images.shape[2]])
+    gradients = tape.gradient(total, [images, *[weight.value for weight in layer.trainable_weights]])
+    return [outputs, *gradients, *layer.get_weights()]
+
+
+@pytest.mark.parametrize("settings", [{}, {"scale": False}, {"center": False}, {"epsilon": 1e-5}, {"axis": 3}])
+@pytest.mark.parametrize("training", [True, False])
+def test_it_is_keras_s(settings, training):
+    plain, fused = build_pair(**settings)
+    assert isinstance(fused, FusedBatchNormalization)
+    for expected, value in zip(run(plain, IMAGES, training), run(fused, IMAGES, training), strict=True):
+        assert value.dtype == expected.dtype
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_frozen_it_normalises_by_its_statistics():
+    plain, fused = build_pair()
+    plain.trainable = fused.trainable = False
+    for expected, value in zip(run(plain, IMAGES, True), run(fused, IMAGES, True), strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_a_batch_of_one_number_a_channel_has_no_variance():
+    plain, fused = build_pair()
+    one = IMAGES[:1, :1, :1]
+    for expected, value in zip(run(plain, one, True), run(fused, one, True), strict=True):
+        np.testing.assert_allclose(value, expected, atol=1e-5)
+
+
+def test_statistics_are_full_precision_in_half_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        plain, fused = build_pair()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    results = [run(layer, IMAGES, True) for layer in (plain, fused)]
+    assert results[1][0].dtype == "bfloat16"
+    assert {str(weight.dtype) for weight in fused.weights} == {"float32"}
+    np.testing.assert_allclose(tf.cast(results[1][0], "float32"), tf.cast(results[0][0], "float32"), atol=0.05)
+    np.testing.assert_allclose(results[1][-2], results[0][-2], rtol=1e-2)
+
+
+def test_others_are_copied_as_they_are():
+    for layer, shape in [
+        (keras.layers.BatchNormalization(), (8,)),
+        (keras.layers.BatchNormalization(axis=1), (5, 6, 3)),
+        (keras.layers.BatchNormalization(renorm=True), (5, 6, 3)),
+        (keras.layers.Conv2D(2, 3, name="first"), (5, 6, 3)),
+    ]:
+        layer(keras.Input(shape))
+        copy = fuse_normalization(layer)
+        assert type(copy) is type(layer)
+        assert copy.get_config() == layer.get_config()
+        assert not copy.weights
