@@ -22,7 +22,7 @@ FLOORS = [
 TENSORFLOW_ROOMS = (
     "data/pipeline.py",
     "training/devices.py",
-    "training/normalization.py",
+    "training/fast_layers.py",
     "training/tracking.py",
     "explain/",
 )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import keras
 import numpy as np
 
-from keras_inat.training.normalization import fuse_normalization
+from keras_inat.training.fast_layers import copy_to_train
 
 NUM_CALIBRATION = 1024
 
@@ -13,11 +13,11 @@ NUM_CALIBRATION = 1024
 def clone_for_training(model: keras.Model, any_size: bool) -> keras.Model:
     """A twin of `model` with the same weights; with `any_size` it takes images of every side, `(batch, None, None, 3)`.
 
-    A network that ends in a pool over all positions has the same weights at every size. Batch normalisation is fused in
-    the twin, so it is `model` that is to be saved: its file needs no layer but Keras's.
+    A network that ends in a pool over all positions has the same weights at every size. The twin has the layers of
+    `fast_layers`, so it is `model` that is to be saved: its file needs none but Keras's.
     """
     inputs = keras.Input((None, None, 3), name="image") if any_size else None
-    twin = keras.models.clone_model(model, input_tensors=inputs, clone_function=fuse_normalization)
+    twin = keras.models.clone_model(model, input_tensors=inputs, clone_function=copy_to_train)
     twin.set_weights(model.get_weights())
     return twin
 

@@ -5,8 +5,8 @@ import pytest
 from keras_inat.models.cnn import build_cnn
 from keras_inat.runs import create_run
 from keras_inat.sections import Model, Training
+from keras_inat.training.fast_layers import FusedBatchNormalization
 from keras_inat.training.loop import fit
-from keras_inat.training.normalization import FusedBatchNormalization
 from keras_inat.training.schedules import build_optimizer
 from keras_inat.training.twin import Twin, clone_for_training, fit_statistics, keep_average_apart
 
