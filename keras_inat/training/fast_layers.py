@@ -55,10 +55,10 @@ class MosaicConv2D(keras.layers.Conv2D):
 
 
 def copy_to_train(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A layer with the same settings and other weights, of the faster kind where there is one that does the same."""
+    """A layer with the settings of a built one and other weights, of the faster kind where there is one."""
     kind = type(layer)
     if kind is keras.layers.BatchNormalization:
-        if len(layer.output.shape) == 4 and layer.axis in (-1, 3) and not (layer.renorm or layer.synchronized):
+        if layer.input_spec.ndim == 4 and layer.axis in (-1, 3) and not (layer.renorm or layer.synchronized):
             kind = FusedBatchNormalization
     elif kind is keras.layers.Conv2D and not has_accelerator():
         steady = layer.strides == layer.dilation_rate == (1, 1) and layer.groups == 1

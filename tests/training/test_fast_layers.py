@@ -57,17 +57,18 @@ def test_a_batch_of_one_number_a_channel_has_no_variance():
         np.testing.assert_allclose(value, expected, atol=1e-5)
 
 
-def test_statistics_are_full_precision_in_half_precision():
-    keras.config.set_dtype_policy("mixed_bfloat16")
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_statistics_are_full_precision_in_half_precision(precision):
+    keras.config.set_dtype_policy(f"mixed_{precision}")
     try:
         plain, fused = build_pair()
     finally:
         keras.config.set_dtype_policy("float32")
-    results = [run(layer, IMAGES, True) for layer in (plain, fused)]
-    assert results[1][0].dtype == "bfloat16"
+    expected, value = (run(layer, IMAGES, True) for layer in (plain, fused))
+    assert value[0].dtype == precision
     assert {str(weight.dtype) for weight in fused.weights} == {"float32"}
-    np.testing.assert_allclose(tf.cast(results[1][0], "float32"), tf.cast(results[0][0], "float32"), atol=0.05)
-    np.testing.assert_allclose(results[1][-2], results[0][-2], rtol=1e-2)
+    np.testing.assert_allclose(tf.cast(value[0], "float32"), tf.cast(expected[0], "float32"), atol=0.05)
+    np.testing.assert_allclose(value[-2:], expected[-2:], rtol=1e-2)
 
 
 @pytest.mark.parametrize(("side", "kernel_size"), [(2, 3), (3, 3), (4, 5), (5, 2), (5, (1, 7))])

@@ -19,6 +19,7 @@ from keras_inat.data.pipeline import build_training_batches
 from keras_inat.data.source import open_source
 from keras_inat.sections import Augment, Config, Data, Model, Training
 from keras_inat.training.loop import build_model
+from keras_inat.training.twin import clone_for_training
 from keras_inat.workers import count_cores
 
 SIZES = (64, 128, 224)
@@ -104,7 +105,7 @@ def _compare_serving(images: Path, size: int) -> None:
 
 def _compare_training(images: Path) -> None:
     config = _configure(images, TRAINING_SIZE, PLAIN)
-    model = build_model(config, len(_load(config).classes))
+    model = clone_for_training(build_model(config, len(_load(config).classes)), any_size=False)
     model.compile("adamw", "categorical_crossentropy", jit_compile=False)
 
     def train(batches: Iterator[Any]) -> Turn:

@@ -95,13 +95,13 @@ def fit_ours(config: Config) -> Callable[[], float]:
 
 
 def fit_bare(config: Config) -> Callable[[], float]:
-    """The same of Keras's `fit` on the same batches, with no callback at all."""
+    """The same of Keras's `fit` on the same network and batches, with no callback at all."""
 
     def work(epochs: int) -> None:
         pack = load_pack(config)
         (rows, val_rows), labels, training = pack.split(config), pack.train_labels, config.training
         num_classes, batch_size = len(pack.classes), min(training.batch_size, len(rows))
-        model = build_model(config, num_classes)
+        model = clone_for_training(build_model(config, num_classes), any_size=False)
         xla = choose_compilation()
         model.compile(training.optimizer, "categorical_crossentropy", metrics=["accuracy"], jit_compile=xla)
         model.fit(
