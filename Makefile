@@ -27,8 +27,8 @@ demo: $(VENV)/ready  ## the whole story on drawn organisms, offline, on a CPU, i
 data: $(VENV)/ready  ## download nature_12K.zip, or take another; unpack, decode, report|ZIP URL DATA ARGS
 	@$(RUN_COMMAND) data $(call given,ZIP URL DATA) $(ARGS)
 
-sweep: $(VENV)/ready  ## Bayesian search of hyperparameters; run again, it goes on where it stopped|DATA NAME TRIALS CONFIG ARGS
-	@$(RUN_COMMAND) sweep $(call given,DATA NAME TRIALS CONFIG) $(ARGS)
+sweep: $(VENV)/ready  ## Bayesian search of hyperparameters; run again, it goes on where it stopped|DATA NAME TRIALS WORKERS CONFIG ARGS
+	@$(RUN_COMMAND) sweep $(call given,DATA NAME TRIALS WORKERS CONFIG) $(ARGS)
 
 train-best: $(VENV)/ready  ## train a sweep's best configuration fully, judge it once a seed on the test images|DATA SWEEP SEEDS NAME CONFIG ARGS
 	@$(RUN_COMMAND) train-best $(call given,DATA SWEEP SEEDS NAME CONFIG) $(ARGS)

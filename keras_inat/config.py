@@ -21,6 +21,7 @@ VARIABLES = {
     "URL": "data.url",
     "NAME": "run.name",
     "TRIALS": "sweep.trials",
+    "WORKERS": "sweep.workers",
     "SWEEP": "train_best.sweep",
     "SEEDS": "train_best.seeds",
     "STRATEGY": "finetune.strategy",

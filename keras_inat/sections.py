@@ -1,6 +1,6 @@
 """Every setting, typed and documented."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -9,6 +9,7 @@ Activation = Literal["relu", "gelu", "silu", "mish", "elu", "leaky_relu", "selu"
 Strategy = Literal["head", "topk", "full", "gradual", "lpft"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Scalar = bool | int | float | str
+Choice = Scalar | list[int] | None
 
 
 class Section(pydantic.BaseModel):
@@ -189,9 +190,22 @@ class Finetune(Section):
 class Sweep(Section):
     trials: int = Field(20, ge=1, description="configurations to try in all")
     epochs: int = Field(10, ge=1, description="epochs of one trial; training.epochs is for the final training")
-    space: dict[str, list[Scalar | list[int] | None] | dict[str, Scalar]] = Field(
-        default_factory=dict, description="dotted names of settings, with a list of choices or {min, max, log, step}"
+    space: dict[str, Choice | list[Choice] | dict[str, Any]] = Field(
+        default_factory=dict,
+        description="dotted names of settings, with one value, a list of choices, or {min, max, log, step}; with "
+        "{choices, when} or {min, max, when} only where other settings have the values that `when` gives",
     )
+    forbid: list[dict[str, Choice | list[Choice]]] = Field(
+        default_factory=list, description="combinations never to try, each as settings with a value or a list of values"
+    )
+    oracle: Literal["bayesian", "random", "grid", "hyperband"] = Field(
+        "bayesian", description="which of KerasTuner's oracles proposes configurations"
+    )
+    prune: Literal["halving", "median", "none"] = Field(
+        "halving", description="which trials are stopped early: those behind the best third, or behind the median"
+    )
+    workers: int = Field(1, ge=0, description="trials at a time, a process each; 0: one by one, in this process")
+    trial_timeout_seconds: float | None = Field(None, gt=0, description="what takes longer fails; null: nothing does")
 
 
 class TrainBest(Section):

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,13 +15,20 @@ Result = TypeVar("Result")
 
 # Starting a process takes as long as this many tasks are assumed to take.
 MIN_TASKS = 5
+# What a terminated process has to close its files before it is killed.
+GRACE_SECONDS = 10.0
 # Tasks a process has waiting, so that it never runs dry, and not many more.
 AHEAD = 3
 
 
+def list_cores() -> list[int]:
+    """The numbers of the CPU cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def count_cores() -> int:
     """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(list_cores())
 
 
 def map_unordered(
@@ -72,12 +80,13 @@ def map_unordered(
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which stops its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    # A parent that was killed outright cannot stop its workers.
-    parent = multiprocessing.parent_process()
-    if parent:
+def end_with_parent() -> None:
+    """Waits for the parent's end, then ends this process: a parent that was killed outright cannot do so."""
+    if parent := multiprocessing.parent_process():
         parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
     os._exit(1)

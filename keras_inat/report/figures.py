@@ -44,7 +44,11 @@ def draw_progress(trials: Sequence[Trial]) -> Figure:
     figure = new_figure(WIDTH, 4)
     axes = figure.add_subplot()
     times, label = _creation_times(trials)
-    done = [(time, trial, trial.score) for time, trial in zip(times, trials, strict=True) if trial.score is not None]
+    scored = [(time, trial, trial.score) for time, trial in zip(times, trials, strict=True) if trial.score is not None]
+    done = [entry for entry in scored if entry[1].status == "completed"]
+    if pruned := [entry for entry in scored if entry[1].status == "pruned"]:
+        places, heights = [time for time, *_ in pruned], [score for *_, score in pruned]
+        axes.scatter(places, heights, 22, facecolor="none", edgecolor=ACCENT, label="stopped early", zorder=2)
     axes.scatter([time for time, _, _ in done], [score for *_, score in done], 34, ACCENT, label="a trial", zorder=3)
     best = find_best_so_far([trial for _, trial, _ in done])
     if best:
@@ -66,7 +70,7 @@ def draw_progress(trials: Sequence[Trial]) -> Figure:
     axes.margins(y=0.12)
     axes.yaxis.set_major_formatter(PERCENT)
     axes.set(xlabel=label, ylabel="validation accuracy")
-    figure.legend(loc="outside upper left", ncols=3)
+    figure.legend(loc="outside upper left", ncols=4)
     return figure
 
 

@@ -34,7 +34,7 @@ def _describe_sweep(sweep: SweepRecord, album: Album) -> Section:
     section = Section(f"Sweep “{sweep.name}”")
     statuses = Counter(trial.status for trial in sweep.trials)
     tally = f"{plural(len(sweep.trials), 'trial')}: " + ", ".join(
-        f"{statuses[status]} {status}" for status in ("completed", "failed", "running") if statuses[status]
+        f"{statuses[status]} {status}" for status in ("completed", "pruned", "failed", "running") if statuses[status]
     )
     best, accuracy = sweep.best, estimate_best(sweep)
     if best is None or accuracy is None:

@@ -1,107 +1,256 @@
-"""Which configuration to try next: KerasTuner's Bayesian optimization, made safe against kills and repetitions."""
+"""Which configuration to try next: KerasTuner's oracles, made safe against kills and repetitions."""
 
 import warnings
 from typing import Any
 
 import keras_tuner
 import numpy as np
+import scipy.optimize
+from keras_tuner.engine.hyperparameters import Choice
 from keras_tuner.engine.trial import Trial, TrialStatus
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import Matern, WhiteKernel
+from sklearn.gaussian_process.kernels import Kernel, Matern, WhiteKernel
 
+from keras_inat.runs import write_json
+from keras_inat.sections import Config
 from keras_inat.sweep.records import Records
-from keras_inat.sweep.space import encode_base
+from keras_inat.sweep.records import Trial as Record
+from keras_inat.sweep.space import encode_base, is_active, is_forbidden
 
-NUM_CANDIDATES = 512
-STATUSES = {"completed": TrialStatus.COMPLETED, "failed": TrialStatus.FAILED}
+STATUSES = {
+    "completed": TrialStatus.COMPLETED,
+    "pruned": TrialStatus.COMPLETED,
+    "failed": TrialStatus.FAILED,
+}
+# Of the candidates that the Gaussian process chooses from: drawn from the whole space, and near the best so far.
+NUM_RANDOM, NUM_NEAR, NUM_BEST = 512, 256, 4
+# Its length scales and noise are fitted to so many observations, in so many steps, at most; predictions use all.
+MAX_FITTED, MAX_ITERATIONS = 80, 25
+HALVING_FACTOR = 3
+# Between the random numbers of one proposal and those of the next, and how often what was drawn may have been tried.
+STRIDE, MAX_COLLISIONS = 100_000, 2000
 
 
-class RecordedOracle(keras_tuner.oracles.BayesianOptimizationOracle):
-    """A Gaussian process with an upper confidence bound, whose memory is our own records.
+def build_oracle(records: Records, hyperparameters: keras_tuner.HyperParameters) -> "Recorded":
+    """The oracle that `sweep.oracle` names, knowing what is on record."""
+    config = records.config
+    settings = {
+        "objective": keras_tuner.Objective("val_accuracy", "max"),
+        "seed": config.run.seed + 1,  # KerasTuner takes 0 for "draw one"
+        "hyperparameters": hyperparameters,
+        "tune_new_entries": False,
+        "allow_new_entries": False,
+        "max_consecutive_failed_trials": config.sweep.trials + 1,
+    }
+    if config.sweep.oracle == "hyperband":
+        settings |= {"max_epochs": config.sweep.epochs, "factor": HALVING_FACTOR, "hyperband_iterations": None}
+    oracle = ORACLES[config.sweep.oracle](**settings)
+    oracle.recall(records)
+    return oracle
+
+
+class Recorded(keras_tuner.Oracle):
+    """An oracle whose memory is the sweep's records.
 
     KerasTuner overwrites its JSON files in place and cannot read back what a kill left of them. Here they are only
-    written: the state is rebuilt from the records, where each trial appears whole. Trials that were running when the
-    sweep was stopped run again, with the same values.
+    written, whole, for other tools: the state is rebuilt from the records, where each trial appears whole. Trials that
+    were running when the sweep was stopped run again, with the same values.
+    """
+
+    config: Config
+
+    def recall(self, records: Records) -> None:
+        """Takes over what is on record."""
+        self.config, self.verbose, self.max_trials = records.config, 0, records.config.sweep.trials
+        self._set_project_dir(records.folder, "tuner")
+        for row in records.read_trials():
+            self._restore(row)
+
+    def _restore(self, row: Record) -> None:
+        hyperparameters = self.get_space()
+        hyperparameters.values = dict(row.values)
+        trial = Trial(hyperparameters, row.id, STATUSES.get(row.status, TrialStatus.RUNNING))
+        trial.score = row.told
+        self.trials[row.id] = trial
+        self.start_order.append(row.id)
+        self._record_values(trial)
+        if row.status in STATUSES:
+            self.end_order.append(row.id)
+        else:
+            # The queue is a stack; the oldest comes back first.
+            self._retry_queue.insert(0, row.id)
+
+    def save(self) -> None:
+        write_json(self._file("oracle.json"), self.get_state())
+
+    def _save_trial(self, trial: Trial) -> None:
+        write_json(self._file(f"trial_{trial.trial_id}/trial.json"), trial.get_state())
+
+    def _file(self, name: str) -> Any:
+        return self._directory / self._project_name / name
+
+    def _random_values(self) -> dict[str, Any] | None:
+        # A function of the seed and the trials before it, as if the sweep had not been interrupted.
+        self._seed_state, self._max_collisions = self.seed + STRIDE * len(self.trials), MAX_COLLISIONS
+        return super()._random_values()
+
+    def _duplicate(self, values: dict[str, Any]) -> bool:
+        return super()._duplicate(values) or is_forbidden(self.config, values)
+
+
+class Random(Recorded, keras_tuner.oracles.RandomSearchOracle):
+    """Any configuration is as good as any other."""
+
+
+class Grid(Recorded, keras_tuner.oracles.GridSearchOracle):
+    """Every configuration in turn, the first choices first, numbers of a range in ten steps or its own."""
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """The next one that was not tried; KerasTuner's own way to it remembers more than the trials."""
+        space = self.get_space()
+        values = {hp.name: hp.default for hp in space.space if space.is_active(hp)}
+        while values is not None and self._duplicate(values):
+            values = self._get_next_combination(values)
+        return {"status": TrialStatus.RUNNING if values else TrialStatus.STOPPED, "values": values}
+
+
+class Hyperband(Recorded, keras_tuner.oracles.HyperbandOracle):
+    """Many short trials, the best of which go on as longer ones (Li et al. 2018, arXiv 1603.06560)."""
+
+    def _restore(self, row: Record) -> None:
+        super()._restore(row)
+        past = row.values.get("tuner/trial_id")
+        entry = {"past_id": past, "id": row.id}
+        if past is None:
+            bracket = self._brackets[-1]
+            if len(bracket["rounds"][0]) >= self._get_size(bracket["bracket_num"], 0):
+                self._increment_bracket_num()
+                self._start_new_bracket()
+            self._brackets[-1]["rounds"][0].append(entry)
+            return
+        for bracket in self._brackets:
+            for before, after in zip(bracket["rounds"], bracket["rounds"][1:], strict=False):
+                if any(known["id"] == past for known in before):
+                    after.append(entry)
+
+
+class Bayesian(Recorded, keras_tuner.oracles.BayesianOptimizationOracle):
+    """A Gaussian process with an upper confidence bound.
 
     Every proposal is a function of the seed and the trials before it, so that an interrupted sweep goes on as it would
     have gone on, and no configuration is proposed twice.
 
-    Args:
-        records: Of the sweep, with its seed and number of trials.
-        hyperparameters: The space.
+    KerasTuner's has one length scale for all hyperparameters, takes choices to be ordered and scores to be free of
+    noise; it climbs to the bound's continuous maximum and rounds it, which repeats configurations. Here each
+    hyperparameter has its own, unordered choices are one-hot, the noise is estimated, and the bound is maximised over
+    configurations that were not tried, some of them near the best.
     """
 
-    def __init__(self, records: Records, hyperparameters: keras_tuner.HyperParameters) -> None:
-        trials, dimensions = records.config.sweep.trials, len(hyperparameters.space)
-        super().__init__(
-            objective=keras_tuner.Objective("val_accuracy", "max"),
-            max_trials=trials,
-            # KerasTuner's own 3 a dimension would make a short sweep a random search.
-            num_initial_points=min(3 * dimensions, max(3, trials // 3)),
-            seed=records.config.run.seed + 1,  # KerasTuner takes 0 for "draw one"
-            hyperparameters=hyperparameters,
-            tune_new_entries=False,
-            allow_new_entries=False,
-            max_consecutive_failed_trials=trials + 1,
-        )
-        self.verbose = 0
-        self._base = encode_base(records.config)
-        for row in records.read_trials():
-            self._restore(row.id, row.values, row.status, row.score)
-
-    def _restore(self, trial_id: str, values: dict[str, Any], status: str, score: float | None) -> None:
-        hyperparameters = self.get_space()
-        hyperparameters.values = dict(values)
-        trial = Trial(hyperparameters, trial_id, STATUSES.get(status, TrialStatus.RUNNING))
-        trial.score = score
-        self.trials[trial_id] = trial
-        self.start_order.append(trial_id)
-        self._record_values(trial)
-        if status in STATUSES:
-            self.end_order.append(trial_id)
-        else:
-            # The queue is a stack; the oldest comes back first.
-            self._retry_queue.insert(0, trial_id)
-
-    def _make_gpr(self) -> GaussianProcessRegressor:
-        # A length scale for each hyperparameter, and the noise of validation accuracy estimated, not assumed.
-        dimensions = len(self._nonfixed_space())
-        kernel = Matern(np.ones(dimensions), nu=2.5) + WhiteKernel(0.1)
-        return GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=2, random_state=self.seed)
+    def recall(self, records: Records) -> None:
+        super().recall(records)
+        trials, dimensions = self.max_trials, len(self.hyperparameters.space)
+        # KerasTuner's own 3 a dimension would make a short sweep a random search.
+        self.num_initial_points = min(3 * dimensions, max(3, trials // 3))
+        self._base = encode_base(self.config)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """The next configuration, or the word that none is left; see `keras_tuner.Oracle.populate_space`.
 
         The first is the sweep's own configuration where the space holds it: what is known to work is worth trying.
-        Later it is, among many random configurations that were not tried yet, the one with the highest upper
-        confidence bound. KerasTuner itself climbs to the bound's continuous maximum and rounds it, which repeats
-        configurations.
         """
         if not self.trials and self._base:
             return {"status": TrialStatus.RUNNING, "values": self._base}
-        self._seed_state = self.seed + 100_000 * len(self.trials)
-        candidates = [values for values in map(self._draw, range(NUM_CANDIDATES)) if not self._duplicate(values)]
+        self._seed_state = self.seed + STRIDE * len(self.trials)
+        candidates = self._list_candidates()
         if not candidates:
             return {"status": TrialStatus.STOPPED, "values": None}
         chosen = 0
-        if sum(trial.status == TrialStatus.COMPLETED for trial in self.trials.values()) >= self.num_initial_points:
-            with warnings.catch_warnings():
-                # A length scale at its bound says that a hyperparameter does not matter, which is no cause for alarm.
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                self.gpr.fit(*self._vectorize_trials())
-            mean, deviation = self.gpr.predict(
-                np.array([self._embed(values) for values in candidates]), return_std=True
-            )
-            chosen = int(np.argmin(mean - self.beta * deviation))  # KerasTuner minimises the negative score
+        known = [trial for trial in self.trials.values() if trial.score is not None]
+        if len(known) >= self.num_initial_points:
+            mean, deviation = self._predict(known, candidates)
+            chosen = int(np.argmax(mean + self.beta * deviation))
         return {"status": TrialStatus.RUNNING, "values": candidates[chosen]}
 
-    def _draw(self, _: int) -> dict[str, Any]:
-        values = {}
+    def _list_candidates(self) -> list[dict[str, Any]]:
+        """Configurations that were not tried: random ones first, then the best so far with one or two changes."""
+        scored = [trial for trial in self.trials.values() if trial.score is not None]
+        best = sorted(scored, key=lambda trial: -trial.score)[:NUM_BEST]
+        drawn = [self._draw() for _ in range(NUM_RANDOM)]
+        if best:
+            generator = np.random.default_rng(self._seed_state)
+            names = [hp.name for hp in self._nonfixed_space()]
+            for number in range(NUM_NEAR):
+                changed = generator.choice(names, min(1 + number % 2, len(names)), replace=False)
+                kept = best[number % len(best)].hyperparameters.values
+                drawn.append(self._draw({name: value for name, value in kept.items() if name not in changed}))
+        unique = {self._compute_values_hash(values): values for values in drawn}
+        return [values for values in unique.values() if not self._duplicate(values)]
+
+    def _draw(self, kept: dict[str, Any] | None = None) -> dict[str, Any]:
+        values: dict[str, Any] = {}
         for hyperparameter in self.hyperparameters.space:
-            values[hyperparameter.name] = hyperparameter.random_sample(self._seed_state)
-            self._seed_state += 1
+            name = hyperparameter.name
+            if is_active(self.config, name, values):
+                drawn = hyperparameter.random_sample(self._seed_state)
+                values[name] = kept.get(name, drawn) if kept else drawn
+                self._seed_state += 1
         return values
 
+    def _predict(self, known: list[Trial], candidates: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the candidates' accuracy."""
+        failed = [trial for trial in self.trials.values() if trial.status in (TrialStatus.FAILED, TrialStatus.INVALID)]
+        running = [trial for trial in self.trials.values() if trial.status == TrialStatus.RUNNING]
+        scores = np.array([trial.score for trial in known])
+        # What cannot be trained is to be avoided: it counts as being as far below the worst as the mean is above it.
+        x = self._embed_all([trial.hyperparameters.values for trial in known + failed])
+        y = np.append(scores, np.full(len(failed), 2 * scores.min() - scores.mean()))
+        process = GaussianProcessRegressor(self._fit_kernel(x, y), optimizer=None, normalize_y=True).fit(x, y)
+        if running:
+            # Believed to end as predicted, so that workers at the same time do not try the same corner.
+            pending = self._embed_all([trial.hyperparameters.values for trial in running])
+            x, y = np.vstack([x, pending]), np.append(y, process.predict(pending))
+            process.fit(x, y)
+        mean, deviation = process.predict(self._embed_all(candidates), return_std=True)
+        return mean, deviation
+
+    def _fit_kernel(self, x: np.ndarray, y: np.ndarray) -> Kernel:
+        # The best of very many, and others evenly over all scores.
+        order = np.argsort(-y, kind="stable")
+        if len(order) > MAX_FITTED:
+            half = MAX_FITTED // 2
+            order = np.append(order[:half], order[half:][np.linspace(0, len(order) - half - 1, half).astype(int)])
+        kernel = Matern(np.ones(x.shape[1]), nu=2.5) + WhiteKernel(0.1)
+        process = GaussianProcessRegressor(kernel, optimizer=_climb, normalize_y=True)
+        with warnings.catch_warnings():
+            # A length scale at its bound says that a hyperparameter does not matter, which is no cause for alarm.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return process.fit(x[order], y[order]).kernel_
+
+    def _embed_all(self, configurations: list[dict[str, Any]]) -> np.ndarray:
+        return np.array([self._embed(values) for values in configurations])
+
     def _embed(self, values: dict[str, Any]) -> list[float]:
-        return [hp.value_to_prob(values[hp.name]) for hp in self._nonfixed_space()]
+        """Numbers in [0, 1], unordered choices one-hot; what is not active in the middle, or no choice at all."""
+        vector = list[float]()
+        for hp in self._nonfixed_space():
+            unordered = isinstance(hp, Choice) and isinstance(hp.values[0], str)
+            if unordered:
+                vector += [float(values.get(hp.name) == choice) for choice in hp.values]
+            else:
+                vector.append(hp.value_to_prob(values[hp.name]) if hp.name in values else 0.5)
+        return vector
+
+
+def _climb(loss: Any, theta: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, float]:
+    """Fits a kernel's parameters in a few steps: more of them change a proposal no more than noise does."""
+    found = scipy.optimize.minimize(loss, theta, jac=True, bounds=bounds, options={"maxiter": MAX_ITERATIONS})
+    return found.x, found.fun
+
+
+ORACLES: dict[str, type[Recorded]] = {
+    "bayesian": Bayesian,
+    "random": Random,
+    "grid": Grid,
+    "hyperband": Hyperband,
+}

@@ -24,8 +24,9 @@ class Trial:
         id: Its number, zero-padded.
         values: Hyperparameters as KerasTuner encodes them.
         settings: The same as settings, by dotted name.
-        status: `running`, `completed` or `failed`.
-        score: Best validation accuracy of its epochs; None unless completed.
+        status: `running`, `completed`, `pruned` or `failed`.
+        score: Best validation accuracy of its epochs; None while it runs or when it failed.
+        estimate: What a pruned trial would have had after all its epochs.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Trial:
     settings: dict[str, Any]
     status: str = "running"
     score: float | None = None
+    estimate: float | None = None
     epochs: int | None = None
     seconds: float | None = None
     parameters: int | None = None
@@ -40,6 +42,11 @@ class Trial:
     started: str = ""
     ended: str = ""
     error: str = ""
+
+    @property
+    def told(self) -> float | None:
+        """The accuracy that an oracle learns from."""
+        return self.score if self.status == "completed" else self.estimate
 
 
 class Records:
@@ -109,8 +116,9 @@ class Records:
     def _claim(self) -> None:
         values = self.config.model_dump(mode="json", exclude=set(FREE_SECTIONS))
         space = values["sweep"].pop("space")
-        # More trials, and another place for the same files, leave the scores comparable.
-        values["sweep"].pop("trials")
+        # More trials, more hands, and another place for the same files, leave the scores comparable.
+        for name in ("trials", "workers", "trial_timeout_seconds"):
+            values["sweep"].pop(name)
         values["run"].pop("directory")
         values["data"].pop("directory")
         values["data"] |= {"source": None, "hash": self.data_hash}

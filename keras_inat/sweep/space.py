@@ -1,5 +1,6 @@
 """The search space: YAML in the configuration's own dotted names, as KerasTuner hyperparameters and back."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -21,8 +22,10 @@ SEARCHABLE = [
 def build_hyperparameters(config: Config) -> HyperParameters:
     """The hyperparameters of `sweep.space`.
 
-    A list is a set of choices; `{min, max}` a range, of integers when both are, with `log: true` searched on a
-    logarithmic scale and with `step` in steps.
+    A value is fixed; a list is a set of choices; `{min, max}` a range, of integers when both are, with `log: true`
+    searched on a logarithmic scale and with `step` in steps. `{choices: [...], when: {name: values}}`, or a range with
+    `when`, is searched only where the settings that `when` names, which come before it, have one of these values;
+    elsewhere it is as the configuration has it.
 
     Raises:
         UserError: When a name is no setting, or a value is none that the setting accepts.
@@ -31,32 +34,31 @@ def build_hyperparameters(config: Config) -> HyperParameters:
     if not space:
         raise UserError("`sweep.space` is empty: give a CONFIG with a space, such as configs/sweep.yaml")
     hyperparameters = HyperParameters()
-    for name, domain in space.items():
+    for name, given in space.items():
         if name not in SEARCHABLE:
             raise UserError(f"a name in `sweep.space` {describe_choices(name, SEARCHABLE)}")
-        if isinstance(domain, dict):
-            _add_range(hyperparameters, config, name, domain)
-            continue
-        if not domain:
-            raise UserError(f"`sweep.space` gives no choice for `{name}`")
-        for choice in domain:
-            _check(config, name, choice)
-        if len(domain) == 1:
-            hyperparameters.Fixed(name, _encode(domain)[0])
-        elif sorted(map(str, domain)) == ["False", "True"]:
-            hyperparameters.Boolean(name)  # as a choice, KerasTuner would turn it into 0 and 1
-        else:
-            hyperparameters.Choice(name, _encode(domain))
+        domain = _domain(given)
+        with contextlib.ExitStack() as conditions:
+            for parent, values in _conditions(config, name, given).items():
+                conditions.enter_context(hyperparameters.conditional_scope(parent, values))
+            if isinstance(domain, list):
+                _add_choices(hyperparameters, config, name, domain)
+            else:
+                _add_range(hyperparameters, config, name, domain)
+    _check_forbidden(config)
     return hyperparameters
 
 
 def encode_base(config: Config) -> dict[str, Any] | None:
     """The configuration itself as a point of its space; None where it lies outside."""
     settings = config.model_dump(mode="json")
-    values = {}
-    for name, domain in config.sweep.space.items():
+    values: dict[str, Any] = {}
+    for name, given in config.sweep.space.items():
+        if not is_active(config, name, values):
+            continue
         section, key = name.split(".")
         value: Any = (settings[section] or {}).get(key)
+        domain = _domain(given)
         if isinstance(domain, list):
             if value not in domain:
                 return None
@@ -66,17 +68,39 @@ def encode_base(config: Config) -> dict[str, Any] | None:
         if not isinstance(value, int | float) or "step" in domain or not low <= value <= high:
             return None
         values[name] = value
-    return values
+    return None if is_forbidden(config, values) else values
 
 
 def decode_values(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
     """Hyperparameter values as settings: what `build_hyperparameters` encoded as text is itself again."""
     decoded = {}
     for name, value in values.items():
-        domain = config.sweep.space[name]
+        if name not in config.sweep.space:  # hyperband's own
+            continue
+        domain = _domain(config.sweep.space[name])
         choices = dict(zip(_encode(domain), domain, strict=True)) if isinstance(domain, list) else {}
         decoded[name] = choices.get(value, value)
     return decoded
+
+
+def is_active(config: Config, name: str, values: Mapping[str, Any]) -> bool:
+    """Whether the conditions of a hyperparameter hold among `values`, encoded, of those before it."""
+    conditions = _conditions(config, name, config.sweep.space[name])
+    return all(parent in values and values[parent] in choices for parent, choices in conditions.items())
+
+
+def is_forbidden(config: Config, values: Mapping[str, Any]) -> bool:
+    """Whether encoded `values` are among the combinations of `sweep.forbid`; settings not searched count too."""
+    if not config.sweep.forbid:
+        return False
+    settings, decoded = config.model_dump(mode="json"), decode_values(config, values)
+
+    def has(name: str, wanted: Any) -> bool:
+        section, key = name.split(".")
+        value = decoded[name] if name in decoded else (settings[section] or {}).get(key)
+        return value in (wanted if isinstance(wanted, list) else [wanted])
+
+    return any(all(has(name, wanted) for name, wanted in rule.items()) for rule in config.sweep.forbid)
 
 
 def describe_values(values: Mapping[str, Any]) -> str:
@@ -85,9 +109,67 @@ def describe_values(values: Mapping[str, Any]) -> str:
     return " ".join(f"{name.split('.')[1]}={text}" for name, text in texts.items())
 
 
+def _domain(given: Any) -> list[Any] | dict[str, Any]:
+    """A list of choices, or a range without its conditions."""
+    if isinstance(given, dict):
+        if "choices" in given:
+            choices = given["choices"]
+            return choices if isinstance(choices, list) else [choices]
+        return {key: value for key, value in given.items() if key != "when"}
+    return given if isinstance(given, list) else [given]
+
+
+def _conditions(config: Config, name: str, given: Any) -> dict[str, list[Any]]:
+    """Encoded values that settings before this one must have, by their name."""
+    when = given.get("when", {}) if isinstance(given, dict) else {}
+    if not isinstance(when, dict):
+        raise UserError(f"`when` of `{name}` in `sweep.space` must give values by the names of settings")
+    space = config.sweep.space
+    before = list(space)[: list(space).index(name)]
+    conditions = {}
+    for parent, wanted in when.items():
+        choices = _domain(space[parent]) if parent in before else None
+        if not isinstance(choices, list):
+            raise UserError(
+                f"`when` of `{name}` in `sweep.space` names `{parent}`, which must come before it, as choices"
+            )
+        wanted = wanted if isinstance(wanted, list) and wanted not in choices else [wanted]
+        if unknown := [value for value in wanted if value not in choices]:
+            raise UserError(
+                f"`when` of `{name}` in `sweep.space`: `{parent}` is never {unknown[0]!r}, but one of {choices}"
+            )
+        conditions[parent] = [_encode(choices)[choices.index(value)] for value in wanted]
+    return conditions
+
+
+def _check_forbidden(config: Config) -> None:
+    for rule in config.sweep.forbid:
+        if not rule:
+            raise UserError("`sweep.forbid` holds an empty combination, which would forbid everything")
+        for name in rule:
+            if name not in SEARCHABLE:
+                raise UserError(f"a name in `sweep.forbid` {describe_choices(name, SEARCHABLE)}")
+
+
+def _add_choices(hyperparameters: HyperParameters, config: Config, name: str, domain: list[Any]) -> None:
+    if not domain:
+        raise UserError(f"`sweep.space` gives no choice for `{name}`")
+    for choice in domain:
+        _check(config, name, choice)
+    if len(domain) == 1:
+        hyperparameters.Fixed(name, _encode(domain)[0])
+    elif sorted(map(str, domain)) == ["False", "True"]:
+        hyperparameters.Boolean(name)  # as a choice, KerasTuner would turn it into 0 and 1
+    else:
+        hyperparameters.Choice(name, _encode(domain))
+
+
 def _add_range(hyperparameters: HyperParameters, config: Config, name: str, domain: dict[str, Any]) -> None:
     if not {"min", "max"} <= set(domain) <= RANGE_KEYS:
-        raise UserError(f"the range of `{name}` in `sweep.space` needs min and max, and may have log or step")
+        raise UserError(
+            f"the range of `{name}` in `sweep.space` needs min and max, and may have log, step and when; choices with "
+            "conditions are {choices, when}"
+        )
     low, high, sampling = domain["min"], domain["max"], "log" if domain.get("log") else "linear"
     if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in (low, high)) or low >= high:
         raise UserError(f"the range of `{name}` in `sweep.space` must go from a number to a larger one")

@@ -1,25 +1,25 @@
-"""Runs the trials of a sweep, one after the other, each the same `fit` as everything else."""
+"""The search: an oracle proposes, slots train, records keep."""
 
-import gc
+import contextlib
+import signal
 import time
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-import keras
-import keras_tuner
-from keras_tuner.engine.base_tuner import BaseTuner
+from keras_tuner.engine.trial import TrialStatus
 
-from keras_inat.config import override
 from keras_inat.data.pack import load_pack
-from keras_inat.errors import UserError
-from keras_inat.progress import format_seconds
-from keras_inat.runs import hold_lock, now, open_run, write_json
+from keras_inat.runs import hold_lock, now
 from keras_inat.sections import Config
-from keras_inat.sweep.oracle import RecordedOracle
-from keras_inat.sweep.records import Records, Trial, find_best
-from keras_inat.sweep.space import build_hyperparameters, decode_values, describe_values
-from keras_inat.training.loop import fit
+from keras_inat.sweep.board import open_board
+from keras_inat.sweep.oracle import build_oracle
+from keras_inat.sweep.pruning import estimate_end, read_curves
+from keras_inat.sweep.records import Records, Trial
+from keras_inat.sweep.slots import Slot, open_slots, wait_for
+from keras_inat.sweep.space import build_hyperparameters, decode_values
+from keras_inat.sweep.trial import Outcome, Task
 
-# What a configuration that cannot be trained raises; anything else is a mistake in the program and stops the sweep.
-FAILURES = (UserError, FloatingPointError, MemoryError)
+POLL_SECONDS = 0.5
 
 
 def search(config: Config) -> list[Trial]:
@@ -32,78 +32,83 @@ def search(config: Config) -> list[Trial]:
     # Data that cannot be had would otherwise fail every trial.
     records = Records(config, load_pack(config).hash)
     with hold_lock(records.folder / "lock", f"the sweep {config.run.name!r} is at work in another process"):
-        tuner = TrialTuner(records, hyperparameters)
-        try:
-            tuner.search()
-        except keras_tuner.errors.FatalError as error:
-            raise error.__cause__ or error from None
+        oracle = build_oracle(records, hyperparameters)
+        slots = open_slots(config.sweep.workers, config.sweep.trial_timeout_seconds)
+        with open_board(records) as board, _ending(slots):
+            _run(records, oracle, slots, board)
         records.write_tables()  # a kill may have come between the last record and its row
     return records.read_trials()
 
 
-class TrialTuner(BaseTuner):
-    """KerasTuner's loop around our `fit`.
-
-    Args:
-        records: Where trials are put on record.
-        hyperparameters: The space.
-    """
-
-    def __init__(self, records: Records, hyperparameters: keras_tuner.HyperParameters) -> None:
-        self.records, self.config = records, records.config
-        # Its files are for other tools that read KerasTuner projects; we read our records.
-        super().__init__(
-            RecordedOracle(records, hyperparameters), directory=records.folder, project_name="tuner", overwrite=True
-        )
-        self._durations: list[float] = []
-
-    def run_trial(self, trial: keras_tuner.engine.trial.Trial) -> dict[str, float]:
-        """Trains one configuration; gives its best validation accuracy."""
-        values = dict(trial.hyperparameters.values)
-        settings = decode_values(self.config, values)
-        record = Trial(trial.trial_id, values, settings, started=now())
-        self.records.write_trial(record)
-        self._announce(record)
-        began = time.perf_counter()
-        load_pack(self.config)  # if the images are gone, that is no fault of the configuration
-        try:
-            config = override(
-                self.config, {"training.epochs": self.config.sweep.epochs, "training.min_steps": 0} | settings
-            )
-            run = open_run(config, self.records.trial_folder(record.id), "sweep")
-            label = f"trial {record.id}"
-            title = f"{record.id} {describe_values(settings)}"
-            result = fit(config, run, label, group=self.config.run.name, title=title).result
-            write_json(run.result, result)
-            record.status, record.score = "completed", result["val_accuracy"]
-            record.epochs, record.parameters, record.macs = result["epochs"], result["parameters"], result["macs"]
-        except Exception as error:
-            record.status, record.error = "failed", " ".join(f"{type(error).__name__}: {error}".split())[:500]
-            if not _is_failure(error):
-                raise keras_tuner.errors.FatalError(str(error)) from error
-            print(f"trial {record.id} failed: {record.error}", flush=True)
-            raise keras_tuner.errors.FailedTrialError(str(error)) from error
-        finally:
-            if record.status != "running":  # an interrupted trial stays as it was, and runs again
-                record.ended, record.seconds = now(), round(time.perf_counter() - began, 1)
-                self._durations.append(record.seconds)
-                self.records.write_trial(record)
-            keras.utils.clear_session()
-            gc.collect()
-        return {"val_accuracy": record.score}
-
-    def _announce(self, record: Trial) -> None:
-        total, best = self.config.sweep.trials, find_best(self.records.read_trials())
-        line = f"trial {record.id} of {total}: {describe_values(record.settings)}"
-        if best:
-            line += f"  (best so far {best.score:.1%}, trial {best.id}"
-            if self._durations:
-                left = (total - len(self.oracle.end_order)) * sum(self._durations) / len(self._durations)
-                line += f"; about {format_seconds(left)} left"
-            line += ")"
-        print(line, flush=True)
+def _run(records: Records, oracle: Any, slots: Sequence[Slot], board: Any) -> None:
+    """Keeps every slot busy until the oracle has no more to propose and all trials have ended."""
+    running: dict[str, tuple[Trial, float]] = {}
+    while True:
+        for number, slot in enumerate(slots):
+            if slot.task is None and (trial := _propose(oracle, f"slot{number}")):
+                load_pack(records.config)  # if the images are gone, that is no fault of the configuration
+                record = _begin(records, trial)
+                running[record.id] = record, time.perf_counter()
+                board.begin(record)
+                slot.start(Task(records.config, record.id, record.values, records.trial_folder(record.id)))
+        if not running:
+            return
+        wait_for(slots, POLL_SECONDS)
+        board.refresh()
+        for slot in slots:
+            task = slot.task
+            if task and (outcome := slot.poll()):
+                record, began = running.pop(task.id)
+                _end(records, oracle, record, outcome, time.perf_counter() - began)
+                board.end(record)
 
 
-def _is_failure(error: Exception) -> bool:
-    # TensorFlow's out-of-memory error is named here, not imported: `tf.*` stays out of this room.
-    return isinstance(error, FAILURES) or type(error).__name__ == "ResourceExhaustedError"
+def _propose(oracle: Any, slot: str) -> Any:
+    trial = oracle.create_trial(slot)
+    return trial if trial.status == TrialStatus.RUNNING else None
+
+
+def _begin(records: Records, trial: Any) -> Trial:
+    values = dict(trial.hyperparameters.values)
+    record = Trial(trial.trial_id, values, decode_values(records.config, values), started=now())
+    records.write_trial(record)
+    return record
+
+
+def _end(records: Records, oracle: Any, record: Trial, outcome: Outcome, seconds: float) -> None:
+    """Puts on record what became of a trial, then tells the oracle."""
+    record.ended, record.seconds = now(), round(seconds, 1)
+    if result := outcome.result:
+        record.status, record.score = "pruned" if result["pruned"] else "completed", result["val_accuracy"]
+        record.epochs, record.parameters, record.macs = result["epochs"], result["parameters"], result["macs"]
+        if result["pruned"]:
+            curves = read_curves(records.folder / "trials")
+            completed = [curves[row.id] for row in records.read_trials() if row.status == "completed"]
+            record.estimate = round(estimate_end(curves[record.id], completed), 6)
+    else:
+        mistake = outcome.mistake
+        record.status = "failed"
+        record.error = outcome.failure or " ".join(f"{type(mistake).__name__}: {mistake}".split())[:500]
+    records.write_trial(record)
+    if outcome.mistake:
+        raise outcome.mistake
+    trial = oracle.get_trial(record.id)
+    if record.told is None:
+        trial.status, trial.message = TrialStatus.FAILED, record.error
+    else:
+        oracle.update_trial(record.id, {"val_accuracy": record.told})
+        trial.status = TrialStatus.COMPLETED
+    oracle.end_trial(trial)
+
+
+@contextlib.contextmanager
+def _ending(slots: Sequence[Slot]) -> Iterator[None]:
+    """Ends what still runs in the slots, whatever happens; it goes on when the sweep does."""
+    try:
+        yield
+    finally:
+        # A second Ctrl-C must not leave processes behind.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for slot in slots:
+            slot.end()
+        signal.signal(signal.SIGINT, before)

@@ -30,6 +30,11 @@ def list_gpus() -> list[str]:
     return [device.name for device in tf.config.list_logical_devices("GPU")]
 
 
+def count_gpus() -> int:
+    """GPUs of this machine that may be used, without taking hold of one."""
+    return len(tf.config.list_physical_devices("GPU"))
+
+
 def choose_strategy(batch_size: int) -> tf.distribute.Strategy:
     """Within its scope a model is to be built and compiled: as many GPUs as can share each batch equally take part."""
     gpus = list_gpus()

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -30,6 +31,7 @@ class EpochEnd(keras.callbacks.Callback):
         labels: `(images,)` int, theirs.
         images_per_epoch: Training images.
         label: Begins every line shown.
+        stop: Is told how many epochs are done; True ends the training there, further stages included.
     """
 
     def __init__(
@@ -42,10 +44,13 @@ class EpochEnd(keras.callbacks.Callback):
         labels: np.ndarray,
         images_per_epoch: int,
         label: str,
+        stop: Callable[[int], bool] | None = None,
     ) -> None:
         super().__init__()
         self.run, self.training, self.progress, self.twin = run, training, progress, twin
         self.validation, self.labels, self.images_per_epoch, self.label = validation, labels, images_per_epoch, label
+        self._stop, self.stopped = stop, False
+        self._kept = run.command != "sweep"  # of a trial nothing is kept but what it needs to go on
         self.stage, self.last_epoch, self.peak, self.warmup_steps = "", 0, 0.0, 0
         self.best_weights: list[np.ndarray] = []
         self.began = time.perf_counter()
@@ -84,16 +89,16 @@ class EpochEnd(keras.callbacks.Callback):
         self._advance(epoch + 1, logs["val_accuracy"])
         seconds = time.perf_counter() - self.began
         self._record(epoch + 1, logs, rate, seconds, self.images_per_epoch / training_seconds)
-        improved = self.progress.best_epoch == epoch + 1
+        improved = self._kept and self.progress.best_epoch == epoch + 1
         if improved:
             self.best_weights = self.twin.model.get_weights()
         self.progress.seconds += time.perf_counter() - self.began
         self.began = time.perf_counter()
-        if self.run.command != "sweep":
-            write_checkpoint(self.run, self.progress, self.model, self.best_weights if improved else [])
-            if improved:
-                self._write_best()
-        self.model.stop_training = self.progress.ended
+        write_checkpoint(self.run, self.progress, self.model, self.best_weights if improved else [])
+        if improved:
+            self._write_best()
+        self.stopped = self._stop is not None and self._stop(epoch + 1)
+        self.model.stop_training = self.progress.ended or self.stopped
 
     def _advance(self, epoch: int, accuracy: float) -> None:
         progress = self.progress
@@ -124,6 +129,8 @@ class EpochEnd(keras.callbacks.Callback):
 
     def restore_best(self) -> None:
         """Takes the best weights so far back from the disk, for a run that goes on."""
+        if not self._kept:
+            return
         self.best_weights = read_best(self.run)
         if self.best_weights:
             self.twin.model.set_weights(self.best_weights)

@@ -38,14 +38,24 @@ from keras_inat.training.twin import NUM_CALIBRATION, Twin, clone_for_training, 
 
 @dataclass(frozen=True)
 class Fit:
-    """A finished training: the model with its best epoch's weights, the data it saw, and what `result.json` says."""
+    """A finished training: the data it saw, what `result.json` says, and the model.
+
+    The model has its best epoch's weights; after a trial of a sweep its last.
+    """
 
     model: keras.Model
     pack: Pack
     result: dict[str, Any]
 
 
-def fit(config: Config, run: RunFolder, label: str = "", group: str | None = None, title: str | None = None) -> Fit:
+def fit(
+    config: Config,
+    run: RunFolder,
+    label: str = "",
+    group: str | None = None,
+    title: str | None = None,
+    stop: Callable[[int], bool] | None = None,
+) -> Fit:
     """Trains what `config` describes and keeps the epoch with the best validation accuracy.
 
     A run whose folder holds a checkpoint goes on from it, to the same end as if it had not been interrupted.
@@ -53,11 +63,12 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
     Args:
         config: Everything about the run; with a `finetune` section a backbone is adapted, otherwise the CNN is
             trained from scratch.
-        run: Gets `metrics.jsonl` line by line and, unless it is a trial of a sweep, `best.keras` whenever it improves
-            and `checkpoint.npz` every epoch.
+        run: Gets `metrics.jsonl` line by line, `checkpoint.npz` every epoch and, unless it is a trial of a sweep,
+            `best.keras` whenever it improves.
         label: Begins every line shown.
         group: Of the W&B run; by default the run's name.
         title: Of the W&B run; by default the run folder's name.
+        stop: Is told how many epochs are done, when they are on record; the training ends there if it says so.
 
     Returns:
         The fit. Its result has no test accuracy: that is for `evaluation.judge`.
@@ -92,7 +103,7 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
         with strategy.scope():
             model = clone_for_training(judged, any_size=bool(training.image_scales))
         twin = Twin(judged, model, _plan_calibration(config, pack, train_rows, batch_size))
-        end = EpochEnd(run, training, progress, twin, validation, labels[val_rows], steps * batch_size, label)
+        end = EpochEnd(run, training, progress, twin, validation, labels[val_rows], steps * batch_size, label, stop)
         if progress.epoch:
             print(f"{label} goes on after epoch {progress.epoch} of {training.epochs}", flush=True)
             restore_model(run, model)
@@ -139,7 +150,10 @@ def fit(config: Config, run: RunFolder, label: str = "", group: str | None = Non
                 shuffle=False,  # the batches are shuffled already
                 verbose=0,
             )
-        judged.set_weights(end.best_weights)
+            if end.stopped:
+                break
+        if end.best_weights:
+            judged.set_weights(end.best_weights)
     rows = run.read_metrics()
     result = {
         "command": run.command,

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,9 @@ from keras_inat.sections import Config
 
 # What identifies a configuration to a sweep's dashboards; paths and names would only be noise there.
 TRACKED_SECTIONS = ("data", "augment", "model", "training", "finetune", "run")
+
+# Of a row of `metrics.jsonl`, what W&B's own callback does not log.
+UNTRACKED = ("epoch", "stage", "seconds", "images_per_second")
 
 
 @contextlib.contextmanager
@@ -80,19 +84,26 @@ def _open_wandb(config: Config, run: RunFolder, group: str, title: str) -> Itera
         "reinit": "finish_previous",
         "settings": settings,
     }
+    rows = run.read_metrics()  # of a run that goes on
     try:
         try:
+            if mode == "offline":
+                shutil.rmtree(run.path / "wandb", ignore_errors=True)  # what a kill left of it is written anew
             tracked = wandb.init(mode=mode, **arguments)
         except wandb.Error:
             # No way to the server: the offline record can be synchronised later.
-            tracked = wandb.init(mode="offline", **arguments)
+            mode, tracked = "offline", wandb.init(mode="offline", **arguments)
     except Exception as error:  # whatever fails here, the record is metrics.jsonl
         print(f"warning: W&B is left out of this run: {error}", flush=True)
         yield []
         return
     tracked.define_metric("epoch/val_accuracy", summary="max")
     try:
-        yield [_Unfailing(WandbMetricsLogger())]
+        logger = WandbMetricsLogger()
+        for row in rows if mode == "offline" else ():
+            named = {f"epoch/{name}": row[name] for name in row if name not in UNTRACKED}
+            tracked.log(named | {"epoch/epoch": row["epoch"] - 1})  # Keras counts from zero
+        yield [_Unfailing(logger)]
     finally:
         with contextlib.suppress(Exception):
             tracked.finish()

@@ -4,7 +4,14 @@ from keras_inat.__main__ import CONFIGS
 from keras_inat.config import load_config, override
 from keras_inat.errors import UserError
 from keras_inat.sections import Augment, Config
-from keras_inat.sweep.space import build_hyperparameters, decode_values, describe_values, encode_base
+from keras_inat.sweep.space import (
+    build_hyperparameters,
+    decode_values,
+    describe_values,
+    encode_base,
+    is_active,
+    is_forbidden,
+)
 
 
 def config(space):
@@ -126,3 +133,68 @@ def test_a_configuration_in_words():
     assert (
         describe_values({"model.filters": 8, "training.learning_rate": 0.00123456}) == "filters=8 learning_rate=0.00123"
     )
+
+
+CONDITIONAL = (
+    "sweep.space={model.dense_units: [0, 64], model.dropout: {min: 0.1, max: 0.5, when: {model.dense_units: 64}}, "
+    "model.dense_activation: {choices: [null, relu], when: {model.dense_units: [64]}}, training.batch_size: 32}"
+)
+
+
+def test_conditions_hold_for_what_comes_before():
+    given = load_config([CONDITIONAL, "model.dense_units=0"])
+    space = build_hyperparameters(given)
+    assert [hp.name for hp in space.space if space.is_active(hp)] == ["model.dense_units", "training.batch_size"]
+    assert not is_active(given, "model.dropout", {"model.dense_units": 0})
+    assert is_active(given, "model.dropout", {"model.dense_units": 64})
+    assert is_active(given, "model.dense_units", {})
+    assert encode_base(override(given, {"training.batch_size": 32})) == {
+        "model.dense_units": 0,
+        "training.batch_size": 32,
+    }
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (
+            "{model.dropout: {choices: [0.1], when: {model.dense_units: 3}}}",
+            "`model.dense_units`, which must come before",
+        ),
+        ("{model.dense_units: [0, 8], model.dropout: {choices: [0.1], when: {model.dense_units: 3}}}", "is never 3"),
+        (
+            "{model.dense_units: {min: 1, max: 8}, model.dropout: {choices: [0.1], when: {model.dense_units: 3}}}",
+            "choices",
+        ),
+        ("{model.dropout: {choices: [0.1], when: 3}}", "must give values by the names of settings"),
+    ],
+)
+def test_mistakes_in_conditions(space, words):
+    with pytest.raises(UserError) as error:
+        build_hyperparameters(config(space))
+    assert words in str(error.value)
+
+
+def test_forbidden_combinations_count_settings_that_are_not_searched_too():
+    given = load_config(
+        [
+            "sweep.space={model.filters: [8, 128], model.organisation: [same, double]}",
+            "sweep.forbid=[{model.filters: 128, model.organisation: [double], model.batch_norm: true}]",
+        ]
+    )
+    build_hyperparameters(given)
+    assert is_forbidden(given, {"model.filters": 128, "model.organisation": "double"})
+    assert not is_forbidden(given, {"model.filters": 8, "model.organisation": "double"})
+    without = override(given, {"model.batch_norm": False})
+    assert not is_forbidden(without, {"model.filters": 128, "model.organisation": "double"})
+
+
+@pytest.mark.parametrize(
+    ("forbid", "words"),
+    [("[{}]", "an empty combination"), ("[{model.filter: 3}]", "Did you mean 'model.filters'?")],
+)
+def test_mistakes_in_what_is_forbidden(forbid, words):
+    given = load_config(["sweep.space={model.filters: [8, 128]}", f"sweep.forbid={forbid}"])
+    with pytest.raises(UserError) as error:
+        build_hyperparameters(given)
+    assert words in str(error.value)

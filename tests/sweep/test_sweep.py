@@ -6,11 +6,10 @@ import pytest
 
 from keras_inat.config import load_config
 from keras_inat.errors import UserError
-from keras_inat.runs import hold_lock
+from keras_inat.runs import append_jsonl, hold_lock, read_jsonl
+from keras_inat.sweep import trial as trials_module
 from keras_inat.sweep import tuner
-from keras_inat.sweep.oracle import RecordedOracle
-from keras_inat.sweep.records import Records, Trial, find_best, find_best_config
-from keras_inat.sweep.space import build_hyperparameters
+from keras_inat.sweep.records import find_best, find_best_config
 from keras_inat.training.loop import Fit
 
 SPACE = (
@@ -21,7 +20,7 @@ FOLDER = Path("runs/sweep/s")
 
 @pytest.fixture
 def sweep_config(make_config):
-    return lambda *arguments: make_config("NAME=s", "TRIALS=5", "sweep.epochs=1", SPACE, *arguments)
+    return lambda *arguments: make_config("NAME=s", "TRIALS=5", "sweep.epochs=1", "sweep.workers=0", SPACE, *arguments)
 
 
 @pytest.fixture
@@ -29,13 +28,13 @@ def fake_fit(monkeypatch):
     """Scores a configuration by a formula instead of a training; notes the calls."""
     calls = []
 
-    def fit(config, run, label="", group=None, title=None):
+    def fit(config, run, label="", group=None, title=None, stop=None):
         calls.append(config.model)
         score = config.model.filters / 10 + (config.model.activation == "gelu") * 0.1
-        result = {"val_accuracy": score, "epochs": config.training.epochs, "parameters": 1, "macs": 2}
+        result = {"val_accuracy": score, "epochs": config.training.epochs, "parameters": 1, "macs": 2, "data": {}}
         return Fit(None, None, result)
 
-    monkeypatch.setattr(tuner, "fit", fit)
+    monkeypatch.setattr(trials_module, "fit", fit)
     return calls
 
 
@@ -68,38 +67,119 @@ def test_a_real_sweep_leaves_its_records(sweep_config):
     assert not Path("runs/test_ledger.jsonl").exists()
 
 
-def test_no_configuration_twice_and_the_space_may_run_out(sweep_config, fake_fit):
-    space = "{model.filters: [2, 8], model.activation: [relu, gelu, silu]}"
-    trials = tuner.search(sweep_config("TRIALS=20", f"sweep.space={space}"))
-    settings = [tuple(trial.settings.values()) for trial in trials]
-    assert len(set(settings)) == len(settings)
-    assert len(settings) == 2 * 3  # all that there are
-    assert find_best(trials).score == pytest.approx(0.9)
+def test_workers_take_a_process_a_trial(sweep_config):
+    trials = tuner.search(sweep_config("TRIALS=3", "sweep.workers=2", "sweep.epochs=2"))
+    assert [trial.status for trial in trials] == ["completed"] * 3
+    for trial in trials:
+        folder = FOLDER / "trials" / trial.id
+        rows = read_jsonl(folder / "metrics.jsonl")
+        assert trial.score == max(row["val_accuracy"] for row in rows)
+        assert f"trial {trial.id} epoch 2/2" in (folder / "log.txt").read_text()
+        assert not (folder / "checkpoint.npz").exists()
+
+
+def test_a_trial_scores_the_same_in_a_process_of_its_own(sweep_config):
+    here, apart = (
+        tuner.search(sweep_config("TRIALS=1", f"sweep.workers={workers}", f"NAME=w{workers}", "run.deterministic=true"))
+        for workers in (0, 1)
+    )
+    assert here[0].score == apart[0].score
+
+
+def test_an_interrupted_trial_goes_on_from_its_last_epoch(sweep_config, monkeypatch):
+    settings = ["TRIALS=1", "sweep.epochs=3", "run.deterministic=true"]
+    tuner.search(sweep_config(*settings, "run.name=whole"))
+    real, begun = trials_module.fit, []
+
+    def interrupted(*arguments, stop, **more):
+        def interrupt(epoch):
+            begun.append(epoch)
+            if len(begun) == 2:
+                raise KeyboardInterrupt
+            return False
+
+        return real(*arguments, stop=interrupt, **more)
+
+    monkeypatch.setattr(trials_module, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tuner.search(sweep_config(*settings))
+    tuner.search(sweep_config(*settings))
+    assert begun == [1, 2, 3]
+
+    def losses(name):
+        return [row["loss"] for row in read_jsonl(Path("runs/sweep", name, "trials/0/metrics.jsonl"))]
+
+    assert losses("s") == losses("whole")
+
+
+def test_a_finished_training_that_was_not_put_on_record_is_not_repeated(sweep_config, fake_fit):
+    tuner.search(sweep_config("TRIALS=2"))
+    path = FOLDER / "trials" / "1" / "trial.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"status": "running", "score": None}))
+    fake_fit.clear()
+    trials = tuner.search(sweep_config("TRIALS=2"))
+    assert fake_fit == []
+    assert trials[1].score == record["score"]
+
+
+def test_a_pruned_trial_is_on_record_as_such_and_never_the_best(sweep_config, monkeypatch):
+    """The fifth trial begins worst of all and is stopped there."""
+    curves = [
+        [0.2, 0.4, 0.5, 0.6],
+        [0.2, 0.3, 0.4, 0.5],
+        [0.2, 0.5, 0.6, 0.8],
+        [0.2, 0.45, 0.45, 0.5],
+        [0.1, 0.2, 0.9, 0.9],
+    ]
+
+    def fit(config, run, label, group, title, stop):
+        curve = curves[int(run.path.name)]
+        for epoch, accuracy in enumerate(curve, 1):
+            append_jsonl(run.metrics, {"epoch": epoch, "val_accuracy": accuracy})
+            if stop(epoch):
+                break
+        done = curve[:epoch]
+        return Fit(None, None, {"val_accuracy": max(done), "epochs": epoch, "parameters": 1, "macs": 2})
+
+    monkeypatch.setattr(trials_module, "fit", fit)
+    trials = tuner.search(sweep_config("TRIALS=5", "sweep.epochs=4"))
+    assert [trial.status for trial in trials] == ["completed"] * 4 + ["pruned"]
+    pruned = trials[-1]
+    assert (pruned.epochs, pruned.score) == (2, 0.2)
+    assert pruned.estimate == pytest.approx(0.2 + 0.2)  # the others gained 0.2, 0.2, 0.3 and 0.05 from there
+    assert table()[-1]["status"] == "pruned"
+    assert find_best(trials).id == "2"
+    assert tuner.search(sweep_config("TRIALS=5", "sweep.epochs=4")) == trials
+
+
+def test_hyperband_goes_on_with_the_epochs_of_the_shorter_trial(sweep_config):
+    trials = tuner.search(sweep_config("TRIALS=4", "sweep.epochs=3", "sweep.oracle=hyperband"))
+    longer = [trial for trial in trials if trial.values.get("tuner/trial_id")]
+    assert longer
+    for trial in longer:
+        shorter = FOLDER / "trials" / trial.values["tuner/trial_id"] / "metrics.jsonl"
+        rows = read_jsonl(FOLDER / "trials" / trial.id / "metrics.jsonl")
+        assert [row["epoch"] for row in rows] == [1, 2, 3]
+        assert rows[:1] == read_jsonl(shorter)
 
 
 def test_run_again_it_goes_on_where_it_stopped(sweep_config, fake_fit):
-    whole = [trial.settings for trial in tuner.search(sweep_config("TRIALS=7", "run.name=whole"))]
-    fake_fit.clear()
-    tuner.search(sweep_config("TRIALS=5"))
-    assert len(fake_fit) == 5
-    tuner.search(sweep_config("TRIALS=5"))
-    assert len(fake_fit) == 5
-    trials = tuner.search(sweep_config("TRIALS=7"))
-    assert len(fake_fit) == 7
-    # An interrupted search proposes what an uninterrupted one would have.
-    assert [trial.settings for trial in trials] == whole
+    for total in (2, 2, 4):
+        assert len(tuner.search(sweep_config(f"TRIALS={total}"))) == total
+        assert len(fake_fit) == total
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_a_trial_that_was_interrupted_runs_again_with_the_same_values(sweep_config, fake_fit, monkeypatch, error):
-    real = tuner.fit
+    real = trials_module.fit
 
     def interrupted(config, run, *rest, **more):
         if len(fake_fit) == 2:
             raise error
         return real(config, run, *rest, **more)
 
-    monkeypatch.setattr(tuner, "fit", interrupted)
+    monkeypatch.setattr(trials_module, "fit", interrupted)
     with pytest.raises(error):
         tuner.search(sweep_config())
     (stopped,) = (row for row in table() if row["status"] == "running")
@@ -108,7 +188,7 @@ def test_a_trial_that_was_interrupted_runs_again_with_the_same_values(sweep_conf
     # What KerasTuner itself left may be cut short anywhere: it is not read.
     for path in FOLDER.glob("tuner/**/*.json"):
         path.write_text(path.read_text()[:20])
-    monkeypatch.setattr(tuner, "fit", real)
+    monkeypatch.setattr(trials_module, "fit", real)
     tuner.search(sweep_config())
     rows = table()
     assert [row["id"] for row in rows] == list("01234")
@@ -119,7 +199,7 @@ def test_a_trial_that_was_interrupted_runs_again_with_the_same_values(sweep_conf
 
 
 def test_a_trial_that_cannot_run_is_recorded_and_the_others_go_on(sweep_config, fake_fit, monkeypatch):
-    real = tuner.fit
+    real = trials_module.fit
 
     def failing(config, run, *rest, **more):
         fitted = real(config, run, *rest, **more)
@@ -127,7 +207,7 @@ def test_a_trial_that_cannot_run_is_recorded_and_the_others_go_on(sweep_config, 
             raise [FloatingPointError, MemoryError, UserError, FloatingPointError][len(fake_fit) - 1]("of its own")
         return fitted
 
-    monkeypatch.setattr(tuner, "fit", failing)
+    monkeypatch.setattr(trials_module, "fit", failing)
     trials = tuner.search(sweep_config("TRIALS=6"))
     assert [trial.status for trial in trials] == ["failed"] * 4 + ["completed"] * 2
     assert trials[1].error == "MemoryError: of its own"
@@ -135,7 +215,7 @@ def test_a_trial_that_cannot_run_is_recorded_and_the_others_go_on(sweep_config, 
 
 
 def test_a_mistake_in_the_program_stops_the_sweep(sweep_config, monkeypatch):
-    monkeypatch.setattr(tuner, "fit", lambda *_, **__: {}["missing"])
+    monkeypatch.setattr(trials_module, "fit", lambda *_, **__: {}["missing"])
     with pytest.raises(KeyError, match="missing"):
         tuner.search(sweep_config())
     assert [row["status"] for row in table()] == ["failed"]
@@ -192,21 +272,6 @@ def test_missing_data_stop_before_the_first_trial(sweep_config):
     with pytest.raises(UserError, match="does not exist"):
         tuner.search(sweep_config("DATA=nowhere"))
     assert not FOLDER.exists()
-
-
-def test_proposals_follow_the_scores(sweep_config):
-    """With many observations of a clear trend the Gaussian process proposes from the better half."""
-    config = sweep_config(
-        "TRIALS=40",
-        "sweep.space={model.dropout: {min: 0.0, max: 0.9}, training.learning_rate: {min: 1e-4, max: 1e-1, log: true}}",
-    )
-    records = Records(config, "hash")
-    for index in range(20):
-        dropout = (index * 7 % 20) / 20 * 0.9
-        values = {"model.dropout": dropout, "training.learning_rate": 10 ** -(1 + index % 3)}
-        records.write_trial(Trial(str(index), values, values, "completed", 1 - dropout))
-    oracle = RecordedOracle(records, build_hyperparameters(config))
-    assert oracle.populate_space("20")["values"]["model.dropout"] < 0.3
 
 
 def test_the_best_configuration_is_found_by_name_or_by_age(sweep_config, fake_fit):

@@ -1,7 +1,7 @@
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from keras_inat.runs import create_run
+from keras_inat.runs import append_jsonl, create_run
 from keras_inat.training.loop import fit
 from keras_inat.training.tracking import _is_logged_in, flatten, open_tracking
 
@@ -25,6 +25,20 @@ def test_wandb_records_offline_without_login_or_network(make_config):
     content = record.read_bytes()
     for word in (b"7 filters=4", b"group", b"epoch/val_accuracy", b"model.filters"):
         assert word in content
+
+
+def test_the_offline_record_of_a_run_that_goes_on_has_its_earlier_epochs(make_config):
+    config = make_config("tracking.wandb=offline")
+    run = create_run(config, "sweep")
+    stale = run.path / "wandb" / "offline-run-0" / "0.wandb"  # cut short by a kill
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    append_jsonl(run.metrics, {"epoch": 1, "stage": "all", "val_accuracy": 0.123456, "seconds": 7.654321})
+    with open_tracking(config, run):
+        pass
+    (record,) = run.path.glob("wandb/offline-run-*/*.wandb")
+    assert b"0.123456" in record.read_bytes()
+    assert b"7.654321" not in record.read_bytes()
 
 
 def test_a_broken_wandb_stops_nothing(make_config, monkeypatch, capsys):

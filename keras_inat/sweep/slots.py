@@ -1,0 +1,139 @@
+"""Places for trials to run: a process each, with its share of the machine, or this process."""
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
+from typing import Any
+
+from keras_inat.sweep.trial import Outcome, Task, run_apart, run_trial
+from keras_inat.training.devices import count_gpus
+from keras_inat.workers import GRACE_SECONDS, list_cores
+
+# A process that was killed may have been so with all the sweep's: what is killed next is not blamed for it.
+PAUSE_SECONDS = 1.0
+TERMINATED = 143  # exit code of a process that SIGTERM ended in order
+
+
+class Slot:
+    """Runs one task after the other in this process."""
+
+    task: Task | None = None
+
+    def start(self, task: Task) -> None:
+        self.task, self._outcome = task, run_trial(task)
+
+    def poll(self) -> Outcome | None:
+        """The outcome, once there is one; the slot is free then."""
+        self.task = None
+        return self._outcome
+
+    def end(self) -> None:
+        """Gives up what is running; it can go on from its last epoch."""
+
+
+class ProcessSlot(Slot):
+    """Runs one task after the other, each in a new process.
+
+    A process that is killed, as it happens where memory runs out, is started once more and goes on from its last epoch;
+    if that one is killed too, the task has failed.
+
+    Args:
+        cores: That it may use; none for all.
+        gpu: The only one that it sees; None for all.
+        timeout_seconds: After which a task has failed.
+        run: What is done with a task, a function of a module.
+    """
+
+    def __init__(
+        self,
+        cores: Sequence[int],
+        gpu: int | None,
+        timeout_seconds: float | None,
+        run: Callable[[Task], Outcome] = run_trial,
+    ) -> None:
+        # Forked from a process that has imported TensorFlow and done nothing else: a start takes no time, and no thread
+        # of ours is copied in the middle of something.
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["keras_inat.sweep.preload"])
+        self._cores, self._gpu, self._timeout, self._run = list(cores), gpu, timeout_seconds, run
+        self._process: Any = None
+
+    def start(self, task: Task) -> None:
+        self.task, self._attempts, self._began = task, 0, time.monotonic()
+        self._launch()
+
+    def _launch(self) -> None:
+        self._attempts += 1
+        self._receiver, sender = self._context.Pipe(duplex=False)
+        self._process = self._context.Process(
+            target=run_apart, args=(self._run, self.task, self._cores, self._gpu, sender)
+        )
+        self._process.start()
+        sender.close()
+
+    @property
+    def sentinel(self) -> Any:
+        """What `multiprocessing.connection.wait` waits for."""
+        return self._receiver
+
+    def poll(self) -> Outcome | None:
+        if self._receiver.poll():
+            try:
+                outcome = self._receiver.recv()
+            except EOFError:
+                outcome = self._explain_death()
+        elif self._timeout and time.monotonic() - self._began > self._timeout:
+            self.end()
+            outcome = Outcome(failure=f"TimeoutError: ended after {self._timeout:g} s (`sweep.trial_timeout_seconds`)")
+        else:
+            return None
+        if outcome:
+            self.end()
+        return outcome
+
+    def _explain_death(self) -> Outcome | None:
+        self._process.join()
+        code = self._process.exitcode
+        if code >= 0 and code != TERMINATED:
+            return Outcome(mistake=RuntimeError(f"a trial's process ended with exit code {code}"))
+        time.sleep(PAUSE_SECONDS)
+        if self._attempts < 2:
+            self._launch()
+            return None
+        name = signal.Signals(-code).name if code < 0 else "SIGTERM"
+        return Outcome(
+            failure=f"MemoryError: its process was killed twice ({name}), as it happens where memory runs out"
+        )
+
+    def end(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        self._process.join(GRACE_SECONDS)
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self._receiver.close()
+        self._process = self.task = None
+
+
+def open_slots(num_workers: int, timeout_seconds: float | None) -> list[Slot]:
+    """Slots for so many trials at a time: a GPU each where there are several, the cores shared out otherwise."""
+    if num_workers == 0:
+        return [Slot()]
+    cores, gpus = list_cores(), count_gpus()
+    shares = [cores[number::num_workers] for number in range(num_workers)]
+    return [
+        ProcessSlot(
+            share if num_workers > 1 and not gpus else [], number % gpus if num_workers > 1 and gpus > 1 else None,
+            timeout_seconds,
+        )
+        for number, share in enumerate(shares)
+    ]  # fmt: skip
+
+
+def wait_for(slots: Sequence[Slot], timeout_seconds: float) -> None:
+    """Waits until one of the busy slots may have an outcome, or the time is over."""
+    wait([slot.sentinel for slot in slots if isinstance(slot, ProcessSlot) and slot.task], timeout_seconds)

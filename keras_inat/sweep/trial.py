@@ -1,0 +1,140 @@
+"""One trial of a sweep, in this process or in one of its own: the same `fit` as everything else."""
+
+import gc
+import os
+import pickle
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_inat.config import override
+from keras_inat.errors import UserError
+from keras_inat.runs import RunFolder, hold_lock, open_run, write_json
+from keras_inat.sections import Config
+from keras_inat.sweep.pruning import RULES, read_curves
+from keras_inat.sweep.space import decode_values, describe_values
+from keras_inat.training.checkpoint import read_progress
+from keras_inat.training.loop import fit
+from keras_inat.workers import end_with_parent
+
+# What a configuration that cannot be trained raises; anything else is a mistake in the program and stops the sweep.
+FAILURES = (UserError, FloatingPointError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A configuration to try.
+
+    Attributes:
+        config: Of the sweep.
+        id: Of the trial.
+        values: Its hyperparameters as KerasTuner encodes them.
+        folder: Where its files go, beside those of the other trials.
+    """
+
+    config: Config
+    id: str
+    values: dict[str, Any]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: the trial's `result.json`, why it failed, or what stops the sweep."""
+
+    result: dict[str, Any] | None = None
+    failure: str = ""
+    mistake: Exception | None = None
+
+
+def run_trial(task: Task) -> Outcome:
+    """Trains a configuration, from where an earlier attempt was interrupted, and judges it by validation accuracy."""
+    try:
+        task.folder.mkdir(parents=True, exist_ok=True)
+        # The process of a sweep that was just killed may not have ended yet.
+        with hold_lock(RunFolder(task.folder, "sweep").lock):
+            return Outcome(_train(task))
+    except Exception as error:
+        # TensorFlow's out-of-memory error is named here, not imported: `tf.*` stays out of this room.
+        if isinstance(error, FAILURES) or type(error).__name__ == "ResourceExhaustedError":
+            return Outcome(failure=" ".join(f"{type(error).__name__}: {error}".split())[:500])
+        return Outcome(mistake=error)
+    finally:
+        keras.utils.clear_session()
+        gc.collect()
+
+
+def run_apart(
+    run: Callable[[Task], Outcome], task: Task, cores: list[int], gpu: int | None, channel: Connection
+) -> None:
+    """Runs a task in a process of its own, on some cores and one GPU; sends the outcome, logs into its folder."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends its trials
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and W&B writes what it has
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    task.folder.mkdir(parents=True, exist_ok=True)
+    with open(task.folder / "log.txt", "a", buffering=1, encoding="utf-8") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        if cores and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, cores)
+        if gpu is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        outcome = run(task)
+        if outcome.mistake:
+            outcome = Outcome(mistake=_make_portable(outcome.mistake))
+        channel.send(outcome)
+
+
+def _train(task: Task) -> dict[str, Any]:
+    run = RunFolder(task.folder, "sweep")
+    if result := run.read_result():  # the attempt before was killed when all was done
+        return result
+    settings = decode_values(task.config, task.values)
+    epochs = task.config.sweep.epochs
+    config = override(task.config, {"training.epochs": epochs, "training.min_steps": 0} | settings)
+    if read_progress(run) is None:
+        open_run(config, run.path, run.command)
+        if parent := task.values.get("tuner/trial_id"):  # hyperband goes on with what was stopped
+            for name in (run.metrics.name, run.checkpoint.name):
+                shutil.copy(task.folder.parent / parent / name, task.folder / name)
+    for leftover in task.folder.glob(".*"):  # of a process that was killed while it wrote
+        leftover.unlink()
+    pruned = False
+
+    def stop(epoch: int) -> bool:
+        nonlocal pruned
+        if planned := task.values.get("tuner/epochs"):
+            return epoch >= planned
+        curves = read_curves(task.folder.parent)
+        own = curves.pop(task.id)
+        pruned = RULES[task.config.sweep.prune](own, list(curves.values()), epochs)
+        return pruned
+
+    title = f"{task.id} {describe_values(settings)}"
+    result = fit(config, run, f"trial {task.id}", group=config.run.name, title=title, stop=stop).result
+    result["pruned"] = pruned
+    write_json(run.result, result)
+    if "tuner/epochs" not in task.values:
+        run.checkpoint.unlink(missing_ok=True)
+    return result
+
+
+def _make_portable(error: Exception) -> Exception:
+    """The same error, with its traceback as a note, or its words where it cannot be sent."""
+    note = "".join(traceback.format_exception(error))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.__cause__ = error.__traceback__ = None
+    error.add_note(note)
+    return error

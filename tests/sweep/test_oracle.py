@@ -1,0 +1,165 @@
+"""Oracles, driven by made-up scores instead of trainings."""
+
+import numpy as np
+import pytest
+from keras_tuner.engine.trial import TrialStatus
+
+from keras_inat.config import load_config
+from keras_inat.sweep.oracle import NUM_NEAR, NUM_RANDOM, build_oracle
+from keras_inat.sweep.records import Records, Trial
+from keras_inat.sweep.space import build_hyperparameters, decode_values
+
+SMALL = "sweep.space={model.filters: [2, 4, 8], model.activation: [relu, gelu], model.batch_norm: [true, false]}"
+CONDITIONAL = (
+    "sweep.space={model.dense_units: [0, 64], model.dropout: {min: 0.1, max: 0.5, when: {model.dense_units: 64}}, "
+    "model.activation: [relu, gelu, silu], training.learning_rate: {min: 1e-4, max: 1e-1, log: true}}"
+)
+
+
+def score(values):
+    return 0.3 + 0.1 * (values.get("model.activation") == "gelu") + 0.01 * values.get("model.filters", 0)
+
+
+def drive(records, score, num_workers=1, stop_after=None):
+    """Runs trials to the end, or until `stop_after` have begun; records them as the tuner does."""
+    oracle = build_oracle(records, build_hyperparameters(records.config))
+    running, begun = {}, 0
+    while True:
+        for worker in set(range(num_workers)) - set(running):
+            if begun == stop_after:
+                return
+            trial = oracle.create_trial(str(worker))
+            if trial.status == TrialStatus.RUNNING:
+                values = dict(trial.hyperparameters.values)
+                record = Trial(trial.trial_id, values, decode_values(records.config, values))
+                records.write_trial(record)
+                running[worker], begun = (trial, record), begun + 1
+        if not running:
+            return
+        trial, record = running.pop(min(running))
+        try:
+            record.score, record.status = score(record.values), "completed"
+            oracle.update_trial(trial.trial_id, {"val_accuracy": record.score})
+            trial.status = TrialStatus.COMPLETED
+        except FloatingPointError:
+            record.status, trial.status = "failed", TrialStatus.FAILED
+        records.write_trial(record)
+        oracle.end_trial(trial)
+
+
+def make_records(*settings):
+    return Records(load_config(["NAME=s", *settings]), "hash")
+
+
+@pytest.mark.parametrize("oracle", ["bayesian", "random", "grid"])
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_every_configuration_once_until_the_space_is_exhausted(oracle, num_workers):
+    records = make_records(SMALL, "TRIALS=50", f"sweep.oracle={oracle}")
+    drive(records, score, num_workers)
+    settings = [tuple(trial.settings.values()) for trial in records.read_trials()]
+    assert len(settings) == len(set(settings)) == 3 * 2 * 2
+
+
+@pytest.mark.parametrize("oracle", ["bayesian", "random", "grid", "hyperband"])
+def test_what_is_forbidden_is_never_proposed(oracle):
+    records = make_records(
+        SMALL, "TRIALS=50", f"sweep.oracle={oracle}", "sweep.forbid=[{model.filters: [4, 8], model.activation: relu}]"
+    )
+    drive(records, score)
+    trials = records.read_trials()
+    seen = {(trial.settings["model.activation"], trial.settings["model.filters"]) for trial in trials}
+    assert seen == {("relu", 2), ("gelu", 2), ("gelu", 4), ("gelu", 8)}
+
+
+@pytest.mark.parametrize("oracle", ["bayesian", "random", "hyperband"])
+def test_conditions_are_respected(oracle):
+    records = make_records(CONDITIONAL, "TRIALS=25", f"sweep.oracle={oracle}", "sweep.epochs=9")
+    drive(records, score)
+    seen = {(trial.settings["model.dense_units"], "model.dropout" in trial.settings) for trial in records.read_trials()}
+    assert seen == {(0, False), (64, True)}
+
+
+@pytest.mark.parametrize("oracle", ["bayesian", "random", "grid", "hyperband"])
+def test_an_interrupted_search_goes_on_as_it_would_have(oracle, tmp_path):
+    settings = [SMALL, "TRIALS=11", f"sweep.oracle={oracle}", "sweep.epochs=9"]
+    whole, parts = make_records(*settings, "run.directory=whole"), make_records(*settings, "run.directory=parts")
+    drive(whole, score)
+    for stop_after in (1, 3, 2, 4):
+        drive(parts, score, stop_after=stop_after)  # the last to begin is killed, and begins again
+    drive(parts, score)
+    assert [trial.values for trial in parts.read_trials()] == [trial.values for trial in whole.read_trials()]
+
+
+def test_hyperband_goes_on_with_the_best():
+    records = make_records(SMALL, "TRIALS=12", "sweep.oracle=hyperband", "sweep.epochs=9")
+    drive(records, score)
+    trials = {trial.id: trial for trial in records.read_trials()}
+    longer = [trial for trial in trials.values() if trial.values.get("tuner/trial_id")]
+    assert longer
+    short = [trial for trial in trials.values() if trial.values["tuner/round"] == 0]
+    parents = {trial.values["tuner/trial_id"] for trial in longer}
+    assert max(short, key=lambda trial: trial.score).id in parents
+    for trial in longer:
+        assert trial.settings == trials[trial.values["tuner/trial_id"]].settings
+
+
+@pytest.mark.parametrize("outcome", ["equal", "failed"])
+def test_proposals_when_nothing_can_be_learned(outcome):
+    def flat(values):
+        if outcome == "failed":
+            raise FloatingPointError
+        return 0.1
+
+    records = make_records(CONDITIONAL, "TRIALS=12")
+    drive(records, flat)
+    rates = [trial.settings["training.learning_rate"] for trial in records.read_trials()]
+    assert len(set(rates)) == 12
+    assert np.isfinite(rates).all()
+
+
+def test_what_fails_is_avoided():
+    def fragile(values):
+        if values["model.activation"] == "silu":
+            raise FloatingPointError
+        return score(values)
+
+    records = make_records(CONDITIONAL, "TRIALS=30")
+    drive(records, fragile)
+    late = [trial.settings["model.activation"] for trial in records.read_trials()[18:]]
+    assert late.count("silu") < len(late) / 4
+
+
+def test_proposals_follow_the_scores():
+    """With many observations of a clear trend the Gaussian process proposes from the better part."""
+    records = make_records(CONDITIONAL, "TRIALS=40")
+    for index in range(20):
+        rate = 10 ** -(1 + 3 * (index * 7 % 20) / 20)
+        values = {
+            "model.dense_units": 0,
+            "model.activation": ("relu", "gelu")[index % 2],
+            "training.learning_rate": rate,
+        }
+        records.write_trial(Trial(str(index), values, values, "completed", 0.5 - 0.1 * abs(np.log10(rate) + 2)))
+    oracle = build_oracle(records, build_hyperparameters(records.config))
+    assert 10**-2.6 < oracle.populate_space("20")["values"]["training.learning_rate"] < 10**-1.4
+
+
+def test_a_pruned_trial_counts_with_its_estimate():
+    records = make_records(CONDITIONAL, "TRIALS=40")
+    values = {"model.dense_units": 0, "model.activation": "relu", "training.learning_rate": 1e-2}
+    records.write_trial(Trial("0", values, values, "pruned", 0.2, 0.35))
+    oracle = build_oracle(records, build_hyperparameters(records.config))
+    assert oracle.trials["0"].score == 0.35
+
+
+def test_unordered_choices_are_one_hot_and_the_inactive_is_no_choice():
+    records = make_records(CONDITIONAL)
+    oracle = build_oracle(records, build_hyperparameters(records.config))
+    values = {"model.dense_units": 64, "model.dropout": 0.5, "model.activation": "gelu", "training.learning_rate": 1e-1}
+    units, dropout, *activation, rate = oracle._embed(values)
+    assert activation == [0, 1, 0]
+    assert dropout == pytest.approx(1)
+    assert rate == pytest.approx(1)
+    assert oracle._embed({"model.dense_units": 0})[:5] == [1 - units, 0.5, 0, 0, 0]
+    assert len(oracle._list_candidates()) == NUM_RANDOM
+    assert NUM_NEAR
