@@ -12,7 +12,7 @@ given = $(foreach name,$(1),$(if $(findstring command line,$(origin $(name))),$(
 RUN_COMMAND = $(BIN)/python -m keras_inat
 
 .DEFAULT_GOAL := help
-.PHONY: help demo data sweep train-best finetune report predict cost dashboard bench clean-packs settings test lint clean
+.PHONY: help demo data sweep sweep-chief sweep-worker train-best finetune report predict cost dashboard bench clean-packs settings test lint clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -29,6 +29,12 @@ data: $(VENV)/ready  ## download nature_12K.zip, or take another; unpack, decode
 
 sweep: $(VENV)/ready  ## Bayesian search of hyperparameters; run again, it goes on where it stopped|DATA NAME TRIALS WORKERS CONFIG ARGS
 	@$(RUN_COMMAND) sweep $(call given,DATA NAME TRIALS WORKERS CONFIG) $(ARGS)
+
+sweep-chief: $(VENV)/ready  ## one sweep on several machines: this one proposes its trials|DATA NAME TRIALS CHIEF CONFIG ARGS
+	@$(RUN_COMMAND) sweep-chief $(call given,DATA NAME TRIALS CHIEF CONFIG) $(ARGS)
+
+sweep-worker: $(VENV)/ready  ## and this one trains them, with the same settings and folder|CHIEF DATA NAME WORKERS CONFIG ARGS
+	@$(RUN_COMMAND) sweep-worker $(call given,CHIEF DATA NAME WORKERS CONFIG) $(ARGS)
 
 train-best: $(VENV)/ready  ## train a sweep's best configuration fully, judge it once a seed on the test images|DATA SWEEP SEEDS NAME CONFIG ARGS
 	@$(RUN_COMMAND) train-best $(call given,DATA SWEEP SEEDS NAME CONFIG) $(ARGS)

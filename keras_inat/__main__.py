@@ -28,6 +28,8 @@ COMMANDS = {
     "demo": Command("the whole story on a generated data set, offline", "demo.yaml"),
     "data": Command("download or unpack the photographs, decode and report them", "sweep.yaml"),
     "sweep": Command("search hyperparameters; run again, it goes on where it stopped", "sweep.yaml"),
+    "sweep-chief": Command("propose the trials of a sweep to workers on this and other machines", "sweep.yaml"),
+    "sweep-worker": Command("train what the chief of a sweep proposes", "sweep.yaml"),
     "train-best": Command("train a sweep's best configuration fully, and judge it once on the test images"),
     "finetune": Command("adapt a pretrained backbone, and judge it once on the test images", "finetune.yaml"),
     "report": Command("render reports/index.html, README.md, results.csv and figures/ from runs/"),

@@ -22,6 +22,7 @@ VARIABLES = {
     "NAME": "run.name",
     "TRIALS": "sweep.trials",
     "WORKERS": "sweep.workers",
+    "CHIEF": "sweep.chief",
     "SWEEP": "train_best.sweep",
     "SEEDS": "train_best.seeds",
     "STRATEGY": "finetune.strategy",

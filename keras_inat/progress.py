@@ -50,6 +50,7 @@ def format_seconds(seconds: float) -> str:
 def hide_startup_messages() -> Iterator[None]:
     """Keeps TensorFlow's remarks while it is imported, which no setting turns off, from the user; shown on failure."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it has to say comes as an error, too
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # every new model is traced, which it warns about
     sys.stderr.flush()
     with tempfile.TemporaryFile() as messages, contextlib.ExitStack() as stack:

@@ -205,6 +205,11 @@ class Sweep(Section):
         "halving", description="which trials are stopped early: those behind the best third, or behind the median"
     )
     workers: int = Field(1, ge=0, description="trials at a time, a process each; 0: one by one, in this process")
+    chief: str = Field(
+        "127.0.0.1:8487",
+        pattern=r"^[^\s:]+:\d{1,5}$",
+        description="host:port of the chief of a sweep on several machines",
+    )
     trial_timeout_seconds: float | None = Field(None, gt=0, description="what takes longer fails; null: nothing does")
 
 

@@ -2,14 +2,18 @@
 
 from keras_inat.errors import UserError
 from keras_inat.sections import Config
-from keras_inat.sweep.records import find_best
+from keras_inat.sweep.records import Trial, find_best
 from keras_inat.sweep.space import describe_values
 from keras_inat.sweep.tuner import search
 
 
 def run(config: Config) -> None:
     """Runs the trials that are still missing, and says what was found."""
-    trials = search(config)
+    conclude(config, search(config))
+
+
+def conclude(config: Config, trials: list[Trial]) -> None:
+    """Says which of the trials is best."""
     best = find_best(trials)
     if best is None:
         raise UserError(f"all {len(trials)} trials failed; the last said: {trials[-1].error}")

@@ -31,32 +31,26 @@ class Board:
 
     def __init__(self, records: Records, live: Live | None) -> None:
         self._records, self._live = records, live
-        self._began, self._ended = time.monotonic(), 0
-
-    def begin(self, trial: Trial) -> None:
-        """A trial has begun, or goes on."""
-        if not self._live:
-            total = self._records.config.sweep.trials
-            print(f"trial {trial.id} of {total}: {describe_values(trial.settings)}", flush=True)
-
-    def end(self, trial: Trial) -> None:
-        """A trial has ended and is on record."""
-        self._ended += 1
-        if self._live:
-            self.refresh()
-            return
-        epochs = self._records.config.sweep.epochs
-        said = {
-            "completed": f"{trial.score or 0:.1%}",
-            "pruned": f"{trial.score or 0:.1%}, pruned after {trial.epochs} of {epochs} epochs",
-            "failed": f"failed: {trial.error}",
-        }[trial.status]
-        print(f"trial {trial.id}: {said}  {self._summarise()}", flush=True)
+        self._shown = {trial.id: trial.status for trial in records.read_trials() if trial.status != "running"}
+        self._began, self._before = time.monotonic(), len(self._shown)
 
     def refresh(self) -> None:
-        """Shows the epochs that have ended since."""
+        """Shows what has happened since, wherever it happened."""
         if self._live:
             self._live.update(self.draw(self._live.console.size.height))
+            return
+        for trial in self._records.read_trials():
+            if self._shown.get(trial.id) != trial.status:
+                self._shown[trial.id] = trial.status
+                print(f"trial {trial.id}{self._tell(trial)}", flush=True)
+
+    def _tell(self, trial: Trial) -> str:
+        sweep = self._records.config.sweep
+        if trial.status == "running":
+            return f" of {sweep.trials}: {describe_values(trial.settings)}"
+        said = f"failed: {trial.error}" if trial.status == "failed" else f"{trial.score or 0:.1%}"
+        said += f", pruned after {trial.epochs} of {sweep.epochs} epochs" if trial.status == "pruned" else ""
+        return f": {said}  {self._summarise()}"
 
     def draw(self, height: int) -> Group:
         """The table: what runs and the newest, and the best if it is older, in so many lines."""
@@ -90,8 +84,8 @@ class Board:
             parts.append(f"best so far {best.score:.1%}, trial {best.id}")
         if saved := sum(sweep.epochs - (trial.epochs or 0) for trial in trials if trial.status == "pruned"):
             parts.append(f"{saved} epochs saved")
-        if self._ended and len(ended) < sweep.trials:
-            pace = (time.monotonic() - self._began) / self._ended
+        if self._before < len(ended) < sweep.trials:
+            pace = (time.monotonic() - self._began) / (len(ended) - self._before)
             parts.append(f"about {format_seconds((sweep.trials - len(ended)) * pace)} left")
         return "(" + "; ".join(parts) + ")"
 

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.optimize
 from keras_tuner.engine.hyperparameters import Choice
 from keras_tuner.engine.trial import Trial, TrialStatus
+from keras_tuner.src.engine.oracle import synchronized
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Kernel, Matern, WhiteKernel
@@ -59,6 +60,7 @@ class Recorded(keras_tuner.Oracle):
     """
 
     config: Config
+    _retry_queue: list[str]
 
     def recall(self, records: Records) -> None:
         """Takes over what is on record."""
@@ -80,6 +82,23 @@ class Recorded(keras_tuner.Oracle):
         else:
             # The queue is a stack; the oldest comes back first.
             self._retry_queue.insert(0, row.id)
+
+    @synchronized
+    def list_ongoing(self) -> list[str]:
+        """The trials that are being trained."""
+        return [trial.trial_id for trial in self.ongoing_trials.values()]
+
+    @synchronized
+    def resume_running(self) -> None:
+        """Takes the trials on record as running for ongoing: a chief that starts again finds its workers at work."""
+        self.ongoing_trials = {f"before-{trial_id}": self.trials[trial_id] for trial_id in self._retry_queue}
+        self._retry_queue = []
+
+    @synchronized
+    def give_back(self, trial_id: str) -> None:
+        """Has a trial that is ongoing proposed again."""
+        self.ongoing_trials = {name: trial for name, trial in self.ongoing_trials.items() if trial.trial_id != trial_id}
+        self._retry_queue.insert(0, trial_id)
 
     def save(self) -> None:
         write_json(self._file("oracle.json"), self.get_state())

@@ -1,5 +1,6 @@
 """A sweep's own records, a file a trial, each written whole: the source of `trials.csv`, `best.yaml` and resumption."""
 
+import contextlib
 import csv
 import io
 import json
@@ -9,7 +10,7 @@ from typing import Any
 
 from keras_inat.config import format_yaml, override, read_yaml
 from keras_inat.errors import UserError
-from keras_inat.runs import write_json, write_text
+from keras_inat.runs import hold_lock, write_json, write_text
 from keras_inat.sections import Config
 
 # Settings that may change between two calls of one sweep without making its scores incomparable.
@@ -63,7 +64,12 @@ class Records:
     def __init__(self, config: Config, data_hash: str) -> None:
         self.config, self.data_hash = config, data_hash
         self.folder = Path(config.run.directory) / "sweep" / config.run.name
+        self._ended: dict[Path, Trial] = {}
         self._claim()
+
+    def hold(self) -> contextlib.AbstractContextManager[None]:
+        """Keeps other processes from leading this sweep meanwhile; a second one is told so."""
+        return hold_lock(self.folder / "lock", f"the sweep {self.config.run.name!r} is at work in another process")
 
     def trial_folder(self, trial_id: str) -> Path:
         """Where a trial's run files go."""
@@ -111,13 +117,23 @@ class Records:
     def read_trials(self) -> list[Trial]:
         """Every trial on record, in order of creation."""
         files = sorted((self.folder / "trials").glob("*/trial.json"), key=lambda file: int(file.parent.name))
-        return [_read_trial(file) for file in files]
+        return [self._ended.get(file) or self._read_trial(file) for file in files]
+
+    def _read_trial(self, file: Path) -> Trial:
+        try:
+            trial = Trial(**json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            folder = file.parents[2]
+            raise UserError(f"{file} is damaged: give another NAME, or delete {folder} to start anew") from None
+        if trial.status != "running":
+            self._ended[file] = trial  # it will not change
+        return trial
 
     def _claim(self) -> None:
         values = self.config.model_dump(mode="json", exclude=set(FREE_SECTIONS))
         space = values["sweep"].pop("space")
         # More trials, more hands, and another place for the same files, leave the scores comparable.
-        for name in ("trials", "workers", "trial_timeout_seconds"):
+        for name in ("trials", "workers", "chief", "trial_timeout_seconds"):
             values["sweep"].pop(name)
         values["run"].pop("directory")
         values["data"].pop("directory")
@@ -133,13 +149,6 @@ class Records:
                 f"{self.folder} holds a sweep with other settings ({'; '.join(differences)}): "
                 f"give another NAME, or delete the folder to start anew"
             )
-
-
-def _read_trial(file: Path) -> Trial:
-    try:
-        return Trial(**json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        raise UserError(f"{file} is damaged: give another NAME, or delete {file.parents[2]} to start anew") from None
 
 
 def find_best(trials: list[Trial]) -> Trial | None:

@@ -3,15 +3,15 @@
 import contextlib
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from keras_tuner.engine.trial import TrialStatus
 
 from keras_inat.data.pack import load_pack
-from keras_inat.runs import hold_lock, now
+from keras_inat.runs import now
 from keras_inat.sections import Config
-from keras_inat.sweep.board import open_board
+from keras_inat.sweep.board import Board, open_board
 from keras_inat.sweep.oracle import build_oracle
 from keras_inat.sweep.pruning import estimate_end, read_curves
 from keras_inat.sweep.records import Records, Trial
@@ -19,7 +19,7 @@ from keras_inat.sweep.slots import Slot, open_slots, wait_for
 from keras_inat.sweep.space import build_hyperparameters, decode_values
 from keras_inat.sweep.trial import Outcome, Task
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.5  # between looks at what the trials have written
 
 
 def search(config: Config) -> list[Trial]:
@@ -28,44 +28,61 @@ def search(config: Config) -> list[Trial]:
     Raises:
         UserError: When the space is wrong, or the folder holds another sweep.
     """
-    hyperparameters = build_hyperparameters(config)
-    # Data that cannot be had would otherwise fail every trial.
-    records = Records(config, load_pack(config).hash)
-    with hold_lock(records.folder / "lock", f"the sweep {config.run.name!r} is at work in another process"):
-        oracle = build_oracle(records, hyperparameters)
-        slots = open_slots(config.sweep.workers, config.sweep.trial_timeout_seconds)
-        with open_board(records) as board, _ending(slots):
-            _run(records, oracle, slots, board)
+    records = open_records(config)
+    with records.hold():
+        oracle = build_oracle(records, build_hyperparameters(config))
+        with open_board(records) as board:
+            run_trials(records, oracle, board)
         records.write_tables()  # a kill may have come between the last record and its row
     return records.read_trials()
 
 
-def _run(records: Records, oracle: Any, slots: Sequence[Slot], board: Any) -> None:
-    """Keeps every slot busy until the oracle has no more to propose and all trials have ended."""
+def open_records(config: Config) -> Records:
+    """The sweep's folder, after a look at what every trial would otherwise fail for: its space and its images."""
+    build_hyperparameters(config)
+    return Records(config, load_pack(config).hash)
+
+
+def run_trials(
+    records: Records, oracle: Any, board: Board, name: str = "slot", beat: Callable[[str], None] = lambda _: None
+) -> None:
+    """Keeps every slot busy until the oracle has no more to propose and all trials have ended.
+
+    Args:
+        records: Where trials are put on record.
+        oracle: Of KerasTuner, or a client of one.
+        board: Shows what happens.
+        name: Begins the names of the slots, by which the oracle knows them.
+        beat: Is told again and again which trials run here.
+    """
+    slots = open_slots(records.config.sweep.workers, records.config.sweep.trial_timeout_seconds)
     running: dict[str, tuple[Trial, float]] = {}
-    while True:
-        for number, slot in enumerate(slots):
-            if slot.task is None and (trial := _propose(oracle, f"slot{number}")):
-                load_pack(records.config)  # if the images are gone, that is no fault of the configuration
-                record = _begin(records, trial)
-                running[record.id] = record, time.perf_counter()
-                board.begin(record)
-                slot.start(Task(records.config, record.id, record.values, records.trial_folder(record.id)))
-        if not running:
-            return
-        wait_for(slots, POLL_SECONDS)
-        board.refresh()
-        for slot in slots:
-            task = slot.task
-            if task and (outcome := slot.poll()):
-                record, began = running.pop(task.id)
-                _end(records, oracle, record, outcome, time.perf_counter() - began)
-                board.end(record)
-
-
-def _propose(oracle: Any, slot: str) -> Any:
-    trial = oracle.create_trial(slot)
-    return trial if trial.status == TrialStatus.RUNNING else None
+    with _ending(slots):
+        exhausted = False
+        while True:
+            for number, slot in enumerate(slots):
+                if slot.task or exhausted:
+                    continue
+                trial = oracle.create_trial(f"{name}{number}")
+                exhausted = trial.status == TrialStatus.STOPPED
+                if trial.status == TrialStatus.RUNNING:
+                    load_pack(records.config)  # if the images are gone, that is no fault of the configuration
+                    record = _begin(records, trial)
+                    running[record.id] = record, time.perf_counter()
+                    beat(record.id)
+                    board.refresh()
+                    slot.start(Task(records.config, record.id, record.values, records.trial_folder(record.id)))
+            if exhausted and not running:
+                return
+            wait_for(slots, POLL_SECONDS)
+            for trial_id in running:
+                beat(trial_id)
+            for slot in slots:
+                task = slot.task
+                if task and (outcome := slot.poll()):
+                    record, began = running.pop(task.id)
+                    _end(records, oracle, record, outcome, time.perf_counter() - began)
+            board.refresh()
 
 
 def _begin(records: Records, trial: Any) -> Trial:
@@ -92,6 +109,11 @@ def _end(records: Records, oracle: Any, record: Trial, outcome: Outcome, seconds
     records.write_trial(record)
     if outcome.mistake:
         raise outcome.mistake
+    tell(oracle, record)
+
+
+def tell(oracle: Any, record: Trial) -> None:
+    """Tells an oracle what became of a trial."""
     trial = oracle.get_trial(record.id)
     if record.told is None:
         trial.status, trial.message = TrialStatus.FAILED, record.error

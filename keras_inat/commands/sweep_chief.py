@@ -1,0 +1,10 @@
+"""The chief of a sweep on several machines."""
+
+from keras_inat.commands.sweep import conclude
+from keras_inat.sections import Config
+from keras_inat.sweep.cluster import lead
+
+
+def run(config: Config) -> None:
+    """Proposes the trials that are still missing to workers, and says what was found."""
+    conclude(config, lead(config))
