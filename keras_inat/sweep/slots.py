@@ -100,6 +100,7 @@ class ProcessSlot(Slot):
             return Outcome(mistake=RuntimeError(f"a trial's process ended with exit code {code}"))
         time.sleep(PAUSE_SECONDS)
         if self._attempts < 2:
+            self._receiver.close()
             self._launch()
             return None
         name = signal.Signals(-code).name if code < 0 else "SIGTERM"

@@ -1,5 +1,6 @@
 """One trial of a sweep, in this process or in one of its own: the same `fit` as everything else."""
 
+import errno
 import gc
 import os
 import pickle
@@ -28,6 +29,7 @@ from keras_inat.workers import end_with_parent
 
 # What a configuration that cannot be trained raises; anything else is a mistake in the program and stops the sweep.
 FAILURES = (UserError, FloatingPointError, MemoryError)
+FULL = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def run_trial(task: Task) -> Outcome:
         with hold_lock(RunFolder(task.folder, "sweep").lock):
             return Outcome(_train(task))
     except Exception as error:
+        if FULL in str(error):  # which TensorFlow, too, calls exhausted resources
+            return Outcome(mistake=OSError(errno.ENOSPC, FULL, str(task.folder)))
         # TensorFlow's out-of-memory error is named here, not imported: `tf.*` stays out of this room.
         if isinstance(error, FAILURES) or type(error).__name__ == "ResourceExhaustedError":
             return Outcome(failure=" ".join(f"{type(error).__name__}: {error}".split())[:500])

@@ -94,6 +94,8 @@ def _begin(records: Records, trial: Any) -> Trial:
 
 def _end(records: Records, oracle: Any, record: Trial, outcome: Outcome, seconds: float) -> None:
     """Puts on record what became of a trial, then tells the oracle."""
+    if isinstance(outcome.mistake, OSError):
+        raise outcome.mistake  # a full disk is no fault of the configuration, which goes on when there is room
     record.ended, record.seconds = now(), round(seconds, 1)
     if result := outcome.result:
         record.status, record.score = "pruned" if result["pruned"] else "completed", result["val_accuracy"]

@@ -221,6 +221,22 @@ def test_a_mistake_in_the_program_stops_the_sweep(sweep_config, monkeypatch):
     assert [row["status"] for row in table()] == ["failed"]
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("x; No space left on device")])
+def test_a_full_disk_stops_the_sweep_and_costs_no_trial(sweep_config, fake_fit, monkeypatch, error):
+    real = trials_module.fit
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(trials_module, "fit", fail)
+    with pytest.raises(OSError, match="No space left"):
+        tuner.search(sweep_config("TRIALS=2"))
+    assert [row["status"] for row in table()] == ["running"]
+    monkeypatch.setattr(trials_module, "fit", real)
+    tuner.search(sweep_config("TRIALS=2"))
+    assert [row["status"] for row in table()] == ["completed", "completed"]
+
+
 def test_a_changed_space_is_refused_and_says_what_differs(sweep_config, fake_fit):
     tuner.search(sweep_config("TRIALS=1"))
     with pytest.raises(UserError, match=r"training\.epochs: 2 -> 3.*another NAME"):
