@@ -74,12 +74,11 @@ def encode_base(config: Config) -> dict[str, Any] | None:
 def decode_values(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
     """Hyperparameter values as settings: what `build_hyperparameters` encoded as text is itself again."""
     decoded = {}
-    for name, value in values.items():
-        if name not in config.sweep.space:  # hyperband's own
-            continue
-        domain = _domain(config.sweep.space[name])
-        choices = dict(zip(_encode(domain), domain, strict=True)) if isinstance(domain, list) else {}
-        decoded[name] = choices.get(value, value)
+    for name, given in config.sweep.space.items():
+        if name in values:
+            domain = _domain(given)
+            choices = dict(zip(_encode(domain), domain, strict=True)) if isinstance(domain, list) else {}
+            decoded[name] = choices.get(values[name], values[name])
     return decoded
 
 

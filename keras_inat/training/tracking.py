@@ -79,7 +79,7 @@ def _open_wandb(config: Config, run: RunFolder, group: str, title: str) -> Itera
         "id": _read_id(run),
         "resume": "allow",
         "job_type": run.command,
-        "dir": str(run.path),
+        "dir": str(run.path.absolute()),  # its service may be at work in another folder
         "config": flatten(config),
         "reinit": "finish_previous",
         "settings": settings,

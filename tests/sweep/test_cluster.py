@@ -79,7 +79,6 @@ def test_a_worker_trains_what_the_chief_proposes(sweep_config, fake_fit):
 
 def test_an_oracle_that_fails_ends_the_chief(sweep_config, fake_fit, monkeypatch):
     monkeypatch.setattr(Bayesian, "populate_space", lambda *_: 1 / 0)
-    monkeypatch.setattr(cluster, "PATIENCE_SECONDS", 1)
     chief, answer = in_thread(lead, sweep_config())
     with pytest.raises(UserError, match="does not answer"):
         work(sweep_config())
@@ -150,7 +149,7 @@ def test_a_chief_that_starts_again_leaves_workers_their_trials(leased):
     assert oracle.create_trial("another").trial_id != record.id
 
 
-def wait_until(condition, seconds=120):
+def wait_until(condition, seconds=400):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -159,7 +158,9 @@ def wait_until(condition, seconds=120):
 
 def test_killing_a_worker_then_the_chief_loses_nothing(sweep_config):
     """Both are killed at work; started again they end all trials, each with the score of its own epochs."""
-    Path("c.yaml").write_text(format_yaml(sweep_config("sweep.epochs=2", "sweep.workers=1").model_dump(mode="json")))
+    Path("c.yaml").write_text(
+        format_yaml(sweep_config("TRIALS=2", "sweep.epochs=2", "sweep.workers=1").model_dump(mode="json"))
+    )
     code = (
         "import sys; from keras_inat.sweep import cluster; cluster.LEASE_SECONDS, cluster.BEAT_SECONDS = 3.0, 0.5\n"
         "from keras_inat.__main__ import main; sys.exit(main(sys.argv[1:]))"
@@ -188,7 +189,7 @@ def test_killing_a_worker_then_the_chief_loses_nothing(sweep_config):
         for process in processes:
             process.kill()
             process.wait()
-    for number in range(4):
+    for number in range(2):
         rows = read_jsonl(folder / str(number) / "metrics.jsonl")
         trial = json.loads((folder / str(number) / "trial.json").read_text())
         assert [row["epoch"] for row in rows] == [1, 2]

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -37,7 +39,10 @@ def test_the_offline_record_of_a_run_that_goes_on_has_its_earlier_epochs(make_co
     with open_tracking(config, run):
         pass
     (record,) = run.path.glob("wandb/offline-run-*/*.wandb")
-    assert b"0.123456" in record.read_bytes()
+    end = time.monotonic() + 30  # its service writes when it gets to it
+    while b"0.123456" not in record.read_bytes():
+        assert time.monotonic() < end
+        time.sleep(0.1)
     assert b"7.654321" not in record.read_bytes()
 
 
