@@ -18,7 +18,7 @@ MAKEFLAGS += --no-builtin-rules
 
 help:  ## list the targets and their variables
 	@printf 'keras-inat: how well can a folder of photographs be classified?\n\n'
-	@sed -n -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-11s %-82s %s\n", $$1, $$2, $$3}'
+	@sed -n -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %-82s %s\n", $$1, $$2, $$3}'
 	@printf '\nAll else: ARGS="section.key=value ...", as listed by `make settings`.\n'
 
 demo: $(VENV)/ready  ## the whole story on drawn organisms, offline, on a CPU, in minutes|ARGS
@@ -33,8 +33,8 @@ sweep: $(VENV)/ready  ## Bayesian search of hyperparameters; run again, it goes 
 sweep-chief: $(VENV)/ready  ## one sweep on several machines: this one proposes its trials|DATA NAME TRIALS CHIEF CONFIG ARGS
 	@$(RUN_COMMAND) sweep-chief $(call given,DATA NAME TRIALS CHIEF CONFIG) $(ARGS)
 
-sweep-worker: $(VENV)/ready  ## and this one trains them, with the same settings and folder|CHIEF DATA NAME WORKERS CONFIG ARGS
-	@$(RUN_COMMAND) sweep-worker $(call given,CHIEF DATA NAME WORKERS CONFIG) $(ARGS)
+sweep-worker: $(VENV)/ready  ## and this one trains them, with the same settings and folder|CHIEF DATA NAME TRIALS WORKERS CONFIG ARGS
+	@$(RUN_COMMAND) sweep-worker $(call given,CHIEF DATA NAME TRIALS WORKERS CONFIG) $(ARGS)
 
 train-best: $(VENV)/ready  ## train a sweep's best configuration fully, judge it once a seed on the test images|DATA SWEEP SEEDS NAME CONFIG ARGS
 	@$(RUN_COMMAND) train-best $(call given,DATA SWEEP SEEDS NAME CONFIG) $(ARGS)
