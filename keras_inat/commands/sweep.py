@@ -14,6 +14,8 @@ def run(config: Config) -> None:
 
 def conclude(config: Config, trials: list[Trial]) -> None:
     """Says which of the trials is best."""
+    if not trials:
+        raise UserError("there is nothing to try: `sweep.forbid` leaves no configuration of `sweep.space`")
     best = find_best(trials)
     if best is None:
         raise UserError(f"all {len(trials)} trials failed; the last said: {trials[-1].error}")

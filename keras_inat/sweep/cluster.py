@@ -1,14 +1,15 @@
 """One sweep on several machines: a chief proposes, workers train, all put on record in a folder that they share."""
 
+import contextlib
 import ipaddress
 import os
 import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import grpc
 from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.src import protos
 from keras_tuner.src.distribute import oracle_chief, oracle_client
+from keras_tuner.src.engine import conditions
 from keras_tuner.src.engine import oracle as oracle_module
 
 from keras_inat.errors import UserError
@@ -25,6 +27,8 @@ from keras_inat.sweep.oracle import Recorded, build_oracle
 from keras_inat.sweep.records import Records, Trial
 from keras_inat.sweep.space import build_hyperparameters
 from keras_inat.sweep.tuner import open_records, run_trials, tell
+
+conditions.print = lambda *_: None  # it prints a condition whenever one is sent
 
 BEAT = "alive"  # a file in a trial's folder, touched by the worker that trains it
 BEAT_SECONDS = 5.0
@@ -51,12 +55,13 @@ def lead(config: Config) -> list[Trial]:
         oracle = build_oracle(records, build_hyperparameters(config))
         oracle.resume_running()
         leases = Leases(records, oracle)
-        with _serve(oracle, config.sweep.chief) as servicer, open_board(records) as board:
+        with _serve(oracle, records) as servicer, open_board(records) as board:
             while not servicer.exhausted and not _all_ended(records):
                 time.sleep(POLL_SECONDS)
                 if servicer.error:
                     raise RuntimeError("the oracle failed") from servicer.error
-                leases.check()
+                with _releasing(oracle):
+                    leases.check()
                 board.refresh()
             time.sleep(LINGER_SECONDS)
         records.write_tables()
@@ -71,29 +76,54 @@ def work(config: Config) -> list[Trial]:
     """
     records = open_records(config)
     host, _, port = config.sweep.chief.rpartition(":")
-    name = f"{socket.gethostname()}-{os.getpid()}-"
-    os.environ |= {
-        "KERASTUNER_ORACLE_IP": host,
-        "KERASTUNER_ORACLE_PORT": port,
-        "KERASTUNER_TUNER_ID": name,
-    }
-    oracle_client.TIMEOUT = PATIENCE_SECONDS
-    oracle = oracle_client.OracleClient(build_oracle(records, build_hyperparameters(config)))
-    beaten = dict[str, float]()
-
-    def beat(trial_id: str) -> None:
-        if time.monotonic() - beaten.get(trial_id, -BEAT_SECONDS) >= BEAT_SECONDS:
-            beaten[trial_id] = time.monotonic()
-            (records.trial_folder(trial_id) / BEAT).touch()
-
+    # Containers may have the same name and numbers for processes.
+    name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}-"
+    os.environ |= {"KERASTUNER_ORACLE_IP": host, "KERASTUNER_ORACLE_PORT": port, "KERASTUNER_TUNER_ID": name}
+    os.environ |= {"no_grpc_proxy": host}  # a cluster may have one for the outside
+    at_work = set[str]()
+    threading.Thread(target=_beat, args=(records, at_work), daemon=True).start()
     try:
         with open_board(records) as board:
-            run_trials(records, oracle, board, name, beat)
+            run_trials(records, PatientClient(), board, name, at_work)
     except grpc.RpcError as error:
-        raise UserError(
-            f"the chief at {config.sweep.chief} does not answer ({error.code().name}): start it with `make sweep-chief`"
-        ) from None
+        if not _all_ended(records):
+            raise UserError(
+                f"the chief at {config.sweep.chief} does not answer ({error.code().name}): start it with "
+                "`make sweep-chief`"
+            ) from None
     return records.read_trials()
+
+
+def _beat(records: Records, at_work: set[str]) -> None:
+    """Shows again and again that this worker lives, whatever else it waits for."""
+    while True:
+        for trial_id in list(at_work):
+            with contextlib.suppress(OSError):
+                (records.trial_folder(trial_id) / BEAT).touch()
+        time.sleep(BEAT_SECONDS)
+
+
+class PatientClient:
+    """KerasTuner's client of a chief, which asks again where the chief ended in the middle of an answer."""
+
+    def __init__(self) -> None:
+        oracle_client.TIMEOUT = PATIENCE_SECONDS
+        self._client = oracle_client.OracleClient(None)
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*arguments: Any) -> Any:
+            end = time.monotonic() + PATIENCE_SECONDS
+            while True:
+                try:
+                    return method(*arguments)
+                except grpc.RpcError as error:
+                    if error.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
+                        raise
+                    time.sleep(POLL_SECONDS)
+
+        return call
 
 
 class Leases:
@@ -126,27 +156,38 @@ class Leases:
                     self._oracle.give_back(trial_id)
 
 
+@contextlib.contextmanager
+def _releasing(oracle: Recorded) -> Iterator[None]:
+    """Gives the oracle's lock back when it fails: KerasTuner's would be held, and the chief hang, for ever."""
+    try:
+        yield
+    except BaseException:
+        if oracle_module.THREADS[oracle] == threading.current_thread().name:
+            oracle_module.THREADS[oracle] = None
+            oracle_module.LOCKS[oracle].release()
+        raise
+
+
 def _watched(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes an error of the oracle known, where KerasTuner's would leave its lock held and the chief hanging."""
+    """Makes an error of the oracle known to the chief."""
 
     def call(self: "Servicer", request: Any, context: Any) -> Any:
         try:
-            return method(self, request, context)
+            with _releasing(self.oracle):
+                return method(self, request, context)
         except Exception as error:
             self.error = error
-            if oracle_module.THREADS[self.oracle] == threading.current_thread().name:
-                oracle_module.THREADS[self.oracle] = None
-                oracle_module.LOCKS[self.oracle].release()
             raise
 
     return call
 
 
 class Servicer(oracle_chief.OracleServicer):
-    """KerasTuner's service, which also knows when it has failed and when there is no more to do."""
+    """KerasTuner's service, which puts proposals on record, and knows when it has failed or has no more."""
 
-    def __init__(self, oracle: Recorded) -> None:
+    def __init__(self, oracle: Recorded, records: Records) -> None:
         super().__init__(oracle)
+        self._records = records
         self.error: Exception | None = None
         self.exhausted = False
 
@@ -162,11 +203,16 @@ class Servicer(oracle_chief.OracleServicer):
                 response.trial.status = TrialStatus.to_proto(TrialStatus.IDLE)
             else:
                 self.exhausted = True
+        if response.trial.status == TrialStatus.to_proto(TrialStatus.RUNNING):
+            # Before the worker knows of it: a chief that starts again must not give its number to another.
+            trial = self.oracle.get_trial(response.trial.trial_id)
+            self._records.begin(trial.trial_id, trial.hyperparameters.values)
         return response
 
 
-@contextmanager
-def _serve(oracle: Recorded, address: str) -> Iterator[Servicer]:
+@contextlib.contextmanager
+def _serve(oracle: Recorded, records: Records) -> Iterator[Servicer]:
+    address = records.config.sweep.chief
     host = address.rpartition(":")[0]
     if not _is_loopback(host):
         print(
@@ -174,7 +220,7 @@ def _serve(oracle: Recorded, address: str) -> Iterator[Servicer]:
             "for no password. Keep it within a private network.",
             file=sys.stderr,
         )
-    servicer = Servicer(oracle)
+    servicer = Servicer(oracle, records)
     server = grpc.server(ThreadPoolExecutor(max_workers=1), options=[("grpc.so_reuseport", 0)])
     protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
     try:
@@ -198,7 +244,7 @@ def _all_ended(records: Records) -> bool:
 
 def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 

@@ -96,9 +96,17 @@ class Recorded(keras_tuner.Oracle):
 
     @synchronized
     def give_back(self, trial_id: str) -> None:
-        """Has a trial that is ongoing proposed again."""
+        """Has a trial proposed again, if it is still ongoing."""
+        if trial_id not in self.list_ongoing():
+            return
         self.ongoing_trials = {name: trial for name, trial in self.ongoing_trials.items() if trial.trial_id != trial_id}
         self._retry_queue.insert(0, trial_id)
+
+    @synchronized
+    def end_trial(self, trial: Trial) -> None:
+        super().end_trial(trial)
+        # One that was given back may end after all.
+        self._retry_queue = [waiting for waiting in self._retry_queue if waiting != trial.trial_id]
 
     def save(self) -> None:
         write_json(self._file("oracle.json"), self.get_state())
@@ -181,9 +189,8 @@ class Bayesian(Recorded, keras_tuner.oracles.BayesianOptimizationOracle):
         if not self.trials and self._base:
             return {"status": TrialStatus.RUNNING, "values": self._base}
         self._seed_state = self.seed + STRIDE * len(self.trials)
-        candidates = self._list_candidates()
-        if not candidates:
-            return {"status": TrialStatus.STOPPED, "values": None}
+        if not (candidates := self._list_candidates()):
+            return self._random_populate_space()  # which looks longer for what is left
         chosen = 0
         known = [trial for trial in self.trials.values() if trial.score is not None]
         if len(known) >= self.num_initial_points:

@@ -4,14 +4,16 @@ import contextlib
 import csv
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_inat.config import format_yaml, override, read_yaml
 from keras_inat.errors import UserError
-from keras_inat.runs import hold_lock, write_json, write_text
+from keras_inat.runs import hold_lock, now, write_json, write_text
 from keras_inat.sections import Config
+from keras_inat.sweep.space import decode_values
 
 # Settings that may change between two calls of one sweep without making its scores incomparable.
 FREE_SECTIONS = ("tracking", "train_best", "report", "predict")
@@ -74,6 +76,20 @@ class Records:
     def trial_folder(self, trial_id: str) -> Path:
         """Where a trial's run files go."""
         return self.folder / "trials" / trial_id
+
+    def begin(self, trial_id: str, values: Mapping[str, Any]) -> Trial:
+        """Puts a trial on record that is about to run, unless it is there; gives the record.
+
+        Args:
+            trial_id: Its number.
+            values: Its hyperparameters as KerasTuner encodes them.
+        """
+        file = self.trial_folder(trial_id) / "trial.json"
+        if file.exists():
+            return self._read_trial(file)
+        trial = Trial(trial_id, dict(values), decode_values(self.config, values), started=now())
+        self.write_trial(trial)
+        return trial
 
     def write_trial(self, trial: Trial) -> None:
         """Puts a trial on record, and brings the tables up to date."""

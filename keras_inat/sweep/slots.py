@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -13,7 +14,8 @@ from keras_inat.workers import GRACE_SECONDS, list_cores
 
 # A process that was killed may have been so with all the sweep's: what is killed next is not blamed for it.
 PAUSE_SECONDS = 1.0
-TERMINATED = 143  # exit code of a process that SIGTERM ended in order
+# Exit codes of a process that SIGTERM ended in order, and of one whose forkserver was killed, too.
+TERMINATED, ORPHANED = 143, 255
 
 
 class Slot:
@@ -28,6 +30,9 @@ class Slot:
         """The outcome, once there is one; the slot is free then."""
         self.task = None
         return self._outcome
+
+    def terminate(self) -> None:
+        """Asks what is running to end."""
 
     def end(self) -> None:
         """Gives up what is running; it can go on from its last epoch."""
@@ -56,7 +61,6 @@ class ProcessSlot(Slot):
         # Forked from a process that has imported TensorFlow and done nothing else: a start takes no time, and no thread
         # of ours is copied in the middle of something.
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["keras_inat.sweep.preload"])
         self._cores, self._gpu, self._timeout, self._run = list(cores), gpu, timeout_seconds, run
         self._process: Any = None
 
@@ -67,10 +71,9 @@ class ProcessSlot(Slot):
     def _launch(self) -> None:
         self._attempts += 1
         self._receiver, sender = self._context.Pipe(duplex=False)
-        self._process = self._context.Process(
-            target=run_apart, args=(self._run, self.task, self._cores, self._gpu, sender)
-        )
-        self._process.start()
+        process = self._context.Process(target=run_apart, args=(self._run, self.task, self._cores, self._gpu, sender))
+        process.start()
+        self._process = process  # only now is there something to end
         sender.close()
 
     @property
@@ -82,7 +85,7 @@ class ProcessSlot(Slot):
         if self._receiver.poll():
             try:
                 outcome = self._receiver.recv()
-            except EOFError:
+            except (EOFError, OSError):  # nothing came, or a part
                 outcome = self._explain_death()
         elif self._timeout and time.monotonic() - self._began > self._timeout:
             self.end()
@@ -96,17 +99,21 @@ class ProcessSlot(Slot):
     def _explain_death(self) -> Outcome | None:
         self._process.join()
         code = self._process.exitcode
-        if code >= 0 and code != TERMINATED:
+        if code >= 0 and code not in (TERMINATED, ORPHANED):
             return Outcome(mistake=RuntimeError(f"a trial's process ended with exit code {code}"))
         time.sleep(PAUSE_SECONDS)
         if self._attempts < 2:
             self._receiver.close()
             self._launch()
             return None
-        name = signal.Signals(-code).name if code < 0 else "SIGTERM"
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return Outcome(
             failure=f"MemoryError: its process was killed twice ({name}), as it happens where memory runs out"
         )
+
+    def terminate(self) -> None:
+        if self._process:
+            self._process.terminate()
 
     def end(self) -> None:
         if self._process is None:
@@ -124,6 +131,7 @@ def open_slots(num_workers: int, timeout_seconds: float | None) -> list[Slot]:
     """Slots for so many trials at a time: a GPU each where there are several, the cores shared out otherwise."""
     if num_workers == 0:
         return [Slot()]
+    _start_forkserver()
     cores, gpus = list_cores(), count_gpus()
     shares = [cores[number::num_workers] for number in range(num_workers)]
     return [
@@ -133,6 +141,14 @@ def open_slots(num_workers: int, timeout_seconds: float | None) -> list[Slot]:
         )
         for number, share in enumerate(shares)
     ]  # fmt: skip
+
+
+def _start_forkserver() -> None:
+    """Starts the process that trials are forked from, which Ctrl-C must not end while it imports."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    forkserver.set_forkserver_preload(["keras_inat.sweep.preload"])
+    forkserver.ensure_running()
+    signal.signal(signal.SIGINT, before)
 
 
 def wait_for(slots: Sequence[Slot], timeout_seconds: float) -> None:

@@ -16,6 +16,8 @@ SEARCHABLE = [
     name
     for name in list_settings()
     if name.split(".")[0] in ("augment", "model", "training", "finetune") or name == "data.image_size"
+    # A trial's epochs are `sweep.epochs`.
+    if name not in ("training.epochs", "training.min_steps")
 ]
 
 
@@ -37,6 +39,8 @@ def build_hyperparameters(config: Config) -> HyperParameters:
     for name, given in space.items():
         if name not in SEARCHABLE:
             raise UserError(f"a name in `sweep.space` {describe_choices(name, SEARCHABLE)}")
+        if isinstance(given, dict) and "choices" in given and set(given) - {"choices", "when"}:
+            raise UserError(f"`{name}` in `sweep.space`: choices go with `when` only. Received: {sorted(given)}.")
         domain = _domain(given)
         with contextlib.ExitStack() as conditions:
             for parent, values in _conditions(config, name, given).items():

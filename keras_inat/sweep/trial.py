@@ -30,6 +30,13 @@ from keras_inat.workers import end_with_parent
 # What a configuration that cannot be trained raises; anything else is a mistake in the program and stops the sweep.
 FAILURES = (UserError, FloatingPointError, MemoryError)
 FULL = os.strerror(errno.ENOSPC)
+OUT_OF_MEMORY = (
+    "ResourceExhaustedError",
+    "RESOURCE_EXHAUSTED",
+    "Dst tensor is not initialized",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    os.strerror(errno.ENOMEM),
+)
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,8 @@ def run_trial(task: Task) -> Outcome:
     except Exception as error:
         if FULL in str(error):  # which TensorFlow, too, calls exhausted resources
             return Outcome(mistake=OSError(errno.ENOSPC, FULL, str(task.folder)))
-        # TensorFlow's out-of-memory error is named here, not imported: `tf.*` stays out of this room.
-        if isinstance(error, FAILURES) or type(error).__name__ == "ResourceExhaustedError":
+        # TensorFlow's out-of-memory errors are known by name: `tf.*` stays out of this room.
+        if isinstance(error, FAILURES) or any(word in f"{type(error).__name__}: {error}" for word in OUT_OF_MEMORY):
             return Outcome(failure=" ".join(f"{type(error).__name__}: {error}".split())[:500])
         return Outcome(mistake=error)
     finally:
@@ -84,18 +91,23 @@ def run_apart(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends its trials
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and W&B writes what it has
     threading.Thread(target=end_with_parent, daemon=True).start()
-    task.folder.mkdir(parents=True, exist_ok=True)
-    with open(task.folder / "log.txt", "a", buffering=1, encoding="utf-8") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        if cores and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, cores)
-        if gpu is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
-        outcome = run(task)
-        if outcome.mistake:
-            outcome = Outcome(mistake=_make_portable(outcome.mistake))
-        channel.send(outcome)
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # or the first trial on a GPU would take all its memory
+    if gpu is not None:
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")
+        os.environ["CUDA_VISIBLE_DEVICES"] = given.split(",")[gpu] if given else str(gpu)
+    try:
+        task.folder.mkdir(parents=True, exist_ok=True)
+        with open(task.folder / "log.txt", "a", buffering=1, encoding="utf-8") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            outcome = run(task)
+    except OSError as error:  # no room for as much as a log
+        outcome = Outcome(mistake=error)
+    if outcome.mistake:
+        outcome = Outcome(mistake=_make_portable(outcome.mistake))
+    channel.send(outcome)
 
 
 def _train(task: Task) -> dict[str, Any]:

@@ -3,20 +3,20 @@
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from keras_tuner.engine.trial import TrialStatus
 
 from keras_inat.data.pack import load_pack
-from keras_inat.runs import now
+from keras_inat.runs import RunFolder, now
 from keras_inat.sections import Config
 from keras_inat.sweep.board import Board, open_board
 from keras_inat.sweep.oracle import build_oracle
 from keras_inat.sweep.pruning import estimate_end, read_curves
 from keras_inat.sweep.records import Records, Trial
 from keras_inat.sweep.slots import Slot, open_slots, wait_for
-from keras_inat.sweep.space import build_hyperparameters, decode_values
+from keras_inat.sweep.space import build_hyperparameters
 from keras_inat.sweep.trial import Outcome, Task
 
 POLL_SECONDS = 0.5  # between looks at what the trials have written
@@ -44,7 +44,7 @@ def open_records(config: Config) -> Records:
 
 
 def run_trials(
-    records: Records, oracle: Any, board: Board, name: str = "slot", beat: Callable[[str], None] = lambda _: None
+    records: Records, oracle: Any, board: Board, name: str = "slot", at_work: set[str] | None = None
 ) -> None:
     """Keeps every slot busy until the oracle has no more to propose and all trials have ended.
 
@@ -53,8 +53,9 @@ def run_trials(
         oracle: Of KerasTuner, or a client of one.
         board: Shows what happens.
         name: Begins the names of the slots, by which the oracle knows them.
-        beat: Is told again and again which trials run here.
+        at_work: Kept up to date: the ids of the trials that run here.
     """
+    at_work = set() if at_work is None else at_work
     slots = open_slots(records.config.sweep.workers, records.config.sweep.trial_timeout_seconds)
     running: dict[str, tuple[Trial, float]] = {}
     with _ending(slots):
@@ -66,36 +67,31 @@ def run_trials(
                 trial = oracle.create_trial(f"{name}{number}")
                 exhausted = trial.status == TrialStatus.STOPPED
                 if trial.status == TrialStatus.RUNNING:
+                    record = records.begin(trial.trial_id, trial.hyperparameters.values)
+                    if record.status != "running":  # another worker, taken for dead, has finished it since
+                        tell(oracle, record)
+                        continue
                     load_pack(records.config)  # if the images are gone, that is no fault of the configuration
-                    record = _begin(records, trial)
                     running[record.id] = record, time.perf_counter()
-                    beat(record.id)
+                    at_work.add(record.id)
                     board.refresh()
                     slot.start(Task(records.config, record.id, record.values, records.trial_folder(record.id)))
             if exhausted and not running:
                 return
             wait_for(slots, POLL_SECONDS)
-            for trial_id in running:
-                beat(trial_id)
             for slot in slots:
                 task = slot.task
                 if task and (outcome := slot.poll()):
                     record, began = running.pop(task.id)
                     _end(records, oracle, record, outcome, time.perf_counter() - began)
+                    at_work.discard(record.id)
             board.refresh()
-
-
-def _begin(records: Records, trial: Any) -> Trial:
-    values = dict(trial.hyperparameters.values)
-    record = Trial(trial.trial_id, values, decode_values(records.config, values), started=now())
-    records.write_trial(record)
-    return record
 
 
 def _end(records: Records, oracle: Any, record: Trial, outcome: Outcome, seconds: float) -> None:
     """Puts on record what became of a trial, then tells the oracle."""
-    if isinstance(outcome.mistake, OSError):
-        raise outcome.mistake  # a full disk is no fault of the configuration, which goes on when there is room
+    if outcome.mistake:
+        raise outcome.mistake  # no fault of the configuration, which goes on when it is mended or there is room
     record.ended, record.seconds = now(), round(seconds, 1)
     if result := outcome.result:
         record.status, record.score = "pruned" if result["pruned"] else "completed", result["val_accuracy"]
@@ -105,12 +101,10 @@ def _end(records: Records, oracle: Any, record: Trial, outcome: Outcome, seconds
             completed = [curves[row.id] for row in records.read_trials() if row.status == "completed"]
             record.estimate = round(estimate_end(curves[record.id], completed), 6)
     else:
-        mistake = outcome.mistake
-        record.status = "failed"
-        record.error = outcome.failure or " ".join(f"{type(mistake).__name__}: {mistake}".split())[:500]
+        record.status, record.error = "failed", outcome.failure
+        if "tuner/epochs" not in record.values:
+            RunFolder(records.trial_folder(record.id), "sweep").checkpoint.unlink(missing_ok=True)
     records.write_trial(record)
-    if outcome.mistake:
-        raise outcome.mistake
     tell(oracle, record)
 
 
@@ -132,7 +126,10 @@ def _ending(slots: Sequence[Slot]) -> Iterator[None]:
         yield
     finally:
         # A second Ctrl-C must not leave processes behind.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        for slot in slots:
+            slot.terminate()
         for slot in slots:
             slot.end()
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -108,6 +108,8 @@ def fit(
             print(f"{label} goes on after epoch {progress.epoch} of {training.epochs}", flush=True)
             restore_model(run, model)
             end.restore_best()
+            # It may have been killed before it asked.
+            end.stopped = stop is not None and stop(progress.epoch)
         planned = 0
         for index, (stage, last_epoch, peak) in enumerate(plan_stages(config)):
             first_epoch, planned = planned, last_epoch
@@ -115,7 +117,7 @@ def fit(
                 num_layers = apply_stage(network, stage, config.finetune)
             num_trained = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
             trained.append({"stage": stage.name, "parameters": num_trained, "learning_rate": peak})
-            if index < progress.stage or (index == progress.stage and progress.ended):
+            if end.stopped or index < progress.stage or (index == progress.stage and progress.ended):
                 continue
             if config.finetune:
                 print(

@@ -100,9 +100,10 @@ def _open_wandb(config: Config, run: RunFolder, group: str, title: str) -> Itera
     tracked.define_metric("epoch/val_accuracy", summary="max")
     try:
         logger = WandbMetricsLogger()
-        for row in rows if mode == "offline" else ():
-            named = {f"epoch/{name}": row[name] for name in row if name not in UNTRACKED}
-            tracked.log(named | {"epoch/epoch": row["epoch"] - 1})  # Keras counts from zero
+        with contextlib.suppress(Exception):
+            for row in rows if mode == "offline" else ():
+                named = {f"epoch/{name}": row[name] for name in row if name not in UNTRACKED}
+                tracked.log(named | {"epoch/epoch": row["epoch"] - 1})  # Keras counts from zero
         yield [_Unfailing(logger)]
     finally:
         with contextlib.suppress(Exception):

@@ -27,6 +27,13 @@ def die_once(task):
     return die(task) if _attempts(task) == 1 else Outcome({"attempts": 2})
 
 
+def die_with_forkserver(task):
+    if _attempts(task) == 1:
+        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Outcome({"attempts": 2})
+
+
 def hang(task):
     time.sleep(1000)
 

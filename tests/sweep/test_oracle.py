@@ -71,9 +71,9 @@ def test_what_is_forbidden_is_never_proposed(oracle):
     assert seen == {("relu", 2), ("gelu", 2), ("gelu", 4), ("gelu", 8)}
 
 
-@pytest.mark.parametrize("oracle", ["bayesian", "random", "hyperband"])
-def test_conditions_are_respected(oracle):
-    records = make_records(CONDITIONAL, "TRIALS=25", f"sweep.oracle={oracle}", "sweep.epochs=9")
+@pytest.mark.parametrize(("oracle", "trials"), [("bayesian", 15), ("random", 25), ("grid", 35), ("hyperband", 25)])
+def test_conditions_are_respected(oracle, trials):
+    records = make_records(CONDITIONAL, f"TRIALS={trials}", f"sweep.oracle={oracle}", "sweep.epochs=9")
     drive(records, score)
     seen = {(trial.settings["model.dense_units"], "model.dropout" in trial.settings) for trial in records.read_trials()}
     assert seen == {(0, False), (64, True)}
@@ -162,4 +162,6 @@ def test_unordered_choices_are_one_hot_and_the_inactive_is_no_choice():
     assert rate == pytest.approx(1)
     assert oracle._embed({"model.dense_units": 0})[:5] == [1 - units, 0.5, 0, 0, 0]
     assert len(oracle._list_candidates()) == NUM_RANDOM
-    assert NUM_NEAR
+    records.write_trial(Trial("0", values, values, "completed", 0.5))
+    oracle = build_oracle(records, build_hyperparameters(records.config))
+    assert NUM_RANDOM < len(oracle._list_candidates()) <= NUM_RANDOM + NUM_NEAR

@@ -50,6 +50,25 @@ def test_a_process_that_is_killed_twice_has_failed():
     assert Path("trials/0/attempts").read_text() == "xx"
 
 
+def test_a_process_whose_forkserver_was_killed_too_is_started_once_more():
+    outcome = run(acts.die_with_forkserver)
+    assert outcome.result == {"attempts": 2}
+
+
+def test_no_room_for_a_log_is_no_fault_of_the_task():
+    Path("trials").write_text("in the way")
+    assert isinstance(run(acts.finish).mistake, OSError)
+
+
+def test_what_is_interrupted_while_it_starts_can_be_ended(monkeypatch):
+    slot = ProcessSlot([], None, None, acts.finish)
+    monkeypatch.setattr(slot._context.Process, "start", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        slot.start(Task(load_config(), "0", {}, Path("trials/0").absolute()))
+    slot.terminate()
+    slot.end()
+
+
 def test_a_hung_process_is_ended():
     began = time.monotonic()
     outcome = run(acts.hang, timeout_seconds=0.5)

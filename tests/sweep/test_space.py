@@ -21,7 +21,7 @@ def config(space):
 def test_every_kind_of_domain():
     given = config(
         "{model.filters: [8, 16], model.batch_norm: [true, false], model.activation: [relu, gelu], model.dropout:"
-        " [0, 0.5], model.kernel_size: [3, [3, 3, 2, 2, 2]], model.dense_activation: [null, mish], training.epochs:"
+        " [0, 0.5], model.kernel_size: [3, [3, 3, 2, 2, 2]], model.dense_activation: [null, mish], training.batch_size:"
         " {min: 1, max: 9}, training.learning_rate: {min: 1e-4, max: 1e-1, log: true}, model.num_blocks: [5]}"
     )
     hyperparameters = build_hyperparameters(given)
@@ -33,16 +33,16 @@ def test_every_kind_of_domain():
         "model.dropout": "Choice",
         "model.kernel_size": "Choice",
         "model.dense_activation": "Choice",
-        "training.epochs": "Int",
+        "training.batch_size": "Int",
         "training.learning_rate": "Float",
         "model.num_blocks": "Fixed",
     }
     encoded = {"model.kernel_size": "[3, 3, 2, 2, 2]", "model.dense_activation": "None", "model.batch_norm": False}
-    decoded = decode_values(given, encoded | {"model.dropout": 0.5, "training.epochs": 3, "model.num_blocks": 5})
+    decoded = decode_values(given, encoded | {"model.dropout": 0.5, "training.batch_size": 3, "model.num_blocks": 5})
     assert decoded["model.kernel_size"] == [3, 3, 2, 2, 2]
     assert decoded["model.dense_activation"] is None
     assert decoded["model.batch_norm"] is False
-    assert decoded["training.epochs"] == 3
+    assert decoded["training.batch_size"] == 3
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,10 @@ def test_the_configuration_itself_as_a_point_of_its_space(space, base):
         ("{model.dropout: {min: 0, max: 0.5, log: true}}", "min must be above 0"),
         ("{model.dropout: {min: 0.1, max: 1.5}}", "`model.dropout` must be less than 1"),
         ("{model.dropout: {min: 0.1, max: 0.5, step: 0}}", "must be above 0"),
-        ("{training.epochs: {min: 1, max: 9, step: x}}", "cannot be searched"),
+        ("{training.batch_size: {min: 1, max: 9, step: x}}", "cannot be searched"),
         ("{model.dropout: {min: 0.1, max: 0.5, log: 'no'}}", "must be true or false"),
+        ("{training.epochs: [1, 2]}", "a name in `sweep.space` must be one of"),
+        ("{model.dropout: {choices: [0.1], whne: {}}}", "choices go with `when` only"),
         ("{run.seed: [1, 2]}", "a name in `sweep.space` must be one of"),
         ("{data.split_seed: [1, 2]}", "a name in `sweep.space` must be one of"),
     ],
