@@ -39,18 +39,19 @@ class Board:
         if self._live:
             self._live.update(self.draw(self._live.console.size.height))
             return
-        for trial in self._records.read_trials():
+        trials = self._records.read_trials()
+        for trial in trials:
             if self._shown.get(trial.id) != trial.status:
                 self._shown[trial.id] = trial.status
-                print(f"trial {trial.id}{self._tell(trial)}", flush=True)
+                print(f"trial {trial.id}{self._tell(trial, trials)}", flush=True)
 
-    def _tell(self, trial: Trial) -> str:
+    def _tell(self, trial: Trial, trials: list[Trial]) -> str:
         sweep = self._records.config.sweep
         if trial.status == "running":
             return f" of {sweep.trials}: {describe_values(trial.settings)}"
         said = f"failed: {trial.error}" if trial.status == "failed" else f"{trial.score or 0:.1%}"
         said += f", pruned after {trial.epochs} of {sweep.epochs} epochs" if trial.status == "pruned" else ""
-        return f": {said}  {self._summarise()}"
+        return f": {said}  {self._summarise(trials)}"
 
     def draw(self, height: int) -> Group:
         """The table: what runs and the newest, and the best if it is older, in so many lines."""
@@ -73,11 +74,11 @@ class Board:
                 Text(told, overflow="ellipsis", no_wrap=True),
                 style="green" if trial is best else STYLES[trial.status],
             )
-        return Group(table, Text(self._summarise()))
+        return Group(table, Text(self._summarise(trials)))
 
-    def _summarise(self) -> str:
+    def _summarise(self, trials: list[Trial]) -> str:
         """Best so far, epochs saved by pruning, and the time left."""
-        trials, sweep = self._records.read_trials(), self._records.config.sweep
+        sweep = self._records.config.sweep
         ended = [trial for trial in trials if trial.status != "running"]
         parts = [f"{len(ended)} of {sweep.trials}"]
         if best := find_best(trials):

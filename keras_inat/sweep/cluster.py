@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,11 @@ def work(config: Config) -> list[Trial]:
     name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}-"
     os.environ |= {"KERASTUNER_ORACLE_IP": host, "KERASTUNER_ORACLE_PORT": port, "KERASTUNER_TUNER_ID": name}
     os.environ |= {"no_grpc_proxy": host}  # a cluster may have one for the outside
-    at_work = set[str]()
-    threading.Thread(target=_beat, args=(records, at_work), daemon=True).start()
+    running = dict[str, Trial]()
+    threading.Thread(target=_beat, args=(records, running), daemon=True).start()
     try:
         with open_board(records) as board:
-            run_trials(records, PatientClient(), board, name, at_work)
+            run_trials(records, PatientClient(), board, name, running)
     except grpc.RpcError as error:
         if not _all_ended(records):
             raise UserError(
@@ -94,10 +94,10 @@ def work(config: Config) -> list[Trial]:
     return records.read_trials()
 
 
-def _beat(records: Records, at_work: set[str]) -> None:
+def _beat(records: Records, running: Mapping[str, Trial]) -> None:
     """Shows again and again that this worker lives, whatever else it waits for."""
     while True:
-        for trial_id in list(at_work):
+        for trial_id in list(running):
             with contextlib.suppress(OSError):
                 (records.trial_folder(trial_id) / BEAT).touch()
         time.sleep(BEAT_SECONDS)

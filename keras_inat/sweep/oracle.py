@@ -17,7 +17,7 @@ from keras_inat.runs import write_json
 from keras_inat.sections import Config
 from keras_inat.sweep.records import Records
 from keras_inat.sweep.records import Trial as Record
-from keras_inat.sweep.space import encode_base, is_active, is_forbidden
+from keras_inat.sweep.space import encode_base, is_forbidden
 
 STATUSES = {
     "completed": TrialStatus.COMPLETED,
@@ -217,7 +217,7 @@ class Bayesian(Recorded, keras_tuner.oracles.BayesianOptimizationOracle):
         values: dict[str, Any] = {}
         for hyperparameter in self.hyperparameters.space:
             name = hyperparameter.name
-            if is_active(self.config, name, values):
+            if all(condition.is_active(values) for condition in hyperparameter.conditions):
                 drawn = hyperparameter.random_sample(self._seed_state)
                 values[name] = kept.get(name, drawn) if kept else drawn
                 self._seed_state += 1

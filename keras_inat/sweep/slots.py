@@ -118,7 +118,7 @@ class ProcessSlot(Slot):
     def end(self) -> None:
         if self._process is None:
             return
-        self._process.terminate()
+        self.terminate()
         self._process.join(GRACE_SECONDS)
         self._process.kill()
         self._process.join()

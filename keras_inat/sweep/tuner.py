@@ -44,7 +44,7 @@ def open_records(config: Config) -> Records:
 
 
 def run_trials(
-    records: Records, oracle: Any, board: Board, name: str = "slot", at_work: set[str] | None = None
+    records: Records, oracle: Any, board: Board, name: str = "slot", running: dict[str, Trial] | None = None
 ) -> None:
     """Keeps every slot busy until the oracle has no more to propose and all trials have ended.
 
@@ -53,11 +53,11 @@ def run_trials(
         oracle: Of KerasTuner, or a client of one.
         board: Shows what happens.
         name: Begins the names of the slots, by which the oracle knows them.
-        at_work: Kept up to date: the ids of the trials that run here.
+        running: Kept up to date: the trials that run here, by their id, until the oracle knows of their end.
     """
-    at_work = set() if at_work is None else at_work
+    running = {} if running is None else running
+    began = dict[str, float]()
     slots = open_slots(records.config.sweep.workers, records.config.sweep.trial_timeout_seconds)
-    running: dict[str, tuple[Trial, float]] = {}
     with _ending(slots):
         exhausted = False
         while True:
@@ -72,8 +72,7 @@ def run_trials(
                         tell(oracle, record)
                         continue
                     load_pack(records.config)  # if the images are gone, that is no fault of the configuration
-                    running[record.id] = record, time.perf_counter()
-                    at_work.add(record.id)
+                    running[record.id], began[record.id] = record, time.perf_counter()
                     board.refresh()
                     slot.start(Task(records.config, record.id, record.values, records.trial_folder(record.id)))
             if exhausted and not running:
@@ -82,9 +81,8 @@ def run_trials(
             for slot in slots:
                 task = slot.task
                 if task and (outcome := slot.poll()):
-                    record, began = running.pop(task.id)
-                    _end(records, oracle, record, outcome, time.perf_counter() - began)
-                    at_work.discard(record.id)
+                    _end(records, oracle, running[task.id], outcome, time.perf_counter() - began[task.id])
+                    del running[task.id]
             board.refresh()
 
 

@@ -15,8 +15,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are f
 
 
 @pytest.fixture(autouse=True)
-def short_pauses(monkeypatch):
+def quick_starts(monkeypatch):
     monkeypatch.setattr(slots, "PAUSE_SECONDS", 0.0)
+    slots._start_forkserver()
 
 
 def run(act, cores=(), gpu=None, timeout_seconds=None, seconds=60):
