@@ -5,11 +5,13 @@ from keras_inat.sections import Config
 from keras_inat.sweep.records import Trial, find_best
 from keras_inat.sweep.space import describe_values
 from keras_inat.sweep.tuner import search
+from keras_inat.sweep.wandb_report import publish_report
 
 
 def run(config: Config) -> None:
     """Runs the trials that are still missing, and says what was found."""
     conclude(config, search(config))
+    publish_report(config)
 
 
 def conclude(config: Config, trials: list[Trial]) -> None:

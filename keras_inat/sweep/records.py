@@ -3,9 +3,10 @@
 import contextlib
 import csv
 import io
+import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Trial:
         status: `running`, `completed`, `pruned` or `failed`.
         score: Best validation accuracy of its epochs; None while it runs or when it failed.
         estimate: What a pruned trial would have had after all its epochs.
+        val_accuracies: Validation accuracy of each epoch.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Trial:
     score: float | None = None
     estimate: float | None = None
     epochs: int | None = None
+    val_accuracies: list[float] = field(default_factory=list)
     seconds: float | None = None
     parameters: int | None = None
     macs: int | None = None
@@ -50,6 +53,11 @@ class Trial:
     def told(self) -> float | None:
         """The accuracy that an oracle learns from."""
         return self.score if self.status == "completed" else self.estimate
+
+    @property
+    def curve(self) -> list[float]:
+        """The best validation accuracy until each of its epochs."""
+        return list(itertools.accumulate(self.val_accuracies, max))
 
 
 class Records:
@@ -100,24 +108,14 @@ class Records:
         """Writes `trials.csv` and `best.yaml` from the trials on record."""
         trials = self.read_trials()
         names = list(self.config.sweep.space)
-        columns = (
-            "id",
-            "status",
-            "score",
-            *names,
-            "epochs",
-            "seconds",
-            "parameters",
-            "macs",
-            "started",
-            "ended",
-            "error",
-        )
+        before, after = ("id", "status", "score"), ("epochs", "val_accuracies", "seconds", "parameters", "macs")
+        columns = (*before, *names, *after, "started", "ended", "error")
         table = io.StringIO()
         writer = csv.DictWriter(table, columns)
         writer.writeheader()
         for row in trials:
             values = asdict(row) | {name: row.settings.get(name) for name in names}
+            values["val_accuracies"] = " ".join(map(str, row.val_accuracies))
             writer.writerow({column: values[column] for column in columns})
         write_text(self.folder / "trials.csv", table.getvalue())
         if best := find_best(trials):

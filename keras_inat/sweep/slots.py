@@ -153,4 +153,5 @@ def _start_forkserver() -> None:
 
 def wait_for(slots: Sequence[Slot], timeout_seconds: float) -> None:
     """Waits until one of the busy slots may have an outcome, or the time is over."""
-    wait([slot.sentinel for slot in slots if isinstance(slot, ProcessSlot) and slot.task], timeout_seconds)
+    if busy := [slot.sentinel for slot in slots if isinstance(slot, ProcessSlot) and slot.task]:
+        wait(busy, timeout_seconds)

@@ -84,6 +84,13 @@ def run_trial(task: Task) -> Outcome:
         gc.collect()
 
 
+def loses(task: Task) -> bool:
+    """Whether a trial is to be pruned, by the epochs on record of its own and of the trials beside it."""
+    curves = read_curves(task.folder.parent)
+    own = curves.pop(task.id)
+    return RULES[task.config.sweep.prune](own, list(curves.values()), task.config.sweep.epochs)
+
+
 def run_apart(
     run: Callable[[Task], Outcome], task: Task, cores: list[int], gpu: int | None, channel: Connection
 ) -> None:
@@ -130,9 +137,7 @@ def _train(task: Task) -> dict[str, Any]:
         nonlocal pruned
         if planned := task.values.get("tuner/epochs"):
             return epoch >= planned
-        curves = read_curves(task.folder.parent)
-        own = curves.pop(task.id)
-        pruned = RULES[task.config.sweep.prune](own, list(curves.values()), epochs)
+        pruned = loses(task)
         return pruned
 
     title = f"{task.id} {describe_values(settings)}"

@@ -13,7 +13,7 @@ from keras_inat.runs import RunFolder, now
 from keras_inat.sections import Config
 from keras_inat.sweep.board import Board, open_board
 from keras_inat.sweep.oracle import build_oracle
-from keras_inat.sweep.pruning import estimate_end, read_curves
+from keras_inat.sweep.pruning import estimate_end
 from keras_inat.sweep.records import Records, Trial
 from keras_inat.sweep.slots import Slot, open_slots, wait_for
 from keras_inat.sweep.space import build_hyperparameters
@@ -81,12 +81,12 @@ def run_trials(
             for slot in slots:
                 task = slot.task
                 if task and (outcome := slot.poll()):
-                    _end(records, oracle, running[task.id], outcome, time.perf_counter() - began[task.id])
+                    end_trial(records, oracle, running[task.id], outcome, time.perf_counter() - began[task.id])
                     del running[task.id]
             board.refresh()
 
 
-def _end(records: Records, oracle: Any, record: Trial, outcome: Outcome, seconds: float) -> None:
+def end_trial(records: Records, oracle: Any, record: Trial, outcome: Outcome, seconds: float) -> None:
     """Puts on record what became of a trial, then tells the oracle."""
     if outcome.mistake:
         raise outcome.mistake  # no fault of the configuration, which goes on when it is mended or there is room
@@ -94,10 +94,11 @@ def _end(records: Records, oracle: Any, record: Trial, outcome: Outcome, seconds
     if result := outcome.result:
         record.status, record.score = "pruned" if result["pruned"] else "completed", result["val_accuracy"]
         record.epochs, record.parameters, record.macs = result["epochs"], result["parameters"], result["macs"]
+        metrics = RunFolder(records.trial_folder(record.id), "sweep").read_metrics()
+        record.val_accuracies = [row["val_accuracy"] for row in metrics]
         if result["pruned"]:
-            curves = read_curves(records.folder / "trials")
-            completed = [curves[row.id] for row in records.read_trials() if row.status == "completed"]
-            record.estimate = round(estimate_end(curves[record.id], completed), 6)
+            completed = [row.curve for row in records.read_trials() if row.status == "completed"]
+            record.estimate = round(estimate_end(record.curve, completed), 6)
     else:
         record.status, record.error = "failed", outcome.failure
         if "tuner/epochs" not in record.values:

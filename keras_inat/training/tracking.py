@@ -6,7 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -18,6 +18,8 @@ from keras_inat.sections import Config
 # What identifies a configuration to a sweep's dashboards; paths and names would only be noise there.
 TRACKED_SECTIONS = ("data", "augment", "model", "training", "finetune", "run")
 
+# The number in W&B's summary of a run that its panels compare runs by.
+BEST_ACCURACY = "val_accuracy"
 # Of a row of `metrics.jsonl`, what W&B's own callback does not log.
 UNTRACKED = ("epoch", "stage", "seconds", "images_per_second")
 
@@ -68,9 +70,7 @@ def _open_wandb(config: Config, run: RunFolder, group: str, title: str) -> Itera
     from wandb.integration.keras import WandbMetricsLogger
 
     logging.getLogger("wandb").setLevel(logging.ERROR)
-    mode = config.tracking.wandb
-    if mode == "auto":
-        mode = "online" if _is_logged_in() else "offline"
+    mode: Literal["online", "offline"] = "online" if is_online(config) else "offline"
     settings = wandb.Settings(console="off", silent=True, init_timeout=30, x_disable_stats=True, disable_git=True)
     arguments: dict[str, Any] = {
         "project": config.tracking.project,
@@ -80,7 +80,7 @@ def _open_wandb(config: Config, run: RunFolder, group: str, title: str) -> Itera
         "resume": "allow",
         "job_type": run.command,
         "dir": str(run.path.absolute()),  # its service may be at work in another folder
-        "config": flatten(config),
+        "config": {name_setting(name): value for name, value in flatten(config).items()},
         "reinit": "finish_previous",
         "settings": settings,
     }
@@ -97,14 +97,16 @@ def _open_wandb(config: Config, run: RunFolder, group: str, title: str) -> Itera
         print(f"warning: W&B is left out of this run: {error}", flush=True)
         yield []
         return
-    tracked.define_metric("epoch/val_accuracy", summary="max")
     try:
         logger = WandbMetricsLogger()
         with contextlib.suppress(Exception):
             for row in rows if mode == "offline" else ():
                 named = {f"epoch/{name}": row[name] for name in row if name not in UNTRACKED}
                 tracked.log(named | {"epoch/epoch": row["epoch"] - 1})  # Keras counts from zero
-        yield [_Unfailing(logger)]
+        best = max((row["val_accuracy"] for row in rows), default=0.0)
+        if rows:
+            tracked.summary[BEST_ACCURACY] = best
+        yield [_Unfailing(logger, tracked.summary, best)]
     finally:
         with contextlib.suppress(Exception):
             tracked.finish()
@@ -118,11 +120,12 @@ def _read_id(run: RunFolder) -> str:
 
 
 class _Unfailing(keras.callbacks.Callback):
-    """Hands epochs on to W&B's callback, and lets go of it when it fails: the record is metrics.jsonl."""
+    """Hands epochs on to W&B's callback and summary, and lets go of them on failure: the record is metrics.jsonl."""
 
-    def __init__(self, callback: keras.callbacks.Callback) -> None:
+    def __init__(self, callback: keras.callbacks.Callback, summary: Any, best: float) -> None:
         super().__init__()
         self._callback: keras.callbacks.Callback | None = callback
+        self._summary, self._best = summary, best
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
@@ -133,6 +136,8 @@ class _Unfailing(keras.callbacks.Callback):
         try:
             if self._callback:
                 self._callback.on_epoch_end(epoch, logs)
+                self._best = max(self._best, logs["val_accuracy"])
+                self._summary[BEST_ACCURACY] = self._best
         except Exception as error:  # its process died, its disk is full, its protocol changed
             print(f"warning: W&B is left out from here on: {error}", flush=True)
             self._callback = None
@@ -148,6 +153,16 @@ def flatten(config: Config) -> dict[str, Any]:
             value = getattr(values, key)
             flat[name] = value if isinstance(value, bool | int | float | str) else str(value)
     return flat
+
+
+def name_setting(name: str) -> str:
+    """A setting's name in W&B's configuration, where a dot would be taken for nesting."""
+    return name.replace(".", "_")
+
+
+def is_online(config: Config) -> bool:
+    """Whether runs go to W&B's server: when asked for, or when somebody is logged in."""
+    return config.tracking.wandb == "online" or (config.tracking.wandb == "auto" and _is_logged_in())
 
 
 def _is_logged_in() -> bool:

@@ -57,6 +57,7 @@ def test_a_real_sweep_leaves_its_records(sweep_config):
         ]
         assert float(row["score"]) == metrics[0]["val_accuracy"]
         assert len(metrics) == int(row["epochs"]) == 1
+        assert row["val_accuracies"] == row["score"]
         assert int(row["parameters"]) > 0
     best = max(table(), key=lambda row: float(row["score"]))
     config = load_config([], FOLDER / "best.yaml")

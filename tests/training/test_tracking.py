@@ -1,4 +1,6 @@
-import time
+import json
+import subprocess
+import sys
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -19,14 +21,31 @@ def test_tensorboard_has_every_epoch_and_the_hyperparameters(make_config):
     assert b"model.filters" in content
 
 
+def read_wandb(run):
+    """What W&B's own tool reads of an offline run: how it was begun, its epochs and its summary."""
+    (folder,) = run.path.glob("wandb/offline-run-*")
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    records = [json.loads(line) for line in lines]
+    (begun,) = [record["run"] for record in records if record["type"] == "run"]
+    epochs = [record["history"]["item"] for record in records if record["type"] == "history"]
+    summary = {}
+    for record in records:
+        summary |= record["summary"]["update"] if record["type"] == "summary" else {}
+    return begun, epochs, summary
+
+
 def test_wandb_records_offline_without_login_or_network(make_config):
-    config = make_config("tracking.wandb=auto", "run.name=sweepy")
+    config = make_config("tracking.wandb=auto", "run.name=sweepy", "training.epochs=3", "training.learning_rate=0.01")
     run = create_run(config, "sweep")
     fit(config, run, group="group", title="7 filters=4")
-    (record,) = run.path.glob("wandb/offline-run-*/*.wandb")
-    content = record.read_bytes()
-    for word in (b"7 filters=4", b"group", b"epoch/val_accuracy", b"model.filters"):
-        assert word in content
+    begun, epochs, summary = read_wandb(run)
+    assert (begun["run_group"], begun["display_name"], begun["job_type"]) == ("group", "7 filters=4", "sweep")
+    assert begun["config"]["update"]["model_filters"] == 4
+    accuracies = [row["val_accuracy"] for row in run.read_metrics()]
+    assert [epoch["epoch/val_accuracy"] for epoch in epochs] == pytest.approx(accuracies, abs=1e-6)
+    assert [epoch["epoch/epoch"] for epoch in epochs] == [0, 1, 2]
+    assert summary["val_accuracy"] == pytest.approx(max(accuracies), abs=1e-6)
 
 
 def test_the_offline_record_of_a_run_that_goes_on_has_its_earlier_epochs(make_config):
@@ -35,15 +54,14 @@ def test_the_offline_record_of_a_run_that_goes_on_has_its_earlier_epochs(make_co
     stale = run.path / "wandb" / "offline-run-0" / "0.wandb"  # cut short by a kill
     stale.parent.mkdir(parents=True)
     stale.touch()
-    append_jsonl(run.metrics, {"epoch": 1, "stage": "all", "val_accuracy": 0.123456, "seconds": 7.654321})
+    for epoch, accuracy in enumerate((0.5, 0.25), 1):
+        append_jsonl(run.metrics, {"epoch": epoch, "stage": "all", "val_accuracy": accuracy, "seconds": 7.5})
     with open_tracking(config, run):
         pass
-    (record,) = run.path.glob("wandb/offline-run-*/*.wandb")
-    end = time.monotonic() + 30  # its service writes when it gets to it
-    while b"0.123456" not in record.read_bytes():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    assert b"7.654321" not in record.read_bytes()
+    _, epochs, summary = read_wandb(run)
+    assert [epoch["epoch/val_accuracy"] for epoch in epochs] == [0.5, 0.25]
+    assert "epoch/seconds" not in epochs[0]
+    assert summary["val_accuracy"] == 0.5
 
 
 def test_a_broken_wandb_stops_nothing(make_config, monkeypatch, capsys):

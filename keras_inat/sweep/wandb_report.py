@@ -1,0 +1,72 @@
+"""W&B's own report of a sweep, with the panels that people look for there."""
+
+from pathlib import Path
+from typing import Any
+
+from keras_inat.runs import write_text
+from keras_inat.sections import Config
+from keras_inat.training.tracking import BEST_ACCURACY, is_online, name_setting
+
+WIDTH, HEIGHT = 24, 10  # of a panel, in W&B's grid, which is 24 wide
+
+
+def publish_report(config: Config) -> None:
+    """Makes the report of a sweep, or its earlier one anew, when runs go to W&B's server; prints its address.
+
+    Whatever goes wrong is a warning, since the records are on the disk.
+    """
+    if not is_online(config):
+        return
+    address = Path(config.run.directory) / "sweep" / config.run.name / "wandb-report"
+    try:
+        import wandb
+        import wandb_workspaces.reports.v2 as reports
+
+        if address.exists():
+            report = reports.Report.from_url(address.read_text(encoding="utf-8"))
+        else:
+            entity = str(wandb.Api().default_entity)
+            report = reports.Report(project=config.tracking.project, entity=entity, title=f"Sweep {config.run.name}")
+        report.blocks = build_blocks(config, report.entity)
+        report.save()
+        write_text(address, report.url)
+    except Exception as error:  # no network, no such project any more, a service of another version
+        print(f"warning: W&B's report is left out: {error}", flush=True)
+    else:
+        print(f"W&B's report: {report.url}", flush=True)
+
+
+def build_blocks(config: Config, entity: str) -> list[Any]:
+    """Of this sweep's runs: the best so far, accuracy by epoch, parallel coordinates, and importance."""
+    import wandb_workspaces.reports.v2 as reports
+
+    space = config.sweep.space
+    searched = [name for name, given in space.items() if isinstance(given, dict | list) and len(given) > 1]
+    columns = [
+        reports.ParallelCoordinatesPlotColumn(
+            metric=reports.Config(name_setting(name)), display_name=name, log=_is_logarithmic(space[name])
+        )
+        for name in searched
+    ]
+    accuracy = reports.SummaryMetric(BEST_ACCURACY)
+    panels: list[Any] = [
+        reports.ScatterPlot(
+            title="The best so far", x=reports.Metric("CreatedTimestamp"), y=accuracy, running_ymax=True
+        ),
+        reports.LinePlot(title="Validation accuracy", x="epoch/epoch", y=["epoch/val_accuracy"]),
+        reports.ParallelCoordinatesPlot(columns=[*columns, reports.ParallelCoordinatesPlotColumn(metric=accuracy)]),
+        reports.ParameterImportancePlot(with_respect_to=BEST_ACCURACY),
+    ]
+    for row, panel in enumerate(panels):
+        panel.layout = reports.Layout(x=0, y=row * HEIGHT, w=WIDTH, h=HEIGHT)
+    runs = reports.Runset(
+        entity=entity, project=config.tracking.project, name=config.run.name, filters=f"Group = '{config.run.name}'"
+    )
+    return [
+        reports.P(f"{config.sweep.trials} trials of {config.sweep.epochs} epochs over {', '.join(searched)}."),
+        reports.PanelGrid(runsets=[runs], panels=panels),
+    ]
+
+
+def _is_logarithmic(given: Any) -> bool:
+    return isinstance(given, dict) and bool(given.get("log"))
