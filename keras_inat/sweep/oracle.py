@@ -1,18 +1,20 @@
 """Which configuration to try next: KerasTuner's oracles, made safe against kills and repetitions."""
 
+import math
 import warnings
 from typing import Any
 
 import keras_tuner
 import numpy as np
 import scipy.optimize
-from keras_tuner.engine.hyperparameters import Choice
+from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.src.engine.oracle import synchronized
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Kernel, Matern, WhiteKernel
 
+from keras_inat.errors import UserError
 from keras_inat.runs import write_json
 from keras_inat.sections import Config
 from keras_inat.sweep.records import Records
@@ -144,6 +146,18 @@ class Grid(Recorded, keras_tuner.oracles.GridSearchOracle):
 
 class Hyperband(Recorded, keras_tuner.oracles.HyperbandOracle):
     """Many short trials, the best of which go on as longer ones (Li et al. 2018, arXiv 1603.06560)."""
+
+    def recall(self, records: Records) -> None:
+        """Refuses a space that cannot fill the first round, of which no trial would ever go on."""
+        space = self.hyperparameters.space
+        size = math.prod(len(hp.values) if isinstance(hp, Boolean | Choice | Fixed) else math.inf for hp in space)
+        needed = self._get_size(self._get_num_brackets() - 1, 0)
+        if size < needed:
+            raise UserError(
+                f"`sweep.oracle`=hyperband begins with {needed} configurations, and `sweep.space` has {size}: "
+                "give it more choices or fewer `sweep.epochs`, or take another oracle"
+            )
+        super().recall(records)
 
     def _restore(self, row: Record) -> None:
         super()._restore(row)

@@ -5,6 +5,7 @@ import pytest
 from keras_tuner.engine.trial import TrialStatus
 
 from keras_inat.config import load_config
+from keras_inat.errors import UserError
 from keras_inat.sweep.oracle import NUM_NEAR, NUM_RANDOM, build_oracle
 from keras_inat.sweep.records import Records, Trial
 from keras_inat.sweep.space import build_hyperparameters, decode_values
@@ -101,6 +102,11 @@ def test_hyperband_goes_on_with_the_best():
     assert max(short, key=lambda trial: trial.score).id in parents
     for trial in longer:
         assert trial.settings == trials[trial.values["tuner/trial_id"]].settings
+
+
+def test_hyperband_refuses_a_space_that_cannot_fill_its_first_round():
+    with pytest.raises(UserError, match=r"begins with 34 configurations, and .sweep.space. has 12"):
+        drive(make_records(SMALL, "sweep.oracle=hyperband", "sweep.epochs=50"), score)
 
 
 @pytest.mark.parametrize("outcome", ["equal", "failed"])
