@@ -126,8 +126,7 @@ def restore_model(run: RunFolder, model: keras.Model) -> None:
 
 
 def restore_optimizer(run: RunFolder, model: keras.Model) -> None:
-    """Gives a compiled model the state of its optimizer back: step, moments, running average, scale of the loss."""
-    model.optimizer.build(model.trainable_variables)
+    """Gives a built optimizer its state back: step, moments, running average, scale of the loss."""
     _restore(run, "optimizer", model.optimizer.variables)
 
 

@@ -155,6 +155,14 @@ def test_seeds_are_told_one_by_one_and_together(make_config, capsys):
     assert f"best on validation: seed {best}" in said
 
 
+def test_a_step_is_traced_once(make_config, monkeypatch):
+    calls, step = [], keras.Model.train_step
+    monkeypatch.setattr(keras.Model, "train_step", lambda self, data: calls.append(1) or step(self, data))
+    config = make_config("training.optimizer=adamw", "training.ema=0.1")
+    fit(config, create_run(config, "sweep"))
+    assert len(calls) == 1
+
+
 def test_early_stopping(make_config):
     config = make_config("training.epochs=30", "training.patience=2", "training.learning_rate=0.01")
     run = create_run(config, "train-best")
