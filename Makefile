@@ -12,7 +12,7 @@ given = $(foreach name,$(1),$(if $(findstring command line,$(origin $(name))),$(
 RUN_COMMAND = $(BIN)/python -m keras_inat
 
 .DEFAULT_GOAL := help
-.PHONY: help demo data sweep sweep-chief sweep-worker train-best finetune report predict cost dashboard bench clean-packs settings test lint clean
+.PHONY: help demo data sweep sweep-chief sweep-worker train-best finetune report predict cost dashboard bench replay clean-packs settings test lint clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -56,6 +56,9 @@ dashboard: $(VENV)/ready  ## TensorBoard (scalars, HParams) over runs/|ARGS
 
 bench: $(VENV)/ready  ## how fast it is, as ratios of two things run side by side|DATA ARGS
 	@$(RUN_COMMAND) bench $(call given,DATA) $(ARGS)
+
+replay: $(VENV)/ready  ## how many epochs a search needs, replayed from recorded trials: docs/sweep.md|ARGS
+	@$(RUN_COMMAND) replay $(ARGS)
 
 clean-packs: $(VENV)/ready  ## remove decoded pixels of images that have changed or are gone|ARGS
 	@$(RUN_COMMAND) clean-packs $(ARGS)

@@ -37,6 +37,7 @@ COMMANDS = {
     "cost": Command("parameters, computations and memory of a configuration, layer by layer and in closed form"),
     "dashboard": Command("TensorBoard over runs/"),
     "bench": Command("how fast it is, as ratios of two things run side by side", "demo.yaml"),
+    "replay": Command("how many epochs a search needs, replayed from recorded trials", "replay.yaml"),
     "clean-packs": Command("remove decoded pixels of images that have changed or are gone"),
     "settings": Command("every setting with its default and meaning"),
 }
