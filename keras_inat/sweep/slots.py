@@ -153,5 +153,7 @@ def _start_forkserver() -> None:
 
 def wait_for(slots: Sequence[Slot], timeout_seconds: float) -> None:
     """Waits until one of the busy slots may have an outcome, or the time is over."""
-    if busy := [slot.sentinel for slot in slots if isinstance(slot, ProcessSlot) and slot.task]:
-        wait(busy, timeout_seconds)
+    busy = [slot for slot in slots if slot.task]
+    sentinels = [slot.sentinel for slot in busy if isinstance(slot, ProcessSlot)]
+    if len(sentinels) == len(busy):  # what runs in this process has an outcome already
+        wait(sentinels, timeout_seconds)

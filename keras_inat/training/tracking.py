@@ -99,13 +99,13 @@ def _open_wandb(config: Config, run: RunFolder, group: str, title: str) -> Itera
         return
     try:
         logger = WandbMetricsLogger()
+        best = max((row["val_accuracy"] for row in rows), default=0.0)
         with contextlib.suppress(Exception):
             for row in rows if mode == "offline" else ():
                 named = {f"epoch/{name}": row[name] for name in row if name not in UNTRACKED}
                 tracked.log(named | {"epoch/epoch": row["epoch"] - 1})  # Keras counts from zero
-        best = max((row["val_accuracy"] for row in rows), default=0.0)
-        if rows:
-            tracked.summary[BEST_ACCURACY] = best
+            if rows:
+                tracked.summary[BEST_ACCURACY] = best
         yield [_Unfailing(logger, tracked.summary, best)]
     finally:
         with contextlib.suppress(Exception):

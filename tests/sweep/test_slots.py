@@ -70,6 +70,18 @@ def test_what_is_interrupted_while_it_starts_can_be_ended(monkeypatch):
     slot.end()
 
 
+def test_only_what_runs_in_this_process_is_not_waited_for(monkeypatch):
+    waits = []
+    monkeypatch.setattr(slots, "wait", lambda sentinels, seconds: waits.append((sentinels, seconds)))
+    idle, busy = ProcessSlot([], None, None, acts.finish), Slot()
+    busy.task = Task(load_config(), "0", {}, Path("trials/0"))
+    wait_for([idle], 0.5)  # an oracle that has nothing to propose yet is not asked at once again
+    wait_for([Slot()], 0.5)
+    assert waits == [([], 0.5)] * 2
+    wait_for([busy], 0.5)
+    assert len(waits) == 2
+
+
 def test_a_hung_process_is_ended():
     began = time.monotonic()
     outcome = run(acts.hang, timeout_seconds=0.5)
