@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_inat.config import override
-from keras_inat.plotting import new_figure, save_figure
+from keras_inat.plotting import MUTED, new_figure, save_figure
 from keras_inat.progress import hide_startup_messages, show_progress
 from keras_inat.sections import Config
 from keras_inat.workers import map_unordered
@@ -44,8 +44,7 @@ def run(config: Config) -> None:
     searches = _search_all(config, curves, list(METHODS))
     headings = "".join(f"{f'best at {budget}':>13}" for budget in BUDGETS)
     print(f"{'':25}{'epochs until so close':>24}{headings}{'repeated trials':>18}")
-    for method in searches:
-        found = searches[method]
+    for method, found in searches.items():
         scores = (statistics.median(search.find_best(budget) for search in found) for budget in BUDGETS)
         repeats = statistics.median(search.repeats for search in found)
         cells = "".join(f"{score:13.1%}" for score in scores)
@@ -89,7 +88,7 @@ def _draw(searches: dict[str, list[Search]], best: float, path: Path) -> Path:
         scores = [statistics.median(search.find_best(epoch) for search in found) for epoch in epochs]
         shown = [100 * score if score else math.nan for score in scores]
         axes.step(epochs, shown, where="post", label=method)
-    axes.axhline(100 * (best - CLOSE), linestyle=":", color="grey", label=f"{100 * CLOSE:g} points below the best")
+    axes.axhline(100 * (best - CLOSE), linestyle=":", color=MUTED, label=f"{100 * CLOSE:g} points below the best")
     axes.set(xlabel="epochs trained, all trials together", ylabel="best validation accuracy, % (median of searches)")
     axes.legend(loc="lower right")
     return save_figure(figure, path)

@@ -2,7 +2,7 @@
 
 from keras_inat.errors import UserError
 from keras_inat.sections import Config
-from keras_inat.sweep.records import Trial, find_best
+from keras_inat.sweep.records import Trial, find_best, locate_sweep
 from keras_inat.sweep.space import describe_values
 from keras_inat.sweep.tuner import search
 from keras_inat.sweep.wandb_report import publish_report
@@ -21,9 +21,8 @@ def conclude(config: Config, trials: list[Trial]) -> None:
     best = find_best(trials)
     if best is None:
         raise UserError(f"all {len(trials)} trials failed; the last said: {trials[-1].error}")
-    name = config.run.name
     print(
         f"{len(trials)} trials; the best is {best.id} with {best.score:.1%} validation accuracy: "
         f"{describe_values(best.settings)}"
     )
-    print(f"table: {config.run.directory}/sweep/{name}/trials.csv    next: make train-best SWEEP={name}")
+    print(f"table: {locate_sweep(config) / 'trials.csv'}    next: make train-best SWEEP={config.run.name}")

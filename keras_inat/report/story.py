@@ -22,8 +22,19 @@ from keras_inat.runs import RunFolder, ledger_path, list_runs, read_jsonl
 # Sections of a configuration that leave the result as it is, beside the seed.
 INDIFFERENT_SECTIONS = ("run", "sweep", "train_best", "tracking", "report", "predict")
 # Columns of `trials.csv` beside the settings.
-OUTCOME_COLUMNS = ("id", "status", "score", "epochs", "val_accuracies")
-COST_COLUMNS = ("seconds", "parameters", "macs", "started", "ended", "error")
+TRIAL_COLUMNS = (
+    "id",
+    "status",
+    "score",
+    "epochs",
+    "val_accuracies",
+    "seconds",
+    "parameters",
+    "macs",
+    "started",
+    "ended",
+    "error",
+)
 
 
 @dataclass(frozen=True)
@@ -256,7 +267,7 @@ def read_sweep(folder: Path) -> SweepRecord:
                 id=row["id"],
                 status=row["status"],
                 score=float(score) if is_number(score) else None,
-                settings={name: value for name, value in values.items() if name not in OUTCOME_COLUMNS + COST_COLUMNS},
+                settings={name: value for name, value in values.items() if name not in TRIAL_COLUMNS},
                 parameters=values["parameters"],
                 seconds=values["seconds"],
                 started=row["started"],

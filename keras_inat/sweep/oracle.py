@@ -41,10 +41,7 @@ STRIDE, MAX_COLLISIONS = 100_000, 2000
 def build_oracle(records: Records, hyperparameters: keras_tuner.HyperParameters) -> "Recorded":
     """The oracle that `sweep.oracle` names, knowing what is on record."""
     config = records.config
-    settings = {
-        "objective": keras_tuner.Objective("val_accuracy", "max"),
-        "seed": config.run.seed + 1,  # KerasTuner takes 0 for "draw one"
-        "hyperparameters": hyperparameters,
+    settings = describe_search(config, hyperparameters) | {
         "tune_new_entries": False,
         "allow_new_entries": False,
         "max_consecutive_failed_trials": config.sweep.trials + 1,
@@ -56,6 +53,15 @@ def build_oracle(records: Records, hyperparameters: keras_tuner.HyperParameters)
     oracle = ORACLES[config.sweep.oracle](**settings)
     oracle.recall(records)
     return oracle
+
+
+def describe_search(config: Config, hyperparameters: keras_tuner.HyperParameters) -> dict[str, Any]:
+    """What any of KerasTuner's oracles is told of a sweep."""
+    return {
+        "objective": keras_tuner.Objective("val_accuracy", "max"),
+        "seed": config.run.seed + 1,  # KerasTuner takes 0 for "draw one"
+        "hyperparameters": hyperparameters,
+    }
 
 
 class Recorded(keras_tuner.Oracle):

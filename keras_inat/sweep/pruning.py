@@ -3,7 +3,7 @@
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from keras_inat.runs import read_jsonl
@@ -65,8 +65,13 @@ def read_curves(trials: Path) -> dict[str, list[float]]:
 
 
 def read_curve(metrics: Path) -> list[float]:
-    """The best validation accuracy until each epoch that was recorded."""
-    return list(itertools.accumulate((row["val_accuracy"] for row in read_jsonl(metrics)), max))
+    """The curve of the epochs that were recorded."""
+    return build_curve(row["val_accuracy"] for row in read_jsonl(metrics))
+
+
+def build_curve(accuracies: Iterable[float]) -> list[float]:
+    """The best of the epochs' validation accuracies until each of them."""
+    return list(itertools.accumulate(accuracies, max))
 
 
 def estimate_end(own: Curve, finished: Sequence[Curve]) -> float:

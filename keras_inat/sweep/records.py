@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import io
-import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ from keras_inat.config import format_yaml, override, read_yaml
 from keras_inat.errors import UserError
 from keras_inat.runs import hold_lock, now, write_json, write_text
 from keras_inat.sections import Config
+from keras_inat.sweep.pruning import build_curve
 from keras_inat.sweep.space import decode_values
 
 # Settings that may change between two calls of one sweep without making its scores incomparable.
@@ -57,7 +57,7 @@ class Trial:
     @property
     def curve(self) -> list[float]:
         """The best validation accuracy until each of its epochs."""
-        return list(itertools.accumulate(self.val_accuracies, max))
+        return build_curve(self.val_accuracies)
 
 
 class Records:
@@ -73,7 +73,7 @@ class Records:
 
     def __init__(self, config: Config, data_hash: str) -> None:
         self.config, self.data_hash = config, data_hash
-        self.folder = Path(config.run.directory) / "sweep" / config.run.name
+        self.folder = locate_sweep(config)
         self._ended: dict[Path, Trial] = {}
         self._claim()
 
@@ -163,6 +163,11 @@ class Records:
                 f"{self.folder} holds a sweep with other settings ({'; '.join(differences)}): "
                 f"give another NAME, or delete the folder to start anew"
             )
+
+
+def locate_sweep(config: Config) -> Path:
+    """The folder of the sweep that `run.name` names."""
+    return Path(config.run.directory) / "sweep" / config.run.name
 
 
 def find_best(trials: list[Trial]) -> Trial | None:

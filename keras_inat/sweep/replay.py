@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from keras_inat.config import override
 from keras_inat.runs import RunFolder, append_jsonl
 from keras_inat.sections import Config
-from keras_inat.sweep.oracle import build_oracle
+from keras_inat.sweep.oracle import build_oracle, describe_search
 from keras_inat.sweep.records import Records
 from keras_inat.sweep.space import build_hyperparameters
 from keras_inat.sweep.trial import Outcome, Task, loses
@@ -78,7 +78,8 @@ def replay(config: Config, curves: Curves, method: str, folder: Path, budget: in
     settings = {"run.directory": str(folder), "sweep.prune": prune}
     config = override(config, settings | ({} if oracle_name == STOCK else {"sweep.oracle": oracle_name}))
     records = Records(config, "")
-    oracle = _build_stock(records) if oracle_name == STOCK else build_oracle(records, build_hyperparameters(config))
+    build = _build_stock if oracle_name == STOCK else build_oracle
+    oracle = build(records, build_hyperparameters(config))
     search, tried, spent = Search([], [], 0), set[tuple[str, ...]](), 0
     while spent < budget and (trial := _propose(oracle)).status == TrialStatus.RUNNING:
         record = records.begin(trial.trial_id, trial.hyperparameters.values)
@@ -111,13 +112,10 @@ def _propose(oracle: keras_tuner.Oracle) -> Trial:
         return oracle.create_trial("replay")
 
 
-def _build_stock(records: Records) -> keras_tuner.Oracle:
+def _build_stock(records: Records, hyperparameters: keras_tuner.HyperParameters) -> keras_tuner.Oracle:
     config = records.config
     oracle = keras_tuner.oracles.BayesianOptimizationOracle(
-        objective=keras_tuner.Objective("val_accuracy", "max"),
-        max_trials=config.sweep.trials,
-        seed=config.run.seed + 1,
-        hyperparameters=build_hyperparameters(config),
+        max_trials=config.sweep.trials, **describe_search(config, hyperparameters)
     )
     oracle.verbose = 0
     oracle._set_project_dir(records.folder, "tuner")

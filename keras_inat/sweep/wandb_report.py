@@ -1,10 +1,10 @@
 """W&B's own report of a sweep, with the panels that people look for there."""
 
-from pathlib import Path
 from typing import Any
 
 from keras_inat.runs import write_text
 from keras_inat.sections import Config
+from keras_inat.sweep.records import locate_sweep
 from keras_inat.training.tracking import BEST_ACCURACY, is_online, name_setting
 
 WIDTH, HEIGHT = 24, 10  # of a panel, in W&B's grid, which is 24 wide
@@ -17,7 +17,7 @@ def publish_report(config: Config) -> None:
     """
     if not is_online(config):
         return
-    address = Path(config.run.directory) / "sweep" / config.run.name / "wandb-report"
+    address = locate_sweep(config) / "wandb-report"
     try:
         import wandb
         import wandb_workspaces.reports.v2 as reports
