@@ -1,3 +1,5 @@
+import os
+import platform
 import subprocess
 import sys
 
@@ -26,6 +28,26 @@ loop.fit(config, run)
 print("replicas", tf.distribute.get_strategy().num_replicas_in_sync, file=sys.stderr)
 print(run.path)
 """
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="TensorFlow has oneDNN on Linux and x86-64 only"
+)
+@pytest.mark.parametrize(("given", "expected"), [(None, True), ("0", False)])
+def test_a_cpu_computes_with_onednn_unless_told_otherwise(given, expected):
+    environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    code = (
+        "import keras_inat.training.devices; from tensorflow.python.util import _pywrap_util_port as port; "
+        "print(port.IsMklEnabled())"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | ({"TF_ENABLE_ONEDNN_OPTS": given} if given else {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert out.strip() == str(expected)
 
 
 @pytest.mark.parametrize(
