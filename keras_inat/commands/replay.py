@@ -25,7 +25,7 @@ RECORDED = Path(__file__).parents[2] / "docs" / "sweep_trials.csv"
 # A search has succeeded with a score so close to the best of the space.
 CLOSE = 0.005
 # Epochs after which searches are compared; the last ends them.
-BUDGETS = (60, 120, 240, 360)
+BUDGETS = (60, 120, 240, 504)
 NUM_SEEDS = 7
 
 
