@@ -12,7 +12,7 @@ given = $(foreach name,$(1),$(if $(findstring command line,$(origin $(name))),$(
 RUN_COMMAND = $(BIN)/python -m keras_inat
 
 .DEFAULT_GOAL := help
-.PHONY: help demo data sweep sweep-chief sweep-worker train-best finetune report predict cost dashboard bench replay clean-packs settings test lint clean
+.PHONY: help demo data sweep sweep-chief sweep-worker train-best finetune backbones report predict cost dashboard bench replay clean-packs settings test test-all lint clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -39,8 +39,11 @@ sweep-worker: $(VENV)/ready  ## and this one trains them, with the same settings
 train-best: $(VENV)/ready  ## train a sweep's best configuration fully, judge it once a seed on the test images|DATA SWEEP SEEDS NAME CONFIG ARGS
 	@$(RUN_COMMAND) train-best $(call given,DATA SWEEP SEEDS NAME CONFIG) $(ARGS)
 
-finetune: $(VENV)/ready  ## adapt a pretrained backbone: head, topk, full, gradual or lpft|DATA STRATEGY BACKBONE WEIGHTS UNFREEZE NAME CONFIG ARGS
-	@$(RUN_COMMAND) finetune $(call given,DATA STRATEGY BACKBONE WEIGHTS UNFREEZE NAME CONFIG) $(ARGS)
+finetune: $(VENV)/ready  ## adapt a pretrained backbone: head, topk, full, gradual, lpft or all of them|DATA STRATEGY BACKBONE WEIGHTS UNFREEZE SEEDS NAME CONFIG ARGS
+	@$(RUN_COMMAND) finetune $(call given,DATA STRATEGY BACKBONE WEIGHTS UNFREEZE SEEDS NAME CONFIG) $(ARGS)
+
+backbones: $(VENV)/ready  ## the pretrained networks to adapt: accuracy, size, pixels
+	@$(RUN_COMMAND) backbones
 
 report: $(VENV)/ready  ## one page with the evidence: reports/index.html|ARGS
 	@$(RUN_COMMAND) report $(ARGS)
@@ -68,6 +71,9 @@ settings: $(VENV)/ready  ## every setting with its default and meaning
 
 test: $(VENV)/ready-dev  ## the test suite|ARGS
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(VENV)/ready-dev  ## and the slow ones: every backbone by every strategy|ARGS
+	@$(BIN)/python -m pytest -m '' $(ARGS)
 
 lint: $(VENV)/ready-dev  ## linters and type checker
 	@$(BIN)/ruff check .

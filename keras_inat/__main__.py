@@ -32,6 +32,7 @@ COMMANDS = {
     "sweep-worker": Command("train what the chief of a sweep proposes", "sweep.yaml"),
     "train-best": Command("train a sweep's best configuration fully, and judge it once on the test images"),
     "finetune": Command("adapt a pretrained backbone, and judge it once on the test images", "finetune.yaml"),
+    "backbones": Command("the pretrained networks that finetune can adapt"),
     "report": Command("render reports/index.html, README.md, results.csv and figures/ from runs/"),
     "predict": Command("class probabilities and an explanation picture for an image or a folder"),
     "cost": Command("parameters, computations and memory of a configuration, layer by layer and in closed form"),

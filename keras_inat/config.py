@@ -24,7 +24,7 @@ VARIABLES = {
     "WORKERS": "sweep.workers",
     "CHIEF": "sweep.chief",
     "SWEEP": "train_best.sweep",
-    "SEEDS": "train_best.seeds",
+    "SEEDS": "run.seeds",
     "STRATEGY": "finetune.strategy",
     "BACKBONE": "finetune.backbone",
     "WEIGHTS": "finetune.weights",

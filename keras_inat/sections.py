@@ -6,7 +6,7 @@ import pydantic
 from pydantic import Field
 
 Activation = Literal["relu", "gelu", "silu", "mish", "elu", "leaky_relu", "selu", "tanh"]
-Strategy = Literal["head", "topk", "full", "gradual", "lpft"]
+Strategy = Literal["head", "topk", "full", "gradual", "lpft", "all"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Scalar = bool | int | float | str
 Choice = Scalar | list[int] | None
@@ -22,6 +22,7 @@ class Run(Section):
     name: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="names the run's folder")
     seed: int = Field(0, ge=0, lt=2**31, description="initial weights, data order and augmentation follow from it")
     directory: str = Field("runs", description="where run folders are made")
+    seeds: int = Field(1, ge=1, description="train-best, finetune: how many to train with: seed, seed + 1, ...")
     deterministic: bool = Field(False, description="the same bits each time on the same machine; slower")
 
 
@@ -176,15 +177,35 @@ class Training(Section):
 
 
 class Finetune(Section):
-    strategy: Strategy = Field("head", description="which layers train, and when")
-    backbone: str = Field("MobileNetV2", description="a row of the table in models/backbones.py")
+    strategy: Strategy = Field("head", description="which layers train, and when; all: each strategy, one by one")
+    backbone: str = Field("MobileNetV2", description="a network of keras.applications, as `make backbones` lists them")
     weights: str = Field("imagenet", description="'imagenet', 'none', an .h5 or .weights.h5 file, or one of our .keras")
-    unfreeze: int = Field(20, ge=1, description="topk: how many of the last layers with weights train")
+    unfreeze: int | float | str = Field(
+        20, description="topk: what trains from the top: a number of layers with kernels, a part of them, or a block"
+    )
     dropout: Fraction = Field(0.2, description="before the new head")
     batch_norm: Literal["frozen", "trained"] = Field(
         "frozen", description="whether the batch normalisation of unfrozen layers trains with them"
     )
-    backbone_rate: float = Field(0.1, gt=0, le=1, description="learning rate of unfrozen stages, over training's")
+    backbone_rate: float = Field(
+        0.1, gt=0, le=1, description="learning rate of the backbone's last layer, over the head's"
+    )
+    bottom_rate: float = Field(
+        1.0, gt=0, le=1, description="that of its first layer, over its last; in between it falls geometrically"
+    )
+    decay_to: Literal["zero", "pretrained"] = Field(
+        "zero", description="what weight decay draws the backbone's kernels to; pretrained is L2-SP"
+    )
+    cache_features: bool = Field(
+        True, description="run a frozen backbone once, on images and their mirror images, and not every epoch"
+    )
+
+    @pydantic.field_validator("unfreeze")
+    @classmethod
+    def _check_unfreeze(cls, value: int | float | str) -> int | float | str:
+        if not isinstance(value, str) and (value <= 0 or (isinstance(value, float) and value > 1)):
+            raise ValueError("must be a number of layers, 1 or more, a part of them up to 1.0, or the name of a block")
+        return value
 
 
 class Sweep(Section):
@@ -215,7 +236,6 @@ class Sweep(Section):
 
 class TrainBest(Section):
     sweep: str | None = Field(None, description="name of the sweep to take the best configuration of; null: the last")
-    seeds: int = Field(1, ge=1, description="how many times to train, with seeds run.seed, run.seed + 1, ...")
 
 
 class Tracking(Section):

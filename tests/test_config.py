@@ -29,7 +29,12 @@ def test_yaml_of_version_1_2(tmp_path):
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("finetune.strategy=top-k", ["`finetune.strategy` must be one of {full, gradual, head", "'top-k'", "'topk'?"]),
+        (
+            "finetune.strategy=top-k",
+            ["`finetune.strategy` must be one of {all, full, gr", "'top-k'", "'topk'?"],
+        ),
+        ("UNFREEZE=0", ["`finetune.unfreeze` must be a number of layers, 1 or more, a part of them", "Received: 0"]),
+        ("UNFREEZE=1.5", ["`finetune.unfreeze` must be a number of layers", "Received: 1.5"]),
         ("model.filter=3", ["unknown setting", "'model.filter'", "Did you mean 'model.filters'?"]),
         ("modle.filters=3", ["unknown setting", "Did you mean 'model'?"]),
         ("training.epochs=many", ["`training.epochs` must be a valid integer", "'many'"]),

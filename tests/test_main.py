@@ -85,7 +85,7 @@ def test_settings_need_fit_only_the_file_that_they_are_laid_over(tmp_path, capsy
 
 def test_settings_lists_every_setting(capsys):
     _, out, _ = run("settings", capsys=capsys)
-    assert "SEEDS= or train_best.seeds" in out
+    assert "SEEDS= or run.seeds" in out
     assert len(out.splitlines()) == len(list_settings())
 
 

@@ -74,7 +74,7 @@ def _count_finetune(config: Config) -> list[LayerCost]:
     from keras_inat.progress import hide_startup_messages
 
     with hide_startup_messages():
-        from keras_inat.models.backbones import build_finetune
+        from keras_inat.models.pretrained import build_finetune
 
     # Random weights cost the same, and need no download.
     own = config.finetune and config.finetune.weights.endswith(".keras")

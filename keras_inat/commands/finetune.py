@@ -1,23 +1,56 @@
-"""A pretrained backbone, adapted by one strategy and judged once."""
+"""A pretrained backbone, adapted by one strategy or by each of them, and judged once a seed."""
 
 import re
+import statistics
 from pathlib import Path
+from typing import Any
 
 from keras_inat.config import override
 from keras_inat.errors import UserError
-from keras_inat.sections import Config
-from keras_inat.training.evaluation import train_and_judge
+from keras_inat.intervals import mean_interval
+from keras_inat.sections import Config, Finetune
+from keras_inat.training.evaluation import train_seeds
+from keras_inat.training.stages import STRATEGIES
 
 
 def run(config: Config) -> None:
     """Fine-tunes as `finetune.strategy` says, and says how well it did."""
-    settings = config.finetune
-    if settings is None:
+    if config.finetune is None:
         raise UserError("this configuration has no `finetune` section: give one, or finetune.strategy=head")
-    name = config.run.name
-    if name == Config().run.name:
-        # One of our own models has no name but that of the run that made it.
-        own = settings.weights.endswith(".keras")
-        name = f"{settings.strategy}-{Path(settings.weights).resolve().parent.name if own else settings.backbone}"
-        config = override(config, {"run.name": re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100]})
-    train_and_judge(config, "finetune", settings.strategy)
+    every = config.finetune.strategy == "all"
+    table = {}
+    for strategy in STRATEGIES if every else (config.finetune.strategy,):
+        chosen = override(config, {"finetune.strategy": strategy})
+        table[strategy] = train_seeds(override(chosen, {"run.name": _name(chosen, every)}), "finetune", strategy)
+    if every:
+        _compare(table)
+
+
+def _name(config: Config, every: bool) -> str:
+    """The run's name: the one given, or one that says what was adapted and how."""
+    settings: Finetune = config.finetune  # type: ignore[assignment]
+    if config.run.name != Config().run.name:
+        return f"{config.run.name}-{settings.strategy}" if every else config.run.name
+    # One of our own models has no name but that of the run that made it.
+    own = settings.weights.endswith(".keras")
+    name = f"{settings.strategy}-{Path(settings.weights).resolve().parent.name if own else settings.backbone}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100]
+
+
+def _compare(table: dict[str, list[dict[str, Any]]]) -> None:
+    """Prints a row a strategy: what it trained, how long it took, how well it did."""
+    print(f"{'strategy':10} {'trained':>12} {'minutes':>8} {'validation':>11} {'test':>7}  95 % interval")
+    for strategy, results in table.items():
+        trained = max(stage["parameters"] for stage in results[0]["stages"])
+        seconds, validation, test = (
+            statistics.mean(result[key] for result in results) for key in ("seconds", "val_accuracy", "test_accuracy")
+        )
+        if len(results) > 1:
+            low, high = mean_interval([result["test_accuracy"] for result in results])
+            count = f"{len(results)} seeds"
+        else:
+            (low, high), count = results[0]["test_interval"], f"{results[0]['test_images']:,} images"
+        print(
+            f"{strategy:10} {trained:>12,} {seconds / 60:>8.1f} {validation:>11.1%} {test:>7.1%}  "
+            f"{low:.1%} to {high:.1%}, n = {count}"
+        )

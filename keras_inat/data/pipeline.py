@@ -32,23 +32,36 @@ def build_training_batches(
     Returns:
         A dataset of (`(batch, size, size, 3)` uint8, `(batch, num_classes)` float32).
     """
-    batch_size = min(config.training.batch_size, len(rows))
-    steps, seed, sizes = len(rows) // batch_size, config.run.seed, config.training_sizes
-    passes, one_hot = count_passes(config, len(rows)), np.eye(num_classes, dtype=np.float32)
+    seed, sizes, passes = config.run.seed, config.training_sizes, count_passes(config, len(rows))
+    num_epochs = config.training.epochs * passes
 
-    @functools.lru_cache(maxsize=2)
-    def order(epoch: int) -> np.ndarray:
-        return np.random.default_rng((seed, epoch, 0)).permutation(rows)
-
-    def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        epoch, position = divmod(int(step), steps)
-        chosen = order(epoch)[position * batch_size : (position + 1) * batch_size]
-        size = sizes[min(epoch * len(sizes) // (config.training.epochs * passes), len(sizes) - 1)]
-        return augment(read_rows(images, chosen), one_hot[labels[chosen]], size, (seed, int(step), 1), config.augment)
+    def change(chosen: np.ndarray, targets: np.ndarray, step: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        size = sizes[min(epoch * len(sizes) // num_epochs, len(sizes) - 1)]
+        return augment(read_rows(images, chosen), targets, size, (seed, step, 1), config.augment)
 
     # Progressive resizing (Tan & Le 2021, arXiv 2104.00298) has images of several sides.
     side = sizes[0] if len(sizes) == 1 else None
-    return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, side, side, 3), (batch_size, num_classes))
+    return _serve_shuffled(labels, rows, num_classes, config, first_step, change, (side, side, 3), tf.uint8)
+
+
+def build_feature_batches(
+    features: np.ndarray, labels: np.ndarray, rows: np.ndarray, num_classes: int, config: Config, first_step: int = 0
+) -> tf.data.Dataset:
+    """The same batches of what a frozen backbone makes of the images: of each image one of its views, at random.
+
+    Args:
+        features: `(views, images, channels)` float32.
+
+    Returns:
+        A dataset of (`(batch, channels)` float32, `(batch, num_classes)` float32).
+    """
+    views, _, channels = features.shape
+
+    def change(chosen: np.ndarray, targets: np.ndarray, step: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        view = np.random.default_rng((config.run.seed, step, 1)).integers(views, size=len(chosen))
+        return features[view, chosen], targets
+
+    return _serve_shuffled(labels, rows, num_classes, config, first_step, change, (channels,), tf.float32)
 
 
 def count_passes(config: Config, num_images: int) -> int:
@@ -72,7 +85,7 @@ def build_evaluation_batches(
         return read_rows(images, chosen), one_hot[labels[chosen]]
 
     parts = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
-    return _serve(parts, make, (None, *images.shape[1:]), (None, num_classes))
+    return _serve(parts, make, (None, *images.shape[1:]), (None, num_classes), tf.uint8)
 
 
 def read_rows(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -97,18 +110,45 @@ def read_rows(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return images[rows]
 
 
+def _serve_shuffled(
+    labels: np.ndarray,
+    rows: np.ndarray,
+    num_classes: int,
+    config: Config,
+    first_step: int,
+    change: Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]],
+    shape: tuple[int | None, ...],
+    dtype: tf.DType,
+) -> tf.data.Dataset:
+    """Batches of shuffled rows and their labels, as `change` makes them of rows, targets, step and pass."""
+    batch_size = min(config.training.batch_size, len(rows))
+    steps, one_hot = len(rows) // batch_size, np.eye(num_classes, dtype=np.float32)
+
+    @functools.lru_cache(maxsize=2)
+    def order(epoch: int) -> np.ndarray:
+        return np.random.default_rng((config.run.seed, epoch, 0)).permutation(rows)
+
+    def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        epoch, position = divmod(int(step), steps)
+        chosen = order(epoch)[position * batch_size : (position + 1) * batch_size]
+        return change(chosen, one_hot[labels[chosen]], int(step), epoch)
+
+    return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, *shape), (batch_size, num_classes), dtype)
+
+
 def _serve(
     keys: tf.data.Dataset,
     make: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
-    image_shape: tuple[int | None, ...],
+    shape: tuple[int | None, ...],
     label_shape: tuple[int | None, ...],
+    dtype: tf.DType,
 ) -> tf.data.Dataset:
     """Batches made in parallel, ahead of their use, in order. Pixels stay uint8: the model casts them, where it is."""
 
     def load(key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels, targets = tf.numpy_function(make, [key], (tf.uint8, tf.float32))
-        pixels.set_shape(image_shape)
+        inputs, targets = tf.numpy_function(make, [key], (dtype, tf.float32))
+        inputs.set_shape(shape)
         targets.set_shape(label_shape)
-        return pixels, targets
+        return inputs, targets
 
     return keys.map(load, tf.data.AUTOTUNE, deterministic=True).prefetch(PREFETCH)

@@ -1,16 +1,9 @@
-"""Pretrained networks without their heads, each fed the pixel range that its weights were trained on."""
+"""The networks that can be fine-tuned: every image model of keras.applications, a row each; imports no TensorFlow."""
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import keras
-from keras import layers
-
-from keras_inat.errors import UserError, describe_choices
-from keras_inat.sections import Finetune
+HEAD = ("head_pool", "head_dropout", "predictions")  # the layers put on top
 
 # What `preprocess_input` does in each family, as (reverse channels, scale, offset) applied to RGB in [0, 255].
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -24,133 +17,73 @@ PIXELS: dict[str, tuple[bool, Any, Any]] = {
     ),
     "caffe": (True, 1.0, [-103.939, -116.779, -123.68]),
 }
+RANGES = {"raw": "0 to 255", "tf": "-1 to 1", "torch": "mean 0, deviation 1", "caffe": "BGR, mean 0"}
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A row of the table: the pixel range that a network was trained on, and the smallest image it takes."""
+    """A row of the table.
+
+    Attributes:
+        pixels: The range that the network was trained on, a key of `PIXELS`.
+        default_size: Side in pixels of the images that its accuracy is given for.
+        min_size: Side of the smallest images that it takes.
+        top1: Its accuracy on ImageNet in percent, as the documentation of Keras gives it.
+        parameters: Without the head.
+    """
 
     pixels: str
+    default_size: int
     min_size: int
+    top1: float
+    parameters: int
+
+    @property
+    def megabytes(self) -> float:
+        """Size of its weights, which are float32: what there is to download."""
+        return self.parameters * 4 / 1e6
 
 
 # Names are those of keras.applications.
 BACKBONES = {
-    "ConvNeXtTiny": Backbone("raw", 32),
-    "DenseNet121": Backbone("torch", 32),
-    "EfficientNetV2B0": Backbone("raw", 32),
-    "EfficientNetV2B3": Backbone("raw", 32),
-    "EfficientNetV2S": Backbone("raw", 32),
-    "InceptionResNetV2": Backbone("tf", 75),
-    "InceptionV3": Backbone("tf", 75),
-    "MobileNet": Backbone("tf", 32),
-    "MobileNetV2": Backbone("tf", 32),
-    "MobileNetV3Large": Backbone("raw", 32),
-    "ResNet50": Backbone("caffe", 32),
-    "ResNet50V2": Backbone("tf", 32),
-    "VGG16": Backbone("caffe", 32),
-    "Xception": Backbone("tf", 71),
+    "ConvNeXtTiny": Backbone("raw", 224, 32, 81.3, 27_820_128),
+    "ConvNeXtSmall": Backbone("raw", 224, 32, 82.3, 49_454_688),
+    "ConvNeXtBase": Backbone("raw", 224, 32, 85.3, 87_566_464),
+    "ConvNeXtLarge": Backbone("raw", 224, 32, 86.3, 196_230_336),
+    "ConvNeXtXLarge": Backbone("raw", 224, 32, 86.7, 348_147_968),
+    "DenseNet121": Backbone("torch", 224, 32, 75.0, 7_037_504),
+    "DenseNet169": Backbone("torch", 224, 32, 76.2, 12_642_880),
+    "DenseNet201": Backbone("torch", 224, 32, 77.3, 18_321_984),
+    "EfficientNetB0": Backbone("raw", 224, 32, 77.1, 4_049_571),
+    "EfficientNetB1": Backbone("raw", 240, 32, 79.1, 6_575_239),
+    "EfficientNetB2": Backbone("raw", 260, 32, 80.1, 7_768_569),
+    "EfficientNetB3": Backbone("raw", 300, 32, 81.6, 10_783_535),
+    "EfficientNetB4": Backbone("raw", 380, 32, 82.9, 17_673_823),
+    "EfficientNetB5": Backbone("raw", 456, 32, 83.6, 28_513_527),
+    "EfficientNetB6": Backbone("raw", 528, 32, 84.0, 40_960_143),
+    "EfficientNetB7": Backbone("raw", 600, 32, 84.3, 64_097_687),
+    "EfficientNetV2B0": Backbone("raw", 224, 32, 78.7, 5_919_312),
+    "EfficientNetV2B1": Backbone("raw", 240, 32, 79.8, 6_931_124),
+    "EfficientNetV2B2": Backbone("raw", 260, 32, 80.5, 8_769_374),
+    "EfficientNetV2B3": Backbone("raw", 300, 32, 82.0, 12_930_622),
+    "EfficientNetV2S": Backbone("raw", 384, 32, 83.9, 20_331_360),
+    "EfficientNetV2M": Backbone("raw", 480, 32, 85.3, 53_150_388),
+    "EfficientNetV2L": Backbone("raw", 480, 32, 85.7, 117_746_848),
+    "InceptionResNetV2": Backbone("tf", 299, 75, 80.3, 54_336_736),
+    "InceptionV3": Backbone("tf", 299, 75, 77.9, 21_802_784),
+    "MobileNet": Backbone("tf", 224, 32, 70.4, 3_228_864),
+    "MobileNetV2": Backbone("tf", 224, 32, 71.3, 2_257_984),
+    "MobileNetV3Large": Backbone("raw", 224, 32, 75.6, 2_996_352),
+    "MobileNetV3Small": Backbone("raw", 224, 32, 68.1, 939_120),
+    "NASNetLarge": Backbone("tf", 331, 32, 82.5, 84_916_818),
+    "NASNetMobile": Backbone("tf", 224, 32, 74.4, 4_269_716),
+    "ResNet50": Backbone("caffe", 224, 32, 74.9, 23_587_712),
+    "ResNet50V2": Backbone("tf", 224, 32, 76.0, 23_564_800),
+    "ResNet101": Backbone("caffe", 224, 32, 76.4, 42_658_176),
+    "ResNet101V2": Backbone("tf", 224, 32, 77.2, 42_626_560),
+    "ResNet152": Backbone("caffe", 224, 32, 76.6, 58_370_944),
+    "ResNet152V2": Backbone("tf", 224, 32, 78.0, 58_331_648),
+    "VGG16": Backbone("caffe", 224, 32, 71.3, 14_714_688),
+    "VGG19": Backbone("caffe", 224, 32, 71.3, 20_024_384),
+    "Xception": Backbone("tf", 299, 71, 79.0, 20_861_480),
 }
-HEAD = ("head_pool", "head_dropout", "predictions")
-
-
-def build_finetune(config: Finetune, image_size: int, num_classes: int) -> keras.Model:
-    """Builds a backbone with a new head on the same level, not nested, uncompiled, everything trainable.
-
-    Args:
-        config: Names the backbone and its weights.
-        image_size: Side of the input in pixels.
-        num_classes: Length of the output.
-
-    Returns:
-        A functional model from `(batch, image_size, image_size, 3)` in [0, 255] to `(batch, num_classes)`
-        probabilities. The layers of `HEAD` are new, the others come from the backbone.
-
-    Raises:
-        UserError: When backbone, size or weights do not go together or are missing.
-    """
-    if config.weights.endswith(".keras"):
-        inputs, features = _load_own(Path(config.weights), image_size)
-    else:
-        inputs, features = _load_application(config, image_size)
-    x = layers.GlobalAveragePooling2D(name="head_pool")(features)
-    if config.dropout:
-        x = layers.Dropout(config.dropout, name="head_dropout")(x)
-    outputs = layers.Dense(num_classes, activation="softmax", dtype="float32", name="predictions")(x)
-    return keras.Model(inputs, outputs, name="finetune")
-
-
-def preprocess(images: Any, pixels: str) -> Any:
-    """Brings RGB pixels in [0, 255] to the range `pixels` of the table, as layers of the model."""
-    reverse, scale, offset = PIXELS[pixels]
-    if reverse:
-        images = keras.ops.flip(images, axis=-1)
-    return images if pixels == "raw" else layers.Rescaling(scale, offset, name="rescale")(images)
-
-
-def _load_application(config: Finetune, image_size: int) -> tuple[Any, Any]:
-    if config.backbone not in BACKBONES:
-        raise UserError(f"`finetune.backbone` {describe_choices(config.backbone, BACKBONES)}")
-    row = BACKBONES[config.backbone]
-    if image_size < row.min_size:
-        raise UserError(
-            f"{config.backbone} needs `data.image_size` of at least {row.min_size}. Received: {image_size}."
-        )
-    weights: str | None = None if config.weights == "none" else config.weights
-    if weights not in (None, "imagenet"):
-        _check_file(Path(config.weights), (".h5",))
-    inputs = keras.Input((image_size, image_size, 3), name="image")
-    extra: dict[str, Any] = _arguments(config.backbone, config.weights)
-    build: Callable[..., keras.Model] = getattr(keras.applications, config.backbone)
-    try:
-        backbone = build(include_top=False, weights=weights, input_tensor=preprocess(inputs, row.pixels), **extra)
-    except Exception as error:  # Keras reports a failed download and a file that does not fit in many ways
-        reason = " ".join(str(error).split())[:200]
-        if weights == "imagenet":
-            raise UserError(
-                f"the ImageNet weights of {config.backbone} could not be had ({reason}): connect to the network, or "
-                "give WEIGHTS=<file>.h5, WEIGHTS=<our model>.keras or WEIGHTS=none"
-            ) from None
-        raise UserError(f"{config.weights} does not fit {config.backbone}: {reason}") from None
-    return inputs, backbone.output
-
-
-def _arguments(backbone: str, weights: str) -> dict[str, Any]:
-    """MobileNet's width multiplier is read off the name of its weights, as keras.applications writes it."""
-    if backbone == "MobileNet" and (match := re.search(r"mobilenet_(1_0|7_5|5_0|2_5)_\d+_tf", Path(weights).name)):
-        return {"alpha": {"1_0": 1.0, "7_5": 0.75, "5_0": 0.5, "2_5": 0.25}[match[1]]}
-    return {}
-
-
-def _load_own(path: Path, image_size: int) -> tuple[Any, Any]:
-    """A model that this project trained, up to the feature maps before its head."""
-    _check_file(path, (".keras",))
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # whatever a damaged archive leads Keras into
-        raise UserError(f"{path} is not a model of ours: {' '.join(str(error).split())[:200]}") from None
-    if model.input_shape[1:] != (image_size, image_size, 3):
-        raise UserError(
-            f"{path} was trained on {model.input_shape[1]} px images: set data.image_size={model.input_shape[1]}. "
-            f"Received: {image_size}."
-        )
-    # A file remembers the precision that it was trained in.
-    own = keras.models.clone_model(model, clone_function=_clone_in_precision)
-    own.set_weights(model.get_weights())
-    model = own
-    maps = [layer for layer in model.layers if len(layer.output.shape) == 4]
-    return model.input, maps[-1].output
-
-
-def _clone_in_precision(layer: keras.Layer) -> keras.Layer:
-    return type(layer).from_config(layer.get_config() | {"dtype": keras.config.dtype_policy().name})
-
-
-def _check_file(path: Path, suffixes: tuple[str, ...]) -> None:
-    if path.suffix not in suffixes:
-        raise UserError(
-            "`finetune.weights` must be 'imagenet', 'none', an .h5 or .weights.h5 file, or one of our .keras models. "
-            f"Received: {str(path)!r}."
-        )
-    if not path.is_file():
-        raise UserError(f"`finetune.weights` {str(path)!r} does not exist")

@@ -50,10 +50,16 @@ class Progress:
     seconds: float = 0.0
 
 
-def write_checkpoint(run: RunFolder, progress: Progress, model: keras.Model, best: list[np.ndarray]) -> None:
+def write_checkpoint(
+    run: RunFolder,
+    progress: Progress,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    best: list[np.ndarray],
+) -> None:
     """Writes all of it, whole or not at all: `best` are weights to keep that may not be on the disk yet."""
     states: dict[str, Any] = {"progress": json.dumps(asdict(progress))}
-    for group, values in (("model", model.variables), ("optimizer", model.optimizer.variables), ("best", best)):
+    for group, values in (("model", model.variables), ("optimizer", optimizer.variables), ("best", best)):
         states |= _list_arrays(group, values)
     with write_whole(run.checkpoint) as path, open(path, "wb") as file:
         np.savez(file, **states)
@@ -125,9 +131,9 @@ def restore_model(run: RunFolder, model: keras.Model) -> None:
     _restore(run, "model", model.variables)
 
 
-def restore_optimizer(run: RunFolder, model: keras.Model) -> None:
+def restore_optimizer(run: RunFolder, optimizer: keras.optimizers.Optimizer) -> None:
     """Gives a built optimizer its state back: step, moments, running average, scale of the loss."""
-    _restore(run, "optimizer", model.optimizer.variables)
+    _restore(run, "optimizer", optimizer.variables)
 
 
 def _restore(run: RunFolder, group: str, variables: list[Any]) -> None:

@@ -27,8 +27,7 @@ class EpochEnd(keras.callbacks.Callback):
         training: Epochs, patience and schedule.
         progress: How far the run is; kept up to date.
         twin: What is judged and kept.
-        validation: Batches of the validation images, as of `build_evaluation_batches`.
-        labels: `(images,)` int, theirs.
+        labels: `(images,)` int, of the validation images.
         images_per_epoch: Training images.
         label: Begins every line shown.
         stop: Is told how many epochs are done; True ends the training there, further stages included.
@@ -40,7 +39,6 @@ class EpochEnd(keras.callbacks.Callback):
         training: Training,
         progress: Progress,
         twin: Twin,
-        validation: Any,
         labels: np.ndarray,
         images_per_epoch: int,
         label: str,
@@ -48,16 +46,20 @@ class EpochEnd(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.run, self.training, self.progress, self.twin = run, training, progress, twin
-        self.validation, self.labels, self.images_per_epoch, self.label = validation, labels, images_per_epoch, label
+        self.labels, self.images_per_epoch, self.label = labels, images_per_epoch, label
         self._stop, self.stopped = stop, False
         self._kept = run.command != "sweep"  # of a trial nothing is kept but what it needs to go on
-        self.stage, self.last_epoch, self.peak, self.warmup_steps = "", 0, 0.0, 0
+        self.stage, self.last_epoch, self.warmup_steps = "", 0, 0
         self.best_weights: list[np.ndarray] = []
+        self.judge: Callable[[], np.ndarray] = lambda: np.empty(0)
         self.began = time.perf_counter()
 
-    def begin_stage(self, index: int, name: str, last_epoch: int, peak: float, steps: int) -> None:
-        """Says what the next `fit` trains: a stage of `steps` steps at the rate `peak`."""
-        self.stage, self.last_epoch, self.peak = name, last_epoch, peak
+    def begin_stage(self, index: int, name: str, last_epoch: int, steps: int, judge: Callable[[], np.ndarray]) -> None:
+        """Says what the next `fit` trains: a stage of `steps` steps.
+
+        `judge` gives what the twin makes of the validation images, probabilities `(images, classes)`.
+        """
+        self.stage, self.last_epoch, self.judge = name, last_epoch, judge
         if index > self.progress.stage:
             self.progress.stage, self.progress.waiting, self.progress.stalled = index, 0, 0
         self.progress.ended = False
@@ -73,14 +75,14 @@ class EpochEnd(keras.callbacks.Callback):
             # Other schedules follow the step by themselves; on a plateau the rate is a plain variable.
             step = int(self.model.optimizer.iterations)
             if step < self.warmup_steps:
-                self.model.optimizer.learning_rate = self.peak * (step + 1) / self.warmup_steps
+                self.model.optimizer.learning_rate = self.training.learning_rate * (step + 1) / self.warmup_steps
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         training_seconds = time.perf_counter() - self.began
         finite_steps = int(logs.pop(FINITE_STEPS))
         _check_finite(logs["loss"], f"epoch {epoch + 1}, step {finite_steps + 1}")
-        self.twin.follow()
-        probabilities = self.twin.model.predict(self.validation, verbose=0)
+        self.twin.follow(self.model.optimizer)
+        probabilities = self.judge()
         likelihoods = probabilities[np.arange(len(self.labels)), self.labels]
         logs["val_loss"] = -float(np.mean(np.log(np.maximum(likelihoods, SMALLEST))))
         logs["val_accuracy"] = float(np.mean(probabilities.argmax(axis=1) == self.labels))
@@ -94,7 +96,9 @@ class EpochEnd(keras.callbacks.Callback):
             self.best_weights = self.twin.model.get_weights()
         self.progress.seconds += time.perf_counter() - self.began
         self.began = time.perf_counter()
-        write_checkpoint(self.run, self.progress, self.model, self.best_weights if improved else [])
+        write_checkpoint(
+            self.run, self.progress, self.twin.trained, self.model.optimizer, self.best_weights if improved else []
+        )
         if improved:
             self._write_best()
         self.stopped = self._stop is not None and self._stop(epoch + 1)

@@ -1,12 +1,14 @@
 """The final judgement: every test image once, on record, with an interval."""
 
+import statistics
 from typing import Any
 
 import numpy as np
 
+from keras_inat.config import override
 from keras_inat.data.pack import load_pack
 from keras_inat.data.pipeline import build_evaluation_batches, mirror
-from keras_inat.intervals import wilson_interval
+from keras_inat.intervals import mean_interval, wilson_interval
 from keras_inat.runs import RunFolder, find_finished, finish_run, write_whole
 from keras_inat.sections import Config
 from keras_inat.training.checkpoint import claim_run
@@ -41,6 +43,33 @@ def train_and_judge(config: Config, command: str, label: str) -> dict[str, Any]:
         flush=True,
     )
     return result
+
+
+def train_seeds(config: Config, command: str, label: str) -> list[dict[str, Any]]:
+    """Trains and judges `run.seeds` times, each with its own seed and run folder; gives the results, lowest seed first.
+
+    With several seeds it ends by saying each and their mean, `label` first.
+    """
+    seeds = range(config.run.seed, config.run.seed + config.run.seeds)
+    if len(seeds) == 1:
+        return [train_and_judge(config, command, label or f"seed {config.run.seed}")]
+    results = [
+        train_and_judge(override(config, {"run.seed": seed}), command, f"{label} seed {seed}".strip()) for seed in seeds
+    ]
+    print(f"{'seed':>6} {'validation':>11} {'test':>7} {'minutes':>8}")
+    for result in results:
+        minutes = result["seconds"] / 60
+        print(f"{result['seed']:>6} {result['val_accuracy']:>11.1%} {result['test_accuracy']:>7.1%} {minutes:>8.1f}")
+    for name, key in (("validation", "val_accuracy"), ("test", "test_accuracy")):
+        values = [result[key] for result in results]
+        low, high = mean_interval(values)
+        print(
+            f"{name} accuracy, mean of {len(values)} seeds: {statistics.mean(values):.1%} "
+            f"(95 % interval {low:.1%} to {high:.1%})"
+        )
+    best = max(results, key=lambda result: result["val_accuracy"])
+    print(f"best on validation: seed {best['seed']}, which the report's pictures are of")
+    return results
 
 
 def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:

@@ -11,11 +11,18 @@ import numpy as np
 
 from keras_inat.config import override
 from keras_inat.data.pack import Pack, load_pack
-from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches, count_passes, read_rows
+from keras_inat.data.pipeline import (
+    build_evaluation_batches,
+    build_feature_batches,
+    build_training_batches,
+    count_passes,
+    read_rows,
+)
 from keras_inat.errors import UserError
-from keras_inat.models.backbones import build_finetune
+from keras_inat.models.backbones import HEAD
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.cost import check_memory, count_model
+from keras_inat.models.pretrained import build_finetune
 from keras_inat.runs import RunFolder, now, package_versions, read_commit, write_text
 from keras_inat.sections import Config, Training
 from keras_inat.training.checkpoint import Progress, read_progress, restore_model, restore_optimizer
@@ -29,11 +36,21 @@ from keras_inat.training.devices import (
     use_precision,
 )
 from keras_inat.training.epochs import EpochEnd
+from keras_inat.training.features import load_features, split_head
 from keras_inat.training.losses import build_loss, build_metrics
-from keras_inat.training.schedules import build_optimizer
-from keras_inat.training.stages import apply_stage, plan_stages
+from keras_inat.training.optimizers import build_optimizer
+from keras_inat.training.stages import Stage, Thawed, apply_stage, plan_stages
 from keras_inat.training.tracking import open_tracking
 from keras_inat.training.twin import NUM_CALIBRATION, Twin, clone_for_training, keep_average_apart
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a stage trains, what the twin then makes of the validation images, and the batches from a step on."""
+
+    network: keras.Model
+    judge: Callable[[], np.ndarray]
+    serve: Callable[[int], Any]
 
 
 @dataclass(frozen=True)
@@ -87,8 +104,7 @@ def fit(
     batch_size = min(config.training.batch_size, len(train_rows))
     # An epoch is what lies between two judgements: of few images, several passes.
     steps = count_passes(config, len(train_rows)) * (len(train_rows) // batch_size)
-    training, labels, images = config.training, pack.train_labels, pack.training_images(config)
-    validation = build_evaluation_batches(pack.train_images, labels, val_rows, num_classes, training.batch_size)
+    training, labels = config.training, pack.train_labels
     progress = _read_progress(run, pack)
     trained = list[dict[str, Any]]()
     if not progress.precision:
@@ -103,7 +119,8 @@ def fit(
         with strategy.scope():
             model = clone_for_training(judged, any_size=bool(training.image_scales))
         twin = Twin(judged, model, _plan_calibration(config, pack, train_rows, batch_size))
-        end = EpochEnd(run, training, progress, twin, validation, labels[val_rows], steps * batch_size, label, stop)
+        end = EpochEnd(run, training, progress, twin, labels[val_rows], steps * batch_size, label, stop)
+        starts = _keep_starts(config, model)
         if progress.epoch:
             print(f"{label} goes on after epoch {progress.epoch} of {training.epochs}", flush=True)
             restore_model(run, model)
@@ -111,42 +128,35 @@ def fit(
             # It may have been killed before it asked.
             end.stopped = stop is not None and stop(progress.epoch)
         planned = 0
-        for index, (stage, last_epoch, peak) in enumerate(plan_stages(config)):
+        for index, (stage, last_epoch) in enumerate(plan_stages(config)):
             first_epoch, planned = planned, last_epoch
-            for network in (model, judged):
-                num_layers = apply_stage(network, stage, config.finetune)
-            num_trained = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-            trained.append({"stage": stage.name, "parameters": num_trained, "learning_rate": peak})
+            thawed = [apply_stage(network, stage, config.finetune) for network in (judged, model)][-1]
+            trained.append(_describe_stage(config, stage, thawed))
             if end.stopped or index < progress.stage or (index == progress.stage and progress.ended):
                 continue
             if config.finetune:
-                print(
-                    f"{label} stage '{stage.name}': {num_layers} backbone layers and the head train, "
-                    f"{num_trained:,} of {parameters:,} parameters, learning rate {peak:g}",
-                    flush=True,
-                )
+                print(f"{label} {_announce(trained[-1], parameters)}", flush=True)
             stage_steps = steps * (last_epoch - first_epoch)
             with strategy.scope():
-                model.compile(
-                    optimizer=build_optimizer(training, peak, stage_steps, model),
+                task = _plan_task(config, pack, twin, thawed)
+                network = task.network
+                network.compile(
+                    optimizer=build_optimizer(training, training.learning_rate, stage_steps, thawed.rates, starts),
                     loss=build_loss(training, labels[train_rows], num_classes),
                     metrics=build_metrics(),
                     jit_compile=choose_compilation(),
                     steps_per_execution=_count_steps_per_execution(training, steps),
                 )
                 # A step that makes no variables is traced once, not twice: it starts in half the time.
-                model.optimizer.build(model.trainable_variables)
-            keep_average_apart(model.optimizer)
+                network.optimizer.build(network.trainable_variables)
+            keep_average_apart(network.optimizer)
             if index == progress.stage and progress.epoch:
                 first_epoch = progress.epoch
-                restore_optimizer(run, model)
-            end.begin_stage(index, stage.name, last_epoch, peak, stage_steps)
-            # A stage, and a run that goes on, take the batches that would have come next.
-            batches = build_training_batches(
-                images, labels, train_rows, num_classes, config, first_step=first_epoch * steps
-            )
-            model.fit(
-                batches,
+                restore_optimizer(run, network.optimizer)
+            end.begin_stage(index, stage.name, last_epoch, stage_steps, task.judge)
+            network.fit(
+                # A stage, and a run that goes on, take the batches that would have come next.
+                task.serve(first_epoch * steps),
                 steps_per_epoch=steps,
                 initial_epoch=first_epoch,
                 epochs=last_epoch,
@@ -186,6 +196,52 @@ def build_model(config: Config, num_classes: int) -> keras.Model:
     if config.finetune:
         return build_finetune(config.finetune, config.data.image_size, num_classes)
     return build_cnn(config.model, config.data.image_size, num_classes)
+
+
+def _plan_task(config: Config, pack: Pack, twin: Twin, thawed: Thawed) -> Task:
+    """The whole network on images, or, where its backbone is frozen, the head on what that makes of them."""
+    (train_rows, val_rows), labels, num_classes = pack.split(config), pack.train_labels, len(pack.classes)
+    common: dict[str, Any] = {"labels": labels, "rows": train_rows, "num_classes": num_classes, "config": config}
+    if config.finetune and config.finetune.cache_features and not thawed.layers:
+        features, judged = load_features(twin.model, pack, config), split_head(twin.model)
+        return Task(
+            split_head(twin.trained),
+            lambda: judged.predict(features[0, val_rows], batch_size=len(val_rows), verbose=0),
+            lambda step: build_feature_batches(features, first_step=step, **common),
+        )
+    images, size = pack.training_images(config), config.training.batch_size
+    validation = build_evaluation_batches(pack.train_images, labels, val_rows, num_classes, size)
+    return Task(
+        twin.trained,
+        lambda: twin.model.predict(validation, verbose=0),
+        lambda step: build_training_batches(images, first_step=step, **common),
+    )
+
+
+def _keep_starts(config: Config, model: keras.Model) -> dict[str, np.ndarray]:
+    """The backbone's pretrained kernels by path, where weight decay is to draw them there."""
+    if not config.finetune or config.finetune.decay_to != "pretrained":
+        return {}
+    backbone = [layer for layer in model.layers if layer.name not in HEAD]
+    return {weight.path: weight.numpy() for layer in backbone for weight in layer.trainable_weights}
+
+
+def _describe_stage(config: Config, stage: Stage, thawed: Thawed) -> dict[str, Any]:
+    rates = [rate * config.training.learning_rate for rate in thawed.rates.values()]
+    described = {"stage": stage.name, "parameters": thawed.parameters, "learning_rate": config.training.learning_rate}
+    if config.finetune:
+        described |= {"layers": thawed.layers, "backbone_rates": [max(rates), min(rates)] if rates else []}
+    return described
+
+
+def _announce(stage: dict[str, Any], parameters: int) -> str:
+    """What trains in a stage of fine-tuning, in one line."""
+    highest, lowest = stage["backbone_rates"] or (0.0, 0.0)
+    rates = "" if not highest else f", the backbone's {highest:.2g}" + (f" to {lowest:.2g}" if lowest < highest else "")
+    return (
+        f"stage '{stage['stage']}': {stage['layers']} backbone layers and the head train, {stage['parameters']:,} of "
+        f"{parameters:,} parameters, learning rate {stage['learning_rate']:g}{rates}"
+    )
 
 
 def _count_steps_per_execution(training: Training, steps: int) -> int:

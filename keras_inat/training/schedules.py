@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules, from their names in the configuration."""
+"""Learning-rate schedules, from their names in the configuration."""
 
 import math
 from collections.abc import Callable
@@ -6,9 +6,6 @@ from typing import Any
 
 import keras
 from keras import ops
-
-from keras_inat.sections import Training
-from keras_inat.training.muon import Muon
 
 # Shapes of the rate after the warm-up: of the part of its steps that is done, as a part of the peak.
 SHAPES: dict[str, Callable[[Any], Any]] = {
@@ -23,7 +20,6 @@ SHAPES: dict[str, Callable[[Any], Any]] = {
 ONECYCLE_START, ONECYCLE_WARMUP = 1 / 25, 0.3
 # The rate is halved after so many epochs without a better validation accuracy.
 PLATEAU_PATIENCE, PLATEAU_FACTOR = 5, 0.5
-LAST_LAYER = "predictions"  # of every model
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -50,31 +46,3 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         part = ops.clip((step - warmup) / max(1, self.steps - warmup), 0.0, 1.0)
         falling = SHAPES["cosine" if onecycle else self.name](part)
         return self.peak * (ops.where(step < warmup, rising, falling) if warmup else falling)
-
-
-def build_optimizer(training: Training, peak: float, steps: int, model: keras.Model) -> keras.optimizers.Optimizer:
-    """The optimizer for a stage of `steps` steps, which also keeps the running average of the weights.
-
-    The average is exponential (Polyak & Juditsky 1992), with a decay that suits the length of the stage.
-
-    Weight decay is decoupled (Loshchilov & Hutter 2019, arXiv 1711.05101), multiplied by the learning rate, and spares
-    biases and the scales and shifts of normalisation: shrinking those only costs accuracy.
-    """
-    plateau = training.schedule == "plateau"
-    shared: dict[str, Any] = {
-        "learning_rate": peak if plateau else Schedule(training.schedule, peak, steps, training.warmup),
-        "weight_decay": training.weight_decay or None,
-        "use_ema": training.ema > 0,
-        "ema_momentum": 1 - 1 / max(1.0, training.ema * steps),
-    }
-    builders: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
-        "adam": lambda: keras.optimizers.Adam(**shared),
-        "adamw": lambda: keras.optimizers.AdamW(**shared | {"weight_decay": training.weight_decay}),
-        "muon": lambda: Muon(adam_weight_decay=training.weight_decay, exclude_layers=[LAST_LAYER], **shared),
-        "sgd": lambda: keras.optimizers.SGD(momentum=0.9, nesterov=True, **shared),
-        "rmsprop": lambda: keras.optimizers.RMSprop(**shared),
-    }
-    optimizer = builders[training.optimizer]()
-    if training.weight_decay:
-        optimizer.exclude_from_weight_decay([weight for weight in model.trainable_weights if len(weight.shape) < 2])
-    return optimizer

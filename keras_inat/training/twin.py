@@ -36,14 +36,14 @@ class Twin:
     def __init__(
         self, model: keras.Model, trained: keras.Model, calibrate: Callable[[], Iterable[np.ndarray]] | None
     ) -> None:
-        self.model, self._trained, self._calibrate = model, trained, calibrate
+        self.model, self.trained, self._calibrate = model, trained, calibrate
 
-    def follow(self) -> None:
-        """Takes the weights over from the model in training."""
-        for kept, weight in zip(self.model.weights, self._trained.weights, strict=True):
+    def follow(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Takes the weights over from the model in training, or their average that its optimizer keeps."""
+        for kept, weight in zip(self.model.weights, self.trained.weights, strict=True):
             kept.assign(weight)
         # In float16 what scales the loss is wrapped around it, and knows nothing of an average.
-        optimizer = getattr(self._trained.optimizer, "inner_optimizer", self._trained.optimizer)
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         if optimizer.use_ema:
             averages = optimizer._model_variables_moving_average
             for kept, average in zip(self.model.trainable_variables, averages, strict=True):

@@ -67,9 +67,9 @@ def test_the_same_seed_gives_the_same_weights(make_config):
 
 
 def note_first_step(build, begun):
-    def noting(*arguments, first_step=0):
+    def noting(*arguments, first_step=0, **named):
         begun.append(first_step)
-        return build(*arguments, first_step=first_step)
+        return build(*arguments, first_step=first_step, **named)
 
     return noting
 
@@ -80,13 +80,15 @@ def test_fine_tuning_goes_through_its_stages(make_config, tmp_path, monkeypatch)
         *("STRATEGY=lpft", f"WEIGHTS={tmp_path / 'own.keras'}", "training.epochs=4", "training.learning_rate=0.01")
     )
     begun = []
-    monkeypatch.setattr(loop, "build_training_batches", note_first_step(loop.build_training_batches, begun))
+    for name in ("build_feature_batches", "build_training_batches"):
+        monkeypatch.setattr(loop, name, note_first_step(getattr(loop, name), begun))
     run = create_run(config, "finetune")
     result = fit(config, run).result
     assert begun == [0, 2 * 3]  # the second stage goes on with the batches of the third epoch
     rows = read_jsonl(run.metrics)
     assert [row["stage"] for row in rows] == ["head", "head", "all", "all"]
-    np.testing.assert_allclose([row["learning_rate"] for row in rows], [0.01, 0.01, 0.001, 0.001], rtol=1e-5)
+    np.testing.assert_allclose([row["learning_rate"] for row in rows], [0.01] * 4, rtol=1e-5)
+    assert [stage["backbone_rates"] for stage in result["stages"]] == [[], pytest.approx([0.001, 0.001])]
     assert [stage["parameters"] for stage in result["stages"]] == [4 * 3 + 3, 4 * 3 + 3 + 112 + 148]
 
 

@@ -4,8 +4,9 @@ import pytest
 
 from keras_inat.config import load_config
 from keras_inat.errors import UserError
-from keras_inat.models.backbones import HEAD, build_finetune
+from keras_inat.models.backbones import HEAD
 from keras_inat.models.cnn import build_cnn
+from keras_inat.models.pretrained import build_finetune
 from keras_inat.sections import Finetune
 from keras_inat.training.stages import STRATEGIES, apply_stage, plan_stages
 
@@ -19,18 +20,18 @@ def backbone(tmp_path):
 
 
 def plan(strategy, epochs):
-    config = load_config([f"STRATEGY={strategy}", f"training.epochs={epochs}", "training.learning_rate=0.01"])
-    return [(stage.name, last, rate) for stage, last, rate in plan_stages(config)]
+    config = load_config([f"STRATEGY={strategy}", f"training.epochs={epochs}"])
+    return [(stage.name, last) for stage, last in plan_stages(config)]
 
 
 def test_plans():
-    assert plan("head", 6) == [("head", 6, 0.01)]
-    assert plan("topk", 10) == [("head", 3, 0.01), ("top", 10, 0.001)]
-    assert plan("lpft", 3) == [("head", 2, 0.01), ("all", 3, 0.001)]
-    assert [last for _, last, _ in plan("gradual", 4)] == [1, 2, 3, 4]
+    assert plan("head", 6) == [("head", 6)]
+    assert plan("topk", 10) == [("head", 3), ("top", 10)]
+    assert plan("lpft", 3) == [("head", 2), ("all", 3)]
+    assert [last for _, last in plan("gradual", 4)] == [1, 2, 3, 4]
     with pytest.raises(UserError, match="at least 4"):
         plan("gradual", 3)
-    assert plan_stages(load_config(["training.epochs=7"]))[0][1:] == (7, 1e-3)
+    assert plan_stages(load_config(["training.epochs=7"]))[0][1] == 7
 
 
 def test_shares_add_up():
@@ -79,7 +80,54 @@ def test_batch_normalisation_of_unfrozen_layers_trains_when_asked_to(backbone):
     assert names == ["block4_conv", "block4_norm", "predictions"]
 
 
-def test_more_layers_than_there_are(backbone):
-    settings = Finetune(strategy="topk", weights=backbone, unfreeze=9)
-    with pytest.raises(UserError, match=r"`finetune\.unfreeze` must be at most 4 .* Received: 9"):
+@pytest.mark.parametrize(
+    ("unfreeze", "names"),
+    [
+        (1, ["block4_conv"]),
+        (0.5, ["block3_conv", "block4_conv"]),
+        (1.0, ["block1_conv", "block2_conv", "block3_conv", "block4_conv"]),
+        ("block3", ["block3_conv", "block4_conv"]),
+        ("block3_pool", ["block4_conv"]),
+    ],
+)
+def test_how_much_to_unfreeze(backbone, unfreeze, names):
+    settings = Finetune(strategy="topk", weights=backbone, unfreeze=unfreeze)
+    model = build_finetune(settings, 16, 3)
+    assert apply_stage(model, STRATEGIES["topk"][1], settings).layers == len(names)
+    assert [layer.name for layer in model.layers if layer.trainable and layer.weights] == [*names, "predictions"]
+
+
+def test_a_block_is_not_taken_for_another_whose_number_begins_with_its():
+    settings = Finetune(strategy="topk", backbone="MobileNetV2", weights="none", unfreeze="block_1")
+    model = build_finetune(settings, 32, 3)
+    apply_stage(model, STRATEGIES["topk"][1], settings)
+    trained = [layer.name for layer in model.layers if layer.trainable and layer.weights]
+    assert trained[0] == "block_1_expand"
+
+
+@pytest.mark.parametrize(
+    ("unfreeze", "words"),
+    [
+        (9, r"`finetune\.unfreeze` must be at most 4 .* Received: 9"),
+        ("blok3_conv", r"one of \{block1_conv, .* Did you mean 'block3_conv'"),
+        ("head_pool", r"one of \{block1_conv"),
+    ],
+)
+def test_layers_that_are_not_there(backbone, unfreeze, words):
+    settings = Finetune(strategy="topk", weights=backbone, unfreeze=unfreeze)
+    with pytest.raises(UserError, match=words):
         apply_stage(build_finetune(settings, 16, 3), STRATEGIES["topk"][1], settings)
+
+
+def test_rates_fall_from_the_top_of_the_backbone_to_its_bottom(backbone):
+    settings = Finetune(strategy="full", weights=backbone, backbone_rate=0.5, bottom_rate=0.01)
+    model = build_finetune(settings, 16, 3)
+    thawed = apply_stage(model, STRATEGIES["full"][0], settings)
+    rates = {f"block{block}_conv/kernel": 0.5 * 0.01 ** ((4 - block) / 3) for block in (1, 2, 3, 4)}
+    assert thawed.rates == pytest.approx(rates)
+    assert thawed.parameters == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def test_all_strategies_are_not_one():
+    with pytest.raises(UserError, match=r"`finetune\.strategy`=all is for `make finetune`"):
+        plan("all", 8)

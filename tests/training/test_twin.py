@@ -7,7 +7,7 @@ from keras_inat.runs import create_run
 from keras_inat.sections import Model, Training
 from keras_inat.training.fast_layers import FusedBatchNormalization
 from keras_inat.training.loop import fit
-from keras_inat.training.schedules import build_optimizer
+from keras_inat.training.optimizers import build_optimizer
 from keras_inat.training.twin import Twin, clone_for_training, fit_statistics, keep_average_apart
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (12, 16, 16, 3)).astype("float32")
@@ -35,7 +35,7 @@ def test_the_twin_is_the_average_and_training_goes_on_from_the_weights(wrap):
     model = build()
     trained = clone_for_training(model, False)
     training = Training(ema=0.5, learning_rate=0.1, optimizer="sgd")
-    optimizer = build_optimizer(training, 0.1, 8, trained)  # an average over 4 steps
+    optimizer = build_optimizer(training, 0.1, 8)  # an average over 4 steps
     trained.compile(wrap(optimizer), "categorical_crossentropy")
     keep_average_apart(trained.optimizer)
     average = None
@@ -44,7 +44,7 @@ def test_the_twin_is_the_average_and_training_goes_on_from_the_weights(wrap):
         live = [weight.numpy() for weight in trained.trainable_weights]
         average = [0.75 * old + 0.25 * new for old, new in zip(average or live, live, strict=True)]
     twin = Twin(model, trained, None)
-    twin.follow()
+    twin.follow(trained.optimizer)
     for kept, expected in zip(model.trainable_weights, average, strict=True):
         np.testing.assert_allclose(kept, expected, rtol=1e-5, atol=1e-6)
     for weight, expected in zip(trained.trainable_weights, live, strict=True):
@@ -54,10 +54,10 @@ def test_the_twin_is_the_average_and_training_goes_on_from_the_weights(wrap):
 def test_without_an_average_the_twin_has_the_weights():
     model = build()
     trained = clone_for_training(model, False)
-    trained.compile(build_optimizer(Training(), 0.1, 3, trained), "categorical_crossentropy")
+    trained.compile(build_optimizer(Training(), 0.1, 3), "categorical_crossentropy")
     keep_average_apart(trained.optimizer)
     trained.fit(IMAGES, LABELS, batch_size=12, verbose=0)
-    Twin(model, trained, None).follow()
+    Twin(model, trained, None).follow(trained.optimizer)
     for kept, weight in zip(model.weights, trained.weights, strict=True):
         np.testing.assert_array_equal(kept, weight)
 

@@ -1,36 +1,26 @@
-import importlib
+import inspect
 
+import h5py
 import keras
 import numpy as np
 import pytest
+from keras.src.legacy.saving import legacy_h5_format
 
 from keras_inat.errors import UserError
-from keras_inat.models.backbones import BACKBONES, HEAD, build_finetune, preprocess
+from keras_inat.models.backbones import BACKBONES, HEAD
 from keras_inat.models.cnn import build_cnn
+from keras_inat.models.pretrained import build_finetune, preprocess
 from keras_inat.sections import Finetune, Model
 
-MODULES = {
-    "ConvNeXtTiny": "convnext",
-    "DenseNet121": "densenet",
-    "EfficientNetV2B0": "efficientnet_v2",
-    "EfficientNetV2B3": "efficientnet_v2",
-    "EfficientNetV2S": "efficientnet_v2",
-    "InceptionResNetV2": "inception_resnet_v2",
-    "InceptionV3": "inception_v3",
-    "MobileNet": "mobilenet",
-    "MobileNetV2": "mobilenet_v2",
-    "MobileNetV3Large": "mobilenet_v3",
-    "ResNet50": "resnet50",
-    "ResNet50V2": "resnet_v2",
-    "VGG16": "vgg16",
-    "Xception": "xception",
-}
+
+def test_every_image_model_of_keras_has_a_row():
+    assert {name for name in dir(keras.applications) if name[0].isupper()} == set(BACKBONES)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_pixels_arrive_in_the_range_of_the_backbones_own_preprocessing(name):
     images = np.random.default_rng(0).uniform(0, 255, (2, 5, 5, 3)).astype("float32")
-    expected = importlib.import_module(f"keras.applications.{MODULES[name]}").preprocess_input(images.copy())
+    expected = inspect.getmodule(getattr(keras.applications, name)).preprocess_input(images.copy())
     inputs = keras.Input((5, 5, 3))
     ours = keras.Model(inputs, preprocess(inputs, BACKBONES[name].pixels))(images)
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
@@ -52,6 +42,62 @@ def test_weights_from_a_file_are_the_weights_of_the_model(tmp_path):
     expected = backbone(images / 127.5 - 1, training=False).numpy().mean(axis=(1, 2))
     features = keras.Model(model.input, model.get_layer("head_pool").output)(images, training=False)
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
+
+
+def write_h5(model, path):
+    """As keras.applications keeps weights."""
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, model)
+
+
+def test_an_efficientnet_is_the_same_from_a_file_as_from_keras(tmp_path, monkeypatch):
+    keras.utils.set_random_seed(1)
+    backbone = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
+    backbone.get_layer("normalization").set_weights(
+        [np.array([0.4, 0.5, 0.6]), np.array([0.04, 0.05, 0.06]), np.array(1)]
+    )
+    path = str(tmp_path / "efficientnetb0_notop.h5")
+    write_h5(backbone, path)
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *arguments, **named: path)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    features = []
+    for weights in ("imagenet", path):
+        model = build_finetune(Finetune(backbone="EfficientNetB0", weights=weights), 32, 4)
+        features.append(keras.Model(model.input, model.get_layer("head_pool").output)(images).numpy())
+    np.testing.assert_allclose(*features, rtol=1e-3, atol=1e-5)
+    plain = backbone(images).numpy().mean(axis=(1, 2))
+    assert np.abs(features[0] - plain).max() > 0.01 * np.abs(plain).max()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "file", "alpha"),
+    [
+        ("MobileNet", "mobilenet_2_5_224_tf_no_top.h5", 0.25),
+        ("MobileNet", "mobilenet_1_0_224_tf_no_top.h5", 1.0),
+        ("MobileNetV2", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5", 0.35),
+        ("MobileNetV3Small", "weights_mobilenet_v3_small_224_0.75_float_no_top_v2.h5", 0.75),
+    ],
+)
+def test_the_width_of_a_mobilenet_is_that_of_its_file(tmp_path, backbone, file, alpha):
+    build = getattr(keras.applications, backbone)
+    narrow = build(include_top=False, weights=None, alpha=alpha, input_shape=(32, 32, 3))
+    write_h5(narrow, tmp_path / file)
+    model = build_finetune(Finetune(backbone=backbone, weights=str(tmp_path / file)), 32, 4)
+    assert model.get_layer("head_pool").output.shape == (None, narrow.output.shape[-1])
+
+
+def test_imagenet_without_a_network_says_what_to_do(monkeypatch, capsys):
+    def fail(name, origin, **named):
+        raise Exception(f"URL fetch failure on {origin}: None -- [Errno -3] Temporary failure in name resolution")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", fail)
+    monkeypatch.setenv("KERAS_HOME", "/nowhere/to/write")
+    with pytest.raises(UserError) as error:
+        build_finetune(Finetune(backbone="MobileNetV2"), 32, 3)
+    for words in ("1.0_224_no_top.h5: None -- [Errno -3]", "connect to the network, or get that file", "WEIGHTS=none"):
+        assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "(9 MB)" in capsys.readouterr().out
 
 
 def test_one_of_our_own_models_as_backbone(tmp_path):

@@ -1,0 +1,52 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_inat.commands import finetune
+from keras_inat.config import load_config
+from keras_inat.errors import UserError
+from keras_inat.models.cnn import build_cnn
+from keras_inat.training.stages import STRATEGIES
+
+
+@pytest.fixture
+def own(make_config, tmp_path):
+    path = tmp_path / "20260101-000000-first" / "best.keras"
+    path.parent.mkdir()
+    build_cnn(make_config().model, 16, 3).save(path)
+    return f"WEIGHTS={path}"
+
+
+def read_results():
+    return [json.loads(path.read_text()) for path in sorted(Path("runs/finetune").glob("*/result.json"))]
+
+
+def test_every_strategy_over_the_same_seeds_in_one_table(make_config, own, capsys):
+    finetune.run(make_config(own, "STRATEGY=all", "SEEDS=2", "UNFREEZE=1", "training.epochs=4"))
+    results = read_results()
+    names = [f"{strategy}-20260101-000000-first" for strategy in STRATEGIES for _ in range(2)]
+    assert sorted((result["name"], result["seed"]) for result in results) == sorted(zip(names, [0, 1] * 5, strict=True))
+    table = capsys.readouterr().out.split("95 % interval\n")[-1].splitlines()
+    assert [line.split()[0] for line in table] == list(STRATEGIES)
+    for line, strategy in zip(table, STRATEGIES, strict=True):
+        chosen = [result for result in results if result["config"]["finetune"]["strategy"] == strategy]
+        assert f"{max(stage['parameters'] for stage in chosen[0]['stages']):,}" in line
+        assert f" {np.mean([result['test_accuracy'] for result in chosen]):.1%}  " in line
+        assert line.endswith("n = 2 seeds")
+    before = len(Path("runs/test_ledger.jsonl").read_text().splitlines())
+    finetune.run(make_config(own, "STRATEGY=all", "UNFREEZE=1", "training.epochs=4"))
+    assert len(Path("runs/test_ledger.jsonl").read_text().splitlines()) == before == 10
+    assert "n = 12 images" in capsys.readouterr().out
+
+
+def test_names(make_config, own):
+    for arguments in ((), ("NAME=mine",)):
+        finetune.run(make_config(own, "STRATEGY=head", "training.epochs=1", *arguments))
+    assert [result["name"] for result in read_results()] == ["head-20260101-000000-first", "mine"]
+
+
+def test_without_a_section():
+    with pytest.raises(UserError, match="no `finetune` section"):
+        finetune.run(load_config([]))

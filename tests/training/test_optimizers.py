@@ -1,0 +1,53 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_inat.config import load_config
+from keras_inat.models.cnn import build_cnn
+from keras_inat.sections import Training
+from keras_inat.training.optimizers import OPTIMIZERS, build_optimizer
+
+
+@pytest.fixture
+def model():
+    return build_cnn(load_config(["model.num_blocks=1", "model.filters=2"]).model, 8, 2)
+
+
+def step(optimizer, model, gradient=0.0):
+    weights = model.trainable_weights
+    before = {weight.path: weight.numpy() for weight in weights}
+    optimizer.apply([np.full(weight.shape, gradient, "float32") for weight in weights], weights)
+    return {weight.path: (before[weight.path], weight.numpy()) for weight in weights}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_weight_decay_is_decoupled_and_spares_biases_and_normalisation(model, name):
+    moved = step(build_optimizer(Training(optimizer=name, weight_decay=0.5), 0.1, 10), model)
+    for path, (before, after) in moved.items():
+        shrink = 1 - 0.1 * 0.5 if path.endswith("kernel") else 1
+        np.testing.assert_allclose(after, before * shrink, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_weight_moves_and_decays_by_its_own_rate(model, name):
+    path, start = "block1_conv/kernel", model.get_weights()
+    training = Training(optimizer=name, weight_decay=0.5)
+    moved = step(build_optimizer(training, 0.1, 10), model, 1.0)
+    model.set_weights(start)
+    slower = step(build_optimizer(training, 0.1, 10, {path: 0.01}), model, 1.0)
+    for other, (before, after) in moved.items():
+        share = 0.01 if other == path else 1
+        np.testing.assert_allclose(slower[other][1] - before, (after - before) * share, rtol=1e-2, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer])
+def test_decay_towards_where_a_weight_began(model, name, wrap):
+    starts = {"block1_conv/kernel": np.full((3, 3, 3, 2), 7, "float32")}
+    optimizer = build_optimizer(
+        Training(optimizer=name, weight_decay=0.5), 0.1, 10, {"block1_conv/kernel": 0.2}, starts
+    )
+    for path, (before, after) in step(wrap(optimizer), model).items():
+        goal, rate = (7, 0.02) if path in starts else (0, 0.1)
+        decay = 0.5 if path.endswith("kernel") else 0
+        np.testing.assert_allclose(after, before - rate * decay * (before - goal), rtol=1e-5, atol=1e-6)
