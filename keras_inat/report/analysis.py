@@ -107,6 +107,37 @@ def compare_predictions(first: Predictions, second: Predictions) -> Estimate | N
     return Estimate((gained - lost) / total, more - less - half, more - less + half, total, "images")
 
 
+def compare_classes(first: Predictions, second: Predictions, classes: Sequence[str]) -> list[tuple[str, Estimate]]:
+    """The same for the images of each class by itself, the largest gain first; a class without images is left out."""
+    gains = []
+    for label, name in enumerate(classes):
+        of_class = first.labels == label
+        if of_class.any() and (gain := compare_predictions(first.select(of_class), second.select(of_class))):
+            gains.append((name, gain))
+    return sorted(gains, key=lambda entry: -entry[1].value)
+
+
+def compare_groups(first: Group, second: Group) -> Estimate | None:
+    """How much higher the test accuracy of `second` is than that of `first`.
+
+    Over the seeds that both have where these are several: the mean difference with Student's t interval. Otherwise
+    over the images, of the best run of each.
+    """
+    accuracies = [
+        {
+            record.result["seed"]: record.result["test_accuracy"]
+            for record in group.records
+            if "test_accuracy" in record.result
+        }
+        for group in (first, second)
+    ]
+    shared = sorted(accuracies[0].keys() & accuracies[1].keys())
+    if len(shared) > 1:
+        return estimate_mean([accuracies[1][seed] - accuracies[0][seed] for seed in shared])
+    before, after = first.best.read_predictions(), second.best.read_predictions()
+    return compare_predictions(before, after) if before and after else None
+
+
 def _name_images(predictions: Predictions) -> list[str]:
     """`val/<Class>/<file>` of each image, the same from a folder and from an archive with folders around it."""
     return ["/".join(str(file).split("/")[-3:]) for file in predictions.files]

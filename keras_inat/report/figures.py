@@ -79,7 +79,7 @@ def draw_effects(effects: Sequence[Effect]) -> Figure:
     figure = new_figure(WIDTH, 1.2 + 0.3 * len(effects))
     axes = figure.add_subplot()
     for row, effect in enumerate(effects):
-        _draw_interval(axes, row, effect.estimate, ACCENT, "o", filled=effect.estimate.excludes_zero)
+        draw_interval(axes, row, effect.estimate, ACCENT, "o", filled=effect.estimate.excludes_zero)
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks(range(len(effects)), [clip(effect.label, 40) for effect in effects])
     axes.set_ylim(len(effects) - 0.4, -0.6)
@@ -144,53 +144,13 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def draw_accuracies(rows: Sequence[tuple[str, Estimate, Sequence[float], bool]], chance: float | None = None) -> Figure:
-    """Test accuracies with their intervals, one row each.
-
-    Args:
-        rows: Title, estimate, the accuracy of every seed, and whether it was trained from scratch.
-        chance: Accuracy of guessing, drawn as a line on a full scale; without it the scale fits the accuracies.
-    """
-    figure = new_figure(WIDTH, 1.5 + 0.5 * len(rows))
-    axes = figure.add_subplot()
-    for row, (_, estimate, seeds, scratch) in enumerate(rows):
-        color, marker = (CYCLE[1], "s") if scratch else (ACCENT, "o")
-        if len(seeds) > 1:
-            axes.scatter(seeds, np.full(len(seeds), row + 0.2), 12, color, alpha=0.7, linewidth=0)
-        _draw_interval(axes, row, estimate, color, marker)
-        axes.annotate(
-            percent(estimate.value), (estimate.value, row), (0, 7), textcoords="offset points", ha="center", fontsize=9
-        )
-    if chance:
-        axes.axvline(chance, color=MUTED, linestyle=":", linewidth=1.2)
-        axes.annotate(
-            "guessing", (chance, -0.5), (3, 0), textcoords="offset points", fontsize=8.5, color=MUTED, va="top"
-        )
-    for scratch, color, marker, name in ((True, CYCLE[1], "s", "from scratch"), (False, ACCENT, "o", "fine-tuned")):
-        if any(row[3] is scratch for row in rows):
-            axes.plot([], [], marker, color=color, label=name)
-    if any(len(row[2]) > 1 for row in rows):
-        axes.plot([], [], "o", color=MUTED, markersize=3.5, label="single seeds")
-    axes.set_yticks(range(len(rows)), [clip(row[0], 44) for row in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    if chance:
-        axes.set_xlim(0, 1)
-    else:
-        axes.margins(x=0.15)
-    axes.grid(axis="y", visible=False)
-    axes.xaxis.set_major_formatter(PERCENT)
-    axes.set_xlabel("test accuracy, with 95 % interval")
-    figure.legend(loc="outside upper left", ncols=3)
-    return figure
-
-
 def clip(text: str, length: int) -> str:
     """A name on one line, of at most `length` characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
-def _draw_interval(axes: Axes, row: float, estimate: Estimate, color: str, marker: str, filled: bool = True) -> None:
+def draw_interval(axes: Axes, row: float, estimate: Estimate, color: str, marker: str, filled: bool = True) -> None:
     axes.plot([estimate.low, estimate.high], [row, row], color=color, linewidth=2, solid_capstyle="butt")
     axes.plot(estimate.value, row, marker, color=color, markersize=7, markerfacecolor=color if filled else PAPER)
 

@@ -14,11 +14,12 @@ from keras_inat.report import wording
 from keras_inat.report.album import Album
 from keras_inat.report.analysis import Estimate, estimate_accuracy, estimate_best
 from keras_inat.report.blocks import Block, Bullets, Card, Cards, Page, Part, Prose, Section, Table, write_markdown
+from keras_inat.report.data import describe_data
 from keras_inat.report.network import describe_network
 from keras_inat.report.portrait import describe_model
-from keras_inat.report.sections import compare_ways, describe_data, describe_finetuning, find_gain
 from keras_inat.report.story import DataSet, Record, Story, read_story
 from keras_inat.report.sweeps import describe_sweeps
+from keras_inat.report.ways import compare_ways, describe_finetuning, find_gain
 from keras_inat.report.wording import percent, plural
 from keras_inat.runs import write_text
 from keras_inat.sections import Config

@@ -57,6 +57,11 @@ class Predictions:
         """`(images,)` bool."""
         return self.predicted == self.labels
 
+    def select(self, rows: np.ndarray) -> "Predictions":
+        """Those of some of the images, without examples."""
+        none = np.empty(0, np.int64)
+        return Predictions(self.probabilities[rows], self.labels[rows], self.files[rows], none, none)
+
 
 @dataclass(frozen=True)
 class Record:

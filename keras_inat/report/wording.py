@@ -56,14 +56,15 @@ def share(estimate: Estimate | None) -> str:
 
 def points(estimate: Estimate) -> tuple[str, str]:
     """A difference of shares and its interval, in percentage points: `+24.9`, `+22.1 to +27.6`."""
-    value, low, high = (_signed(100 * number, 1) for number in (estimate.value, estimate.low, estimate.high))
+    value, low, high = (signed(100 * number, 1) for number in (estimate.value, estimate.low, estimate.high))
     return value, f"{low} to {high}"
 
 
 def correlation(estimate: Estimate) -> tuple[str, str]:
     """The value and its interval: `+0.42`, `+0.12 to +0.65`."""
-    return _signed(estimate.value, 2), f"{_signed(estimate.low, 2)} to {_signed(estimate.high, 2)}"
+    return signed(estimate.value, 2), f"{signed(estimate.low, 2)} to {signed(estimate.high, 2)}"
 
 
-def _signed(number: float, digits: int) -> str:
+def signed(number: float, digits: int) -> str:
+    """`+24.9`, `−3.0`."""
     return f"{number:+.{digits}f}".replace("-", MINUS)

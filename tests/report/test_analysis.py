@@ -9,6 +9,8 @@ from keras_inat.report import wording
 from keras_inat.report.analysis import (
     Estimate,
     build_axes,
+    compare_classes,
+    compare_groups,
     compare_predictions,
     correlate,
     count_confusion,
@@ -98,6 +100,32 @@ def test_paired_difference_by_hand() -> None:
     half = 1.959964 * np.sqrt((more + less - (more - less) ** 2) / 102)
     assert (gain.low, gain.high) == pytest.approx((more - less - half, more - less + half))
     assert compare_predictions(first, _predict(labels[:99], [0] * 99)) is None  # other images
+
+
+def test_classes_are_compared_one_by_one() -> None:
+    labels = [0] * 30 + [1] * 30
+    first, second = _predict(labels, [0] * 60), _predict(labels, [0] * 20 + [1] * 40)
+    gains = compare_classes(first, second, ["a", "b", "c"])  # of the last there is no image
+    assert [(name, gain.value, gain.num) for name, gain in gains] == [("b", 1.0, 30), ("a", pytest.approx(-1 / 3), 30)]
+    assert all(gain.excludes_zero for _, gain in gains)
+
+
+def test_groups_are_compared_over_the_seeds_that_both_have(workshop: Workshop) -> None:
+    for seed, (first, second) in enumerate([(50, 60), (52, 65), (54, 63), (99, None)]):
+        workshop.add_run(name="a", seed=seed, correct=first)
+        if second:
+            workshop.add_run(name="b", seed=seed, correct=second)
+    groups = {group.best.name: group for group in group_seeds(read_story(workshop.runs).records)}
+    gain = compare_groups(groups["a"], groups["b"])
+    assert gain is not None
+    assert (gain.value, gain.num, gain.unit) == (pytest.approx(0.32 / 3), 3, "seeds")
+    half = 4.302653 * np.std([0.10, 0.13, 0.09], ddof=1) / 3**0.5  # Student's t of two degrees of freedom
+    assert (gain.low, gain.high) == pytest.approx((gain.value - half, gain.value + half))
+    workshop.add_run(name="c", seed=0, correct=70)
+    alone = next(group for group in group_seeds(read_story(workshop.runs).records) if group.best.name == "c")
+    gain = compare_groups(groups["b"], alone)
+    assert gain is not None
+    assert (gain.num, gain.unit) == (100, "images")
 
 
 def test_paired_difference_holds_its_word() -> None:

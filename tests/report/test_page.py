@@ -81,6 +81,22 @@ def test_whole_story(told: Workshop, capsys: pytest.CaptureFixture[str]) -> None
     assert "| head: MobileNetV2 | 1 |" in markdown
 
 
+def test_ways_of_fine_tuning_are_compared_only_as_far_as_seeds_tell(workshop: Workshop) -> None:
+    for seed in range(3):
+        workshop.add_run(seed=seed, correct=50 + seed)
+        _finetune(workshop, "head", seed=seed, correct=70 + 3 * seed, val=0.70)
+        _finetune(workshop, "full", seed=seed, correct=(72, 71, 78)[seed], val=0.71)
+        _finetune(workshop, "lpft", seed=seed, correct=60 + 3 * seed, val=0.60)
+    write_report(workshop.config)
+    text = _read_text(workshop)
+    # Against `full`: head is 2, -2 and 2 images behind, lpft 12, 8 and 12.
+    assert re.search(r"head: MobileNetV2 −0.7 −6.4 to \+5.1 3 seeds not told apart", text)
+    assert re.search(r"lpft: MobileNetV2 −10.7 −16.4 to −4.9 3 seeds worse", text)
+    assert re.search(r"full: MobileNetV2 \+22.7 \+15.1 to \+30.3 3 seeds better", text)  # against from scratch
+    for figure in ("costs", "races", "gains"):
+        assert len(re.findall(rf'<img src="figures/[^"]*{figure}\.png" alt="[^"]{{40,}}"', workshop.read_page())) == 1
+
+
 def test_results_table(told: Workshop) -> None:
     rows = list(csv.DictReader(io.StringIO(format_results(read_story(told.runs).records))))
     assert [(row["command"], row["name"], row["seed"], row["strategy"], row["backbone"]) for row in rows] == [

@@ -1,0 +1,103 @@
+"""The section on a set of images: how many there are, what was found in them, and some of them."""
+
+from typing import Any
+
+from keras_inat.report import canvas, figures
+from keras_inat.report.album import Album
+from keras_inat.report.blocks import Block, Prose, Section, Table
+from keras_inat.report.story import DataSet
+from keras_inat.report.wording import plural
+
+NUM_FILES = 20
+# What differs from a plain photograph, and what was done about it.
+TRAITS = {
+    "1-bit": "1-bit black and white",
+    "16-bit": "16 bits a channel, scaled to 8",
+    "CMYK": "CMYK, converted to RGB",
+    "EXIF-rotated": "turned upright by EXIF orientation",
+    "LAB": "CIELAB, converted to RGB",
+    "alpha": "transparency, made white",
+    "animated": "animated, the first frame taken",
+    "colour profile": "a colour profile, converted to sRGB",
+    "grey": "grey",
+    "palette": "a palette",
+}
+
+
+def describe_data(data_set: DataSet, album: Album) -> Section:
+    """Counts, examples, and what was left out."""
+    data = data_set.data
+    if data is None:
+        text = f"The images of {data_set.name} were never opened: every trial ended before. `make data` says why."
+        return Section("The images", [Prose(text)])
+    counts, classes = data["counts"], data["classes"]
+    blocks: list[Block] = [
+        Prose(
+            f"{data['name']} (hash `{data['hash']}`) has {plural(len(classes), 'class')}: "
+            f"{counts['train']:,} images to train on, {counts['validation']:,} held out from them, class by class, for "
+            f"validation, and {counts['test']:,} test images that only a final judgement opens. They are decoded to "
+            f"{data['image_size']} × {data['image_size']} pixels."
+        ),
+        album.add(
+            "classes",
+            figures.draw_class_counts(classes, data["per_class"]),
+            f"Images of each of the {len(classes)} classes, in train/ and in val/.",
+            "Images of each class on disk that could be used.",
+        ),
+    ]
+    for group in reversed(data_set.groups):
+        if predictions := group.best.read_predictions():
+            text = f"{len(predictions.examples)} of the {counts['test']:,} test images, at random, with their classes."
+            blocks.append(album.add("examples", canvas.draw_examples(predictions, classes), text, text))
+            break
+    return Section("The images", [*blocks, *_describe_files(data), *_describe_copies(data_set, album)])
+
+
+def _describe_files(data: dict[str, Any]) -> list[Block]:
+    """What kinds of files there are, and which were left out."""
+    traits = "; ".join(f"{TRAITS.get(name, name)} ({count:,})" for name, count in data.get("traits", {}).items())
+    formats = ", ".join(f"{count:,} {name}" for name, count in data.get("formats", {}).items())
+    text = f"Every file was decoded once and in full: {formats}. " if formats else ""
+    text += f"Among them, out of the ordinary: {traits}. " if traits else ""
+    left_out = [*data["leaked"][: NUM_FILES // 2], *data["quarantined"], *data["leaked"][NUM_FILES // 2 :]]
+    if not left_out:
+        text += "No file was left out: every image could be decoded, and none shows an image of val/ in train/."
+        return [Prose(text)]
+    num_leaked = data.get("num_leaked", len(data["leaked"]))
+    num_left = data.get("num_quarantined", len(data["quarantined"])) + num_leaked
+    shown = f"; {NUM_FILES} of them are listed" if num_left > NUM_FILES else ""
+    verb = "was" if num_left == 1 else "were"
+    reasons = ", ".join(f"{reason} ({count:,})" for reason, count in data.get("reasons", {}).items())
+    caption = (
+        f"{plural(num_left, 'file')} {verb} left out, {num_leaked:,} of them for being a test image that is also in "
+        f"train/{shown}." + (f" The others, by reason: {reasons}." if reasons else "")
+    )
+    rows = [[entry["path"], entry["reason"]] for entry in left_out[:NUM_FILES]]
+    return [*([Prose(text)] if text else []), Table(caption, "ll", ["file", "reason"], rows)]
+
+
+def _describe_copies(data_set: DataSet, album: Album) -> list[Block]:
+    """Files that show one image, with examples that let the reader judge whether they do."""
+    counts = (data_set.data or {}).get("num_copies")
+    if not counts:
+        return []
+    if not counts["identical"] + counts["near"]:
+        return [Prose("No two files show the same image, neither identical nor resized, recompressed or mirrored.")]
+    text = (
+        f"{plural(counts['identical'], 'pair')} of files are identical, and {plural(counts['near'], 'pair')} are near "
+        f"copies ({counts['mirrored']:,} of them mirrored), by the correlation of what is left of an image at 16 × 16 "
+        "grey pixels. "
+    )
+    if counts["of_another_class"]:
+        text += f"{plural(counts['of_another_class'], 'pair')} carry different classes. "
+    if counts["train_and_test"]:
+        crossing = plural(counts["train_and_test"], "pair")
+        text += f"{crossing} lie across train/ and val/: these images are left out of train/. "
+    text += "All other copies of an image are on one side of the split into training and validation."
+    blocks: list[Block] = [Prose(text)]
+    for group in reversed(data_set.groups):
+        if copies := group.best.read_copies():
+            text = "Near copies that were found, those across train/ and val/ first, the least alike first."
+            blocks.append(album.add("copies", canvas.draw_copies(copies), text, text))
+            break
+    return blocks

@@ -1,0 +1,189 @@
+"""The sections on fine-tuning, and on the two ways to train compared.
+
+Each function gives a section, or a sentence on the command that would fill it.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_inat.report import comparisons, figures, wording
+from keras_inat.report.album import Album
+from keras_inat.report.analysis import (
+    Estimate,
+    compare_classes,
+    compare_groups,
+    compare_predictions,
+    estimate_accuracy,
+)
+from keras_inat.report.blocks import Block, Prose, Section, Table
+from keras_inat.report.comparisons import Contender
+from keras_inat.report.story import DataSet, Group
+from keras_inat.report.wording import percent
+
+
+def describe_finetuning(data_set: DataSet, album: Album) -> Section:
+    """Every fine-tuned configuration, with what it trained."""
+    groups = data_set.find_groups("finetune")
+    if not groups:
+        text = "No fine-tuning on these images yet: `make finetune STRATEGY=head` (or topk, full) does it."
+        return Section("Fine-tuning", [Prose(text)])
+    rows = []
+    for group, title in zip(groups, name_groups(groups), strict=True):
+        result, test = group.best.result, estimate_accuracy(group)
+        rows.append(
+            [
+                title,
+                f"{len(group.records)}",
+                " → ".join(f"{stage['name']} {wording.brief(stage['parameters'])}" for stage in _stages(result)),
+                f"{result['parameters']:,}",
+                f"{result['epochs']:,}",
+                wording.duration(result["seconds"]),
+                percent(estimate_accuracy(group, "validation").value),  # type: ignore[union-attr]
+                percent(test.value) if test else "–",
+                f"{wording.interval(test)}, {test.num:,}{wording.SPACE}{test.unit}" if test else "–",
+            ]
+        )
+    head = ["strategy: backbone", "seeds", "stages and what they train", "parameters", "epochs", "time", "validation"]
+    caption = (
+        "Best validation accuracy first. The 95 % interval is over test images where there is one seed, over seeds "
+        "where there are several; the last column says which, and how many."
+    )
+    table = Table(caption, "lrlrrrrrr", [*head, "test", "95 % interval, n"], rows)
+    blocks = [table, *_draw_groups("finetuning", groups, data_set, album)]
+    if len(groups) > 1:
+        contenders = _list_contenders(groups)
+        alt = "Test accuracy against trained parameters, and against time, of " + _join(contenders) + "."
+        caption = "What accuracy costs: higher and further left is better. Bars are the intervals of the table above."
+        blocks.append(album.add("costs", comparisons.draw_costs(contenders), alt, caption))
+        blocks += _compare(groups[0], groups[1:], "the configuration with the best validation accuracy")
+    return Section("Fine-tuning", blocks)
+
+
+def compare_ways(data_set: DataSet, album: Album) -> Section:
+    """From scratch against fine-tuned, on the same test images."""
+    scratch, tuned = data_set.find_groups("train-best"), data_set.find_groups("finetune")
+    section = Section("From scratch against fine-tuned")
+    if not scratch or not tuned:
+        missing = "make train-best" if not scratch else "make finetune"
+        section.blocks = [Prose(f"To compare the two ways on these images, `{missing}` is still to be run on them.")]
+        return section
+    section.blocks = [*_draw_groups("ways", [*tuned, *scratch], data_set, album)]
+    if contenders := _list_contenders([*tuned, scratch[0]]):
+        alt = "Validation accuracy against time while training, of " + _join(contenders) + "."
+        caption = (
+            "Learning curves on one scale of time, for each configuration its best run. The head of a frozen backbone "
+            "learns from features that are taken once, and so in seconds."
+        )
+        section.blocks.append(album.add("races", comparisons.draw_races(contenders), alt, caption))
+    section.blocks += _compare(scratch[0], tuned, "the best configuration from scratch")
+    section.blocks += _show_gains(scratch[0], tuned[0], data_set, album)
+    return section
+
+
+def _compare(base: Group, others: Sequence[Group], what: str) -> list[Block]:
+    """A table of how much better others are than `base`, in as much as it can be told."""
+    rows, paired = [], False
+    for group, title in zip(others, name_groups(others), strict=True):
+        if gain := compare_groups(base, group):
+            verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "not told apart"
+            rows.append([title, *wording.points(gain), f"{gain.num:,}{wording.SPACE}{gain.unit}", verdict])
+            paired |= gain.unit == "images"
+    caption = (
+        f"Against {what} (`{base.best.folder.path.name}`), over the same seeds where both have several, by Student's t "
+        "of the differences"
+    )
+    caption += (
+        "; else image by image on the same test images, for these trained models: what another seed would change is "
+        "not in it."
+        if paired
+        else "."
+    )
+    head = ["fine-tuned", "points more", "95 % interval", "n", "it is"]
+    return [Table(caption, "lrrrl", head, rows)] if rows else []
+
+
+def _show_gains(scratch: Group, tuned: Group, data_set: DataSet, album: Album) -> list[Block]:
+    """Class by class, what the best fine-tuned model recognises more often than the best from scratch."""
+    first, second = scratch.best.read_predictions(), tuned.best.read_predictions()
+    if not first or not second or not data_set.data:
+        return []
+    gains = compare_classes(first, second, data_set.data["classes"])[: figures.MAX_CLASSES]
+    if not gains:
+        return []
+    clear = [name for name, gain in gains if gain.excludes_zero]
+    alt = "Gain by class, in percentage points: " + ", ".join(
+        f"{name} {wording.points(gain)[0]}" for name, gain in gains
+    )
+    caption = (
+        f"{tuned.title} against {scratch.title}, on the same test images, class by class. Filled points exclude zero "
+        f"({len(clear)} of {len(gains)}); with intervals of 95 % one in twenty would by chance."
+    )
+    return [album.add("gains", comparisons.draw_gains(gains), alt + ".", caption)]
+
+
+def find_gain(data_set: DataSet) -> Estimate | None:
+    """How much better the best fine-tuned model is than the best from scratch, on the same test images."""
+    scratch, tuned = data_set.find_groups("train-best"), data_set.find_groups("finetune")
+    if not scratch or not tuned:
+        return None
+    first, second = scratch[0].best.read_predictions(), tuned[0].best.read_predictions()
+    return compare_predictions(first, second) if first and second else None
+
+
+def name_groups(groups: Sequence[Group]) -> list[str]:
+    """Their titles; those that share one get their run's name, and a number where that is the same too."""
+    titles = [group.title for group in groups]
+    taken = Counter(titles)
+    named = [f"{t} ({g.best.name})" if taken[t] > 1 else t for t, g in zip(titles, groups, strict=True)]
+    seen: Counter[str] = Counter()
+    for index, title in enumerate(named):
+        seen[title] += 1
+        named[index] = f"{title} #{seen[title]}" if seen[title] > 1 else title
+    return named
+
+
+def _list_contenders(groups: Sequence[Group]) -> list[Contender]:
+    """Those that have been judged, as the charts take them."""
+    contenders = []
+    for group, title in zip(groups, name_groups(groups), strict=True):
+        if estimate := estimate_accuracy(group):
+            results = [record.result for record in group.records]
+            contenders.append(
+                Contender(
+                    title,
+                    estimate,
+                    [result["test_accuracy"] for result in results if "test_accuracy" in result],
+                    group.command == "train-best",
+                    group.best.trained_parameters,
+                    float(np.mean([result["seconds"] for result in results])),
+                    group.best.folder.read_metrics(),
+                )
+            )
+    return contenders
+
+
+def _join(contenders: Sequence[Contender]) -> str:
+    return "; ".join(f"{contender.title} ({percent(contender.accuracy.value)})" for contender in contenders)
+
+
+def _draw_groups(key: str, groups: list[Group], data_set: DataSet, album: Album) -> list[Block]:
+    contenders = _list_contenders(groups)
+    if not contenders:
+        return []
+    counts = data_set.data["per_class"]["test"] if data_set.data else [0]
+    caption, chance = f"n = {sum(counts):,} test images, the same for all.", None
+    if any(contender.scratch for contender in contenders):
+        chance = max(counts) / max(sum(counts), 1)
+        caption += f" Guessing the most frequent class is right on {percent(chance)}."
+    if any(len(contender.seeds) > 1 for contender in contenders):
+        caption += " Where there are several seeds the interval is Student's t over them, and small points are seeds."
+    return [
+        album.add(key, comparisons.draw_accuracies(contenders, chance), f"Test accuracy: {_join(contenders)}.", caption)
+    ]
+
+
+def _stages(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": stage["stage"], "parameters": stage["parameters"]} for stage in result.get("stages", [])]
