@@ -7,10 +7,13 @@ import keras
 import numpy as np
 
 from keras_inat.data.pack import Pack
-from keras_inat.data.pipeline import build_evaluation_batches, mirror
+from keras_inat.data.pipeline import read_rows
 from keras_inat.models.backbones import HEAD
 from keras_inat.runs import write_whole
 from keras_inat.sections import Config
+from keras_inat.training.devices import freeze
+
+BATCH_SIZE = 32
 
 
 def load_features(model: keras.Model, pack: Pack, config: Config) -> np.ndarray:
@@ -33,12 +36,15 @@ def load_features(model: keras.Model, pack: Pack, config: Config) -> np.ndarray:
     except (OSError, ValueError, EOFError):  # not there, or damaged
         pass
     print(f"running the frozen backbone once over {len(pack.train_images):,} images", flush=True)
-    images, labels = pack.train_images, pack.train_labels
-    rows = np.arange(len(images))
-    batches = build_evaluation_batches(images, labels, rows, len(pack.classes), config.training.batch_size)
-    body = keras.Model(model.input, model.get_layer(HEAD[0]).output)
-    views = [batches, mirror(batches)] if config.augment.flip else [batches]
-    features = np.stack([body.predict(view, verbose=0) for view in views]).astype(np.float32)
+    look = freeze(keras.Model(model.input, model.get_layer(HEAD[0]).output))
+    parts = np.array_split(np.arange(len(pack.train_images)), -(-len(pack.train_images) // BATCH_SIZE))
+    plain, mirrored = [], []
+    for part in parts:
+        pixels = read_rows(pack.train_images, part)
+        plain.append(look(pixels))
+        if config.augment.flip:
+            mirrored.append(look(pixels[:, :, ::-1]))
+    features = np.stack([np.concatenate(view) for view in (plain, mirrored) if view]).astype(np.float32)
     with write_whole(path) as temporary:
         np.save(temporary, features)
     return features

@@ -43,14 +43,24 @@ from keras_inat.training.stages import Stage, Thawed, apply_stage, plan_stages
 from keras_inat.training.tracking import open_tracking
 from keras_inat.training.twin import NUM_CALIBRATION, Twin, clone_for_training, keep_average_apart
 
+HEAD_STRETCH = 32  # steps so small that starting each of them would take longer
+
 
 @dataclass(frozen=True)
 class Task:
-    """What a stage trains, what the twin then makes of the validation images, and the batches from a step on."""
+    """What a stage trains.
+
+    Attributes:
+        network: Is to be compiled and fitted.
+        judge: Gives what the twin makes of the validation images, probabilities `(images, classes)`.
+        serve: Gives the batches from a step on.
+        stretch: Steps that may be taken at a stretch.
+    """
 
     network: keras.Model
     judge: Callable[[], np.ndarray]
     serve: Callable[[int], Any]
+    stretch: int
 
 
 @dataclass(frozen=True)
@@ -145,7 +155,7 @@ def fit(
                     loss=build_loss(training, labels[train_rows], num_classes),
                     metrics=build_metrics(),
                     jit_compile=choose_compilation(),
-                    steps_per_execution=_count_steps_per_execution(training, steps),
+                    steps_per_execution=_count_steps_per_execution(training, steps, task.stretch),
                 )
                 # A step that makes no variables is traced once, not twice: it starts in half the time.
                 network.optimizer.build(network.trainable_variables)
@@ -208,6 +218,7 @@ def _plan_task(config: Config, pack: Pack, twin: Twin, thawed: Thawed) -> Task:
             split_head(twin.trained),
             lambda: judged.predict(features[0, val_rows], batch_size=len(val_rows), verbose=0),
             lambda step: build_feature_batches(features, first_step=step, **common),
+            HEAD_STRETCH,
         )
     images, size = pack.training_images(config), config.training.batch_size
     validation = build_evaluation_batches(pack.train_images, labels, val_rows, num_classes, size)
@@ -215,6 +226,7 @@ def _plan_task(config: Config, pack: Pack, twin: Twin, thawed: Thawed) -> Task:
         twin.trained,
         lambda: twin.model.predict(validation, verbose=0),
         lambda step: build_training_batches(images, first_step=step, **common),
+        config.training.steps_per_execution,
     )
 
 
@@ -244,11 +256,11 @@ def _announce(stage: dict[str, Any], parameters: int) -> str:
     )
 
 
-def _count_steps_per_execution(training: Training, steps: int) -> int:
+def _count_steps_per_execution(training: Training, steps: int, most: int) -> int:
     if training.schedule == "plateau" and training.warmup:
         return 1  # its warm-up sets the rate before every step
     # Keras would run on into the next epoch's steps where this does not divide them.
-    return max(n for n in range(1, training.steps_per_execution + 1) if steps % n == 0)
+    return max(n for n in range(1, most + 1) if steps % n == 0)
 
 
 def _read_progress(run: RunFolder, pack: Pack) -> Progress:

@@ -25,6 +25,8 @@ def tiny(monkeypatch):
     monkeypatch.setattr(photos, "NUM_LARGE", 24)
     monkeypatch.setattr(table, "SIZES", (32,))
     monkeypatch.setattr(table, "TRAINING_SIZE", 32)
+    monkeypatch.setattr(table, "HEAD_SIZE", 32)
+    monkeypatch.setattr(training, "HEAD_EPOCHS", 1)
     monkeypatch.setattr(table, "NUM_NAMED", 300)
     for name in ("BUILD_ROUNDS", "SERVE_ROUNDS", "TRAINING_ROUNDS", "FIT_ROUNDS"):
         monkeypatch.setattr(table, name, 1)
@@ -38,7 +40,7 @@ def test_every_row_is_printed(photos, tiny, capsys):
     bench.run(load_config([f"DATA={photos}"]))
     lines = capsys.readouterr().out.splitlines()
     for images, comparisons in (
-        ("photos", (*table.BUILDING, *table.SERVING, *table.TRAINING, *table.FITTING)),
+        ("photos", (*table.BUILDING, *table.SERVING, *table.TRAINING, *table.FITTING, *table.HEADS)),
         ("80x60", (*table.BUILDING, *table.SERVING)),
         ("random", table.STEPPING),
     ):

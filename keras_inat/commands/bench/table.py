@@ -17,7 +17,7 @@ from keras_inat.config import override
 from keras_inat.data.pack import load_pack
 from keras_inat.data.pipeline import build_training_batches
 from keras_inat.data.source import open_source
-from keras_inat.sections import Augment, Config, Data, Model, Training
+from keras_inat.sections import Augment, Config, Data, Finetune, Model, Training
 from keras_inat.training.loop import build_model
 from keras_inat.training.twin import clone_for_training
 from keras_inat.workers import count_cores
@@ -25,7 +25,7 @@ from keras_inat.workers import count_cores
 SIZES = (64, 128, 224)
 BATCH_SIZE = 64
 NUM_NAMED = 1_000_000
-TRAINING_SIZE = 64
+TRAINING_SIZE, HEAD_SIZE = 64, 160
 # In a round every side has its turn; every other round goes backwards.
 BUILD_ROUNDS, SERVE_ROUNDS, TRAINING_ROUNDS, FIT_ROUNDS = 3, 3, 7, 3
 # A turn is timed once what was prepared during other turns is used up.
@@ -38,11 +38,13 @@ TORCH, KERAS = "PyTorch DataLoader over Pillow", "image_dataset_from_directory"
 TRAIN, TRAIN_AUGMENTED, ONE_BATCH = "train", "train augmented", "train on one batch, repeated"
 STEP, STEP_POOL_FIRST, TORCH_STEP = "training step", "training step, pool_first", "PyTorch, eager, channels first"
 FIT, BARE_FIT = "fit, with records", "Keras's fit, bare"
+HEAD_ONCE, HEAD_EVERY = "head, backbone run once", "head, backbone run in 10 epochs"
 BUILDING = ((BUILD, BARE), (BUILD_MORE, BARE))
 SERVING = ((SERVE, TORCH), (SERVE, KERAS), (SERVE_AUGMENTED, TORCH), (SERVE_AUGMENTED, KERAS))
 TRAINING = ((TRAIN, ONE_BATCH), (TRAIN_AUGMENTED, ONE_BATCH))
 STEPPING = ((STEP, TORCH_STEP), (STEP_POOL_FIRST, TORCH_STEP))
 FITTING = ((FIT, BARE_FIT),)
+HEADS = ((HEAD_ONCE, HEAD_EVERY),)
 
 # Does its work for a while, or once, and gives images a second.
 Turn = Callable[[], float]
@@ -65,6 +67,7 @@ def print_table(config: Config) -> None:
                 _compare_serving(images, size)
         _compare_training(own)
         _compare_fits(own)
+        _compare_heads(own)
         _compare_steps()
         print(f"\nbookkeeping of {NUM_NAMED:,} images, without their pixels")
         for part, seconds in time_bookkeeping(NUM_NAMED, folder / "named"):
@@ -130,6 +133,15 @@ def _compare_fits(images: Path) -> None:
     _load(config)
     sides = {FIT: training.fit_ours(config), BARE_FIT: training.fit_bare(config)}
     _compare(images.name, TRAINING_SIZE, FITTING, sides, FIT_ROUNDS)
+
+
+def _compare_heads(images: Path) -> None:
+    config = _configure(images, HEAD_SIZE, PLAIN)
+    config = config.model_copy(update={"finetune": Finetune(weights="none")})
+    config = override(config, {"tracking.wandb": "disabled", "run.directory": str(images.parent / "runs")})
+    _load(config)
+    sides = {HEAD_ONCE: training.fit_head(config, True), HEAD_EVERY: training.fit_head(config, False)}
+    _compare(images.name, HEAD_SIZE, HEADS, sides, FIT_ROUNDS)
 
 
 def _compare_steps() -> None:
