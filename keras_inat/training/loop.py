@@ -137,8 +137,10 @@ def fit(
             end.restore_best()
             # It may have been killed before it asked.
             end.stopped = stop is not None and stop(progress.epoch)
-        planned = 0
-        for index, (stage, last_epoch) in enumerate(plan_stages(config)):
+        plan, planned = plan_stages(config), 0
+        for stage, _ in plan:  # one that cannot be is said before any trains
+            apply_stage(judged, stage, config.finetune)
+        for index, (stage, last_epoch) in enumerate(plan):
             first_epoch, planned = planned, last_epoch
             thawed = [apply_stage(network, stage, config.finetune) for network in (judged, model)][-1]
             trained.append(_describe_stage(config, stage, thawed))

@@ -8,6 +8,7 @@ import pytest
 from keras_inat.commands import train_best
 from keras_inat.config import build_config, read_yaml
 from keras_inat.data.pack import Pack, load_pack
+from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
 from keras_inat.runs import create_run, read_jsonl
 from keras_inat.training import loop
@@ -90,6 +91,15 @@ def test_fine_tuning_goes_through_its_stages(make_config, tmp_path, monkeypatch)
     np.testing.assert_allclose([row["learning_rate"] for row in rows], [0.01] * 4, rtol=1e-5)
     assert [stage["backbone_rates"] for stage in result["stages"]] == [[], pytest.approx([0.001, 0.001])]
     assert [stage["parameters"] for stage in result["stages"]] == [4 * 3 + 3, 4 * 3 + 3 + 112 + 148]
+
+
+def test_a_stage_that_cannot_be_is_said_before_any_trains(make_config, tmp_path):
+    build_cnn(make_config().model, 16, 5).save(tmp_path / "own.keras")
+    config = make_config("STRATEGY=topk", "UNFREEZE=block7", f"WEIGHTS={tmp_path / 'own.keras'}")
+    run = create_run(config, "finetune")
+    with pytest.raises(UserError, match=r"one of \{block1_conv, block2_conv\}\. Received: 'block7'"):
+        fit(config, run)
+    assert run.read_metrics() == []
 
 
 def test_the_best_epoch_is_kept(make_config):
