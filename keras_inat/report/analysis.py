@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from keras_inat.intervals import Z, mean_interval, wilson_interval
-from keras_inat.report.story import Group, Predictions, SweepRecord, Trial, is_number
+from keras_inat.report.records import Group, Predictions, SweepRecord, Trial
+from keras_inat.report.story import is_number
 
 # Below, the interval of a rank correlation no longer holds what it says (simulated: 10 % false alarms at n = 6).
 MIN_TRIALS = 8

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, PAPER, WRONG, new_figure
 from keras_inat.report.analysis import Effect, Estimate, find_best_so_far
-from keras_inat.report.story import Trial
+from keras_inat.report.records import Trial
 from keras_inat.report.wording import SPACE, percent
 
 WIDTH = 10.0  # inches, for a page of about 1,000 px

@@ -17,7 +17,8 @@ from keras_inat.report.blocks import Block, Bullets, Card, Cards, Page, Part, Pr
 from keras_inat.report.data import describe_data
 from keras_inat.report.network import describe_network
 from keras_inat.report.portrait import describe_model
-from keras_inat.report.story import DataSet, Record, Story, read_story
+from keras_inat.report.records import Record
+from keras_inat.report.story import DataSet, Story, read_story
 from keras_inat.report.sweeps import describe_sweeps
 from keras_inat.report.ways import compare_ways, describe_finetuning, find_gain
 from keras_inat.report.wording import percent, plural

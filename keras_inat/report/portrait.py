@@ -10,7 +10,7 @@ from keras_inat.report import canvas, figures, wording
 from keras_inat.report.album import Album
 from keras_inat.report.analysis import count_confusion, estimate_accuracy, estimate_share
 from keras_inat.report.blocks import Block, Heading, Prose, Section, Table
-from keras_inat.report.story import Group, Predictions, Record
+from keras_inat.report.records import Group, Predictions, Record
 from keras_inat.report.wording import percent, plural
 
 NUM_MISTAKES = 5

@@ -14,7 +14,8 @@ from keras_inat.report.analysis import (
     shorten_setting,
 )
 from keras_inat.report.blocks import Block, Parallel, Prose, Section, Table
-from keras_inat.report.story import DataSet, SweepRecord
+from keras_inat.report.records import SweepRecord
+from keras_inat.report.story import DataSet
 from keras_inat.report.wording import percent, plural
 
 NUM_SWEEPS, NUM_TOP, MAX_AXES = 3, 10, 12

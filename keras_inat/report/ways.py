@@ -20,7 +20,8 @@ from keras_inat.report.analysis import (
 )
 from keras_inat.report.blocks import Block, Prose, Section, Table
 from keras_inat.report.comparisons import Contender
-from keras_inat.report.story import DataSet, Group
+from keras_inat.report.records import Group
+from keras_inat.report.story import DataSet
 from keras_inat.report.wording import percent
 
 

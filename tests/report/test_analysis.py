@@ -21,7 +21,8 @@ from keras_inat.report.analysis import (
     find_best_so_far,
     measure_effects,
 )
-from keras_inat.report.story import Predictions, group_seeds, parse_cell, read_story, read_sweep
+from keras_inat.report.records import Predictions
+from keras_inat.report.story import group_seeds, parse_cell, read_story, read_sweep
 
 
 def _predict(labels: list[int], predicted: list[int]) -> Predictions:

@@ -1,0 +1,172 @@
+"""What the report is made of: finished runs, their predictions, runs that differ in the seed, sweeps and trials."""
+
+import contextlib
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_inat.runs import RunFolder
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a run kept of its one look at the test images; see `training.evaluation.judge` for shapes."""
+
+    probabilities: np.ndarray
+    labels: np.ndarray
+    files: np.ndarray
+    examples: np.ndarray
+    pixels: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """`(images,)` int64, the class given to each image."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """`(images,)` bool."""
+        return self.predicted == self.labels
+
+    def select(self, rows: np.ndarray) -> "Predictions":
+        """Those of some of the images, without examples."""
+        none = np.empty(0, np.int64)
+        return Predictions(self.probabilities[rows], self.labels[rows], self.files[rows], none, none)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run of `train-best` or `finetune`: its folder and what its `result.json` says."""
+
+    folder: RunFolder
+    result: dict[str, Any]
+
+    @property
+    def command(self) -> str:
+        return self.folder.command
+
+    @property
+    def name(self) -> str:
+        return str(self.result["name"])
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return self.result["data"]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.result["config"]
+
+    @property
+    def finetune(self) -> dict[str, Any] | None:
+        return self.config.get("finetune")
+
+    @property
+    def trained_parameters(self) -> int:
+        """The most that any stage of the run trained."""
+        return max((stage["parameters"] for stage in self.result.get("stages", [])), default=self.result["parameters"])
+
+    @property
+    def backbone(self) -> str:
+        """The pretrained network, or the run that made it where it is one of our own; empty from scratch."""
+        if not self.finetune:
+            return ""
+        weights = self.finetune["weights"]
+        own = re.sub(r"^\d{8}-\d{6}-", "", Path(weights).parent.name)
+        return own if weights.endswith(".keras") else self.finetune["backbone"]
+
+    def read_predictions(self) -> Predictions | None:
+        """What the run predicted on the test images; None where the file is missing or damaged."""
+        with (
+            contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
+            np.load(self.folder.predictions) as arrays,
+        ):
+            return Predictions(**{name: arrays[name] for name in Predictions.__dataclass_fields__})
+        return None
+
+    def read_copies(self) -> list[tuple[dict[str, Any], np.ndarray]]:
+        """Some pairs of near copies in the data, with their two images `(2, size, size, 3)` uint8."""
+        with (
+            contextlib.suppress(OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile),
+            np.load(self.folder.copies) as arrays,
+        ):
+            pairs = [self.data["copies"][number] for number in arrays["pairs"]]
+            return list(zip(pairs, arrays["pixels"], strict=True))
+        return []
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs on the same images that differ in nothing but the seed, one for each seed, lowest seed first."""
+
+    records: tuple[Record, ...]
+
+    @property
+    def best(self) -> Record:
+        """The run with the best validation accuracy: what is shown where only one can be."""
+        return max(self.records, key=lambda record: record.result["val_accuracy"])
+
+    @property
+    def command(self) -> str:
+        return self.best.command
+
+    @property
+    def title(self) -> str:
+        """A few words for figures and tables."""
+        record = self.best
+        if not record.finetune:
+            return f"scratch: {record.name}"
+        strategy = record.finetune["strategy"]
+        depth = f" {record.finetune['unfreeze']}" if strategy == "topk" else ""
+        return f"{strategy}{depth}: {record.backbone}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A row of `trials.csv`; `settings` are its hyperparameters by dotted name, `score` is validation accuracy."""
+
+    id: str
+    status: str
+    score: float | None
+    settings: dict[str, Any]
+    parameters: Any
+    seconds: Any
+    started: str
+    error: str
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """A sweep: the rows of its `trials.csv` and, where a trial got that far, the data it saw."""
+
+    folder: Path
+    trials: list[Trial]
+    data: dict[str, Any] | None
+    source: str
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def completed(self) -> list[Trial]:
+        """Trials with a score, in order of creation."""
+        return [trial for trial in self.trials if trial.status == "completed" and trial.score is not None]
+
+    @property
+    def settings(self) -> list[str]:
+        """Dotted names of the hyperparameters that took more than one value."""
+        names = self.trials[0].settings if self.trials else {}
+        return [name for name in names if len({str(trial.settings[name]) for trial in self.trials}) > 1]
+
+    @property
+    def best(self) -> Trial | None:
+        return max(self.completed, key=lambda trial: trial.score or 0.0, default=None)
+
+    @property
+    def last_started(self) -> str:
+        return max((trial.started for trial in self.trials), default="")
