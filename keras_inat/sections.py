@@ -57,6 +57,12 @@ class Augment(Section):
 
 
 class Model(Section):
+    towers: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="networks side by side, each trained for itself, of which the mean is taken",
+    )
     num_blocks: int = Field(5, ge=1, le=8, description="blocks of convolution, activation and 2x2 pooling")
     filters: int | tuple[int, ...] = Field(32, description="of the first block, or a list with those of each block")
     organisation: Literal["same", "double", "half"] = Field("same", description="how filters go on, block by block")

@@ -1,6 +1,6 @@
 """What the CNN costs as a formula, with this network's numbers put in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keras_inat.models.convolutions import COLORS, halve, list_convolutions
 from keras_inat.models.cost import count_features
@@ -54,7 +54,13 @@ def write_terms(config: Model, image_size: int, num_classes: int) -> list[Term]:
         Term("computations", "dense layer", "n d", f"{dense}·{width}", dense * width),
         Term("computations", "output", f"C {letter}", f"{num_classes}·{last}", num_classes * last),
     ]
-    return [term for term in terms if dense or term.part != "dense layer"]
+    terms = [term for term in terms if dense or term.part != "dense layer"]
+    return terms if config.towers == 1 else [_multiply(term, config.towers) for term in terms]
+
+
+def _multiply(term: Term, towers: int) -> Term:
+    symbols, numbers = f"T ({term.symbols})", f"{towers}·({term.numbers})"
+    return replace(term, symbols=symbols, numbers=numbers, value=towers * term.value)
 
 
 def explain_letters(config: Model, image_size: int, num_classes: int) -> str:
@@ -66,10 +72,11 @@ def explain_letters(config: Model, image_size: int, num_classes: int) -> str:
     else:
         where = f"mᵢ filters of side kᵢ in convolution i of {count} (m₀ = {COLORS} colours),"
     flat = f" = {filters}·{halve(image_size, config.num_blocks)}²" if config.pooling == "flatten" else ""
+    towers = f"T = {config.towers} towers, each of " if config.towers > 1 else ""
     dense = f"n = {config.dense_units} neurons of the dense layer" if config.dense_units else "no dense layer"
     return (
-        f"{where} with an output of side sᵢ (s₁ = {image_size}, the image's; each pooling halves it, rounding up); "
-        f"{dense}; d = {width}{flat} numbers that the blocks hand to the head; C = {num_classes} classes"
+        f"{towers}{where} with an output of side sᵢ (s₁ = {image_size}, the image's; each pooling halves it, rounding "
+        f"up); {dense}; d = {width}{flat} numbers that the blocks hand to the head; C = {num_classes} classes"
     )
 
 

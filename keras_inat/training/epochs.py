@@ -12,11 +12,9 @@ from keras_inat.errors import UserError
 from keras_inat.runs import RunFolder, append_jsonl, write_whole
 from keras_inat.sections import Training
 from keras_inat.training.checkpoint import Progress, read_best, write_checkpoint
-from keras_inat.training.losses import FINITE_STEPS
+from keras_inat.training.losses import FINITE_STEPS, SMALLEST
 from keras_inat.training.schedules import PLATEAU_FACTOR, PLATEAU_PATIENCE
 from keras_inat.training.twin import Twin
-
-SMALLEST = 1e-7  # probability, in a loss
 
 
 class EpochEnd(keras.callbacks.Callback):

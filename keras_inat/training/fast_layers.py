@@ -5,6 +5,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_inat.models.cnn import LAST_LAYER
+from keras_inat.training.towers import SeparateAverage
+
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Batch normalisation as one operation.
@@ -32,9 +35,11 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 
 def copy_to_train(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A layer with the settings of a built one and other weights, of the faster kind where there is one."""
+    """A layer with the settings of a built one and other weights, of the kind to train with where there is one."""
     kind = type(layer)
     plain = kind is keras.layers.BatchNormalization and not (layer.renorm or layer.synchronized)
+    if kind is keras.layers.Average and layer.name == LAST_LAYER:
+        kind = SeparateAverage
     if plain and layer.input_spec.ndim == 4 and layer.axis in (-1, 3):
         kind = FusedBatchNormalization
     return kind.from_config(layer.get_config())

@@ -115,6 +115,7 @@ def fit(
     # An epoch is what lies between two judgements: of few images, several passes.
     steps = count_passes(config, len(train_rows)) * (len(train_rows) // batch_size)
     training, labels = config.training, pack.train_labels
+    towers = 1 if config.finetune else config.model.towers
     progress = _read_progress(run, pack)
     trained = list[dict[str, Any]]()
     if not progress.precision:
@@ -154,7 +155,7 @@ def fit(
                 network = task.network
                 network.compile(
                     optimizer=build_optimizer(training, training.learning_rate, stage_steps, thawed.rates, starts),
-                    loss=build_loss(training, labels[train_rows], num_classes),
+                    loss=build_loss(training, labels[train_rows], num_classes, towers),
                     metrics=build_metrics(),
                     jit_compile=choose_compilation(),
                     steps_per_execution=_count_steps_per_execution(training, steps, task.stretch),

@@ -9,13 +9,16 @@ from keras import ops
 from keras_inat.sections import Training
 
 FINITE_STEPS = "finite_steps"
+SMALLEST = 1e-7  # probability, in a logarithm
 
 
-def build_loss(training: Training, labels: np.ndarray, num_classes: int) -> keras.losses.Loss:
+def build_loss(training: Training, labels: np.ndarray, num_classes: int, towers: int = 1) -> keras.losses.Loss:
     """The cross-entropy that `training` asks for; `labels` `(images,)` are those of the training images."""
-    if training.class_weights == "none":
+    if training.class_weights == "none" and towers == 1:
         return keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing)
-    return WeightedCrossentropy(weigh_classes(labels, num_classes), training.label_smoothing)
+    balanced = training.class_weights == "balanced"
+    weights = weigh_classes(labels, num_classes) if balanced else np.ones(num_classes, np.float32)
+    return LogLoss(weights, training.label_smoothing)
 
 
 def build_metrics() -> list[keras.metrics.Metric]:
@@ -23,20 +26,24 @@ def build_metrics() -> list[keras.metrics.Metric]:
     return [keras.metrics.MeanMetricWrapper(measure_accuracy, name="accuracy"), FiniteSteps(FINITE_STEPS)]
 
 
-class WeightedCrossentropy(keras.losses.CategoricalCrossentropy):
-    """Cross-entropy in which every class counts as much as its weight; of a mixed label each part by its own.
+class LogLoss(keras.losses.CategoricalCrossentropy):
+    """Cross-entropy that takes labels and probabilities as they are.
+
+    Keras's divides probabilities by their sum, which has a gradient too, and leaves those of a softmax to an operation
+    whose gradient is right only for labels that sum to one.
 
     Args:
-        weights: `(classes,)`, as of `weigh_classes`.
+        weights: `(classes,)`, how much each class counts; of a mixed label each part counts by its own.
         label_smoothing: Is not weighted.
     """
 
     def __init__(self, weights: np.ndarray, label_smoothing: float) -> None:
-        super().__init__(label_smoothing=label_smoothing)
-        self._weights = np.asarray(weights, np.float32)
+        super().__init__()
+        self._weights, self._smoothing = np.asarray(weights, np.float32), label_smoothing
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        return super().call(y_true * self._weights, y_pred)
+        targets = y_true * self._weights * (1 - self._smoothing) + self._smoothing / y_true.shape[-1]
+        return -ops.sum(targets * ops.log(ops.maximum(y_pred, SMALLEST)), axis=-1)
 
 
 def weigh_classes(labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -6,11 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_inat.models.cnn import LAST_LAYER
 from keras_inat.sections import Training
 from keras_inat.training.muon import Muon
 from keras_inat.training.schedules import Schedule
 
-LAST_LAYER = "predictions"  # of every model
 OPTIMIZERS: dict[str, tuple[type[keras.optimizers.Optimizer], dict[str, Any]]] = {
     "adam": (keras.optimizers.Adam, {}),
     "adamw": (keras.optimizers.Adam, {}),  # the decay is ours

@@ -19,6 +19,7 @@ def draw_model(rng, most_blocks):
     organisation = str(rng.choice(["same", "double", "half"]))
     listed = organisation == "same" and not same
     return Model(
+        towers=int(rng.choice([1, 1, 3])),
         num_blocks=blocks,
         filters=tuple(rng.integers(1, 6, blocks).tolist()) if listed else 2**blocks + int(rng.integers(4)),
         organisation=organisation,

@@ -26,6 +26,23 @@ def test_every_class_counts_as_if_all_had_as_many_images():
     np.testing.assert_allclose(loss(mixed, PREDICTED[:1]), expected, rtol=1e-5)
 
 
+def test_weighted_classes_move_weights_as_the_loss_falls():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, activation="softmax", use_bias=False)])
+    inputs, labels = np.random.default_rng(0).normal(size=(4, 3)).astype("float32"), np.eye(3)[[0, 1, 2, 0]]
+    loss = build_loss(Training(class_weights="balanced", label_smoothing=0.1), np.array([0, 0, 0, 0, 1, 2, 2]), 3)
+    kernel, start, slopes = model.layers[0].kernel, model.get_weights()[0], np.zeros((3, 3))
+    for place in np.ndindex(3, 3):
+        for sign in (1, -1):
+            moved = start.copy()
+            moved[place] += sign * 1e-2
+            kernel.assign(moved)
+            slopes[place] += sign * float(loss(labels, model(inputs))) / 2e-2
+    kernel.assign(start)
+    model.compile(keras.optimizers.SGD(1.0), loss)
+    model.train_on_batch(inputs, labels)
+    np.testing.assert_allclose(start - model.get_weights()[0], slopes, atol=1e-3)
+
+
 def test_without_weights_it_is_the_plain_cross_entropy():
     loss = build_loss(Training(label_smoothing=0.3), np.array([0, 1]), 3)
     smooth = np.array([0.8, 0.1, 0.1])
