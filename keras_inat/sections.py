@@ -284,9 +284,7 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _check_image_scales(self) -> "Config":
-        if self.training.image_scales:
-            if self.finetune:
-                raise ValueError("`training.image_scales` is for training from scratch: a backbone keeps its size")
+        if self.training.image_scales and not self.finetune:
             if self.model.pooling == "flatten":
                 raise ValueError("`training.image_scales` needs `model.pooling`=average or max: flatten has one size")
             if min(self.training_sizes) < 2**self.model.num_blocks:

@@ -17,13 +17,14 @@ from keras_inat.models.backbones import BACKBONES, IMAGENET_STD, PIXELS
 from keras_inat.sections import Finetune
 
 
-def build_finetune(config: Finetune, image_size: int, num_classes: int) -> keras.Model:
+def build_finetune(config: Finetune, image_size: int, num_classes: int, smallest: int | None = None) -> keras.Model:
     """Builds a backbone with a new head on the same level, not nested, uncompiled, everything trainable.
 
     Args:
         config: Names the backbone and its weights.
         image_size: Side of the input in pixels.
         num_classes: Length of the output.
+        smallest: Side of the smallest images that it is to be trained on; None: `image_size`.
 
     Returns:
         A functional model from `(batch, image_size, image_size, 3)` in [0, 255] to `(batch, num_classes)`
@@ -35,7 +36,7 @@ def build_finetune(config: Finetune, image_size: int, num_classes: int) -> keras
     if config.weights.endswith(".keras"):
         inputs, features = _load_own(Path(config.weights), image_size)
     else:
-        inputs, features = _load_application(config, image_size)
+        inputs, features = _load_application(config, image_size, smallest or image_size)
     x = layers.GlobalAveragePooling2D(name="head_pool")(features)
     if config.dropout:
         x = layers.Dropout(config.dropout, name="head_dropout")(x)
@@ -51,13 +52,14 @@ def preprocess(images: Any, pixels: str) -> Any:
     return images if pixels == "raw" else layers.Rescaling(scale, offset, name="rescale")(images)
 
 
-def _load_application(config: Finetune, image_size: int) -> tuple[Any, Any]:
+def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple[Any, Any]:
     if config.backbone not in BACKBONES:
         raise UserError(f"`finetune.backbone` {describe_choices(config.backbone, BACKBONES)}")
     row = BACKBONES[config.backbone]
-    if image_size < row.min_size:
+    if smallest < row.min_size:
+        scaled = f", which `training.image_scales` make {smallest}" if smallest < image_size else ""
         raise UserError(
-            f"{config.backbone} needs `data.image_size` of at least {row.min_size}. Received: {image_size}."
+            f"{config.backbone} needs `data.image_size` of at least {row.min_size}. Received: {image_size}{scaled}."
         )
     weights: str | None = None if config.weights == "none" else config.weights
     if weights == "imagenet":

@@ -207,7 +207,7 @@ def fit(
 def build_model(config: Config, num_classes: int) -> keras.Model:
     """The network that `config` describes, with its first weights, uncompiled."""
     if config.finetune:
-        return build_finetune(config.finetune, config.data.image_size, num_classes)
+        return build_finetune(config.finetune, config.data.image_size, num_classes, min(config.training_sizes))
     return build_cnn(config.model, config.data.image_size, num_classes)
 
 

@@ -11,6 +11,7 @@ from keras_inat.models.backbones import BACKBONES, HEAD
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.pretrained import build_finetune, preprocess
 from keras_inat.sections import Finetune, Model
+from keras_inat.training.twin import clone_for_training
 
 
 def test_every_image_model_of_keras_has_a_row():
@@ -132,6 +133,21 @@ def test_mistakes(settings, size, words):
     with pytest.raises(UserError) as error:
         build_finetune(Finetune(**settings), size, 3)
     assert words in str(error.value)
+
+
+def test_smaller_images_to_train_on_are_not_too_small():
+    with pytest.raises(UserError, match=r"Received: 100, which `training\.image_scales` make 50\."):
+        build_finetune(Finetune(backbone="InceptionV3", weights="none"), 100, 3, smallest=50)
+
+
+@pytest.mark.parametrize(("name", "size"), [("MobileNetV2", 40), ("Xception", 71)])
+def test_the_twin_in_training_is_at_every_size_the_network_of_that_size(name, size):
+    settings = Finetune(backbone=name, weights="none", dropout=0)
+    trained = clone_for_training(build_finetune(settings, 96, 3), any_size=True)
+    there = build_finetune(settings, size, 3)
+    there.set_weights(trained.get_weights())
+    images = np.random.default_rng(0).uniform(0, 255, (2, size, size, 3)).astype("float32")
+    np.testing.assert_allclose(trained(images), there(images), rtol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])

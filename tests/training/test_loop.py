@@ -140,6 +140,24 @@ def test_small_images_first(make_config, monkeypatch):
     assert [shape[0] for shape in seen[::3]] == [8, 8, 12, 12, 16]
 
 
+def test_a_backbone_takes_smaller_images_too(make_config, tmp_path, monkeypatch):
+    build_cnn(make_config().model, 16, 5).save(tmp_path / "own.keras")
+    config = make_config(
+        *("STRATEGY=lpft", f"WEIGHTS={tmp_path / 'own.keras'}", "training.epochs=2", "training.image_scales=[0.5]"),
+    )
+    shapes = []
+    build = loop.build_training_batches
+
+    def noting(*arguments, **named):
+        batches = build(*arguments, **named)
+        shapes.append(batches.element_spec[0].shape[1:])
+        return batches
+
+    monkeypatch.setattr(loop, "build_training_batches", noting)
+    assert fit(config, create_run(config, "finetune")).model.input_shape == (None, 16, 16, 3)
+    assert shapes == [(8, 8, 3)]
+
+
 def test_mirror_images_are_judged_beside_the_images(make_config):
     config = make_config("training.epochs=1", "training.mirror=true")
     result = train_and_judge(config, "train-best", "seed 0")
