@@ -23,21 +23,23 @@ def read_results():
     return [json.loads(path.read_text()) for path in sorted(Path("runs/finetune").glob("*/result.json"))]
 
 
-def test_every_strategy_over_the_same_seeds_in_one_table(make_config, own, capsys):
-    finetune.run(make_config(own, "STRATEGY=all", "SEEDS=2", "UNFREEZE=1", "training.epochs=4"))
+def test_every_strategy_over_the_same_seeds_in_one_table(make_config, own, capsys, monkeypatch):
+    assert finetune.STRATEGIES is STRATEGIES
+    monkeypatch.setattr(finetune, "STRATEGIES", chosen := ("head", "lpft"))  # each of the others takes as long
+    finetune.run(make_config(own, "STRATEGY=all", "SEEDS=2"))
     results = read_results()
-    names = [f"{strategy}-20260101-000000-first" for strategy in STRATEGIES for _ in range(2)]
-    assert sorted((result["name"], result["seed"]) for result in results) == sorted(zip(names, [0, 1] * 5, strict=True))
+    names = [f"{strategy}-20260101-000000-first" for strategy in chosen for _ in range(2)]
+    assert sorted((result["name"], result["seed"]) for result in results) == sorted(zip(names, [0, 1] * 2, strict=True))
     table = capsys.readouterr().out.split("95 % interval\n")[-1].splitlines()
-    assert [line.split()[0] for line in table] == list(STRATEGIES)
-    for line, strategy in zip(table, STRATEGIES, strict=True):
-        chosen = [result for result in results if result["config"]["finetune"]["strategy"] == strategy]
-        assert f"{max(stage['parameters'] for stage in chosen[0]['stages']):,}" in line
-        assert f" {np.mean([result['test_accuracy'] for result in chosen]):.1%}  " in line
+    assert [line.split()[0] for line in table] == list(chosen)
+    for line, strategy in zip(table, chosen, strict=True):
+        runs = [result for result in results if result["config"]["finetune"]["strategy"] == strategy]
+        assert f"{max(stage['parameters'] for stage in runs[0]['stages']):,}" in line
+        assert f" {np.mean([result['test_accuracy'] for result in runs]):.1%}  " in line
         assert line.endswith("n = 2 seeds")
     before = len(Path("runs/test_ledger.jsonl").read_text().splitlines())
-    finetune.run(make_config(own, "STRATEGY=all", "UNFREEZE=1", "training.epochs=4"))
-    assert len(Path("runs/test_ledger.jsonl").read_text().splitlines()) == before == 10
+    finetune.run(make_config(own, "STRATEGY=all"))
+    assert len(Path("runs/test_ledger.jsonl").read_text().splitlines()) == before == 4
     assert "n = 12 images" in capsys.readouterr().out
 
 
