@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_inat.models.convolutions import list_convolutions
+from keras_inat.models.convolutions import list_convolutions, list_prefixes
 from keras_inat.sections import Model
 
 LAST_LAYER = "predictions"
@@ -41,8 +41,7 @@ def build_cnn(config: Model, image_size: int, num_classes: int) -> keras.Model:
     """
     inputs = keras.Input((image_size, image_size, 3), name="image")
     image = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(inputs)
-    prefixes = ["", *(f"tower{number}_" for number in range(2, config.towers + 1))]
-    towers = [_build_tower(config, image, prefix) for prefix in prefixes]
+    towers = [_build_tower(config, image, prefix) for prefix in list_prefixes(config)]
     # Probabilities stay in full precision whatever the rest computes in.
     outputs = [
         layers.Dense(

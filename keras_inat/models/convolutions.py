@@ -51,6 +51,11 @@ def halve(side: int, times: int) -> int:
     return -(-side // 2**times)
 
 
+def list_prefixes(config: Model) -> list[str]:
+    """What the names of each tower's layers begin with: nothing, `tower2_`, ..."""
+    return ["", *(f"tower{number}_" for number in range(2, config.towers + 1))]
+
+
 def list_convolutions(config: Model) -> list[Convolution]:
     """Every convolution, first to last; each reads what the one before it puts out."""
     found, inputs = list[Convolution](), COLORS

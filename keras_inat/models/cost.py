@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_inat.errors import UserError
-from keras_inat.models.convolutions import COLORS, halve, list_convolutions
+from keras_inat.models.convolutions import COLORS, halve, list_convolutions, list_prefixes
 from keras_inat.sections import Config, Model
 
 # The weights that multiply, by the kind of layer.
@@ -103,12 +103,11 @@ def count_cnn(config: Model, image_size: int, num_classes: int) -> list[LayerCos
     if config.dropout and config.dropout_placement == "after_dense":
         rows.append(LayerCost("dropout", (width,), 0, 0))
     rows.append(LayerCost("predictions", (num_classes,), num_classes * (width + 1), num_classes * width))
-    return rows if config.towers == 1 else _stand_side_by_side(rows, config.towers)
+    return rows if config.towers == 1 else _stand_side_by_side(rows, list_prefixes(config))
 
 
-def _stand_side_by_side(rows: list[LayerCost], towers: int) -> list[LayerCost]:
+def _stand_side_by_side(rows: list[LayerCost], prefixes: list[str]) -> list[LayerCost]:
     """The layers of all towers, level by level, and what takes the mean of their last ones."""
-    prefixes = ["", *(f"tower{number}_" for number in range(2, towers + 1))]
     levels = [[replace(row, name=prefix + row.name) for prefix in prefixes] for row in rows[1:]]
     levels[-1][0] = replace(levels[-1][0], name="tower1_predictions")
     mean = LayerCost("predictions", rows[-1].output, 0, 0)

@@ -110,6 +110,8 @@ def compare_predictions(first: Predictions, second: Predictions) -> Estimate | N
 
 def compare_classes(first: Predictions, second: Predictions, classes: Sequence[str]) -> list[tuple[str, Estimate]]:
     """The same for the images of each class by itself, the largest gain first; a class without images is left out."""
+    if compare_predictions(first, second) is None:  # not the same images
+        return []
     gains = []
     for label, name in enumerate(classes):
         of_class = first.labels == label

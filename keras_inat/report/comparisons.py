@@ -1,7 +1,7 @@
 """The charts that set runs against each other."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class Contender:
     scratch: bool
     parameters: int
     seconds: float
-    rows: Sequence[dict[str, Any]] = field(default_factory=tuple)
+    rows: Sequence[dict[str, Any]]
 
 
 def draw_accuracies(contenders: Sequence[Contender], chance: float | None = None) -> Figure:

@@ -53,9 +53,9 @@ def describe_finetuning(data_set: DataSet, album: Album) -> Section:
         "where there are several; the last column says which, and how many."
     )
     table = Table(caption, "lrlrrrrrr", [*head, "test", "95 % interval, n"], rows)
-    blocks = [table, *_draw_groups("finetuning", groups, data_set, album)]
-    if len(groups) > 1:
-        contenders = _list_contenders(groups)
+    contenders = _list_contenders(groups)
+    blocks = [table, *_draw_accuracies("finetuning", contenders, data_set, album)]
+    if len(contenders) > 1:
         alt = "Test accuracy against trained parameters, and against time, of " + _join(contenders) + "."
         caption = "What accuracy costs: higher and further left is better. Bars are the intervals of the table above."
         blocks.append(album.add("costs", comparisons.draw_costs(contenders), alt, caption))
@@ -71,8 +71,10 @@ def compare_ways(data_set: DataSet, album: Album) -> Section:
         missing = "make train-best" if not scratch else "make finetune"
         section.blocks = [Prose(f"To compare the two ways on these images, `{missing}` is still to be run on them.")]
         return section
-    section.blocks = [*_draw_groups("ways", [*tuned, *scratch], data_set, album)]
-    if contenders := _list_contenders([*tuned, scratch[0]]):
+    contenders = _list_contenders([*tuned, *scratch])
+    section.blocks = [*_draw_accuracies("ways", contenders, data_set, album)]
+    if contenders:
+        contenders = contenders[: 1 + sum(not contender.scratch for contender in contenders)]  # best from scratch last
         alt = "Validation accuracy against time while training, of " + _join(contenders) + "."
         caption = (
             "Learning curves on one scale of time, for each configuration its best run. The head of a frozen backbone "
@@ -170,8 +172,7 @@ def _join(contenders: Sequence[Contender]) -> str:
     return "; ".join(f"{contender.title} ({percent(contender.accuracy.value)})" for contender in contenders)
 
 
-def _draw_groups(key: str, groups: list[Group], data_set: DataSet, album: Album) -> list[Block]:
-    contenders = _list_contenders(groups)
+def _draw_accuracies(key: str, contenders: list[Contender], data_set: DataSet, album: Album) -> list[Block]:
     if not contenders:
         return []
     counts = data_set.data["per_class"]["test"] if data_set.data else [0]

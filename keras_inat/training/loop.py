@@ -151,7 +151,7 @@ def fit(
                 print(f"{label} {_announce(trained[-1], parameters)}", flush=True)
             stage_steps = steps * (last_epoch - first_epoch)
             with strategy.scope():
-                task = _plan_task(config, pack, twin, thawed)
+                task = _plan_task(config, pack, (train_rows, val_rows), twin, thawed)
                 network = task.network
                 network.compile(
                     optimizer=build_optimizer(training, training.learning_rate, stage_steps, thawed.rates, starts),
@@ -211,9 +211,9 @@ def build_model(config: Config, num_classes: int) -> keras.Model:
     return build_cnn(config.model, config.data.image_size, num_classes)
 
 
-def _plan_task(config: Config, pack: Pack, twin: Twin, thawed: Thawed) -> Task:
+def _plan_task(config: Config, pack: Pack, rows: tuple[np.ndarray, np.ndarray], twin: Twin, thawed: Thawed) -> Task:
     """The whole network on images, or, where its backbone is frozen, the head on what that makes of them."""
-    (train_rows, val_rows), labels, num_classes = pack.split(config), pack.train_labels, len(pack.classes)
+    (train_rows, val_rows), labels, num_classes = rows, pack.train_labels, len(pack.classes)
     common: dict[str, Any] = {"labels": labels, "rows": train_rows, "num_classes": num_classes, "config": config}
     if config.finetune and config.finetune.cache_features and not thawed.layers:
         features, judged = load_features(twin.model, pack, config), split_head(twin.model)

@@ -109,6 +109,7 @@ def test_classes_are_compared_one_by_one() -> None:
     gains = compare_classes(first, second, ["a", "b", "c"])  # of the last there is no image
     assert [(name, gain.value, gain.num) for name, gain in gains] == [("b", 1.0, 30), ("a", pytest.approx(-1 / 3), 30)]
     assert all(gain.excludes_zero for _, gain in gains)
+    assert compare_classes(first, _predict(labels[:50], [0] * 50), ["a", "b", "c"]) == []  # other images
 
 
 def test_groups_are_compared_over_the_seeds_that_both_have(workshop: Workshop) -> None:
