@@ -66,6 +66,10 @@ class RunFolder:
         return self.path / "test_predictions.npz"
 
     @property
+    def sample(self) -> Path:
+        return self.path / "validation_sample.npz"
+
+    @property
     def copies(self) -> Path:
         return self.path / "copies.npz"
 
@@ -106,7 +110,16 @@ def open_run(config: Config, path: Path, command: str) -> RunFolder:
     """A run in a folder of the caller's choosing, started afresh: what an earlier attempt left is removed."""
     run = RunFolder(path, command)
     path.mkdir(parents=True, exist_ok=True)
-    for old in (run.result, run.metrics, run.model, run.checkpoint, run.predictions, run.copies, run.wandb_id):
+    for old in (
+        run.result,
+        run.metrics,
+        run.model,
+        run.checkpoint,
+        run.predictions,
+        run.sample,
+        run.copies,
+        run.wandb_id,
+    ):
         old.unlink(missing_ok=True)
     for old in (path / "tensorboard", path / "wandb"):
         shutil.rmtree(old, ignore_errors=True)

@@ -252,6 +252,12 @@ class Tracking(Section):
 
 class Report(Section):
     directory: str = Field("reports", description="where the page goes")
+    filter_order: Literal["index", "strength", "similarity"] = Field(
+        "index", description="of the first layer's filters: as they are, strongest first, or neighbours alike"
+    )
+    neurons: Literal["random", "selective"] = Field(
+        "random", description="which ten neurons of the last block are explained: drawn, or the most selective ones"
+    )
 
 
 class Predict(Section):

@@ -5,11 +5,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy.cluster import hierarchy
 
-MAX_MAPS = 5
-# Layers that are an activation function, and functions that gate nothing.
-ACTIVATION_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU, keras.layers.ELU)
-PASSIVE = (keras.activations.linear, keras.activations.softmax, keras.activations.log_softmax)
+from keras_inat.explain.activations import find_spatial_activations, run_batches
+
+MAX_STAGES = 5
 
 
 def read_first_filters(model: keras.Model) -> np.ndarray:
@@ -33,49 +33,58 @@ def read_first_filters(model: keras.Model) -> np.ndarray:
     raise ValueError(f"the model {model.name!r} has no convolution with 3 input channels: there are no filters to show")
 
 
+def order_filters(filters: np.ndarray, order: str = "index") -> np.ndarray:
+    """Puts filters in order.
+
+    Args:
+        filters: `(filters, height, width, 3)` float.
+        order: `index`; `strength`, the largest norm first; or `similarity`, neighbours being alike: the leaves of a
+            tree that joins those with the highest correlation first, turned so that neighbouring leaves are closest
+            (Bar-Joseph et al. 2001).
+
+    Returns:
+        `(filters,)` int64, indices into `filters`.
+    """
+    rows = filters.reshape(len(filters), -1).astype(np.float64)
+    if order == "strength":
+        return np.argsort(-np.linalg.norm(rows, axis=1), kind="stable")
+    if order == "similarity" and len(rows) > 2:
+        unit = rows - rows.mean(axis=1, keepdims=True)
+        unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+        return hierarchy.leaves_list(hierarchy.linkage(unit, "average", optimal_ordering=True)).astype(np.int64)
+    return np.arange(len(rows))
+
+
+def find_stages(model: keras.Model) -> list[Any]:
+    """The layers to look at, first to last: the activation that ends each block of our CNN, or of other networks the
+    last one at each of the last five resolutions.
+
+    Raises:
+        ValueError: When there is no activation with rows and columns.
+    """
+    activations = find_spatial_activations(model)
+    # The last of each block; of several networks side by side, the first one's.
+    blocks = {
+        match[1]: layer for layer in activations if (match := re.fullmatch(r"block(\d+)_activation\d*", layer.name))
+    }
+    # A dictionary keeps the last layer of each resolution.
+    resolutions = {layer.output.shape[1:3]: layer for layer in activations}
+    return list(blocks.values()) or list(resolutions.values())[-MAX_STAGES:]
+
+
 def compute_feature_maps(model: keras.Model, image: np.ndarray) -> dict[str, np.ndarray]:
-    """Computes what the activations after the convolutions put out for one image.
+    """Computes what the stages of a network, as `find_stages` gives them, put out for one image.
 
     Args:
         model: A functional model with one image as its input.
         image: `(height, width, 3)` in [0, 255].
 
     Returns:
-        `(rows, columns, filters)` float32 by layer name, first to last: every block of our CNN; of other networks the
-        last activation at each of the last five resolutions.
+        `(rows, columns, filters)` float32 by layer name, first to last.
 
     Raises:
-        ValueError: When there is no such activation.
+        ValueError: When there is no activation with rows and columns.
     """
-    activations = find_spatial_activations(model)
-    blocks = [layer for layer in activations if re.fullmatch(r"block\d+_activation", layer.name)]
-    # A dictionary keeps the last layer of each resolution.
-    chosen = blocks or list({layer.output.shape[1:3]: layer for layer in activations}.values())[-MAX_MAPS:]
-    cut = keras.Model(model.inputs, [layer.output for layer in chosen])
-    # Called, not `predict`ed: that would trace a graph for one image.
-    outputs = cut([np.asarray(image, dtype=np.float32)[None]], training=False)
-    arrays = [np.asarray(output, dtype=np.float32)[0] for output in keras.tree.flatten(outputs)]
-    return {layer.name: array for layer, array in zip(chosen, arrays, strict=True)}
-
-
-def find_spatial_activations(model: keras.Model) -> list[Any]:
-    """The top-level layers, first to last, that end in a non-linear activation with rows and columns.
-
-    Raises:
-        ValueError: When there is none.
-    """
-    found = []
-    for layer in model.layers:
-        shape = getattr(layer.output, "shape", ())
-        # Squeeze-and-excitation gates have a single row and column: they are weights of channels, not pictures.
-        if is_activation(layer) and len(shape) == 4 and shape[1:3] != (1, 1):
-            found.append(layer)
-    if not found:
-        raise ValueError(f"the model {model.name!r} has no activation with rows and columns among its top-level layers")
-    return found
-
-
-def is_activation(layer: Any) -> bool:
-    """Whether `layer` is or ends in a non-linear activation, softmax not counted."""
-    function = getattr(layer, "activation", None)
-    return isinstance(layer, ACTIVATION_LAYERS) if function is None else function not in PASSIVE
+    chosen = find_stages(model)
+    (outputs,) = run_batches(keras.Model(model.inputs, [layer.output for layer in chosen]), image[None])
+    return {layer.name: output[0] for layer, output in zip(chosen, outputs, strict=True)}

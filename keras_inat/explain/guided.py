@@ -19,9 +19,16 @@ import tensorflow as tf
 from tf_keras_vis.saliency import Saliency
 from tf_keras_vis.utils.model_modifiers import ModelModifier
 
-from keras_inat.explain.filters import ACTIVATION_LAYERS, find_spatial_activations, is_activation
+from keras_inat.explain.activations import (
+    find_activations,
+    find_spatial_activations,
+    run_batches,
+    split_rows,
+    strip_model,
+    take_off_softmax,
+)
 
-BATCH_SIZE = 32
+MIN_ACTIVE = 10
 CAVEAT = (
     "Guided backpropagation (Springenberg et al. 2014) is in part an edge detector: its pictures hardly depend on the "
     "weights of the upper layers (Adebayo et al. 2018, arXiv 1810.03292)."
@@ -30,26 +37,30 @@ CAVEAT = (
 
 @dataclass(frozen=True)
 class NeuronExplanation:
-    """A neuron of a convolution, the image that excites it most, and what in that image does.
+    """A neuron of a convolution, the images that excite it most, and what in them does.
 
     Attributes:
         layer: Name of the activation layer.
         filter: Index along the layer's channels.
         row: Of the neuron in the layer's feature map.
         column: Of the neuron in the layer's feature map.
-        image: Index of the image with the largest activation, the first of equals.
-        activation: Of the neuron for that image.
-        gradient: `(height, width, 3)` float32, guided, of what enters the neuron's activation function, with respect
-            to that image's pixels.
+        images: Indices of the images with the largest activations, largest first; of equals the first.
+        activations: `(images,)` float32, of the neuron for them.
+        gradients: `(images, height, width, 3)` float32, guided, of what enters the neuron's activation function, with
+            respect to the pixels.
+        preferred: The class that excites it most on average, where labels were given.
+        selectivity: How much more than the others do, from 0 to 1; see `measure_selectivity`.
     """
 
     layer: str
     filter: int
     row: int
     column: int
-    image: int
-    activation: float
-    gradient: np.ndarray
+    images: tuple[int, ...]
+    activations: np.ndarray
+    gradients: np.ndarray
+    preferred: int | None = None
+    selectivity: float = 0.0
 
 
 class GuidedBackpropagation(ModelModifier):
@@ -64,14 +75,11 @@ class GuidedBackpropagation(ModelModifier):
         Raises:
             ValueError: When there is no activation to guide, and the result would be the plain gradient.
         """
-        num_guided = 0
-        for layer in {id(layer): layer for layer in model._flatten_layers(include_self=False)}.values():
-            if not is_activation(layer):
-                continue
+        activations = find_activations(model)
+        for layer in activations:
             name = "activation" if hasattr(layer, "activation") else "call"
             setattr(layer, name, _guide(getattr(layer, name)))
-            num_guided += 1
-        if not num_guided:
+        if not activations:
             kinds = ", ".join(sorted({type(layer).__name__ for layer in model.layers}))
             raise ValueError(
                 "guided backpropagation needs non-linear activations, given as layers or as the `activation` of "
@@ -80,33 +88,33 @@ class GuidedBackpropagation(ModelModifier):
 
 
 class LinearOutput(ModelModifier):
-    """Takes the activation off a model's last layer.
-
-    Without its softmax, the score of a class does not depend on the other classes; and a neuron at the ceiling of a
-    ReLU6, where its derivative is zero, still shows what brought it there. For a ReLU nothing changes.
-    """
+    """Takes off what activation a model ends in; tf-keras-vis's own does nothing where that is a layer of its own."""
 
     def __call__(self, model: keras.Model) -> None:
         """Changes `model`, a clone, in place."""
-        last = model
-        while isinstance(last, keras.Model):
-            last = last.get_layer(last.output_names[0])
-        if isinstance(last, (keras.layers.Softmax, *ACTIVATION_LAYERS)):
-            last.call = lambda inputs, mask=None: inputs
-        elif hasattr(last, "activation"):
-            last.activation = keras.activations.linear
+        take_off_softmax(model)
 
 
 def explain_neurons(
-    model: keras.Model, images: np.ndarray, num_neurons: int = 10, seed: int = 0
+    model: keras.Model,
+    images: np.ndarray,
+    num_neurons: int = 10,
+    num_images: int = 1,
+    seed: int = 0,
+    labels: np.ndarray | None = None,
+    most_selective: bool = False,
 ) -> list[NeuronExplanation]:
-    """Explains neurons of the last convolution's activation, drawn at random from those that any image excites.
+    """Explains neurons of the last convolution's activation.
 
     Args:
         model: A functional model with one image as its input; it stays as it is.
         images: `(images, height, width, 3)` in [0, 255].
-        num_neurons: How many to draw, without replacement.
-        seed: Decides which.
+        num_neurons: How many, without replacement.
+        num_images: How many images to show for each.
+        seed: Decides which neurons, of those that any image excites.
+        labels: `(images,)` int, the classes of the images, where it is to be said which one a neuron prefers.
+        most_selective: Take the neurons that `labels` show to be the most selective, one a filter, of those that at
+            least ten images excite; nothing is left to chance then.
 
     Returns:
         An explanation for each neuron; fewer than `num_neurons`, or none, when fewer are alive.
@@ -118,28 +126,72 @@ def explain_neurons(
     images = np.asarray(images, dtype=np.float32)
     # Sharing the model's layers but not its optimizer, which a clone would have to rebuild.
     cut = keras.Model(model.inputs, layer.output)
-    maps = np.concatenate([np.asarray(cut([batch], training=False), dtype=np.float32) for batch in _batches(images)])
-    peaks = maps.max(axis=0)
-    alive = np.argwhere(peaks > 0)
-    neurons = np.random.default_rng(seed).permutation(alive)[:num_neurons]
+    maps = np.concatenate([outputs for (outputs,) in run_batches(cut, images)])
+    alive = np.argwhere(maps.max(axis=0) > 0)
+    preferred, selectivity = (None, None) if labels is None else measure_selectivity(maps, labels)
+    if most_selective and selectivity is not None:
+        enough = (maps > 0).sum(axis=0) >= min(MIN_ACTIVE, len(images))
+        ranked = np.argsort(-np.where(enough, selectivity, -1), axis=None, kind="stable")
+        places = np.stack(np.unravel_index(ranked, maps.shape[1:]), axis=1)[: enough.sum()]
+        _, first = np.unique(places[:, 2], return_index=True)
+        neurons = places[np.sort(first)][:num_neurons]
+    else:
+        neurons = np.random.default_rng(seed).permutation(alive)[:num_neurons]
     if not len(neurons):
         return []
-    exciting = [int(maps[:, row, column, index].argmax()) for row, column, index in neurons]
+    responses = maps[:, neurons[:, 0], neurons[:, 1], neurons[:, 2]].T
+    exciting = np.argsort(-responses, axis=1, kind="stable")[:, :num_images]
     saliency = Saliency(cut, [GuidedBackpropagation(), LinearOutput()])
 
     def score(part: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
         return lambda outputs: tf.gather_nd(outputs, part, batch_dims=1)
 
-    gradients = np.concatenate(
-        [
-            _compute_gradients(saliency, score(part), batch)
-            for part, batch in zip(_batches(neurons), _batches(images[exciting]), strict=True)
-        ]
-    )
-    return [
-        NeuronExplanation(layer.name, index, row, column, image, float(peaks[row, column, index]), gradient)
-        for (row, column, index), image, gradient in zip(neurons.tolist(), exciting, gradients, strict=True)
+    parts = split_rows(np.repeat(neurons, exciting.shape[1], axis=0))
+    gradients = [
+        _compute_gradients(saliency, score(part), batch)
+        for part, batch in zip(parts, split_rows(images[exciting.ravel()]), strict=True)
     ]
+    return [
+        NeuronExplanation(
+            layer.name,
+            index,
+            row,
+            column,
+            tuple(chosen.tolist()),
+            response[chosen],
+            gradient,
+            None if preferred is None else int(preferred[row, column, index]),
+            0.0 if selectivity is None else float(selectivity[row, column, index]),
+        )
+        for (row, column, index), chosen, response, gradient in zip(
+            neurons.tolist(),
+            exciting,
+            responses,
+            np.concatenate(gradients).reshape(*exciting.shape, *images.shape[1:]),
+            strict=True,
+        )
+    ]
+
+
+def measure_selectivity(activations: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which class excites each neuron most, and how much more than the others: Morcos et al. 2018, arXiv 1803.06959.
+
+    `(a - b) / (a + b)`, `a` being the mean activation over the images of that class, `b` that over the means of the
+    other classes; what is below zero counts as zero.
+
+    Args:
+        activations: `(images, ...)` float, of any number of neurons.
+        labels: `(images,)` int.
+
+    Returns:
+        `(...)` int64 and `(...)` float in [0, 1].
+    """
+    classes = np.unique(labels)
+    means = np.stack([np.maximum(activations[labels == label], 0).mean(axis=0) for label in classes])
+    best = means.argmax(axis=0)
+    largest = np.take_along_axis(means, best[None], axis=0)[0]
+    others = (means.sum(axis=0) - largest) / max(len(classes) - 1, 1)
+    return classes[best], (largest - others) / np.maximum(largest + others, 1e-12)
 
 
 def explain_predictions(model: keras.Model, images: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
@@ -154,16 +206,15 @@ def explain_predictions(model: keras.Model, images: np.ndarray, classes: np.ndar
         `(images, height, width, 3)` float32, guided gradients of the scores with respect to the pixels.
     """
     images = np.asarray(images, dtype=np.float32)
-    # See `explain_neurons`.
-    uncompiled = keras.Model(model.inputs, model.outputs)
-    saliency = Saliency(uncompiled, [GuidedBackpropagation(), LinearOutput()])
+    saliency = Saliency(strip_model(model), [GuidedBackpropagation(), LinearOutput()])
 
     def score(part: np.ndarray | None) -> Callable[[tf.Tensor], tf.Tensor]:
         return lambda logits: tf.gather(logits, tf.argmax(logits, axis=-1) if part is None else part, batch_dims=1)
 
-    parts = [None for _ in _batches(images)] if classes is None else _batches(np.asarray(classes))
+    batches = split_rows(images)
+    parts = [None for _ in batches] if classes is None else split_rows(np.asarray(classes))
     return np.concatenate(
-        [_compute_gradients(saliency, score(part), batch) for part, batch in zip(parts, _batches(images), strict=True)]
+        [_compute_gradients(saliency, score(part), batch) for part, batch in zip(parts, batches, strict=True)]
     )
 
 
@@ -182,8 +233,3 @@ def _gate(outputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tenso
 
 def _compute_gradients(saliency: Saliency, score: Callable[[tf.Tensor], tf.Tensor], images: np.ndarray) -> np.ndarray:
     return np.asarray(saliency(score, images, keepdims=True, normalize_map=False, gradient_modifier=None))
-
-
-def _batches(rows: np.ndarray) -> list[np.ndarray]:
-    """Parts small enough for the memory of a GPU."""
-    return [rows[start : start + BATCH_SIZE] for start in range(0, len(rows), BATCH_SIZE)]

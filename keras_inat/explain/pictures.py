@@ -1,44 +1,62 @@
-"""Pictures of filters, feature maps and guided gradients, each readable on its own."""
+"""Pictures of filters, feature maps, guided gradients and other explanations, each readable on its own."""
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
+from keras_inat.explain.fidelity import NUM_STEPS, Fidelity
 from keras_inat.explain.guided import CAVEAT, NeuronExplanation
-from keras_inat.plotting import ACCENT, INK, MUTED, new_figure
+from keras_inat.explain.preferences import Preference
+from keras_inat.explain.tiles import (
+    WIDTH,
+    arrange,
+    as_pixels,
+    draw_grid,
+    new_picture,
+    number_tiles,
+    scale_gradient,
+    shorten,
+    stretch,
+    tile,
+    write_caption,
+)
+from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED
 
-WIDTH = 10.0
 MAX_MAPS = 64
 NUM_BARS = 5
-MAX_NAME = 22
+CONTROLS = {"Edges of the image": "--", "At random": ":"}
 LEGEND = "Grey: the pixel does not matter; brighter or darker: more or less of that colour raises what is explained."
 
 
-def draw_filters(filters: np.ndarray) -> Figure:
+def draw_filters(filters: np.ndarray, order: np.ndarray | None = None, ordered_by: str = "index") -> Figure:
     """Draws the kernels of a first convolution as one grid, all on the same scale.
 
     Args:
         filters: `(filters, height, width, 3)` float, as `read_first_filters` gives them.
+        order: `(filters,)` int, indices into them; None leaves them as they are.
+        ordered_by: What the order is, for the caption.
     """
     count, height, width, _ = filters.shape
     rows, columns = arrange(count)
     side = min(0.72 * WIDTH / columns, 1.5)
-    figure = _new_picture(side * rows * height / width + 1.15, width=0.8 * WIDTH)
+    figure = new_picture(side * rows * height / width + 1.15, width=0.8 * WIDTH)
     axes = figure.subplots()
     scale = float(np.abs(filters).max()) or 1.0
     zoom = max(1, 24 // max(height, width))
-    tiles = (0.5 + filters / (2 * scale)).repeat(zoom, axis=1).repeat(zoom, axis=2)
-    axes.imshow(_tile(tiles, rows, columns, gap=max(1, zoom // 3)), interpolation="nearest")
-    _number_tiles(axes, tiles, rows, columns, gap=max(1, zoom // 3))
+    shown = filters if order is None else filters[order]
+    tiles = (0.5 + shown / (2 * scale)).repeat(zoom, axis=1).repeat(zoom, axis=2)
+    axes.imshow(tile(tiles, rows, columns, gap=max(1, zoom // 3)), interpolation="nearest")
+    number_tiles(axes, tiles, rows, columns, gap=max(1, zoom // 3))
+    if ordered_by != "index":
+        axes.set_yticks([])
     axes.set_title(f"First convolution: {count} filter{'s' * (count > 1)} of {height} × {width} × 3")
-    _write_caption(
+    write_caption(
         figure,
         f"One scale for all: mid-grey is a weight of 0, a full red, green or blue one of +{scale:.2g}, none of it "
-        f"−{scale:.2g}. Numbers: index of the first filter of each row.",
+        f"−{scale:.2g}. {_explain_order(ordered_by)}",
         width=88,
     )
     return figure
@@ -56,22 +74,22 @@ def draw_feature_maps(image: np.ndarray, maps: Mapping[str, np.ndarray]) -> Figu
     # Two cells a row, the image being the first; a row is as high as the higher of its grids.
     ratios = [0.0] + [rows / columns for rows, columns in shapes]
     heights = [max(ratios[start : start + 2]) for start in range(0, len(ratios), 2)]
-    figure = _new_picture(sum(0.47 * WIDTH * height + 0.45 for height in heights) + 0.7)
+    figure = new_picture(sum(0.47 * WIDTH * height + 0.45 for height in heights) + 0.7)
     cells = figure.subplots(len(heights), 2, squeeze=False, height_ratios=heights).ravel()
     for axes in cells:
         axes.set_axis_off()
-    cells[0].imshow(_as_pixels(image), interpolation="nearest")
+    cells[0].imshow(as_pixels(image), interpolation="nearest")
     cells[0].set_title(f"the image, {image.shape[0]} × {image.shape[1]}")
     for axes, (name, values), (rows, columns) in zip(cells[1:], maps.items(), shapes, strict=False):
         count = rows * columns
         top = float(np.percentile(values, 99.5)) or 1.0
         zoom = max(1, 64 // max(values.shape[:2]))
         tiles = np.moveaxis(values, -1, 0)[:count].repeat(zoom, axis=1).repeat(zoom, axis=2)
-        mosaic = _tile(tiles[..., None], rows, columns, gap=max(1, tiles.shape[1] // 24), blank=np.nan)
+        mosaic = tile(tiles[..., None], rows, columns, gap=max(1, tiles.shape[1] // 24), blank=np.nan)
         axes.imshow(mosaic[..., 0], cmap="viridis", vmin=min(0.0, float(values.min())), vmax=top)
         shown = f"{count}" if count >= values.shape[-1] else f"first {count} of {values.shape[-1]}"
         axes.set_title(f"{name}: {values.shape[0]} × {values.shape[1]}, {shown} filters, up to {top:.2g}")
-    _write_caption(
+    write_caption(
         figure,
         "A small picture a filter, index increasing from left to right, row by row. One scale a layer: dark violet is "
         "the smallest activation, yellow the value in its title (99.5th percentile) and more.",
@@ -79,29 +97,115 @@ def draw_feature_maps(image: np.ndarray, maps: Mapping[str, np.ndarray]) -> Figu
     return figure
 
 
-def draw_neurons(images: np.ndarray, explanations: Sequence[NeuronExplanation]) -> Figure:
-    """Draws, for each neuron, the image that excites it most beside its guided gradient.
+def draw_preferences(preferences: Sequence[Preference]) -> Figure:
+    """Draws, filter by filter, the image made to excite it and the patches of real images that do."""
+    columns = ["made to\nexcite it", *(f"patch {place}" for place in range(1, 1 + len(preferences[0].patches)))]
+    rows = [
+        (
+            f"{shorten(filter_.layer)}\nfilter {filter_.filter}\nsees {filter_.side} × {filter_.side}\n"
+            f"{filter_.activations[0]:.2g} to {filter_.activations[-1]:.2g}",
+            [stretch(filter_.synthetic), *map(as_pixels, filter_.patches)],
+        )
+        for filter_ in preferences
+    ]
+    return draw_grid(
+        "What filters look for, stage by stage",
+        columns,
+        rows,
+        "Left: an image made from noise to excite the filter everywhere (activation maximisation), its contrast "
+        "stretched. Then the patches that excite it most, one an image, as large as what one of its neurons sees, in "
+        "pixels; last line of the label: its activation for the first and the last. Filters drawn at random from those "
+        "that any image excites.",
+        group=1,
+    )
+
+
+def draw_neurons(
+    images: np.ndarray, explanations: Sequence[NeuronExplanation], class_names: Sequence[str] = ()
+) -> Figure:
+    """Draws, neuron by neuron, the images that excite it most, each beside its guided gradient.
 
     Args:
         images: `(images, height, width, 3)` in [0, 255], those that were given to `explain_neurons`.
         explanations: What it gave back.
+        class_names: Of the labels, where these were given.
     """
-    num_rows = max(1, math.ceil(len(explanations) / 2))
-    figure = _new_picture(2.5 * num_rows + 1.2)
+    if not explanations:
+        figure = new_picture(1.0)
+        figure.suptitle("No neuron of the last convolution is active on these images")
+        return figure
+    rows = []
+    for neuron in explanations:
+        label = f"filter {neuron.filter}\nrow {neuron.row}, column {neuron.column}"
+        label += f"\n{neuron.activations[0]:.2f} to {neuron.activations[-1]:.2f}"
+        if neuron.preferred is not None and class_names:
+            label += f"\n{shorten(class_names[neuron.preferred], 18)}\nselectivity {neuron.selectivity:.2f}"
+        pairs = [
+            (as_pixels(images[index]), scale_gradient(gradient))
+            for index, gradient in zip(neuron.images, neuron.gradients, strict=True)
+        ]
+        rows.append((label, [picture for pair in pairs for picture in pair]))
+    columns = [name for place in range(len(explanations[0].images)) for name in (f"image {place + 1}", "guided")]
+    words = (
+        "A class name: the one that excites the neuron most on average; selectivity 1: it alone does, 0: all do alike. "
+        if class_names
+        else ""
+    )
+    return draw_grid(
+        f"What excites {len(explanations)} neurons of {explanations[0].layer}",
+        columns,
+        rows,
+        "The images that excite each neuron most, with its activation for the first and the last. "
+        f"{words}{LEGEND} {CAVEAT}",
+        group=2,
+    )
+
+
+def draw_guided_predictions(images: np.ndarray, gradients: np.ndarray, titles: Sequence[str]) -> Figure:
+    """Draws images beside the guided gradients of their predicted classes, two pairs in a row.
+
+    Args:
+        images: `(images, height, width, 3)` in [0, 255].
+        gradients: The same shape, as `explain_predictions` gives them.
+        titles: A few words on each image.
+    """
+    num_rows = max(1, math.ceil(len(images) / 2))
+    figure = new_picture(2.5 * num_rows + 1.0)
     cells = figure.subplots(num_rows, 2, squeeze=False).ravel()
     for axes in cells:
         axes.set_axis_off()
-    if not explanations:
-        figure.suptitle("No neuron of the last convolution is active on these images")
-        return figure
-    for axes, neuron in zip(cells, explanations, strict=False):
-        pair = np.stack([_as_pixels(images[neuron.image]), scale_gradient(neuron.gradient)])
-        axes.imshow(_tile(pair, 1, 2, gap=max(1, pair.shape[1] // 24)), interpolation="nearest")
-        axes.set_title(
-            f"filter {neuron.filter}, row {neuron.row}, column {neuron.column}: activation {neuron.activation:.2f}"
-        )
-    figure.suptitle(f"What excites neurons of {explanations[0].layer}: image and guided gradient", fontsize=13)
-    _write_caption(figure, f"{LEGEND} {CAVEAT}")
+    for axes, image, gradient, title in zip(cells, images, gradients, titles, strict=False):
+        pair = np.stack([as_pixels(image), scale_gradient(gradient)])
+        axes.imshow(tile(pair, 1, 2, gap=max(1, pair.shape[1] // 24)), interpolation="nearest")
+        axes.set_title(title)
+    write_caption(figure, f"{LEGEND} {CAVEAT}")
+    return figure
+
+
+def draw_evidence(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str], caption: str) -> Figure:
+    """Draws several explanations of the same predictions beside each other; pictures are ready to be shown."""
+    return draw_grid("What speaks for the predicted class, by several methods", columns, rows, caption)
+
+
+def draw_fidelity(curves: Mapping[str, Fidelity]) -> Figure:
+    """Draws the mean probability of the explained class while pixels go (left) and come back (right)."""
+    figure = new_picture(4.4)
+    panels = figure.subplots(1, 2, sharey=True)
+    parts = np.linspace(0, 1, NUM_STEPS + 1)
+    for index, (name, fidelity) in enumerate(curves.items()):
+        control = name in CONTROLS
+        look = {"color": MUTED if control else CYCLE[index % len(CYCLE)], "ls": CONTROLS.get(name, "-")}
+        for axes, values in zip(panels, (fidelity.deletion, fidelity.insertion), strict=True):
+            axes.plot(parts, values.mean(axis=0), label=name, lw=1.8, **look)
+    for axes, title in zip(
+        panels, ("deletion: the faster it falls, the better", "insertion: the faster it rises, the better"), strict=True
+    ):
+        axes.set_title(title)
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.set_xlabel("pixels, most important first")
+    panels[0].set_ylim(0, 1)
+    panels[0].set_ylabel("probability of the class")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
 
 
@@ -117,11 +221,11 @@ def draw_prediction(
         gradient: `(height, width, 3)` float, as `explain_predictions` gives it.
     """
     best = np.argsort(-probabilities, kind="stable")[:NUM_BARS]
-    names = [_shorten(class_names[label]) for label in best]
-    figure = _new_picture(4.0)
+    names = [shorten(class_names[label]) for label in best]
+    figure = new_picture(4.0)
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 1])
     for axes, picture, title in (
-        (left, _as_pixels(image), "image"),
+        (left, as_pixels(image), "image"),
         (middle, scale_gradient(gradient), f"what speaks for {names[0]}"),
     ):
         axes.imshow(picture, interpolation="nearest")
@@ -139,59 +243,11 @@ def draw_prediction(
     right.tick_params(left=False)
     right.set_box_aspect(1)
     right.set_title("probability")
-    _write_caption(figure, f"{LEGEND} {CAVEAT}")
+    write_caption(figure, f"{LEGEND} {CAVEAT}")
     return figure
 
 
-def arrange(count: int) -> tuple[int, int]:
-    """Rows and columns of a grid for `count` tiles: full and near square if possible, else square with blanks."""
-    rows = next(rows for rows in range(math.isqrt(count), 0, -1) if count % rows == 0)
-    if count <= 2 * rows**2:
-        return rows, count // rows
-    columns = math.ceil(math.sqrt(count))
-    return math.ceil(count / columns), columns
-
-
-def scale_gradient(gradient: np.ndarray) -> np.ndarray:
-    """Brings `(height, width, 3)` to [0, 1]: 0 becomes mid-grey, the 99th percentile of the size the extremes."""
-    scale = float(np.percentile(np.abs(gradient), 99)) or float(np.abs(gradient).max()) or 1.0
-    return np.clip(0.5 + gradient / (2 * scale), 0, 1)
-
-
-def _new_picture(height: float, width: float = WIDTH) -> Figure:
-    figure = new_figure(width, height)
-    figure.set_layout_engine("constrained", w_pad=0.09, h_pad=0.09)  # inches
-    return figure
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
-
-
-def _as_pixels(image: np.ndarray) -> np.ndarray:
-    return np.clip(np.asarray(image, dtype=np.float32) / 255, 0, 1)
-
-
-def _tile(tiles: np.ndarray, rows: int, columns: int, gap: int, blank: float = 1.0) -> np.ndarray:
-    """Lays `(count, height, width, channels)` out as one picture, which draws faster and sharper than as many axes."""
-    count, height, width, channels = tiles.shape
-    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), blank, dtype=np.float32)
-    for index in range(min(count, rows * columns)):
-        row, column = divmod(index, columns)
-        top, left = row * (height + gap), column * (width + gap)
-        canvas[top : top + height, left : left + width] = tiles[index]
-    return canvas
-
-
-def _number_tiles(axes: Axes, tiles: np.ndarray, rows: int, columns: int, gap: int) -> None:
-    height = tiles.shape[1]
-    middles = [row * (height + gap) + height / 2 for row in range(rows)]
-    axes.set_yticks(middles, [str(row * columns) for row in range(rows)])
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.grid(False)
-    axes.spines[:].set_visible(False)
-
-
-def _write_caption(figure: Figure, text: str, width: int = 116) -> None:
-    figure.supxlabel(textwrap.fill(text, width), fontsize=9, color=MUTED)
+def _explain_order(ordered_by: str) -> str:
+    if ordered_by == "index":
+        return "Numbers: index of the first filter of each row."
+    return {"strength": "Strongest first.", "similarity": "Neighbours are alike."}[ordered_by]

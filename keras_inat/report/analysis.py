@@ -14,6 +14,7 @@ from keras_inat.report.story import is_number
 
 # Below, the interval of a rank correlation no longer holds what it says (simulated: 10 % false alarms at n = 6).
 MIN_TRIALS = 8
+NUM_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,33 @@ def count_confusion(predictions: Predictions, num_classes: int) -> np.ndarray:
     counts = np.zeros((num_classes, num_classes), dtype=np.int64)
     np.add.at(counts, (predictions.labels, predictions.predicted), 1)
     return counts
+
+
+def estimate_top(predictions: Predictions, count: int = 3) -> Estimate:
+    """How often the true class is among the `count` most probable."""
+    best = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, :count]
+    return estimate_share(int((best == predictions.labels[:, None]).any(axis=1).sum()), len(predictions.labels))
+
+
+def measure_calibration(predictions: Predictions) -> tuple[list[tuple[float, Estimate]], float]:
+    """How often a model is right when it is so sure: ten bins of the highest probability, of equal width.
+
+    Returns:
+        Mean confidence and accuracy of every bin that has images, and the expected calibration error: the difference
+        of the two, in the mean over the images (Guo et al. 2017, arXiv 1706.04599).
+    """
+    confidence = predictions.probabilities.max(axis=1)
+    bins = np.minimum((confidence * NUM_BINS).astype(int), NUM_BINS - 1)
+    rows = [
+        (
+            float(confidence[bins == number].mean()),
+            estimate_share(int(predictions.correct[bins == number].sum()), count),
+        )
+        for number in range(NUM_BINS)
+        if (count := int((bins == number).sum()))
+    ]
+    gaps = [abs(sure - share.value) * share.num for sure, share in rows]
+    return rows, sum(gaps) / len(confidence)
 
 
 def find_best_so_far(trials: Sequence[Trial]) -> list[float]:

@@ -144,6 +144,27 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     return figure
 
 
+def draw_reliability(bins: Sequence[tuple[float, Estimate]]) -> Figure:
+    """Accuracy against confidence, and how many images were so sure."""
+    figure = new_figure(0.72 * WIDTH, 4.6)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="as often right as it says")
+    for index, (sure, share) in enumerate(bins):
+        label = "accuracy, with 95 % interval" if index == 0 else None
+        upper.plot([sure, sure], [share.low, share.high], color=ACCENT, linewidth=2, solid_capstyle="butt")
+        upper.plot(sure, share.value, "o", color=ACCENT, markersize=7, label=label)
+    bars = lower.bar([sure for sure, _ in bins], [share.num for _, share in bins], 0.05, color=ACCENT)
+    lower.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=8, color=MUTED)
+    lower.margins(y=0.25)
+    for axes in (upper, lower):
+        axes.xaxis.set_major_formatter(PERCENT)
+    upper.yaxis.set_major_formatter(PERCENT)
+    upper.set(xlim=(0, 1.03), ylim=(-0.02, 1.05), ylabel="accuracy")
+    lower.set(xlabel="confidence: probability of the predicted class", ylabel="images")
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    return figure
+
+
 def clip(text: str, length: int) -> str:
     """A name on one line, of at most `length` characters."""
     line = " ".join(str(text).split())

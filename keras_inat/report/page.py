@@ -50,7 +50,7 @@ def write_report(config: Config) -> Report:
     """Renders `index.html`, `README.md`, `results.csv` and `figures/` into `report.directory`, from `runs/` alone."""
     directory = Path(config.report.directory)
     story, album = read_story(config.run.directory), Album(directory)
-    page = build_page(story, album, config.run.directory)
+    page = build_page(story, album, config)
     write_text(directory / "results.csv", format_results(story.records))
     write_text(directory / "README.md", write_markdown(page))
     write_text(directory / "index.html", render_html(page))
@@ -58,8 +58,9 @@ def write_report(config: Config) -> Report:
     return Report(directory / "index.html", page.findings)
 
 
-def build_page(story: Story, album: Album, runs: str) -> Page:
+def build_page(story: Story, album: Album, config: Config) -> Page:
     """Puts the sections together: a summary, a part for each set of images, and the record."""
+    runs = config.run.directory
     if not story.data_sets:
         nothing = Section("", [Prose(f"There is no finished run in `{runs}` yet."), Bullets(START)])
         return Page([Part("Summary", [nothing])], [f"no finished run in {runs} yet: `make demo` makes some"])
@@ -70,10 +71,10 @@ def build_page(story: Story, album: Album, runs: str) -> Page:
         scratch, tuned = data_set.find_groups("train-best"), data_set.find_groups("finetune")
         sections = [describe_data(data_set, album), describe_network(data_set), *describe_sweeps(data_set, album)]
         if scratch:
-            sections.append(describe_model(scratch[0], "The best from scratch", album))
+            sections.append(describe_model(scratch[0], "The best from scratch", album, config.report))
         sections.append(describe_finetuning(data_set, album))
         if tuned:
-            sections.append(describe_model(tuned[0], "The best fine-tuned", album))
+            sections.append(describe_model(tuned[0], "The best fine-tuned", album, config.report))
         sections.append(compare_ways(data_set, album))
         parts.append(Part(data_set.name, sections))
     record = [_list_costs(story.records), _list_looks(story), _reproduce(story.records)]

@@ -1,22 +1,26 @@
 """One trained model, looked at closely: how it learned, what it gets right and wrong, what it sees."""
 
-from collections.abc import Callable
-
 import numpy as np
-from matplotlib.figure import Figure
 
-from keras_inat.progress import hide_startup_messages
 from keras_inat.report import canvas, figures, wording
 from keras_inat.report.album import Album
-from keras_inat.report.analysis import count_confusion, estimate_accuracy, estimate_share
+from keras_inat.report.analysis import (
+    count_confusion,
+    estimate_accuracy,
+    estimate_share,
+    estimate_top,
+    measure_calibration,
+)
 from keras_inat.report.blocks import Block, Heading, Prose, Section, Table
+from keras_inat.report.insight import look_inside
 from keras_inat.report.records import Group, Predictions, Record
 from keras_inat.report.wording import percent, plural
+from keras_inat.sections import Report
 
 NUM_MISTAKES = 5
 
 
-def describe_model(group: Group, title: str, album: Album) -> Section:
+def describe_model(group: Group, title: str, album: Album, settings: Report) -> Section:
     """A section on the best model of a group."""
     record, blocks = group.best, _show_learning(group, album)
     predictions = record.read_predictions()
@@ -25,7 +29,8 @@ def describe_model(group: Group, title: str, album: Album) -> Section:
         return Section(title, [*blocks, Prose(missing)])
     blocks += [Heading("Thirty predictions"), *_show_predictions(record, predictions, album)]
     blocks += [Heading("What it takes for what"), *_show_mistakes(record, predictions, album)]
-    blocks += [Heading("What it sees"), *_explain(record, predictions, album)]
+    blocks += [Heading("How sure it is"), *_show_calibration(record, predictions, album)]
+    blocks += [Heading("What it sees"), *look_inside(record, predictions, album, settings)]
     return Section(title, blocks)
 
 
@@ -78,22 +83,16 @@ def _show_mistakes(record: Record, predictions: Predictions, album: Album) -> li
     classes = record.data["classes"]
     counts = count_confusion(predictions, len(classes))
     totals = counts.sum(axis=1)
-    recalls = [estimate_share(int(counts[k, k]), int(totals[k])) if totals[k] else None for k in range(len(classes))]
+    given = counts.sum(axis=0)
     table = Table(
-        "Every class: how many of its test images are recognised, with the 95 % interval, and how many images of "
-        "other classes are taken for it.",
-        "lrrrr",
-        ["class", "test images", "recognised", "95 % interval", "taken for it"],
+        "Every class. Recall: how many of its test images are recognised. Precision: how many of the images taken for "
+        "it are of it. Each with its 95 % interval.",
+        "lrrrrrr",
+        ["class", "test images", "recall", "95 % interval", "taken for it", "precision", "95 % interval"],
         [
-            [
-                name,
-                f"{totals[k]:,}",
-                percent(recall.value),
-                wording.interval(recall),
-                f"{counts[:, k].sum() - counts[k, k]:,}",
-            ]
-            for k, (name, recall) in enumerate(zip(classes, recalls, strict=True))
-            if recall
+            [name, f"{totals[k]:,}", *_state(counts[k, k], totals[k]), f"{given[k]:,}", *_state(counts[k, k], given[k])]
+            for k, name in enumerate(classes)
+            if totals[k]
         ],
     )
     wrong = counts - np.diag(np.diag(counts))
@@ -104,6 +103,16 @@ def _show_mistakes(record: Record, predictions: Predictions, album: Album) -> li
         if (number := int(wrong[true, taken]))
     ]
     frequent = f"Mistaken most often: {'; '.join(said)}." if said else "No test image was mistaken."
+    worst = predictions.show_mistakes()
+    confident = [
+        album.add(
+            f"{record.command}-mistakes",
+            canvas.draw_predictions(worst, classes),
+            f"The {len(worst.examples)} wrong predictions on test images that the model is most sure of.",
+            "The wrong predictions that it is most sure of: where the picture shows what the label says, the model is "
+            "at fault; where it does not, the label is.",
+        )
+    ]
     return [
         album.add(
             f"{record.command}-confusion",
@@ -114,56 +123,34 @@ def _show_mistakes(record: Record, predictions: Predictions, album: Album) -> li
         ),
         Prose(frequent),
         table,
+        *(confident if len(worst.examples) else []),
     ]
 
 
-def _explain(record: Record, predictions: Predictions, album: Album) -> list[Block]:
-    if not record.folder.model.exists():
-        return [Prose(f"`{record.folder.path.name}/best.keras` is not on disk, so the model cannot be looked into.")]
-    # Keras takes seconds to import: a page without models does without.
-    with hide_startup_messages():
-        import keras
+def _state(number: int, total: int) -> list[str]:
+    """A share and its interval as two cells."""
+    share = estimate_share(int(number), int(total)) if total else None
+    return [percent(share.value), wording.interval(share)] if share else ["–", "–"]
 
-        from keras_inat.explain.filters import compute_feature_maps, read_first_filters
-        from keras_inat.explain.guided import explain_neurons
-        from keras_inat.explain.pictures import draw_feature_maps, draw_filters, draw_neurons
 
-    try:
-        model = keras.models.load_model(record.folder.model, compile=False)
-    except Exception as error:  # whatever a damaged archive, or one of another version, leads Keras into
-        return [Prose(f"The model could not be opened: {_one_line(error)}.")]
-    images, example = predictions.pixels, predictions.pixels[0]
-    name = record.data["classes"][predictions.labels[predictions.examples[0]]]
-    pictures: list[tuple[str, Callable[[], Figure], str, str]] = [
-        (
-            "filters",
-            lambda: draw_filters(read_first_filters(model)),
-            "The weights of the first convolution, one tile a filter.",
-            "A tile with a gradient from dark to light answers to edges across it, one with opposite colours to a "
-            "change of colour, one of a single tint to that colour.",
+def _show_calibration(record: Record, predictions: Predictions, album: Album) -> list[Block]:
+    bins, error = measure_calibration(predictions)
+    confidence, accuracy = predictions.probabilities.max(axis=1).mean(), predictions.correct.mean()
+    leaning = "less" if confidence < accuracy else "more"
+    top = ""
+    if len(record.data["classes"]) > 3:
+        top = f"The true class is among its first three for {wording.share(estimate_top(predictions))}. "
+    return [
+        Prose(
+            f"{top}It is {percent(confidence)} sure on average, and right for {percent(accuracy)}: {leaning} sure than "
+            f"it should be. Between what it says and how often it is right lie {percent(error)} on average (expected "
+            f"calibration error over {plural(len(bins), 'bin')}, n = {len(predictions.labels):,} images)."
         ),
-        (
-            "maps",
-            lambda: draw_feature_maps(example, compute_feature_maps(model, example)),
-            f"One test image ({name}) and what each block makes of it.",
-            f"The first of the random test images above ({name}), block by block. What is bright excites a filter.",
-        ),
-        (
-            "guided",
-            lambda: draw_neurons(images, explain_neurons(model, images, num_neurons=10, seed=0)),
-            "Ten neurons of the last block: the image that excites each most, and its guided gradient.",
-            "Ten neurons of the last block, drawn at random from those that respond at all; for each, the one of the "
-            f"{len(images)} random test images above that excites it most, and the pixels that do.",
+        album.add(
+            f"{record.command}-calibration",
+            figures.draw_reliability(bins),
+            "Accuracy against confidence on the test images.",
+            "Test images sorted by how sure the model is of its prediction. Below the dashed line it is surer than it "
+            "should be, above it less sure.",
         ),
     ]
-    blocks: list[Block] = []
-    for key, draw, alt, caption in pictures:
-        try:
-            blocks.append(album.add(f"{record.command}-{key}", draw(), alt, caption))
-        except ValueError as error:  # an architecture without what is to be shown
-            blocks.append(Prose(f"Not shown for this network: {_one_line(error)}."))
-    return blocks
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300].rstrip(".")

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ class Predictions:
     files: np.ndarray
     examples: np.ndarray
     pixels: np.ndarray
+    mistakes: np.ndarray
+    mistake_pixels: np.ndarray
 
     @property
     def predicted(self) -> np.ndarray:
@@ -35,7 +37,11 @@ class Predictions:
     def select(self, rows: np.ndarray) -> "Predictions":
         """Those of some of the images, without examples."""
         none = np.empty(0, np.int64)
-        return Predictions(self.probabilities[rows], self.labels[rows], self.files[rows], none, none)
+        return Predictions(self.probabilities[rows], self.labels[rows], self.files[rows], none, none, none, none)
+
+    def show_mistakes(self) -> "Predictions":
+        """The same, with the most confident errors as its examples."""
+        return replace(self, examples=self.mistakes, pixels=self.mistake_pixels)
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,15 @@ class Record:
             np.load(self.folder.predictions) as arrays,
         ):
             return Predictions(**{name: arrays[name] for name in Predictions.__dataclass_fields__})
+        return None
+
+    def read_sample(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Some validation images `(images, size, size, 3)` uint8 and their labels; None where the file is not there."""
+        with (
+            contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
+            np.load(self.folder.sample) as arrays,
+        ):
+            return arrays["pixels"], arrays["labels"]
         return None
 
     def read_copies(self) -> list[tuple[dict[str, Any], np.ndarray]]:

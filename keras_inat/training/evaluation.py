@@ -1,6 +1,7 @@
 """The final judgement: every test image once, on record, with an interval."""
 
 import statistics
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from keras_inat.sections import Config
 from keras_inat.training.checkpoint import claim_run
 from keras_inat.training.loop import Fit, fit
 
-NUM_EXAMPLES = 30
-NUM_COPIES = 12
+NUM_EXAMPLES, NUM_MISTAKES, NUM_COPIES = 30, 12, 12
+MAX_SAMPLE, MAX_SAMPLE_BYTES = 600, 16_000_000
 
 
 def train_and_judge(config: Config, command: str, label: str) -> dict[str, Any]:
@@ -77,8 +78,10 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
 
     Writes `test_predictions.npz` into the run's folder: `probabilities` `(images, classes)` float32, `labels`
     `(images,)` int64, `files` `(images,)` str, and for the report `examples` `(30,)` int64, rows chosen at random
-    without regard to the outcome, with their `pixels` `(30, size, size, 3)` uint8. And `copies.npz`, where there are
-    any: `pairs` and `pixels`, as of `Pack.show_copies`.
+    without regard to the outcome, with their `pixels` `(30, size, size, 3)` uint8, and `mistakes` and
+    `mistake_pixels`, the same for the twelve errors that the model is most sure of. In `validation_sample.npz` go
+    `pixels` and `labels` of validation images chosen at random, for pictures of what excites the model: up to 600, or
+    16 MB. In `copies.npz`, where there are any, `pairs` and `pixels`, as of `Pack.show_copies`.
 
     Returns:
         The fit's result with `test_accuracy`, its 95 % interval `test_interval` and `test_images`; with
@@ -95,20 +98,35 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
             _count_correct(probabilities + fit.model.predict(mirror(batches), verbose=0), labels), len(labels)
         )
     examples = np.random.default_rng(0).permutation(len(labels))[:NUM_EXAMPLES]
-    with write_whole(run.predictions) as path, open(path, "wb") as file:
-        np.savez_compressed(
-            file,
-            probabilities=probabilities.astype(np.float32),
-            labels=labels,
-            files=np.array(files)[rows],
-            examples=examples,
-            pixels=pixels[rows[examples]],
-        )
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    mistakes = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:NUM_MISTAKES]
+    _write_arrays(
+        run.predictions,
+        probabilities=probabilities.astype(np.float32),
+        labels=labels,
+        files=np.array(files)[rows],
+        examples=examples,
+        pixels=pixels[rows[examples]],
+        mistakes=mistakes,
+        mistake_pixels=pixels[rows[mistakes]],
+    )
+    _keep_sample(config, run, fit)
     pairs, images = fit.pack.show_copies(pixels, NUM_COPIES)
     if len(pairs):
-        with write_whole(run.copies) as path, open(path, "wb") as file:
-            np.savez_compressed(file, pairs=pairs, pixels=images)
+        _write_arrays(run.copies, pairs=pairs, pixels=images)
     return fit.result | scores
+
+
+def _keep_sample(config: Config, run: RunFolder, fit: Fit) -> None:
+    (_, rows), images = fit.pack.split(config), fit.pack.train_images
+    number = min(MAX_SAMPLE, MAX_SAMPLE_BYTES // images[0].nbytes)
+    sample = np.sort(np.random.default_rng(0).permutation(rows)[: max(1, number)])
+    _write_arrays(run.sample, pixels=images[sample], labels=fit.pack.train_labels[sample])
+
+
+def _write_arrays(path: Path, **arrays: Any) -> None:
+    with write_whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _serve(fit: Fit, config: Config, pixels: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Any:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_inat.explain.filters import compute_feature_maps, read_first_filters
+from keras_inat.explain.filters import compute_feature_maps, order_filters, read_first_filters
 from keras_inat.models.cnn import build_cnn
 from keras_inat.sections import Model
 
@@ -72,3 +72,21 @@ def test_no_activation_is_an_error():
     model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3), layers.Flatten(), layers.ReLU()])
     with pytest.raises(ValueError, match="no activation with rows and columns"):
         compute_feature_maps(model, np.zeros((8, 8, 3)))
+
+
+def test_filters_in_order():
+    edge = np.linspace(-1, 1, 27).reshape(3, 3, 3)
+    noise = np.random.default_rng(0).normal(size=(3, 3, 3))
+    filters = np.stack([edge, noise, 3 * edge, 0.1 * noise, -2 * edge])
+    assert order_filters(filters).tolist() == [0, 1, 2, 3, 4]
+    assert order_filters(filters, "strength").tolist() == [2, 4, 1, 0, 3]
+    places = {index: place for place, index in enumerate(order_filters(filters, "similarity").tolist())}
+    assert sorted(places) == [0, 1, 2, 3, 4]
+    assert abs(places[0] - places[2]) == abs(places[1] - places[3]) == 1  # whatever their strength
+    assert order_filters(filters[:1], "similarity").tolist() == [0]
+
+
+def test_a_residual_block_is_shown_where_it_ends():
+    config = Model(num_blocks=2, filters=4, convolutions=(1, 3), residual=True, towers=2)
+    maps = compute_feature_maps(build_cnn(config, 16, 3), np.zeros((16, 16, 3)))
+    assert list(maps) == ["block1_activation", "block2_activation3"]

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from keras_inat.explain import guided
-from keras_inat.explain.guided import explain_neurons, explain_predictions
+from keras_inat.explain import activations
+from keras_inat.explain.guided import explain_neurons, explain_predictions, measure_selectivity
 from keras_inat.models.cnn import build_cnn
 from keras_inat.sections import Model
 
@@ -154,7 +154,7 @@ def test_gradients_of_the_predicted_class_follow_the_definition(images, form, ac
 
 @pytest.mark.parametrize("head", ["dense", "softmax layer", "activation layer", "logits"])
 def test_given_classes_are_explained_whatever_the_head(images, head, monkeypatch):
-    monkeypatch.setattr(guided, "BATCH_SIZE", 2)
+    monkeypatch.setattr(activations, "BATCH_SIZE", 2)
     model, classes = _build(head=head), np.array([2, 0, 1, 1, 0])
     expected = _define(_steps(model, "layers", "relu"), images, lambda _: np.eye(CLASSES)[classes])
     _assert_equal(explain_predictions(model, images, classes), expected)
@@ -232,21 +232,22 @@ def test_nothing_to_guide_is_an_error(images):
 
 
 def test_neurons_exist_and_their_image_excites_them_most(images, monkeypatch):
-    monkeypatch.setattr(guided, "BATCH_SIZE", 3)
+    monkeypatch.setattr(activations, "BATCH_SIZE", 3)
     keras.utils.set_random_seed(0)
     model = build_cnn(Model(num_blocks=2, filters=6, activation="gelu", dense_units=0), SIZE, CLASSES)
     layer = model.get_layer("block2_activation")
     maps = keras.Model(model.inputs, layer.output)([images]).numpy()
-    explanations = explain_neurons(model, images, num_neurons=7, seed=3)
+    explanations = explain_neurons(model, images, num_neurons=7, num_images=2, seed=3)
     assert len({(neuron.row, neuron.column, neuron.filter) for neuron in explanations}) == 7
     for neuron in explanations:
         assert neuron.layer == "block2_activation"
         responses = maps[:, neuron.row, neuron.column, neuron.filter]
-        assert neuron.image == responses.argmax()
-        assert neuron.activation == pytest.approx(responses.max(), rel=1e-5)
-        assert neuron.activation > 0
-        assert neuron.gradient.shape == (SIZE, SIZE, 3)
-        assert neuron.gradient.any()
+        assert neuron.images == tuple(np.argsort(-responses)[:2])
+        np.testing.assert_allclose(neuron.activations, np.sort(responses)[:-3:-1], rtol=1e-5)
+        assert neuron.activations[0] > 0
+        assert neuron.gradients.shape == (2, SIZE, SIZE, 3)
+        assert neuron.gradients[0].any()
+        assert neuron.preferred is None
 
 
 def test_neurons_of_every_channel_follow_the_definition(images):
@@ -260,8 +261,7 @@ def test_neurons_of_every_channel_follow_the_definition(images):
             top[0, neuron.row, neuron.column, neuron.filter] = 1
             return top
 
-        expected = _define(steps, images[neuron.image : neuron.image + 1], choose)[0]
-        _assert_equal(neuron.gradient, expected)
+        _assert_equal(neuron.gradients, _define(steps, images[list(neuron.images)], choose))
 
 
 @pytest.mark.parametrize(
@@ -275,17 +275,17 @@ def test_a_neuron_at_its_ceiling_is_explained(images, ceiling):
     neurons = explain_neurons(model, images)
     assert len(neurons) == 4
     for neuron in neurons:
-        assert neuron.activation == 6
+        assert neuron.activations == [6]
         expected = np.zeros((SIZE, SIZE, 3))
         expected[neuron.row :, neuron.column :][: SIZE - 1, : SIZE - 1] = convolve.kernel[..., 0]
-        np.testing.assert_allclose(neuron.gradient, expected, rtol=1e-6)
+        np.testing.assert_allclose(neuron.gradients, expected[None], rtol=1e-6)
 
 
 def test_the_seed_decides_which_neurons(images):
     model = _build()
 
     def chosen(seed):
-        return [(neuron.row, neuron.column, neuron.filter) for neuron in explain_neurons(model, images, 5, seed)]
+        return [(neuron.row, neuron.column, neuron.filter) for neuron in explain_neurons(model, images, 5, seed=seed)]
 
     assert chosen(1) == chosen(1)
     assert chosen(1) != chosen(2)
@@ -304,3 +304,87 @@ def test_dead_neurons_are_not_chosen(images):
     bias[2] = -1e6
     model.get_layer("c").set_weights([kernel, bias])
     assert explain_neurons(model, images) == []
+
+
+# All elementwise functions of keras.activations that are not linear; `relu` and four others are above, from textbooks.
+EVERY = sorted(
+    name
+    for name, function in vars(keras.activations).items()
+    if callable(function)
+    and name
+    not in ("get", "serialize", "deserialize", "linear", "softmax", "log_softmax", "sparsemax", "glu", "threshold")
+)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_activation_of_keras_follows_the_definition(images, name):
+    """Derivatives by differences of the function's own values, in double precision."""
+    function = getattr(keras.activations, name)
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((SIZE, SIZE, 3))
+    convolve = layers.Conv2D(4, 3, activation=name, bias_initializer="normal")
+    x = layers.Flatten()(convolve(layers.Rescaling(1 / 127.5, -1)(inputs)))
+    head = layers.Dense(CLASSES)
+    model = keras.Model(inputs, head(x))
+    kernel, bias = (tf.cast(weight, tf.float64) for weight in convolve.get_weights())
+    before = tf.nn.conv2d(images.astype(np.float64) / 127.5 - 1, kernel, 1, "VALID") + bias
+    step = 1e-6
+    values = [np.asarray(function(tf.constant(before + shift))) for shift in (-step, 0.0, step)]
+    classes = np.array([2, 0, 1, 1, 0])
+    upstream = head.kernel.numpy().astype(np.float64).T[classes].reshape(values[1].shape)
+    upstream = (upstream > 0) * (values[1] > 0) * (values[2] - values[0]) / (2 * step) * upstream
+    expected = tf.nn.conv2d_transpose(upstream, kernel, images.shape, 1, "VALID").numpy() / 127.5
+    actual = explain_predictions(model, images, classes)
+    assert (np.abs(expected).max() > 0) == (name != "log_sigmoid")  # which is never positive
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def test_functions_without_a_layer_are_guided(images):
+    """`keras.ops.relu` of a symbolic tensor is an operation in the graph, and no layer."""
+
+    def build(activate, softmax):
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input((SIZE, SIZE, 3))
+        x = activate(layers.Conv2D(4, 3, name="a")(layers.Rescaling(1 / 127.5, -1)(inputs)))
+        return keras.Model(inputs, softmax(layers.Dense(CLASSES)(layers.Flatten()(x))))
+
+    expected = explain_predictions(build(layers.Activation("relu"), layers.Softmax()), images)
+    model = build(keras.ops.relu, keras.ops.softmax)
+    outputs = model(images).numpy()
+    np.testing.assert_array_equal(explain_predictions(model, images), expected)
+    np.testing.assert_array_equal(model(images).numpy(), outputs)
+
+
+def test_the_mean_of_several_networks_is_explained_by_the_mean_of_their_scores(images):
+    keras.utils.set_random_seed(0)
+    shape = Model(num_blocks=2, filters=4, dense_units=0, pooling="average")
+    single = [build_cnn(shape, SIZE, CLASSES) for _ in range(2)]
+    both = build_cnn(shape.model_copy(update={"towers": 2}), SIZE, CLASSES)
+    for network, prefix in zip(single, ("", "tower2_"), strict=True):
+        for layer in network.layers:
+            name = f"{prefix or 'tower1_'}predictions" if layer.name == "predictions" else f"{prefix}{layer.name}"
+            if layer.weights:
+                both.get_layer(name).set_weights(layer.get_weights())
+    classes = np.array([2, 0, 1, 1, 0])
+    expected = sum(explain_predictions(network, images, classes) for network in single) / 2
+    _assert_equal(explain_predictions(both, images, classes), expected)
+
+
+def test_selectivity_by_hand():
+    activations = np.array([[4.0, -1, 0], [2, 5, 0], [1, 1, 0], [0, 0, 0]])
+    preferred, selectivity = measure_selectivity(activations, np.array([7, 7, 3, 5]))
+    np.testing.assert_array_equal(preferred, [7, 7, 3])
+    # Means by class (3, 5, 7): 1, 0, 3 and 1, 0, 2.5 and none.
+    np.testing.assert_allclose(selectivity, [2.5 / 3.5, 2 / 3, 0])
+
+
+def test_the_most_selective_neurons_come_first(images):
+    model, labels = _build(), np.array([0, 1, 1, 0, 2])
+    maps = keras.Model(model.inputs, activations.find_spatial_activations(model)[-1].output)([images]).numpy()
+    _, selectivity = measure_selectivity(maps, labels)
+    selectivity[~(maps > 0).all(axis=0)] = -1
+    neurons = explain_neurons(model, images, 3, labels=labels, most_selective=True)
+    assert len({neuron.filter for neuron in neurons}) == len(neurons)
+    assert [neuron.selectivity for neuron in neurons] == sorted((n.selectivity for n in neurons), reverse=True)
+    assert neurons[0].selectivity == pytest.approx(selectivity.max())
+    assert neurons[0].preferred in labels

@@ -4,15 +4,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_inat.explain.fidelity import NUM_STEPS, Fidelity
 from keras_inat.explain.guided import NeuronExplanation
 from keras_inat.explain.pictures import (
-    arrange,
     draw_feature_maps,
+    draw_fidelity,
     draw_filters,
+    draw_guided_predictions,
     draw_neurons,
     draw_prediction,
-    scale_gradient,
+    draw_preferences,
 )
+from keras_inat.explain.preferences import Preference
+from keras_inat.explain.tiles import arrange, draw_grid, lay_over, scale_gradient
 
 
 def _render(figure):
@@ -68,14 +72,67 @@ def test_neurons_are_drawn_beside_their_image(count):
     images[2] = 255
     gradient = np.zeros((8, 8, 3), np.float32)
     gradient[4, 4] = [1, -1, 0]
-    figure = draw_neurons(images, [NeuronExplanation("block5_activation", 7, 1, 0, 2, 1.234, gradient)] * count)
-    titles = [axes.get_title() for axes in figure.axes if axes.images]
-    assert titles == ["filter 7, row 1, column 0: activation 1.23"] * count
+    neuron = NeuronExplanation(
+        "block5_activation", 7, 1, 0, (2, 0), np.array([1.234, 0.5]), np.stack([gradient, -gradient]), 1, 0.75
+    )
+    figure = draw_neurons(images, [neuron] * count, ["Aves", "Fungi"])
     if count:
+        (axes,) = figure.axes
+        texts = [text.get_text() for text in axes.texts]
+        label = "filter 7\nrow 1, column 0\n1.23 to 0.50\nFungi\nselectivity 0.75"
+        assert texts.count(label) == count
+        assert "1810.03292" in " ".join(texts)
+        assert len(axes.images) == 4 * count
         np.testing.assert_allclose(_mosaic(figure)[0, 0], [1, 1, 1])
-        np.testing.assert_allclose(_mosaic(figure)[4, 8 + 1 + 4], [1, 0, 0.5])
-        assert "1810.03292" in figure.get_supxlabel()
+        np.testing.assert_allclose(np.asarray(axes.images[1].get_array())[4, 4], [1, 0, 0.5])
+        np.testing.assert_allclose(np.asarray(axes.images[3].get_array())[4, 4], [0, 1, 0.5])
     _render(figure)
+
+
+def test_filters_in_another_order():
+    filters = np.zeros((2, 3, 3, 3), np.float32)
+    filters[1] = 0.5
+    figure = draw_filters(filters, np.array([1, 0]), "strength")
+    np.testing.assert_allclose(_mosaic(figure)[0, 0], [1, 1, 1])
+    assert "Strongest first" in figure.get_supxlabel()
+
+
+def test_a_grid_places_pictures_in_rows_and_columns():
+    picture = np.linspace(0, 1, 48).reshape(4, 4, 3)
+    figure = draw_grid(
+        "title", ["a", "b", "c"], [("one", [picture, None, picture[..., 0]]), ("two", [picture])], "words", 2
+    )
+    (axes,) = figure.axes
+    (left, *_, top), (right, *_, beside), (_, _, _, below) = (image.get_extent() for image in axes.images)
+    assert left < right
+    assert top == beside < below
+    assert [text.get_text() for text in axes.texts] == ["title", "a", "b", "c", "one", "two", "words"]
+    _render(figure)
+
+
+def test_heat_lies_over_the_image():
+    heat = np.zeros((8, 8))
+    heat[2, 3] = 5
+    over = lay_over(np.full((8, 8, 3), 100, np.uint8), heat)
+    np.testing.assert_allclose(over[0, 0], 0.9 * 100 / 255, rtol=1e-5)
+    assert over[2, 3, 0] > 0.8 > over[2, 3, 2] + 0.1
+    np.testing.assert_allclose(lay_over(np.zeros((8, 8, 3)), -heat), 0)
+
+
+def test_preferences_and_curves_are_drawn():
+    patches = np.random.default_rng(0).integers(0, 256, (3, 6, 6, 3))
+    filters = [Preference("block1_activation", 5, 6, patches[0] / 1.0, patches, (4, 1, 0), np.array([3.0, 2, 1]))]
+    figure = draw_preferences(filters)
+    assert "block1_activation\nfilter 5\nsees 6 × 6\n3 to 1" in [text.get_text() for text in figure.axes[0].texts]
+    assert len(figure.axes[0].images) == 4
+    _render(figure)
+    falling = np.linspace(1, 0, NUM_STEPS + 1)[None]
+    figure = draw_fidelity({"Grad-CAM": Fidelity(falling, 1 - falling), "At random": Fidelity(falling, falling)})
+    deletion, insertion = figure.axes
+    np.testing.assert_allclose(deletion.lines[0].get_ydata(), falling[0])
+    np.testing.assert_allclose(insertion.lines[0].get_ydata(), 1 - falling[0])
+    _render(figure)
+    _render(draw_guided_predictions(np.zeros((3, 8, 8, 3)), np.ones((3, 8, 8, 3)), ["✓ a", "✗ b taken for a", "c"]))
 
 
 def test_a_prediction_shows_its_five_most_probable_classes():

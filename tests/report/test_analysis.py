@@ -18,7 +18,9 @@ from keras_inat.report.analysis import (
     estimate_accuracy,
     estimate_mean,
     estimate_share,
+    estimate_top,
     find_best_so_far,
+    measure_calibration,
     measure_effects,
 )
 from keras_inat.report.records import Predictions
@@ -27,7 +29,9 @@ from keras_inat.report.story import group_seeds, parse_cell, read_story, read_sw
 
 def _predict(labels: list[int], predicted: list[int]) -> Predictions:
     files = np.array([str(index) for index in range(len(labels))])
-    return Predictions(np.eye(3)[predicted], np.array(labels), files, np.arange(1), np.zeros((1, 2, 2, 3), np.uint8))
+    return Predictions(
+        np.eye(3)[predicted], np.array(labels), files, *[np.arange(1), np.zeros((1, 2, 2, 3), np.uint8)] * 2
+    )
 
 
 def test_share_has_wilsons_interval() -> None:
@@ -145,6 +149,25 @@ def test_paired_difference_holds_its_word() -> None:
 def test_confusion_counts_true_by_row() -> None:
     counts = count_confusion(_predict([0, 0, 1, 2, 2], [0, 1, 1, 0, 0]), 3)
     assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 0]]
+
+
+def test_calibration_by_hand() -> None:
+    """Four images 95 % sure, three of them right; two 55 % sure, one right."""
+    probabilities = np.array([[0.95, 0.05]] * 4 + [[0.55, 0.45]] * 2)
+    none = np.zeros(0, int)
+    predictions = Predictions(probabilities, np.array([0, 0, 0, 1, 0, 1]), none, none, none, none, none)
+    (low, high), error = measure_calibration(predictions)
+    assert (low[0], low[1].value, low[1].num) == (pytest.approx(0.55), 0.5, 2)
+    assert (high[0], high[1].value, high[1].num) == (pytest.approx(0.95), 0.75, 4)
+    assert error == pytest.approx((2 * 0.05 + 4 * 0.2) / 6)
+
+
+def test_the_true_class_among_the_first() -> None:
+    probabilities = np.array([[0.1, 0.2, 0.3, 0.4]] * 4)
+    none = np.zeros(0, int)
+    predictions = Predictions(probabilities, np.arange(4), none, none, none, none, none)
+    assert [estimate_top(predictions, count).value for count in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1.0]
+    assert estimate_top(predictions).num == 4
 
 
 def test_best_so_far(workshop: Workshop) -> None:

@@ -16,7 +16,8 @@ from report_workshop import Workshop
 
 from keras_inat.commands import report
 from keras_inat.config import build_config, merge
-from keras_inat.report.blocks import escape_markdown
+from keras_inat.report import insight
+from keras_inat.report.blocks import Prose, Table, escape_markdown
 from keras_inat.report.network import describe_network
 from keras_inat.report.page import format_results, write_report
 from keras_inat.report.story import read_story
@@ -163,7 +164,7 @@ def test_names_are_text(tmp_path: Path) -> None:
     assert "<script>" not in markdown
     assert "<b>" not in markdown
     widths = {line.count(" | ") for line in markdown.splitlines() if line.startswith("| two")}
-    assert widths == {4}  # the pipe in the name ended no cell
+    assert widths == {6}  # the pipe in the name ended no cell
     assert escape_markdown("a_b `c|d` $x$") == r"a\_b `c\|d` \$x\$"
 
 
@@ -225,7 +226,34 @@ def test_trained_model_is_looked_into(workshop: Workshop) -> None:
     build_cnn(Model(**config["model"]), 16, 4).save(run.model)
     write_report(workshop.config)
     figures = {path.name for path in (Path(workshop.config.report.directory) / "figures").iterdir()}
-    assert {"toy-train-best-filters.png", "toy-train-best-maps.png", "toy-train-best-guided.png"} <= figures
+    pictures = ("filters", "maps", "preferences", "guided", "guided-predictions", "evidence", "fidelity")
+    assert {f"toy-train-best-{name}.png" for name in pictures} <= figures
+    text = _read_text(workshop)
+    assert "Not shown for this network" not in text
+    assert re.search(r"rank correlation of [+−]0\.\d\d \(95 % interval .*, n = 12 images\)", text)
+    rows = re.findall(r"<td class=\"l\">(Grad-CAM|Occlusion|At random)</td>", workshop.read_page())
+    assert sorted(rows) == ["At random", "Grad-CAM", "Occlusion"]
+
+
+def test_methods_are_told_apart_only_as_far_as_images_tell() -> None:
+    chance, spread = np.linspace(-0.1, 0.1, 9), np.array([-1.0, 1] * 4 + [0])
+    scores = {"Good": chance + 0.2, "Unclear": chance + spread, "Edges of the image": chance + 0.3, "At random": chance}
+    table, prose = insight._compare_methods(scores, {"Edges of the image": "--", "At random": ":"})
+    assert isinstance(table, Table)
+    assert isinstance(prose, Prose)
+    assert [row[0] for row in table.rows] == ["Edges of the image", "Good", "Unclear", "At random"]
+    assert table.rows[1][2:] == ["+0.20", "+0.20 to +0.20"]
+    assert prose.text == "Better than pixels at random: Good. Not shown to be better on so few images: Unclear."
+
+
+def test_a_run_without_a_sample_says_so(workshop: Workshop) -> None:
+    from keras_inat.models.cnn import build_cnn
+
+    run = workshop.add_run(settings={"model.filters": 4, "model.pooling": "average"})
+    build_cnn(Model(**read_story(workshop.runs).records[0].config["model"]), 16, 4).save(run.model)
+    run.sample.unlink()
+    write_report(workshop.config)
+    assert "The run kept no validation images" in _read_text(workshop)
 
 
 def test_many_trials_make_a_small_page(workshop: Workshop) -> None:

@@ -43,6 +43,13 @@ def test_a_run_from_start_to_result(make_config, capsys):
     model = keras.models.load_model(folder / "best.keras", compile=False)
     again = model.predict(saved["pixels"].astype("float32"), verbose=0)
     np.testing.assert_allclose(again, saved["probabilities"][saved["examples"]], rtol=1e-4, atol=1e-5)
+    wrong = saved["probabilities"].argmax(1) != saved["labels"]
+    assert wrong[saved["mistakes"]].all()
+    assert len(saved["mistakes"]) == len(saved["mistake_pixels"]) == min(12, wrong.sum())
+    assert (np.diff(saved["probabilities"].max(1)[saved["mistakes"]]) <= 0).all()
+    sample = np.load(folder / "validation_sample.npz")
+    assert sorted(sample["labels"]) == [0, 0, 1, 1, 2, 2]
+    assert len({image.tobytes() for image in sample["pixels"]} - {image.tobytes() for image in saved["pixels"]}) == 6
     assert len(read_jsonl(folder.parent.parent / "test_ledger.jsonl")) == 1
     assert "epoch 3/3" in capsys.readouterr().out
 

@@ -1,0 +1,214 @@
+"""Which pixels speak for a class, by several methods, each a function of model, images and classes.
+
+All explain the scores (logits) of `classes` `(images,)` int, for `images` `(images, height, width, 3)` in [0, 255];
+the model, a functional classifier with one image as its input, stays as it is.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy import ndimage
+
+from keras_inat.explain.activations import (
+    build_scorer,
+    copy_model,
+    find_spatial_activations,
+    run_batches,
+    split_rows,
+)
+from keras_inat.explain.guided import explain_predictions
+
+INTEGRATED, RANDOM = "Integrated gradients", "At random"
+GREY = 127.5
+MIN_CAM_SIDE = 4
+NUM_SMOOTH_SAMPLES, SMOOTH_NOISE = 20, 0.1
+FIRST_STEPS, MAX_STEPS, TOLERANCE = 8, 512, 0.01
+
+
+def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Grad-CAM: Selvaraju et al. 2017, arXiv 1610.02391.
+
+    Of the last activation of at least 4 x 4 positions: fewer tell little of where.
+
+    Returns:
+        `(images, height, width)` float32, not negative.
+
+    Raises:
+        ValueError: When the model has no activation with rows and columns.
+    """
+    names = [
+        layer.name for layer in find_spatial_activations(model) if min(layer.output.shape[1:3]) >= MIN_CAM_SIDE
+    ] or [find_spatial_activations(model)[-1].name]
+    scorer = build_scorer(model)
+    both = keras.Model(scorer.inputs, [scorer.get_layer(names[-1]).output, scorer.outputs[0]])
+
+    @tf.function(reduce_retracing=True)
+    def weigh(batch: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(batch)  # else nothing is recorded below the layers that may train
+            maps, scores = both([batch], training=False)
+            chosen = tf.gather(scores, part, batch_dims=1)
+        weights = tf.reduce_mean(tape.gradient(chosen, maps), axis=(1, 2), keepdims=True)
+        heat = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1, keepdims=True))
+        return tf.image.resize(heat, images.shape[1:3])[..., 0]
+
+    return _map_batches(weigh, images, classes)
+
+
+def smooth_gradients(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """SmoothGrad: Smilkov et al. 2017, arXiv 1706.03825.
+
+    The mean gradient over twenty copies of an image, with noise of a tenth of its range.
+
+    Returns:
+        `(images, height, width, 3)` float32.
+    """
+    differentiate, rng = _build_gradient(build_scorer(model)), np.random.default_rng(0)
+    means = []
+    for image, label in zip(images, classes, strict=True):
+        noise = rng.normal(0, SMOOTH_NOISE * np.ptp(image), (NUM_SMOOTH_SAMPLES, *image.shape))
+        means.append(_map_batches(differentiate, image + noise, np.full(NUM_SMOOTH_SAMPLES, label)).mean(axis=0))
+    return np.stack(means)
+
+
+def integrate_gradients(
+    model: keras.Model, images: np.ndarray, classes: np.ndarray, tolerance: float = TOLERANCE
+) -> np.ndarray:
+    """Integrated gradients: Sundararajan et al. 2017, arXiv 1703.01365.
+
+    Along the straight line from a grey image. The number of steps is doubled for those images of which the parts do
+    not add up yet to the score less that of grey, but for `tolerance` of it, up to 512 steps.
+
+    Returns:
+        `(images, height, width, 3)` float32, the part of every pixel and colour in the score.
+    """
+    images = np.asarray(images, dtype=np.float32)
+    scorer = build_scorer(model)
+    scores = np.concatenate([outputs for (outputs,) in run_batches(scorer, images)])
+    (grey,) = next(run_batches(scorer, np.full_like(images[:1], GREY)))
+    wanted = scores[np.arange(len(images)), classes] - grey[0, classes]
+
+    differentiate = _build_gradient(scorer)
+
+    def sum_gradients(image: np.ndarray, label: int, shares: np.ndarray) -> np.ndarray:
+        path = GREY + shares[:, None, None, None].astype(np.float32) * (image - GREY)
+        return _map_batches(differentiate, path, np.full(len(path), label)).sum(axis=0)
+
+    parts = np.empty_like(images)
+    for index, (image, label) in enumerate(zip(images, classes, strict=True)):
+        # The trapezoidal rule, so that twice the steps make use of those before.
+        steps = FIRST_STEPS
+        ends = sum_gradients(image, label, np.array([0.0, 1.0])) / 2
+        inner = sum_gradients(image, label, np.arange(1, steps) / steps)
+        while True:
+            parts[index] = (image - GREY) * (ends + inner) / steps
+            gap = abs(float(parts[index].sum(dtype=np.float64)) - wanted[index])
+            if gap <= tolerance * abs(wanted[index]) or steps >= MAX_STEPS:
+                break
+            inner = inner + sum_gradients(image, label, (np.arange(steps) + 0.5) / steps)
+            steps *= 2
+    return parts
+
+
+def occlude(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Occlusion: Zeiler and Fergus 2014, arXiv 1311.2901.
+
+    How much the score falls when a grey square of a quarter of the side covers a pixel, over the squares that do.
+
+    Returns:
+        `(images, height, width)` float32.
+    """
+    images = np.asarray(images, dtype=np.float32)
+    height, width = images.shape[1:3]
+    size = max(1, min(height, width) // 4)
+    corners = [(top, left) for top in _spread(height - size) for left in _spread(width - size)]
+    scorer = build_scorer(model)
+    falls, covered = np.zeros(images.shape[:3], np.float32), np.zeros((height, width), np.float32)
+    for top, left in corners:
+        covered[top : top + size, left : left + size] += 1
+    run = tf.function(lambda batch: scorer([batch], training=False), reduce_retracing=True)
+    for image, label, fall in zip(images, classes, falls, strict=True):
+        hidden = np.repeat(image[None], len(corners) + 1, axis=0)
+        for copy, (top, left) in zip(hidden[1:], corners, strict=True):
+            copy[top : top + size, left : left + size] = GREY
+        scores = np.concatenate([run(batch).numpy()[:, label] for batch in split_rows(hidden)])
+        for score, (top, left) in zip(scores[1:], corners, strict=True):
+            fall[top : top + size, left : left + size] += scores[0] - score
+    return falls / np.maximum(covered, 1)
+
+
+def find_edges(images: np.ndarray) -> np.ndarray:
+    """The edges of images, for which no model is needed: `(images, height, width)` float32, lengths of gradients."""
+    brightness = np.asarray(images, dtype=np.float32).mean(axis=-1)
+    return np.stack([np.hypot(ndimage.sobel(image, axis=0), ndimage.sobel(image, axis=1)) for image in brightness])
+
+
+def shuffle_weights(model: keras.Model, seed: int = 0) -> keras.Model:
+    """A copy of a model with the numbers of every kernel in random order: a control of Adebayo et al. 2018.
+
+    The layers keep the scale of their weights, and know nothing.
+    """
+    rng = np.random.default_rng(seed)
+    copy = copy_model(model)
+    copy.set_weights(
+        [
+            rng.permutation(array.ravel()).reshape(array.shape) if "kernel" in weight.path else array
+            for weight, array in zip(copy.weights, copy.get_weights(), strict=True)
+        ]
+    )
+    return copy
+
+
+def explain_by_all(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
+    """What every method says, and two that know nothing of the model.
+
+    Returns:
+        By method, in an order to show them in, `(images, height, width)` or `(images, height, width, 3)` float32.
+    """
+    cam, guided = grad_cam(model, images, classes), explain_predictions(model, images, classes)
+    return {
+        "Grad-CAM": cam,
+        "Guided Grad-CAM": guided * cam[..., None],
+        "Guided backpropagation": guided,
+        "SmoothGrad": smooth_gradients(model, images, classes),
+        INTEGRATED: integrate_gradients(model, images, classes),
+        "Occlusion": occlude(model, images, classes),
+        "Edges of the image": find_edges(images),
+        RANDOM: np.random.default_rng(0).random(images.shape[:3], np.float32),
+    }
+
+
+def rank_pixels(name: str, attribution: np.ndarray) -> np.ndarray:
+    """One number a pixel, the most important highest: `(images, height, width)` of what a method of that name says.
+
+    The sum over the colours of parts of a score, whose sign means something, else the sum of sizes.
+    """
+    if attribution.ndim == 3:
+        return attribution
+    return attribution.sum(axis=-1) if name == INTEGRATED else np.abs(attribution).sum(axis=-1)
+
+
+def _build_gradient(scorer: keras.Model) -> Callable[..., tf.Tensor]:
+    """The gradient of the scores of classes with respect to images, as a function of both."""
+
+    @tf.function(reduce_retracing=True)
+    def differentiate(batch: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(batch)
+            chosen = tf.gather(scorer([batch], training=False), part, batch_dims=1)
+        return tape.gradient(chosen, batch)
+
+    return differentiate
+
+
+def _map_batches(function: Callable[..., Any], images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    parts = zip(split_rows(np.asarray(images, dtype=np.float32)), split_rows(np.asarray(classes)), strict=True)
+    return np.concatenate([np.asarray(function(batch, part), dtype=np.float32) for batch, part in parts])
+
+
+def _spread(last: int) -> list[int]:
+    """Nine starts from 0 to `last`, or fewer where there are not so many."""
+    return sorted({round(last * step / 8) for step in range(9)})

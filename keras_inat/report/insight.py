@@ -1,0 +1,228 @@
+"""What a trained model sees: filters, what excites them, guided gradients and other explanations, and how they fare."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_inat.progress import hide_startup_messages
+from keras_inat.report import wording
+from keras_inat.report.album import Album
+from keras_inat.report.analysis import Estimate, estimate_mean
+from keras_inat.report.blocks import Block, Prose, Table
+from keras_inat.report.records import Predictions, Record
+from keras_inat.report.wording import percent
+from keras_inat.sections import Report
+
+NUM_NEURONS, NUM_GUIDED, NUM_ROWS, NUM_SCORED = 10, 10, 6, 12
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, what its run kept, and where the pictures go; `sample` as of `Record.read_sample`."""
+
+    record: Record
+    predictions: Predictions
+    sample: Any
+    album: Album
+    settings: Report
+    model: Any
+
+
+def look_inside(record: Record, predictions: Predictions, album: Album, settings: Report) -> list[Block]:
+    """Pictures of a model, each with a caption; where one cannot be made, a sentence that says why."""
+    if not record.folder.model.exists():
+        return [Prose(f"`{record.folder.path.name}/best.keras` is not on disk, so the model cannot be looked into.")]
+    # Keras takes seconds to import: a page without models does without.
+    with hide_startup_messages():
+        import keras
+    try:
+        model = keras.models.load_model(record.folder.model, compile=False)
+    except Exception as error:  # whatever a damaged archive, or one of another version, leads Keras into
+        return [Prose(f"The model could not be opened: {_one_line(error)}.")]
+    sample = record.read_sample()
+    it = Subject(record, predictions, sample, album, settings, model)
+    makers = [_show_filters, _show_maps, _show_guided_predictions]
+    if sample is not None:
+        makers[2:2] = [_show_preferences, _show_neurons]
+        makers.append(_show_evidence)
+    blocks: list[Block] = []
+    for make in makers:
+        try:
+            blocks += make(it)
+        except ValueError as error:  # an architecture without what is to be shown
+            blocks.append(Prose(f"Not shown for this network: {_one_line(error)}."))
+    if sample is None:
+        missing = "The run kept no validation images, so what excites its filters and neurons is not shown."
+        blocks.append(Prose(missing))
+    return blocks
+
+
+def _show_filters(it: Subject) -> Iterator[Block]:
+    from keras_inat.explain.filters import order_filters, read_first_filters
+    from keras_inat.explain.pictures import draw_filters
+
+    filters = read_first_filters(it.model)
+    yield it.album.add(
+        f"{it.record.command}-filters",
+        draw_filters(filters, order_filters(filters, it.settings.filter_order), it.settings.filter_order),
+        "The weights of the first convolution, one tile a filter.",
+        "A tile with a gradient from dark to light answers to edges across it, one with opposite colours to a change "
+        "of colour, one of a single tint to that colour.",
+    )
+
+
+def _show_maps(it: Subject) -> Iterator[Block]:
+    from keras_inat.explain.filters import compute_feature_maps
+    from keras_inat.explain.pictures import draw_feature_maps
+
+    example, name = (
+        it.predictions.pixels[0],
+        it.record.data["classes"][it.predictions.labels[it.predictions.examples[0]]],
+    )
+    yield it.album.add(
+        f"{it.record.command}-maps",
+        draw_feature_maps(example, compute_feature_maps(it.model, example)),
+        f"One test image ({name}) and what each block makes of it.",
+        f"The first of the random test images above ({name}), block by block. What is bright excites a filter.",
+    )
+
+
+def _show_preferences(it: Subject) -> Iterator[Block]:
+    from keras_inat.explain.pictures import draw_preferences
+    from keras_inat.explain.preferences import find_preferences
+
+    images, _ = it.sample
+    if found := find_preferences(it.model, images):
+        yield it.album.add(
+            f"{it.record.command}-preferences",
+            draw_preferences(found),
+            f"For {len(found)} filters of all stages an image made to excite it, and the patches that do so most.",
+            f"What filters of every stage look for, among {len(images):,} validation images. Early ones answer to "
+            "colours and edges; how far later ones answer to things, the patches of a row show by what they share.",
+        )
+
+
+def _show_neurons(it: Subject) -> Iterator[Block]:
+    from keras_inat.explain.guided import explain_neurons
+    from keras_inat.explain.pictures import draw_neurons
+
+    images, labels = it.sample
+    selective = it.settings.neurons == "selective"
+    found = explain_neurons(it.model, images, NUM_NEURONS, 4, labels=labels, most_selective=selective)
+    which = "the most selective ones, one a filter" if selective else "drawn at random from those that respond at all"
+    yield it.album.add(
+        f"{it.record.command}-guided",
+        draw_neurons(images, found, it.record.data["classes"]),
+        "Ten neurons of the last block: the images that excite each most, and their guided gradients.",
+        f"Ten neurons of the last block, {which}; for each the four of {len(images):,} validation images that excite "
+        "it most, and the pixels that do.",
+    )
+
+
+def _show_guided_predictions(it: Subject) -> Iterator[Block]:
+    from keras_inat.explain.guided import explain_predictions
+    from keras_inat.explain.pictures import draw_guided_predictions
+    from keras_inat.explain.tiles import shorten
+
+    rows, images = it.predictions.examples[:NUM_GUIDED], it.predictions.pixels[:NUM_GUIDED]
+    titles = []
+    for row in rows:
+        classes = [
+            it.record.data["classes"][label] for label in (it.predictions.labels[row], it.predictions.predicted[row])
+        ]
+        true, taken = (shorten(name, 18) for name in classes)
+        sure = percent(float(it.predictions.probabilities[row].max()), 0)
+        titles.append(f"✓ {true}, {sure}" if it.predictions.correct[row] else f"✗ {true} taken for {taken}, {sure}")
+    yield it.album.add(
+        f"{it.record.command}-guided-predictions",
+        draw_guided_predictions(images, explain_predictions(it.model, images), titles),
+        f"{len(rows)} test images, each beside the guided gradient of its predicted class.",
+        f"The first {len(rows)} of the random test images above, and the pixels that speak for the predicted class.",
+    )
+
+
+def _show_evidence(it: Subject) -> Iterator[Block]:
+    from scipy import stats
+
+    from keras_inat.explain.attribution import explain_by_all, rank_pixels, shuffle_weights
+    from keras_inat.explain.fidelity import measure_fidelity
+    from keras_inat.explain.guided import explain_predictions
+    from keras_inat.explain.pictures import CONTROLS, draw_evidence, draw_fidelity
+    from keras_inat.explain.tiles import as_pixels, lay_over, scale_gradient
+
+    images, labels = (part[np.random.default_rng(1).permutation(len(it.sample[1]))[:NUM_SCORED]] for part in it.sample)
+    probabilities = np.asarray(it.model(images.astype(np.float32), training=False), dtype=np.float32)
+    predicted = probabilities.argmax(axis=1)
+    explained = explain_by_all(it.model, images, predicted)
+    maps = {name: rank_pixels(name, attribution) for name, attribution in explained.items()}
+    guided, focused = explained["Guided backpropagation"], explained["Guided Grad-CAM"]
+    control = explain_predictions(shuffle_weights(it.model), images, predicted)
+    alike = [
+        float(stats.spearmanr(*(np.abs(gradient).sum(axis=-1).ravel() for gradient in pair)).statistic)
+        for pair in zip(guided, control, strict=True)
+    ]
+    rows = []
+    for index in range(min(NUM_ROWS, len(images))):
+        name, sure = it.record.data["classes"][predicted[index]], percent(float(probabilities[index].max()), 0)
+        mark = "✓" if predicted[index] == labels[index] else "✗"
+        overlays = [
+            lay_over(images[index], maps[method][index])
+            for method in ("SmoothGrad", "Integrated gradients", "Grad-CAM", "Occlusion")
+        ]
+        gradients = [scale_gradient(gradient[index]) for gradient in (guided, control, focused)]
+        label = f"{mark} {name[:16]}\n{sure}"
+        rows.append((label, [as_pixels(images[index]), *gradients, *overlays]))
+    columns = ["image", "guided", "guided,\nshuffled\nweights", "Guided\nGrad-CAM", "SmoothGrad"]
+    columns += ["Integrated\ngradients", "Grad-CAM", "Occlusion"]
+    caption = (
+        "Grey pictures: brighter or darker pixels raise the score of the class. Others: the brighter, the more the "
+        "score depends on it. Third: the same method on a network that knows nothing, its weights in random order: "
+        "what it has in common with the second picture is not what the network has learned."
+    )
+    likeness = wording.correlation(_average(alike))
+    yield it.album.add(
+        f"{it.record.command}-evidence",
+        draw_evidence(rows, columns, caption),
+        f"{len(rows)} validation images, each with seven explanations of its predicted class.",
+        f"Random validation images. The sizes of the guided gradients and of those with shuffled weights have a rank "
+        f"correlation of {likeness[0]} (95 % interval {likeness[1]}, n = {len(alike)} images): the nearer to one, "
+        "the less of such a picture comes from what was learned.",
+    )
+    curves = measure_fidelity(it.model, images, predicted, maps)
+    yield it.album.add(
+        f"{it.record.command}-fidelity",
+        draw_fidelity(curves),
+        "Probability of the predicted class while pixels are blurred, or come back, in the order each method gives.",
+        f"Whether the pixels that a method names are those that the model uses, on {len(images)} validation images: "
+        "they are replaced by a blurred image, or put back into it, most important first (Petsiuk et al. 2018).",
+    )
+    yield from _compare_methods({name: curve.scores for name, curve in curves.items()}, CONTROLS)
+
+
+def _compare_methods(scores: dict[str, np.ndarray], controls: Any) -> Iterator[Block]:
+    """A table of the methods, and what their intervals support."""
+    chance = scores["At random"]
+    gains = {name: _average(values - chance) for name, values in scores.items() if name != "At random"}
+    order = sorted(gains, key=lambda name: -gains[name].value)
+    rows = [[name, f"{scores[name].mean():.2f}", *wording.correlation(gains[name])] for name in order]
+    yield Table(
+        "Area between the two curves, the larger the better, and its difference from pixels in random order.",
+        "lrrr",
+        ["method", "area", "against random", "95 % interval"],
+        [*rows, ["At random", f"{chance.mean():.2f}", "", ""]],
+    )
+    better = [name for name in order if gains[name].low > 0 and name not in controls]
+    others = [name for name in order if name not in better and name not in controls]
+    said = f"Better than pixels at random: {', '.join(better)}. " if better else ""
+    said += f"Not shown to be better on so few images: {', '.join(others)}." if others else ""
+    yield Prose(said.strip())
+
+
+def _average(values: Any) -> Estimate:
+    return estimate_mean([float(value) for value in values], "images")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300].rstrip(".")
