@@ -263,6 +263,9 @@ class Report(Section):
 class Predict(Section):
     run: str | None = Field(None, description="a run folder; null: the newest with a model")
     image: str | None = Field(None, description="an image file, or a folder of them")
+    format: Literal["text", "json"] = Field(
+        "text", description="json: an object a line and image, with the probability of every class; the rest on stderr"
+    )
 
 
 class Config(Section):

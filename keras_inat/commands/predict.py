@@ -1,7 +1,9 @@
 """`predict`: class probabilities and an explanation picture for one image or for a folder of them."""
 
+import itertools
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ BATCH_SIZE, MAX_PICTURES, NUM_CLASSES = 64, 20, 3
 def run(config: Config) -> None:
     """Prints the most probable classes of each image, and explains the first of them in pictures.
 
-    The pictures go to `<run>/predictions/<image>.png`.
+    The pictures go to `<run>/predictions/<image>.png`. With `predict.format=json` stdout has an object a line and
+    image: `file`, `class`, `probabilities` by class, and `explanation`, the path of the picture or null.
 
     Raises:
         UserError: When run or image are missing, or no file is a readable image.
@@ -31,30 +34,47 @@ def run(config: Config) -> None:
     home, paths = _list_images(config)
     model = _load_model(run_folder)
     class_names, image_size = result["data"]["classes"], result["data"]["image_size"]
-    print(f"model: {run_folder.path}", flush=True)
-    num_read, shown = 0, list[tuple[Path, np.ndarray, np.ndarray]]()
+    as_json = config.predict.format == "json"
+    remarks = sys.stderr if as_json else sys.stdout
+    print(f"model: {run_folder.path}", file=remarks, flush=True)
+    directory, num_read = run_folder.path / "predictions", 0
+    pictures: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for readable, images in _read_batches(home, paths, image_size):
         probabilities = keras.ops.convert_to_numpy(model(images.astype(np.float32), training=False))
         for path, image, row in zip(readable, images, probabilities, strict=True):
-            best = np.argsort(-row, kind="stable")[:NUM_CLASSES]
-            classes = ", ".join(f"{class_names[label]} {100 * row[label]:.1f} %" for label in best)
-            print(f"{path.relative_to(home)}: {classes}", flush=True)
-            if len(shown) < MAX_PICTURES:
-                shown.append((path, image, row))
+            explanation = None
+            if len(pictures) < MAX_PICTURES:
+                explanation = _name_picture(path.stem, pictures)
+                pictures[explanation] = image, row
+            describe = _describe_in_json if as_json else _describe
+            print(describe(path.relative_to(home), class_names, row, directory, explanation), flush=True)
         num_read += len(readable)
     if not num_read:
         raise UserError(
             f"IMAGE {config.predict.image!r} holds no readable image: give a JPEG, a PNG or a folder of them"
         )
-    gradients = explain_predictions(model, np.stack([image for _, image, _ in shown]))
-    directory, written = run_folder.path / "predictions", set[str]()
-    for (path, image, row), gradient in zip(shown, gradients, strict=True):
-        figure = draw_prediction(image, class_names, row, gradient)
-        save_figure(figure, directory / f"{_name_picture(path.stem, written)}.png")
-    if len(shown) == 1:
-        print(f"explanation: {directory / f'{shown[0][0].stem}.png'}")
+    gradients = explain_predictions(model, np.stack([image for image, _ in pictures.values()]))
+    for (name, (image, row)), gradient in zip(pictures.items(), gradients, strict=True):
+        save_figure(draw_prediction(image, class_names, row, gradient), directory / f"{name}.png")
+    if num_read == 1:
+        print(f"explanation: {directory / f'{next(iter(pictures))}.png'}", file=remarks)
     else:
-        print(f"explanations of {len(shown)} of {num_read} images: {directory}")
+        print(f"explanations of {len(pictures)} of {num_read} images: {directory}", file=remarks)
+
+
+def _describe(path: Path, class_names: list[str], row: np.ndarray, directory: Path, picture: str | None) -> str:
+    best = np.argsort(-row, kind="stable")[:NUM_CLASSES]
+    return f"{path}: " + ", ".join(f"{class_names[label]} {100 * row[label]:.1f} %" for label in best)
+
+
+def _describe_in_json(path: Path, class_names: list[str], row: np.ndarray, directory: Path, picture: str | None) -> str:
+    told = {
+        "file": str(path),
+        "class": class_names[int(row.argmax())],
+        "probabilities": {name: round(float(value), 6) for name, value in zip(class_names, row, strict=True)},
+        "explanation": str(directory / f"{picture}.png") if picture else None,
+    }
+    return json.dumps(told)
 
 
 def _find_run(config: Config) -> tuple[RunFolder, dict[str, Any]]:
@@ -119,10 +139,7 @@ def _read_batches(home: Path, paths: list[Path], size: int) -> Iterator[tuple[li
             yield readable, np.stack(images)
 
 
-def _name_picture(stem: str, taken: set[str]) -> str:
+def _name_picture(stem: str, taken: Container[str]) -> str:
     """`stem`, or with a number where another folder's image has the same name."""
-    name, number = stem, 2
-    while name in taken:
-        name, number = f"{stem}-{number}", number + 1
-    taken.add(name)
-    return name
+    names = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+    return next(name for name in names if name not in taken)

@@ -90,6 +90,26 @@ def test_one_image_and_a_run_of_choice(runs, model, tmp_path, capsys):
     assert (old / "predictions/bird.png").stat().st_size > 10_000
 
 
+def test_json_has_a_line_an_image_and_nothing_else(runs, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(predict, "MAX_PICTURES", 1)
+    for seed, name in enumerate(["a/bird.png", 'b/"two"\n.png']):
+        _write_image(tmp_path / "photos" / name, seed)
+    (tmp_path / "photos/text.jpg").write_text("hello")
+    _run(runs, f"IMAGE={tmp_path / 'photos'}", "predict.format=json")
+    out, err = capsys.readouterr()
+    first, second = (json.loads(line) for line in out.splitlines())
+    pixels = decode_image((tmp_path / "photos/a/bird.png").read_bytes(), 16)[None].astype(np.float32)
+    row = model(pixels).numpy()[0]
+    assert first["file"] == "a/bird.png"
+    assert first["class"] == CLASSES[row.argmax()]
+    assert list(first["probabilities"]) == CLASSES
+    np.testing.assert_allclose(list(first["probabilities"].values()), row, atol=1e-6)
+    assert first["explanation"] == str(runs / "finetune/20260102-000000-new/predictions/bird.png")
+    assert (second["file"], second["explanation"]) == ('b/"two"\n.png', None)
+    assert "model: " in err
+    assert "text.jpg is skipped" in err
+
+
 def test_only_the_first_images_get_pictures(runs, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(predict, "MAX_PICTURES", 2)
     for seed in range(4):
