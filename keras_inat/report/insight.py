@@ -206,12 +206,13 @@ def _compare_methods(scores: dict[str, np.ndarray], controls: Any) -> Iterator[B
     chance = scores["At random"]
     gains = {name: _average(values - chance) for name, values in scores.items() if name != "At random"}
     order = sorted(gains, key=lambda name: -gains[name].value)
-    rows = [[name, f"{scores[name].mean():.2f}", *wording.correlation(gains[name])] for name in order]
+    areas = {name: wording.signed(float(values.mean()), 2) for name, values in scores.items()}
+    rows = [[name, areas[name], *wording.correlation(gains[name])] for name in order]
     yield Table(
         "Area between the two curves, the larger the better, and its difference from pixels in random order.",
         "lrrr",
         ["method", "area", "against random", "95 % interval"],
-        [*rows, ["At random", f"{chance.mean():.2f}", "", ""]],
+        [*rows, ["At random", areas["At random"], "", ""]],
     )
     better = [name for name in order if gains[name].low > 0 and name not in controls]
     others = [name for name in order if name not in better and name not in controls]

@@ -135,16 +135,19 @@ def _state(number: int, total: int) -> list[str]:
 
 def _show_calibration(record: Record, predictions: Predictions, album: Album) -> list[Block]:
     bins, error = measure_calibration(predictions)
-    confidence, accuracy = predictions.probabilities.max(axis=1).mean(), predictions.correct.mean()
-    leaning = "less" if confidence < accuracy else "more"
+    confidence = float(predictions.probabilities.max(axis=1).mean())
+    right = estimate_share(int(predictions.correct.sum()), len(predictions.labels))
+    leaning = "as sure as it should be, as far as so many images tell"
+    if not right.low <= confidence <= right.high:
+        leaning = f"{'surer' if confidence > right.high else 'less sure'} than it should be"
     top = ""
     if len(record.data["classes"]) > 3:
         top = f"The true class is among its first three for {wording.share(estimate_top(predictions))}. "
     return [
         Prose(
-            f"{top}It is {percent(confidence)} sure on average, and right for {percent(accuracy)}: {leaning} sure than "
-            f"it should be. Between what it says and how often it is right lie {percent(error)} on average (expected "
-            f"calibration error over {plural(len(bins), 'bin')}, n = {len(predictions.labels):,} images)."
+            f"{top}It is {percent(confidence)} sure on average, and right for {wording.share(right)}: {leaning}. "
+            f"Between how sure it is and how often it is right then lie {100 * error:.1f} points on average (expected "
+            f"calibration error over {plural(len(bins), 'bin')})."
         ),
         album.add(
             f"{record.command}-calibration",
