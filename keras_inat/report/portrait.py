@@ -103,17 +103,7 @@ def _show_mistakes(record: Record, predictions: Predictions, album: Album) -> li
         if (number := int(wrong[true, taken]))
     ]
     frequent = f"Mistaken most often: {'; '.join(said)}." if said else "No test image was mistaken."
-    worst = predictions.show_mistakes()
-    confident = [
-        album.add(
-            f"{record.command}-mistakes",
-            canvas.draw_predictions(worst, classes),
-            f"The {len(worst.examples)} wrong predictions on test images that the model is most sure of.",
-            "The wrong predictions that it is most sure of: where the picture shows what the label says, the model is "
-            "at fault; where it does not, the label is.",
-        )
-    ]
-    return [
+    blocks: list[Block] = [
         album.add(
             f"{record.command}-confusion",
             figures.draw_confusion(counts, classes),
@@ -123,8 +113,19 @@ def _show_mistakes(record: Record, predictions: Predictions, album: Album) -> li
         ),
         Prose(frequent),
         table,
-        *(confident if len(worst.examples) else []),
     ]
+    worst = predictions.show_mistakes()
+    if len(worst.examples):
+        blocks.append(
+            album.add(
+                f"{record.command}-mistakes",
+                canvas.draw_predictions(worst, classes),
+                f"The {len(worst.examples)} wrong predictions on test images that the model is most sure of.",
+                "The wrong predictions that it is most sure of: where the picture shows what the label says, the model "
+                "is at fault; where it does not, the label is.",
+            )
+        )
+    return blocks
 
 
 def _state(number: int, total: int) -> list[str]:

@@ -199,6 +199,12 @@ def test_closed_form_adds_up(workshop: Workshop, pooling: str, batch_norm: bool,
     assert Model(**model)
 
 
+def test_a_model_that_is_always_right(workshop: Workshop) -> None:
+    workshop.add_run(correct=100)
+    write_report(workshop.config)
+    assert "No test image was mistaken." in _read_text(workshop)
+
+
 def test_missing_files_are_said(workshop: Workshop) -> None:
     run = workshop.add_run()
     run.predictions.write_bytes(b"PK damaged")
