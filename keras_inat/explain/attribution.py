@@ -13,10 +13,10 @@ import tensorflow as tf
 from scipy import ndimage
 
 from keras_inat.explain.activations import (
+    BATCH_SIZE,
     build_scorer,
     copy_model,
     find_spatial_activations,
-    run_batches,
     split_rows,
 )
 from keras_inat.explain.guided import explain_predictions
@@ -70,7 +70,7 @@ def smooth_gradients(model: keras.Model, images: np.ndarray, classes: np.ndarray
     means = []
     for image, label in zip(images, classes, strict=True):
         noise = rng.normal(0, SMOOTH_NOISE * np.ptp(image), (NUM_SMOOTH_SAMPLES, *image.shape))
-        means.append(_map_batches(differentiate, image + noise, np.full(NUM_SMOOTH_SAMPLES, label)).mean(axis=0))
+        means.append(_map_batches(differentiate, image + noise, np.full(NUM_SMOOTH_SAMPLES, label))[0].mean(axis=0))
     return np.stack(means)
 
 
@@ -79,38 +79,38 @@ def integrate_gradients(
 ) -> np.ndarray:
     """Integrated gradients: Sundararajan et al. 2017, arXiv 1703.01365.
 
-    Along the straight line from a grey image. The number of steps is doubled for those images of which the parts do
-    not add up yet to the score less that of grey, but for `tolerance` of it, up to 512 steps.
+    Along the straight line from a grey image, by the trapezoidal rule. The steps whose areas are furthest from what
+    the score gains over them are halved, until all parts add up to the score less that of grey but for `tolerance` of
+    it, or there are 512.
 
     Returns:
         `(images, height, width, 3)` float32, the part of every pixel and colour in the score.
     """
-    images = np.asarray(images, dtype=np.float32)
-    scorer = build_scorer(model)
-    scores = np.concatenate([outputs for (outputs,) in run_batches(scorer, images)])
-    (grey,) = next(run_batches(scorer, np.full_like(images[:1], GREY)))
-    wanted = scores[np.arange(len(images)), classes] - grey[0, classes]
+    differentiate = _build_gradient(build_scorer(model))
+    parts = []
+    for image, label in zip(np.asarray(images, dtype=np.float32), classes, strict=True):
+        line = image - GREY
 
-    differentiate = _build_gradient(scorer)
+        def follow(shares: np.ndarray, line: np.ndarray = line, label: int = label) -> tuple[np.ndarray, np.ndarray]:
+            path = GREY + shares[:, None, None, None].astype(np.float32) * line
+            return _map_batches(differentiate, path, np.full(len(path), label))
 
-    def sum_gradients(image: np.ndarray, label: int, shares: np.ndarray) -> np.ndarray:
-        path = GREY + shares[:, None, None, None].astype(np.float32) * (image - GREY)
-        return _map_batches(differentiate, path, np.full(len(path), label)).sum(axis=0)
-
-    parts = np.empty_like(images)
-    for index, (image, label) in enumerate(zip(images, classes, strict=True)):
-        # The trapezoidal rule, so that twice the steps make use of those before.
-        steps = FIRST_STEPS
-        ends = sum_gradients(image, label, np.array([0.0, 1.0])) / 2
-        inner = sum_gradients(image, label, np.arange(1, steps) / steps)
+        shares = np.linspace(0, 1, FIRST_STEPS + 1)
+        gradients, scores = follow(shares)
         while True:
-            parts[index] = (image - GREY) * (ends + inner) / steps
-            gap = abs(float(parts[index].sum(dtype=np.float64)) - wanted[index])
-            if gap <= tolerance * abs(wanted[index]) or steps >= MAX_STEPS:
+            slopes = np.einsum("nhwc,hwc->n", gradients, line, dtype=np.float64)
+            gaps = (slopes[1:] + slopes[:-1]) / 2 * np.diff(shares) - np.diff(scores)
+            if abs(gaps.sum()) <= tolerance * abs(scores[-1] - scores[0]) or len(gaps) >= MAX_STEPS:
                 break
-            inner = inner + sum_gradients(image, label, (np.arange(steps) + 0.5) / steps)
-            steps *= 2
-    return parts
+            worst = np.sort(np.argsort(-np.abs(gaps))[: BATCH_SIZE // 2])
+            middles = (shares[worst] + shares[worst + 1]) / 2
+            found, values = follow(middles)
+            shares, scores = np.insert(shares, worst + 1, middles), np.insert(scores, worst + 1, values)
+            gradients = np.insert(gradients, worst + 1, found, axis=0)
+        steps = np.diff(shares, prepend=0, append=1)
+        weights = (steps[1:] + steps[:-1]).astype(np.float32) / 2
+        parts.append(line * np.einsum("n,nhwc->hwc", weights, gradients))
+    return np.stack(parts)
 
 
 def occlude(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -191,22 +191,24 @@ def rank_pixels(name: str, attribution: np.ndarray) -> np.ndarray:
     return attribution.sum(axis=-1) if name == INTEGRATED else np.abs(attribution).sum(axis=-1)
 
 
-def _build_gradient(scorer: keras.Model) -> Callable[..., tf.Tensor]:
-    """The gradient of the scores of classes with respect to images, as a function of both."""
+def _build_gradient(scorer: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """A function of images and classes, to the gradients of the scores with respect to the pixels, and the scores."""
 
     @tf.function(reduce_retracing=True)
-    def differentiate(batch: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+    def differentiate(batch: tf.Tensor, part: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(batch)
             chosen = tf.gather(scorer([batch], training=False), part, batch_dims=1)
-        return tape.gradient(chosen, batch)
+        return tape.gradient(chosen, batch), chosen
 
     return differentiate
 
 
-def _map_batches(function: Callable[..., Any], images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    parts = zip(split_rows(np.asarray(images, dtype=np.float32)), split_rows(np.asarray(classes)), strict=True)
-    return np.concatenate([np.asarray(function(batch, part), dtype=np.float32) for batch, part in parts])
+def _map_batches(function: Callable[..., Any], images: np.ndarray, classes: np.ndarray) -> Any:
+    """A function of images and classes over many of them; what it gives, float32, as one array or a tuple of them."""
+    rows = zip(split_rows(np.asarray(images, dtype=np.float32)), split_rows(np.asarray(classes)), strict=True)
+    parts = [function(tf.constant(batch), tf.constant(part)) for batch, part in rows]
+    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays).astype(np.float32), *parts)
 
 
 def _spread(last: int) -> list[int]:
