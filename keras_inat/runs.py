@@ -121,7 +121,7 @@ def open_run(config: Config, path: Path, command: str) -> RunFolder:
         run.wandb_id,
     ):
         old.unlink(missing_ok=True)
-    for old in (path / "tensorboard", path / "wandb"):
+    for old in (path / "tensorboard", path / "wandb", path / "pictures"):
         shutil.rmtree(old, ignore_errors=True)
     write_text(run.config, format_yaml(config.model_dump()))
     return run

@@ -1,11 +1,15 @@
 """What a trained model sees: filters, what excites them, guided gradients and other explanations, and how they fare."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import keras_inat
+from keras_inat import plotting
 from keras_inat.progress import hide_startup_messages
 from keras_inat.report import wording
 from keras_inat.report.album import Album
@@ -31,9 +35,31 @@ class Subject:
 
 
 def look_inside(record: Record, predictions: Predictions, album: Album, settings: Report) -> list[Block]:
-    """Pictures of a model, each with a caption; where one cannot be made, a sentence that says why."""
+    """Pictures of a model, each with a caption; where one cannot be made, a sentence that says why.
+
+    They take a minute, and are kept in the run's folder for as long as what makes them stays the same.
+    """
     if not record.folder.model.exists():
         return [Prose(f"`{record.folder.path.name}/best.keras` is not on disk, so the model cannot be looked into.")]
+    kept = record.folder.path / "pictures" / _identify(record, settings)
+    blocks = album.recall(kept)
+    if blocks is None:
+        print(f"looking into {record.folder.path}", flush=True)
+        blocks = _look(record, predictions, album, settings)
+        album.keep(kept, blocks)
+    return blocks
+
+
+def _identify(record: Record, settings: Report) -> str:
+    """Tells what the pictures depend on: the model, the settings, and the code that makes them."""
+    code = [*Path(keras_inat.__file__).parent.glob("explain/*.py"), Path(__file__), Path(plotting.__file__)]
+    parts = [path.read_bytes() for path in sorted(code)]
+    model = record.folder.model.stat()
+    told = (settings.filter_order, settings.neurons, model.st_size, model.st_mtime_ns, record.data["name"])
+    return hashlib.sha256(b"".join([repr(told).encode(), *parts])).hexdigest()[:16]
+
+
+def _look(record: Record, predictions: Predictions, album: Album, settings: Report) -> list[Block]:
     # Keras takes seconds to import: a page without models does without.
     with hide_startup_messages():
         import keras

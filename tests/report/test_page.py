@@ -15,7 +15,7 @@ import pytest
 from report_workshop import Workshop
 
 from keras_inat.commands import report
-from keras_inat.config import build_config, merge
+from keras_inat.config import build_config, merge, override
 from keras_inat.report import insight
 from keras_inat.report.blocks import Prose, Table, escape_markdown
 from keras_inat.report.network import describe_network
@@ -224,9 +224,17 @@ def test_page_without_models_needs_no_keras(workshop: Workshop) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=root)
 
 
-def test_trained_model_is_looked_into(workshop: Workshop) -> None:
+def _read_figures(workshop: Workshop) -> dict[str, bytes]:
+    folder = Path(workshop.config.report.directory) / "figures"
+    return {path.name: path.read_bytes() for path in folder.glob("*train-best*.png")}
+
+
+def test_trained_model_is_looked_into(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from keras_inat.models.cnn import build_cnn
 
+    monkeypatch.setattr(insight, "NUM_SCORED", 3)
     run = workshop.add_run(settings={"model.filters": 4, "model.pooling": "average"})
     config = read_story(workshop.runs).records[0].config
     build_cnn(Model(**config["model"]), 16, 4).save(run.model)
@@ -236,8 +244,25 @@ def test_trained_model_is_looked_into(workshop: Workshop) -> None:
     assert {f"toy-train-best-{name}.png" for name in pictures} <= figures
     text = _read_text(workshop)
     assert "Not shown for this network" not in text
-    assert re.search(r"rank correlation of [+−]0\.\d\d \(95 % interval .*, n = 12 images\)", text)
-    rows = re.findall(r"<td class=\"l\">(Grad-CAM|Occlusion|At random)</td>", workshop.read_page())
+    assert re.search(r"rank correlation of [+−]0\.\d\d \(95 % interval .*, n = 3 images\)", text)
+    assert f"looking into {run.path}" in capsys.readouterr().out
+    page, contents = workshop.read_page(), _read_figures(workshop)
+
+    # Asked again, it takes them from where they were kept, until the settings change or one is damaged.
+    write_report(workshop.config)
+    assert capsys.readouterr().out == ""
+    assert workshop.read_page() == page
+    assert _read_figures(workshop) == contents
+    (kept,) = (run.path / "pictures").iterdir()
+    (kept / "blocks.json").write_text("[")
+    (kept / "toy-train-best-maps.png").unlink()
+    drawn: list[Any] = []
+    monkeypatch.setattr(insight, "_look", lambda *given: drawn.append(given) or [Prose("drawn")])
+    write_report(workshop.config)
+    assert len(drawn) == 1
+    write_report(override(workshop.config, {"report.neurons": "selective"}))
+    assert len(drawn) == 2
+    rows = re.findall(r"<td class=\"l\">(Grad-CAM|Occlusion|At random)</td>", page)
     assert sorted(rows) == ["At random", "Grad-CAM", "Occlusion"]
 
 
