@@ -50,6 +50,14 @@ def find_spatial_activations(model: keras.Model) -> list[Any]:
     return found
 
 
+def find_input(layer: Any) -> Any:
+    """The tensor that enters a layer's activation, or where that is an argument of a convolution, what comes out.
+
+    It tells neurons apart that are all at the ceiling of a ReLU6, or all off.
+    """
+    return layer.output if getattr(layer, "kernel", None) is not None else layer.input
+
+
 def take_off_softmax(model: keras.Model) -> None:
     """Makes the last activation of a model linear, in place; where the last layer is a mean, those that it is of.
 

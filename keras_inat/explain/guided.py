@@ -21,6 +21,7 @@ from tf_keras_vis.utils.model_modifiers import ModelModifier
 
 from keras_inat.explain.activations import (
     find_activations,
+    find_input,
     find_spatial_activations,
     run_batches,
     split_rows,
@@ -44,7 +45,8 @@ class NeuronExplanation:
         filter: Index along the layer's channels.
         row: Of the neuron in the layer's feature map.
         column: Of the neuron in the layer's feature map.
-        images: Indices of the images with the largest activations, largest first; of equals the first.
+        images: Indices of the images with the largest activations, largest first; of those at a ceiling the ones that
+            would be without it.
         activations: `(images,)` float32, of the neuron for them.
         gradients: `(images, height, width, 3)` float32, guided, of what enters the neuron's activation function, with
             respect to the pixels.
@@ -111,7 +113,7 @@ def explain_neurons(
         images: `(images, height, width, 3)` in [0, 255].
         num_neurons: How many, without replacement.
         num_images: How many images to show for each.
-        seed: Decides which neurons, of those that any image excites.
+        seed: Decides which neurons, of those that as many images excite, or where there are none, any image does.
         labels: `(images,)` int, the classes of the images, where it is to be said which one a neuron prefers.
         most_selective: Take the neurons that `labels` show to be the most selective, one a filter, of those that at
             least ten images excite; nothing is left to chance then.
@@ -126,21 +128,24 @@ def explain_neurons(
     images = np.asarray(images, dtype=np.float32)
     # Sharing the model's layers but not its optimizer, which a clone would have to rebuild.
     cut = keras.Model(model.inputs, layer.output)
-    maps = np.concatenate([outputs for (outputs,) in run_batches(cut, images)])
-    alive = np.argwhere(maps.max(axis=0) > 0)
+    batches = run_batches(keras.Model(model.inputs, [layer.output, find_input(layer)]), images)
+    maps, before = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    number = (maps > 0).sum(axis=0)
+    alive = np.argwhere(number >= min(num_images, number.max(initial=1)))
     preferred, selectivity = (None, None) if labels is None else measure_selectivity(maps, labels)
     if most_selective and selectivity is not None:
-        enough = (maps > 0).sum(axis=0) >= min(MIN_ACTIVE, len(images))
+        enough = number >= min(MIN_ACTIVE, len(images))
         ranked = np.argsort(-np.where(enough, selectivity, -1), axis=None, kind="stable")
-        places = np.stack(np.unravel_index(ranked, maps.shape[1:]), axis=1)[: enough.sum()]
-        _, first = np.unique(places[:, 2], return_index=True)
-        neurons = places[np.sort(first)][:num_neurons]
+        ranking = np.stack(np.unravel_index(ranked, maps.shape[1:]), axis=1)[: enough.sum()]
+        _, first = np.unique(ranking[:, 2], return_index=True)
+        neurons = ranking[np.sort(first)][:num_neurons]
     else:
         neurons = np.random.default_rng(seed).permutation(alive)[:num_neurons]
     if not len(neurons):
         return []
-    responses = maps[:, neurons[:, 0], neurons[:, 1], neurons[:, 2]].T
-    exciting = np.argsort(-responses, axis=1, kind="stable")[:, :num_images]
+    places = neurons[:, 0], neurons[:, 1], neurons[:, 2]
+    responses = maps[:, *places].T
+    exciting = np.argsort(-before[:, *places].T, axis=1, kind="stable")[:, :num_images]
     saliency = Saliency(cut, [GuidedBackpropagation(), LinearOutput()])
 
     def score(part: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -102,7 +102,7 @@ def draw_preferences(preferences: Sequence[Preference]) -> Figure:
     columns = ["made to\nexcite it", *(f"patch {place}" for place in range(1, 1 + len(preferences[0].patches)))]
     rows = [
         (
-            f"{shorten(filter_.layer)}\nfilter {filter_.filter}\nsees {filter_.side} × {filter_.side}\n"
+            f"{shorten(filter_.layer, 19)}\nfilter {filter_.filter}\nsees {filter_.side} × {filter_.side}\n"
             f"{filter_.activations[0]:.2g} to {filter_.activations[-1]:.2g}",
             [stretch(filter_.synthetic), *map(as_pixels, filter_.patches)],
         )

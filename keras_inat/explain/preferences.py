@@ -10,7 +10,7 @@ from tf_keras_vis.activation_maximization import ActivationMaximization
 from tf_keras_vis.activation_maximization.input_modifiers import Jitter
 from tf_keras_vis.activation_maximization.regularizers import TotalVariation2D
 
-from keras_inat.explain.activations import run_batches
+from keras_inat.explain.activations import find_input, run_batches
 from keras_inat.explain.filters import find_stages
 
 NUM_STEPS, STEP_SIZE, VARIATION = 32, 7.0, 0.002
@@ -60,17 +60,18 @@ def find_preferences(
     """
     stages, rng = find_stages(model), np.random.default_rng(seed)
     cut = keras.Model(model.inputs, [layer.output for layer in stages])
-    # Per stage `(images, filters)`: the highest activation, and where.
-    peaks: list[list[np.ndarray]] = [[] for _ in stages]
-    places: list[list[np.ndarray]] = [[] for _ in stages]
-    for outputs in run_batches(cut, images):
-        for index, output in enumerate(outputs):
-            flat = output.reshape(len(output), -1, output.shape[-1])
-            peaks[index].append(flat.max(axis=1))
-            places[index].append(flat.argmax(axis=1))
+    both = keras.Model(model.inputs, [*(find_input(layer) for layer in stages), *cut.outputs])
+    # Per stage `(images, filters)`: what enters the activation where that is highest, where, and what comes out there.
+    peaks: list[list[tuple[np.ndarray, ...]]] = [[] for _ in stages]
+    for outputs in run_batches(both, images):
+        for index, (before, after) in enumerate(zip(outputs, outputs[len(stages) :], strict=False)):
+            flat, values = (part.reshape(len(part), -1, part.shape[-1]) for part in (before, after))
+            where = flat.argmax(axis=1)[:, None]
+            found = (np.take_along_axis(part, where, axis=1)[:, 0] for part in (flat, values))
+            peaks[index].append((*found, where[:, 0]))
+    tables = [[np.concatenate(part) for part in zip(*rows, strict=True)] for rows in peaks]
     chosen, scales = [], []
-    for index in range(len(stages)):
-        values = np.concatenate(peaks[index])
+    for index, (_, values, _) in enumerate(tables):
         alive = np.flatnonzero(values.max(axis=0) > 0)
         drawn = np.sort(rng.permutation(alive)[:num_filters])
         chosen += [(index, int(number)) for number in drawn]
@@ -79,15 +80,15 @@ def find_preferences(
         return []
     sides = measure_receptive_fields(cut)
     synthetic = maximise_filters(model, stages, chosen, np.array(scales), images.shape[1:], seed)
-    found = []
+    preferences = []
     for (index, number), picture in zip(chosen, synthetic, strict=True):
-        responses, where = np.concatenate(peaks[index])[:, number], np.concatenate(places[index])[:, number]
-        best = np.argsort(-responses, kind="stable")[:num_patches]
+        excitement, responses, where = (table[:, number] for table in tables[index])
+        best = np.argsort(-excitement, kind="stable")[:num_patches]
         rows, columns = stages[index].output.shape[1:3]
         middles = [((place // columns + 0.5) / rows, (place % columns + 0.5) / columns) for place in where[best]]
         side = sides[index]
         patches = np.stack([_cut_out(images[i], middle, side) for i, middle in zip(best, middles, strict=True)])
-        found.append(
+        preferences.append(
             Preference(
                 stages[index].name,
                 number,
@@ -98,7 +99,7 @@ def find_preferences(
                 responses[best],
             )
         )
-    return found
+    return preferences
 
 
 def measure_receptive_fields(cut: keras.Model) -> list[int]:
@@ -147,7 +148,7 @@ def maximise_filters(
     Returns:
         `(filters, height, width, 3)` float32 in [0, 255].
     """
-    tensors = [layer.output if getattr(layer, "kernel", None) is not None else layer.input for layer in stages]
+    tensors = [find_input(layer) for layer in stages]
     cut = keras.Model(model.inputs, tensors)
     cut.call = tf.function(cut.call, reduce_retracing=True)  # tf-keras-vis runs layer by layer, five times as slow
     weights = [np.zeros((len(chosen), 1, 1, tensor.shape[-1]), np.float32) for tensor in tensors]

@@ -276,6 +276,10 @@ def test_a_neuron_at_its_ceiling_is_explained(images, ceiling):
     assert len(neurons) == 4
     for neuron in neurons:
         assert neuron.activations == [6]
+        # All images are at the ceiling; the one that would be highest without it comes first.
+        (rows, columns) = (slice(start, start + SIZE - 1) for start in (neuron.row, neuron.column))
+        sums = (images[:, rows, columns] * convolve.kernel[..., 0]).numpy().sum(axis=(1, 2, 3))
+        assert neuron.images == (int(sums.argmax()),)
         expected = np.zeros((SIZE, SIZE, 3))
         expected[neuron.row :, neuron.column :][: SIZE - 1, : SIZE - 1] = convolve.kernel[..., 0]
         np.testing.assert_allclose(neuron.gradients, expected[None], rtol=1e-6)
@@ -388,3 +392,14 @@ def test_the_most_selective_neurons_come_first(images):
     assert [neuron.selectivity for neuron in neurons] == sorted((n.selectivity for n in neurons), reverse=True)
     assert neurons[0].selectivity == pytest.approx(selectivity.max())
     assert neurons[0].preferred in labels
+
+
+def test_neurons_are_excited_by_as_many_images_as_are_shown(images):
+    """One neuron of the second filter is excited by all images, those of the first by one each at most."""
+    inputs = keras.Input((SIZE, SIZE, 3))
+    convolve = layers.Conv2D(2, 1, kernel_initializer="zeros", activation="relu")
+    model = keras.Model(inputs, convolve(inputs))
+    kernel = np.zeros((1, 1, 3, 2), np.float32)
+    kernel[0, 0, 0] = [1, 1]
+    convolve.set_weights([kernel, np.array([-250, 0], np.float32)])
+    assert {neuron.filter for neuron in explain_neurons(model, images, 10, num_images=4)} == {1}
