@@ -182,11 +182,6 @@ def draw_guided_predictions(images: np.ndarray, gradients: np.ndarray, titles: S
     return figure
 
 
-def draw_evidence(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str], caption: str) -> Figure:
-    """Draws several explanations of the same predictions beside each other; pictures are ready to be shown."""
-    return draw_grid("What speaks for the predicted class, by several methods", columns, rows, caption)
-
-
 def draw_fidelity(curves: Mapping[str, Fidelity]) -> Figure:
     """Draws the mean probability of the explained class while pixels go (left) and come back (right)."""
     figure = new_picture(4.4)

@@ -32,17 +32,20 @@ def scale_gradient(gradient: np.ndarray) -> np.ndarray:
 
 
 def new_picture(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure, in inches, that matplotlib lays out."""
     figure = new_figure(width, height)
     figure.set_layout_engine("constrained", w_pad=0.09, h_pad=0.09)  # inches
     return figure
 
 
 def shorten(name: str, length: int = MAX_NAME) -> str:
-    """A name of at most `length` characters."""
+    """A name on one line, of at most `length` characters."""
+    name = " ".join(name.split())
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def as_pixels(image: np.ndarray) -> np.ndarray:
+    """Brings [0, 255] to [0, 1], float32."""
     return np.clip(np.asarray(image, dtype=np.float32) / 255, 0, 1)
 
 
@@ -58,6 +61,7 @@ def tile(tiles: np.ndarray, rows: int, columns: int, gap: int, blank: float = 1.
 
 
 def number_tiles(axes: Axes, tiles: np.ndarray, rows: int, columns: int, gap: int) -> None:
+    """Writes the index of each row's first tile on its left."""
     height = tiles.shape[1]
     middles = [row * (height + gap) + height / 2 for row in range(rows)]
     axes.set_yticks(middles, [str(row * columns) for row in range(rows)])
@@ -68,6 +72,7 @@ def number_tiles(axes: Axes, tiles: np.ndarray, rows: int, columns: int, gap: in
 
 
 def write_caption(figure: Figure, text: str, width: int = 116) -> None:
+    """Writes a caption below all, in lines of at most `width` characters."""
     figure.supxlabel(textwrap.fill(text, width), fontsize=9, color=MUTED)
 
 

@@ -13,7 +13,7 @@ from keras_inat import plotting
 from keras_inat.progress import hide_startup_messages
 from keras_inat.report import wording
 from keras_inat.report.album import Album
-from keras_inat.report.analysis import Estimate, estimate_mean
+from keras_inat.report.analysis import Estimate, correlate, estimate_mean
 from keras_inat.report.blocks import Block, Prose, Table
 from keras_inat.report.records import Predictions, Record
 from keras_inat.report.wording import percent
@@ -103,10 +103,8 @@ def _show_maps(it: Subject) -> Iterator[Block]:
     from keras_inat.explain.filters import compute_feature_maps
     from keras_inat.explain.pictures import draw_feature_maps
 
-    example, name = (
-        it.predictions.pixels[0],
-        it.record.data["classes"][it.predictions.labels[it.predictions.examples[0]]],
-    )
+    example, true = it.predictions.pixels[0], it.predictions.labels[it.predictions.examples[0]]
+    name = it.record.data["classes"][true]
     yield it.album.add(
         f"{it.record.command}-maps",
         draw_feature_maps(example, compute_feature_maps(it.model, example)),
@@ -170,13 +168,11 @@ def _show_guided_predictions(it: Subject) -> Iterator[Block]:
 
 
 def _show_evidence(it: Subject) -> Iterator[Block]:
-    from scipy import stats
-
     from keras_inat.explain.attribution import explain_by_all, rank_pixels, shuffle_weights
     from keras_inat.explain.fidelity import measure_fidelity
     from keras_inat.explain.guided import explain_predictions
-    from keras_inat.explain.pictures import CONTROLS, draw_evidence, draw_fidelity
-    from keras_inat.explain.tiles import as_pixels, lay_over, scale_gradient
+    from keras_inat.explain.pictures import CONTROLS, draw_fidelity
+    from keras_inat.explain.tiles import as_pixels, draw_grid, lay_over, scale_gradient, shorten
 
     images, labels = (part[np.random.default_rng(1).permutation(len(it.sample[1]))[:NUM_SCORED]] for part in it.sample)
     probabilities = np.asarray(it.model(images.astype(np.float32), training=False), dtype=np.float32)
@@ -185,10 +181,6 @@ def _show_evidence(it: Subject) -> Iterator[Block]:
     maps = {name: rank_pixels(name, attribution) for name, attribution in explained.items()}
     guided, focused = explained["Guided backpropagation"], explained["Guided Grad-CAM"]
     control = explain_predictions(shuffle_weights(it.model), images, predicted)
-    alike = [
-        float(stats.spearmanr(*(np.abs(gradient).sum(axis=-1).ravel() for gradient in pair)).statistic)
-        for pair in zip(guided, control, strict=True)
-    ]
     rows = []
     for index in range(min(NUM_ROWS, len(images))):
         name, sure = it.record.data["classes"][predicted[index]], percent(float(probabilities[index].max()), 0)
@@ -198,8 +190,7 @@ def _show_evidence(it: Subject) -> Iterator[Block]:
             for method in ("SmoothGrad", "Integrated gradients", "Grad-CAM", "Occlusion")
         ]
         gradients = [scale_gradient(gradient[index]) for gradient in (guided, control, focused)]
-        label = f"{mark} {name[:16]}\n{sure}"
-        rows.append((label, [as_pixels(images[index]), *gradients, *overlays]))
+        rows.append((f"{mark} {shorten(name, 16)}\n{sure}", [as_pixels(images[index]), *gradients, *overlays]))
     columns = ["image", "guided", "guided,\nshuffled\nweights", "Guided\nGrad-CAM", "SmoothGrad"]
     columns += ["Integrated\ngradients", "Grad-CAM", "Occlusion"]
     caption = (
@@ -207,14 +198,11 @@ def _show_evidence(it: Subject) -> Iterator[Block]:
         "score depends on it. Third: the same method on a network that knows nothing, its weights in random order: "
         "what it has in common with the second picture is not what the network has learned."
     )
-    likeness = wording.correlation(_average(alike))
     yield it.album.add(
         f"{it.record.command}-evidence",
-        draw_evidence(rows, columns, caption),
+        draw_grid("What speaks for the predicted class, by several methods", columns, rows, caption),
         f"{len(rows)} validation images, each with seven explanations of its predicted class.",
-        f"Random validation images. The sizes of the guided gradients and of those with shuffled weights have a rank "
-        f"correlation of {likeness[0]} (95 % interval {likeness[1]}, n = {len(alike)} images): the nearer to one, "
-        "the less of such a picture comes from what was learned.",
+        f"Random validation images. {_liken(guided, control)}",
     )
     curves = measure_fidelity(it.model, images, predicted, maps)
     yield it.album.add(
@@ -225,6 +213,21 @@ def _show_evidence(it: Subject) -> Iterator[Block]:
         "they are replaced by a blurred image, or put back into it, most important first (Petsiuk et al. 2018).",
     )
     yield from _compare_methods({name: curve.scores for name, curve in curves.items()}, CONTROLS)
+
+
+def _liken(guided: np.ndarray, control: np.ndarray) -> str:
+    """How alike gradients are to those of a network that knows nothing, pixel by pixel."""
+    sizes = (np.abs(gradients).sum(axis=-1).reshape(len(gradients), -1) for gradients in (guided, control))
+    # Of an image without any gradient there is nothing to say.
+    pairs = [pair for pair in zip(*sizes, strict=True) if all(np.ptp(side) for side in pair)]
+    if len(pairs) < 2:
+        return ""
+    value, between = wording.correlation(_average([correlate(*pair).value for pair in pairs]))
+    return (
+        f"The sizes of the guided gradients and of those with shuffled weights have a rank correlation of {value} "
+        f"(95 % interval {between}, n = {len(pairs)} images): the nearer to one, the less of such a picture comes "
+        "from what was learned."
+    )
 
 
 def _compare_methods(scores: dict[str, np.ndarray], controls: Any) -> Iterator[Block]:

@@ -154,7 +154,7 @@ def fit(
                 task = _plan_task(config, pack, (train_rows, val_rows), twin, thawed)
                 network = task.network
                 network.compile(
-                    optimizer=build_optimizer(training, training.learning_rate, stage_steps, thawed.rates, starts),
+                    optimizer=build_optimizer(training, stage_steps, thawed.rates, starts),
                     loss=build_loss(training, labels[train_rows], num_classes, towers),
                     metrics=build_metrics(),
                     jit_compile=choose_compilation(),

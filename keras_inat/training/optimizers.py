@@ -22,7 +22,6 @@ OPTIMIZERS: dict[str, tuple[type[keras.optimizers.Optimizer], dict[str, Any]]] =
 
 def build_optimizer(
     training: Training,
-    peak: float,
     steps: int,
     rates: Mapping[str, float] | None = None,
     starts: Mapping[str, np.ndarray] | None = None,
@@ -32,14 +31,13 @@ def build_optimizer(
     The average is exponential (Polyak & Juditsky 1992), with a decay that suits the length of the stage.
 
     Args:
-        training: Names the optimizer, its schedule and decay.
-        peak: The highest learning rate.
+        training: Names the optimizer, its highest learning rate, schedule and decay.
         steps: Of the stage.
-        rates: By a weight's path, its learning rate over `peak`, where it is not 1.
+        rates: By a weight's path, its learning rate over that of `training`, where it is not 1.
         starts: By a weight's path, what its decay draws it to, where that is not zero.
     """
     kind, settings = OPTIMIZERS[training.optimizer]
-    plateau = training.schedule == "plateau"
+    peak, plateau = training.learning_rate, training.schedule == "plateau"
     return type(kind.__name__, (_PerWeight, kind), {})(
         rates=rates or {},
         starts=starts or {},

@@ -46,7 +46,7 @@ def test_the_rest_moves_as_with_adamw():
     for name in ("muon", "adamw"):
         model.set_weights(before)
         start = [weight.numpy() for weight in model.trainable_weights]
-        optimizer = build_optimizer(Training(optimizer=name, weight_decay=0.01), 0.1, 10)
+        optimizer = build_optimizer(Training(optimizer=name, weight_decay=0.01, learning_rate=0.1), 10)
         optimizer.apply(gradients, model.trainable_weights)
         moved[name] = [weight.numpy() - old for weight, old in zip(model.trainable_weights, start, strict=True)]
     paths = [weight.path for weight in model.trainable_weights]

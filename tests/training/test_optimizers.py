@@ -22,7 +22,7 @@ def step(optimizer, model, gradient=0.0):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_weight_decay_is_decoupled_and_spares_biases_and_normalisation(model, name):
-    moved = step(build_optimizer(Training(optimizer=name, weight_decay=0.5), 0.1, 10), model)
+    moved = step(build_optimizer(Training(optimizer=name, weight_decay=0.5, learning_rate=0.1), 10), model)
     for path, (before, after) in moved.items():
         shrink = 1 - 0.1 * 0.5 if path.endswith("kernel") else 1
         np.testing.assert_allclose(after, before * shrink, rtol=1e-5)
@@ -31,10 +31,10 @@ def test_weight_decay_is_decoupled_and_spares_biases_and_normalisation(model, na
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_weight_moves_and_decays_by_its_own_rate(model, name):
     path, start = "block1_conv/kernel", model.get_weights()
-    training = Training(optimizer=name, weight_decay=0.5)
-    moved = step(build_optimizer(training, 0.1, 10), model, 1.0)
+    training = Training(optimizer=name, weight_decay=0.5, learning_rate=0.1)
+    moved = step(build_optimizer(training, 10), model, 1.0)
     model.set_weights(start)
-    slower = step(build_optimizer(training, 0.1, 10, {path: 0.01}), model, 1.0)
+    slower = step(build_optimizer(training, 10, {path: 0.01}), model, 1.0)
     for other, (before, after) in moved.items():
         share = 0.01 if other == path else 1
         np.testing.assert_allclose(slower[other][1] - before, (after - before) * share, rtol=1e-2, atol=1e-7)
@@ -45,7 +45,7 @@ def test_a_weight_moves_and_decays_by_its_own_rate(model, name):
 def test_decay_towards_where_a_weight_began(model, name, wrap):
     starts = {"block1_conv/kernel": np.full((3, 3, 3, 2), 7, "float32")}
     optimizer = build_optimizer(
-        Training(optimizer=name, weight_decay=0.5), 0.1, 10, {"block1_conv/kernel": 0.2}, starts
+        Training(optimizer=name, weight_decay=0.5, learning_rate=0.1), 10, {"block1_conv/kernel": 0.2}, starts
     )
     for path, (before, after) in step(wrap(optimizer), model).items():
         goal, rate = (7, 0.02) if path in starts else (0, 0.1)

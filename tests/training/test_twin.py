@@ -35,7 +35,7 @@ def test_the_twin_is_the_average_and_training_goes_on_from_the_weights(wrap):
     model = build()
     trained = clone_for_training(model, False)
     training = Training(ema=0.5, learning_rate=0.1, optimizer="sgd")
-    optimizer = build_optimizer(training, 0.1, 8)  # an average over 4 steps
+    optimizer = build_optimizer(training, 8)  # an average over 4 steps
     trained.compile(wrap(optimizer), "categorical_crossentropy")
     keep_average_apart(trained.optimizer)
     average = None
@@ -54,7 +54,7 @@ def test_the_twin_is_the_average_and_training_goes_on_from_the_weights(wrap):
 def test_without_an_average_the_twin_has_the_weights():
     model = build()
     trained = clone_for_training(model, False)
-    trained.compile(build_optimizer(Training(), 0.1, 3), "categorical_crossentropy")
+    trained.compile(build_optimizer(Training(learning_rate=0.1), 3), "categorical_crossentropy")
     keep_average_apart(trained.optimizer)
     trained.fit(IMAGES, LABELS, batch_size=12, verbose=0)
     Twin(model, trained, None).follow(trained.optimizer)
