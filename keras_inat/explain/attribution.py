@@ -4,6 +4,7 @@ All explain the scores (logits) of `classes` `(images,)` int, for `images` `(ima
 the model, a functional classifier with one image as its input, stays as it is.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +32,8 @@ FIRST_STEPS, MAX_STEPS, TOLERANCE = 8, 512, 0.01
 def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Grad-CAM: Selvaraju et al. 2017, arXiv 1610.02391.
 
-    Of the last activation of at least 4 x 4 positions: fewer tell little of where.
+    Of the last activation of at least 4 x 4 positions: fewer tell little of where. Of several networks side by side,
+    the sum over that of each.
 
     Returns:
         `(images, height, width)` float32, not negative.
@@ -39,21 +41,22 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.
     Raises:
         ValueError: When the model has no activation with rows and columns.
     """
-    names = [
-        layer.name for layer in find_spatial_activations(model) if min(layer.output.shape[1:3]) >= MIN_CAM_SIDE
-    ] or [find_spatial_activations(model)[-1].name]
+    found = find_spatial_activations(model)
+    large = [layer for layer in found if min(layer.output.shape[1:3]) >= MIN_CAM_SIDE] or found[-1:]
+    # A dictionary keeps the last layer of each network.
+    names = {re.sub(r"^(tower\d+_)?.*", r"\1", layer.name): layer.name for layer in large}.values()
     scorer = build_scorer(model)
-    both = keras.Model(scorer.inputs, [scorer.get_layer(names[-1]).output, scorer.outputs[0]])
+    both = keras.Model(scorer.inputs, [*(scorer.get_layer(name).output for name in names), scorer.outputs[0]])
 
     @tf.function(reduce_retracing=True)
     def weigh(batch: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(batch)  # else nothing is recorded below the layers that may train
-            maps, scores = both([batch], training=False)
+            *maps, scores = both([batch], training=False)
             chosen = tf.gather(scores, part, batch_dims=1)
-        weights = tf.reduce_mean(tape.gradient(chosen, maps), axis=(1, 2), keepdims=True)
-        heat = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1, keepdims=True))
-        return tf.image.resize(heat, images.shape[1:3])[..., 0]
+        weights = [tf.reduce_mean(slope, axis=(1, 2), keepdims=True) for slope in tape.gradient(chosen, maps)]
+        sums = [tf.reduce_sum(weight * part_, -1, keepdims=True) for weight, part_ in zip(weights, maps, strict=True)]
+        return tf.image.resize(tf.nn.relu(tf.add_n(sums)), images.shape[1:3])[..., 0]
 
     return _map_batches(weigh, images, classes)
 
@@ -81,7 +84,7 @@ def integrate_gradients(
 
     Along the straight line from a grey image, by the trapezoidal rule. The steps whose areas are furthest from what
     the score gains over them are halved, until all parts add up to the score less that of grey but for `tolerance` of
-    it, or there are 512.
+    it, and what the steps are off by, whatever their signs, for ten times that; or there are 512.
 
     Returns:
         `(images, height, width, 3)` float32, the part of every pixel and colour in the score.
@@ -100,7 +103,8 @@ def integrate_gradients(
         while True:
             slopes = np.einsum("nhwc,hwc->n", gradients, line, dtype=np.float64)
             gaps = (slopes[1:] + slopes[:-1]) / 2 * np.diff(shares) - np.diff(scores)
-            if abs(gaps.sum()) <= tolerance * abs(scores[-1] - scores[0]) or len(gaps) >= MAX_STEPS:
+            allowed = tolerance * abs(scores[-1] - scores[0])
+            if (abs(gaps.sum()) <= allowed and np.abs(gaps).sum() <= 10 * allowed) or len(gaps) >= MAX_STEPS:
                 break
             worst = np.sort(np.argsort(-np.abs(gaps))[: BATCH_SIZE // 2])
             middles = (shares[worst] + shares[worst + 1]) / 2
@@ -147,15 +151,15 @@ def find_edges(images: np.ndarray) -> np.ndarray:
 
 
 def shuffle_weights(model: keras.Model, seed: int = 0) -> keras.Model:
-    """A copy of a model with the numbers of every kernel in random order: a control of Adebayo et al. 2018.
+    """A copy of a model with the numbers of every weight in random order: a control of Adebayo et al. 2018.
 
-    The layers keep the scale of their weights, and know nothing.
+    The layers keep the scale of their weights and the statistics of normalisation, which stay as they are.
     """
     rng = np.random.default_rng(seed)
     copy = copy_model(model)
     copy.set_weights(
         [
-            rng.permutation(array.ravel()).reshape(array.shape) if "kernel" in weight.path else array
+            array if "moving_" in weight.path else rng.permutation(array.ravel()).reshape(array.shape)
             for weight, array in zip(copy.weights, copy.get_weights(), strict=True)
         ]
     )

@@ -113,7 +113,7 @@ def explain_neurons(
         images: `(images, height, width, 3)` in [0, 255].
         num_neurons: How many, without replacement.
         num_images: How many images to show for each.
-        seed: Decides which neurons, of those that as many images excite, or where there are none, any image does.
+        seed: Decides which neurons, of those that as many images excite, or as many as any neuron has.
         labels: `(images,)` int, the classes of the images, where it is to be said which one a neuron prefers.
         most_selective: Take the neurons that `labels` show to be the most selective, one a filter, of those that at
             least ten images excite; nothing is left to chance then.
@@ -190,12 +190,17 @@ def measure_selectivity(activations: np.ndarray, labels: np.ndarray) -> tuple[np
 
     Returns:
         `(...)` int64 and `(...)` float in [0, 1].
+
+    Raises:
+        ValueError: When all images are of one class.
     """
     classes = np.unique(labels)
+    if len(classes) < 2:
+        raise ValueError("what a neuron prefers takes images of at least two classes")
     means = np.stack([np.maximum(activations[labels == label], 0).mean(axis=0) for label in classes])
     best = means.argmax(axis=0)
     largest = np.take_along_axis(means, best[None], axis=0)[0]
-    others = (means.sum(axis=0) - largest) / max(len(classes) - 1, 1)
+    others = (means.sum(axis=0) - largest) / (len(classes) - 1)
     return classes[best], (largest - others) / np.maximum(largest + others, 1e-12)
 
 
@@ -205,22 +210,23 @@ def explain_predictions(model: keras.Model, images: np.ndarray, classes: np.ndar
     Args:
         model: A functional classifier with one image as its input; it stays as it is.
         images: `(images, height, width, 3)` in [0, 255].
-        classes: `(images,)` int, one class for each image; None: the predicted ones.
+        classes: `(images,)` int, one class for each image; None: the predicted ones, of the model's own output.
 
     Returns:
         `(images, height, width, 3)` float32, guided gradients of the scores with respect to the pixels.
     """
     images = np.asarray(images, dtype=np.float32)
-    saliency = Saliency(strip_model(model), [GuidedBackpropagation(), LinearOutput()])
+    bare = strip_model(model)
+    if classes is None:
+        # Not of the scores: of several networks the mean score and the mean probability may prefer different classes.
+        classes = np.concatenate([outputs.argmax(axis=-1) for (outputs,) in run_batches(bare, images)])
+    saliency = Saliency(bare, [GuidedBackpropagation(), LinearOutput()])
 
-    def score(part: np.ndarray | None) -> Callable[[tf.Tensor], tf.Tensor]:
-        return lambda logits: tf.gather(logits, tf.argmax(logits, axis=-1) if part is None else part, batch_dims=1)
+    def score(part: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+        return lambda logits: tf.gather(logits, part, batch_dims=1)
 
-    batches = split_rows(images)
-    parts = [None for _ in batches] if classes is None else split_rows(np.asarray(classes))
-    return np.concatenate(
-        [_compute_gradients(saliency, score(part), batch) for part, batch in zip(parts, batches, strict=True)]
-    )
+    rows = zip(split_rows(np.asarray(classes)), split_rows(images), strict=True)
+    return np.concatenate([_compute_gradients(saliency, score(part), batch) for part, batch in rows])
 
 
 def _guide(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -130,6 +130,7 @@ def lay_over(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     From nothing at zero and below to yellow at the 99th percentile and above.
     """
     grey = np.repeat(as_pixels(image).mean(axis=-1, keepdims=True), 3, axis=-1)
+    heat = np.maximum(heat, 0)
     strength = np.clip(heat / (float(np.percentile(heat, 99)) or float(heat.max()) or 1.0), 0, 1)[..., None]
     colors = matplotlib.colormaps["inferno"](strength[..., 0])[..., :3]
     return np.asarray(grey * (1 - 0.75 * strength) * 0.9 + colors * 0.75 * strength, dtype=np.float32)

@@ -62,7 +62,10 @@ class Album:
         """What was kept in a folder, its pictures written beside the page again; None where that is not all there."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             blocks: list[Block] = []
-            for kind, fields in json.loads((folder / "blocks.json").read_text(encoding="utf-8")):
+            kept = json.loads((folder / "blocks.json").read_text(encoding="utf-8"))
+            if not all((folder / Path(fields["file"]).name).exists() for _, fields in kept if "file" in fields):
+                return None
+            for kind, fields in kept:
                 if kind == Picture.__name__:
                     source = folder / Path(fields["file"]).name
                     fields["file"] = f"figures/{self._claim(source.stem)}"

@@ -14,7 +14,7 @@ from keras_inat.report.story import is_number
 
 # Below, the interval of a rank correlation no longer holds what it says (simulated: 10 % false alarms at n = 6).
 MIN_TRIALS = 8
-NUM_BINS = 10
+NUM_BINS, NUM_DRAWS = 10, 400
 
 
 @dataclass(frozen=True)
@@ -160,12 +160,13 @@ def estimate_top(predictions: Predictions, count: int = 3) -> Estimate:
     return estimate_share(int((best == predictions.labels[:, None]).any(axis=1).sum()), len(predictions.labels))
 
 
-def measure_calibration(predictions: Predictions) -> tuple[list[tuple[float, Estimate]], float]:
+def measure_calibration(predictions: Predictions) -> tuple[list[tuple[float, Estimate]], float, float]:
     """How often a model is right when it is so sure: ten bins of the highest probability, of equal width.
 
     Returns:
-        Mean confidence and accuracy of every bin that has images, and the expected calibration error: the difference
-        of the two, in the mean over the images (Guo et al. 2017, arXiv 1706.04599).
+        Mean confidence and accuracy of every bin that has images; the expected calibration error: the difference of
+        the two, in the mean over the images (Guo et al. 2017, arXiv 1706.04599); and what that stays below in 95 of 100
+        cases for a model that is right exactly as often as it says, on so many images.
     """
     confidence = predictions.probabilities.max(axis=1)
     bins = np.minimum((confidence * NUM_BINS).astype(int), NUM_BINS - 1)
@@ -178,7 +179,10 @@ def measure_calibration(predictions: Predictions) -> tuple[list[tuple[float, Est
         if (count := int((bins == number).sum()))
     ]
     gaps = [abs(sure - share.value) * share.num for sure, share in rows]
-    return rows, sum(gaps) / len(confidence)
+    draws = np.random.default_rng(0).random((NUM_DRAWS, len(confidence))) < confidence
+    members = bins[:, None] == np.arange(NUM_BINS)
+    by_chance = np.abs((draws - confidence) @ members).sum(axis=1) / len(confidence)
+    return rows, sum(gaps) / len(confidence), float(np.quantile(by_chance, 0.95))
 
 
 def find_best_so_far(trials: Sequence[Trial]) -> list[float]:

@@ -1,6 +1,7 @@
 """What a trained model sees: filters, what excites them, guided gradients and other explanations, and how they fare."""
 
 import hashlib
+import importlib.metadata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,14 @@ from typing import Any
 import numpy as np
 
 import keras_inat
-from keras_inat import plotting
+from keras_inat import intervals, plotting
 from keras_inat.progress import hide_startup_messages
-from keras_inat.report import wording
+from keras_inat.report import analysis, wording
 from keras_inat.report.album import Album
 from keras_inat.report.analysis import Estimate, correlate, estimate_mean
 from keras_inat.report.blocks import Block, Prose, Table
 from keras_inat.report.records import Predictions, Record
-from keras_inat.report.wording import percent
+from keras_inat.report.wording import percent, plural
 from keras_inat.sections import Report
 
 NUM_NEURONS, NUM_GUIDED, NUM_ROWS, NUM_SCORED = 10, 10, 6, 12
@@ -37,7 +38,8 @@ class Subject:
 def look_inside(record: Record, predictions: Predictions, album: Album, settings: Report) -> list[Block]:
     """Pictures of a model, each with a caption; where one cannot be made, a sentence that says why.
 
-    They take a minute, and are kept in the run's folder for as long as what makes them stays the same.
+    They take a minute, and are kept in the run's folder for as long as all that makes them stays the same, unless
+    something could not be shown.
     """
     if not record.folder.model.exists():
         return [Prose(f"`{record.folder.path.name}/best.keras` is not on disk, so the model cannot be looked into.")]
@@ -45,44 +47,54 @@ def look_inside(record: Record, predictions: Predictions, album: Album, settings
     blocks = album.recall(kept)
     if blocks is None:
         print(f"looking into {record.folder.path}", flush=True)
-        blocks = _look(record, predictions, album, settings)
-        album.keep(kept, blocks)
+        blocks, whole = _look(record, predictions, album, settings)
+        if whole:
+            album.keep(kept, blocks)
     return blocks
 
 
 def _identify(record: Record, settings: Report) -> str:
-    """Tells what the pictures depend on: the model, the settings, and the code that makes them."""
-    code = [*Path(keras_inat.__file__).parent.glob("explain/*.py"), Path(__file__), Path(plotting.__file__)]
-    parts = [path.read_bytes() for path in sorted(code)]
-    model = record.folder.model.stat()
-    told = (settings.filter_order, settings.neurons, model.st_size, model.st_mtime_ns, record.data["name"])
+    """Tells what the pictures depend on: the run's files, the settings, and the code that makes them."""
+    modules = (plotting, intervals, analysis, wording)
+    code = [*Path(keras_inat.__file__).parent.glob("explain/*.py"), *(Path(str(module.__file__)) for module in modules)]
+    parts = [path.read_bytes() for path in sorted([*code, Path(__file__)])]
+    files = [
+        path.stat() for path in (record.folder.model, record.folder.predictions, record.folder.sample) if path.exists()
+    ]
+    told = (
+        settings.filter_order, settings.neurons, record.data["name"], record.data["classes"],
+        [(file.st_size, file.st_mtime_ns) for file in files],
+        [importlib.metadata.version(name) for name in ("keras", "tf-keras-vis", "matplotlib")],
+    )  # fmt: skip
     return hashlib.sha256(b"".join([repr(told).encode(), *parts])).hexdigest()[:16]
 
 
-def _look(record: Record, predictions: Predictions, album: Album, settings: Report) -> list[Block]:
+def _look(record: Record, predictions: Predictions, album: Album, settings: Report) -> tuple[list[Block], bool]:
+    """The blocks, and whether everything could be shown."""
     # Keras takes seconds to import: a page without models does without.
     with hide_startup_messages():
         import keras
     try:
         model = keras.models.load_model(record.folder.model, compile=False)
     except Exception as error:  # whatever a damaged archive, or one of another version, leads Keras into
-        return [Prose(f"The model could not be opened: {_one_line(error)}.")]
+        return [Prose(f"The model could not be opened: {_one_line(error)}.")], False
     sample = record.read_sample()
     it = Subject(record, predictions, sample, album, settings, model)
     makers = [_show_filters, _show_maps, _show_guided_predictions]
     if sample is not None:
         makers[2:2] = [_show_preferences, _show_neurons]
         makers.append(_show_evidence)
-    blocks: list[Block] = []
+    blocks, whole = list[Block](), sample is not None
     for make in makers:
         try:
             blocks += make(it)
         except ValueError as error:  # an architecture without what is to be shown
+            whole = False
             blocks.append(Prose(f"Not shown for this network: {_one_line(error)}."))
     if sample is None:
         missing = "The run kept no validation images, so what excites its filters and neurons is not shown."
         blocks.append(Prose(missing))
-    return blocks
+    return blocks, whole
 
 
 def _show_filters(it: Subject) -> Iterator[Block]:
@@ -118,14 +130,16 @@ def _show_preferences(it: Subject) -> Iterator[Block]:
     from keras_inat.explain.preferences import find_preferences
 
     images, _ = it.sample
-    if found := find_preferences(it.model, images):
-        yield it.album.add(
-            f"{it.record.command}-preferences",
-            draw_preferences(found),
-            f"For {len(found)} filters of all stages an image made to excite it, and the patches that do so most.",
-            f"What filters of every stage look for, among {len(images):,} validation images. Early ones answer to "
-            "colours and edges; how far later ones answer to things, the patches of a row show by what they share.",
-        )
+    found = find_preferences(it.model, images)
+    if not found:
+        raise ValueError(f"none of {len(images):,} validation images excites any filter")
+    yield it.album.add(
+        f"{it.record.command}-preferences",
+        draw_preferences(found),
+        f"For {len(found)} filters of all stages an image made to excite it, and the patches that do so most.",
+        f"What filters of every stage look for, among {len(images):,} validation images: what the patches of a row "
+        "share. The first stages usually answer to colours and edges.",
+    )
 
 
 def _show_neurons(it: Subject) -> Iterator[Block]:
@@ -135,13 +149,16 @@ def _show_neurons(it: Subject) -> Iterator[Block]:
     images, labels = it.sample
     selective = it.settings.neurons == "selective"
     found = explain_neurons(it.model, images, NUM_NEURONS, 4, labels=labels, most_selective=selective)
-    which = "the most selective ones, one a filter" if selective else "drawn at random from those that respond at all"
+    if not found:
+        raise ValueError(f"none of {len(images):,} validation images excites any neuron of the last block")
+    which = "the most selective ones, one a filter" if selective else "drawn at random from those that so many excite"
+    number = plural(len(found), "neuron")
     yield it.album.add(
         f"{it.record.command}-guided",
         draw_neurons(images, found, it.record.data["classes"]),
-        "Ten neurons of the last block: the images that excite each most, and their guided gradients.",
-        f"Ten neurons of the last block, {which}; for each the four of {len(images):,} validation images that excite "
-        "it most, and the pixels that do.",
+        f"{number} of the last block: the images that excite each most, and their guided gradients.",
+        f"{number} of the last block, {which}; for each the {len(found[0].images)} of {len(images):,} validation "
+        "images that excite it most, and the pixels that do.",
     )
 
 
@@ -174,6 +191,8 @@ def _show_evidence(it: Subject) -> Iterator[Block]:
     from keras_inat.explain.pictures import CONTROLS, draw_fidelity
     from keras_inat.explain.tiles import as_pixels, draw_grid, lay_over, scale_gradient, shorten
 
+    if len(it.sample[1]) < 2:
+        raise ValueError("a single validation image tells nothing about methods")
     images, labels = (part[np.random.default_rng(1).permutation(len(it.sample[1]))[:NUM_SCORED]] for part in it.sample)
     probabilities = np.asarray(it.model(images.astype(np.float32), training=False), dtype=np.float32)
     predicted = probabilities.argmax(axis=1)
@@ -194,9 +213,10 @@ def _show_evidence(it: Subject) -> Iterator[Block]:
     columns = ["image", "guided", "guided,\nshuffled\nweights", "Guided\nGrad-CAM", "SmoothGrad"]
     columns += ["Integrated\ngradients", "Grad-CAM", "Occlusion"]
     caption = (
-        "Grey pictures: brighter or darker pixels raise the score of the class. Others: the brighter, the more the "
-        "score depends on it. Third: the same method on a network that knows nothing, its weights in random order: "
-        "what it has in common with the second picture is not what the network has learned."
+        "Grey pictures: more or less of the colour of a pixel raises the score of the class. SmoothGrad: the brighter, "
+        "the more the score depends on the pixel; the last three: the more the pixel raises it. Third: guided "
+        "gradients of the network with the numbers of each of its weights in random order: what they have in common "
+        "with the second picture is not what was learned."
     )
     yield it.album.add(
         f"{it.record.command}-evidence",
@@ -216,7 +236,7 @@ def _show_evidence(it: Subject) -> Iterator[Block]:
 
 
 def _liken(guided: np.ndarray, control: np.ndarray) -> str:
-    """How alike gradients are to those of a network that knows nothing, pixel by pixel."""
+    """How alike gradients are to those with shuffled weights, pixel by pixel."""
     sizes = (np.abs(gradients).sum(axis=-1).reshape(len(gradients), -1) for gradients in (guided, control))
     # Of an image without any gradient there is nothing to say.
     pairs = [pair for pair in zip(*sizes, strict=True) if all(np.ptp(side) for side in pair)]

@@ -135,20 +135,22 @@ def _state(number: int, total: int) -> list[str]:
 
 
 def _show_calibration(record: Record, predictions: Predictions, album: Album) -> list[Block]:
-    bins, error = measure_calibration(predictions)
+    bins, error, chance = measure_calibration(predictions)
     confidence = float(predictions.probabilities.max(axis=1).mean())
     right = estimate_share(int(predictions.correct.sum()), len(predictions.labels))
-    leaning = "as sure as it should be, as far as so many images tell"
+    leaning = "neither surer nor less sure than it should be, as far as so many images tell"
     if not right.low <= confidence <= right.high:
         leaning = f"{'surer' if confidence > right.high else 'less sure'} than it should be"
+    told = "more than" if error > chance else "no more than"
     top = ""
     if len(record.data["classes"]) > 3:
         top = f"The true class is among its first three for {wording.share(estimate_top(predictions))}. "
     return [
         Prose(
-            f"{top}It is {percent(confidence)} sure on average, and right for {wording.share(right)}: {leaning}. "
-            f"Between how sure it is and how often it is right then lie {100 * error:.1f} points on average (expected "
-            f"calibration error over {plural(len(bins), 'bin')})."
+            f"{top}On average it is {percent(confidence)} sure, and right for {wording.share(right)}: {leaning}. "
+            f"At each level of sureness it is off by {100 * error:.1f} points in the mean (expected calibration error, "
+            f"{plural(len(bins), 'bin')}), {told} chance alone can do on so many images (up to "
+            f"{100 * chance:.1f} points)."
         ),
         album.add(
             f"{record.command}-calibration",

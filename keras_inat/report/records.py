@@ -91,7 +91,9 @@ class Record:
             contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
             np.load(self.folder.predictions) as arrays,
         ):
-            return Predictions(**{name: arrays[name] for name in Predictions.__dataclass_fields__})
+            none = np.empty(0, np.int64)
+            given = {"mistakes": none, "mistake_pixels": none} | dict(arrays)  # an older run kept no mistakes
+            return Predictions(**{name: given[name] for name in Predictions.__dataclass_fields__})
         return None
 
     def read_sample(self) -> tuple[np.ndarray, np.ndarray] | None:

@@ -1,5 +1,6 @@
 """Guided gradients against the definition, written out step by step with analytic derivatives."""
 
+import functools
 import math
 
 import keras
@@ -127,7 +128,7 @@ def _define(steps, images, choose):
                 inputs = tf.constant(x)
                 tape.watch(inputs)
                 outputs = step(inputs)
-            upstream = tape.gradient(outputs, inputs, output_gradients=tf.constant(upstream)).numpy()
+            upstream = tape.gradient(outputs, inputs, output_gradients=tf.cast(upstream, outputs.dtype)).numpy()
     return upstream
 
 
@@ -372,6 +373,33 @@ def test_the_mean_of_several_networks_is_explained_by_the_mean_of_their_scores(i
     classes = np.array([2, 0, 1, 1, 0])
     expected = sum(explain_predictions(network, images, classes) for network in single) / 2
     _assert_equal(explain_predictions(both, images, classes), expected)
+    # By itself it explains the class that it predicts, which the mean of the scores need not prefer.
+    for layer, bias in (("tower1_predictions", [8.0, 0, 0]), ("tower2_predictions", [-6, 3, 2.5])):
+        kernel, _ = both.get_layer(layer).get_weights()
+        both.get_layer(layer).set_weights([1e-3 * kernel, np.array(bias)])
+    assert both(images).numpy().argmax(axis=1).tolist() == [0] * 5
+    np.testing.assert_array_equal(
+        explain_predictions(both, images), explain_predictions(both, images, np.zeros(5, int))
+    )
+
+
+def test_the_five_blocks_follow_the_definition():
+    """Layer by layer: max pooling, batch normalisation, average over positions, dense layer."""
+    keras.utils.set_random_seed(4)
+    model = build_cnn(Model(filters=8, organisation="double", pooling="average", dense_units=12), 64, CLASSES)
+    rng = np.random.default_rng(5)
+    for layer in model.layers:
+        if layer.name.endswith("_norm"):
+            layer.set_weights([rng.uniform(0.5, 1.5, 4)[0] * np.abs(array) + 0.1 for array in layer.get_weights()])
+    images, head = rng.uniform(0, 255, (3, 64, 64, 3)), model.layers[-1]
+    steps = [
+        "relu" if layer.name.endswith("activation") else functools.partial(layer, training=False)
+        for layer in model.layers[1:-1]
+    ]
+    steps.append(lambda x: tf.cast(x, tf.float32) @ head.kernel + head.bias)
+    classes = np.array([2, 0, 1])
+    expected = _define(steps, images, lambda _: np.eye(CLASSES, dtype=np.float32)[classes])
+    _assert_equal(explain_predictions(model, images, classes), expected)
 
 
 def test_selectivity_by_hand():
@@ -380,6 +408,11 @@ def test_selectivity_by_hand():
     np.testing.assert_array_equal(preferred, [7, 7, 3])
     # Means by class (3, 5, 7): 1, 0, 3 and 1, 0, 2.5 and none.
     np.testing.assert_allclose(selectivity, [2.5 / 3.5, 2 / 3, 0])
+
+
+def test_one_class_tells_no_selectivity():
+    with pytest.raises(ValueError, match="at least two classes"):
+        measure_selectivity(np.ones((3, 2)), np.zeros(3, int))
 
 
 def test_the_most_selective_neurons_come_first(images):

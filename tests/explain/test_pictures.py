@@ -117,6 +117,10 @@ def test_heat_lies_over_the_image():
     np.testing.assert_allclose(over[0, 0], 0.9 * 100 / 255, rtol=1e-5)
     assert over[2, 3, 0] > 0.8 > over[2, 3, 2] + 0.1
     np.testing.assert_allclose(lay_over(np.zeros((8, 8, 3)), -heat), 0)
+    np.testing.assert_allclose(lay_over(np.zeros((8, 8, 3)), -1 - heat), 0)
+    few = np.full((20, 20), -1.0)
+    few[4, 4] = 5
+    assert lay_over(np.zeros((20, 20, 3)), few)[4, 4, 0] > 0.5
 
 
 def test_preferences_and_curves_are_drawn():

@@ -156,10 +156,22 @@ def test_calibration_by_hand() -> None:
     probabilities = np.array([[0.95, 0.05]] * 4 + [[0.55, 0.45]] * 2)
     none = np.zeros(0, int)
     predictions = Predictions(probabilities, np.array([0, 0, 0, 1, 0, 1]), none, none, none, none, none)
-    (low, high), error = measure_calibration(predictions)
+    (low, high), error, _ = measure_calibration(predictions)
     assert (low[0], low[1].value, low[1].num) == (pytest.approx(0.55), 0.5, 2)
     assert (high[0], high[1].value, high[1].num) == (pytest.approx(0.95), 0.75, 4)
     assert error == pytest.approx((2 * 0.05 + 4 * 0.2) / 6)
+
+
+def test_chance_alone_calibrates_no_better_than_so() -> None:
+    """Of models that are right as often as they say, one in twenty is off by more than is said to be chance."""
+    rng, none, above = np.random.default_rng(0), np.zeros(0, int), []
+    for _ in range(200):
+        confidence = rng.uniform(0.5, 1, 150)
+        labels = (rng.random(150) >= confidence).astype(int)
+        probabilities = np.stack([confidence, 1 - confidence], axis=1)
+        _, error, chance = measure_calibration(Predictions(probabilities, labels, *[none] * 5))
+        above.append(error > chance)
+    assert 0.01 < np.mean(above) < 0.1
 
 
 def test_the_true_class_among_the_first() -> None:

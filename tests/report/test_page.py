@@ -205,6 +205,17 @@ def test_a_model_that_is_always_right(workshop: Workshop) -> None:
     assert "No test image was mistaken." in _read_text(workshop)
 
 
+def test_a_run_of_an_older_version_is_told_without_its_mistakes(workshop: Workshop) -> None:
+    run = workshop.add_run()
+    arrays = dict(np.load(run.predictions))
+    np.savez(run.predictions, **{name: array for name, array in arrays.items() if "mistake" not in name})
+    write_report(workshop.config)
+    text = _read_text(workshop)
+    assert "are not on disk" not in text
+    assert "Thirty predictions" in text
+    assert "that it is most sure of" not in text
+
+
 def test_missing_files_are_said(workshop: Workshop) -> None:
     run = workshop.add_run()
     run.predictions.write_bytes(b"PK damaged")
@@ -254,14 +265,17 @@ def test_trained_model_is_looked_into(
     assert workshop.read_page() == page
     assert _read_figures(workshop) == contents
     (kept,) = (run.path / "pictures").iterdir()
-    (kept / "blocks.json").write_text("[")
-    (kept / "toy-train-best-maps.png").unlink()
     drawn: list[Any] = []
-    monkeypatch.setattr(insight, "_look", lambda *given: drawn.append(given) or [Prose("drawn")])
-    write_report(workshop.config)
-    assert len(drawn) == 1
+    monkeypatch.setattr(insight, "_look", lambda *given: (drawn.append(given) or [Prose("drawn")], False))
     write_report(override(workshop.config, {"report.neurons": "selective"}))
-    assert len(drawn) == 2
+    assert len(drawn) == 1
+    assert _read_figures(workshop).keys() < contents.keys()
+    (kept / "toy-train-best-maps.png").unlink()
+    write_report(workshop.config)
+    (kept / "blocks.json").write_text("[")
+    write_report(workshop.config)
+    assert len(drawn) == 3
+    assert not any(re.search("-2.png", name) for name in _read_figures(workshop))
     rows = re.findall(r"<td class=\"l\">(Grad-CAM|Occlusion|At random)</td>", page)
     assert sorted(rows) == ["At random", "Grad-CAM", "Occlusion"]
 
