@@ -138,7 +138,8 @@ def test_a_finished_run_leaves_nothing_to_go_on_from(make_config):
     train_and_judge(config, "train-best", "seed 0")
     (run,) = Path("runs/train-best").iterdir()
     assert sorted(path.name for path in run.iterdir()) == [
-        *("best.keras", "config.yaml", "metrics.jsonl", "result.json", "test_predictions.npz"),
+        *("best.keras", "config.yaml", "metrics.jsonl", "result.json"),
+        *("test_predictions.npz", "validation_sample.npz"),
     ]
 
 
