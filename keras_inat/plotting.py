@@ -43,6 +43,12 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def clip(text: str, length: int) -> str:
+    """A name on one line, of at most `length` characters."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
 def save_figure(figure: Figure, path: Path) -> Path:
     """Writes a PNG, whole or not at all."""
     with write_whole(path) as temporary:

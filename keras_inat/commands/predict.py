@@ -46,8 +46,10 @@ def run(config: Config) -> None:
             if len(pictures) < MAX_PICTURES:
                 explanation = _name_picture(path.stem, pictures)
                 pictures[explanation] = image, row
-            describe = _describe_in_json if as_json else _describe
-            print(describe(path.relative_to(home), class_names, row, directory, explanation), flush=True)
+            file = path.relative_to(home)
+            picture = None if explanation is None else directory / f"{explanation}.png"
+            told = _to_json(file, class_names, row, picture) if as_json else _describe(file, class_names, row)
+            print(told, flush=True)
         num_read += len(readable)
     if not num_read:
         raise UserError(
@@ -62,17 +64,17 @@ def run(config: Config) -> None:
         print(f"explanations of {len(pictures)} of {num_read} images: {directory}", file=remarks)
 
 
-def _describe(path: Path, class_names: list[str], row: np.ndarray, directory: Path, picture: str | None) -> str:
+def _describe(path: Path, class_names: list[str], row: np.ndarray) -> str:
     best = np.argsort(-row, kind="stable")[:NUM_CLASSES]
     return f"{path}: " + ", ".join(f"{class_names[label]} {100 * row[label]:.1f} %" for label in best)
 
 
-def _describe_in_json(path: Path, class_names: list[str], row: np.ndarray, directory: Path, picture: str | None) -> str:
+def _to_json(path: Path, class_names: list[str], row: np.ndarray, picture: Path | None) -> str:
     told = {
         "file": str(path),
         "class": class_names[int(row.argmax())],
         "probabilities": {name: round(float(value), 6) for name, value in zip(class_names, row, strict=True)},
-        "explanation": str(directory / f"{picture}.png") if picture else None,
+        "explanation": picture and str(picture),
     }
     return json.dumps(told)
 

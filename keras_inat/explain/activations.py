@@ -1,6 +1,6 @@
 """Where a network's activations are, how to take its softmax off, and how to run a part of it over many images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -30,7 +30,8 @@ def is_activation(operation: Any) -> bool:
 
 def find_activations(model: keras.Model) -> list[Any]:
     """Every layer and operation of a model, nested ones included, that ends in a non-linear activation, each once."""
-    return [operation for operation in _walk(model) if is_activation(operation)]
+    operations = [found for layer in model._flatten_layers() for found in (layer, *getattr(layer, "operations", []))]
+    return [found for found in {id(found): found for found in operations}.values() if is_activation(found)]
 
 
 def find_spatial_activations(model: keras.Model) -> list[Any]:
@@ -109,6 +110,20 @@ def run_batches(model: keras.Model, images: np.ndarray) -> Iterator[list[np.ndar
         yield [np.asarray(output, dtype=np.float32) for output in keras.tree.flatten(outputs)]
 
 
+def map_batches(function: Callable[..., Any], images: np.ndarray, classes: np.ndarray) -> Any:
+    """A function of images and classes over many of them; what it gives, float32, as one array or a tuple of them."""
+    rows = zip(split_rows(np.asarray(images, dtype=np.float32)), split_rows(np.asarray(classes)), strict=True)
+    parts = [function(tf.constant(batch), tf.constant(part)) for batch, part in rows]
+    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays).astype(np.float32), *parts)
+
+
+def trace_score(model: keras.Model) -> Callable[..., tf.Tensor]:
+    """What a model puts out for a class of each image, as a function of images and classes for `map_batches`."""
+    return tf.function(
+        lambda batch, part: tf.gather(model([batch], training=False), part, batch_dims=1), reduce_retracing=True
+    )
+
+
 def split_rows(rows: np.ndarray) -> list[np.ndarray]:
     """Parts of at most `BATCH_SIZE` rows."""
     return [rows[start : start + BATCH_SIZE] for start in range(0, len(rows), BATCH_SIZE)]
@@ -119,14 +134,3 @@ def _make_linear(operation: Any) -> None:
         operation.activation = keras.activations.linear
     elif is_activation(operation) or type(operation).__name__.lower() in HEADS:
         operation.call = lambda inputs, mask=None: inputs
-
-
-def _walk(model: keras.Model) -> Sequence[Any]:
-    found: dict[int, Any] = {}
-    for layer in model._flatten_layers():
-        own = [
-            operation for operation in getattr(layer, "operations", []) if not isinstance(operation, keras.layers.Layer)
-        ]
-        for operation in (layer, *own):
-            found.setdefault(id(operation), operation)
-    return list(found.values())

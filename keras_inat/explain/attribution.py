@@ -6,7 +6,6 @@ the model, a functional classifier with one image as its input, stays as it is.
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
@@ -18,11 +17,12 @@ from keras_inat.explain.activations import (
     build_scorer,
     copy_model,
     find_spatial_activations,
-    split_rows,
+    map_batches,
+    trace_score,
 )
 from keras_inat.explain.guided import explain_predictions
 
-INTEGRATED, RANDOM = "Integrated gradients", "At random"
+INTEGRATED = "Integrated gradients"
 GREY = 127.5
 MIN_CAM_SIDE = 4
 NUM_SMOOTH_SAMPLES, SMOOTH_NOISE = 20, 0.1
@@ -58,7 +58,7 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.
         sums = [tf.reduce_sum(weight * part_, -1, keepdims=True) for weight, part_ in zip(weights, maps, strict=True)]
         return tf.image.resize(tf.nn.relu(tf.add_n(sums)), images.shape[1:3])[..., 0]
 
-    return _map_batches(weigh, images, classes)
+    return map_batches(weigh, images, classes)
 
 
 def smooth_gradients(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -73,7 +73,7 @@ def smooth_gradients(model: keras.Model, images: np.ndarray, classes: np.ndarray
     means = []
     for image, label in zip(images, classes, strict=True):
         noise = rng.normal(0, SMOOTH_NOISE * np.ptp(image), (NUM_SMOOTH_SAMPLES, *image.shape))
-        means.append(_map_batches(differentiate, image + noise, np.full(NUM_SMOOTH_SAMPLES, label))[0].mean(axis=0))
+        means.append(map_batches(differentiate, image + noise, np.full(NUM_SMOOTH_SAMPLES, label))[0].mean(axis=0))
     return np.stack(means)
 
 
@@ -96,7 +96,7 @@ def integrate_gradients(
 
         def follow(shares: np.ndarray, line: np.ndarray = line, label: int = label) -> tuple[np.ndarray, np.ndarray]:
             path = GREY + shares[:, None, None, None].astype(np.float32) * line
-            return _map_batches(differentiate, path, np.full(len(path), label))
+            return map_batches(differentiate, path, np.full(len(path), label))
 
         shares = np.linspace(0, 1, FIRST_STEPS + 1)
         gradients, scores = follow(shares)
@@ -129,18 +129,17 @@ def occlude(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.n
     height, width = images.shape[1:3]
     size = max(1, min(height, width) // 4)
     corners = [(top, left) for top in _spread(height - size) for left in _spread(width - size)]
-    scorer = build_scorer(model)
+    score = trace_score(build_scorer(model))
     falls, covered = np.zeros(images.shape[:3], np.float32), np.zeros((height, width), np.float32)
     for top, left in corners:
         covered[top : top + size, left : left + size] += 1
-    run = tf.function(lambda batch: scorer([batch], training=False), reduce_retracing=True)
     for image, label, fall in zip(images, classes, falls, strict=True):
         hidden = np.repeat(image[None], len(corners) + 1, axis=0)
         for copy, (top, left) in zip(hidden[1:], corners, strict=True):
             copy[top : top + size, left : left + size] = GREY
-        scores = np.concatenate([run(batch).numpy()[:, label] for batch in split_rows(hidden)])
-        for score, (top, left) in zip(scores[1:], corners, strict=True):
-            fall[top : top + size, left : left + size] += scores[0] - score
+        whole, *parts = map_batches(score, hidden, np.full(len(hidden), label))
+        for part, (top, left) in zip(parts, corners, strict=True):
+            fall[top : top + size, left : left + size] += whole - part
     return falls / np.maximum(covered, 1)
 
 
@@ -181,7 +180,7 @@ def explain_by_all(model: keras.Model, images: np.ndarray, classes: np.ndarray) 
         INTEGRATED: integrate_gradients(model, images, classes),
         "Occlusion": occlude(model, images, classes),
         "Edges of the image": find_edges(images),
-        RANDOM: np.random.default_rng(0).random(images.shape[:3], np.float32),
+        "At random": np.random.default_rng(0).random(images.shape[:3], np.float32),
     }
 
 
@@ -197,22 +196,16 @@ def rank_pixels(name: str, attribution: np.ndarray) -> np.ndarray:
 
 def _build_gradient(scorer: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
     """A function of images and classes, to the gradients of the scores with respect to the pixels, and the scores."""
+    score = trace_score(scorer)
 
     @tf.function(reduce_retracing=True)
     def differentiate(batch: tf.Tensor, part: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(batch)
-            chosen = tf.gather(scorer([batch], training=False), part, batch_dims=1)
+            chosen = score(batch, part)
         return tape.gradient(chosen, batch), chosen
 
     return differentiate
-
-
-def _map_batches(function: Callable[..., Any], images: np.ndarray, classes: np.ndarray) -> Any:
-    """A function of images and classes over many of them; what it gives, float32, as one array or a tuple of them."""
-    rows = zip(split_rows(np.asarray(images, dtype=np.float32)), split_rows(np.asarray(classes)), strict=True)
-    parts = [function(tf.constant(batch), tf.constant(part)) for batch, part in rows]
-    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays).astype(np.float32), *parts)
 
 
 def _spread(last: int) -> list[int]:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-import tensorflow as tf
 from scipy import ndimage
 
-from keras_inat.explain.activations import split_rows, strip_model
+from keras_inat.explain.activations import map_batches, strip_model, trace_score
 
 NUM_STEPS = 12
 BLUR = 1 / 6  # of the side
@@ -45,11 +44,10 @@ def measure_fidelity(
     images = np.asarray(images, dtype=np.float32)
     sigma = BLUR * min(images.shape[1:3])
     blurred = ndimage.gaussian_filter(images, (0, sigma, sigma, 0))
-    bare = strip_model(model)
-    run = tf.function(lambda batch: bare([batch], training=False), reduce_retracing=True)
+    probability = trace_score(strip_model(model))
 
     def judge(mixed: np.ndarray, label: int) -> np.ndarray:
-        return np.concatenate([np.asarray(run(batch), dtype=np.float32)[:, label] for batch in split_rows(mixed)])
+        return map_batches(probability, mixed, np.full(len(mixed), label))
 
     result = {}
     for name, heats in maps.items():

@@ -18,26 +18,25 @@ from keras_inat.explain.tiles import (
     new_picture,
     number_tiles,
     scale_gradient,
-    shorten,
     stretch,
     tile,
     write_caption,
 )
-from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED
+from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, clip
 
 MAX_MAPS = 64
 NUM_BARS = 5
+MAX_NAME = 22
 CONTROLS = {"Edges of the image": "--", "At random": ":"}
 LEGEND = "Grey: the pixel does not matter; brighter or darker: more or less of that colour raises what is explained."
 
 
-def draw_filters(filters: np.ndarray, order: np.ndarray | None = None, ordered_by: str = "index") -> Figure:
+def draw_filters(filters: np.ndarray, ordered_by: str = "index") -> Figure:
     """Draws the kernels of a first convolution as one grid, all on the same scale.
 
     Args:
         filters: `(filters, height, width, 3)` float, as `read_first_filters` gives them.
-        order: `(filters,)` int, indices into them; None leaves them as they are.
-        ordered_by: What the order is, for the caption.
+        ordered_by: What their order is, as `order_filters` has it, for the caption.
     """
     count, height, width, _ = filters.shape
     rows, columns = arrange(count)
@@ -46,8 +45,7 @@ def draw_filters(filters: np.ndarray, order: np.ndarray | None = None, ordered_b
     axes = figure.subplots()
     scale = float(np.abs(filters).max()) or 1.0
     zoom = max(1, 24 // max(height, width))
-    shown = filters if order is None else filters[order]
-    tiles = (0.5 + shown / (2 * scale)).repeat(zoom, axis=1).repeat(zoom, axis=2)
+    tiles = (0.5 + filters / (2 * scale)).repeat(zoom, axis=1).repeat(zoom, axis=2)
     axes.imshow(tile(tiles, rows, columns, gap=max(1, zoom // 3)), interpolation="nearest")
     number_tiles(axes, tiles, rows, columns, gap=max(1, zoom // 3))
     if ordered_by != "index":
@@ -102,7 +100,7 @@ def draw_preferences(preferences: Sequence[Preference]) -> Figure:
     columns = ["made to\nexcite it", *(f"patch {place}" for place in range(1, 1 + len(preferences[0].patches)))]
     rows = [
         (
-            f"{shorten(filter_.layer, 19)}\nfilter {filter_.filter}\nsees {filter_.side} × {filter_.side}\n"
+            f"{clip(filter_.layer, 19)}\nfilter {filter_.filter}\nsees {filter_.side} × {filter_.side}\n"
             f"{filter_.activations[0]:.2g} to {filter_.activations[-1]:.2g}",
             [stretch(filter_.synthetic), *map(as_pixels, filter_.patches)],
         )
@@ -139,7 +137,7 @@ def draw_neurons(
         label = f"filter {neuron.filter}\nrow {neuron.row}, column {neuron.column}"
         label += f"\n{neuron.activations[0]:.2f} to {neuron.activations[-1]:.2f}"
         if neuron.preferred is not None and class_names:
-            label += f"\n{shorten(class_names[neuron.preferred], 18)}\nselectivity {neuron.selectivity:.2f}"
+            label += f"\n{clip(class_names[neuron.preferred], 18)}\nselectivity {neuron.selectivity:.2f}"
         pairs = [
             (as_pixels(images[index]), scale_gradient(gradient))
             for index, gradient in zip(neuron.images, neuron.gradients, strict=True)
@@ -216,7 +214,7 @@ def draw_prediction(
         gradient: `(height, width, 3)` float, as `explain_predictions` gives it.
     """
     best = np.argsort(-probabilities, kind="stable")[:NUM_BARS]
-    names = [shorten(class_names[label]) for label in best]
+    names = [clip(class_names[label], MAX_NAME) for label in best]
     figure = new_picture(4.0)
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 1])
     for axes, picture, title in (

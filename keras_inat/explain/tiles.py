@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from keras_inat.plotting import MUTED, new_figure
 
 WIDTH = 10.0
-MAX_NAME = 22
 MARGIN, LABEL, GAP, LINE = 0.1, 1.32, 0.05, 0.17  # inches
 
 
@@ -36,12 +35,6 @@ def new_picture(height: float, width: float = WIDTH) -> Figure:
     figure = new_figure(width, height)
     figure.set_layout_engine("constrained", w_pad=0.09, h_pad=0.09)  # inches
     return figure
-
-
-def shorten(name: str, length: int = MAX_NAME) -> str:
-    """A name on one line, of at most `length` characters."""
-    name = " ".join(name.split())
-    return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def as_pixels(image: np.ndarray) -> np.ndarray:

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from keras_inat.plotting import GRID, INK, PAPER, RIGHT, WRONG, new_figure
+from keras_inat.plotting import GRID, INK, PAPER, RIGHT, WRONG, clip, new_figure
 from keras_inat.report.analysis import Axis
-from keras_inat.report.figures import WIDTH, clip
+from keras_inat.report.figures import WIDTH
 from keras_inat.report.records import Predictions
 from keras_inat.report.wording import percent
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, new_figure
+from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, clip, new_figure
 from keras_inat.report.analysis import Estimate
-from keras_inat.report.figures import PERCENT, WIDTH, clip, draw_interval
+from keras_inat.report.figures import PERCENT, WIDTH, draw_interval
 from keras_inat.report.wording import SPACE, brief, percent, signed
 
 MARKERS = "oD^vPXp*"

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, PAPER, WRONG, new_figure
+from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, PAPER, WRONG, clip, new_figure
 from keras_inat.report.analysis import Effect, Estimate, find_best_so_far
 from keras_inat.report.records import Trial
 from keras_inat.report.wording import SPACE, percent
@@ -163,12 +163,6 @@ def draw_reliability(bins: Sequence[tuple[float, Estimate]]) -> Figure:
     lower.set(xlabel="confidence: probability of the predicted class", ylabel="images")
     figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
-
-
-def clip(text: str, length: int) -> str:
-    """A name on one line, of at most `length` characters."""
-    line = " ".join(str(text).split())
-    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def draw_interval(axes: Axes, row: float, estimate: Estimate, color: str, marker: str, filled: bool = True) -> None:

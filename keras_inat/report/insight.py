@@ -101,10 +101,10 @@ def _show_filters(it: Subject) -> Iterator[Block]:
     from keras_inat.explain.filters import order_filters, read_first_filters
     from keras_inat.explain.pictures import draw_filters
 
-    filters = read_first_filters(it.model)
+    filters, order = read_first_filters(it.model), it.settings.filter_order
     yield it.album.add(
         f"{it.record.command}-filters",
-        draw_filters(filters, order_filters(filters, it.settings.filter_order), it.settings.filter_order),
+        draw_filters(filters[order_filters(filters, order)], order),
         "The weights of the first convolution, one tile a filter.",
         "A tile with a gradient from dark to light answers to edges across it, one with opposite colours to a change "
         "of colour, one of a single tint to that colour.",
@@ -165,7 +165,6 @@ def _show_neurons(it: Subject) -> Iterator[Block]:
 def _show_guided_predictions(it: Subject) -> Iterator[Block]:
     from keras_inat.explain.guided import explain_predictions
     from keras_inat.explain.pictures import draw_guided_predictions
-    from keras_inat.explain.tiles import shorten
 
     rows, images = it.predictions.examples[:NUM_GUIDED], it.predictions.pixels[:NUM_GUIDED]
     titles = []
@@ -173,7 +172,7 @@ def _show_guided_predictions(it: Subject) -> Iterator[Block]:
         classes = [
             it.record.data["classes"][label] for label in (it.predictions.labels[row], it.predictions.predicted[row])
         ]
-        true, taken = (shorten(name, 18) for name in classes)
+        true, taken = (plotting.clip(name, 18) for name in classes)
         sure = percent(float(it.predictions.probabilities[row].max()), 0)
         titles.append(f"✓ {true}, {sure}" if it.predictions.correct[row] else f"✗ {true} taken for {taken}, {sure}")
     yield it.album.add(
@@ -189,7 +188,7 @@ def _show_evidence(it: Subject) -> Iterator[Block]:
     from keras_inat.explain.fidelity import measure_fidelity
     from keras_inat.explain.guided import explain_predictions
     from keras_inat.explain.pictures import CONTROLS, draw_fidelity
-    from keras_inat.explain.tiles import as_pixels, draw_grid, lay_over, scale_gradient, shorten
+    from keras_inat.explain.tiles import as_pixels, draw_grid, lay_over, scale_gradient
 
     if len(it.sample[1]) < 2:
         raise ValueError("a single validation image tells nothing about methods")
@@ -209,7 +208,7 @@ def _show_evidence(it: Subject) -> Iterator[Block]:
             for method in ("SmoothGrad", "Integrated gradients", "Grad-CAM", "Occlusion")
         ]
         gradients = [scale_gradient(gradient[index]) for gradient in (guided, control, focused)]
-        rows.append((f"{mark} {shorten(name, 16)}\n{sure}", [as_pixels(images[index]), *gradients, *overlays]))
+        rows.append((f"{mark} {plotting.clip(name, 16)}\n{sure}", [as_pixels(images[index]), *gradients, *overlays]))
     columns = ["image", "guided", "guided,\nshuffled\nweights", "Guided\nGrad-CAM", "SmoothGrad"]
     columns += ["Integrated\ngradients", "Grad-CAM", "Occlusion"]
     caption = (

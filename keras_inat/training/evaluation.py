@@ -93,8 +93,9 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
     probabilities = fit.model.predict(batches, verbose=0)
     correct, labels = _count_correct(probabilities, labels[rows]), labels[rows]
     scores: dict[str, Any] = _describe_test(correct, len(labels)) | {"test_images": len(labels)}
+    _, validation = fit.pack.split(config)
     if config.training.mirror:
-        scores["mirrored"] = {"val_accuracy": _validate_mirrored(config, fit)} | _describe_test(
+        scores["mirrored"] = {"val_accuracy": _validate_mirrored(config, fit, validation)} | _describe_test(
             _count_correct(probabilities + fit.model.predict(mirror(batches), verbose=0), labels), len(labels)
         )
     examples = np.random.default_rng(0).permutation(len(labels))[:NUM_EXAMPLES]
@@ -110,15 +111,15 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
         mistakes=mistakes,
         mistake_pixels=pixels[rows[mistakes]],
     )
-    _keep_sample(config, run, fit)
+    _keep_sample(run, fit, validation)
     pairs, images = fit.pack.show_copies(pixels, NUM_COPIES)
     if len(pairs):
         _write_arrays(run.copies, pairs=pairs, pixels=images)
     return fit.result | scores
 
 
-def _keep_sample(config: Config, run: RunFolder, fit: Fit) -> None:
-    (_, rows), images = fit.pack.split(config), fit.pack.train_images
+def _keep_sample(run: RunFolder, fit: Fit, rows: np.ndarray) -> None:
+    images = fit.pack.train_images
     number = min(MAX_SAMPLE, MAX_SAMPLE_BYTES // images[0].nbytes)
     sample = np.sort(np.random.default_rng(0).permutation(rows)[: max(1, number)])
     _write_arrays(run.sample, pixels=images[sample], labels=fit.pack.train_labels[sample])
@@ -133,8 +134,8 @@ def _serve(fit: Fit, config: Config, pixels: np.ndarray, labels: np.ndarray, row
     return build_evaluation_batches(pixels, labels, rows, len(fit.pack.classes), config.training.batch_size)
 
 
-def _validate_mirrored(config: Config, fit: Fit) -> float:
-    (_, rows), labels = fit.pack.split(config), fit.pack.train_labels
+def _validate_mirrored(config: Config, fit: Fit, rows: np.ndarray) -> float:
+    labels = fit.pack.train_labels
     batches = _serve(fit, config, fit.pack.train_images, labels, rows)
     probabilities = fit.model.predict(batches, verbose=0) + fit.model.predict(mirror(batches), verbose=0)
     return _count_correct(probabilities, labels[rows]) / len(rows)
