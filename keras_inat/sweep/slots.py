@@ -72,7 +72,7 @@ class ProcessSlot(Slot):
         self._attempts += 1
         self._receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=run_apart, args=(self._run, self.task, self._cores, self._gpu, sender))
-        process.start()
+        _start(process)
         self._process = process  # only now is there something to end
         sender.close()
 
@@ -125,6 +125,18 @@ class ProcessSlot(Slot):
         self._process.close()
         self._receiver.close()
         self._process = self.task = None
+
+
+def _start(process: Any) -> None:
+    """Starts a process. A forkserver that is being killed refuses until it is dead, and then Python starts another."""
+    end = time.monotonic() + GRACE_SECONDS
+    while True:
+        try:
+            return process.start()
+        except (ConnectionError, EOFError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 def open_slots(num_workers: int, timeout_seconds: float | None) -> list[Slot]:

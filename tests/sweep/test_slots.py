@@ -56,6 +56,19 @@ def test_a_process_whose_forkserver_was_killed_too_is_started_once_more():
     assert outcome.result == {"attempts": 2}
 
 
+def test_a_forkserver_that_is_not_dead_yet_is_asked_again(monkeypatch):
+    start, refusals = slots.multiprocessing.context.ForkServerProcess.start, [ConnectionRefusedError, EOFError]
+
+    def refuse(process):
+        if refusals:
+            raise refusals.pop()
+        start(process)
+
+    monkeypatch.setattr(slots.multiprocessing.context.ForkServerProcess, "start", refuse)
+    assert run(acts.die_once).result == {"attempts": 2}
+    assert not refusals
+
+
 def test_no_room_for_a_log_is_no_fault_of_the_task():
     Path("trials").write_text("in the way")
     assert isinstance(run(acts.finish).mistake, OSError)
