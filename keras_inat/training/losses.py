@@ -69,4 +69,4 @@ class FiniteSteps(keras.metrics.Metric):
         self._count.assign_add(ops.cast(ops.all(ops.isfinite(y_pred)), "float32"))
 
     def result(self) -> Any:
-        return self._count
+        return ops.convert_to_tensor(self._count)
