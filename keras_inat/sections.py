@@ -61,7 +61,7 @@ class Model(Section):
         1,
         ge=1,
         le=16,
-        description="networks side by side, each trained for itself, of which the mean is taken",
+        description="networks side by side, each with a loss of its own, of which the mean is taken",
     )
     num_blocks: int = Field(5, ge=1, le=8, description="blocks of convolution, activation and 2x2 pooling")
     filters: int | tuple[int, ...] = Field(32, description="of the first block, or a list with those of each block")
@@ -167,6 +167,9 @@ class Training(Section):
     label_smoothing: Fraction = Field(0.0, description="probability taken from the true class and shared by all")
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: rare classes count for more, as if all had as many images"
+    )
+    distillation: Fraction = Field(
+        0.0, description="part of what each of `model.towers` is to predict that is the mean of them all"
     )
     ema: Fraction = Field(
         0.0, description="part of the steps that a running average of the weights reaches back; it is kept; 0 is off"
@@ -301,6 +304,12 @@ class Config(Section):
                     f"`training.image_scales` make images of {min(self.training_sizes)} pixels; `model.num_blocks`="
                     f"{self.model.num_blocks} needs at least {2**self.model.num_blocks}"
                 )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_distillation(self) -> "Config":
+        if self.training.distillation and (self.finetune or self.model.towers == 1):
+            raise ValueError("`training.distillation` needs `model.towers` of 2 or more, to learn from one another")
         return self
 
     @property

@@ -18,7 +18,7 @@ def build_loss(training: Training, labels: np.ndarray, num_classes: int, towers:
         return keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing)
     balanced = training.class_weights == "balanced"
     weights = weigh_classes(labels, num_classes) if balanced else np.ones(num_classes, np.float32)
-    return LogLoss(weights, training.label_smoothing)
+    return LogLoss(weights, training.label_smoothing, training.distillation)
 
 
 def build_metrics() -> list[keras.metrics.Metric]:
@@ -35,14 +35,18 @@ class LogLoss(keras.losses.CategoricalCrossentropy):
     Args:
         weights: `(classes,)`, how much each class counts; of a mixed label each part counts by its own.
         label_smoothing: Is not weighted.
+        distillation: Part of each target that is the prediction itself. Where that is the mean of towers, each learns
+            from the others (Anil et al. 2018, arXiv 1804.03235).
     """
 
-    def __init__(self, weights: np.ndarray, label_smoothing: float) -> None:
+    def __init__(self, weights: np.ndarray, label_smoothing: float, distillation: float) -> None:
         super().__init__()
         self._weights, self._smoothing = np.asarray(weights, np.float32), label_smoothing
+        self._distillation = distillation
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         targets = y_true * self._weights * (1 - self._smoothing) + self._smoothing / y_true.shape[-1]
+        targets += self._distillation * (ops.stop_gradient(y_pred) - targets)
         return -ops.sum(targets * ops.log(ops.maximum(y_pred, SMALLEST)), axis=-1)
 
 

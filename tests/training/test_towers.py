@@ -2,6 +2,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_inat.config import load_config
+from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
 from keras_inat.runs import create_run
 from keras_inat.sections import Model, Training
@@ -49,6 +51,27 @@ def test_each_tower_takes_the_step_that_it_would_take_alone(training):
         moved = [np.abs(a - b).max() for a, b in zip(single.get_weights(), alone[number].get_weights(), strict=True)]
         assert max(moved) < 1e-5
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(trained.get_weights(), model.get_weights(), strict=True))
+
+
+def test_each_tower_learns_from_the_mean_of_all():
+    model = build_cnn(Model(towers=3, **SHAPE), 16, 3)
+    alone = dict(split(model))
+    trained = clone_for_training(model, False)
+    targets = 0.7 * (0.8 * LABELS + 0.2 / 3) + 0.3 * np.array(model(IMAGES, training=True))
+    settings = Training(label_smoothing=0.2, distillation=0.3)
+    trained.compile(keras.optimizers.SGD(0.5), build_loss(settings, CLASSES, 3, 3))
+    trained.train_on_batch(IMAGES, LABELS)
+    for number, single in split(trained):
+        alone[number].compile(keras.optimizers.SGD(0.5), build_loss(Training(), CLASSES, 3))
+        alone[number].train_on_batch(IMAGES, targets)
+        moved = [np.abs(a - b).max() for a, b in zip(single.get_weights(), alone[number].get_weights(), strict=True)]
+        assert max(moved) < 1e-5
+
+
+def test_there_must_be_towers_to_learn_from():
+    for settings in (["model.towers=1"], ["model.towers=2", "STRATEGY=head"]):
+        with pytest.raises(UserError, match="to learn from one another"):
+            load_config([*settings, "training.distillation=0.5"])
 
 
 def test_the_loss_is_that_of_the_mean():
