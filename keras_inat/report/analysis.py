@@ -248,16 +248,18 @@ def shorten_setting(name: str) -> str:
 
 
 def format_value(value: Any) -> str:
-    """A setting's value, short: `0.001`, `3e-05`, `gelu`."""
+    """A setting's value, short and as it is written in a configuration: `0.001`, `3e-05`, `gelu`, `true`."""
+    if isinstance(value, bool):
+        return str(value).lower()
     return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _build_axis(label: str, values: Sequence[Any], percent: bool = False) -> Axis:
     given = [value for value in values if value is not None]
     if not given or not all(is_number(value) for value in given) or len(set(given)) == 1:
-        levels = sorted({str(value) for value in given})
+        levels = sorted({format_value(value) for value in given})
         heights = {level: (index + 0.5) / len(levels) for index, level in enumerate(levels)}
-        positions = [None if value is None else heights[str(value)] for value in values]
+        positions = [None if value is None else heights[format_value(value)] for value in values]
         return Axis(label, positions, [(height, level) for level, height in heights.items()])
     low, high = min(given), max(given)
     # Rates and widths that span a factor of four or more are read by factors, not by differences.

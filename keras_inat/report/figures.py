@@ -1,6 +1,7 @@
 """The charts. Each function takes numbers and gives a `Figure`; nothing is read or written."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -11,11 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, PAPER, WRONG, clip, new_figure
-from keras_inat.report.analysis import Effect, Estimate, find_best_so_far
+from keras_inat.report.analysis import Effect, Estimate, find_best_so_far, format_value, shorten_setting
+from keras_inat.report.observations import Observations
 from keras_inat.report.records import Trial
 from keras_inat.report.wording import SPACE, percent
 
 WIDTH = 10.0  # inches, for a page of about 1,000 px
+PANELS, MAX_PANELS = 3, 18  # side by side, in all
+FEW = 5  # numbers that are written at an axis one by one
 MAX_CLASSES = 40  # more do not fit beside each other legibly
 PERCENT = PercentFormatter(1, symbol=f"{SPACE}%")
 
@@ -86,6 +90,63 @@ def draw_effects(effects: Sequence[Effect]) -> Figure:
     axes.set_xlim(-1, 1)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("rank correlation with validation accuracy, with 95 % interval")
+    return figure
+
+
+def draw_observations(observed: Observations) -> Figure:
+    """Every hyperparameter by itself: trials as they would be with the others at their means, and the model's line."""
+    factors = observed.factors[:MAX_PANELS]
+    lines = -(-len(factors) // PANELS)
+    figure = new_figure(WIDTH, 0.4 + 2.3 * lines)
+    panels = figure.subplots(lines, PANELS, sharey=True, squeeze=False).ravel()
+    shown = {row.setting for row in observed.rows if row.says}
+    for panel, factor in zip(panels, factors, strict=False):
+        fitted, color = observed.fitted[factor.setting], ACCENT if factor.setting in shown else MUTED
+        given = np.array([value is not None for value in factor.values])
+        values = [value for value in factor.values if value is not None]
+        if factor.is_number:
+            places = np.array(values, float)
+            order = np.argsort(places)
+            marks = np.unique(places)
+            if factor.logarithmic:
+                panel.set_xscale("log")
+                panel.set_xticks([], minor=True)
+                if len(marks) > FEW:
+                    marks = np.array([float(f"{mark:.1g}") for mark in np.geomspace(marks[0], marks[-1], 3)])
+            if factor.logarithmic or len(marks) <= FEW:
+                panel.set_xticks(marks, [f"{mark:g}" for mark in marks])
+            panel.plot(places[order], fitted[given][order], color=INK, linewidth=1.4, zorder=3)
+        else:
+            levels = [level for level, _ in factor.points]
+            columns = np.array([levels.index(value) for value in values])
+            places = columns + np.linspace(-0.2, 0.2, len(values))
+            for column in range(len(levels)):
+                height = fitted[given][columns == column][0]
+                panel.plot([column - 0.3, column + 0.3], [height, height], color=INK, linewidth=1.4, zorder=3)
+            panel.set_xticks(range(len(levels)), [clip(format_value(level), 14) for level in levels])
+            panel.set_xlim(-0.6, len(levels) - 0.4)
+        panel.scatter(places, (fitted + observed.residuals)[given], 12, color=color, alpha=0.6, linewidth=0)
+        told = "" if factor.setting in shown else ": not shown"
+        panel.set_title(clip(shorten_setting(factor.setting), 24) + told, color=INK if not told else MUTED)
+        panel.yaxis.set_major_formatter(PERCENT)
+    for panel in panels[len(factors) :]:
+        panel.set_visible(False)
+    figure.supylabel("validation accuracy", fontsize=10)
+    return figure
+
+
+def draw_importance(rows: Sequence[tuple[str, Estimate]]) -> Figure:
+    """What a forest loses without each hyperparameter, in points, with intervals; the most important on top."""
+    figure = new_figure(WIDTH, 1.2 + 0.3 * len(rows))
+    axes = figure.add_subplot()
+    for row, (_, estimate) in enumerate(rows):
+        scaled = replace(estimate, value=100 * estimate.value, low=100 * estimate.low, high=100 * estimate.high)
+        draw_interval(axes, row, scaled, ACCENT, "o", filled=estimate.low > 0)
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.set_yticks(range(len(rows)), [clip(shorten_setting(setting), 40) for setting, _ in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("points of error more when its values are shuffled, with 95 % interval")
     return figure
 
 

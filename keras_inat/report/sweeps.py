@@ -1,11 +1,10 @@
-"""A sweep: how it went, what the settings had to do with it, and the best trials."""
+"""A sweep: how it went, and the best trials."""
 
 from collections import Counter
 
 from keras_inat.report import canvas, figures, wording
 from keras_inat.report.album import Album
 from keras_inat.report.analysis import (
-    MIN_TRIALS,
     Effect,
     build_axes,
     estimate_best,
@@ -13,7 +12,8 @@ from keras_inat.report.analysis import (
     measure_effects,
     shorten_setting,
 )
-from keras_inat.report.blocks import Block, Parallel, Prose, Section, Table
+from keras_inat.report.blocks import Parallel, Prose, Section, Table
+from keras_inat.report.effects import describe_effects
 from keras_inat.report.records import SweepRecord
 from keras_inat.report.story import DataSet
 from keras_inat.report.wording import percent, plural
@@ -59,7 +59,7 @@ def _describe_sweep(sweep: SweepRecord, album: Album) -> Section:
             f"trial's accuracy, about ±{100 * (accuracy.high - accuracy.low) / 2:.1f} points are chance.",
         ),
         _draw_parallel(sweep, effects, album),
-        *_show_effects(sweep, effects, album),
+        *describe_effects(sweep, effects, album),
         _list_top(sweep),
     ]
     return section
@@ -92,37 +92,6 @@ def _draw_parallel(sweep: SweepRecord, effects: list[Effect], album: Album) -> P
         for i, (trial, color) in enumerate(zip(sweep.completed, canvas.color_lines(axes[-1]), strict=True))
     ]
     return Parallel({"axes": [{"label": a.label, "ticks": a.ticks} for a in axes], "lines": lines}, picture)
-
-
-def _show_effects(sweep: SweepRecord, effects: list[Effect], album: Album) -> list[Block]:
-    if not effects:
-        text = (
-            f"No correlations: they need at least {MIN_TRIALS} completed trials with different values, and there are "
-            f"{len(sweep.completed)}."
-        )
-        return [Prose(text)]
-    rows = []
-    for effect in effects:
-        value, between = wording.correlation(effect.estimate)
-        verdict = "not shown by this sweep"
-        if effect.estimate.excludes_zero:
-            more = "higher" if effect.estimate.value > 0 else "lower"
-            verdict = f"{more} accuracy with it" if effect.level else f"{more} accuracy with larger values"
-        rows.append([effect.label, value, between, f"{effect.estimate.num:,}", verdict])
-    caption = (
-        "Spearman's rank correlation of every hyperparameter with validation accuracy; a choice is taken as being that "
-        "one against the others. Not adjusted for the other hyperparameters, which the search does not vary evenly; of "
-        f"{plural(len(rows), 'row')}, {0.05 * len(rows):.1f} would exclude zero by chance alone."
-    )
-    return [
-        album.add(
-            f"sweep-{sweep.name}-correlations",
-            figures.draw_effects(effects[:30]),
-            f"Rank correlations of {len(effects[:30])} hyperparameters with validation accuracy.",
-            "Filled: the interval excludes zero. Hollow: not shown by this sweep.",
-        ),
-        Table(caption, "lrrrl", ["hyperparameter", "correlation", "95 % interval", "trials", "says"], rows),
-    ]
 
 
 def _list_top(sweep: SweepRecord) -> Table:

@@ -301,6 +301,30 @@ def test_a_run_without_a_sample_says_so(workshop: Workshop) -> None:
     assert "The run kept no validation images" in _read_text(workshop)
 
 
+def test_what_hyperparameters_did_is_told_with_its_evidence(workshop: Workshop) -> None:
+    rng = np.random.default_rng(0)
+    settings = [
+        {"model.batch_norm": bool(number % 2), "model.filters": int(rng.choice([16, 32]))} for number in range(40)
+    ]
+    scores = [0.4 + 0.05 * chosen["model.batch_norm"] + rng.normal(0, 0.01) for chosen in settings]
+    workshop.add_sweep("s", settings, [*scores[:-1], 0.01])
+    write_report(workshop.config)
+    text = _read_text(workshop).replace("\u00a0", " ")
+    assert re.search(r"batch_norm true against false: \+[45]\.\d points \(95 % interval \+[34]\.\d to \+[56]", text)
+    assert "Not shown by this sweep, one way or the other: filters ." in text
+    assert "Also left out: 1 trial that fell far behind all others, at 1.0 % or less." in text
+    assert "What helps to foretell accuracy, most of all first: batch_norm ." in text
+    for name in ("observations", "importance", "correlations"):
+        assert (Path(workshop.config.report.directory) / "figures" / f"toy-sweep-s-{name}.png").exists()
+
+
+def test_few_trials_tell_nothing_of_hyperparameters(workshop: Workshop) -> None:
+    workshop.add_sweep("s", [{"model.filters": 8 * number} for number in range(1, 6)], [0.1, 0.2, 0.3, 0.4, 0.5])
+    write_report(workshop.config)
+    text = _read_text(workshop).replace("\u00a0", " ")
+    assert "holding the others fixed takes 10 completed trials of such a sweep, and there are 5." in text
+
+
 def test_many_trials_make_a_small_page(workshop: Workshop) -> None:
     rng = np.random.default_rng(0)
     settings = [{f"training.s{index}": float(rng.random()) for index in range(15)} for _ in range(300)]

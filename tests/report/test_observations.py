@@ -1,0 +1,153 @@
+"""Sweeps whose true effects are known, drawn as a search draws them: again and again near what did well."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_inat.report.importance import measure_importance
+from keras_inat.report.observations import Observations, build_factor, observe
+from keras_inat.report.records import SweepRecord, Trial
+
+CHOICES = {
+    "a.filters": [16, 32, 64],
+    "a.norm": [True, False],
+    "a.activation": ["relu", "gelu", "silu"],
+    "a.flip": [True, False],
+    "a.size": [32, 64],
+}
+RATE, NONE = "t.rate", {"a.flip", "a.size", "t.drop"}  # without any effect
+
+
+def draw(rng):
+    settings = {name: values[rng.integers(len(values))] for name, values in CHOICES.items()}
+    return settings | {RATE: 10 ** rng.uniform(-5, -1), "t.drop": rng.uniform(0, 0.5)}
+
+
+def judge(settings, rng):
+    rate = np.log10(settings[RATE]) + 3
+    score = 0.4 + 0.01 * np.log2(settings["a.filters"] / 16) + 0.03 * settings["a.norm"]
+    score += 0.02 * (settings["a.activation"] == "gelu") + 0.06 * np.exp(-(rate**2) / 1.5)
+    return score + rng.normal(0, 0.01)
+
+
+def search(seed, count, judge=judge):
+    """The first ten at random, most others mixed from one of the best three."""
+    rng, trials = np.random.default_rng(seed), list[Trial]()
+    for number in range(count):
+        settings = draw(rng)
+        if number >= 10 and rng.random() < 0.85:
+            good = sorted(trials, key=lambda trial: -trial.score)[rng.integers(3)].settings
+            settings = {name: good[name] if rng.random() < 0.7 else value for name, value in settings.items()}
+            settings[RATE] = float(np.clip(good[RATE] * np.exp(rng.normal(0, 0.4)), 1e-5, 0.1))
+        trials.append(Trial(str(number), "completed", judge(settings, rng), settings, 1, 1, "", ""))
+    return SweepRecord(Path("sweep"), trials, None, "")
+
+
+def is_false(row):
+    higher = row.estimate.value > 0
+    if row.setting == "a.activation":
+        return higher != row.change.startswith("gelu")
+    return row.setting in NONE or (row.setting in ("a.filters", "a.norm") and not higher)
+
+
+def seen(observed: Observations) -> dict[str, str]:
+    return {f"{row.setting} {row.change}": row.says for row in observed.rows if row.says}
+
+
+def test_what_is_true_is_found_and_what_is_not_is_not():
+    found, false = dict.fromkeys(["a.filters", "a.norm", "a.activation", RATE], 0), 0
+    for seed in range(200):
+        observed = observe(search(seed, 60))
+        shown = [row for row in observed.rows if row.says]
+        for name in found:
+            found[name] += any(row.setting == name for row in shown)
+        false += bool(observed.interactions) or any(is_false(row) for row in shown)
+    assert false <= 10  # of 200 sweeps, 5 %
+    assert min(found.values()) > 150
+
+
+def test_sentences_have_the_effect_its_interval_and_its_trials():
+    observed = observe(search(1, 120))
+    says = seen(observed)
+    assert says["a.norm true against false"].startswith("`norm` true against false: +")
+    assert "(95 % interval +" in says["a.norm true against false"]
+    assert says["a.norm true against false"].endswith("n\u00a0=\u00a0120\u00a0trials).")
+    [middle] = [text for name, text in says.items() if name.startswith("t.rate half-way")]
+    assert middle.startswith("`rate`: best in the middle, half-way between")
+    assert says["a.filters from 16 to 64"].startswith("`filters`: larger is better, from 16 to 64 +")
+    [norm] = [row.estimate for row in observed.rows if row.setting == "a.norm"]
+    assert norm.low < 0.03 < norm.high
+    assert 0.8 < observed.explained < 1
+
+
+def test_effects_that_depend_on_one_another_are_told():
+    def judge(settings, rng):
+        return 0.4 + 0.04 * settings["a.norm"] * (settings["a.size"] == 64) + rng.normal(0, 0.01)
+
+    [sentence] = observe(search(0, 120, judge)).interactions
+    assert sentence.startswith("`norm` from false to true: ")
+    assert "where `size` = 32, +" in sentence
+    assert sentence.endswith("where `size` = 64.")
+
+
+def test_trials_that_did_not_learn_do_not_drown_the_rest():
+    def collapse(settings, rng):
+        return 0.1 if settings[RATE] > 0.03 else judge(settings, rng)
+
+    observed = observe(search(2, 100, collapse))
+    assert set(observed.left_out) == {0.1}
+    assert observed.num == 100 - len(observed.left_out)
+    assert "a.norm true against false" in seen(observed)
+
+
+def test_too_few_trials_say_nothing():
+    needed = observe(search(0, 15))
+    assert needed == 1 + 8 + 8  # the mean, seven settings of which one has three choices, and eight to spare
+    assert isinstance(observe(search(0, needed)), Observations)
+    assert observe(SweepRecord(Path("sweep"), [], None, "")) == 9
+    assert observe(search(0, 40, lambda settings, rng: 0.5)) == 0
+
+
+def test_what_always_changes_together_is_not_told_apart():
+    sweep = search(0, 60)
+    for trial in sweep.trials:
+        trial.settings["z.twin"] = "yes" if trial.settings["a.norm"] else "no"
+    observed = observe(sweep)
+    assert observed.aliased == ["z.twin"]
+    assert "a.norm true against false" in seen(observed)
+
+
+def test_a_choice_that_was_made_once_is_left_out():
+    sweep = search(0, 60)
+    sweep.trials[7].settings["a.activation"] = "mish"
+    observed = observe(sweep)
+    assert observed.num == 59
+    assert not any("mish" in row.change for row in observed.rows)
+
+
+def test_a_setting_that_does_not_apply_is_told_of_the_others():
+    sweep = search(0, 80)
+    for number, trial in enumerate(sweep.trials):
+        trial.settings["t.momentum"] = None if number % 2 else 0.5 + 0.4 * (number % 7) / 7
+        trial.settings["t.optimizer"] = "adam" if number % 2 else "sgd"
+    rows = [row for row in observe(sweep).rows if row.setting == "t.momentum"]
+    assert {row.estimate.num for row in rows} == {40}
+    assert not any(row.says for row in rows)
+
+
+@pytest.mark.parametrize(("values", "logarithmic"), [([1e-4, 1e-3, 1e-2] * 4, True), ([0.1, 0.2, 0.3] * 4, False)])
+def test_rates_act_by_factors(values, logarithmic):
+    factor = build_factor("t.rate", values, 2)
+    assert factor.logarithmic is logarithmic
+    np.testing.assert_allclose(factor.columns[:3], [[-1, 1], [0, 0], [1, 1]], atol=1e-9)
+
+
+def test_importance_is_that_of_what_matters():
+    rows = dict(measure_importance(search(0, 100)))
+    for name in ("a.norm", RATE):
+        assert rows[name].low > 0
+    for name in NONE:
+        assert abs(rows[name].value) < min(rows["a.norm"].value, rows[RATE].value) / 4
+    assert list(rows.values()) == sorted(rows.values(), key=lambda estimate: -estimate.value)
+    assert measure_importance(search(0, 20)) == []
