@@ -25,6 +25,7 @@ VARIABLES = {
     "CHIEF": "sweep.chief",
     "SWEEP": "train_best.sweep",
     "SEEDS": "run.seeds",
+    "STRICT": "report.strict",
     "STRATEGY": "finetune.strategy",
     "BACKBONE": "finetune.backbone",
     "WEIGHTS": "finetune.weights",

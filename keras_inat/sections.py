@@ -255,6 +255,7 @@ class Tracking(Section):
 
 class Report(Section):
     directory: str = Field("reports", description="where the page goes")
+    strict: bool = Field(False, description="fail where something that the task asks for is not in the page")
     filter_order: Literal["index", "strength", "similarity"] = Field(
         "index", description="of the first layer's filters: as they are, strongest first, or neighbours alike"
     )

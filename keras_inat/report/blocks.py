@@ -84,7 +84,20 @@ class Parallel:
     picture: Picture
 
 
-Block = Prose | Heading | Bullets | Cards | Table | Picture | Parallel
+@dataclass(frozen=True)
+class Places:
+    """Where things are: what, the section that has it or None, and the command that makes it."""
+
+    kind: ClassVar[str] = "places"
+    rows: "list[tuple[str, Section | None, str]]"
+
+    @property
+    def missing(self) -> list[str]:
+        """What no section has."""
+        return [what for what, section, _ in self.rows if section is None]
+
+
+Block = Prose | Heading | Bullets | Cards | Table | Picture | Parallel | Places
 
 
 @dataclass
@@ -107,10 +120,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Page:
-    """The report; `findings` are the sentences that sum it up."""
+    """The report; `findings` are the sentences that sum it up, `missing` is what is asked for and not in it."""
 
     parts: list[Part]
     findings: list[str]
+    missing: list[str]
 
     def __post_init__(self) -> None:
         taken: set[str] = set()
@@ -159,10 +173,19 @@ def _write_block(block: Block) -> list[str]:
             cells = [[escape_markdown(cell) or " " for cell in row] for row in rows]
             body = [f"| {' | '.join(row)} |" for row in (cells[0], rules, *cells[1:])]
             return [*([escape_markdown(block.caption), ""] if block.caption else []), *body]
+        case Places():
+            cells = [
+                [what, section.title if section else _say_missing(command)] for what, section, command in block.rows
+            ]
+            return _write_block(Table("", "ll", ["asked for", "where"], cells))
         case Parallel():
             return _write_block(block.picture)
         case Picture():
             return [f"![{escape_markdown(block.alt)}]({block.file})", "", escape_markdown(block.caption)]
+
+
+def _say_missing(command: str) -> str:
+    return f"not here: `{command}` makes it" if command else "not here"
 
 
 def _slug(text: str, taken: set[str]) -> str:

@@ -14,6 +14,7 @@ from keras_inat.report import wording
 from keras_inat.report.album import Album
 from keras_inat.report.analysis import Estimate, estimate_accuracy, estimate_best
 from keras_inat.report.blocks import Block, Bullets, Card, Cards, Page, Part, Prose, Section, Table, write_markdown
+from keras_inat.report.checklist import find_places
 from keras_inat.report.data import describe_data
 from keras_inat.report.network import describe_network
 from keras_inat.report.portrait import describe_model
@@ -40,10 +41,11 @@ START = [
 
 @dataclass(frozen=True)
 class Report:
-    """Where the page is, and the sentences that sum it up."""
+    """Where the page is, the sentences that sum it up, and what is asked for and not in it."""
 
     path: Path
     findings: list[str]
+    missing: list[str]
 
 
 def write_report(config: Config) -> Report:
@@ -55,7 +57,7 @@ def write_report(config: Config) -> Report:
     write_text(directory / "README.md", write_markdown(page))
     write_text(directory / "index.html", render_html(page))
     album.remove_stale()
-    return Report(directory / "index.html", page.findings)
+    return Report(directory / "index.html", page.findings, page.missing)
 
 
 def build_page(story: Story, album: Album, config: Config) -> Page:
@@ -63,7 +65,11 @@ def build_page(story: Story, album: Album, config: Config) -> Page:
     runs = config.run.directory
     if not story.data_sets:
         nothing = Section("", [Prose(f"There is no finished run in `{runs}` yet."), Bullets(START)])
-        return Page([Part("Summary", [nothing])], [f"no finished run in {runs} yet: `make demo` makes some"])
+        return Page(
+            [Part("Summary", [nothing])],
+            [f"no finished run in {runs} yet: `make demo` makes some"],
+            find_places([], []).missing,
+        )
     findings = [sentence for data_set in story.data_sets for sentence in find_findings(data_set)]
     parts = [Part("Summary", [_summarise(story, findings)])]
     for data_set in story.data_sets:
@@ -77,8 +83,10 @@ def build_page(story: Story, album: Album, config: Config) -> Page:
             sections.append(describe_model(tuned[0], "The best fine-tuned", album, config.report))
         sections.append(compare_ways(data_set, album))
         parts.append(Part(data_set.name, sections))
-    record = [_list_costs(story.records), _list_looks(story), _reproduce(story.records)]
-    return Page([*parts, Part("On record", record)], findings)
+    record = Part("On record", [_list_costs(story.records), _list_looks(story), _reproduce(story.records)])
+    places = find_places([*parts, record], story.data_sets)
+    record.sections.append(Section("What is asked for, and where it is", [places]))
+    return Page([*parts, record], findings, places.missing)
 
 
 def find_findings(data_set: DataSet) -> list[str]:

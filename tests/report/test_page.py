@@ -16,8 +16,10 @@ from report_workshop import Workshop
 
 from keras_inat.commands import report
 from keras_inat.config import build_config, merge, override
+from keras_inat.errors import UserError
 from keras_inat.report import insight
-from keras_inat.report.blocks import Prose, Table, escape_markdown
+from keras_inat.report.blocks import Part, Picture, Prose, Section, Table, escape_markdown
+from keras_inat.report.checklist import REQUIREMENTS, find_places
 from keras_inat.report.network import describe_network
 from keras_inat.report.page import format_results, write_report
 from keras_inat.report.story import read_story
@@ -299,6 +301,32 @@ def test_a_run_without_a_sample_says_so(workshop: Workshop) -> None:
     run.sample.unlink()
     write_report(workshop.config)
     assert "The run kept no validation images" in _read_text(workshop)
+
+
+def test_what_is_asked_for_is_found_or_said_to_be_missing(told: Workshop) -> None:
+    with pytest.raises(
+        UserError, match=r"lacks \d+ things that are asked for: .*which hyperparameters matter"
+    ) as failure:
+        report.run(override(told.config, {"report.strict": True}))
+    assert "parallel coordinates of the trials" not in str(failure.value)
+    page, text = told.read_page(), _read_text(told)
+    [anchor] = re.findall(r'its predictions for test images, in a grid of 10 x 3</td><td><a href="#([^"]+)"', page)
+    assert f'<h3 id="{anchor}">The best from scratch</h3>' in page
+    assert "which hyperparameters matter not here: make sweep TRIALS=40 makes it" in text
+    markdown = (Path(told.config.report.directory) / "README.md").read_text(encoding="utf-8")
+    assert "| how to repeat every run | How to repeat it |" in markdown
+
+
+def test_three_strategies_are_asked_for(workshop: Workshop) -> None:
+    section = Section("Fine-tuning", [Picture("figures/toy-costs.png", "", "", 1, 1)])
+    for strategy, enough in (("head", False), ("topk", False), ("full", True)):
+        _finetune(workshop, strategy, correct=70, val=0.7)
+        places = find_places([Part("toy", [section])], read_story(workshop.config.run.directory).data_sets)
+        assert ("at least 3 strategies of fine-tuning, compared" not in places.missing) is enough
+
+
+def test_nothing_at_all_lacks_everything(workshop: Workshop) -> None:
+    assert len(write_report(workshop.config).missing) == len(REQUIREMENTS)
 
 
 def test_what_hyperparameters_did_is_told_with_its_evidence(workshop: Workshop) -> None:
