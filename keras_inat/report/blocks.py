@@ -134,10 +134,10 @@ class Page:
                 section.anchor = _slug(f"{part.title} {section.title}", taken)
 
 
-def write_markdown(page: Page) -> str:
-    """The page for a code host, in the dialect of GitHub and GitLab."""
-    lines = ["# keras-inat: the report", ""]
-    for part in page.parts:
+def write_markdown(parts: list[Part], title: str) -> str:
+    """Parts for a code host, in the dialect of GitHub and GitLab."""
+    lines = [f"# {escape_markdown(title)}", ""]
+    for part in parts:
         lines += [f"## {escape_markdown(part.title)}", ""]
         for section in part.sections:
             lines += [f"### {escape_markdown(section.title)}", ""] if section.title else []

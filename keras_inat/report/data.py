@@ -53,6 +53,11 @@ def describe_data(data_set: DataSet, album: Album) -> Section:
     return Section("The images", [*blocks, *_describe_files(data), *_describe_copies(data_set, album)])
 
 
+def count_left_out(data: dict[str, Any]) -> int:
+    """Files that were not used: of older runs, those that are named."""
+    return sum(data.get(f"num_{kind}", len(data[kind])) for kind in ("quarantined", "leaked"))
+
+
 def _describe_files(data: dict[str, Any]) -> list[Block]:
     """What kinds of files there are, and which were left out."""
     traits = "; ".join(f"{TRAITS.get(name, name)} ({count:,})" for name, count in data.get("traits", {}).items())
@@ -64,7 +69,7 @@ def _describe_files(data: dict[str, Any]) -> list[Block]:
         text += "No file was left out: every image could be decoded, and none shows an image of val/ in train/."
         return [Prose(text)]
     num_leaked = data.get("num_leaked", len(data["leaked"]))
-    num_left = data.get("num_quarantined", len(data["quarantined"])) + num_leaked
+    num_left = count_left_out(data)
     shown = f"; {NUM_FILES} of them are listed" if num_left > NUM_FILES else ""
     verb = "was" if num_left == 1 else "were"
     reasons = ", ".join(f"{reason} ({count:,})" for reason, count in data.get("reasons", {}).items())

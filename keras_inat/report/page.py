@@ -14,6 +14,7 @@ from keras_inat.report import wording
 from keras_inat.report.album import Album
 from keras_inat.report.analysis import Estimate, estimate_accuracy, estimate_best
 from keras_inat.report.blocks import Block, Bullets, Card, Cards, Page, Part, Prose, Section, Table, write_markdown
+from keras_inat.report.cards import FOLDER, write_cards
 from keras_inat.report.checklist import find_places
 from keras_inat.report.data import describe_data
 from keras_inat.report.network import describe_network
@@ -49,12 +50,13 @@ class Report:
 
 
 def write_report(config: Config) -> Report:
-    """Renders `index.html`, `README.md`, `results.csv` and `figures/` into `report.directory`, from `runs/` alone."""
+    """Renders the page, `README.md`, `results.csv`, `figures/` and `models/` into `report.directory`, from `runs/`."""
     directory = Path(config.report.directory)
     story, album = read_story(config.run.directory), Album(directory)
     page = build_page(story, album, config)
     write_text(directory / "results.csv", format_results(story.records))
-    write_text(directory / "README.md", write_markdown(page))
+    write_text(directory / "README.md", write_markdown(page.parts, "keras-inat: the report"))
+    write_cards(story.records, directory)
     write_text(directory / "index.html", render_html(page))
     album.remove_stale()
     return Report(directory / "index.html", page.findings, page.missing)
@@ -252,6 +254,9 @@ def _reproduce(records: list[Record]) -> Section:
     )
     section.blocks = [
         Prose("A run's folder holds its configuration; given back as CONFIG, under another name, it is trained again."),
+        Prose(
+            f"What each kept model is, how good and what it is not for, say the cards in `{FOLDER}/` beside this page."
+        ),
         Table("", "llrll", ["run", "command", "seed", "data hash", "commit"], rows),
         *(Prose(f"Made with {packages} ({plural(number, 'run')}).") for packages, number in versions.items()),
     ]

@@ -79,12 +79,11 @@ def _show_predictions(record: Record, predictions: Predictions, album: Album) ->
     ]
 
 
-def _show_mistakes(record: Record, predictions: Predictions, album: Album) -> list[Block]:
-    classes = record.data["classes"]
-    counts = count_confusion(predictions, len(classes))
+def tabulate_classes(counts: np.ndarray, classes: list[str]) -> Table:
+    """Recall and precision of every class that has test images, from a confusion matrix."""
     totals = counts.sum(axis=1)
     given = counts.sum(axis=0)
-    table = Table(
+    return Table(
         "Every class. Recall: how many of its test images are recognised. Precision: how many of the images taken for "
         "it are of it. Each with its 95 % interval.",
         "lrrrrrr",
@@ -95,6 +94,12 @@ def _show_mistakes(record: Record, predictions: Predictions, album: Album) -> li
             if totals[k]
         ],
     )
+
+
+def _show_mistakes(record: Record, predictions: Predictions, album: Album) -> list[Block]:
+    classes = record.data["classes"]
+    counts = count_confusion(predictions, len(classes))
+    totals, table = counts.sum(axis=1), tabulate_classes(counts, classes)
     wrong = counts - np.diag(np.diag(counts))
     pairs = [divmod(int(cell), len(classes)) for cell in np.argsort(-wrong, axis=None, kind="stable")[:NUM_MISTAKES]]
     said = [
