@@ -45,8 +45,8 @@ finetune: $(VENV)/ready  ## adapt a pretrained backbone: head, topk, full, gradu
 backbones: $(VENV)/ready  ## the pretrained networks to adapt: accuracy, size, pixels
 	@$(RUN_COMMAND) backbones
 
-report: $(VENV)/ready  ## one page with the evidence: reports/index.html; STRICT=1 fails if it lacks anything|STRICT ARGS
-	@$(RUN_COMMAND) report $(call given,STRICT) $(ARGS)
+report: $(VENV)/ready  ## one page with the evidence: reports/index.html; STRICT=1 fails if it lacks anything|RUNS STRICT ARGS
+	@$(RUN_COMMAND) report $(call given,RUNS STRICT) $(ARGS)
 
 predict: $(VENV)/ready  ## class probabilities and an explanation picture, for an image or a folder|RUN IMAGE ARGS
 	@$(RUN_COMMAND) predict $(call given,RUN IMAGE) $(ARGS)

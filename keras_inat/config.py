@@ -26,6 +26,7 @@ VARIABLES = {
     "SWEEP": "train_best.sweep",
     "SEEDS": "run.seeds",
     "STRICT": "report.strict",
+    "RUNS": "report.compare",
     "STRATEGY": "finetune.strategy",
     "BACKBONE": "finetune.backbone",
     "WEIGHTS": "finetune.weights",

@@ -255,6 +255,10 @@ class Tracking(Section):
 
 class Report(Section):
     directory: str = Field("reports", description="where the page goes")
+    compare: str | None = Field(
+        None,
+        description="runs to set side by side: their folders, or names for all seeds of these, with spaces between",
+    )
     strict: bool = Field(False, description="fail where something that the task asks for is not in the page")
     filter_order: Literal["index", "strength", "similarity"] = Field(
         "index", description="of the first layer's filters: as they are, strongest first, or neighbours alike"

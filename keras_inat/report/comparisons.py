@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, clip, new_figure
 from keras_inat.report.analysis import Estimate
@@ -126,6 +126,22 @@ def draw_races(contenders: Sequence[Contender]) -> Figure:
     _scale_time(axes)
     axes.yaxis.set_major_formatter(PERCENT)
     axes.set(xlabel="time since the training began", ylabel="validation accuracy")
+    figure.legend(loc="outside upper left", ncols=3)
+    return figure
+
+
+def draw_epochs(curves: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> Figure:
+    """Validation accuracy of runs, epoch by epoch."""
+    figure = new_figure(WIDTH, 4.2)
+    axes = figure.add_subplot()
+    for index, (title, rows) in enumerate(curves):
+        epochs, values = [row["epoch"] for row in rows], [row["val_accuracy"] for row in rows]
+        few = MARKERS[index % len(MARKERS)] if len(rows) < 40 else ""
+        color = CYCLE[index % len(CYCLE)]
+        axes.plot(epochs, values, few, ls="-", color=color, ms=4, linewidth=1.4, label=clip(title, 40))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PERCENT)
+    axes.set(xlabel="epoch", ylabel="validation accuracy")
     figure.legend(loc="outside upper left", ncols=3)
     return figure
 

@@ -20,6 +20,7 @@ from keras_inat.report.data import describe_data
 from keras_inat.report.network import describe_network
 from keras_inat.report.portrait import describe_model
 from keras_inat.report.records import Record
+from keras_inat.report.side_by_side import compare_runs
 from keras_inat.report.story import DataSet, Story, read_story
 from keras_inat.report.sweeps import describe_sweeps
 from keras_inat.report.ways import compare_ways, describe_finetuning, find_gain
@@ -85,6 +86,8 @@ def build_page(story: Story, album: Album, config: Config) -> Page:
             sections.append(describe_model(tuned[0], "The best fine-tuned", album, config.report))
         sections.append(compare_ways(data_set, album))
         parts.append(Part(data_set.name, sections))
+    if config.report.compare:
+        parts.append(compare_runs(story, config.report.compare, album))
     record = Part("On record", [_list_costs(story.records), _list_looks(story), _reproduce(story.records)])
     places = find_places([*parts, record], story.data_sets)
     record.sections.append(Section("What is asked for, and where it is", [places]))

@@ -59,7 +59,9 @@ def describe_finetuning(data_set: DataSet, album: Album) -> Section:
         alt = "Test accuracy against trained parameters, and against time, of " + _join(contenders) + "."
         caption = "What accuracy costs: higher and further left is better. Bars are the intervals of the table above."
         blocks.append(album.add("costs", comparisons.draw_costs(contenders), alt, caption))
-        blocks += _compare(groups[0], groups[1:], "the configuration with the best validation accuracy")
+        blocks += tabulate_gains(
+            groups[0], groups[1:], name_groups(groups[1:]), "the configuration with the best validation accuracy"
+        )
     return Section("Fine-tuning", blocks)
 
 
@@ -81,15 +83,15 @@ def compare_ways(data_set: DataSet, album: Album) -> Section:
             "learns from features that are taken once, and so in seconds."
         )
         section.blocks.append(album.add("races", comparisons.draw_races(contenders), alt, caption))
-    section.blocks += _compare(scratch[0], tuned, "the best configuration from scratch")
+    section.blocks += tabulate_gains(scratch[0], tuned, name_groups(tuned), "the best configuration from scratch")
     section.blocks += _show_gains(scratch[0], tuned[0], data_set, album)
     return section
 
 
-def _compare(base: Group, others: Sequence[Group], what: str) -> list[Block]:
-    """A table of how much better others are than `base`, in as much as it can be told."""
+def tabulate_gains(base: Group, others: Sequence[Group], titles: Sequence[str], what: str) -> list[Block]:
+    """A table of how much better others are than `base`, in as much as it can be told; none where it cannot at all."""
     rows, paired = [], False
-    for group, title in zip(others, name_groups(others), strict=True):
+    for group, title in zip(others, titles, strict=True):
         if gain := compare_groups(base, group):
             verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "not told apart"
             rows.append([title, *wording.points(gain), f"{gain.num:,}{wording.SPACE}{gain.unit}", verdict])
@@ -104,7 +106,7 @@ def _compare(base: Group, others: Sequence[Group], what: str) -> list[Block]:
         if paired
         else "."
     )
-    head = ["fine-tuned", "points more", "95 % interval", "n", "it is"]
+    head = ["", "points more", "95 % interval", "n", "it is"]
     return [Table(caption, "lrrrl", head, rows)] if rows else []
 
 

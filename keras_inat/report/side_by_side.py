@@ -1,0 +1,90 @@
+"""Runs that were named, side by side: what differs in their settings, how they learned, which is right more often."""
+
+from typing import Any
+
+from keras_inat.errors import UserError, describe_choices
+from keras_inat.report import comparisons, wording
+from keras_inat.report.album import Album
+from keras_inat.report.analysis import estimate_accuracy, format_value
+from keras_inat.report.blocks import Block, Part, Prose, Section, Table
+from keras_inat.report.records import Group
+from keras_inat.report.story import INDIFFERENT_SECTIONS, Story
+from keras_inat.report.ways import tabulate_gains
+from keras_inat.report.wording import percent
+
+
+def compare_runs(story: Story, named: str, album: Album) -> Part:
+    """A part on the runs of `named`, separated by spaces: folders of runs, or names, which mean all seeds of these.
+
+    Raises:
+        UserError: When a name is not known, or stands for several configurations, or there is only one.
+    """
+    titles = named.split()
+    if len(titles) < 2:
+        raise UserError(f"`report.compare` (RUNS) names two runs or more, with spaces between. Received: {named!r}.")
+    groups = [_find(story, title) for title in titles]
+    album.open_chapter("side by side")
+    return Part("Side by side", [Section("", _compare(titles, groups, album))])
+
+
+def _find(story: Story, name: str) -> Group:
+    for record in story.records:
+        if name.rstrip("/") in (str(record.folder.path), record.folder.path.name):
+            return Group((record,))
+    groups = [group for data_set in story.data_sets for group in data_set.groups]
+    if len(found := [group for group in groups if group.best.name == name]) == 1:
+        return found[0]
+    if found:
+        folders = " ".join(group.best.folder.path.name for group in found)
+        raise UserError(f"`report.compare`: {name!r} stands for {len(found)} configurations. Say which: {folders}")
+    choices = {group.best.name for group in groups} | {record.folder.path.name for record in story.records}
+    raise UserError(f"`report.compare`: a run {describe_choices(name, choices)}")
+
+
+def _compare(titles: list[str], groups: list[Group], album: Album) -> list[Block]:
+    differences = _list_differences(groups)
+    blocks: list[Block] = [
+        Table("What differs in their settings.", "l" * (1 + len(titles)), ["setting", *titles], differences)
+        if differences
+        else Prose("Their settings are the same.")
+    ]
+    rows = [[title, *_describe(group)] for title, group in zip(titles, groups, strict=True)]
+    blocks.append(Table("", "lrrrrrr", ["run", "seeds", "validation", "test", "epochs", "time", "parameters"], rows))
+    curves = [(title, group.best.folder.read_metrics()) for title, group in zip(titles, groups, strict=True)]
+    if any(epochs for _, epochs in curves):
+        alt = f"Validation accuracy over epochs, of {', '.join(titles)}."
+        caption = "Validation accuracy, epoch by epoch; of several seeds that with the best."
+        blocks.append(album.add("curves", comparisons.draw_epochs(curves), alt, caption))
+    alike = [i for i, group in enumerate(groups) if i and group.best.data["hash"] == groups[0].best.data["hash"]]
+    gains = tabulate_gains(
+        groups[0], [groups[i] for i in alike], [titles[i] for i in alike], "the first that was named"
+    )
+    return blocks + (gains or [Prose("They were not judged on the same test images, so none is called better.")])
+
+
+def _list_differences(groups: list[Group]) -> list[list[str]]:
+    settings = [_flatten(group.best.config) for group in groups]
+    names = dict.fromkeys(name for flat in settings for name in flat)
+    rows = [[name, *(_format(flat.get(name)) for flat in settings)] for name in names]
+    return [row for row in rows if len(set(row[1:])) > 1]
+
+
+def _flatten(config: dict[str, Any]) -> dict[str, Any]:
+    sections = {name: values for name, values in config.items() if name not in INDIFFERENT_SECTIONS and values}
+    return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
+
+
+def _format(value: Any) -> str:
+    return ", ".join(map(format_value, value)) or "none" if isinstance(value, list) else format_value(value)
+
+
+def _describe(group: Group) -> list[str]:
+    result = group.best.result
+    return [
+        ", ".join(str(record.result["seed"]) for record in group.records),
+        percent(result["val_accuracy"]),
+        wording.share(estimate_accuracy(group)),
+        f"{result['epochs']:,}",
+        wording.duration(result["seconds"]),
+        f"{result['parameters']:,}",
+    ]
