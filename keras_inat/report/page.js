@@ -1,5 +1,6 @@
-// Parallel coordinates: drag along an axis to keep the trials that cross there, click it to let go. The picture that
-// stands in the page without JavaScript gives way to it.
+// Parallel coordinates: drag along an axis to keep the trials that cross there, click it to let go, drag its name to move
+// it; by keyboard, with its name in focus: up and down keep a half, escape lets go, left and right move it. The picture
+// that stands in the page without JavaScript gives way to it.
 "use strict";
 
 for (const root of document.querySelectorAll(".parallel")) {
@@ -7,7 +8,9 @@ for (const root of document.querySelectorAll(".parallel")) {
   const height = 400, top = 48, bottom = height - 22, left = 80, right = 90;
   const least = left + right + 62 * (axes.length - 1);
   const width = Math.max(root.clientWidth, least);
-  const x = (axis) => left + axis * (width - left - right) / Math.max(1, axes.length - 1);
+  const order = axes.map((_, axis) => axis);  // the axes from left to right
+  const gap = (width - left - right) / Math.max(1, axes.length - 1);
+  const x = (axis) => left + order.indexOf(axis) * gap;
   const y = (position) => bottom - position * (bottom - top);
   const brushes = axes.map(() => null);
 
@@ -20,7 +23,7 @@ for (const root of document.querySelectorAll(".parallel")) {
 
   const plot = document.createElement("div");
   plot.className = "plot";
-  const svg = make(plot, "svg", { viewBox: `0 0 ${width} ${height}`, role: "img", style: `min-width:${least}px` });
+  const svg = make(plot, "svg", { viewBox: `0 0 ${width} ${height}`, role: "group", style: `min-width:${least}px` });
   svg.setAttribute("aria-label", root.querySelector("img").alt);
   const output = document.createElement("output");
 
@@ -28,8 +31,7 @@ for (const root of document.querySelectorAll(".parallel")) {
   const last = axes.length - 1;
   lines.sort((a, b) => a.at[last] - b.at[last]);
   for (const line of lines) {
-    const points = line.at.map((at, axis) => (at === null ? null : `${x(axis)} ${y(at)}`)).filter(Boolean);
-    line.path = make(svg, "path", { d: "M" + points.join("L"), stroke: line.color });
+    line.path = make(svg, "path", { stroke: line.color });
     line.path.addEventListener("pointerenter", () => { line.path.classList.add("near"); output.textContent = line.title; });
     line.path.addEventListener("pointerleave", () => { line.path.classList.remove("near"); tell(); });
   }
@@ -38,7 +40,7 @@ for (const root of document.querySelectorAll(".parallel")) {
     const kept = lines.filter((line) => !line.path.classList.contains("off"));
     const best = kept.length ? ` Best: ${kept[kept.length - 1].title}` : "";
     output.textContent = kept.length === lines.length
-      ? "Drag along an axis to keep the trials that cross it there; click the axis to let go. Point at a line to read it."
+      ? "Drag along an axis to keep the trials that cross it there; click the axis to let go. Drag its name to move it. Point at a line to read it."
       : `${kept.length} of ${lines.length} trials.${best}`;
   };
   const update = () => {
@@ -49,18 +51,34 @@ for (const root of document.querySelectorAll(".parallel")) {
     tell();
   };
 
+  const groups = axes.map(() => make(svg, "g", { class: "axis" }));
+  const place = () => {
+    for (const line of lines) {
+      const points = order.filter((axis) => line.at[axis] !== null).map((axis) => `${x(axis)} ${y(line.at[axis])}`);
+      line.path.setAttribute("d", "M" + points.join("L"));
+    }
+    groups.forEach((group, axis) => {
+      group.setAttribute("transform", `translate(${x(axis)} 0)`);
+      group.querySelector(".name").setAttribute("y", axes.length > 8 && order.indexOf(axis) % 2 ? 34 : 18);
+    });
+  };
+  const move = (axis, slot) => {
+    order.splice(order.indexOf(axis), 1);
+    order.splice(Math.min(last, Math.max(0, slot)), 0, axis);
+    place();
+  };
+
   axes.forEach(({ label, ticks }, axis) => {
-    const group = make(svg, "g", { class: "axis" });
-    make(group, "line", { x1: x(axis), x2: x(axis), y1: top, y2: bottom });
-    const raised = axes.length > 8 && axis % 2;
-    make(group, "text", { class: "name", x: x(axis), y: raised ? 34 : 18, "text-anchor": "middle" }, label.replaceAll("_", " "));
+    const group = groups[axis];
+    make(group, "line", { x1: 0, x2: 0, y1: top, y2: bottom });
+    const name = make(group, "text", { class: "name", x: 0, "text-anchor": "middle", tabindex: 0, role: "button" }, label.replaceAll("_", " "));
     for (const [position, text] of ticks) {
       const side = axis === last ? 1 : -1;
-      make(group, "line", { x1: x(axis) + 4 * side, x2: x(axis), y1: y(position), y2: y(position) });
-      make(group, "text", { x: x(axis) + 8 * side, y: y(position) + 4, "text-anchor": side > 0 ? "start" : "end" }, text.length > 14 ? text.slice(0, 13) + "…" : text);
+      make(group, "line", { x1: 4 * side, x2: 0, y1: y(position), y2: y(position) });
+      make(group, "text", { x: 8 * side, y: y(position) + 4, "text-anchor": side > 0 ? "start" : "end" }, text.length > 14 ? text.slice(0, 13) + "…" : text);
     }
-    const box = make(group, "rect", { class: "brush", x: x(axis) - 9, width: 18, y: 0, height: 0 });
-    const grip = make(group, "rect", { class: "grip", x: x(axis) - 14, width: 28, y: top - 8, height: bottom - top + 16 });
+    const box = make(group, "rect", { class: "brush", x: -9, width: 18, y: 0, height: 0 });
+    const grip = make(group, "rect", { class: "grip", x: -14, width: 28, y: top - 8, height: bottom - top + 16 });
     let start = null;
     const position = (event) => {
       const frame = svg.getBoundingClientRect();
@@ -84,7 +102,29 @@ for (const root of document.querySelectorAll(".parallel")) {
       start = null;
     });
     grip.addEventListener("pointercancel", () => { start = null; });
+
+    let moving = false;
+    name.addEventListener("pointerdown", (event) => { moving = true; name.setPointerCapture(event.pointerId); });
+    name.addEventListener("pointermove", (event) => {
+      const frame = svg.getBoundingClientRect();
+      const slot = Math.round(((event.clientX - frame.left) * width / frame.width - left) / gap);
+      if (moving && slot !== order.indexOf(axis)) move(axis, slot);
+    });
+    for (const end of ["pointerup", "pointercancel"]) name.addEventListener(end, () => { moving = false; });
+    const keys = {
+      ArrowLeft: () => move(axis, order.indexOf(axis) - 1),
+      ArrowRight: () => move(axis, order.indexOf(axis) + 1),
+      ArrowUp: () => set([0.5, 1]),
+      ArrowDown: () => set([0, 0.5]),
+      Escape: () => set(null),
+    };
+    name.addEventListener("keydown", (event) => {
+      if (!keys[event.key]) return;
+      event.preventDefault();
+      keys[event.key]();
+    });
   });
+  place();
 
   root.prepend(plot);
   plot.after(output);
