@@ -19,7 +19,7 @@ from keras_inat.report.records import SweepRecord, Trial
 from keras_inat.report.story import is_number
 
 CONFIDENCE, DRAWS = 0.95, 4000
-ALARMS = 0.01  # probability of any false interaction
+ALARMS = 0.001  # probability of any false interaction, were the model right; it is not quite
 MIN_SPARE = 8  # trials beyond the numbers that are fitted to them
 DEGREES = {4: 6, 2: 3, 1: 0}  # of polynomials, the first that leaves so many trials for each number fitted
 ROOM = 3  # of these where interactions are looked for
@@ -233,7 +233,7 @@ class _Model:
         return rows
 
     def find_interactions(self) -> list[str]:
-        """Pairs whose product improves the model, by Wald's test, with at most 1 % false ones in all."""
+        """Pairs whose product improves the model, by Wald's test, hardly any of them false."""
         found = list[tuple[float, str]]()
         pairs = list(itertools.combinations(range(len(self.factors)), 2))
         for pair in pairs:

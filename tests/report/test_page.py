@@ -312,7 +312,7 @@ def test_what_is_asked_for_is_found_or_said_to_be_missing(told: Workshop) -> Non
     page, text = told.read_page(), _read_text(told)
     [anchor] = re.findall(r'its predictions for test images, in a grid of 10 x 3</td><td><a href="#([^"]+)"', page)
     assert f'<h3 id="{anchor}">The best from scratch</h3>' in page
-    assert "which hyperparameters matter not here: make sweep TRIALS=40 makes it" in text
+    assert "which hyperparameters matter not here: make sweep TRIALS=40 ARGS=sweep.prune=none makes it" in text
     markdown = (Path(told.config.report.directory) / "README.md").read_text(encoding="utf-8")
     assert "| how to repeat every run | How to repeat it |" in markdown
 
