@@ -8,53 +8,21 @@ hold at once (the largest of correlated t: Hothorn et al. 2008), so that many ro
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from keras_inat.report import wording
 from keras_inat.report.analysis import Estimate, format_value, shorten_setting
+from keras_inat.report.factors import Factor, build_factor, drop_aliased, find_common
 from keras_inat.report.records import SweepRecord, Trial
-from keras_inat.report.story import is_number
 
 CONFIDENCE, DRAWS = 0.95, 4000
 ALARMS = 0.001  # probability of any false interaction, were the model right; it is not quite
 MIN_SPARE = 8  # trials beyond the numbers that are fitted to them
 DEGREES = {4: 6, 2: 3, 1: 0}  # of polynomials, the first that leaves so many trials for each number fitted
 ROOM = 3  # of these where interactions are looked for
-MIN_LEVEL = 2  # trials that a choice needs
 FAR_OUT = 3.0  # interquartile ranges below the lower quartile (Tukey 1977), where trials have not learnt at all
-TAIL = 5  # per cent of the trials below what counts as a low value, and above a high one
-
-
-@dataclass(frozen=True)
-class Factor:
-    """A hyperparameter as columns of the model.
-
-    Attributes:
-        setting: Dotted name.
-        values: Of each trial; None where it does not apply.
-        columns: `(trials, k)` float64: a number and its powers, or one for each choice but the first.
-        points: Two values or all choices, each with its columns `(k,)`.
-        middle: Of a number with powers, the columns `(k,)` half-way between the two values.
-        logarithmic: Whether a number acts by factors, not by differences.
-    """
-
-    setting: str
-    values: list[Any]
-    columns: np.ndarray
-    points: list[tuple[Any, np.ndarray]]
-    middle: np.ndarray | None = None
-    logarithmic: bool = False
-
-    @property
-    def is_number(self) -> bool:
-        return all(value is None or is_number(value) for value in self.values)
-
-    def name(self, index: int) -> str:
-        """`learning_rate = 0.001`."""
-        return f"`{shorten_setting(self.setting)}` = {format_value(self.points[index][0])}"
 
 
 @dataclass(frozen=True)
@@ -98,7 +66,7 @@ def observe(sweep: SweepRecord) -> Observations | int:
     """What the completed trials of a sweep say; where they are too few, how many it would need."""
     trials, left_out = _leave_out(sweep.completed)
     table = {name: [trial.settings[name] for trial in trials] for name in sweep.settings}
-    rows = _find_common(table, len(trials))
+    rows = find_common(table, len(trials))
     scores = np.array([trials[row].score for row in rows], dtype=float)
     for degree, room in DEGREES.items():
         built = (build_factor(name, [values[row] for row in rows], degree) for name, values in table.items())
@@ -108,7 +76,7 @@ def observe(sweep: SweepRecord) -> Observations | int:
             break
     if len(rows) < size + MIN_SPARE:
         return size + MIN_SPARE + len(sweep.completed) - len(rows)
-    factors, aliased = _drop_aliased(factors)
+    factors, aliased = drop_aliased(factors)
     if not factors or np.ptp(scores) == 0:
         return 0
     model = _Model(factors, scores)
@@ -118,38 +86,6 @@ def observe(sweep: SweepRecord) -> Observations | int:
     )  # fmt: skip
 
 
-def build_factor(setting: str, values: list[Any], degree: int) -> Factor | None:
-    """Columns for a hyperparameter, of a number its powers up to `degree`; None where it does not vary.
-
-    Where it does not apply they are zero.
-    """
-    given = [value for value in values if value is not None]
-    levels = sorted(set(given), key=lambda value: (str(type(value)), value) if is_number(value) else ("", str(value)))
-    if len(levels) < 2:
-        return None
-    applies = np.array([value is not None for value in values])
-    if not all(is_number(value) for value in levels):
-        columns = np.array([[float(value == level) for level in levels[1:]] for value in values])
-        return Factor(setting, values, columns, [(level, _one_hot(i, len(levels))) for i, level in enumerate(levels)])
-    low, high = np.percentile(given, [TAIL, 100 - TAIL], method="nearest").tolist()
-    if low == high:
-        low, high = levels[0], levels[-1]
-    # Rates and widths that span a factor of four or more act by factors, not by differences.
-    logarithmic = levels[0] > 0 and high / low >= 4
-    scale = np.log if logarithmic else np.asarray
-    ends = scale(np.array([low, high], float))
-    place = np.zeros(len(values))
-    place[applies] = (2 * scale(np.array(given, float)) - ends.sum()) / (ends[1] - ends[0])  # -1 and 1 at the two ends
-    powers = np.arange(1, min(degree, len(levels) - 1) + 1)
-    points = [(value, float(at) ** powers) for value, at in ((low, -1), (high, 1))]
-    middle = np.zeros(len(powers)) if len(powers) > 1 else None
-    return Factor(setting, values, place[:, None] ** powers, points, middle, logarithmic)
-
-
-def _one_hot(index: int, count: int) -> np.ndarray:
-    return np.eye(count)[index, 1:]
-
-
 def _leave_out(trials: list[Trial]) -> tuple[list[Trial], list[float]]:
     scores = [trial.score or 0.0 for trial in trials]
     if not scores:
@@ -157,38 +93,6 @@ def _leave_out(trials: list[Trial]) -> tuple[list[Trial], list[float]]:
     lower, upper = np.percentile(scores, [25, 75])
     limit = lower - FAR_OUT * (upper - lower)
     return [trial for trial in trials if (trial.score or 0.0) >= limit], [score for score in scores if score < limit]
-
-
-def _find_common(table: dict[str, list[Any]], count: int) -> list[int]:
-    """Trials without a choice that hardly any other made: nothing is known of it, and it would be fitted exactly."""
-    rows = list(range(count))
-    while True:
-        rare = {
-            row
-            for values in table.values()
-            if not all(value is None or is_number(value) for value in values)
-            for row in rows
-            if values[row] is not None and sum(values[other] == values[row] for other in rows) < MIN_LEVEL
-        }
-        if not rare:
-            return rows
-        rows = [row for row in rows if row not in rare]
-
-
-def _drop_aliased(factors: list[Factor]) -> tuple[list[Factor], list[str]]:
-    """Leaves out what others determine, one at a time, from the last on."""
-    kept, aliased = list(factors), list[str]()
-    for factor in reversed(factors):
-        blocks = [other.columns - other.columns.mean(axis=0) for other in kept]
-        if np.linalg.matrix_rank(np.column_stack(blocks)) == sum(block.shape[1] for block in blocks):
-            break
-        rest = [block for other, block in zip(kept, blocks, strict=True) if other is not factor]
-        own = factor.columns - factor.columns.mean(axis=0)
-        before = int(np.linalg.matrix_rank(np.column_stack(rest))) if rest else 0
-        if np.linalg.matrix_rank(np.column_stack([*rest, own])) < before + own.shape[1]:
-            kept.remove(factor)
-            aliased.append(factor.setting)
-    return kept, aliased
 
 
 class _Model:

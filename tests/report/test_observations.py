@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from keras_inat.report.factors import build_factor
 from keras_inat.report.importance import measure_importance
-from keras_inat.report.observations import Observations, build_factor, observe
+from keras_inat.report.observations import Observations, observe
 from keras_inat.report.records import SweepRecord, Trial
 
 CHOICES = {
@@ -141,6 +142,11 @@ def test_rates_act_by_factors(values, logarithmic):
     factor = build_factor("t.rate", values, 2)
     assert factor.logarithmic is logarithmic
     np.testing.assert_allclose(factor.columns[:3], [[-1, 1], [0, 0], [1, 1]], atol=1e-9)
+
+
+def test_whole_and_broken_numbers_are_one_scale():
+    factor = build_factor("a.width", [2, 0.5, 3, 2.5] * 3, 1)
+    assert [value for value, _ in factor.points] == [0.5, 3]
 
 
 def test_importance_is_that_of_what_matters():
