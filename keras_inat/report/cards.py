@@ -11,7 +11,7 @@ from keras_inat.report.records import Record
 from keras_inat.report.wording import percent, plural
 from keras_inat.runs import write_text
 
-FOLDER = "models"
+FOLDER, TITLE = "models", "Model card: "
 
 
 def write_cards(records: list[Record], directory: Path) -> None:
@@ -19,9 +19,9 @@ def write_cards(records: list[Record], directory: Path) -> None:
     folder = directory / FOLDER
     cards = {f"{record.folder.path.name}.md": record for record in records if record.folder.model.exists()}
     for name, record in cards.items():
-        write_text(folder / name, write_markdown(build_card(record), f"Model card: {record.folder.path.name}"))
+        write_text(folder / name, write_markdown(build_card(record), TITLE + record.folder.path.name))
     for stale in folder.glob("*.md"):
-        if stale.name not in cards:
+        if stale.name not in cards and stale.read_text(encoding="utf-8").startswith(f"# {TITLE}"):
             stale.unlink()
 
 

@@ -1,6 +1,7 @@
 """What the task asks for, and where the page has it."""
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from keras_inat.report.blocks import Parallel, Part, Picture, Places, Section
 from keras_inat.report.story import DataSet
@@ -40,12 +41,14 @@ REQUIREMENTS = (
 )
 
 
-def find_places(parts: Iterable[Part], data_sets: Iterable[DataSet]) -> Places:
+def find_places(parts: Sequence[Part], data_sets: Sequence[DataSet]) -> Places:
     """Of each requirement the first section of the page that shows it; None where none does."""
     shown = [entry for part in parts for section in part.sections for entry in _list_shown(section)]
-    compared = any(len(_list_strategies(data_set)) >= MIN_STRATEGIES for data_set in data_sets)
-    tuned = next((section for name, section in shown if name.endswith("costs")), None)
-    shown += [(STRATEGIES, tuned)] if tuned and compared else []
+    compared = {data_set.name for data_set in data_sets if len(_list_strategies(data_set)) >= MIN_STRATEGIES}
+    tuned = [
+        entry for part in parts if part.title in compared for section in part.sections for entry in _list_shown(section)
+    ]
+    shown += [(STRATEGIES, section) for name, section in tuned if name.endswith("costs")]
     return Places(
         [
             (text, next((section for name, section in shown if name.endswith(evidence)), None), command)
@@ -59,7 +62,7 @@ def _list_shown(section: Section) -> Iterator[tuple[str, Section]]:
     pictures = [block.picture if isinstance(block, Parallel) else block for block in section.blocks]
     for picture in pictures:
         if isinstance(picture, Picture):
-            yield picture.file.removesuffix(".png"), section
+            yield re.sub(r"(-\d+)?\.png$", "", picture.file), section
     if len(section.blocks) > 1:
         yield section.title, section
 

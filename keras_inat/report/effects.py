@@ -1,13 +1,13 @@
 """What the hyperparameters of a sweep had to do with its accuracies, in sentences with their evidence."""
 
-from collections import Counter
+from collections.abc import Iterable
 
 from keras_inat.report import figures, wording
 from keras_inat.report.album import Album
 from keras_inat.report.analysis import MIN_TRIALS, Effect, shorten_setting
 from keras_inat.report.blocks import Block, Bullets, Heading, Prose, Table
 from keras_inat.report.importance import measure_importance
-from keras_inat.report.observations import observe
+from keras_inat.report.observations import Observations, observe
 from keras_inat.report.records import SweepRecord
 from keras_inat.report.wording import percent, plural
 
@@ -25,38 +25,31 @@ def describe_effects(sweep: SweepRecord, effects: list[Effect], album: Album) ->
 def _tell(sweep: SweepRecord, album: Album) -> list[Block]:
     """A sentence for each hyperparameter, its evidence, and how it was come by."""
     observed = observe(sweep)
-    if isinstance(observed, int):
-        done = plural(len(sweep.completed), "completed trial")
-        text = f"Nothing is said of single hyperparameters: {done} of equal accuracy tell nothing apart."
-        if observed:
-            text = (
-                f"Nothing is said of single hyperparameters: holding the others fixed takes {observed} completed "
-                f"trials of such a sweep, and there are {len(sweep.completed)}."
-            )
-        return [Prose(text)]
+    if isinstance(observed, str):
+        return [Prose(f"Nothing is said of single hyperparameters: {observed}.")]
     shown = [row for row in observed.rows if row.says]
-    silent = [setting for setting in sweep.settings if setting not in {row.setting for row in shown}]
-    sentences = [row.says for row in shown] + [f"Together: {sentence}" for sentence in observed.interactions]
-    if silent:
-        names = ", ".join(f"`{shorten_setting(setting)}`" for setting in silent)
-        sentences.append(f"Not shown by this sweep, one way or the other: {names}.")
+    told = {row.setting for row in shown} | observed.aliased.keys()
+    sentences = [row.says + _name_doubles(row.setting, observed) for row in shown]
+    sentences += [f"Together: {sentence}" for sentence in observed.interactions]
+    if silent := _list(setting for setting in sweep.settings if setting not in told):
+        sentences.append(f"Not shown by this sweep, one way or the other: {silent}.")
     method = (
-        f"Effects on validation accuracy with the other hyperparameters held fixed, from one linear model over "
-        f"{plural(observed.num, 'completed trial')}, which explains {percent(observed.explained, 0)} of its variance. "
-        "The search came back to what did well, so that values travel together; fitted together they are told apart. "
-        "The intervals are wide enough for all rows to hold at once in 95 of 100 sweeps."
+        "Effects on validation accuracy with the other hyperparameters held fixed, from one linear model over "
+        f"{plural(observed.num, 'completed trial')}, which explains {percent(observed.explained, 0)} of its variance "
+        "(adjusted for the size of the model). In a search values travel together; fitted together they are told apart "
+        "as far as they can be. Were the model right, all intervals would hold at once in 95 of 100 sweeps; a curve "
+        "that it cannot follow makes the size of an effect less sure, not so much whether there is one."
     )
-    statuses = Counter(trial.status for trial in sweep.trials)
-    if statuses["pruned"]:
-        method += " Trials that were stopped early are left out: what ruins a trial counts too little."
+    left_out = []
+    if pruned := sum(trial.status == "pruned" for trial in sweep.trials):
+        left_out.append(f"{plural(pruned, 'trial')} that stopped early")
     if observed.left_out:
-        method += (
-            f" Also left out: {plural(len(observed.left_out), 'trial')} that fell far behind all others, at "
-            f"{percent(max(observed.left_out))} or less."
-        )
+        far = f"{plural(len(observed.left_out), 'trial')} that fell far behind all others, at "
+        left_out.append(far + f"{percent(max(observed.left_out))} or less")
+    if left_out:
+        method += f" Left out: {' and '.join(left_out)}; so what ruins a trial counts too little."
     if observed.aliased:
-        names = ", ".join(f"`{shorten_setting(setting)}`" for setting in observed.aliased)
-        method += f" Always changed together with others, and so not told apart from them: {names}."
+        method += f" Determined by other hyperparameters, and so not told apart from them: {_list(observed.aliased)}."
     rows = [
         [
             shorten_setting(row.setting),
@@ -85,6 +78,16 @@ def _tell(sweep: SweepRecord, album: Album) -> list[Block]:
             rows,
         ),
     ]
+
+
+def _list(settings: Iterable[str]) -> str:
+    return ", ".join(f"`{shorten_setting(setting)}`" for setting in settings)
+
+
+def _name_doubles(setting: str, observed: Observations) -> str:
+    """What an effect may be due to instead."""
+    doubles = _list(name for name, others in observed.aliased.items() if setting in others)
+    return f" Or {doubles} did it, which went with it." if doubles else ""
 
 
 def _show_importance(sweep: SweepRecord, album: Album) -> list[Block]:

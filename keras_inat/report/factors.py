@@ -1,6 +1,5 @@
 """The hyperparameters of a sweep as columns of a linear model."""
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from keras_inat.report.analysis import format_value, shorten_setting
 from keras_inat.report.story import is_number
 
-MIN_LEVEL = 2  # trials that a choice needs
+WIDEST = 3.0  # times as far from the middle as these, where a search that came close leaves its first trials
 TAIL = 5  # per cent of the trials below what counts as a low value, and above a high one
 
 
@@ -64,6 +63,7 @@ def build_factor(setting: str, values: list[Any], degree: int) -> Factor | None:
     ends = scale(np.array([low, high], float))
     place = np.zeros(len(values))
     place[applies] = (2 * scale(np.array(given, float)) - ends.sum()) / (ends[1] - ends[0])  # -1 and 1 at the two ends
+    place = np.clip(place, -WIDEST, WIDEST)
     powers = np.arange(1, min(degree, len(levels) - 1) + 1)
     points = [(value, float(at) ** powers) for value, at in ((low, -1), (high, 1))]
     middle = np.zeros(len(powers)) if len(powers) > 1 else None
@@ -74,36 +74,29 @@ def _one_hot(index: int, count: int) -> np.ndarray:
     return np.eye(count)[index, 1:]
 
 
-def find_common(table: dict[str, list[Any]], count: int) -> list[int]:
-    """Trials without a choice that hardly any other made: nothing is known of it, and it would be fitted exactly."""
-    rows = list(range(count))
-    choices = [values for values in table.values() if not all(value is None or is_number(value) for value in values)]
-    while True:
-        counts = [Counter(values[row] for row in rows) for values in choices]
-        common = [
-            row
-            for row in rows
-            if all(
-                values[row] is None or tally[values[row]] >= MIN_LEVEL
-                for values, tally in zip(choices, counts, strict=True)
-            )
-        ]
-        if len(common) == len(rows):
-            return rows
-        rows = common
+def drop_aliased(factors: list[Factor]) -> tuple[list[Factor], dict[str, list[str]]]:
+    """Leaves out what others determine, one at a time, from the last on.
 
-
-def drop_aliased(factors: list[Factor]) -> tuple[list[Factor], list[str]]:
-    """Leaves out what others determine, one at a time, from the last on."""
-    kept, aliased = list(factors), list[str]()
+    Returns:
+        The factors that are left, and by the setting of each other one those that it cannot be told apart from.
+    """
+    kept, aliased = list(factors), dict[str, list[str]]()
     for factor in reversed(factors):
-        blocks = [other.columns - other.columns.mean(axis=0) for other in kept]
-        if np.linalg.matrix_rank(np.column_stack(blocks)) == sum(block.shape[1] for block in blocks):
-            break
-        rest = [block for other, block in zip(kept, blocks, strict=True) if other is not factor]
-        own = factor.columns - factor.columns.mean(axis=0)
-        before = int(np.linalg.matrix_rank(np.column_stack(rest))) if rest else 0
-        if np.linalg.matrix_rank(np.column_stack([*rest, own])) < before + own.shape[1]:
-            kept.remove(factor)
-            aliased.append(factor.setting)
+        rest = [other for other in kept if other is not factor]
+        if not _adds(factor, rest):
+            kept = rest
+            without = {other.setting: [third for third in rest if third is not other] for other in rest}
+            aliased[factor.setting] = [setting for setting, others in without.items() if _adds(factor, others)]
     return kept, aliased
+
+
+def _adds(factor: Factor, others: list[Factor]) -> bool:
+    """Whether all columns of a factor say what the others do not."""
+    return _rank([*others, factor]) == _rank(others) + factor.columns.shape[1]
+
+
+def _rank(factors: list[Factor]) -> int:
+    if not factors:
+        return 0
+    columns = np.column_stack([factor.columns - factor.columns.mean(axis=0) for factor in factors])
+    return int(np.linalg.matrix_rank(columns / np.maximum(np.linalg.norm(columns, axis=0), 1e-12)))

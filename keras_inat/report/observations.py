@@ -14,14 +14,17 @@ from scipy import stats
 
 from keras_inat.report import wording
 from keras_inat.report.analysis import Estimate, format_value, shorten_setting
-from keras_inat.report.factors import Factor, build_factor, drop_aliased, find_common
+from keras_inat.report.factors import Factor, build_factor, drop_aliased
 from keras_inat.report.records import SweepRecord, Trial
 
 CONFIDENCE, DRAWS = 0.95, 4000
 ALARMS = 0.001  # probability of any false interaction, were the model right; it is not quite
 MIN_SPARE = 8  # trials beyond the numbers that are fitted to them
 DEGREES = {4: 6, 2: 3, 1: 0}  # of polynomials, the first that leaves so many trials for each number fitted
+EXACT = 1e-6  # of accuracy, below which nothing is left to measure chance by
 ROOM = 3  # of these where interactions are looked for
+LEAST_RANGE = 0.02  # of accuracy that counts as an interquartile range: scores of few images are often equal
+MIN_BEHIND = 6.0  # trials that an effect must rest on
 FAR_OUT = 3.0  # interquartile ranges below the lower quartile (Tukey 1977), where trials have not learnt at all
 
 
@@ -45,8 +48,8 @@ class Observations:
         factors: What the model is made of.
         fitted: By setting, the accuracy `(trials,)` that the model gives each trial with the others at their means.
         residuals: `(trials,)`, how far each trial is off the model.
-        aliased: Settings that this sweep cannot tell apart from others.
-        explained: The part of the variance of accuracy that the model explains.
+        aliased: Settings that this sweep cannot tell apart from others, with these.
+        explained: The part of the variance of accuracy that the model explains, adjusted for its size.
         num: Trials that it is fitted to.
         left_out: Accuracies of those that fell so far behind that they would drown the rest.
     """
@@ -56,30 +59,36 @@ class Observations:
     factors: list[Factor]
     fitted: dict[str, np.ndarray]
     residuals: np.ndarray
-    aliased: list[str]
+    aliased: dict[str, list[str]]
     explained: float
     num: int
     left_out: list[float]
 
 
-def observe(sweep: SweepRecord) -> Observations | int:
-    """What the completed trials of a sweep say; where they are too few, how many it would need."""
+def observe(sweep: SweepRecord) -> Observations | str:
+    """What the completed trials of a sweep say; where they say nothing, a sentence that says why."""
     trials, left_out = _leave_out(sweep.completed)
-    table = {name: [trial.settings[name] for trial in trials] for name in sweep.settings}
-    rows = find_common(table, len(trials))
-    scores = np.array([trials[row].score for row in rows], dtype=float)
+    scores = np.array([trial.score for trial in trials], dtype=float)
     for degree, room in DEGREES.items():
-        built = (build_factor(name, [values[row] for row in rows], degree) for name, values in table.items())
+        built = (build_factor(name, [trial.settings[name] for trial in trials], degree) for name in sweep.settings)
         factors = [factor for factor in built if factor]
         size = 1 + sum(factor.columns.shape[1] for factor in factors)
-        if len(rows) >= room * size:
+        if len(trials) >= room * size:
             break
-    if len(rows) < size + MIN_SPARE:
-        return size + MIN_SPARE + len(sweep.completed) - len(rows)
+    if len(trials) < size + MIN_SPARE:
+        needed = size + MIN_SPARE + len(left_out)
+        return (
+            f"holding the others fixed takes {needed} completed trials of such a sweep, and there are "
+            f"{len(sweep.completed)}"
+        )
     factors, aliased = drop_aliased(factors)
-    if not factors or np.ptp(scores) == 0:
-        return 0
+    if not factors:
+        return "none varies among the completed trials"
+    if np.ptp(scores) == 0:
+        return "all completed trials have the same accuracy"
     model = _Model(factors, scores)
+    if model.residuals.std() < EXACT:
+        return "a sum of their effects gives each accuracy exactly, and so no measure of chance"
     return Observations(
         model.observe(), model.find_interactions(), factors, model.fit(), model.residuals, aliased, model.explained,
         len(scores), left_out,
@@ -91,7 +100,7 @@ def _leave_out(trials: list[Trial]) -> tuple[list[Trial], list[float]]:
     if not scores:
         return [], []
     lower, upper = np.percentile(scores, [25, 75])
-    limit = lower - FAR_OUT * (upper - lower)
+    limit = lower - FAR_OUT * max(upper - lower, LEAST_RANGE)
     return [trial for trial in trials if (trial.score or 0.0) >= limit], [score for score in scores if score < limit]
 
 
@@ -104,11 +113,12 @@ class _Model:
         ends = np.cumsum([1, *(block.shape[1] for block in blocks)]).tolist()
         self.places = [slice(*pair) for pair in itertools.pairwise(ends)]
         self.matrix = np.column_stack([np.ones(len(scores)), *blocks])
-        self.coefficients, self.covariance, self.residuals = _regress(self.matrix, scores)
+        self.coefficients, self.covariance, self.residuals, self.influence = _regress(self.matrix, scores)
 
     @property
     def explained(self) -> float:
-        return 1 - float(self.residuals.var() / self.scores.var())
+        plain = float(self.residuals.var() / self.scores.var())
+        return max(0.0, 1 - plain * (len(self.scores) - 1) / self._spare(self.matrix))
 
     def fit(self) -> dict[str, np.ndarray]:
         return {
@@ -125,6 +135,10 @@ class _Model:
         spread = np.zeros((len(told), self.matrix.shape[1]))
         for row, (_, place, _, weights) in enumerate(told):
             spread[row, place] = weights
+        firm = _count_behind(spread @ self.influence) >= MIN_BEHIND
+        spread, told = spread[firm], list(itertools.compress(told, firm))
+        if not told:
+            return []
         covariance = spread @ self.covariance @ spread.T
         errors = np.sqrt(np.diag(covariance))
         widths = _find_largest_t(covariance / np.outer(errors, errors), self._spare(self.matrix)) * errors
@@ -153,29 +167,37 @@ class _Model:
             spare = self._spare(matrix)
             if len(matrix) < ROOM * matrix.shape[1] or np.linalg.matrix_rank(matrix) < matrix.shape[1]:
                 continue
-            coefficients, covariance, _ = _regress(matrix, self.scores)
+            coefficients, covariance, residuals, influence = _regress(matrix, self.scores)
             count = products.shape[1]
+            if _count_behind(influence[-count:]).min() < MIN_BEHIND or residuals.std() < EXACT:
+                continue
             part = coefficients[-count:]
             wald = float(part @ np.linalg.solve(covariance[-count:, -count:], part)) / count
             probability = float(stats.f.sf(wald, count, spare)) * len(pairs)
             if probability < ALARMS:
-                found.append((probability, self._word_interaction(pair, counts, coefficients)))
+                found.append((probability, self._word_interaction(pair, counts, coefficients, probability)))
         return [sentence for _, sentence in sorted(found)]
 
-    def _word_interaction(self, pair: tuple[int, int], counts: list[int], coefficients: np.ndarray) -> str:
+    def _word_interaction(
+        self, pair: tuple[int, int], counts: list[int], coefficients: np.ndarray, probability: float
+    ) -> str:
+        """Says the effect of a change of the first, where the second makes the most and the least of it."""
         first, second = (self.factors[index] for index in pair)
-        (start, before), (end, after) = first.points[0], first.points[-1]
         place, mean = self.places[pair[0]], second.columns.mean(axis=0)[: counts[1]]
         slopes = coefficients[-counts[0] * counts[1] :].reshape(counts)
-        change = (after - before)[: counts[0]]
-        effects = [
-            float((after - before) @ coefficients[place] + change @ slopes @ (columns[: counts[1]] - mean))
-            for _, columns in (second.points[0], second.points[-1])
-        ]
-        points = [wording.signed(100 * effect, 1) for effect in effects]
+
+        def measure(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+            change = after - before
+            at = np.array([columns[: counts[1]] - mean for _, columns in second.points])
+            return 100 * (change @ coefficients[place] + at @ slopes.T @ change[: counts[0]])
+
+        changes = list(itertools.combinations(first.points, 2))
+        (start, before), (end, after) = max(changes, key=lambda ends: np.ptp(measure(ends[0][1], ends[1][1])))
+        effects = measure(before, after)
+        told = [f"{wording.signed(effects[i], 1)} points where {second.name(i)}" for i in np.argsort(effects)[[0, -1]]]
         return (
-            f"`{shorten_setting(first.setting)}` from {format_value(start)} to {format_value(end)}: {points[0]} points "
-            f"where {second.name(0)}, {points[1]} where {second.name(-1)}."
+            f"`{shorten_setting(first.setting)}` from {format_value(start)} to {format_value(end)}: {told[0]}, "
+            f"{told[1]} (p = {probability:.1g}, all pairs of hyperparameters allowed for)."
         )
 
     def _spare(self, matrix: np.ndarray) -> int:
@@ -211,14 +233,20 @@ def _word(factor: Factor, change: str, estimate: Estimate) -> str:
     return f"{label}: {'best' if higher else 'worst'} in the middle, {change} against these two {size}"
 
 
-def _regress(matrix: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Least squares: coefficients, their HC3 covariance, residuals."""
-    inverse = np.linalg.inv(matrix.T @ matrix)
-    coefficients = inverse @ matrix.T @ scores
+def _regress(matrix: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Least squares: coefficients, their HC3 covariance, residuals, and what each coefficient takes of each score."""
+    influence = np.linalg.inv(matrix.T @ matrix) @ matrix.T
+    coefficients = influence @ scores
     residuals = scores - matrix @ coefficients
-    leverage = (matrix @ inverse * matrix).sum(axis=1)
-    weighted = matrix * (residuals / np.maximum(1 - leverage, 1e-6))[:, None]
-    return coefficients, inverse @ weighted.T @ weighted @ inverse, residuals
+    leverage = (matrix * influence.T).sum(axis=1)
+    weighted = influence * (residuals / np.maximum(1 - leverage, 1e-6))
+    return coefficients, weighted @ weighted.T, residuals, influence
+
+
+def _count_behind(influence: np.ndarray) -> np.ndarray:
+    """Trials that effects rest on: of a mean of n that is n, and near 1 where one trial decides, which fits itself."""
+    squares = influence**2
+    return squares.sum(axis=1) ** 2 / np.maximum((squares**2).sum(axis=1), 1e-300)
 
 
 def _find_largest_t(correlation: np.ndarray, freedom: int) -> float:

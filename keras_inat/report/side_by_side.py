@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from keras_inat.config import list_settings
 from keras_inat.errors import UserError, describe_choices
 from keras_inat.report import comparisons, wording
 from keras_inat.report.album import Album
@@ -11,6 +12,12 @@ from keras_inat.report.records import Group
 from keras_inat.report.story import INDIFFERENT_SECTIONS, Story
 from keras_inat.report.ways import tabulate_gains
 from keras_inat.report.wording import percent
+
+DEFAULTS = {
+    name: field.get_default(call_default_factory=True)
+    for name, field in list_settings().items()
+    if name.split(".")[0] not in INDIFFERENT_SECTIONS
+}
 
 
 def compare_runs(story: Story, named: str, album: Album) -> Part:
@@ -55,11 +62,15 @@ def _compare(titles: list[str], groups: list[Group], album: Album) -> list[Block
         alt = f"Validation accuracy over epochs, of {', '.join(titles)}."
         caption = "Validation accuracy, epoch by epoch; of several seeds that with the best."
         blocks.append(album.add("curves", comparisons.draw_epochs(curves), alt, caption))
-    alike = [i for i, group in enumerate(groups) if i and group.best.data["hash"] == groups[0].best.data["hash"]]
-    gains = tabulate_gains(
-        groups[0], [groups[i] for i in alike], [titles[i] for i in alike], "the first that was named"
-    )
-    return blocks + (gains or [Prose("They were not judged on the same test images, so none is called better.")])
+    for title, group in zip(titles[1:], groups[1:], strict=True):
+        if group.best.data["hash"] != groups[0].best.data["hash"]:
+            blocks.append(
+                Prose(f"`{title}` was judged on other test images than `{titles[0]}`: neither is called better.")
+            )
+        else:
+            gain = tabulate_gains(groups[0], [group], [title], "the first that was named")
+            blocks += gain or [Prose(f"Of `{title}` or `{titles[0]}` the predictions are not on disk to be compared.")]
+    return blocks
 
 
 def _list_differences(groups: list[Group]) -> list[list[str]]:
@@ -71,11 +82,13 @@ def _list_differences(groups: list[Group]) -> list[list[str]]:
 
 def _flatten(config: dict[str, Any]) -> dict[str, Any]:
     sections = {name: values for name, values in config.items() if name not in INDIFFERENT_SECTIONS and values}
-    return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
+    given = {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
+    # An older run knows nothing of settings that came after it: it did as they do by default.
+    return {name: DEFAULTS[name] for name in DEFAULTS if name.split(".")[0] in sections} | given
 
 
 def _format(value: Any) -> str:
-    return ", ".join(map(format_value, value)) or "none" if isinstance(value, list) else format_value(value)
+    return ", ".join(map(format_value, value)) or "none" if isinstance(value, list | tuple) else format_value(value)
 
 
 def _describe(group: Group) -> list[str]:

@@ -10,9 +10,10 @@ def test_each_kept_model_has_a_card(workshop: Workshop) -> None:
     kept.model.write_bytes(b"a model")
     folder = Path(workshop.config.report.directory) / "models"
     folder.mkdir(parents=True)
-    (folder / "stale.md").write_text("of a run that is gone")
+    (folder / "stale.md").write_text("# Model card: of a run that is gone")
+    (folder / "mine.md").write_text("# Notes")
     write_report(workshop.config)
-    assert [path.name for path in folder.iterdir()] == [f"{kept.path.name}.md"]
+    assert {path.name for path in folder.iterdir()} == {f"{kept.path.name}.md", "mine.md"}
     card = (folder / f"{kept.path.name}.md").read_text(encoding="utf-8").replace("\u00a0", " ")
     assert card.startswith(f"# Model card: {kept.path.name}")
     assert "Telling apart Amphibia, Aves, Fungi, Plantae" in card

@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -60,7 +61,19 @@ def test_the_same_settings_and_other_images(two: Workshop, tmp_path) -> None:
     two.add_run(name="elsewhere", data=two.describe_data("other"))
     assert compare(two, "small again", tmp_path)[0] == Prose("Their settings are the same.")
     assert isinstance(compare(two, "small again", tmp_path)[-1], Table)
-    assert compare(two, "small elsewhere", tmp_path)[-1].text.startswith("They were not judged on the same")
+    *_, gain, said = compare(two, "small large elsewhere", tmp_path)
+    assert gain.rows[0][0] == "large"
+    assert said.text.startswith("`elsewhere` was judged on other test images")
+    two.add_run(name="lost").predictions.unlink()
+    assert "predictions are not on disk" in compare(two, "small lost", tmp_path)[-1].text
+
+
+def test_an_older_run_did_as_the_defaults_do(two: Workshop, tmp_path) -> None:
+    run = two.add_run(name="old")
+    result = json.loads(run.result.read_text())
+    del result["config"]["training"]["distillation"]
+    run.result.write_text(json.dumps(result))
+    assert compare(two, "small old", tmp_path)[0] == Prose("Their settings are the same.")
 
 
 @pytest.mark.parametrize(
