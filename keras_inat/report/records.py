@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from keras_inat.runs import RunFolder
+from keras_inat.sections import Config
+
+DEFAULTS = Config().model_dump(mode="json")
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,11 @@ class Record:
 
     @property
     def config(self) -> dict[str, Any]:
-        return self.result["config"]
+        """Its settings; an older run did as those that came after it do by default."""
+        return {
+            name: (DEFAULTS.get(name) or {}) | values if isinstance(values, dict) else values
+            for name, values in self.result["config"].items()
+        }
 
     @property
     def finetune(self) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from keras_inat.config import list_settings
 from keras_inat.errors import UserError, describe_choices
 from keras_inat.report import comparisons, wording
 from keras_inat.report.album import Album
@@ -12,12 +11,6 @@ from keras_inat.report.records import Group
 from keras_inat.report.story import INDIFFERENT_SECTIONS, Story
 from keras_inat.report.ways import tabulate_gains
 from keras_inat.report.wording import percent
-
-DEFAULTS = {
-    name: field.get_default(call_default_factory=True)
-    for name, field in list_settings().items()
-    if name.split(".")[0] not in INDIFFERENT_SECTIONS
-}
 
 
 def compare_runs(story: Story, named: str, album: Album) -> Part:
@@ -82,13 +75,11 @@ def _list_differences(groups: list[Group]) -> list[list[str]]:
 
 def _flatten(config: dict[str, Any]) -> dict[str, Any]:
     sections = {name: values for name, values in config.items() if name not in INDIFFERENT_SECTIONS and values}
-    given = {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
-    # An older run knows nothing of settings that came after it: it did as they do by default.
-    return {name: DEFAULTS[name] for name in DEFAULTS if name.split(".")[0] in sections} | given
+    return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
 
 
 def _format(value: Any) -> str:
-    return ", ".join(map(format_value, value)) or "none" if isinstance(value, list | tuple) else format_value(value)
+    return ", ".join(map(format_value, value)) or "none" if isinstance(value, list) else format_value(value)
 
 
 def _describe(group: Group) -> list[str]:

@@ -69,11 +69,14 @@ def test_the_same_settings_and_other_images(two: Workshop, tmp_path) -> None:
 
 
 def test_an_older_run_did_as_the_defaults_do(two: Workshop, tmp_path) -> None:
+    two.add_run(name="old", seed=1)
     run = two.add_run(name="old")
     result = json.loads(run.result.read_text())
     del result["config"]["training"]["distillation"]
     run.result.write_text(json.dumps(result))
-    assert compare(two, "small old", tmp_path)[0] == Prose("Their settings are the same.")
+    same, results, *_ = compare(two, "small old", tmp_path)
+    assert same == Prose("Their settings are the same.")
+    assert results.rows[1][1] == "0, 1"  # and is of one group with its other seed
 
 
 @pytest.mark.parametrize(
