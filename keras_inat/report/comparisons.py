@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, clip, new_figure
+from keras_inat.plotting import ACCENT, CYCLE, MUTED, clip, new_figure
 from keras_inat.report.analysis import Estimate
 from keras_inat.report.figures import PERCENT, WIDTH, draw_interval
-from keras_inat.report.wording import SPACE, brief, percent, signed
+from keras_inat.report.wording import SPACE, brief, percent
 
 MARKERS = "oD^vPXp*"
 TIMES = {
@@ -143,21 +143,6 @@ def draw_epochs(curves: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> Figur
     axes.yaxis.set_major_formatter(PERCENT)
     axes.set(xlabel="epoch", ylabel="validation accuracy")
     figure.legend(loc="outside upper left", ncols=3)
-    return figure
-
-
-def draw_gains(gains: Sequence[tuple[str, Estimate]]) -> Figure:
-    """How much more often images of a class are recognised, with intervals; those that exclude zero are filled."""
-    figure = new_figure(WIDTH, 1.2 + 0.36 * len(gains))
-    axes = figure.add_subplot()
-    for row, (_, gain) in enumerate(gains):
-        draw_interval(axes, row, gain, ACCENT, "o", filled=gain.excludes_zero)
-    axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(range(len(gains)), [clip(name, 30) for name, _ in gains])
-    axes.set_ylim(len(gains) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(100 * value, 0) if value else "0"))
-    axes.set_xlabel(f"percentage points more of the class's images are recognised, with 95{SPACE}% interval")
     return figure
 
 

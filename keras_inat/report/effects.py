@@ -102,7 +102,11 @@ def _show_importance(sweep: SweepRecord, album: Album) -> list[Block]:
         Prose(text),
         album.add(
             f"sweep-{sweep.name}-importance",
-            figures.draw_importance(rows[:30]),
+            figures.draw_intervals(
+                [(shorten_setting(setting), estimate) for setting, estimate in rows[:30]],
+                "points of error more when its values are shuffled, with 95 % interval",
+                in_points=True,
+            ),
             f"Permutation importance of {plural(len(rows[:30]), 'hyperparameter')}.",
             "Permutation importance: a random forest foretells the accuracy of trials that it has not seen; shown is "
             "how much worse it does, in points of mean absolute error, when the values of one hyperparameter are "
@@ -134,7 +138,11 @@ def _show_correlations(sweep: SweepRecord, effects: list[Effect], album: Album) 
     return [
         album.add(
             f"sweep-{sweep.name}-correlations",
-            figures.draw_effects(effects[:30]),
+            figures.draw_intervals(
+                [(effect.label, effect.estimate) for effect in effects[:30]],
+                "rank correlation with validation accuracy, with 95 % interval",
+                limits=(-1, 1),
+            ),
             f"Rank correlations of {len(effects[:30])} hyperparameters with validation accuracy.",
             "Filled: the interval excludes zero. Hollow: not shown by this sweep.",
         ),

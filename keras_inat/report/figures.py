@@ -1,7 +1,6 @@
 """The charts. Each function takes numbers and gives a `Figure`; nothing is read or written."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -9,13 +8,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, PAPER, WRONG, clip, new_figure
-from keras_inat.report.analysis import Effect, Estimate, find_best_so_far, format_value, shorten_setting
+from keras_inat.report.analysis import Estimate, find_best_so_far, format_value, shorten_setting
 from keras_inat.report.observations import Observations
 from keras_inat.report.records import Trial
-from keras_inat.report.wording import SPACE, percent
+from keras_inat.report.wording import MINUS, SPACE, percent
 
 WIDTH = 10.0  # inches, for a page of about 1,000 px
 PANELS, MAX_PANELS = 3, 18  # side by side, in all
@@ -78,18 +77,29 @@ def draw_progress(trials: Sequence[Trial]) -> Figure:
     return figure
 
 
-def draw_effects(effects: Sequence[Effect]) -> Figure:
-    """Rank correlations with their intervals, strongest on top; those that exclude zero are filled."""
-    figure = new_figure(WIDTH, 1.2 + 0.3 * len(effects))
+def draw_intervals(
+    rows: Sequence[tuple[str, Estimate]], label: str, limits: tuple[float, float] | None = None, in_points: bool = False
+) -> Figure:
+    """Estimates with their intervals, the first on top; those that exclude zero are filled.
+
+    Args:
+        rows: Names and estimates.
+        label: Says what they are.
+        limits: Of the scale; None for what fits.
+        in_points: Whether the estimates are shares, to be told in percentage points.
+    """
+    figure = new_figure(WIDTH, 1.2 + 0.33 * len(rows))
     axes = figure.add_subplot()
-    for row, effect in enumerate(effects):
-        draw_interval(axes, row, effect.estimate, ACCENT, "o", filled=effect.estimate.excludes_zero)
+    for row, (_, estimate) in enumerate(rows):
+        draw_interval(axes, row, estimate, ACCENT, "o", filled=estimate.excludes_zero)
     axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(range(len(effects)), [clip(effect.label, 40) for effect in effects])
-    axes.set_ylim(len(effects) - 0.4, -0.6)
-    axes.set_xlim(-1, 1)
+    axes.set_yticks(range(len(rows)), [clip(name, 40) for name, _ in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(limits)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("rank correlation with validation accuracy, with 95 % interval")
+    if in_points:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:+.3g}".replace("-", MINUS)))
+    axes.set_xlabel(label)
     return figure
 
 
@@ -132,21 +142,6 @@ def draw_observations(observed: Observations) -> Figure:
     for panel in panels[len(factors) :]:
         panel.set_visible(False)
     figure.supylabel("validation accuracy", fontsize=10)
-    return figure
-
-
-def draw_importance(rows: Sequence[tuple[str, Estimate]]) -> Figure:
-    """What a forest loses without each hyperparameter, in points, with intervals; the most important on top."""
-    figure = new_figure(WIDTH, 1.2 + 0.3 * len(rows))
-    axes = figure.add_subplot()
-    for row, (_, estimate) in enumerate(rows):
-        scaled = replace(estimate, value=100 * estimate.value, low=100 * estimate.low, high=100 * estimate.high)
-        draw_interval(axes, row, scaled, ACCENT, "o", filled=estimate.low > 0)
-    axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(range(len(rows)), [clip(shorten_setting(setting), 40) for setting, _ in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
-    axes.set_xlabel("points of error more when its values are shuffled, with 95 % interval")
     return figure
 
 

@@ -24,6 +24,8 @@ from keras_inat.report.records import Group
 from keras_inat.report.story import DataSet
 from keras_inat.report.wording import percent
 
+GAINS = f"percentage points more of the class's images are recognised, with 95{wording.SPACE}% interval"
+
 
 def describe_finetuning(data_set: DataSet, album: Album) -> Section:
     """Every fine-tuned configuration, with what it trained."""
@@ -126,7 +128,7 @@ def _show_gains(scratch: Group, tuned: Group, data_set: DataSet, album: Album) -
         f"{tuned.title} against {scratch.title}, on the same test images, class by class. Filled points exclude zero "
         f"({len(clear)} of {len(gains)}); with intervals of 95 % one in twenty would by chance."
     )
-    return [album.add("gains", comparisons.draw_gains(gains), alt + ".", caption)]
+    return [album.add("gains", figures.draw_intervals(gains, GAINS, in_points=True), alt + ".", caption)]
 
 
 def find_gain(data_set: DataSet) -> Estimate | None:
