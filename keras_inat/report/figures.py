@@ -14,7 +14,7 @@ from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, PAPER, WRONG, clip, n
 from keras_inat.report.analysis import Estimate, find_best_so_far, format_value, shorten_setting
 from keras_inat.report.observations import Observations
 from keras_inat.report.records import Trial
-from keras_inat.report.wording import MINUS, SPACE, percent
+from keras_inat.report.wording import SPACE, percent, signed
 
 WIDTH = 10.0  # inches, for a page of about 1,000 px
 PANELS, MAX_PANELS = 3, 18  # side by side, in all
@@ -98,7 +98,7 @@ def draw_intervals(
     axes.set_xlim(limits)
     axes.grid(axis="y", visible=False)
     if in_points:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:+.3g}".replace("-", MINUS)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: signed(100 * share, 1) if share else "0"))
     axes.set_xlabel(label)
     return figure
 
