@@ -73,6 +73,8 @@ def build_page(story: Story, album: Album, config: Config) -> Page:
             [f"no finished run in {runs} yet: `make demo` makes some"],
             find_places([], []).missing,
         )
+    # First, so that a wrong name is said before minutes of drawing.
+    compared = [compare_runs(story, config.report.compare, album)] if config.report.compare else []
     findings = [sentence for data_set in story.data_sets for sentence in find_findings(data_set)]
     parts = [Part("Summary", [_summarise(story, findings)])]
     for data_set in story.data_sets:
@@ -86,8 +88,7 @@ def build_page(story: Story, album: Album, config: Config) -> Page:
             sections.append(describe_model(tuned[0], "The best fine-tuned", album, config.report))
         sections.append(compare_ways(data_set, album))
         parts.append(Part(data_set.name, sections))
-    if config.report.compare:
-        parts.append(compare_runs(story, config.report.compare, album))
+    parts += compared
     record = Part("On record", [_list_costs(story.records), _list_looks(story), _reproduce(story.records)])
     places = find_places([*parts, record], story.data_sets)
     record.sections.append(Section("What is asked for, and where it is", [places]))
