@@ -218,7 +218,7 @@ class Finetune(Section):
 
 
 class Sweep(Section):
-    trials: int = Field(20, ge=1, description="configurations to try in all")
+    trials: int = Field(30, ge=1, description="configurations to try in all")
     epochs: int = Field(10, ge=1, description="epochs of one trial; training.epochs is for the final training")
     space: dict[str, Choice | list[Choice] | dict[str, Any]] = Field(
         default_factory=dict,

@@ -13,18 +13,30 @@ from keras_inat.report.wording import percent, plural
 
 
 def describe_effects(sweep: SweepRecord, effects: list[Effect], album: Album) -> list[Block]:
-    """Observations, importance and correlations."""
+    """Observations, importance and correlations, of a sweep on common ground."""
     return [
         Heading("What the hyperparameters did"),
+        *_explain_ground(sweep),
         *_tell(sweep, album),
         *_show_importance(sweep, album),
         *_show_correlations(sweep, effects, album),
     ]
 
 
+def _explain_ground(sweep: SweepRecord) -> list[Block]:
+    if not sweep.epoch:
+        return []
+    text = (
+        f"Some trials were stopped early, for how they did after {plural(sweep.epoch, 'epoch')} or more. So that none "
+        f"is left out for that, all {len(sweep.completed)} are compared as they were then: what helps by then need not "
+        "help in the end. `sweep.prune=none` trains every trial to its end."
+    )
+    return [Prose(text)]
+
+
 def _tell(sweep: SweepRecord, album: Album) -> list[Block]:
     """A sentence for each hyperparameter, its evidence, and how it was come by."""
-    observed = observe(sweep)
+    observed, measure = observe(sweep), wording.name_score(sweep.epoch)
     if isinstance(observed, str):
         return [Prose(f"Nothing is said of single hyperparameters: {observed}.")]
     shown = [row for row in observed.rows if row.says]
@@ -34,20 +46,17 @@ def _tell(sweep: SweepRecord, album: Album) -> list[Block]:
     if silent := _list(setting for setting in sweep.settings if setting not in told):
         sentences.append(f"Not shown by this sweep, one way or the other: {silent}.")
     method = (
-        "Effects on validation accuracy with the other hyperparameters held fixed, from one linear model over "
-        f"{plural(observed.num, 'completed trial')}, which explains {percent(observed.explained, 0)} of its variance "
+        f"Effects on {measure} with the other hyperparameters held fixed, from one linear model "
+        f"over {plural(observed.num, 'trial')}, which explains {percent(observed.explained, 0)} of its variance "
         "(adjusted for the size of the model). In a search values travel together; fitted together they are told apart "
         "as far as they can be. Were the model right, all intervals would hold at once in 95 of 100 sweeps; a curve "
         "that it cannot follow makes the size of an effect less sure, not so much whether there is one."
     )
-    left_out = []
-    if pruned := sum(trial.status == "pruned" for trial in sweep.trials):
-        left_out.append(f"{plural(pruned, 'trial')} that stopped early")
     if observed.left_out:
-        far = f"{plural(len(observed.left_out), 'trial')} that fell far behind all others, at "
-        left_out.append(far + f"{percent(max(observed.left_out))} or less")
-    if left_out:
-        method += f" Left out: {' and '.join(left_out)}; so what ruins a trial counts too little."
+        method += (
+            f" Left out: {plural(len(observed.left_out), 'trial')} that fell far behind all others, at "
+            f"{percent(max(observed.left_out))} or less; so what ruins a trial counts too little."
+        )
     if observed.aliased:
         method += f" Determined by other hyperparameters, and so not told apart from them: {_list(observed.aliased)}."
     rows = [
@@ -65,14 +74,14 @@ def _tell(sweep: SweepRecord, album: Album) -> list[Block]:
         Prose(method),
         album.add(
             f"sweep-{sweep.name}-observations",
-            figures.draw_observations(observed),
-            f"Validation accuracy of {plural(observed.num, 'trial')} against each of "
+            figures.draw_observations(observed, measure),
+            f"The {measure} of {plural(observed.num, 'trial')} against each of "
             f"{plural(len(observed.factors), 'hyperparameter')}, the others held fixed.",
             "Each point is a trial, moved to where it would be with the other hyperparameters at their means; the "
             "line is the model. Grey: not shown by this sweep.",
         ),
         Table(
-            "Points of validation accuracy that a change goes with, the others held fixed.",
+            f"Points of {measure} that a change goes with, the others held fixed.",
             "llrrrl",
             ["hyperparameter", "change", "points", "95 % interval", "trials", "says"],
             rows,
@@ -118,10 +127,11 @@ def _show_importance(sweep: SweepRecord, album: Album) -> list[Block]:
 def _show_correlations(sweep: SweepRecord, effects: list[Effect], album: Album) -> list[Block]:
     if not effects:
         text = (
-            f"No correlations: they need at least {MIN_TRIALS} completed trials with different values, and there are "
-            f"{len(sweep.completed)}."
+            f"No correlations: they need at least {MIN_TRIALS} trials with different values, and "
+            f"{len(sweep.completed)} have an accuracy."
         )
         return [Prose(text)]
+    measure = wording.name_score(sweep.epoch)
     rows = []
     for effect in effects:
         value, between = wording.correlation(effect.estimate)
@@ -131,7 +141,7 @@ def _show_correlations(sweep: SweepRecord, effects: list[Effect], album: Album) 
             verdict = f"{more} accuracy with it" if effect.level else f"{more} accuracy with larger values"
         rows.append([effect.label, value, between, f"{effect.estimate.num:,}", verdict])
     caption = (
-        "Spearman's rank correlation of every hyperparameter with validation accuracy; a choice is taken as being that "
+        f"Spearman's rank correlation of every hyperparameter with {measure}; a choice is taken as being that "
         "one against the others. Not adjusted for the other hyperparameters, which the search does not vary evenly; of "
         f"{plural(len(rows), 'row')}, {0.05 * len(rows):.1f} would exclude zero by chance alone."
     )
@@ -140,10 +150,10 @@ def _show_correlations(sweep: SweepRecord, effects: list[Effect], album: Album) 
             f"sweep-{sweep.name}-correlations",
             figures.draw_intervals(
                 [(effect.label, effect.estimate) for effect in effects[:30]],
-                "rank correlation with validation accuracy, with 95 % interval",
+                f"rank correlation with {measure}, with 95 % interval",
                 limits=(-1, 1),
             ),
-            f"Rank correlations of {len(effects[:30])} hyperparameters with validation accuracy.",
+            f"Rank correlations of {len(effects[:30])} hyperparameters with {measure}.",
             "Filled: the interval excludes zero. Hollow: not shown by this sweep.",
         ),
         Table(caption, "lrrrl", ["hyperparameter", "correlation", "95 % interval", "trials", "says"], rows),

@@ -103,7 +103,7 @@ def draw_intervals(
     return figure
 
 
-def draw_observations(observed: Observations) -> Figure:
+def draw_observations(observed: Observations, label: str) -> Figure:
     """Every hyperparameter by itself: trials as they would be with the others at their means, and the model's line."""
     factors = observed.factors[:MAX_PANELS]
     lines = -(-len(factors) // PANELS)
@@ -141,7 +141,7 @@ def draw_observations(observed: Observations) -> Figure:
         panel.yaxis.set_major_formatter(PERCENT)
     for panel in panels[len(factors) :]:
         panel.set_visible(False)
-    figure.supylabel("validation accuracy", fontsize=10)
+    figure.supylabel(label, fontsize=10)
     return figure
 
 

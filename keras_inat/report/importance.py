@@ -19,7 +19,7 @@ ABSENT = -1.0
 def measure_importance(sweep: SweepRecord) -> list[tuple[str, Estimate]]:
     """Permutation importance (Breiman 2001): what a random forest that foretells accuracy loses by each.
 
-    A forest learns from three quarters of the completed trials; of the rest one hyperparameter's values are shuffled,
+    A forest learns from three quarters of the trials; of the rest one hyperparameter's values are shuffled,
     and the mean absolute error grows by so much. Over random splits, whose forests share trials: the interval allows
     for that (Nadeau & Bengio 2003).
 

@@ -1,4 +1,4 @@
-"""What a sweep says of each hyperparameter with the others held fixed: one linear model over its completed trials.
+"""What a sweep says of each hyperparameter with the others held fixed: one linear model over its trials.
 
 A search does not vary its hyperparameters evenly: it comes back to what did well, so that values that have nothing to
 do with accuracy travel with those that have. Each effect is therefore that of a regression on all of them together,
@@ -66,7 +66,7 @@ class Observations:
 
 
 def observe(sweep: SweepRecord) -> Observations | str:
-    """What the completed trials of a sweep say; where they say nothing, a sentence that says why."""
+    """What the trials of a sweep on common ground say; where they say nothing, a sentence that says why."""
     trials, left_out = _leave_out(sweep.completed)
     scores = np.array([trial.score for trial in trials], dtype=float)
     for degree, room in DEGREES.items():
@@ -77,15 +77,13 @@ def observe(sweep: SweepRecord) -> Observations | str:
             break
     if len(trials) < size + MIN_SPARE:
         needed = size + MIN_SPARE + len(left_out)
-        return (
-            f"holding the others fixed takes {needed} completed trials of such a sweep, and there are "
-            f"{len(sweep.completed)}"
-        )
+        had = f"{len(sweep.completed)} have an accuracy"
+        return f"holding the others fixed takes {needed} trials of such a sweep, and {had}"
     factors, aliased = drop_aliased(factors)
     if not factors:
-        return "none varies among the completed trials"
+        return "none varies among the trials that have an accuracy"
     if np.ptp(scores) == 0:
-        return "all completed trials have the same accuracy"
+        return "all trials have the same accuracy"
     model = _Model(factors, scores)
     if model.residuals.std() < EXACT:
         return "a sum of their effects gives each accuracy exactly, and so no measure of chance"

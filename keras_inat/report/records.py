@@ -151,7 +151,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Trial:
-    """A row of `trials.csv`; `settings` are its hyperparameters by dotted name, `score` is validation accuracy."""
+    """A row of `trials.csv`.
+
+    Attributes:
+        score: Best validation accuracy.
+        settings: Its hyperparameters by dotted name.
+        curve: Best validation accuracy until each of its epochs.
+    """
 
     id: str
     status: str
@@ -161,16 +167,22 @@ class Trial:
     seconds: Any
     started: str
     error: str
+    curve: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """A sweep: the rows of its `trials.csv` and, where a trial got that far, the data it saw."""
+    """A sweep: the rows of its `trials.csv` and, where a trial got that far, the data it saw.
+
+    Attributes:
+        epoch: Where its trials are compared; None at the end of each.
+    """
 
     folder: Path
     trials: list[Trial]
     data: dict[str, Any] | None
     source: str
+    epoch: int | None = None
 
     @property
     def name(self) -> str:
@@ -190,6 +202,25 @@ class SweepRecord:
     @property
     def best(self) -> Trial | None:
         return max(self.completed, key=lambda trial: trial.score or 0.0, default=None)
+
+    def find_common_ground(self) -> "SweepRecord":
+        """The same where none was stopped early; else as if all trials had ended with the first that was.
+
+        Those that went on did so because they did well: by themselves they would tell of what made them do so, as of
+        everything else, too little.
+        """
+        once = dict[tuple[str, float], Trial]()  # hyperband goes on with a trial as another one
+        stopped = list[Trial]()
+        for trial in self.trials:
+            if trial.curve and trial.status in ("completed", "pruned"):
+                first = once.setdefault((str(trial.settings), trial.curve[0]), trial)
+                if trial.status == "pruned" or first is not trial:
+                    stopped.append(first)
+        if not stopped:
+            return self
+        epoch = min(len(trial.curve) for trial in stopped)
+        trials = [replace(trial, status="completed", score=trial.curve[:epoch][-1]) for trial in once.values()]
+        return replace(self, trials=trials, epoch=epoch)
 
     @property
     def last_started(self) -> str:

@@ -9,6 +9,7 @@ import io
 import json
 import math
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -116,6 +117,7 @@ def read_sweep(folder: Path) -> SweepRecord:
                 seconds=values["seconds"],
                 started=row["started"],
                 error=row["error"],
+                curve=tuple(accumulate(map(float, (row.get("val_accuracies") or "").split()), max)),
             )
         )
     for trial in trials:

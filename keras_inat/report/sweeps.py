@@ -43,7 +43,8 @@ def _describe_sweep(sweep: SweepRecord, album: Album) -> Section:
         said = "".join(f" {number} × “{error}”." for error, number in errors)
         section.blocks = [Prose(f"{tally}. There is no accuracy to show yet.{said}")]
         return section
-    effects = measure_effects(sweep)
+    ground = sweep.find_common_ground()
+    effects = measure_effects(ground)
     section.blocks = [
         Prose(
             f"{tally}. The best is trial {best.id} with a validation accuracy of {wording.share(accuracy)}. As the "
@@ -59,7 +60,7 @@ def _describe_sweep(sweep: SweepRecord, album: Album) -> Section:
             f"trial's accuracy, about ±{100 * (accuracy.high - accuracy.low) / 2:.1f} points are chance.",
         ),
         _draw_parallel(sweep, effects, album),
-        *describe_effects(sweep, effects, album),
+        *describe_effects(ground, effects, album),
         _list_top(sweep),
     ]
     return section

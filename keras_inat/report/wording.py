@@ -68,3 +68,8 @@ def correlation(estimate: Estimate) -> tuple[str, str]:
 def signed(number: float, digits: int) -> str:
     """`+24.9`, `−3.0`."""
     return f"{number:+.{digits}f}".replace("-", MINUS)
+
+
+def name_score(epoch: int | None) -> str:
+    """What trials are compared by, at their end or after so many epochs."""
+    return "validation accuracy" + (f" after {plural(epoch, 'epoch')}" if epoch else "")

@@ -132,9 +132,14 @@ class Workshop:
         return run
 
     def add_sweep(
-        self, name: str, settings: list[dict[str, Any]], scores: list[float | None], data: dict[str, Any] | None = None
+        self,
+        name: str,
+        settings: list[dict[str, Any]],
+        scores: list[float | None],
+        data: dict[str, Any] | None = None,
+        curves: list[list[float]] | None = None,
     ) -> Path:
-        """A sweep over `settings`; a trial without a score failed."""
+        """A sweep over `settings`; a trial without a score failed, one with a curve of less than five was pruned."""
         folder = self.runs / "sweep" / name
         data = data or self.describe_data()
         write_text(
@@ -145,6 +150,9 @@ class Workshop:
             began = START + timedelta(minutes=3 * index)
             row = {"id": f"{index:03d}", "status": "completed" if score is not None else "failed", "score": score}
             row |= values | {"epochs": 5, "seconds": 150.2, "parameters": 50_000 + index, "macs": 16_000_000}
+            if curves:
+                row["val_accuracies"] = " ".join(map(str, curves[index]))
+                row["status"] = "completed" if len(curves[index]) == 5 else "pruned"
             row |= {"started": began.isoformat(), "ended": (began + timedelta(minutes=2)).isoformat(), "error": ""}
             if score is None:
                 row |= {"epochs": None, "parameters": None, "macs": None, "error": "FloatingPointError: the loss, oh"}

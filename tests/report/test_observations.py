@@ -11,6 +11,7 @@ from keras_inat.report.factors import build_factor
 from keras_inat.report.importance import measure_importance
 from keras_inat.report.observations import Observations, observe
 from keras_inat.report.records import SweepRecord, Trial
+from keras_inat.sweep.pruning import build_curve, loses_by_halving
 
 CHOICES = {
     "a.filters": [16, 32, 64],
@@ -88,6 +89,58 @@ def test_intervals_hold_all_at_once():
     assert off <= 10  # of 100: 5 are to be expected, were rates not on a curve that the model only comes near to
 
 
+def halve(sweep):
+    """The same trials as successive halving would have stopped them."""
+    rng, trials, curves = np.random.default_rng(0), [], []
+    for trial in sweep.trials:
+        steps = trial.score * (1 - 0.5 * np.exp(-np.arange(1, 5) / 1.5)) + rng.normal(0, 0.006, 4)
+        curve = build_curve([*steps, trial.score])
+        length = next((n for n in range(1, 6) if loses_by_halving(curve[:n], curves, 5)), None)
+        curves.append(curve[:length])
+        status = "pruned" if length else "completed"
+        trials.append(replace(trial, status=status, score=curves[-1][-1], curve=tuple(curves[-1])))
+    return replace(sweep, trials=trials)
+
+
+def test_halving_leaves_enough_to_tell():
+    found, false, ends = dict.fromkeys(["a.filters", "a.norm", "a.activation", RATE], 0), 0, 0
+    for seed in range(100):
+        sweep = halve(search(seed, 60))
+        ground = sweep.find_common_ground()
+        assert (ground.epoch, len(ground.completed)) == (2, 60)
+        observed = observe(ground)
+        shown = [row for row in observed.rows if row.says]
+        for name in found:
+            found[name] += any(row.setting == name for row in shown)
+        false += bool(observed.interactions) or any(is_false(row) for row in shown)
+        ends += len(sweep.completed)
+    assert ends < 100 * 40
+    assert false <= 5
+    assert min(found.values()) > 50
+
+
+def test_common_ground_is_where_the_first_was_stopped():
+    def make(number, status, *curve):
+        return Trial(number, status, curve[-1] if curve else None, {"a.size": number}, 1, 1, "", "", curve)
+
+    whole = make("0", "completed", 0.1, 0.2, 0.3, 0.5, 0.6)
+    failed, running = make("5", "failed"), make("6", "running")
+    assert SweepRecord(Path("s"), [whole, failed], None, "").find_common_ground().epoch is None
+    short = make("1", "completed", 0.4)  # stopped by itself, as it got no better
+    trials = [whole, short, make("2", "pruned", 0.1, 0.2, 0.3), make("3", "pruned", 0.3, 0.3), failed, running]
+    ground = SweepRecord(Path("s"), trials, None, "").find_common_ground()
+    assert ground.epoch == 2
+    assert [(trial.id, trial.score) for trial in ground.completed] == [("0", 0.2), ("1", 0.4), ("2", 0.2), ("3", 0.3)]
+
+
+def test_what_hyperband_went_on_with_counts_once():
+    begun = Trial("0", "completed", 0.2, {"a.size": 32}, 1, 1, "", "", (0.1, 0.2))
+    on = replace(begun, id="9", score=0.5, curve=(0.1, 0.2, 0.4, 0.5))
+    other = replace(begun, id="1", score=0.6, settings={"a.size": 64}, curve=(0.3, 0.4, 0.5, 0.6))
+    ground = SweepRecord(Path("s"), [begun, other, on], None, "").find_common_ground()
+    assert [(trial.id, trial.score) for trial in ground.completed] == [("0", 0.2), ("1", 0.4)]
+
+
 def test_sentences_have_the_effect_its_interval_and_its_trials():
     observed = observe(search(1, 120))
     says = seen(observed)
@@ -133,26 +186,24 @@ def test_trials_that_did_not_learn_do_not_drown_the_rest():
 
 def test_too_few_trials_say_nothing():
     # The mean, seven settings of which one has three choices, and eight to spare.
-    assert (
-        observe(search(0, 15)) == "holding the others fixed takes 17 completed trials of such a sweep, and there are 15"
-    )
+    assert observe(search(0, 15)) == "holding the others fixed takes 17 trials of such a sweep, and 15 have an accuracy"
     assert isinstance(observe(search(0, 17)), Observations)
-    assert "there are 0" in observe(SweepRecord(Path("sweep"), [], None, ""))
-    assert observe(search(0, 40, lambda settings, rng: 0.5)) == "all completed trials have the same accuracy"
+    assert "and 0 have" in observe(SweepRecord(Path("sweep"), [], None, ""))
+    assert observe(search(0, 40, lambda settings, rng: 0.5)) == "all trials have the same accuracy"
 
 
 def test_what_fits_exactly_measures_no_chance():
     assert "exactly" in observe(search(0, 40, lambda settings, rng: 0.5 + 0.25 * settings["a.norm"]))
 
 
-def test_what_does_not_vary_among_completed_trials_is_said():
+def test_what_does_not_vary_among_trials_with_an_accuracy_is_said():
     sweep = search(0, 40)
     sweep.trials.append(
         replace(sweep.trials[0], status="failed", score=None, settings=dict.fromkeys(draw(np.random.default_rng(0)), 1))
     )
     for trial in sweep.trials[:-1]:
         trial.settings.update(sweep.trials[0].settings)
-    assert observe(sweep) == "none varies among the completed trials"
+    assert observe(sweep) == "none varies among the trials that have an accuracy"
 
 
 @pytest.mark.parametrize(
