@@ -40,14 +40,16 @@ def load_config(arguments: Iterable[str] = (), path: str | Path | None = None) -
     """Reads a configuration.
 
     Args:
-        arguments: `section.key=value` or `VARIABLE=value`, the value written as in YAML.
+        arguments: `section.key=value` or `VARIABLE=value`, the value written as in YAML. A setting that is given is not
+            searched.
         path: A YAML file of sections that states only what differs from the defaults.
 
     Raises:
         UserError: Naming the setting, what is accepted and what was received.
     """
     values = read_yaml(path) if path else {}
-    merged = merge(values, parse_overrides(arguments))
+    overrides = parse_overrides(arguments)
+    merged = merge(_fix_searched(values, overrides), overrides)
     try:
         return build_config(merged)
     except UserError:
@@ -126,6 +128,17 @@ def list_settings() -> dict[str, pydantic.fields.FieldInfo]:
         for section, parent in Config.model_fields.items()
         for name, field in _section(parent).model_fields.items()
     }
+
+
+def _fix_searched(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`values` with a single choice for what their space would search and `overrides` give."""
+    sweep = values.get("sweep")
+    space = sweep.get("space") if isinstance(sweep, Mapping) else None
+    if not isinstance(space, Mapping):
+        return values
+    given = {f"{section}.{key}": [value] for section, pairs in overrides.items() for key, value in pairs.items()}
+    fixed = {name: given.get(name, domain) for name, domain in space.items()}
+    return merge(values, {"sweep": {"space": fixed}})
 
 
 def _section(parent: pydantic.fields.FieldInfo) -> type[Section]:

@@ -18,6 +18,15 @@ def test_later_wins(tmp_path):
     assert config.training == Config().training
 
 
+def test_what_is_given_is_not_searched(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text("sweep: {space: {model.dropout: [0.0, 0.2], model.kernel_size: [3, 5], model.filters: [8, 16]}}")
+    space = load_config(["model.dropout=0.4", "model.kernel_size=[5, 3, 3, 3, 3]"], path).sweep.space
+    assert space == {"model.dropout": [0.4], "model.kernel_size": [[5, 3, 3, 3, 3]], "model.filters": [8, 16]}
+    space = load_config(["model.dropout=0.4", "sweep.space={model.dropout: [0.1, 0.3]}"], path).sweep.space
+    assert space == {"model.dropout": [0.1, 0.3]}
+
+
 def test_yaml_of_version_1_2(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("training:\n  learning_rate: 1e-3\nrun:\n  name: no\n")
