@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from keras_inat.config import VARIABLES, load_config, merge, parse_overrides
-from keras_inat.errors import UserError
+from keras_inat.errors import UserError, is_out_of_memory
 from keras_inat.progress import hide_startup_messages
 from keras_inat.sections import Config
 
@@ -76,12 +76,18 @@ def main(arguments: list[str]) -> int:
         # A full disk, a read-only folder: nothing is half-written, and there is nothing to trace.
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except (FloatingPointError, MemoryError) as error:
-        print(f"error: {error or 'out of memory'}", file=sys.stderr)
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept, run the command again to go on", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        said = " ".join(str(error).split())[:160]
+        print(f"error: out of memory, a smaller batch_size or image_size takes less. {said}", file=sys.stderr)
+        return 1
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what is left to do at exit does not catch SystemExit
     return 0

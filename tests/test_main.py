@@ -42,6 +42,32 @@ def test_a_mistake_is_one_line_and_code_2(arguments, words, capsys):
     assert out == ""
 
 
+class ResourceExhaustedError(Exception):
+    """As TensorFlow's."""
+
+
+@pytest.mark.parametrize("error", [ResourceExhaustedError("OOM when allocating tensor\nof 64 images"), MemoryError()])
+def test_too_little_memory_is_one_line(error, monkeypatch, capsys):
+    def run(config):
+        raise error
+
+    monkeypatch.setattr("keras_inat.commands.settings.run", run)
+    assert main(["settings"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        f"error: out of memory, a smaller batch_size or image_size takes less. {' '.join(str(error).split())}"
+    ]
+
+
+def test_a_mistake_in_the_program_is_traced(monkeypatch):
+    def run(config):
+        raise KeyError("missing")
+
+    monkeypatch.setattr("keras_inat.commands.settings.run", run)
+    with pytest.raises(KeyError):
+        main(["settings"])
+
+
 def test_cost_in_numbers(capsys):
     code, out, _ = run("cost", "model.filters=8", "data.image_size=32", capsys=capsys)
     assert code == 0

@@ -11,6 +11,7 @@ import numpy as np
 
 import keras_inat
 from keras_inat import intervals, plotting
+from keras_inat.errors import is_out_of_memory
 from keras_inat.progress import hide_startup_messages
 from keras_inat.report import analysis, wording
 from keras_inat.report.album import Album
@@ -88,7 +89,10 @@ def _look(record: Record, predictions: Predictions, album: Album, settings: Repo
     for make in makers:
         try:
             blocks += make(it)
-        except ValueError as error:  # an architecture without what is to be shown
+        except Exception as error:
+            # An architecture without what is to be shown, or one too large for this machine.
+            if not isinstance(error, ValueError) and not is_out_of_memory(error):
+                raise
             whole = False
             blocks.append(Prose(f"Not shown for this network: {_one_line(error)}."))
     if sample is None:

@@ -18,7 +18,7 @@ from typing import Any
 import keras
 
 from keras_inat.config import override
-from keras_inat.errors import UserError
+from keras_inat.errors import FULL_DISK, UserError, is_out_of_memory
 from keras_inat.runs import RunFolder, hold_lock, open_run, write_json
 from keras_inat.sections import Config
 from keras_inat.sweep.pruning import RULES, read_curves
@@ -28,15 +28,7 @@ from keras_inat.training.loop import fit
 from keras_inat.workers import end_with_parent
 
 # What a configuration that cannot be trained raises; anything else is a mistake in the program and stops the sweep.
-FAILURES = (UserError, FloatingPointError, MemoryError)
-FULL = os.strerror(errno.ENOSPC)
-OUT_OF_MEMORY = (
-    "ResourceExhaustedError",
-    "RESOURCE_EXHAUSTED",
-    "Dst tensor is not initialized",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    os.strerror(errno.ENOMEM),
-)
+FAILURES = (UserError, FloatingPointError)
 
 
 @dataclass(frozen=True)
@@ -73,10 +65,9 @@ def run_trial(task: Task) -> Outcome:
         with hold_lock(RunFolder(task.folder, "sweep").lock):
             return Outcome(_train(task))
     except Exception as error:
-        if FULL in str(error):  # which TensorFlow, too, calls exhausted resources
-            return Outcome(mistake=OSError(errno.ENOSPC, FULL, str(task.folder)))
-        # TensorFlow's out-of-memory errors are known by name: `tf.*` stays out of this room.
-        if isinstance(error, FAILURES) or any(word in f"{type(error).__name__}: {error}" for word in OUT_OF_MEMORY):
+        if FULL_DISK in str(error):
+            return Outcome(mistake=OSError(errno.ENOSPC, FULL_DISK, str(task.folder)))
+        if isinstance(error, FAILURES) or is_out_of_memory(error):
             return Outcome(failure=" ".join(f"{type(error).__name__}: {error}".split())[:500])
         return Outcome(mistake=error)
     finally:

@@ -303,6 +303,21 @@ def test_a_run_without_a_sample_says_so(workshop: Workshop) -> None:
     assert "The run kept no validation images" in _read_text(workshop)
 
 
+def test_too_little_memory_to_look_is_said(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from keras_inat.models.cnn import build_cnn
+
+    def look(it: Any) -> Any:
+        raise MemoryError("64 GiB wanted")
+
+    run = workshop.add_run()
+    build_cnn(Model(**read_story(workshop.runs).records[0].config["model"]), 16, 4).save(run.model)
+    for name in vars(insight):
+        if name.startswith("_show"):
+            monkeypatch.setattr(insight, name, look)
+    write_report(workshop.config)
+    assert "Not shown for this network: 64 GiB wanted." in _read_text(workshop)
+
+
 def test_what_is_asked_for_is_found_or_said_to_be_missing(told: Workshop) -> None:
     with pytest.raises(
         UserError, match=r"lacks \d+ things that are asked for: .*which hyperparameters matter"
