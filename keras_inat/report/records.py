@@ -206,8 +206,7 @@ class SweepRecord:
     def find_common_ground(self) -> "SweepRecord":
         """The same where none was stopped early; else as if all trials had ended with the first that was.
 
-        Those that went on did so because they did well: by themselves they would tell of what made them do so, as of
-        everything else, too little.
+        Those that went on were chosen by what is to be explained, and by themselves tell too little of it.
         """
         once = dict[tuple[str, float], Trial]()  # hyperband goes on with a trial as another one
         stopped = list[Trial]()
