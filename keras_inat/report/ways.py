@@ -108,7 +108,7 @@ def tabulate_gains(base: Group, others: Sequence[Group], titles: Sequence[str], 
         if paired
         else "."
     )
-    head = ["", "points more", "95 % interval", "n", "it is"]
+    head = ["which", "points more", "95 % interval", "n", "it is"]
     return [Table(caption, "lrrrl", head, rows)] if rows else []
 
 
