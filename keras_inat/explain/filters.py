@@ -55,6 +55,33 @@ def order_filters(filters: np.ndarray, order: str = "index") -> np.ndarray:
     return np.arange(len(rows))
 
 
+def sort_filters(filters: np.ndarray) -> dict[str, int]:
+    """Counts what filters answer to, by where the largest part of their squared weights lies.
+
+    The squares of a filter's weights are the sum of four: those of its mean over positions and colours, of what its
+    colours differ by at all positions alike, of what its positions differ by in all colours alike, and of the rest.
+
+    Args:
+        filters: `(filters, height, width, 3)` float.
+
+    Returns:
+        How many filters answer to each thing, the most frequent first; one without weights to none.
+    """
+    size = filters.shape[1] * filters.shape[2]
+    by_color, by_place = filters.mean(axis=(1, 2)), filters.mean(axis=3)
+    mean = by_color.mean(axis=1)
+    parts = {
+        "brightness": 3 * size * mean**2,
+        "a colour": size * ((by_color - mean[:, None]) ** 2).sum(axis=1),
+        "edges of light and dark": 3 * ((by_place - mean[:, None, None]) ** 2).sum(axis=(1, 2)),
+    }
+    parts["edges between colours"] = (filters**2).sum(axis=(1, 2, 3)) - sum(parts.values())
+    table = np.stack(list(parts.values()), axis=1)
+    largest = table[table.max(axis=1) > 0].argmax(axis=1)
+    counts = {name: int((largest == number).sum()) for number, name in enumerate(parts)}
+    return {name: count for name, count in sorted(counts.items(), key=lambda item: -item[1]) if count}
+
+
 def find_stages(model: keras.Model) -> list[Any]:
     """The layers to look at, first to last: the activation that ends each block of our CNN, or of other networks the
     last one at each of the last five resolutions.

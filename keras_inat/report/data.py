@@ -87,7 +87,11 @@ def _describe_copies(data_set: DataSet, album: Album) -> list[Block]:
     if not counts:
         return []
     if not counts["identical"] + counts["near"]:
-        return [Prose("No two files show the same image, neither identical nor resized, recompressed or mirrored.")]
+        return [
+            Prose(
+                "No two files were found that show the same image: none identical, resized, recompressed or mirrored."
+            )
+        ]
     text = (
         f"{plural(counts['identical'], 'pair')} of files are identical, and {plural(counts['near'], 'pair')} are near "
         f"copies ({counts['mirrored']:,} of them mirrored), by the correlation of what is left of an image at 16 × 16 "

@@ -102,7 +102,7 @@ def _look(record: Record, predictions: Predictions, album: Album, settings: Repo
 
 
 def _show_filters(it: Subject) -> Iterator[Block]:
-    from keras_inat.explain.filters import order_filters, read_first_filters
+    from keras_inat.explain.filters import order_filters, read_first_filters, sort_filters
     from keras_inat.explain.pictures import draw_filters
 
     filters, order = read_first_filters(it.model), it.settings.filter_order
@@ -112,6 +112,11 @@ def _show_filters(it: Subject) -> Iterator[Block]:
         "The weights of the first convolution, one tile a filter.",
         "A tile with a gradient from dark to light answers to edges across it, one with opposite colours to a change "
         "of colour, one of a single tint to that colour.",
+    )
+    counted = ", ".join(f"{count} {what}" for what, count in sort_filters(filters).items())
+    yield Prose(
+        f"What the {plural(len(filters), 'filter')} answer to most, by where the largest part of their squared weights "
+        f"lies: {counted}. Of weights at random it would nearly always be edges between colours."
     )
 
 
@@ -142,7 +147,7 @@ def _show_preferences(it: Subject) -> Iterator[Block]:
         draw_preferences(found),
         f"For {len(found)} filters of all stages an image made to excite it, and the patches that do so most.",
         f"What filters of every stage look for, among {len(images):,} validation images: what the patches of a row "
-        "share. The first stages usually answer to colours and edges.",
+        "share.",
     )
 
 

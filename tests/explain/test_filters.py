@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_inat.explain.filters import compute_feature_maps, order_filters, read_first_filters
+from keras_inat.explain.filters import compute_feature_maps, order_filters, read_first_filters, sort_filters
 from keras_inat.models.cnn import build_cnn
 from keras_inat.sections import Model
 
@@ -72,6 +72,18 @@ def test_no_activation_is_an_error():
     model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3), layers.Flatten(), layers.ReLU()])
     with pytest.raises(ValueError, match="no activation with rows and columns"):
         compute_feature_maps(model, np.zeros((8, 8, 3)))
+
+
+def test_filters_are_sorted_by_what_they_answer_to():
+    edge = np.array([-1.0, 0, 1])[None, :, None] * np.ones((3, 3, 3))
+    opponent = edge * [1, -1, 0]
+    red, grey = np.ones((3, 3, 3)) * [1, -0.5, -0.5], np.ones((3, 3, 3))
+    filters = np.stack([edge + 0.3, -2 * edge, edge + 0.5 * red, opponent, red + 0.5 * grey, grey, 0 * grey])
+    counts = {"edges of light and dark": 3, "brightness": 1, "a colour": 1, "edges between colours": 1}
+    assert sort_filters(filters) == counts
+    assert next(iter(sort_filters(filters))) == "edges of light and dark"
+    random = sort_filters(np.random.default_rng(0).normal(size=(200, 3, 3, 3)))
+    assert random["edges between colours"] > 180
 
 
 def test_filters_in_order():

@@ -257,6 +257,7 @@ def test_trained_model_is_looked_into(
     assert {f"toy-train-best-{name}.png" for name in pictures} <= figures
     text = _read_text(workshop)
     assert "Not shown for this network" not in text
+    assert re.search(r"What the 4\sfilters answer to most, .* lies: [1-4] [a-z ]+", text)
     assert re.search(r"rank correlation of [+−]0\.\d\d \(95 % interval .*, n = 3 images\)", text)
     assert f"looking into {run.path}" in capsys.readouterr().out
     page, contents = workshop.read_page(), _read_figures(workshop)
