@@ -99,7 +99,8 @@ def _run(name: str, settings: list[str]) -> None:
     default = COMMANDS[name].config
     path = Path(chosen[-1]) if chosen else CONFIGS / default if default else None
     if name == "train-best" and not chosen:
-        from keras_inat.sweep.records import find_best_config
+        with hide_startup_messages():  # KerasTuner imports TensorFlow
+            from keras_inat.sweep.records import find_best_config
 
         # Settings may fit the best configuration and not the defaults: only these two are read before it is found.
         given = merge(Config().model_dump(), parse_overrides(settings))

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -129,3 +130,12 @@ def test_help_answers_without_tensorflow():
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, check=True)
     assert "section.key" in done.stdout
     assert "tensorflow" not in done.stderr
+
+
+def test_libraries_say_nothing_to_the_user(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    command = [sys.executable, "-m", "keras_inat", "train-best", f"run.directory={tmp_path}"]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment, check=False)
+    assert done.stderr.startswith("error: there is no sweep with a finished trial")
+    assert done.stderr.count("\n") == 1

@@ -228,7 +228,7 @@ def encode(values: Sequence[Any]) -> list[tuple[str, np.ndarray]]:
         return []
     if all(is_number(value) for value in values):
         return [("", np.array(values, dtype=float))]
-    columns = [(str(level), np.array([float(value == level) for value in values])) for level in levels]
+    columns = [(format_value(level), np.array([float(value == level) for value in values])) for level in levels]
     columns = columns[1:] if len(levels) == 2 else columns
     return [(level, column) for level, column in columns if 2 <= column.sum() <= len(values) - 2]
 

@@ -18,7 +18,7 @@ from keras_inat.report.records import SweepRecord
 from keras_inat.report.story import DataSet
 from keras_inat.report.wording import percent, plural
 
-NUM_SWEEPS, NUM_TOP, MAX_AXES = 3, 10, 12
+NUM_SWEEPS, NUM_TOP, MAX_AXES = 3, 10, 14
 
 
 def describe_sweeps(data_set: DataSet, album: Album) -> list[Section]:

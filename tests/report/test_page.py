@@ -394,7 +394,7 @@ def test_many_trials_make_a_small_page(workshop: Workshop) -> None:
     write_report(workshop.config)
     page = workshop.read_page()
     [data] = re.findall(r'<script type="application/json">(.*?)</script>', page)
-    assert len(json.loads(data)["axes"]) == 12
+    assert len(json.loads(data)["axes"]) == 14
     assert len(page) < 1_000_000
 
 
