@@ -85,7 +85,7 @@ def test_hyperparameters_as_columns_of_numbers() -> None:
     assert level == ""
     assert column.tolist() == [32, 64, 32]
     [(level, column)] = encode([True, False, True, False])  # two choices are one row
-    assert level == "True"
+    assert level == "true"
     assert column.tolist() == [1, 0, 1, 0]
     three = encode(["relu", "gelu", "silu", "relu", "gelu", "gelu"])  # silu was tried once: nothing can be said of it
     assert [(level, column.tolist()) for level, column in three] == [
