@@ -93,15 +93,15 @@ def _describe_copies(data_set: DataSet, album: Album) -> list[Block]:
             )
         ]
     text = (
-        f"{plural(counts['identical'], 'pair')} of files are identical, and {plural(counts['near'], 'pair')} are near "
-        f"copies ({counts['mirrored']:,} of them mirrored), by the correlation of what is left of an image at 16 × 16 "
-        "grey pixels. "
+        f"Pairs of files that show one image: {counts['identical']:,} identical, {counts['near']:,} near copies "
+        f"({counts['mirrored']:,} of them mirrored), by the correlation of what is left of an image at 16 × 16 grey "
+        "pixels. "
     )
     if counts["of_another_class"]:
-        text += f"{plural(counts['of_another_class'], 'pair')} carry different classes. "
+        text += f"Of different classes: {plural(counts['of_another_class'], 'pair')}. "
     if counts["train_and_test"]:
         crossing = plural(counts["train_and_test"], "pair")
-        text += f"{crossing} lie across train/ and val/: these images are left out of train/. "
+        text += f"Across train/ and val/: {crossing}, whose images are left out of train/. "
     text += "All other copies of an image are on one side of the split into training and validation."
     blocks: list[Block] = [Prose(text)]
     for group in reversed(data_set.groups):

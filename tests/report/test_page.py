@@ -425,7 +425,7 @@ def test_files_and_copies_are_told(tmp_path):
     assert "41 files were left out, 1 of them for being a test image that is also in train/" in text
     assert "by reason: is cut short (40)" in text
     assert "train/a/2.jpg" in text
-    assert "3 pairs of files are identical, and 2 pairs are near copies (1 of them mirrored)" in text
+    assert "Pairs of files that show one image: 3 identical, 2 near copies (1 of them mirrored)" in text
     assert (Path(workshop.config.report.directory) / "figures" / "toy-copies.png").exists()
     (run.copies).write_bytes(b"damaged")
     write_report(workshop.config)
