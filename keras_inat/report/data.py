@@ -102,7 +102,7 @@ def _describe_copies(data_set: DataSet, album: Album) -> list[Block]:
     if counts["train_and_test"]:
         crossing = plural(counts["train_and_test"], "pair")
         text += f"Across train/ and val/: {crossing}, whose images are left out of train/. "
-    text += "All other copies of an image are on one side of the split into training and validation."
+    text += "Copies within train/ are on one side of the split into training and validation."
     blocks: list[Block] = [Prose(text)]
     for group in reversed(data_set.groups):
         if copies := group.best.read_copies():
