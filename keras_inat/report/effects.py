@@ -58,8 +58,8 @@ def _tell(sweep: SweepRecord, album: Album) -> list[Block]:
             f" Left out: {plural(len(observed.left_out), 'trial')} that fell far behind all others, at "
             f"{percent(max(observed.left_out))} or less; so what ruins a trial counts too little."
         )
-    if not shown:
-        half = median(row.estimate.high - row.estimate.low for row in observed.rows) / 2 if observed.rows else 0.0
+    if observed.rows and not shown:
+        half = median(row.estimate.high - row.estimate.low for row in observed.rows) / 2
         method += f" Here they reach {100 * half:.1f} points either way, by median: more trials make them narrower."
     if observed.aliased:
         method += f" Determined by other hyperparameters, and so not told apart from them: {_list(observed.aliased)}."
