@@ -9,6 +9,7 @@ import io
 import json
 import math
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -17,7 +18,6 @@ import numpy as np
 from keras_inat.config import read_yaml
 from keras_inat.report.records import Group, Record, SweepRecord, Trial
 from keras_inat.runs import RunFolder, ledger_path, list_runs, read_jsonl
-from keras_inat.sweep.pruning import build_curve
 
 # Sections of a configuration that leave the result as it is, beside the seed.
 INDIFFERENT_SECTIONS = ("run", "sweep", "train_best", "tracking", "report", "predict")
@@ -117,7 +117,7 @@ def read_sweep(folder: Path) -> SweepRecord:
                 seconds=values["seconds"],
                 started=row["started"],
                 error=row["error"],
-                curve=tuple(build_curve(map(float, (row.get("val_accuracies") or "").split()))),
+                curve=tuple(accumulate(map(float, (row.get("val_accuracies") or "").split()), max)),
             )
         )
     for trial in trials:
