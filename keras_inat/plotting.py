@@ -7,7 +7,7 @@ import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
 
-from keras_inat.runs import write_whole
+from keras_inat.files import write_whole
 
 INK, MUTED, GRID, PAPER = "#1f2933", "#66727f", "#e4e7eb", "#ffffff"
 RIGHT, WRONG, ACCENT = "#2e7d4f", "#c2412d", "#2f6fb0"

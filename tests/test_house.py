@@ -15,7 +15,7 @@ FLOORS = [
     {"models", "data"},
     {"plotting"},
     {"runs", "progress", "intervals", "workers"},
-    {"config"},
+    {"config", "files"},
     {"sections"},
     {"errors"},
 ]

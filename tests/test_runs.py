@@ -1,20 +1,10 @@
 import json
-import os
 
 import pytest
 
 from keras_inat.config import load_config
-from keras_inat.runs import (
-    RunFolder,
-    append_jsonl,
-    create_run,
-    find_finished,
-    list_runs,
-    look_at_test,
-    read_jsonl,
-    write_json,
-    write_whole,
-)
+from keras_inat.files import read_jsonl, write_json
+from keras_inat.runs import RunFolder, create_run, find_finished, list_runs, look_at_test
 from keras_inat.sections import Config
 
 
@@ -22,31 +12,6 @@ def test_runs_of_the_same_second_get_folders_of_their_own():
     first, second = (create_run(Config(), "train-best", "x") for _ in range(2))
     assert first.path != second.path
     assert load_config([], first.config) == Config()
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "deep" / "a.txt"
-    with write_whole(path) as temporary:
-        temporary.write_text("old")
-        assert not path.exists()
-
-    def write_badly():
-        with write_whole(path) as temporary:
-            temporary.write_text("half of the ne")
-            raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_badly()
-    assert path.read_text() == "old"
-    assert os.listdir(path.parent) == ["a.txt"]
-
-
-def test_a_line_cut_short_is_left_out(tmp_path):
-    path = tmp_path / "m.jsonl"
-    append_jsonl(path, {"epoch": 1})
-    with open(path, "a") as file:
-        file.write('{"epoch": 2, "los')
-    assert read_jsonl(path) == [{"epoch": 1}]
 
 
 @pytest.mark.parametrize("command", ["sweep", "pretrain", "predict"])

@@ -1,6 +1,6 @@
 """Makes room: decoded pixels of images that have changed or are gone."""
 
-from keras_inat.data.pack import remove_stale_packs
+from keras_inat.data.packs import remove_stale_packs
 from keras_inat.sections import Config
 
 

@@ -4,7 +4,7 @@ import time
 
 from keras_inat.commands import report, sweep
 from keras_inat.config import build_config, merge, override, read_yaml
-from keras_inat.data.pack import load_pack
+from keras_inat.data.packs import load_pack
 from keras_inat.runs import RunFolder, find_finished, finish_run
 from keras_inat.sections import Config
 from keras_inat.sweep.records import find_best_config

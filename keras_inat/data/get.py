@@ -20,8 +20,8 @@ from typing import Any
 from keras_inat.data.archive import REPEATED, check_bytes, open_archive
 from keras_inat.data.source import Source
 from keras_inat.errors import UserError
+from keras_inat.files import hold_lock
 from keras_inat.progress import show_progress
-from keras_inat.runs import hold_lock
 
 CHUNK = 1 << 20
 TIMEOUT_SECONDS = 30

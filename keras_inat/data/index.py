@@ -12,7 +12,7 @@ from keras_inat.data.copies import find_copies, group_copies
 from keras_inat.data.scan import Scan
 from keras_inat.data.source import FOLDERS, Source
 from keras_inat.errors import UserError
-from keras_inat.runs import write_json, write_text, write_whole
+from keras_inat.files import write_json, write_text, write_whole
 
 # Of the pack's files: another version is another pack.
 VERSION = 2

@@ -16,8 +16,8 @@ import numpy as np
 
 from keras_inat.data.chunk import THUMBNAIL, Record, Task, decode_chunk, pixel_path, thumbnail_path
 from keras_inat.data.source import Source
+from keras_inat.files import read_jsonl
 from keras_inat.progress import show_progress
-from keras_inat.runs import read_jsonl
 from keras_inat.workers import map_unordered
 
 # What one task of a worker holds: enough files to be worth sending, few enough to lose when it is interrupted.

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from keras_inat.files import write_json, write_whole
 from keras_inat.plotting import save_figure
 from keras_inat.report.blocks import Block, Picture, Prose, Table
-from keras_inat.runs import write_json, write_whole
 
 KEPT = {kind.__name__: kind for kind in (Prose, Table, Picture)}
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from keras_inat.files import write_text
 from keras_inat.report import wording
 from keras_inat.report.analysis import count_confusion, estimate_share, measure_calibration
 from keras_inat.report.blocks import Block, Bullets, Part, Prose, Section, Table, write_markdown
@@ -9,7 +10,6 @@ from keras_inat.report.data import count_left_out
 from keras_inat.report.portrait import tabulate_classes
 from keras_inat.report.records import Record
 from keras_inat.report.wording import percent, plural
-from keras_inat.runs import write_text
 
 FOLDER, TITLE = "models", "Model card: "
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
+from keras_inat.files import write_text
 from keras_inat.report import wording
 from keras_inat.report.album import Album
 from keras_inat.report.analysis import Estimate, estimate_accuracy, estimate_best
@@ -25,7 +26,6 @@ from keras_inat.report.story import DataSet, Story, read_story
 from keras_inat.report.sweeps import describe_sweeps
 from keras_inat.report.ways import compare_ways, describe_finetuning, find_gain
 from keras_inat.report.wording import percent, plural
-from keras_inat.runs import write_text
 from keras_inat.sections import Config
 
 NUM_LOOKS = 50

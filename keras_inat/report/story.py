@@ -16,8 +16,9 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from keras_inat.config import read_yaml
+from keras_inat.files import read_jsonl
 from keras_inat.report.records import Group, Record, SweepRecord, Trial
-from keras_inat.runs import RunFolder, ledger_path, list_runs, read_jsonl
+from keras_inat.runs import RunFolder, ledger_path, list_runs
 
 # Sections of a configuration that leave the result as it is, beside the seed.
 INDIFFERENT_SECTIONS = ("run", "sweep", "train_best", "tracking", "report", "predict")

@@ -15,7 +15,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Kernel, Matern, WhiteKernel
 
 from keras_inat.errors import UserError
-from keras_inat.runs import write_json
+from keras_inat.files import write_json
 from keras_inat.sections import Config
 from keras_inat.sweep.records import Records
 from keras_inat.sweep.records import Trial as Record

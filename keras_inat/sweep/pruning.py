@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from keras_inat.runs import read_jsonl
+from keras_inat.files import read_jsonl
 
 # Of the trials that reach a rung, one in so many goes on.
 FACTOR = 3

@@ -11,7 +11,8 @@ from typing import Any
 
 from keras_inat.config import format_yaml, override, read_yaml
 from keras_inat.errors import UserError
-from keras_inat.runs import hold_lock, now, write_json, write_text
+from keras_inat.files import hold_lock, write_json, write_text
+from keras_inat.runs import now
 from keras_inat.sections import Config
 from keras_inat.sweep.pruning import build_curve
 from keras_inat.sweep.space import decode_values

@@ -11,7 +11,8 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from sklearn.exceptions import ConvergenceWarning
 
 from keras_inat.config import override
-from keras_inat.runs import RunFolder, append_jsonl
+from keras_inat.files import append_jsonl
+from keras_inat.runs import RunFolder
 from keras_inat.sections import Config
 from keras_inat.sweep.oracle import build_oracle, describe_search
 from keras_inat.sweep.records import Records

@@ -19,7 +19,8 @@ import keras
 
 from keras_inat.config import override
 from keras_inat.errors import FULL_DISK, UserError, is_out_of_memory
-from keras_inat.runs import RunFolder, hold_lock, open_run, write_json
+from keras_inat.files import hold_lock, write_json
+from keras_inat.runs import RunFolder, open_run
 from keras_inat.sections import Config
 from keras_inat.sweep.pruning import RULES, read_curves
 from keras_inat.sweep.space import decode_values, describe_values

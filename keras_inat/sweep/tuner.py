@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_inat.data.pack import load_pack
+from keras_inat.data.packs import load_pack
 from keras_inat.runs import RunFolder, now
 from keras_inat.sections import Config
 from keras_inat.sweep.board import Board, open_board

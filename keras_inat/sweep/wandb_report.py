@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keras_inat.runs import write_text
+from keras_inat.files import write_text
 from keras_inat.sections import Config
 from keras_inat.sweep.records import locate_sweep
 from keras_inat.training.tracking import BEST_ACCURACY, is_online, name_setting

@@ -14,7 +14,8 @@ import keras
 import numpy as np
 
 from keras_inat.errors import UserError
-from keras_inat.runs import RunFolder, create_run, find_unfinished, hold_lock, lock_path, open_run, write_whole
+from keras_inat.files import hold_lock, write_whole
+from keras_inat.runs import RunFolder, create_run, find_unfinished, lock_path, open_run
 from keras_inat.sections import Config
 
 # What reading a damaged file may raise.

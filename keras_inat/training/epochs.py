@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from keras_inat.errors import UserError
-from keras_inat.runs import RunFolder, append_jsonl, write_whole
+from keras_inat.files import append_jsonl, write_whole
+from keras_inat.runs import RunFolder
 from keras_inat.sections import Training
 from keras_inat.training.checkpoint import Progress, read_best, write_checkpoint
 from keras_inat.training.losses import FINITE_STEPS, SMALLEST

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from keras_inat.config import override
-from keras_inat.data.pack import load_pack
+from keras_inat.data.packs import load_pack
 from keras_inat.data.pipeline import build_evaluation_batches, mirror
+from keras_inat.files import write_whole
 from keras_inat.intervals import mean_interval, wilson_interval
-from keras_inat.runs import RunFolder, find_finished, finish_run, write_whole
+from keras_inat.runs import RunFolder, find_finished, finish_run
 from keras_inat.sections import Config
 from keras_inat.training.checkpoint import claim_run
 from keras_inat.training.loop import Fit, fit

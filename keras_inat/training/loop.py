@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from keras_inat.config import override
-from keras_inat.data.pack import Pack, load_pack
+from keras_inat.data.pack import Pack
+from keras_inat.data.packs import load_pack
 from keras_inat.data.pipeline import (
     build_evaluation_batches,
     build_feature_batches,
@@ -19,11 +20,12 @@ from keras_inat.data.pipeline import (
     read_rows,
 )
 from keras_inat.errors import UserError
+from keras_inat.files import write_text
 from keras_inat.models.backbones import HEAD
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.cost import check_memory, count_model
 from keras_inat.models.pretrained import build_finetune
-from keras_inat.runs import RunFolder, now, package_versions, read_commit, write_text
+from keras_inat.runs import RunFolder, now, package_versions, read_commit
 from keras_inat.sections import Config, Training
 from keras_inat.training.checkpoint import Progress, read_progress, restore_model, restore_optimizer
 from keras_inat.training.devices import (

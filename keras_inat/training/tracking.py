@@ -12,7 +12,8 @@ import keras
 import tensorflow as tf
 
 from keras_inat.config import list_settings
-from keras_inat.runs import RunFolder, write_text
+from keras_inat.files import write_text
+from keras_inat.runs import RunFolder
 from keras_inat.sections import Config
 
 # What identifies a configuration to a sweep's dashboards; paths and names would only be noise there.

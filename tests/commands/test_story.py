@@ -6,7 +6,8 @@ import zipfile
 from pathlib import Path
 
 from keras_inat.__main__ import main
-from keras_inat.runs import list_runs, read_jsonl
+from keras_inat.files import read_jsonl
+from keras_inat.runs import list_runs
 
 SMALL = [
     *("data.image_size=16", "model.num_blocks=2", "model.filters=4", "model.dense_units=8"),
@@ -79,7 +80,7 @@ def test_a_full_or_read_only_disk_is_one_line(photos, capsys, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device", "runs/x")
 
-    monkeypatch.setattr("keras_inat.runs.write_whole", full)
+    monkeypatch.setattr("keras_inat.files.write_whole", full)
     assert main(["sweep", f"DATA={photos}", "sweep.space={model.filters: [4, 8]}", *SMALL]) == 1
     error = capsys.readouterr().err
     assert "No space left on device" in error

@@ -23,7 +23,7 @@ from keras_inat.data import archive as archives
 from keras_inat.data import get
 from keras_inat.data.get import download, unpack
 from keras_inat.errors import UserError
-from keras_inat.runs import hold_lock
+from keras_inat.files import hold_lock
 
 NUM_ATTEMPTS = 4
 

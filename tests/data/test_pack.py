@@ -8,9 +8,10 @@ import pytest
 from PIL import Image, ImageOps
 
 from keras_inat.data.decode import decode_image
-from keras_inat.data.pack import load_pack, remove_stale_packs
+from keras_inat.data.packs import load_pack, remove_stale_packs
 from keras_inat.errors import UserError
-from keras_inat.runs import RunFolder, read_jsonl
+from keras_inat.files import read_jsonl
+from keras_inat.runs import RunFolder
 
 
 def test_pixels_and_labels_belong_together(make_config, photos):
@@ -99,7 +100,7 @@ def test_stale_packs_are_removed(make_config, photos):
 
 def test_no_room_on_the_disk_is_told_beforehand(make_config, monkeypatch):
     usage = shutil.disk_usage(".")
-    monkeypatch.setattr("keras_inat.data.pack.shutil.disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr("keras_inat.data.packs.shutil.disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(UserError, match=r"need 0 MiB in data/\.packs, 0 MiB are free: make room"):
         load_pack(make_config())
 

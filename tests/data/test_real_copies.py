@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageOps
 
-from keras_inat.data.pack import load_pack
+from keras_inat.data.packs import load_pack
 
 PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "nature_tiny.zip"
 NUM_PLANTED = 400

@@ -2,7 +2,7 @@ import pytest
 from rich.console import Console
 
 from keras_inat.config import load_config
-from keras_inat.runs import append_jsonl
+from keras_inat.files import append_jsonl
 from keras_inat.sweep.board import Board, draw_curve
 from keras_inat.sweep.records import Records, Trial
 

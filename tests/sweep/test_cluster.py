@@ -13,7 +13,7 @@ import pytest
 
 from keras_inat.config import format_yaml
 from keras_inat.errors import UserError
-from keras_inat.runs import read_jsonl
+from keras_inat.files import read_jsonl
 from keras_inat.sweep import cluster, tuner
 from keras_inat.sweep import trial as trials_module
 from keras_inat.sweep.cluster import BEAT, LEASE_SECONDS, Leases, lead, work

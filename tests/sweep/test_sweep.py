@@ -6,7 +6,7 @@ import pytest
 
 from keras_inat.config import load_config
 from keras_inat.errors import UserError
-from keras_inat.runs import append_jsonl, hold_lock, read_jsonl
+from keras_inat.files import append_jsonl, hold_lock, read_jsonl
 from keras_inat.sweep import trial as trials_module
 from keras_inat.sweep import tuner
 from keras_inat.sweep.records import find_best, find_best_config

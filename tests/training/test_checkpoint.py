@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_inat.config import override
-from keras_inat.data.pack import load_pack
+from keras_inat.data.packs import load_pack
 from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
 from keras_inat.runs import create_run, finish_run

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inat.data.pack import load_pack
+from keras_inat.data.packs import load_pack
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.pretrained import build_finetune
 from keras_inat.runs import create_run

@@ -7,10 +7,12 @@ import pytest
 
 from keras_inat.commands import train_best
 from keras_inat.config import build_config, read_yaml
-from keras_inat.data.pack import Pack, load_pack
+from keras_inat.data.pack import Pack
+from keras_inat.data.packs import load_pack
 from keras_inat.errors import UserError
+from keras_inat.files import read_jsonl
 from keras_inat.models.cnn import build_cnn
-from keras_inat.runs import create_run, read_jsonl
+from keras_inat.runs import create_run
 from keras_inat.training import loop
 from keras_inat.training.evaluation import judge, train_and_judge
 from keras_inat.training.loop import fit

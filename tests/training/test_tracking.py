@@ -5,7 +5,8 @@ import sys
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from keras_inat.runs import append_jsonl, create_run
+from keras_inat.files import append_jsonl
+from keras_inat.runs import create_run
 from keras_inat.training.loop import fit
 from keras_inat.training.tracking import _is_logged_in, flatten, open_tracking
 

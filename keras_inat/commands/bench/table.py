@@ -14,7 +14,7 @@ from typing import Any
 from keras_inat.commands.bench import peers, photos, training
 from keras_inat.commands.bench.bookkeeping import time_bookkeeping
 from keras_inat.config import override
-from keras_inat.data.pack import load_pack
+from keras_inat.data.packs import load_pack
 from keras_inat.data.pipeline import build_training_batches
 from keras_inat.data.source import open_source
 from keras_inat.sections import Augment, Config, Data, Finetune, Model, Training

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_inat.config import override
-from keras_inat.data.pack import load_pack
+from keras_inat.data.packs import load_pack
 from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches
 from keras_inat.models.cnn import build_cnn
 from keras_inat.runs import create_run

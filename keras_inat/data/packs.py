@@ -1,0 +1,176 @@
+"""The packs on the disk: one is opened, and made where it is missing; stale ones are removed."""
+
+import json
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from keras_inat.data.chunk import THUMBNAIL, pixel_path
+from keras_inat.data.index import VERSION, write_index
+from keras_inat.data.pack import Pack, training_size
+from keras_inat.data.scan import JOURNAL, Scan, scan_files
+from keras_inat.data.source import Source, open_source
+from keras_inat.errors import UserError
+from keras_inat.files import hold_lock
+from keras_inat.sections import Config
+
+NUM_NAMED = 10
+# What reading a damaged file of a pack may raise.
+DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+# Part of the training images above which copies of test images deserve a question.
+MANY_LEAKED = 0.05
+_warned: set[Path] = set()
+
+
+def load_pack(config: Config) -> Pack:
+    """Opens the pack of `data.source` at `data.image_size`, decoding the images first where that was not yet done.
+
+    Files that are no image are left out with a warning that names them, and so are training images that are copies of
+    test images.
+
+    Raises:
+        UserError: When the source is missing or has a class without a readable image, or the disk has no room.
+    """
+    source = open_source(config)
+    packs = _packs_folder(config)
+    packs.mkdir(parents=True, exist_ok=True)
+    home = packs / _name(source, config.data.near_copies)
+    image_size = config.data.image_size
+    with hold_lock(packs / f"{home.name}.lock"):
+        num_files = len(source.files)
+        found = _is_whole(home, num_files)
+        wanted = sorted({image_size, training_size(config)})
+        # A file of another length was damaged by something else than us.
+        missing = [
+            size
+            for size in wanted
+            if not found or _length(pixel_path(home, image_size, size)) != num_files * size * size * 3
+        ]
+        if missing:
+            # Under the lock it can only be what a killed process left.
+            partial = packs / f".{home.name}"
+            sizes = [image_size, *(size for size in missing if size != image_size)]
+            _check_space(
+                packs, num_files * sum(size * size * 3 for size in (*sizes, THUMBNAIL)) - _count_bytes(partial)
+            )
+            scan = scan_files(source, sizes, partial)
+            try:
+                if found:
+                    _check_unchanged(source, scan, home)
+                else:
+                    write_index(source, scan, partial, config.data.near_copies)
+            except UserError:
+                _remove(partial)  # nothing to go on from: the images have to change
+                raise
+            if found:
+                for size in missing:
+                    pixel_path(partial, image_size, size).replace(pixel_path(home, image_size, size))
+                _remove(partial)
+            else:
+                shutil.rmtree(home, ignore_errors=True)
+                partial.rename(home)
+                (home / JOURNAL).unlink()
+    pack = Pack(home, image_size, json.loads((home / "manifest.json").read_text(encoding="utf-8")))
+    _warn_of_left_out(pack)
+    return pack
+
+
+def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
+    """Removes the packs whose images have changed or are gone, and what killed processes left.
+
+    Returns:
+        A row a pack: name, size in bytes, whether it was removed. A pack that is being made stays.
+    """
+    packs, rows = _packs_folder(config), []
+    for home in sorted(path for path in packs.glob("*") if path.is_dir()):
+        size = _count_bytes(home)
+        try:
+            with hold_lock(packs / f"{home.name.removeprefix('.')}.lock", "at work"):
+                stale = home.name.startswith(".") or not _is_current(home)
+                if stale:
+                    _remove(home)
+        except UserError:
+            stale = False
+        rows.append((home.name, size, stale))
+    return rows
+
+
+def _packs_folder(config: Config) -> Path:
+    return Path(config.data.directory) / ".packs"
+
+
+def _name(source: Source, near_copies: bool) -> str:
+    return f"{source.name}-{VERSION}-{'' if near_copies else 'identical-'}{source.key[:12]}"
+
+
+def _remove(partial: Path) -> None:
+    (partial / JOURNAL).unlink(missing_ok=True)  # before what it speaks of
+    shutil.rmtree(partial)
+
+
+def _count_bytes(folder: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
+
+
+def _check_unchanged(source: Source, scan: Scan, home: Path) -> None:
+    """Pixels that are added must be of the files that the index speaks of."""
+    with np.load(home / "index.npz") as index:
+        if not np.array_equal(index["hashes"], scan.hashes):
+            raise UserError(f"images of {source.path} changed or could not be read this time: run it again")
+
+
+def _is_whole(home: Path, num_files: int) -> bool:
+    """Whether the index is there and can be read; what something else has damaged is made anew."""
+    try:
+        manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
+        with np.load(home / "index.npz") as index:
+            lengths = {len(index[name]) for name in ("labels", "used", "hashes", "first_copy")}
+        lengths.add(len(json.loads((home / "paths.json").read_text(encoding="utf-8"))))
+        json.loads((home / "scan.json").read_text(encoding="utf-8"))
+        return lengths == {num_files} == {sum(manifest["files"].values())}
+    except DAMAGED:
+        return False
+
+
+def _is_current(home: Path) -> bool:
+    try:
+        manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
+        return home.name == _name(Source(Path(manifest["source"])), manifest["near_copies"])
+    except (*DAMAGED, UserError):
+        return False
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else -1
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"the decoded pixels need {needed / 2**20:,.0f} MiB in {folder}, {free / 2**20:,.0f} MiB are free: make "
+            "room (`make clean-packs` removes old ones), or set `data.directory`, or a smaller `data.image_size`"
+        )
+
+
+def _warn_of_left_out(pack: Pack) -> None:
+    """Names the files that were left out, once a process and pack, the first of them where there are many."""
+    left_out = pack.manifest["quarantined"] + pack.manifest["leaked"]
+    if pack.directory in _warned or not left_out:
+        return
+    _warned.add(pack.directory)
+    for entry in left_out[:NUM_NAMED]:
+        print(f"warning: {entry['path']} is left out: {entry['reason']}", file=sys.stderr)
+    total = pack.manifest["num_quarantined"] + pack.manifest["num_leaked"]
+    if total > NUM_NAMED:
+        print(f"warning: {total - NUM_NAMED} more, see {pack.directory / 'scan.json'}", file=sys.stderr)
+    num_train = pack.manifest["counts"]["train"]
+    if pack.manifest["near_copies"] and pack.manifest["num_leaked"] > MANY_LEAKED * num_train:
+        print(
+            f"warning: {pack.manifest['num_leaked']:,} training images look like test images. Where these are no "
+            "photographs but drawings or letters, `data.near_copies=false` lets only identical files count as copies",
+            file=sys.stderr,
+        )
