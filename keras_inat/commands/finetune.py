@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_inat.config import override
 from keras_inat.errors import UserError
-from keras_inat.intervals import mean_interval
+from keras_inat.intervals import accuracy_interval
 from keras_inat.sections import Config, Finetune
 from keras_inat.training.evaluation import train_seeds
 from keras_inat.training.stages import STRATEGIES
@@ -46,7 +46,7 @@ def _compare(table: dict[str, list[dict[str, Any]]]) -> None:
             statistics.mean(result[key] for result in results) for key in ("seconds", "val_accuracy", "test_accuracy")
         )
         if len(results) > 1:
-            low, high = mean_interval([result["test_accuracy"] for result in results])
+            low, high = accuracy_interval([result["test_accuracy"] for result in results], results[0]["test_images"])
             count = f"{len(results)} seeds"
         else:
             (low, high), count = results[0]["test_interval"], f"{results[0]['test_images']:,} images"

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from keras_inat.intervals import Z, mean_interval, wilson_interval
+from keras_inat.intervals import Z, accuracy_interval, join_intervals, mean_interval, wilson_interval
 from keras_inat.report.records import Group, Predictions, SweepRecord, Trial
 from keras_inat.report.story import is_number
 
@@ -60,13 +60,13 @@ def estimate_share(correct: int, total: int) -> Estimate:
     return Estimate(correct / total, *wilson_interval(correct, total), total, "images")
 
 
-def estimate_mean(values: Sequence[float], unit: str = "seeds") -> Estimate:
+def estimate_mean(values: Sequence[float], unit: str) -> Estimate:
     """A mean of at least two values with Student's t interval."""
     return Estimate(float(np.mean(values)), *mean_interval(values), len(values), unit)
 
 
 def estimate_accuracy(group: Group, key: str = "test") -> Estimate | None:
-    """Accuracy of a group on its `test` or `validation` images: over seeds where there are several, else over images.
+    """Accuracy of a group on its `test` or `validation` images, the mean over seeds where there are several.
 
     Returns:
         None where the group has none, as when the judgement of a run is missing.
@@ -75,11 +75,9 @@ def estimate_accuracy(group: Group, key: str = "test") -> Estimate | None:
     values = [record.result[name] for record in group.records if record.result.get(name) is not None]
     if not values:
         return None
-    if len(values) > 1:
-        mean = estimate_mean(values)
-        # Two seeds far apart would otherwise promise less than nothing.
-        return replace(mean, low=max(0.0, mean.low), high=min(1.0, mean.high))
     total = group.best.data["counts"][key]
+    if len(values) > 1:
+        return Estimate(float(np.mean(values)), *accuracy_interval(values, total), len(values), "seeds")
     return estimate_share(round(values[0] * total), total)
 
 
@@ -91,55 +89,60 @@ def estimate_best(sweep: SweepRecord) -> Estimate | None:
     return estimate_share(round(sweep.best.score * total), total)
 
 
-def compare_predictions(first: Predictions, second: Predictions) -> Estimate | None:
-    """How much more often `second` is right than `first`, over the same images.
+def compare_predictions(pairs: Sequence[tuple[Predictions, Predictions]]) -> Estimate | None:
+    """How much more often the second of each pair is right than the first, over the same images.
 
-    The interval is Bonett and Price's (2012) for paired proportions, which stays honest when the two rarely differ.
+    Over images the interval is Bonett and Price's (2012) for paired proportions, which stays honest when the two rarely
+    differ; of several pairs, which are of as many seeds, it allows for other seeds, too.
 
     Returns:
-        None when the two did not judge the same images.
+        None when there is no pair, or not all judged the same images.
     """
-    if _name_images(first) != _name_images(second) or not np.array_equal(first.labels, second.labels):
+    everyone = [predictions for pair in pairs for predictions in pair]
+    if not all(_judged_the_same(everyone[0], other) for other in everyone):
         return None
-    gained = int((second.correct & ~first.correct).sum())
-    lost = int((first.correct & ~second.correct).sum())
-    total = len(first.labels)
-    more, less = (gained + 1) / (total + 2), (lost + 1) / (total + 2)
-    half = Z * math.sqrt((more + less - (more - less) ** 2) / (total + 2))
-    return Estimate((gained - lost) / total, more - less - half, more - less + half, total, "images")
+    gains = np.array([second.correct.astype(float) - first.correct for first, second in pairs])
+    if not gains.size:
+        return None
+    value, by_image = float(gains.mean()), gains.mean(axis=0)
+    total = len(by_image) + 2  # with an image more that is gained, and one that is lost
+    mean = float(by_image.sum()) / total
+    half = Z * math.sqrt(((float((by_image**2).sum()) + 2) / total - mean**2) / total)
+    images = mean - half, mean + half
+    if len(gains) == 1:
+        return Estimate(value, *images, len(by_image), "images")
+    return Estimate(value, *join_intervals(value, images, mean_interval(gains.mean(axis=1))), len(gains), "seeds")
 
 
 def compare_classes(first: Predictions, second: Predictions, classes: Sequence[str]) -> list[tuple[str, Estimate]]:
     """The same for the images of each class by itself, the largest gain first; a class without images is left out."""
-    if compare_predictions(first, second) is None:  # not the same images
+    if not _judged_the_same(first, second):
         return []
     gains = []
     for label, name in enumerate(classes):
         of_class = first.labels == label
-        if of_class.any() and (gain := compare_predictions(first.select(of_class), second.select(of_class))):
+        if gain := compare_predictions([(first.select(of_class), second.select(of_class))]):
             gains.append((name, gain))
     return sorted(gains, key=lambda entry: -entry[1].value)
 
 
 def compare_groups(first: Group, second: Group) -> Estimate | None:
-    """How much higher the test accuracy of `second` is than that of `first`.
+    """How much higher the test accuracy of `second` is than that of `first`, image by image.
 
-    Over the seeds that both have where these are several: the mean difference with Student's t interval. Otherwise
-    over the images, of the best run of each.
+    Over the seeds that both have where these are several, otherwise of the best run of each.
+
+    Returns:
+        None where predictions are missing, or are not of the same images.
     """
-    accuracies = [
-        {
-            record.result["seed"]: record.result["test_accuracy"]
-            for record in group.records
-            if "test_accuracy" in record.result
-        }
-        for group in (first, second)
-    ]
-    shared = sorted(accuracies[0].keys() & accuracies[1].keys())
-    if len(shared) > 1:
-        return estimate_mean([accuracies[1][seed] - accuracies[0][seed] for seed in shared])
-    before, after = first.best.read_predictions(), second.best.read_predictions()
-    return compare_predictions(before, after) if before and after else None
+    before, after = ({record.result["seed"]: record for record in group.records} for group in (first, second))
+    shared = sorted(before.keys() & after.keys())
+    pairs = [(before[seed], after[seed]) for seed in shared] if len(shared) > 1 else [(first.best, second.best)]
+    read = [(old.read_predictions(), new.read_predictions()) for old, new in pairs]
+    return compare_predictions([(old, new) for old, new in read if old and new])
+
+
+def _judged_the_same(first: Predictions, second: Predictions) -> bool:
+    return _name_images(first) == _name_images(second) and np.array_equal(first.labels, second.labels)
 
 
 def _name_images(predictions: Predictions) -> list[str]:

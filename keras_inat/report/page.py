@@ -107,7 +107,7 @@ def find_findings(data_set: DataSet) -> list[str]:
             )
     if gain := find_gain(data_set):
         value, between = wording.points(gain)
-        told = "" if gain.excludes_zero else ", which these images cannot tell from none"
+        told = "" if gain.excludes_zero else ": not told apart"
         findings.append(
             f"{data_set.name}: the best fine-tuned model against the best from scratch, on the same test images: "
             f"{value} points of accuracy (95 % interval {between}, {wording.sample(gain)}){told}."
@@ -161,7 +161,8 @@ def _summarise(story: Story, findings: list[str]) -> Section:
     trials = sum(len(sweep.trials) for data_set in story.data_sets for sweep in data_set.sweeps)
     counted = (
         f"{plural(len(story.records), 'judged run')} and {plural(trials, 'trial')} in sweeps, over "
-        f"{plural(len(story.data_sets), 'set')} of images. Intervals are of 95{wording.SPACE}%, from n images or seeds."
+        f"{plural(len(story.data_sets), 'set')} of images. Intervals are of 95{wording.SPACE}%: "
+        "from n images they allow for other images, from n seeds for other seeds, too."
     )
     blocks: list[Block] = [Cards(cards)] if cards else []
     return Section("", [*blocks, *([Bullets(findings)] if findings else []), Prose(counted)])
@@ -240,12 +241,11 @@ def _reproduce(records: list[Record]) -> Section:
     if not records:
         section.blocks = [Prose("`make sweep` goes on with a sweep where it stopped.")]
         return section
-    # The seed is in the configuration; the number of seeds would start a whole series from there.
-    seeds = {"train-best": " SEEDS=1", "finetune": ""}
     rows = [
         [
             record.folder.path.name,
-            f"make {record.command} NAME=again{seeds[record.command]} CONFIG={record.folder.config}",
+            # The seed is in the configuration; the number of seeds would start a whole series from there.
+            f"make {record.command} NAME=again SEEDS=1 CONFIG={record.folder.config}",
             str(record.result["seed"]),
             record.data["hash"],
             record.result["commit"] or "–",

@@ -10,7 +10,6 @@ from keras_inat.report.blocks import Block, Part, Prose, Section, Table
 from keras_inat.report.records import Group
 from keras_inat.report.story import INDIFFERENT_SECTIONS, Story
 from keras_inat.report.ways import tabulate_gains
-from keras_inat.report.wording import percent
 
 
 def compare_runs(story: Story, named: str, album: Album) -> Part:
@@ -49,7 +48,10 @@ def _compare(titles: list[str], groups: list[Group], album: Album) -> list[Block
         else Prose("Their settings are the same.")
     ]
     rows = [[title, *_describe(group)] for title, group in zip(titles, groups, strict=True)]
-    blocks.append(Table("", "lrrrrrr", ["run", "seeds", "validation", "test", "epochs", "time", "parameters"], rows))
+    caption = "Of several seeds the mean accuracies, and the epochs and the time of the best on validation."
+    blocks.append(
+        Table(caption, "lrrrrrr", ["run", "seeds", "validation", "test", "epochs", "time", "parameters"], rows)
+    )
     curves = [(title, group.best.folder.read_metrics()) for title, group in zip(titles, groups, strict=True)]
     if any(epochs for _, epochs in curves):
         alt = f"Validation accuracy over epochs, of {', '.join(titles)}."
@@ -86,7 +88,7 @@ def _describe(group: Group) -> list[str]:
     result = group.best.result
     return [
         ", ".join(str(record.result["seed"]) for record in group.records),
-        percent(result["val_accuracy"]),
+        wording.share(estimate_accuracy(group, "validation")),
         wording.share(estimate_accuracy(group)),
         f"{result['epochs']:,}",
         wording.duration(result["seconds"]),

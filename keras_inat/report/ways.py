@@ -15,7 +15,6 @@ from keras_inat.report.analysis import (
     Estimate,
     compare_classes,
     compare_groups,
-    compare_predictions,
     estimate_accuracy,
 )
 from keras_inat.report.blocks import Block, Prose, Section, Table
@@ -51,8 +50,8 @@ def describe_finetuning(data_set: DataSet, album: Album) -> Section:
         )
     head = ["strategy: backbone", "seeds", "stages and what they train", "parameters", "epochs", "time", "validation"]
     caption = (
-        "Best validation accuracy first. The 95 % interval is over test images where there is one seed, over seeds "
-        "where there are several; the last column says which, and how many."
+        "Best validation accuracy first. The 95 % interval allows for other test images and, where there are several "
+        "seeds, for other seeds, too; the last column says how many of which."
     )
     table = Table(caption, "lrlrrrrrr", [*head, "test", "95 % interval, n"], rows)
     contenders = _list_contenders(groups)
@@ -92,22 +91,18 @@ def compare_ways(data_set: DataSet, album: Album) -> Section:
 
 def tabulate_gains(base: Group, others: Sequence[Group], titles: Sequence[str], what: str) -> list[Block]:
     """A table of how much better others are than `base`, in as much as it can be told; none where it cannot at all."""
-    rows, paired = [], False
+    rows, seeded = [], False
     for group, title in zip(others, titles, strict=True):
         if gain := compare_groups(base, group):
             verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "not told apart"
             rows.append([title, *wording.points(gain), f"{gain.num:,}{wording.SPACE}{gain.unit}", verdict])
-            paired |= gain.unit == "images"
+            seeded |= gain.unit == "seeds"
     caption = (
-        f"Against {what} (`{base.best.folder.path.name}`), over the same seeds where both have several, by Student's t "
-        "of the differences"
+        f"Against {what} (`{base.best.folder.path.name}`), image by image on the same test images. n counts images "
+        "where two trained models are compared: what another seed would change is not in it."
     )
-    caption += (
-        "; else image by image on the same test images, for these trained models: what another seed would change is "
-        "not in it."
-        if paired
-        else "."
-    )
+    if seeded:
+        caption += " It counts seeds where both have several in common: then other seeds and other images are."
     head = ["which", "points more", "95 % interval", "n", "it is"]
     return [Table(caption, "lrrrl", head, rows)] if rows else []
 
@@ -132,12 +127,9 @@ def _show_gains(scratch: Group, tuned: Group, data_set: DataSet, album: Album) -
 
 
 def find_gain(data_set: DataSet) -> Estimate | None:
-    """How much better the best fine-tuned model is than the best from scratch, on the same test images."""
+    """How much better the best fine-tuned configuration is than the best from scratch, on the same test images."""
     scratch, tuned = data_set.find_groups("train-best"), data_set.find_groups("finetune")
-    if not scratch or not tuned:
-        return None
-    first, second = scratch[0].best.read_predictions(), tuned[0].best.read_predictions()
-    return compare_predictions(first, second) if first and second else None
+    return compare_groups(scratch[0], tuned[0]) if scratch and tuned else None
 
 
 def name_groups(groups: Sequence[Group]) -> list[str]:
@@ -185,7 +177,7 @@ def _draw_accuracies(key: str, contenders: list[Contender], data_set: DataSet, a
         chance = max(counts) / max(sum(counts), 1)
         caption += f" Guessing the most frequent class is right on {percent(chance)}."
     if any(len(contender.seeds) > 1 for contender in contenders):
-        caption += " Where there are several seeds the interval is Student's t over them, and small points are seeds."
+        caption += " Small points are seeds; where there are several, intervals allow for other seeds, too."
     return [
         album.add(key, comparisons.draw_accuracies(contenders, chance), f"Test accuracy: {_join(contenders)}.", caption)
     ]

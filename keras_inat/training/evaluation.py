@@ -10,7 +10,7 @@ from keras_inat.config import override
 from keras_inat.data.packs import load_pack
 from keras_inat.data.pipeline import build_evaluation_batches, mirror
 from keras_inat.files import write_whole
-from keras_inat.intervals import mean_interval, wilson_interval
+from keras_inat.intervals import accuracy_interval, wilson_interval
 from keras_inat.runs import RunFolder, find_finished, finish_run
 from keras_inat.sections import Config
 from keras_inat.training.checkpoint import claim_run
@@ -64,7 +64,7 @@ def train_seeds(config: Config, command: str, label: str) -> list[dict[str, Any]
         print(f"{result['seed']:>6} {result['val_accuracy']:>11.1%} {result['test_accuracy']:>7.1%} {minutes:>8.1f}")
     for name, key in (("validation", "val_accuracy"), ("test", "test_accuracy")):
         values = [result[key] for result in results]
-        low, high = mean_interval(values)
+        low, high = accuracy_interval(values, results[0]["data"]["counts"][name])
         print(
             f"{name} accuracy, mean of {len(values)} seeds: {statistics.mean(values):.1%} "
             f"(95 % interval {low:.1%} to {high:.1%})"

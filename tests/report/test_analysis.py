@@ -50,7 +50,7 @@ def test_share_has_wilsons_interval() -> None:
 
 def test_mean_over_seeds_has_students_interval() -> None:
     # t(2, 0.975) = 4.3027; the standard deviation of 1, 2, 3 is 1.
-    estimate = estimate_mean([1.0, 2.0, 3.0])
+    estimate = estimate_mean([1.0, 2.0, 3.0], "seeds")
     assert (estimate.value, estimate.num, estimate.unit) == (2.0, 3, "seeds")
     assert estimate.high - estimate.value == pytest.approx(4.3027 / np.sqrt(3), abs=1e-4)
     assert estimate.value - estimate.low == pytest.approx(4.3027 / np.sqrt(3), abs=1e-4)
@@ -98,13 +98,14 @@ def test_paired_difference_by_hand() -> None:
     labels = [0] * 50 + [1] * 50
     first = _predict(labels, [0] * 50 + [0] * 50)  # right on the first 50
     second = _predict(labels, [0] * 40 + [1] * 60)  # loses 10 of those, gains the other 50
-    gain = compare_predictions(first, second)
+    gain = compare_predictions([(first, second)])
     assert gain is not None
     assert (gain.value, gain.num) == (0.4, 100)
     more, less = 51 / 102, 11 / 102
     half = 1.959964 * np.sqrt((more + less - (more - less) ** 2) / 102)
     assert (gain.low, gain.high) == pytest.approx((more - less - half, more - less + half))
-    assert compare_predictions(first, _predict(labels[:99], [0] * 99)) is None  # other images
+    assert compare_predictions([(first, _predict(labels[:99], [0] * 99))]) is None  # other images
+    assert compare_predictions([]) is None
 
 
 def test_classes_are_compared_one_by_one() -> None:
@@ -125,8 +126,14 @@ def test_groups_are_compared_over_the_seeds_that_both_have(workshop: Workshop) -
     gain = compare_groups(groups["a"], groups["b"])
     assert gain is not None
     assert (gain.value, gain.num, gain.unit) == (pytest.approx(0.32 / 3), 3, "seeds")
-    half = 4.302653 * np.std([0.10, 0.13, 0.09], ddof=1) / 3**0.5  # Student's t of two degrees of freedom
-    assert (gain.low, gain.high) == pytest.approx((gain.value - half, gain.value + half))
+    seeds = 4.302653 * np.std([0.10, 0.13, 0.09], ddof=1) / 3**0.5  # Student's t of two degrees of freedom
+    # The workshop's models are right on the first images: 2 more of one seed, 4 of two, 5 of all three, and so on back.
+    by_image = np.array([1 / 3] * 2 + [2 / 3] * 2 + [1] * 6 + [2 / 3] * 3 + [1 / 3] * 2 + [0] * 85)
+    assert by_image.sum() == pytest.approx(32 / 3)
+    mean = by_image.sum() / 102
+    images = 1.959964 * np.sqrt((((by_image**2).sum() + 2) / 102 - mean**2) / 102)
+    assert gain.low == pytest.approx(gain.value - np.hypot(seeds, gain.value - mean + images))
+    assert gain.high == pytest.approx(gain.value + np.hypot(seeds, mean + images - gain.value))
     workshop.add_run(name="c", seed=0, correct=70)
     alone = next(group for group in group_seeds(read_story(workshop.runs).records) if group.best.name == "c")
     gain = compare_groups(groups["b"], alone)
@@ -140,10 +147,27 @@ def test_paired_difference_holds_its_word() -> None:
     for _ in range(400):
         easy = rng.random(200)
         first, second = (easy < 0.5).astype(int), (easy + rng.normal(0, 0.1, 200) < 0.5).astype(int)
-        gain = compare_predictions(_predict(labels, first.tolist()), _predict(labels, second.tolist()))
+        gain = compare_predictions([(_predict(labels, first.tolist()), _predict(labels, second.tolist()))])
         assert gain is not None
         missed += gain.excludes_zero
     assert missed <= 0.08 * 400
+
+
+@pytest.mark.parametrize("decided", [1.0, 0.2, 0.1, 0.0])
+def test_a_verdict_over_seeds_holds_for_other_images(decided: float) -> None:
+    """Two configurations of equal worth; a seed decides that part of the images, the configuration the others."""
+    rng = np.random.default_rng(2)
+    labels, missed = [0] * 200, 0
+    for _ in range(200):
+        theirs = rng.random((2, 200)) < 0.3
+        pairs = [
+            tuple(np.where(rng.random(200) < decided, rng.random(200) < 0.3, own).astype(int) for own in theirs)
+            for _ in range(3)
+        ]
+        gain = compare_predictions([(_predict(labels, a.tolist()), _predict(labels, b.tolist())) for a, b in pairs])
+        assert gain is not None
+        missed += gain.excludes_zero
+    assert missed <= 0.08 * 200
 
 
 def test_confusion_counts_true_by_row() -> None:
@@ -240,7 +264,11 @@ def test_seeds_are_grouped(workshop: Workshop) -> None:
     groups = group_seeds(read_story(workshop.runs).records)
     assert [[record.result["seed"] for record in group.records] for group in groups] == [[0, 1, 2], [0]]
     estimate = estimate_accuracy(groups[0])
-    assert estimate == estimate_mean([0.60, 0.64, 0.62])
+    assert estimate is not None
+    assert (estimate.value, estimate.num, estimate.unit) == (pytest.approx(0.62), 3, "seeds")
+    seeds, images = 4.302653 * 0.02 / 3**0.5, estimate_share(62, 100)
+    assert estimate.low == pytest.approx(0.62 - np.hypot(seeds, 0.62 - images.low))
+    assert estimate.high == pytest.approx(0.62 + np.hypot(seeds, images.high - 0.62))
     assert estimate_accuracy(groups[1]) == estimate_share(50, 100)
 
 

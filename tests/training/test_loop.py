@@ -11,6 +11,7 @@ from keras_inat.data.pack import Pack
 from keras_inat.data.packs import load_pack
 from keras_inat.errors import UserError
 from keras_inat.files import read_jsonl
+from keras_inat.intervals import accuracy_interval
 from keras_inat.models.cnn import build_cnn
 from keras_inat.runs import create_run
 from keras_inat.training import loop
@@ -186,10 +187,10 @@ def test_seeds_are_told_one_by_one_and_together(make_config, capsys):
     results = [json.loads((path / "result.json").read_text()) for path in sorted(Path("runs/train-best").iterdir())]
     assert [result["seed"] for result in results] == [4, 5, 6]
     tests = [result["test_accuracy"] for result in results]
-    half = 4.302653 * np.std(tests, ddof=1) / 3**0.5  # Student's t of two degrees of freedom
+    low, high = accuracy_interval(tests, results[0]["test_images"])
     said = capsys.readouterr().out
     assert f"test accuracy, mean of 3 seeds: {np.mean(tests):.1%} " in said
-    assert f"({'95 % interval'} {np.mean(tests) - half:.1%} to {np.mean(tests) + half:.1%})" in said
+    assert f"({'95 % interval'} {low:.1%} to {high:.1%})" in said
     best = max(results, key=lambda result: result["val_accuracy"])["seed"]
     assert f"best on validation: seed {best}" in said
 
