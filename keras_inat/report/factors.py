@@ -74,6 +74,25 @@ def _one_hot(index: int, count: int) -> np.ndarray:
     return np.eye(count)[index, 1:]
 
 
+def find_conditions(factors: list[Factor]) -> list[np.ndarray]:
+    """Whether hyperparameters that do not always apply do, each `(trials,)`, where no other one by itself says so.
+
+    Without these columns, what goes with a hyperparameter that applies would be put down to one of its values.
+    """
+    columns = dict[tuple[bool, ...], None]()
+    for factor in factors:
+        applies = tuple(value is not None for value in factor.values)
+        others = (other.values for other in factors if other is not factor)
+        if not all(applies) and not any(_decides(values, applies) for values in others):
+            columns[applies] = None
+    return [np.array(column, float) for column in columns]
+
+
+def _decides(values: list[Any], applies: tuple[bool, ...]) -> bool:
+    """Whether equal values always go with the same answer."""
+    return len(set(zip(map(str, values), applies, strict=True))) == len(set(map(str, values)))
+
+
 def drop_aliased(factors: list[Factor]) -> tuple[list[Factor], dict[str, list[str]]]:
     """Leaves out what others determine, one at a time, from the last on.
 

@@ -14,7 +14,7 @@ from scipy import stats
 
 from keras_inat.report import wording
 from keras_inat.report.analysis import Estimate, format_value, shorten_setting
-from keras_inat.report.factors import Factor, build_factor, drop_aliased
+from keras_inat.report.factors import Factor, build_factor, drop_aliased, find_conditions
 from keras_inat.report.records import SweepRecord, Trial
 
 CONFIDENCE, DRAWS = 0.95, 4000
@@ -72,7 +72,7 @@ def observe(sweep: SweepRecord) -> Observations | str:
     for degree, room in DEGREES.items():
         built = (build_factor(name, [trial.settings[name] for trial in trials], degree) for name in sweep.settings)
         factors = [factor for factor in built if factor]
-        size = 1 + sum(factor.columns.shape[1] for factor in factors)
+        size = 1 + sum(factor.columns.shape[1] for factor in factors) + len(find_conditions(factors))
         if len(trials) >= room * size:
             break
     if len(trials) < size + MIN_SPARE:
@@ -103,7 +103,7 @@ def _leave_out(trials: list[Trial]) -> tuple[list[Trial], list[float]]:
 
 
 class _Model:
-    """Least squares on the columns of all factors, each about its mean."""
+    """Least squares on the columns of all factors, each about its mean, and on whether they apply."""
 
     def __init__(self, factors: list[Factor], scores: np.ndarray) -> None:
         self.factors, self.scores = factors, scores
@@ -111,6 +111,10 @@ class _Model:
         ends = np.cumsum([1, *(block.shape[1] for block in blocks)]).tolist()
         self.places = [slice(*pair) for pair in itertools.pairwise(ends)]
         self.matrix = np.column_stack([np.ones(len(scores)), *blocks])
+        for column in find_conditions(factors):
+            wider = np.column_stack([self.matrix, column - column.mean()])
+            if np.linalg.matrix_rank(wider) == wider.shape[1]:
+                self.matrix = wider
         self.coefficients, self.covariance, self.residuals, self.influence = _regress(self.matrix, scores)
 
     @property

@@ -115,7 +115,9 @@ class Records:
         writer = csv.DictWriter(table, columns)
         writer.writeheader()
         for row in trials:
-            values = asdict(row) | {name: row.settings.get(name) for name in names}
+            # An empty cell says that a hyperparameter did not apply.
+            given = {name: "null" if value is None else value for name, value in row.settings.items()}
+            values = asdict(row) | {name: given.get(name) for name in names}
             values["val_accuracies"] = " ".join(map(str, row.val_accuracies))
             writer.writerow({column: values[column] for column in columns})
         write_text(self.folder / "trials.csv", table.getvalue())

@@ -73,6 +73,42 @@ def test_what_is_true_is_found_and_what_is_not_is_not():
     assert min(found.values()) > 150
 
 
+@pytest.mark.parametrize("written", ["null", None])
+def test_a_choice_of_nothing_is_not_the_first_choice(written):
+    """None is what trials tables held that did not tell `null` from what does not apply."""
+    found = false = 0
+    for seed in range(100):
+        rng, trials = np.random.default_rng(seed), list[Trial]()
+        for number in range(60):
+            settings = {"m.activation": [written, "relu", "gelu"][rng.integers(3)], "a.flip": bool(rng.integers(2))}
+            score = 0.5 - 0.06 * (settings["m.activation"] == written) + rng.normal(0, 0.02)
+            trials.append(Trial(str(number), "completed", score, settings, 1, 1, "", ""))
+        observed = observe(SweepRecord(Path("sweep"), trials, None, ""))
+        shown = [row for row in observed.rows if row.says]
+        worst = [row for row in shown if row.change.startswith("null") and row.estimate.value < 0]
+        found += bool(worst)
+        # Against the others, of which one is the bad one, the other two are better.
+        good = [row for row in shown if row.setting == "m.activation" and row.estimate.value > 0 and written]
+        false += len(shown) > len(worst) + len(good)
+    assert false <= 8  # of 100; without the column for it, 60
+    assert found == (100 if written else 0)
+
+
+def test_what_goes_with_applying_is_not_put_down_to_a_value():
+    false = 0
+    for seed in range(100):
+        rng, trials = np.random.default_rng(seed), list[Trial]()
+        for number in range(60):
+            settings = {"m.norm": bool(rng.integers(2)), "m.dense": bool(rng.integers(2))}
+            applies = settings["m.norm"] and settings["m.dense"]
+            settings["m.activation"] = ["relu", "gelu"][rng.integers(2)] if applies else None
+            score = 0.5 + 0.06 * applies + rng.normal(0, 0.02)
+            trials.append(Trial(str(number), "completed", score, settings, 1, 1, "", ""))
+        observed = observe(SweepRecord(Path("sweep"), trials, None, ""))
+        false += any(row.says for row in observed.rows if row.setting == "m.activation")
+    assert false <= 8
+
+
 def is_off(row):
     """Whether the interval of an effect that the model can express misses the truth."""
     if row.setting == "a.filters":

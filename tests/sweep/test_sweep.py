@@ -48,6 +48,18 @@ def test_the_first_trial_is_the_configuration_itself(sweep_config, fake_fit):
     assert trial.settings == {"model.filters": 6, "model.activation": "silu", "model.batch_norm": True}
 
 
+def test_the_table_tells_a_choice_of_nothing_from_what_does_not_apply(sweep_config, fake_fit):
+    space = (
+        "sweep.space={model.dense_units: [0, 8], model.dense_activation: {choices: [null, gelu],"
+        " when: {model.dense_units: [8]}}}"
+    )
+    trials = tuner.search(sweep_config(space, "TRIALS=3", "sweep.oracle=grid"))
+    told = {(trial.settings["model.dense_units"], trial.settings.get("model.dense_activation", "")) for trial in trials}
+    assert told == {(0, ""), (8, None), (8, "gelu")}
+    written = {(row["model.dense_units"], row["model.dense_activation"]) for row in table()}
+    assert written == {("0", ""), ("8", "null"), ("8", "gelu")}
+
+
 def test_a_real_sweep_leaves_its_records(sweep_config):
     trials = tuner.search(sweep_config("TRIALS=2"))
     assert [trial.status for trial in trials] == ["completed", "completed"]
