@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_inat.errors import UserError, describe_choices
+from keras_inat.errors import ObstacleError, UserError, describe_choices
 from keras_inat.models.backbones import BACKBONES, IMAGENET_STD, PIXELS
 from keras_inat.sections import Finetune
 
@@ -76,7 +76,7 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
     except Exception as error:  # Keras reports a failed download and a file that does not fit in many ways
         reason = " ".join(str(error).split())[:300]
         if weights == "imagenet":
-            raise UserError(
+            raise ObstacleError(
                 f"the ImageNet weights of {config.backbone} could not be had ({reason}): connect to the network, or "
                 "get that file elsewhere and give WEIGHTS=<it>.h5; or WEIGHTS=<our model>.keras, or WEIGHTS=none"
             ) from None
@@ -84,6 +84,22 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
     if weights not in (None, "imagenet") and re.fullmatch(r"EfficientNetB\d", config.backbone):
         _scale_stem(backbone)
     return inputs, backbone.output
+
+
+def clone(model: keras.Model, copy: Callable[[keras.Layer], keras.Layer], inputs: Any = None) -> keras.Model:
+    """A model of copies of a model's layers, with the same weights.
+
+    Args:
+        model: What is to be cloned.
+        copy: Gives a layer of its own, without weights, for each.
+        inputs: A symbolic tensor in place of the model's input.
+    """
+    cloned = keras.models.clone_model(model, input_tensors=inputs, clone_function=copy)
+    cloned.set_weights(model.get_weights())
+    for layer in cloned.layers:
+        if isinstance(layer, layers.Normalization):
+            layer.finalize_state()  # it computes with a copy of its weights, that of EfficientNet above all
+    return cloned
 
 
 def _announce_weights(backbone: str) -> None:
@@ -129,9 +145,7 @@ def _load_own(path: Path, image_size: int) -> tuple[Any, Any]:
             f"Received: {image_size}."
         )
     # A file remembers the precision that it was trained in.
-    own = keras.models.clone_model(model, clone_function=_clone_in_precision)
-    own.set_weights(model.get_weights())
-    model = own
+    model = clone(model, _clone_in_precision)
     maps = [layer for layer in model.layers if len(layer.output.shape) == 4]
     return model.input, maps[-1].output
 

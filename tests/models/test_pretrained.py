@@ -68,6 +68,12 @@ def test_an_efficientnet_is_the_same_from_a_file_as_from_keras(tmp_path, monkeyp
     np.testing.assert_allclose(*features, rtol=1e-3, atol=1e-5)
     plain = backbone(images).numpy().mean(axis=(1, 2))
     assert np.abs(features[0] - plain).max() > 0.01 * np.abs(plain).max()
+    # Its normalisation is the same in the twin that is trained, and in a model that goes on from it.
+    model.save(tmp_path / "best.keras")
+    own = build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 32, 4)
+    for other in (clone_for_training(model, any_size=False), own):
+        received = keras.Model(other.input, other.get_layer("head_pool").output)(images)
+        np.testing.assert_allclose(received, features[1], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(
