@@ -20,6 +20,10 @@ class UserError(Exception):
     """A mistake that the user can mend. Its text is the one line printed before exit code 2."""
 
 
+class ObstacleError(UserError):
+    """What no setting is to blame for, as files that are gone or no room for them: with that mended it goes on."""
+
+
 def describe_choices(received: object, choices: Iterable[str]) -> str:
     """Says what is accepted, what came instead, and which choice was probably meant."""
     choices = sorted(choices)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_inat.data.reader import Reader
-from keras_inat.errors import UserError
+from keras_inat.errors import ObstacleError
 from keras_inat.progress import show_progress
 from keras_inat.sections import Config
 
@@ -105,25 +105,25 @@ class Source:
                             empty = False
                             yield ImageFile(split, directory.name, f"{place}/{entry.name}", *_fingerprint(entry))
                 if empty:
-                    raise UserError(f"the class folder {directory} holds no image")
+                    raise ObstacleError(f"the class folder {directory} holds no image")
 
     def _check_classes(self) -> tuple[str, ...]:
         found = {split: {file.class_name for file in self.files if file.split == split} for split in FOLDERS}
         for split, folder in FOLDERS.items():
             if not found[split]:
-                raise UserError(f"{self.path} has no {folder}/<Class>/ folders with images")
+                raise ObstacleError(f"{self.path} has no {folder}/<Class>/ folders with images")
         odd = [
             f"only in {folder}/: {', '.join(sorted(more))}"
             for split, folder in FOLDERS.items()
             if (more := found[split].difference(*(found[other] for other in FOLDERS if other != split)))
         ]
         if odd:
-            raise UserError(f"train/ and val/ of {self.path} differ in their classes: {'; '.join(odd)}")
+            raise ObstacleError(f"train/ and val/ of {self.path} differ in their classes: {'; '.join(odd)}")
         for name in found["train"]:
             if not name.isprintable():
-                raise UserError(f"the name of the class folder {name!a} of {self.path} cannot be shown: rename it")
+                raise ObstacleError(f"the name of the class folder {name!a} of {self.path} cannot be shown: rename it")
         if len(found["train"]) < 2:
-            raise UserError(f"{self.path} has one class only, {found['train'].pop()!r}: nothing to tell apart")
+            raise ObstacleError(f"{self.path} has one class only, {found['train'].pop()!r}: nothing to tell apart")
         return tuple(sorted(found["train"]))
 
 
@@ -138,9 +138,9 @@ def open_source(config: Config) -> Source:
         return Source(_draw(name, Path(config.data.directory)))
     path = Path(name)
     if not path.exists():
-        raise UserError(f"DATA {name!r} does not exist: run `make data` to download it, or use DATA=demo")
+        raise ObstacleError(f"DATA {name!r} does not exist: run `make data` to download it, or use DATA=demo")
     if not path.is_dir() and path.suffix.lower() != ".zip":
-        raise UserError(f"DATA must be a folder, a .zip or 'demo'. Received: {name!r}.")
+        raise ObstacleError(f"DATA must be a folder, a .zip or 'demo'. Received: {name!r}.")
     return Source(path)
 
 

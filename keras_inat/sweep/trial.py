@@ -18,7 +18,7 @@ from typing import Any
 import keras
 
 from keras_inat.config import override
-from keras_inat.errors import FULL_DISK, UserError, is_out_of_memory
+from keras_inat.errors import FULL_DISK, ObstacleError, UserError, is_out_of_memory
 from keras_inat.files import hold_lock, write_json
 from keras_inat.runs import RunFolder, open_run
 from keras_inat.sections import Config
@@ -68,6 +68,8 @@ def run_trial(task: Task) -> Outcome:
     except Exception as error:
         if FULL_DISK in str(error):
             return Outcome(mistake=OSError(errno.ENOSPC, FULL_DISK, str(task.folder)))
+        if isinstance(error, ObstacleError):
+            return Outcome(mistake=error)
         if isinstance(error, FAILURES) or is_out_of_memory(error):
             return Outcome(failure=" ".join(f"{type(error).__name__}: {error}".split())[:500])
         return Outcome(mistake=error)

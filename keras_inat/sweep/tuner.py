@@ -9,6 +9,7 @@ from typing import Any
 from keras_tuner.engine.trial import TrialStatus
 
 from keras_inat.data.packs import load_pack
+from keras_inat.errors import ObstacleError
 from keras_inat.runs import RunFolder, now
 from keras_inat.sections import Config
 from keras_inat.sweep.board import Board, open_board
@@ -71,7 +72,8 @@ def run_trials(
                     if record.status != "running":  # another worker, taken for dead, has finished it since
                         tell(oracle, record)
                         continue
-                    load_pack(records.config)  # if the images are gone, that is no fault of the configuration
+                    if load_pack(records.config).hash != records.data_hash:
+                        raise ObstacleError("the images changed while the sweep was at work: its scores are of the old")
                     running[record.id], began[record.id] = record, time.perf_counter()
                     board.refresh()
                     slot.start(Task(records.config, record.id, record.values, records.trial_folder(record.id)))

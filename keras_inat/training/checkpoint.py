@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_inat.errors import UserError
+from keras_inat.errors import ObstacleError, UserError
 from keras_inat.files import hold_lock, write_whole
 from keras_inat.runs import RunFolder, create_run, find_unfinished, lock_path, open_run
 from keras_inat.sections import Config
@@ -143,7 +143,9 @@ def _restore(run: RunFolder, group: str, variables: list[Any]) -> None:
             for index, variable in enumerate(variables):
                 variable.assign(saved[f"{group}/{index}"])
         except (KeyError, ValueError):  # another version of Keras or of this program has other variables
-            raise UserError(f"{run.checkpoint} does not fit this version: remove {run.path} to train anew") from None
+            raise ObstacleError(
+                f"{run.checkpoint} does not fit this version: remove {run.path} to train anew"
+            ) from None
 
 
 def _list_arrays(group: str, values: list[Any]) -> dict[str, np.ndarray]:

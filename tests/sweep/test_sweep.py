@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from keras_inat.config import load_config
-from keras_inat.errors import UserError
+from keras_inat.errors import ObstacleError, UserError
 from keras_inat.files import append_jsonl, hold_lock, read_jsonl
 from keras_inat.sweep import trial as trials_module
 from keras_inat.sweep import tuner
@@ -234,15 +234,22 @@ def test_a_mistake_in_the_program_stops_the_sweep(sweep_config, monkeypatch):
     assert [row["status"] for row in table()] == ["running"]  # it is no fault of the configuration
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("x; No space left on device")])
-def test_a_full_disk_stops_the_sweep_and_costs_no_trial(sweep_config, fake_fit, monkeypatch, error):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("x; No space left on device"),
+        ObstacleError("no network to get the weights over"),
+    ],
+)
+def test_what_hinders_every_trial_stops_the_sweep_and_costs_none(sweep_config, fake_fit, monkeypatch, error):
     real = trials_module.fit
 
     def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(trials_module, "fit", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises((OSError, ObstacleError), match=r"No space left|no network"):
         tuner.search(sweep_config("TRIALS=2"))
     assert [row["status"] for row in table()] == ["running"]
     monkeypatch.setattr(trials_module, "fit", real)
@@ -264,6 +271,19 @@ def test_other_images_are_another_sweep(sweep_config, fake_fit, photos):
     (photos / "train" / "red" / "0.png").unlink()
     with pytest.raises(UserError, match=r"data\.hash"):
         tuner.search(sweep_config("TRIALS=2"))
+
+
+def test_images_that_change_meanwhile_stop_the_sweep(sweep_config, fake_fit, monkeypatch, photos):
+    real = trials_module.fit
+
+    def change(*arguments, **named):
+        (photos / "train" / "red" / "0.png").unlink()
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(trials_module, "fit", change)
+    with pytest.raises(ObstacleError, match="the images changed while the sweep was at work"):
+        tuner.search(sweep_config("TRIALS=2"))
+    assert len(fake_fit) == 1
 
 
 def test_tables_that_a_kill_left_behind_the_records_are_mended(sweep_config, fake_fit):
