@@ -1,6 +1,7 @@
 """The one way to train: `sweep`, `train-best` and `finetune` all end in `fit`."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from keras_inat.data.pipeline import (
     count_passes,
     read_rows,
 )
-from keras_inat.errors import UserError
+from keras_inat.errors import ObstacleError
 from keras_inat.files import write_text
 from keras_inat.models.backbones import HEAD
 from keras_inat.models.cnn import build_cnn
@@ -272,7 +273,7 @@ def _read_progress(run: RunFolder, pack: Pack) -> Progress:
     """Where the run is to go on; what was written after its checkpoint is forgotten."""
     progress = read_progress(run) or Progress(pack.hash)
     if progress.data != pack.hash:
-        raise UserError(f"the images are no longer those that {run.path} was trained on")
+        raise ObstacleError(f"the images are no longer those that {run.path} was trained on")
     rows = [row for row in run.read_metrics() if row["epoch"] <= progress.epoch]
     write_text(run.metrics, "".join(json.dumps(row) + "\n" for row in rows))
     return progress
@@ -285,5 +286,6 @@ def _plan_calibration(
     if not config.training.ema and set(config.training_sizes) == {config.data.image_size}:
         return None
     chosen = np.random.default_rng(config.run.seed).permutation(train_rows)[:NUM_CALIBRATION]
-    parts = [np.sort(chosen[start : start + batch_size]) for start in range(0, len(chosen), batch_size)]
-    return lambda: (read_rows(pack.train_images, part) for part in parts)
+    # Of equal size, for each counts the same: a last one of few images would give variances that are too small.
+    parts = np.array_split(chosen, math.ceil(len(chosen) / batch_size))
+    return lambda: (read_rows(pack.train_images, np.sort(part)) for part in parts)

@@ -235,3 +235,11 @@ def test_no_test_image_is_opened_while_training(make_config, monkeypatch):
     after = fit(config, create_run(config, "train-best"))
     for first, second in zip(before.model.get_weights(), after.model.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_statistics_are_taken_from_batches_of_equal_size(make_config):
+    config = make_config("training.ema=0.1")
+    pack = load_pack(config)
+    calibrate = loop._plan_calibration(config, pack, np.arange(25), 8)
+    assert sorted(map(len, calibrate())) == [6, 6, 6, 7]  # not 8, 8, 8 and one image, which has no variance
+    assert loop._plan_calibration(make_config(), pack, np.arange(25), 8) is None
