@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from keras_inat.config import VARIABLES, load_config, merge, parse_overrides
-from keras_inat.errors import UserError, is_out_of_memory
+from keras_inat.config import VARIABLES, build_config, load_config, parse_overrides
+from keras_inat.errors import FULL_DISK, UserError, is_out_of_memory
 from keras_inat.progress import hide_startup_messages
-from keras_inat.sections import Config
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -83,10 +82,12 @@ def main(arguments: list[str]) -> int:
         print("interrupted: what was finished is kept, run the command again to go on", file=sys.stderr)
         return 130
     except Exception as error:
-        if not is_out_of_memory(error):
-            raise
         said = " ".join(str(error).split())[:160]
-        print(f"error: out of memory, a smaller batch_size or image_size takes less. {said}", file=sys.stderr)
+        if is_out_of_memory(error):
+            said = f"out of memory, a smaller batch_size or image_size takes less. {said}"
+        elif FULL_DISK not in str(error):  # of TensorFlow, which has no OSError
+            raise
+        print(f"error: {said}", file=sys.stderr)
         return 1
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what is left to do at exit does not catch SystemExit
@@ -103,8 +104,9 @@ def _run(name: str, settings: list[str]) -> None:
             from keras_inat.sweep.records import find_best_config
 
         # Settings may fit the best configuration and not the defaults: only these two are read before it is found.
-        given = merge(Config().model_dump(), parse_overrides(settings))
-        path = find_best_config(given["run"]["directory"], given["train_best"]["sweep"])
+        overrides = parse_overrides(settings)
+        given = build_config({section: overrides.get(section, {}) for section in ("run", "train_best")})
+        path = find_best_config(given.run.directory, given.train_best.sweep)
     config = load_config(settings, path)
     with hide_startup_messages():
         command = importlib.import_module(f"keras_inat.commands.{name.replace('-', '_')}")

@@ -136,9 +136,24 @@ def _fix_searched(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> Ma
     space = sweep.get("space") if isinstance(sweep, Mapping) else None
     if not isinstance(space, Mapping):
         return values
-    given = {f"{section}.{key}": [value] for section, pairs in overrides.items() for key, value in pairs.items()}
-    fixed = {name: given.get(name, domain) for name, domain in space.items()}
+    given = {f"{section}.{key}": value for section, pairs in overrides.items() for key, value in pairs.items()}
+    fixed = dict[str, Any]()
+    for name, domain in space.items():
+        if name in given:
+            fixed[name] = [given[name]]
+        elif isinstance(domain, Mapping) and isinstance(domain.get("when"), Mapping):
+            when = domain["when"]
+            if all(_includes(wanted, given[parent]) for parent, wanted in when.items() if parent in given):
+                still = {parent: wanted for parent, wanted in when.items() if parent not in given}
+                fixed[name] = {**domain, "when": still}
+            # else it cannot apply any more
+        else:
+            fixed[name] = domain
     return merge(values, {"sweep": {"space": fixed}})
+
+
+def _includes(wanted: Any, value: Any) -> bool:
+    return value == wanted or (isinstance(wanted, list) and value in wanted)
 
 
 def _section(parent: pydantic.fields.FieldInfo) -> type[Section]:

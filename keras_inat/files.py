@@ -48,6 +48,11 @@ def hold_lock(path: Path, busy: str | None = None) -> Iterator[None]:
         yield
 
 
+def make_printable(name: str) -> str:
+    """A file's name, with escapes for what is no text."""
+    return name if name.isprintable() else name.encode("unicode_escape").decode()
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes `text` so that a reader sees the old file or the new one, never a part."""
     with write_whole(path) as temporary:
@@ -63,8 +68,12 @@ def write_json(path: Path, values: Any) -> None:
 def append_jsonl(path: Path, values: Mapping[str, Any]) -> None:
     """Adds one line, on the disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(values, ensure_ascii=False) + "\n")
+    with open(path, "a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # a line that was cut short would take this one with it
+                file.write(b"\n")
+        file.write(json.dumps(values, ensure_ascii=False).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 

@@ -27,6 +27,26 @@ def test_what_is_given_is_not_searched(tmp_path):
     assert space == {"model.dropout": [0.1, 0.3]}
 
 
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ("average", {"training.batch_size": {"choices": [8, 16], "when": {}}}),
+        ("max", {"training.batch_size": {"choices": [8, 16], "when": {}}}),
+        ("flatten", {"model.dense_units": {"choices": [8, 16], "when": {"model.batch_norm": True}}}),
+    ],
+)
+def test_what_hangs_on_a_given_setting_is_searched_where_that_holds(tmp_path, given, left):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        "sweep: {space: {model.pooling: [flatten, average, max], model.batch_norm: [true, false], model.dense_units:"
+        " {choices: [8, 16], when: {model.pooling: flatten, model.batch_norm: true}},"
+        " training.batch_size: {choices: [8, 16], when: {model.pooling: [average, max]}}}}"
+    )
+    config = load_config([f"model.pooling={given}"], path)
+    assert config.sweep.space == {"model.pooling": [given], "model.batch_norm": [True, False]} | left
+    assert config.model.pooling == given
+
+
 def test_yaml_of_version_1_2(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("training:\n  learning_rate: 1e-3\nrun:\n  name: no\n")

@@ -28,3 +28,5 @@ def test_a_line_cut_short_is_left_out(tmp_path):
     with open(path, "a") as file:
         file.write('{"epoch": 2, "los')
     assert read_jsonl(path) == [{"epoch": 1}]
+    append_jsonl(path, {"epoch": 3})  # and takes no other with it
+    assert read_jsonl(path) == [{"epoch": 1}, {"epoch": 3}]

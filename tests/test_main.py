@@ -28,9 +28,11 @@ def run(*arguments, capsys):
         (["finetune", "STRATEGY=top-k"], "Did you mean 'topk'?"),
         (["finetune", "DATA=nowhere"], "does not exist: run `make data`"),
         (["train-best"], "there is no sweep with a finished trial"),
+        (["train-best", "run.directory=5"], "run.directory"),
         (["train-best", "SWEEP=none"], "the sweep 'none' has no finished trial"),
         (["predict"], "make train-best"),
         (["dashboard"], "there are no runs"),
+        (["data", "DATA=.", "URL=https://example.org/other.zip"], ". exists already: delete it first"),
         (["data", "ZIP=nowhere.zip"], "ZIP must be a .zip file that exists. Received: 'nowhere.zip'"),
     ],
 )
@@ -58,6 +60,15 @@ def test_too_little_memory_is_one_line(error, monkeypatch, capsys):
     assert lines == [
         f"error: out of memory, a smaller batch_size or image_size takes less. {' '.join(str(error).split())}"
     ]
+
+
+def test_a_full_disk_is_one_line_whoever_meets_it(monkeypatch, capsys):
+    def run(config):
+        raise ResourceExhaustedError("events.out.tfevents; No space left on device\n[Op:FlushSummaryWriter]")
+
+    monkeypatch.setattr("keras_inat.commands.settings.run", run)
+    assert main(["settings"]) == 1
+    assert capsys.readouterr().err == "error: events.out.tfevents; No space left on device [Op:FlushSummaryWriter]\n"
 
 
 def test_a_mistake_in_the_program_is_traced(monkeypatch):

@@ -18,6 +18,8 @@ def run(config: Config) -> None:
         if not archive.is_file() or archive.suffix.lower() != ".zip":
             raise UserError(f"ZIP must be a .zip file that exists. Received: {str(archive)!r}.")
         print(f"unpacked {unpack(archive, folder)} images into {folder}")
+    elif folder.exists() and config.data.url != Data().url:
+        raise UserError(f"{folder} exists already: delete it first, or give another DATA for {config.data.url}")
     elif _is_to_come(config):
         archive = download(config.data.url, Path(config.data.directory))
         num_images = unpack(archive, folder)

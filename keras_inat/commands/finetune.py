@@ -10,7 +10,8 @@ from keras_inat.errors import UserError
 from keras_inat.intervals import accuracy_interval
 from keras_inat.sections import Config, Finetune
 from keras_inat.training.evaluation import train_seeds
-from keras_inat.training.stages import STRATEGIES
+from keras_inat.training.loop import build_model
+from keras_inat.training.stages import STRATEGIES, apply_stage, plan_stages
 
 
 def run(config: Config) -> None:
@@ -18,12 +19,24 @@ def run(config: Config) -> None:
     if config.finetune is None:
         raise UserError("this configuration has no `finetune` section: give one, or finetune.strategy=head")
     every = config.finetune.strategy == "all"
-    table = {}
-    for strategy in STRATEGIES if every else (config.finetune.strategy,):
-        chosen = override(config, {"finetune.strategy": strategy})
-        table[strategy] = train_seeds(override(chosen, {"run.name": _name(chosen, every)}), "finetune", strategy)
+    strategies = STRATEGIES if every else (config.finetune.strategy,)
+    chosen = {strategy: override(config, {"finetune.strategy": strategy}) for strategy in strategies}
+    if every:
+        _check(list(chosen.values()))
+    table = {
+        strategy: train_seeds(override(one, {"run.name": _name(one, every)}), "finetune", strategy)
+        for strategy, one in chosen.items()
+    }
     if every:
         _compare(table)
+
+
+def _check(configs: list[Config]) -> None:
+    """Finds what one of the strategies cannot do before any of them has looked at the test images."""
+    network = build_model(configs[0], num_classes=2)
+    for config in configs:
+        for stage, _ in plan_stages(config):
+            apply_stage(network, stage, config.finetune)
 
 
 def _name(config: Config, every: bool) -> str:

@@ -14,6 +14,7 @@ from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
 from keras_inat.explain.guided import explain_predictions
 from keras_inat.explain.pictures import draw_prediction
+from keras_inat.files import make_printable
 from keras_inat.plotting import save_figure
 from keras_inat.runs import RunFolder, list_runs
 from keras_inat.sections import Config
@@ -66,7 +67,8 @@ def run(config: Config) -> None:
 
 def _describe(path: Path, class_names: list[str], row: np.ndarray) -> str:
     best = np.argsort(-row, kind="stable")[:NUM_CLASSES]
-    return f"{path}: " + ", ".join(f"{class_names[label]} {100 * row[label]:.1f} %" for label in best)
+    classes = ", ".join(f"{class_names[label]} {100 * row[label]:.1f} %" for label in best)
+    return f"{make_printable(str(path))}: {classes}"
 
 
 def _to_json(path: Path, class_names: list[str], row: np.ndarray, picture: Path | None) -> str:

@@ -12,7 +12,7 @@ from keras_inat.data.copies import find_copies, group_copies
 from keras_inat.data.scan import Scan
 from keras_inat.data.source import FOLDERS, Source
 from keras_inat.errors import UserError
-from keras_inat.files import write_json, write_text, write_whole
+from keras_inat.files import make_printable, write_json, write_text, write_whole
 
 # Of the pack's files: another version is another pack.
 VERSION = 2
@@ -38,7 +38,7 @@ def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) 
         UserError: When a class has too few images.
     """
     count, paths = len(source.files), [file.path for file in source.files]
-    names = [path if path.isprintable() else path.encode("unicode_escape").decode() for path in paths]
+    names = [make_printable(path) for path in paths]
     numbers = {name: label for label, name in enumerate(source.classes)}
     labels = np.fromiter((numbers[file.class_name] for file in source.files), np.int32, count)
     num_test = sum(file.split == "test" for file in source.files)

@@ -80,11 +80,12 @@ class Pack:
         first = self._index["first_copy"][self._num_test :][used]
         names = [content.tobytes().hex() for content in self._index["hashes"][first]]
         parts = split_validation(self.train_labels[used], names, config.data.val_fraction, config.data.split_seed)
-        for label in np.flatnonzero(np.bincount(self.train_labels[used[parts[1]]], minlength=len(self.classes)) == 0):
-            raise UserError(
-                f"no image of {self.classes[label]!r} can be held out for validation: its images are copies of one "
-                "another, or of another class's"
-            )
+        for part, purpose in zip(parts, ("is left to train on", "can be held out for validation"), strict=True):
+            for label in np.flatnonzero(np.bincount(self.train_labels[used[part]], minlength=len(self.classes)) == 0):
+                raise UserError(
+                    f"no image of {self.classes[label]!r} {purpose}: its images are copies of one another, or of "
+                    "another class's"
+                )
         return used[parts[0]], used[parts[1]]
 
     def read_test(self, config: Config, run: RunFolder) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:

@@ -13,7 +13,7 @@ from keras_inat.data.index import VERSION, write_index
 from keras_inat.data.pack import Pack, training_size
 from keras_inat.data.scan import JOURNAL, Scan, scan_files
 from keras_inat.data.source import Source, open_source
-from keras_inat.errors import UserError
+from keras_inat.errors import ObstacleError, UserError
 from keras_inat.files import hold_lock
 from keras_inat.sections import Config
 
@@ -103,7 +103,8 @@ def _packs_folder(config: Config) -> Path:
 
 
 def _name(source: Source, near_copies: bool) -> str:
-    return f"{source.name}-{VERSION}-{'' if near_copies else 'identical-'}{source.key[:12]}"
+    # A name that begins with a dot is that of a pack in the making.
+    return f"{source.name.lstrip('.')}-{VERSION}-{'' if near_copies else 'identical-'}{source.key[:12]}"
 
 
 def _remove(partial: Path) -> None:
@@ -119,7 +120,7 @@ def _check_unchanged(source: Source, scan: Scan, home: Path) -> None:
     """Pixels that are added must be of the files that the index speaks of."""
     with np.load(home / "index.npz") as index:
         if not np.array_equal(index["hashes"], scan.hashes):
-            raise UserError(f"images of {source.path} changed or could not be read this time: run it again")
+            raise ObstacleError(f"images of {source.path} changed or could not be read this time: run it again")
 
 
 def _is_whole(home: Path, num_files: int) -> bool:
@@ -150,7 +151,7 @@ def _length(path: Path) -> int:
 def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise UserError(
+        raise ObstacleError(
             f"the decoded pixels need {needed / 2**20:,.0f} MiB in {folder}, {free / 2**20:,.0f} MiB are free: make "
             "room (`make clean-packs` removes old ones), or set `data.directory`, or a smaller `data.image_size`"
         )

@@ -33,10 +33,14 @@ def split_validation(
     for members in groups.values():
         wanted = max(1, round(fraction * sum(map(len, members.values()))))
         ranked = sorted(members, key=lambda content: hashlib.sha256(f"{seed}:{content}".encode()).digest())
+        chosen = []
         for content in ranked[:-1]:  # at least one image of the class is left to train on
-            if wanted <= 0:
-                break
-            held += members[content]
-            wanted -= len(members[content])
+            # Many copies of one image would take more of the class than is to be held out.
+            if len(members[content]) <= wanted:
+                chosen.append(content)
+                wanted -= len(members[content])
+        if not chosen and len(ranked) > 1:
+            chosen = [min(ranked, key=lambda content: len(members[content]))]
+        held += (index for content in chosen for index in members[content])
     validation = np.array(sorted(held), dtype=np.int64)
     return np.setdiff1d(np.arange(len(labels)), validation), validation

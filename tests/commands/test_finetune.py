@@ -43,6 +43,13 @@ def test_every_strategy_over_the_same_seeds_in_one_table(make_config, own, capsy
     assert "n = 12 images" in capsys.readouterr().out
 
 
+def test_what_a_later_strategy_cannot_do_is_said_before_any_looks_at_the_test_images(make_config, own):
+    for arguments, words in ((("UNFREEZE=9",), "must be at most 2"), (("training.epochs=3",), "must be at least 4")):
+        with pytest.raises(UserError, match=words):
+            finetune.run(make_config(own, "STRATEGY=all", "UNFREEZE=1", *arguments))
+    assert not Path("runs/test_ledger.jsonl").exists()
+
+
 def test_names(make_config, own):
     for arguments in ((), ("NAME=mine",)):
         finetune.run(make_config(own, "STRATEGY=head", "training.epochs=1", *arguments))

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 
 import keras
@@ -76,6 +77,15 @@ def test_a_folder_with_bad_files_is_predicted_without_them(runs, model, tmp_path
     for path in pictures.iterdir():
         with Image.open(path) as picture:
             assert picture.width > 1000
+
+
+def test_a_file_name_that_is_no_text_is_told_in_escapes(runs, model, tmp_path, capfd):
+    _write_image(tmp_path / os.fsdecode(b"b\xffd.png"), 0)
+    _write_image(tmp_path / "z.png", 1)
+    _run(runs, f"IMAGE={tmp_path}")
+    lines = capfd.readouterr().out.encode("utf-8").decode().splitlines()
+    assert lines[1].startswith("b\\udcffd.png: ")
+    assert lines[2].startswith("z.png: ")
 
 
 def test_one_image_and_a_run_of_choice(runs, model, tmp_path, capsys):

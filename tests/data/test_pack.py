@@ -83,6 +83,14 @@ def test_a_damaged_index_is_made_anew(make_config, name, content):
         assert load_pack(make_config()).hash == pack.hash
 
 
+def test_a_hidden_folder_has_a_pack_like_any_other(make_config, photos):
+    hidden = photos.rename(photos.with_name(".photos"))
+    config = make_config(f"DATA={hidden}")
+    name = load_pack(config).directory.name
+    assert name.startswith("photos-")
+    assert [(name, stale) for name, _, stale in remove_stale_packs(config)] == [(name, False)]
+
+
 def test_stale_packs_are_removed(make_config, photos):
     config = make_config()
     old = load_pack(config)
@@ -227,6 +235,19 @@ def test_copies_of_one_image_only(make_config, photos):
             shutil.copy(path.with_name("0.png"), path)
     with pytest.raises(UserError, match="no image of 'blue' can be held out"):
         load_pack(make_config()).split(make_config())
+
+
+def test_copies_of_another_class_only(make_config, photos):
+    first = photos / "train" / "blue" / "0.png"
+    for path in (photos / "train" / "red").glob("*.png"):
+        shutil.copy(first, path) if path.stem in "01" else path.unlink()
+    said = set()
+    for seed in range(12):
+        config = make_config(f"data.split_seed={seed}", "data.val_fraction=0.3")
+        with pytest.raises(UserError, match="no image of 'red'") as error:
+            load_pack(config).split(config)
+        said.add(str(error.value).split("'red' ")[1].split(":")[0])
+    assert said == {"is left to train on", "can be held out for validation"}
 
 
 @pytest.mark.parametrize("first", ["16", "64", "24"])

@@ -42,3 +42,13 @@ def test_copies_stay_on_one_side_even_across_labels():
 def test_every_class_keeps_an_image_to_train_on():
     train, validation = split_validation(np.array([0, 0, 1, 1]), hashes(4), 0.89, seed=0)
     assert len(train) == len(validation) == 2
+
+
+def test_many_copies_of_one_image_do_not_take_the_class_into_validation():
+    labels, names = np.zeros(100, int), hashes(40) + ["burst"] * 60
+    for seed in range(20):
+        _, validation = split_validation(labels, names, 0.2, seed)
+        assert len(validation) == 20
+    # Of nothing but large groups the smallest.
+    _, validation = split_validation(np.zeros(30, int), ["a"] * 12 + ["b"] * 8 + ["c"] * 10, 0.2, 0)
+    assert validation.tolist() == list(range(12, 20))
