@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from keras_inat.__main__ import CONFIGS, main
-from keras_inat.config import list_settings, load_config
-from keras_inat.sections import Config
+from keras_inat.config import list_settings, load_config, read_yaml
+from keras_inat.sections import Config, Finetune
 
 
 def run(*arguments, capsys):
@@ -132,8 +132,14 @@ def test_every_configuration_file_loads(path):
     assert isinstance(load_config([], path), Config)
 
 
-def test_the_default_file_states_the_defaults():
+def test_the_default_file_states_the_defaults(tmp_path):
     assert load_config([], CONFIGS / "default.yaml") == Config()
+    # Without one they have none, and so it shows them as remarks.
+    text = (CONFIGS / "default.yaml").read_text().replace("finetune: null", "finetune:").replace("#   ", "  ")
+    (tmp_path / "all.yaml").write_text(text)
+    values = read_yaml(tmp_path / "all.yaml")
+    assert {f"{section}.{name}" for section, given in values.items() for name in given} == set(list_settings())
+    assert load_config([], tmp_path / "all.yaml").finetune == Finetune()
 
 
 def test_help_answers_without_tensorflow():

@@ -79,7 +79,7 @@ def draw_feature_maps(image: np.ndarray, maps: Mapping[str, np.ndarray]) -> Figu
     cells[0].imshow(as_pixels(image), interpolation="nearest")
     cells[0].set_title(f"the image, {image.shape[0]} × {image.shape[1]}")
     for axes, (name, values), (rows, columns) in zip(cells[1:], maps.items(), shapes, strict=False):
-        count = rows * columns
+        count = min(rows * columns, values.shape[-1])
         top = float(np.percentile(values, 99.5)) or 1.0
         zoom = max(1, 64 // max(values.shape[:2]))
         tiles = np.moveaxis(values, -1, 0)[:count].repeat(zoom, axis=1).repeat(zoom, axis=2)

@@ -31,7 +31,7 @@ REQUIREMENTS = (
     ("guided backpropagation of predictions", "train-best-guided-predictions", "make train-best"),
     ("a pretrained network, fine-tuned", "finetune-curves", "make finetune"),
     (f"at least {MIN_STRATEGIES} strategies of fine-tuning, compared", STRATEGIES, "make finetune STRATEGY=all"),
-    ("from scratch against fine-tuned", "-races", "make train-best finetune"),
+    ("from scratch against fine-tuned", "races", "make train-best finetune"),
     ("every look at the test images", "Looks at the test images", "make train-best"),
     ("how to repeat every run", "How to repeat it", ""),
 )

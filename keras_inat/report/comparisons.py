@@ -92,12 +92,9 @@ def draw_costs(contenders: Sequence[Contender]) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, key in ((left, "parameters"), (right, "seconds")):
         axes.set_xscale("log")
-        places: list[float] = []
-        for index, contender in enumerate(contenders):
-            place, estimate = max(float(getattr(contender, key)), 1e-3), contender.accuracy
-            while any(0.92 < place / taken < 1.08 for taken in places):
-                place *= 1.09  # those with the same stand side by side
-            places.append(place)
+        places = _move_apart([max(float(getattr(contender, key)), 1e-3) for contender in contenders])
+        for index, (contender, place) in enumerate(zip(contenders, places, strict=True)):
+            estimate = contender.accuracy
             color, marker = _style(index, contender)
             axes.plot([place, place], [estimate.low, estimate.high], color=color, linewidth=2, solid_capstyle="butt")
             axes.plot(place, estimate.value, marker, ls="", color=color, ms=8, label=clip(contender.title, 40))
@@ -144,6 +141,14 @@ def draw_epochs(curves: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> Figur
     axes.set(xlabel="epoch", ylabel="validation accuracy")
     figure.legend(loc="outside upper left", ncols=3)
     return figure
+
+
+def _move_apart(values: Sequence[float]) -> list[float]:
+    """Places on a logarithmic scale, in the order of the values, none on top of another."""
+    places, last = list(values), 0.0
+    for index in np.argsort(values, kind="stable"):
+        last = places[index] = max(values[index], 1.09 * last)
+    return places
 
 
 def _style(index: int, contender: Contender) -> tuple[str, str]:

@@ -28,21 +28,22 @@ def describe_data(data_set: DataSet, album: Album) -> Section:
     """Counts, examples, and what was left out."""
     data = data_set.data
     if data is None:
-        text = f"The images of {data_set.name} were never opened: every trial ended before. `make data` says why."
-        return Section("The images", [Prose(text)])
+        return Section(
+            "The images", [Prose(f"Of the images of {data_set.name} nothing is known: {_explain(data_set)}")]
+        )
     counts, classes = data["counts"], data["classes"]
     blocks: list[Block] = [
         Prose(
             f"{data['name']} (hash `{data['hash']}`) has {plural(len(classes), 'class')}: "
             f"{counts['train']:,} images to train on, {counts['validation']:,} held out from them, class by class, for "
-            f"validation, and {counts['test']:,} test images that only a final judgement opens. They are decoded to "
-            f"{data['image_size']} × {data['image_size']} pixels."
+            f"validation, and {counts['test']:,} test images that only a final judgement opens. "
+            f"{_list_sizes(data_set)}"
         ),
         album.add(
             "classes",
             figures.draw_class_counts(classes, data["per_class"]),
-            f"Images of each of the {len(classes)} classes, in train/ and in val/.",
-            "Images of each class on disk that could be used.",
+            f"Images of {figures.count_shown(len(classes))}, in train/ and in val/.",
+            f"Images of {figures.count_shown(len(classes))} on disk that could be used.",
         ),
     ]
     for group in reversed(data_set.groups):
@@ -51,6 +52,23 @@ def describe_data(data_set: DataSet, album: Album) -> Section:
             blocks.append(album.add("examples", canvas.draw_examples(predictions, classes), text, text))
             break
     return Section("The images", [*blocks, *_describe_files(data), *_describe_copies(data_set, album)])
+
+
+def _list_sizes(data_set: DataSet) -> str:
+    """At what sizes models saw the images."""
+    seen = [group.best.data for group in data_set.groups] + [sweep.data for sweep in data_set.sweeps if sweep.data]
+    sizes = sorted({data["image_size"] for data in seen})
+    return f"Models see them at {' or '.join(f'{size} × {size}' for size in sizes)} pixels."
+
+
+def _explain(data_set: DataSet) -> str:
+    """Why no trial says what its images are."""
+    trials = [trial for sweep in data_set.sweeps for trial in sweep.trials]
+    if any(trial.score is not None for trial in trials):
+        return "the folders of the trials are gone."
+    if any(trial.status == "running" for trial in trials):
+        return "no trial has ended yet."
+    return "every trial failed before it opened them, or while it did. `make data` says why."
 
 
 def count_left_out(data: dict[str, Any]) -> int:
@@ -66,7 +84,8 @@ def _describe_files(data: dict[str, Any]) -> list[Block]:
     text += f"Among them, out of the ordinary: {traits}. " if traits else ""
     left_out = [*data["leaked"][: NUM_FILES // 2], *data["quarantined"], *data["leaked"][NUM_FILES // 2 :]]
     if not left_out:
-        text += "No file was left out: every image could be decoded, and none shows an image of val/ in train/."
+        told = "shows" if data.get("near_copies", True) else "is identical to"
+        text += f"No file was left out: every image could be decoded, and none in train/ {told} an image of val/."
         return [Prose(text)]
     num_leaked = data.get("num_leaked", len(data["leaked"]))
     num_left = count_left_out(data)
@@ -86,17 +105,18 @@ def _describe_copies(data_set: DataSet, album: Album) -> list[Block]:
     counts = (data_set.data or {}).get("num_copies")
     if not counts:
         return []
-    if not counts["identical"] + counts["near"]:
-        return [
-            Prose(
-                "No two files were found that show the same image: none identical, resized, recompressed or mirrored."
-            )
-        ]
-    text = (
-        f"Pairs of files that show one image: {counts['identical']:,} identical, {counts['near']:,} near copies "
-        f"({counts['mirrored']:,} of them mirrored), by the correlation of what is left of an image at 16 × 16 grey "
-        "pixels. "
-    )
+    near = (data_set.data or {}).get("near_copies", True)
+    if not near:
+        text = f"Pairs of identical files: {counts['identical']:,}. Near copies were not looked for. "
+    elif not counts["identical"] + counts["near"]:
+        text = "No two files were found that show the same image: none identical, resized, recompressed or mirrored."
+        return [Prose(text)]
+    else:
+        text = (
+            f"Pairs of files that show one image: {counts['identical']:,} identical, {counts['near']:,} near copies "
+            f"({counts['mirrored']:,} of them mirrored), by the correlation of what is left of an image at 16 × 16 "
+            "grey pixels. "
+        )
     if counts["of_another_class"]:
         text += f"Of different classes: {plural(counts['of_another_class'], 'pair')}. "
     if counts["train_and_test"]:

@@ -14,13 +14,20 @@ from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, PAPER, WRONG, clip, n
 from keras_inat.report.analysis import Estimate, find_best_so_far, format_value, shorten_setting
 from keras_inat.report.observations import Observations
 from keras_inat.report.records import Trial
-from keras_inat.report.wording import SPACE, percent, signed
+from keras_inat.report.wording import SPACE, percent, plural, signed
 
 WIDTH = 10.0  # inches, for a page of about 1,000 px
 PANELS, MAX_PANELS = 3, 18  # side by side, in all
 FEW = 5  # numbers that are written at an axis one by one
 MAX_CLASSES = 40  # more do not fit beside each other legibly
 PERCENT = PercentFormatter(1, symbol=f"{SPACE}%")
+
+
+def count_shown(num_classes: int) -> str:
+    """What charts of classes show: `each of the 10 classes`, `the first 40 of 100 classes`."""
+    if num_classes <= MAX_CLASSES:
+        return f"each of the {plural(num_classes, 'class')}"
+    return f"the first {MAX_CLASSES} of {plural(num_classes, 'class')}"
 
 
 def draw_class_counts(classes: Sequence[str], per_class: dict[str, Sequence[int]]) -> Figure:

@@ -22,6 +22,7 @@ from keras_inat.report.wording import percent, plural
 from keras_inat.sections import Report
 
 NUM_NEURONS, NUM_GUIDED, NUM_ROWS, NUM_SCORED = 10, 10, 6, 12
+NUM_DRAWN = 2000  # filters at random, to compare with
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,16 @@ def _show_filters(it: Subject) -> Iterator[Block]:
         "A tile with a gradient from dark to light answers to edges across it, one with opposite colours to a change "
         "of colour, one of a single tint to that colour.",
     )
-    counted = ", ".join(f"{count} {what}" for what, count in sort_filters(filters).items())
+    sorted_ = sort_filters(filters)
+    counted = ", ".join(f"{count} {what}" for what, count in sorted_.items())
+    if silent := len(filters) - sum(sorted_.values()):
+        counted += f"; {silent} {'has' if silent == 1 else 'have'} no weights"
+    drawn = np.random.default_rng(0).normal(size=(NUM_DRAWN, *filters.shape[1:]))
+    what, count = next(iter(sort_filters(drawn).items()))
     yield Prose(
         f"What the {plural(len(filters), 'filter')} answer to most, by where the largest part of their squared weights "
-        f"lies: {counted}. Of weights at random it would nearly always be edges between colours."
+        f"lies: {counted}. Of {NUM_DRAWN:,} filters of this size with weights at random, "
+        f"{percent(count / NUM_DRAWN, 0)} answer to {what}."
     )
 
 

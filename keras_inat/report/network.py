@@ -14,14 +14,16 @@ def describe_network(data_set: DataSet) -> Section:
     section = Section("The network and its cost")
     groups = data_set.find_groups("train-best")
     sweeps = [sweep for sweep in data_set.sweeps if (sweep.folder / "best.yaml").exists()]
+    best = {sweep.name: read_yaml(sweep.folder / "best.yaml") for sweep in sweeps}
+    found = [(name, values) for name, values in best.items() if not values.get("finetune")]
     if groups:
         record = groups[0].best
         model, size = Model(**record.config["model"]), record.data["image_size"]
         origin = f"`{record.folder.path.name}`"
-    elif sweeps and data_set.data:
-        values = read_yaml(sweeps[0].folder / "best.yaml")
+    elif found and data_set.data:
+        name, values = found[0]
         model, size = Model(**values["model"]), values["data"]["image_size"]
-        origin = f"the best trial of the sweep `{sweeps[0].name}`"
+        origin = f"the best trial of the sweep `{name}`"
     else:
         section.blocks = [Prose("No network was trained from scratch on these images yet: `make train-best` does it.")]
         return section

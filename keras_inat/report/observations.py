@@ -177,13 +177,24 @@ class _Model:
             wald = float(part @ np.linalg.solve(covariance[-count:, -count:], part)) / count
             probability = float(stats.f.sf(wald, count, spare)) * len(pairs)
             if probability < ALARMS:
-                found.append((probability, self._word_interaction(pair, counts, coefficients, probability)))
+                part_covariance = covariance[-count:, -count:] * count * float(stats.f.ppf(CONFIDENCE, count, spare))
+                sentence = self._word_interaction(pair, counts, coefficients, part_covariance, probability)
+                found.append((probability, sentence))
         return [sentence for _, sentence in sorted(found)]
 
     def _word_interaction(
-        self, pair: tuple[int, int], counts: list[int], coefficients: np.ndarray, probability: float
+        self,
+        pair: tuple[int, int],
+        counts: list[int],
+        coefficients: np.ndarray,
+        covariance: np.ndarray,
+        probability: float,
     ) -> str:
-        """Says the effect of a change of the first, where the second makes the most and the least of it."""
+        """Says the effect of a change of the first, where the second makes the most and the least of it.
+
+        The interval of how far these are apart is Scheffé's, which holds for every choice of the two: `covariance` is
+        that of the products, times the square of what its standard errors are to be multiplied by.
+        """
         first, second = (self.factors[index] for index in pair)
         place, mean = self.places[pair[0]], second.columns.mean(axis=0)[: counts[1]]
         slopes = coefficients[-counts[0] * counts[1] :].reshape(counts)
@@ -196,10 +207,16 @@ class _Model:
         changes = list(itertools.combinations(first.points, 2))
         (start, before), (end, after) = max(changes, key=lambda ends: np.ptp(measure(ends[0][1], ends[1][1])))
         effects = measure(before, after)
-        told = [f"{wording.signed(effects[i], 1)} points where {second.name(i)}" for i in np.argsort(effects)[[0, -1]]]
+        least, most = np.argsort(effects)[[0, -1]]
+        told = [f"{wording.signed(effects[i], 1)} points where {second.name(i)}" for i in (least, most)]
+        turn = second.points[most][1][: counts[1]] - second.points[least][1][: counts[1]]
+        weights = np.outer((after - before)[: counts[0]], turn).ravel()
+        apart, half = effects[most] - effects[least], 100 * float(np.sqrt(weights @ covariance @ weights))
         return (
             f"`{shorten_setting(first.setting)}` from {format_value(start)} to {format_value(end)}: {told[0]}, "
-            f"{told[1]} (p = {probability:.1g}, all pairs of hyperparameters allowed for)."
+            f"{told[1]}; these are {apart:.1f} apart (95{wording.SPACE}% interval {apart - half:.1f} to "
+            f"{apart + half:.1f}, n{wording.SPACE}={wording.SPACE}{len(self.scores):,} trials; p = {probability:.1g}, "
+            "all pairs of hyperparameters allowed for)."
         )
 
     def _spare(self, matrix: np.ndarray) -> int:

@@ -245,7 +245,7 @@ def _reproduce(records: list[Record]) -> Section:
         [
             record.folder.path.name,
             # The seed is in the configuration; the number of seeds would start a whole series from there.
-            f"make {record.command} NAME=again SEEDS=1 CONFIG={record.folder.config}",
+            f"make {record.folder.command} NAME=again SEEDS=1 CONFIG={record.folder.config}",
             str(record.result["seed"]),
             record.data["hash"],
             record.result["commit"] or "–",

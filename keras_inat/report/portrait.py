@@ -73,7 +73,8 @@ def _show_predictions(record: Record, predictions: Predictions, album: Album) ->
             canvas.draw_predictions(predictions, record.data["classes"]),
             f"Grid of {shown} test images with true label, predicted label and confidence: {right} right, "
             f"{shown - right} wrong.",
-            "Beside each picture its true class, below it the classes the model finds most probable. A solid green "
+            "Beside each picture its true class, below it the classes the model finds most probable, the true one "
+            "in place of the third where it is none of them. A solid green "
             "frame and a tick: right. A dashed red frame and a cross: wrong.",
         ),
     ]
@@ -112,9 +113,9 @@ def _show_mistakes(record: Record, predictions: Predictions, album: Album) -> li
         album.add(
             f"{record.command}-confusion",
             figures.draw_confusion(counts, classes),
-            f"Confusion matrix of {len(classes)} classes over {len(predictions.labels):,} test images.",
-            f"Each row is a true class, its cells the percentage of its images given to each class; n = "
-            f"{len(predictions.labels):,} test images.",
+            f"Confusion matrix of {figures.count_shown(len(classes))}, n = {len(predictions.labels):,} test images.",
+            f"Each row is a true class, its cells the percentage of its images given to each class; "
+            f"{figures.count_shown(len(classes))}, n = {len(predictions.labels):,} test images of all.",
         ),
         Prose(frequent),
         table,

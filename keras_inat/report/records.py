@@ -56,7 +56,8 @@ class Record:
 
     @property
     def command(self) -> str:
-        return self.folder.command
+        """Of what was done: `finetune` where a backbone was adapted, also by `train-best`."""
+        return "finetune" if self.finetune else "train-best"
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from keras_inat.report.blocks import Block, Part, Prose, Section, Table
 from keras_inat.report.records import Group
 from keras_inat.report.story import INDIFFERENT_SECTIONS, Story
 from keras_inat.report.ways import tabulate_gains
+from keras_inat.report.wording import percent
 
 
 def compare_runs(story: Story, named: str, album: Album) -> Part:
@@ -88,7 +89,7 @@ def _describe(group: Group) -> list[str]:
     result = group.best.result
     return [
         ", ".join(str(record.result["seed"]) for record in group.records),
-        wording.share(estimate_accuracy(group, "validation")),
+        percent(estimate_accuracy(group, "validation").value),  # type: ignore[union-attr]
         wording.share(estimate_accuracy(group)),
         f"{result['epochs']:,}",
         wording.duration(result["seconds"]),

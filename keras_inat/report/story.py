@@ -123,7 +123,7 @@ def read_sweep(folder: Path) -> SweepRecord:
         )
     for trial in trials:
         run = RunFolder(folder / "trials" / trial.id, "sweep")
-        if trial.status == "completed" and (result := run.read_result()):
+        if trial.score is not None and (result := run.read_result()):
             return SweepRecord(folder, trials, result["data"], result["data"]["name"])
     return SweepRecord(folder, trials, None, _read_source(folder))
 

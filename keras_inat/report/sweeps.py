@@ -38,26 +38,33 @@ def _describe_sweep(sweep: SweepRecord, album: Album) -> Section:
         f"{statuses[status]} {status}" for status in ("completed", "pruned", "failed", "running") if statuses[status]
     )
     best, accuracy = sweep.best, estimate_best(sweep)
-    if best is None or accuracy is None:
+    if best is None:
         errors = Counter(trial.error for trial in sweep.trials if trial.error).most_common(3)
         said = "".join(f" {number} × “{error}”." for error, number in errors)
-        section.blocks = [Prose(f"{tally}. There is no accuracy to show yet.{said}")]
+        none = "No trial was trained to its end yet" if statuses["pruned"] else "There is no accuracy to show yet"
+        section.blocks = [Prose(f"{tally}. {none}.{said}")]
         return section
-    ground = sweep.find_common_ground()
+    ground, known = sweep.find_common_ground(), "of how many images is not known"
+    caption = "Each point is a trial; the line is the best so far."
+    if accuracy:
+        known = f"{wording.interval(accuracy)}, {wording.sample(accuracy)}"
+        caption += (
+            f" n = {accuracy.num:,} validation images: of one trial's accuracy, about "
+            f"±{100 * (accuracy.high - accuracy.low) / 2:.1f} points are chance."
+        )
     effects = measure_effects(ground)
     section.blocks = [
         Prose(
-            f"{tally}. The best is trial {best.id} with a validation accuracy of {wording.share(accuracy)}. As the "
-            f"highest of {len(sweep.completed)} it is partly luck, and the interval does not know that: only "
-            "`make train-best` judges it on images that took no part in the choice."
+            f"{tally}. The best is trial {best.id} with a validation accuracy of {percent(best.score)} ({known}). As "
+            f"the highest of {len(sweep.completed)} it is partly luck, and no interval knows that: only `make "
+            "train-best` judges it on images that took no part in the choice."
         ),
         album.add(
             f"sweep-{sweep.name}-progress",
             figures.draw_progress(sweep.trials),
             f"Validation accuracy of {len(sweep.completed)} trials against creation time; the best reaches "
             f"{percent(best.score)}.",
-            f"Each point is a trial, n = {accuracy.num:,} validation images; the line is the best so far. Of one "
-            f"trial's accuracy, about ±{100 * (accuracy.high - accuracy.low) / 2:.1f} points are chance.",
+            caption,
         ),
         _draw_parallel(sweep, effects, album),
         *describe_effects(ground, effects, album),

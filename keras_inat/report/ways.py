@@ -58,7 +58,10 @@ def describe_finetuning(data_set: DataSet, album: Album) -> Section:
     blocks = [table, *_draw_accuracies("finetuning", contenders, data_set, album)]
     if len(contenders) > 1:
         alt = "Test accuracy against trained parameters, and against time, of " + _join(contenders) + "."
-        caption = "What accuracy costs: higher and further left is better. Bars are the intervals of the table above."
+        caption = (
+            "What accuracy costs: higher and further left is better. Bars are the intervals of the table above. Where "
+            "one would cover another it is moved to the right, so that they stay in their order."
+        )
         blocks.append(album.add("costs", comparisons.draw_costs(contenders), alt, caption))
         blocks += tabulate_gains(
             groups[0], groups[1:], name_groups(groups[1:]), "the configuration with the best validation accuracy"
@@ -112,16 +115,21 @@ def _show_gains(scratch: Group, tuned: Group, data_set: DataSet, album: Album) -
     first, second = scratch.best.read_predictions(), tuned.best.read_predictions()
     if not first or not second or not data_set.data:
         return []
-    gains = compare_classes(first, second, data_set.data["classes"])[: figures.MAX_CLASSES]
+    gains = compare_classes(first, second, data_set.data["classes"])
     if not gains:
         return []
+    num_classes, half = len(gains), figures.MAX_CLASSES // 2
+    if num_classes > figures.MAX_CLASSES:
+        gains = gains[:half] + gains[-half:]
     clear = [name for name, gain in gains if gain.excludes_zero]
     alt = "Gain by class, in percentage points: " + ", ".join(
         f"{name} {wording.points(gain)[0]}" for name, gain in gains
     )
+    some = f": the {half} that gain most and the {half} that gain least of {num_classes}"
+    left_out = some if num_classes > len(gains) else ""
     caption = (
-        f"{tuned.title} against {scratch.title}, on the same test images, class by class. Filled points exclude zero "
-        f"({len(clear)} of {len(gains)}); with intervals of 95 % one in twenty would by chance."
+        f"{tuned.title} against {scratch.title}, on the same test images, class by class{left_out}. Filled points "
+        f"exclude zero ({len(clear)} of {len(gains)}); with intervals of 95 % one in twenty would by chance."
     )
     return [album.add("gains", figures.draw_intervals(gains, GAINS, in_points=True), alt + ".", caption)]
 

@@ -207,7 +207,9 @@ def test_the_choice_that_makes_the_difference_is_named():
 
     [sentence] = observe(search(0, 150, judge)).interactions
     assert sentence.startswith("`norm` from false to true: ")
-    assert re.search(r"\+[45]\.\d points where `activation` = relu \(p = ", sentence)
+    assert re.search(r"\+[45]\.\d points where `activation` = relu; these are [45]\.\d apart", sentence)
+    low, high = map(float, re.search(r"interval (\d\.\d) to (\d\.\d), n.=.150 trials; p = ", sentence).groups())
+    assert 2.5 < low < 5 < high < 7.5
 
 
 def test_trials_that_did_not_learn_do_not_drown_the_rest():

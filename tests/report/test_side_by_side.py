@@ -20,9 +20,9 @@ def compare(workshop: Workshop, names: str, tmp_path):
 
 @pytest.fixture
 def two(workshop: Workshop) -> Workshop:
-    workshop.add_run(name="small", correct=60, val=0.52)
+    workshop.add_run(name="small", correct=60, val=0.5)
     workshop.add_run(
-        name="large", seed=4, correct=80, val=0.6, settings={"model.filters": [8, 16, 32], "model.dropout": 0.5}
+        name="large", seed=4, correct=80, val=0.625, settings={"model.filters": [8, 16, 32], "model.dropout": 0.5}
     )
     return workshop
 
@@ -31,7 +31,7 @@ def test_differences_curves_and_the_paired_gain(two: Workshop, tmp_path) -> None
     differences, results, curves, gain = compare(two, "small large", tmp_path)
     assert differences.head == ["setting", "small", "large"]
     assert differences.rows == [["model.filters", "32", "8, 16, 32"], ["model.dropout", "0", "0.5"]]
-    assert [row[:3] for row in results.rows] == [["small", "0", "52.0\u00a0%"], ["large", "4", "60.0\u00a0%"]]
+    assert [row[:3] for row in results.rows] == [["small", "0", "50.0\u00a0%"], ["large", "4", "62.5\u00a0%"]]
     assert isinstance(curves, Picture)
     assert (tmp_path / curves.file).stat().st_size > 1000
     # 20 of 100 images more, none fewer: Bonett and Price's (21 - 1) / 102 is the middle of the interval.
@@ -44,10 +44,10 @@ def test_differences_curves_and_the_paired_gain(two: Workshop, tmp_path) -> None
 def test_names_mean_all_seeds_and_folders_one(two: Workshop, tmp_path) -> None:
     second = two.add_run(name="small", seed=1, correct=62, val=0.5)
     two.add_run(
-        name="large", seed=0, correct=81, val=0.6, settings={"model.filters": [8, 16, 32], "model.dropout": 0.5}
+        name="large", seed=0, correct=81, val=0.625, settings={"model.filters": [8, 16, 32], "model.dropout": 0.5}
     )
     two.add_run(
-        name="large", seed=1, correct=84, val=0.6, settings={"model.filters": [8, 16, 32], "model.dropout": 0.5}
+        name="large", seed=1, correct=84, val=0.625, settings={"model.filters": [8, 16, 32], "model.dropout": 0.5}
     )
     *_, gain = compare(two, "small large", tmp_path)
     assert gain.rows[0][1] == "+21.5"  # the mean over seeds 0 and 1
