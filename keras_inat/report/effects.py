@@ -123,7 +123,8 @@ def _show_importance(sweep: SweepRecord, album: Album) -> list[Block]:
             f"Permutation importance of {plural(len(rows[:30]), 'hyperparameter')}.",
             "Permutation importance: a random forest foretells the accuracy of trials that it has not seen; shown is "
             "how much worse it does, in points of mean absolute error, when the values of one hyperparameter are "
-            "shuffled. It counts effects of any shape, interactions too. Filled: the interval excludes zero.",
+            "shuffled. It counts effects of any shape, interactions too. Filled: the interval excludes zero. All of "
+            "them hold at once.",
         ),
     ]
 

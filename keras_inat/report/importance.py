@@ -12,7 +12,7 @@ from keras_inat.report.records import SweepRecord
 from keras_inat.report.story import is_number
 
 MIN_TRIALS = 24  # of which a quarter is held out
-SPLITS, REPEATS, TREES = 12, 5, 60
+SPLITS, REPEATS, TREES = 24, 5, 40
 ABSENT = -1.0
 
 
@@ -21,7 +21,7 @@ def measure_importance(sweep: SweepRecord) -> list[tuple[str, Estimate]]:
 
     A forest learns from three quarters of the trials; of the rest one hyperparameter's values are shuffled,
     and the mean absolute error grows by so much. Over random splits, whose forests share trials: the interval allows
-    for that (Nadeau & Bengio 2003).
+    for that (Nadeau & Bengio 2003), and for there being so many of them (Bonferroni).
 
     Returns:
         Settings and the growth of the error as a share of accuracy, the largest first; none where trials are too few.
@@ -40,7 +40,8 @@ def measure_importance(sweep: SweepRecord) -> list[tuple[str, Estimate]]:
         forest.fit(table[rest], scores[rest])
         drops.append(_shuffle(forest, table[out], scores[out], np.random.default_rng(seed)))
     means, spreads = np.mean(drops, axis=0), np.std(drops, axis=0, ddof=1)
-    halves = stats.t.ppf(0.975, SPLITS - 1) * spreads * math.sqrt(1 / SPLITS + held / (len(trials) - held))
+    reach = stats.t.ppf(1 - 0.025 / len(sweep.settings), SPLITS - 1)
+    halves = reach * spreads * math.sqrt(1 / SPLITS + held / (len(trials) - held))
     rows = [
         (name, Estimate(float(mean), float(mean - half), float(mean + half), len(trials), "trials"))
         for name, mean, half in zip(sweep.settings, means, halves, strict=True)

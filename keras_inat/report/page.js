@@ -1,6 +1,6 @@
 // Parallel coordinates: drag along an axis to keep the trials that cross there, click it to let go, drag its name to move
-// it; by keyboard, with its name in focus: up and down keep a half, escape lets go, left and right move it. The picture
-// that stands in the page without JavaScript gives way to it.
+// it; by keyboard, with its name in focus: up and down keep a half, enter goes from one to the next, escape lets go, left
+// and right move it. The picture that stands in the page without JavaScript gives way to it.
 "use strict";
 
 for (const root of document.querySelectorAll(".parallel")) {
@@ -111,7 +111,10 @@ for (const root of document.querySelectorAll(".parallel")) {
       if (moving && slot !== order.indexOf(axis)) move(axis, slot);
     });
     for (const end of ["pointerup", "pointercancel"]) name.addEventListener(end, () => { moving = false; });
+    const press = () => set(!brushes[axis] ? [0.5, 1] : brushes[axis][0] >= 0.5 ? [0, 0.5] : null);
     const keys = {
+      Enter: press,
+      " ": press,
       ArrowLeft: () => move(axis, order.indexOf(axis) - 1),
       ArrowRight: () => move(axis, order.indexOf(axis) + 1),
       ArrowUp: () => set([0.5, 1]),

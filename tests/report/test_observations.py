@@ -332,3 +332,6 @@ def test_importance_is_that_of_what_matters():
         assert abs(rows[name].value) < min(rows["a.norm"].value, rows[RATE].value) / 4
     assert list(rows.values()) == sorted(rows.values(), key=lambda estimate: -estimate.value)
     assert measure_importance(search(0, 20)) == []
+    for seed in range(4):  # where nothing matters, nothing does
+        rows = measure_importance(search(seed, 60, lambda settings, rng: 0.5 + rng.normal(0, 0.02)))
+        assert not any(estimate.low > 0 for _, estimate in rows)
