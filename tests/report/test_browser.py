@@ -128,6 +128,8 @@ def test_axes_are_moved_by_mouse_and_keyboard(page) -> None:
     assert read_axes(page) == before
     page.keyboard.press("ArrowUp")
     assert 0 < (upper := count_shown(page)) < 40
+    page.keyboard.press("ArrowDown")
+    assert 0 < (lower := count_shown(page)) < 40
     page.keyboard.press("Escape")
     assert count_shown(page) == 40
     # As every button: upper half, lower half, all.
@@ -135,7 +137,7 @@ def test_axes_are_moved_by_mouse_and_keyboard(page) -> None:
     for key in ("Enter", "Space", "Enter"):
         page.keyboard.press(key)
         counts.append(count_shown(page))
-    assert counts == [upper, 40 - upper, 40]
+    assert counts == [upper, lower, 40]
 
 
 def test_a_line_is_read_by_pointing_at_it(page) -> None:
