@@ -32,7 +32,6 @@ def run(*arguments, capsys):
         (["train-best", "SWEEP=none"], "the sweep 'none' has no finished trial"),
         (["predict"], "make train-best"),
         (["dashboard"], "there are no runs"),
-        (["data", "DATA=.", "URL=https://example.org/other.zip"], ". exists already: delete it first"),
         (["data", "ZIP=nowhere.zip"], "ZIP must be a .zip file that exists. Received: 'nowhere.zip'"),
     ],
 )

@@ -19,7 +19,7 @@ def run(config: Config) -> None:
             raise UserError(f"ZIP must be a .zip file that exists. Received: {str(archive)!r}.")
         print(f"unpacked {unpack(archive, folder)} images into {folder}")
     elif folder.exists() and config.data.url != Data().url:
-        raise UserError(f"{folder} exists already: delete it first, or give another DATA for {config.data.url}")
+        print(f"{folder} is there, so that nothing was downloaded: delete it first to take {config.data.url} instead")
     elif _is_to_come(config):
         archive = download(config.data.url, Path(config.data.directory))
         num_images = unpack(archive, folder)

@@ -541,6 +541,7 @@ def test_make_data_downloads_unpacks_and_keeps_no_second_copy(photos, server, ca
     # Run again, it asks nobody for anything.
     assert main(["data", f"URL={server.url}", "DATA=data/mine"]) == 0
     assert server.asked == [None]
+    assert "data/mine is there, so that nothing was downloaded: delete it first" in capsys.readouterr().out
     assert main(["data", "ZIP=given.zip", "DATA=data/other"]) == 0
     assert Path("given.zip").exists()
     assert main(["data", "ZIP=none.zip", "DATA=data/another"]) == 2
