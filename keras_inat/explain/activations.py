@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_inat.models.clone import clone_model
+
 BATCH_SIZE = 32
 # Layers that are an activation function, and functions that gate nothing.
 ACTIVATION_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU, keras.layers.ELU)
@@ -85,10 +87,7 @@ def build_scorer(model: keras.Model) -> keras.Model:
 
 def copy_model(model: keras.Model) -> keras.Model:
     """A copy with the same weights, from `[images]` to what the model puts out first."""
-    bare = strip_model(model)
-    copy = keras.models.clone_model(bare)
-    copy.set_weights(bare.get_weights())
-    return copy
+    return clone_model(strip_model(model))
 
 
 def strip_model(model: keras.Model) -> keras.Model:

@@ -14,6 +14,7 @@ from keras import layers
 
 from keras_inat.errors import ObstacleError, UserError, describe_choices
 from keras_inat.models.backbones import BACKBONES, IMAGENET_STD, PIXELS
+from keras_inat.models.clone import clone_model
 from keras_inat.sections import Finetune
 
 
@@ -86,22 +87,6 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
     return inputs, backbone.output
 
 
-def clone(model: keras.Model, copy: Callable[[keras.Layer], keras.Layer], inputs: Any = None) -> keras.Model:
-    """A model of copies of a model's layers, with the same weights.
-
-    Args:
-        model: What is to be cloned.
-        copy: Gives a layer of its own, without weights, for each.
-        inputs: A symbolic tensor in place of the model's input.
-    """
-    cloned = keras.models.clone_model(model, input_tensors=inputs, clone_function=copy)
-    cloned.set_weights(model.get_weights())
-    for layer in cloned.layers:
-        if isinstance(layer, layers.Normalization):
-            layer.finalize_state()  # it computes with a copy of its weights, that of EfficientNet above all
-    return cloned
-
-
 def _announce_weights(backbone: str) -> None:
     """Says where Keras keeps its downloads, and how large this one is."""
     home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
@@ -145,7 +130,7 @@ def _load_own(path: Path, image_size: int) -> tuple[Any, Any]:
             f"Received: {image_size}."
         )
     # A file remembers the precision that it was trained in.
-    model = clone(model, _clone_in_precision)
+    model = clone_model(model, _clone_in_precision)
     maps = [layer for layer in model.layers if len(layer.output.shape) == 4]
     return model.input, maps[-1].output
 

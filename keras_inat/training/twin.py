@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import keras
 import numpy as np
 
-from keras_inat.models.pretrained import clone
+from keras_inat.models.clone import clone_model
 from keras_inat.training.fast_layers import copy_to_train
 
 NUM_CALIBRATION = 1024
@@ -18,7 +18,7 @@ def clone_for_training(model: keras.Model, any_size: bool) -> keras.Model:
     `fast_layers`, so it is `model` that is to be saved: its file needs none but Keras's.
     """
     inputs = keras.Input((None, None, 3), name="image") if any_size else None
-    return clone(model, copy_to_train, inputs)
+    return clone_model(model, copy_to_train, inputs)
 
 
 class Twin:

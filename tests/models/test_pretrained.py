@@ -7,6 +7,7 @@ import pytest
 from keras.src.legacy.saving import legacy_h5_format
 
 from keras_inat.errors import UserError
+from keras_inat.explain.activations import copy_model
 from keras_inat.models.backbones import BACKBONES, HEAD
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.pretrained import build_finetune, preprocess
@@ -68,11 +69,11 @@ def test_an_efficientnet_is_the_same_from_a_file_as_from_keras(tmp_path, monkeyp
     np.testing.assert_allclose(*features, rtol=1e-3, atol=1e-5)
     plain = backbone(images).numpy().mean(axis=(1, 2))
     assert np.abs(features[0] - plain).max() > 0.01 * np.abs(plain).max()
-    # Its normalisation is the same in the twin that is trained, and in a model that goes on from it.
+    # Its normalisation is the same in the twin that is trained, a model that goes on from it, and one that explains it.
     model.save(tmp_path / "best.keras")
     own = build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 32, 4)
-    for other in (clone_for_training(model, any_size=False), own):
-        received = keras.Model(other.input, other.get_layer("head_pool").output)(images)
+    for other in (clone_for_training(model, any_size=False), own, copy_model(model)):
+        received = keras.Model(other.inputs[0], other.get_layer("head_pool").output)(images)
         np.testing.assert_allclose(received, features[1], rtol=1e-3, atol=1e-5)
 
 
