@@ -102,11 +102,11 @@ def _describe_files(data: dict[str, Any]) -> list[Block]:
 
 def _describe_copies(data_set: DataSet, album: Album) -> list[Block]:
     """Files that show one image, with examples that let the reader judge whether they do."""
-    counts = (data_set.data or {}).get("num_copies")
+    data = data_set.data or {}
+    counts = data.get("num_copies")
     if not counts:
         return []
-    near = (data_set.data or {}).get("near_copies", True)
-    if not near:
+    if not data.get("near_copies", True):
         text = f"Pairs of identical files: {counts['identical']:,}. Near copies were not looked for. "
     elif not counts["identical"] + counts["near"]:
         text = "No two files were found that show the same image: none identical, resized, recompressed or mirrored."

@@ -114,9 +114,9 @@ def _show_filters(it: Subject) -> Iterator[Block]:
         "A tile with a gradient from dark to light answers to edges across it, one with opposite colours to a change "
         "of colour, one of a single tint to that colour.",
     )
-    sorted_ = sort_filters(filters)
-    counted = ", ".join(f"{count} {what}" for what, count in sorted_.items())
-    if silent := len(filters) - sum(sorted_.values()):
+    kinds = sort_filters(filters)
+    counted = ", ".join(f"{count} {what}" for what, count in kinds.items())
+    if silent := len(filters) - sum(kinds.values()):
         counted += f"; {silent} {'has' if silent == 1 else 'have'} no weights"
     drawn = np.random.default_rng(0).normal(size=(NUM_DRAWN, *filters.shape[1:]))
     what, count = next(iter(sort_filters(drawn).items()))
