@@ -1,6 +1,7 @@
 """`python -m keras_inat <command> [VARIABLE=value ...] [section.key=value ...]`: argv -> config -> one command."""
 
 import argparse
+import gc
 import importlib
 import signal
 import sys
@@ -114,4 +115,11 @@ def _run(name: str, settings: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code: int | str | None = main(sys.argv[1:])
+    except SystemExit as ended:
+        code = ended.code
+    # A training that was interrupted leaves its batches in a cycle of references, and with them threads that call
+    # Python. Python lets them no longer do so as it ends: it would wait for them for ever, or abort.
+    gc.collect()
+    sys.exit(code)

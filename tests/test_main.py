@@ -148,6 +148,26 @@ def test_help_answers_without_tensorflow():
     assert "tensorflow" not in done.stderr
 
 
+@pytest.mark.parametrize(("stop", "code"), [("KeyboardInterrupt", 130), ("SystemExit(143)", 143)])
+def test_nothing_of_an_interrupted_command_is_left_when_python_ends(stop, code):
+    program = f"""
+import atexit, runpy, sys, weakref
+import keras_inat.commands.settings as command
+class Batches: pass
+def run(config):
+    batches = Batches()
+    batches.of = batches
+    atexit.register(lambda left: print("left:", left()), weakref.ref(batches))
+    raise {stop}
+command.run = run
+sys.argv = ["keras_inat", "settings"]
+runpy.run_module("keras_inat", run_name="__main__")
+"""
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=False)
+    assert (done.stdout, done.returncode) == ("left: None\n", code)
+
+
 def test_libraries_say_nothing_to_the_user(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     command = [sys.executable, "-m", "keras_inat", "train-best", f"run.directory={tmp_path}"]
