@@ -43,7 +43,13 @@ def choose_strategy(batch_size: int) -> tf.distribute.Strategy:
     """Within its scope a model is to be built and compiled: as many GPUs as can share each batch equally take part."""
     gpus = list_gpus()
     count = max((n for n in range(1, len(gpus) + 1) if batch_size % n == 0), default=1)
-    return tf.distribute.MirroredStrategy(gpus[:count]) if count > 1 else tf.distribute.get_strategy()
+    return _share(tuple(gpus[:count])) if count > 1 else tf.distribute.get_strategy()
+
+
+@functools.cache
+def _share(gpus: tuple[str, ...]) -> tf.distribute.Strategy:
+    """One for the whole process: a second would number its messages anew, and TensorFlow take them for the first's."""
+    return tf.distribute.MirroredStrategy(list(gpus))
 
 
 @contextlib.contextmanager

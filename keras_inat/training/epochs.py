@@ -72,7 +72,7 @@ class EpochEnd(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self.warmup_steps:
             # Other schedules follow the step by themselves; on a plateau the rate is a plain variable.
-            step = int(self.model.optimizer.iterations)
+            step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
             if step < self.warmup_steps:
                 self.model.optimizer.learning_rate = self.training.learning_rate * (step + 1) / self.warmup_steps
 
@@ -113,7 +113,7 @@ class EpochEnd(keras.callbacks.Callback):
         progress.ended = epoch == self.last_epoch or (bool(patience) and progress.waiting >= patience)
         if self.training.schedule == "plateau" and progress.stalled >= PLATEAU_PATIENCE:
             optimizer, progress.stalled = self.model.optimizer, 0
-            optimizer.learning_rate = float(optimizer.learning_rate) * PLATEAU_FACTOR
+            optimizer.learning_rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate)) * PLATEAU_FACTOR
 
     def _record(
         self, epoch: int, logs: dict[str, float], rate: float, seconds: float, images_per_second: float
@@ -143,7 +143,7 @@ class EpochEnd(keras.callbacks.Callback):
                 self.best_weights = keras.models.load_model(self.run.model, compile=False).get_weights()
             except Exception:  # whatever a damaged archive leads Keras into
                 raise UserError(
-                    f"{self.run.model} is damaged: remove {self.run.path}, and it is trained anew"
+                    f"{self.run.model} is damaged or gone: remove {self.run.path}, and it is trained anew"
                 ) from None
 
     def _write_best(self) -> None:

@@ -161,7 +161,7 @@ def fit(
                     loss=build_loss(training, labels[train_rows], num_classes, towers),
                     metrics=build_metrics(),
                     jit_compile=choose_compilation(),
-                    steps_per_execution=_count_steps_per_execution(training, steps, task.stretch),
+                    steps_per_execution=_count_steps_per_execution(training, steps, task.stretch, strategy),
                 )
                 # A step that makes no variables is traced once, not twice: it starts in half the time.
                 network.optimizer.build(network.trainable_variables)
@@ -262,11 +262,13 @@ def _announce(stage: dict[str, Any], parameters: int) -> str:
     )
 
 
-def _count_steps_per_execution(training: Training, steps: int, most: int) -> int:
+def _count_steps_per_execution(training: Training, steps: int, most: int, strategy: Any) -> int:
     if training.schedule == "plateau" and training.warmup:
         return 1  # its warm-up sets the rate before every step
+    if strategy.num_replicas_in_sync > 1:
+        return 1  # Keras's loop of steps does not go with several devices (its issue 19246)
     # Keras would run on into the next epoch's steps where this does not divide them.
-    return max(n for n in range(1, most + 1) if steps % n == 0)
+    return max(n for n in range(1, min(most, steps) + 1) if steps % n == 0)
 
 
 def _read_progress(run: RunFolder, pack: Pack) -> Progress:

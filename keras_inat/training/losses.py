@@ -9,7 +9,8 @@ from keras import ops
 from keras_inat.sections import Training
 
 FINITE_STEPS = "finite_steps"
-SMALLEST = 1e-7  # probability, in a logarithm
+# Probability in a logarithm: where a loss is cut off it has no gradient, and what is most wrong would teach nothing.
+SMALLEST = 1e-30
 
 
 def build_loss(training: Training, labels: np.ndarray, num_classes: int, towers: int = 1) -> keras.losses.Loss:
@@ -67,7 +68,8 @@ class FiniteSteps(keras.metrics.Metric):
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name)
-        self._count = self.add_weight(shape=(), initializer="zeros", name="count")
+        # Of several devices the mean: each counts its own part of the same steps.
+        self._count = self.add_variable(shape=(), initializer="zeros", aggregation="mean", name="count")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         self._count.assign_add(ops.cast(ops.all(ops.isfinite(y_pred)), "float32"))

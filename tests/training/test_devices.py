@@ -22,11 +22,18 @@ from keras_inat.config import load_config
 from keras_inat.runs import create_run
 from keras_inat.training import devices, loop
 devices.list_gpus = lambda: [device.name for device in tf.config.list_logical_devices("CPU")]
-config = load_config(sys.argv[1:])
-run = create_run(config, "train-best")
-loop.fit(config, run)
-print("replicas", tf.distribute.get_strategy().num_replicas_in_sync, file=sys.stderr)
-print(run.path)
+runs = []
+# In one process, as the stages and seeds of a command are.
+for changes in ([], ["model.filters=6", "training.optimizer=muon", "training.schedule=plateau", "training.warmup=0.5"],
+                ["finetune.strategy=head", "finetune.weights={0}/best.keras"], ["training.learning_rate=1e30"]):
+    config = load_config([*sys.argv[1:], *(change.format(*runs) for change in changes)])
+    run = create_run(config, "train-best", str(len(runs)))
+    try:
+        loop.fit(config, run)
+    except FloatingPointError as error:
+        print(error)
+    runs.append(run.path)
+print(*runs)
 """
 
 
@@ -108,16 +115,21 @@ def test_several_devices_share_every_batch(make_config, photos):
         [sys.executable, "-c", TWO_DEVICES, *settings], capture_output=True, text=True, timeout=300, check=False
     )
     assert script.returncode == 0, script.stderr[-2000:]
-    from keras_inat.config import load_config
+    from keras_inat.config import load_config, override
     from keras_inat.runs import RunFolder
 
-    shared = RunFolder(type(photos)(script.stdout.split()[-1]), "train-best")
+    *_, exploded, paths = script.stdout.splitlines()
+    shared, plateau, head, _ = (RunFolder(type(photos)(path), "train-best") for path in paths.split())
     config = load_config(settings)
     alone = create_run(config, "train-best")
     fit(config, alone)
     for first, second in zip(shared.read_metrics(), alone.read_metrics(), strict=True):
         assert first["loss"] == pytest.approx(second["loss"], rel=1e-4)
         assert first["val_loss"] == pytest.approx(second["val_loss"], rel=1e-4)
+    assert [len(run.read_metrics()) for run in (plateau, head)] == [2, 2]
+    with pytest.raises(FloatingPointError) as error:
+        fit(override(config, {"training.learning_rate": 1e30}), create_run(config, "train-best"))
+    assert exploded == str(error.value)
 
 
 @pytest.mark.parametrize(("gpus", "batch_size", "expected"), [(0, 8, 1), (1, 8, 1), (2, 8, 2), (2, 9, 1), (4, 6, 3)])

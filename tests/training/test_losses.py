@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_inat.runs import create_run
 from keras_inat.sections import Training
@@ -47,6 +48,15 @@ def test_without_weights_it_is_the_plain_cross_entropy():
     loss = build_loss(Training(label_smoothing=0.3), np.array([0, 1]), 3)
     smooth = np.array([0.8, 0.1, 0.1])
     np.testing.assert_allclose(loss(np.eye(3)[:1], PREDICTED[:1]), -(smooth * np.log(PREDICTED[0])).sum(), rtol=1e-5)
+
+
+def test_what_is_most_wrong_has_a_gradient_still():
+    logits = keras.Variable(np.array([[40.0, 0.0, 0.0]], "float32"))
+    loss = build_loss(Training(class_weights="balanced"), np.array([0, 1, 2]), 3)
+    with tf.GradientTape() as tape:
+        value = loss(np.eye(3, dtype="float32")[1:2], keras.ops.softmax(logits))
+    np.testing.assert_allclose(value, 40.0, rtol=1e-5)
+    np.testing.assert_allclose(tape.gradient(value, logits.value), [[1.0, -1.0, 0.0]], atol=1e-5)
 
 
 def test_steps_are_counted_until_something_is_not_finite():
