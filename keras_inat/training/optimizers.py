@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_inat.models.cnn import LAST_LAYER
 from keras_inat.sections import Training
@@ -28,7 +29,8 @@ def build_optimizer(
 ) -> keras.optimizers.Optimizer:
     """The optimizer for a stage of `steps` steps, which also keeps the running average of the weights.
 
-    The average is exponential (Polyak & Juditsky 1992), with a decay that suits the length of the stage.
+    The average is exponential (Polyak & Juditsky 1992), with a decay that suits the length of the stage; while fewer
+    steps are done than it reaches back, it is their plain mean.
 
     Args:
         training: Names the optimizer, its highest learning rate, schedule and decay.
@@ -75,6 +77,13 @@ class _PerWeight:
                 start = self.add_variable_from_reference(variable, name="start")
                 start.assign(starts[variable.path])
             self._plans[self._get_variable_index(variable)] = rates.get(variable.path, 1.0), share, start
+
+    def _update_model_variables_moving_average(self: Any, trainable_variables: list[Any]) -> None:
+        # Keras's begins with the first step's weights, of which a long average would keep a third to its end.
+        share = ops.maximum(1 - self.ema_momentum, 1 / (ops.cast(self.iterations, "float32") + 1))
+        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+            if average is not None:
+                average.assign(average + share * (variable - average))
 
     def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
         rate, decay, start = self._plans[self._get_variable_index(variable)]

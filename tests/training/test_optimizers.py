@@ -51,3 +51,13 @@ def test_decay_towards_where_a_weight_began(model, name, wrap):
         goal, rate = (7, 0.02) if path in starts else (0, 0.1)
         decay = 0.5 if path.endswith("kernel") else 0
         np.testing.assert_allclose(after, before - rate * decay * (before - goal), rtol=1e-5, atol=1e-6)
+
+
+def test_the_average_of_weights_is_their_plain_mean_while_it_reaches_further_back(model):
+    optimizer = build_optimizer(Training(optimizer="sgd", ema=0.5, learning_rate=0.1), 8)  # so 4 steps
+    weight, seen, expected = model.trainable_weights[0], [], 0.0
+    for count in range(1, 7):
+        seen.append(step(optimizer, model, 1.0)[weight.path][1])
+        average = keras.ops.convert_to_numpy(optimizer._model_variables_moving_average[0])
+        expected = np.mean(seen, axis=0) if count <= 4 else 0.75 * expected + 0.25 * seen[-1]
+        np.testing.assert_allclose(average, expected, rtol=1e-5)

@@ -38,11 +38,12 @@ def test_the_twin_is_the_average_and_training_goes_on_from_the_weights(wrap):
     optimizer = build_optimizer(training, 8)  # an average over 4 steps
     trained.compile(wrap(optimizer), "categorical_crossentropy")
     keep_average_apart(trained.optimizer)
-    average = None
-    for _ in range(3):
+    average = []
+    for step in range(5):
         trained.fit(IMAGES, LABELS, batch_size=12, verbose=0)
         live = [weight.numpy() for weight in trained.trainable_weights]
-        average = [0.75 * old + 0.25 * new for old, new in zip(average or live, live, strict=True)]
+        share = max(0.25, 1 / (step + 1))  # of the first four the plain mean
+        average = [old + share * (new - old) for old, new in zip(average or [0.0] * len(live), live, strict=True)]
     twin = Twin(model, trained, None)
     twin.follow(trained.optimizer)
     for kept, expected in zip(model.trainable_weights, average, strict=True):
