@@ -17,7 +17,8 @@ def run(config: Config) -> None:
     """
     size = config.data.image_size
     if config.finetune:
-        name, rows = config.finetune.backbone, _count_finetune(config)
+        own = config.finetune.weights.endswith(".keras")
+        name, rows = config.finetune.weights if own else config.finetune.backbone, _count_finetune(config)
     else:
         name, rows = f"{config.model.num_blocks}-block CNN", count_cnn(config.model, size, NUM_CLASSES)
     print(f"{name}, {size} px, {NUM_CLASSES} classes; computations are for one image")
@@ -47,7 +48,8 @@ def _print_closed_form(config: Config) -> None:
 def _print_memory(config: Config) -> None:
     memory, training = estimate_memory(config, NUM_CLASSES), config.training
     print(
-        f"\nMemory for training with batches of {training.batch_size} images, estimated: {memory.total / 1e6:,.1f} MB"
+        f"\nMemory for training with batches of {training.batch_size} images of {max(config.training_sizes)} px, "
+        f"estimated: {memory.total / 1e6:,.1f} MB"
     )
     for name, size in (
         (f"weights, of {NETWORKS} networks", memory.weights),

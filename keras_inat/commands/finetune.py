@@ -2,6 +2,7 @@
 
 import re
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ def run(config: Config) -> None:
     """Fine-tunes as `finetune.strategy` says, and says how well it did."""
     if config.finetune is None:
         raise UserError("this configuration has no `finetune` section: give one, or finetune.strategy=head")
+    if config.finetune.weights == "none" and config.finetune.batch_norm == "frozen":
+        print(
+            "warning: WEIGHTS=none is a backbone that has learned nothing, and frozen batch normalisation normalises "
+            "nothing there: to train it from scratch give STRATEGY=full, finetune.batch_norm=trained and "
+            "finetune.backbone_rate=1",
+            file=sys.stderr,
+        )
     every = config.finetune.strategy == "all"
     strategies = STRATEGIES if every else (config.finetune.strategy,)
     chosen = {strategy: override(config, {"finetune.strategy": strategy}) for strategy in strategies}

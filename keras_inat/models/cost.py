@@ -4,12 +4,13 @@ The closed form needs no TensorFlow. For input channels c, m filters of side k a
 convolution has m (k^2 c + b) parameters and s^2 m k^2 c multiply-accumulates, where b is 1 with a bias and 0 without
 (batch normalisation takes its place, with 4 m parameters, of which 2 m train). A dense layer from d to n has
 n (d + 1) parameters and n d multiply-accumulates. Additions of biases, normalisation, activations and pooling are not
-counted among the multiply-accumulates: together they are below one percent of them.
+counted among the multiply-accumulates: together they are a few percent of them.
 """
 
 import math
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from keras_inat.errors import UserError
@@ -26,6 +27,8 @@ KERNELS = {
 # Numbers that an optimizer keeps for each trained weight.
 MOMENTS = {"sgd": 1, "rmsprop": 1, "adam": 2, "adamw": 2, "muon": 1}
 FLOAT_BYTES, HALF_BYTES = 4, 2
+# Where Linux says how much memory a container may have, in the second and the first version of control groups.
+CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 NETWORKS = 3  # the one in training, its twin that is judged, the best so far
 
 
@@ -130,7 +133,7 @@ def count_layers(model: Any) -> list[LayerCost]:
         if not layer.weights or getattr(layer, "layers", None):
             continue
         kernels = [getattr(layer, name) for name in KERNELS.get(type(layer).__name__, ())]
-        output = tuple(layer.output.shape[1:]) if kernels else ()
+        output = tuple(layer.output.shape[1:])
         macs = math.prod(output[:-1]) * sum(math.prod(kernel.shape) for kernel in kernels)
         rows.append(LayerCost(layer.name, output, layer.count_params(), macs))
     return rows
@@ -175,7 +178,7 @@ def check_memory(config: Config, num_classes: int, available: int | None = None)
         UserError: With the arithmetic and the settings that help.
     """
     if available is None:
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        available = _count_memory()
     memory, training = estimate_memory(config, num_classes), config.training
     if memory.kept <= available:
         return
@@ -197,6 +200,12 @@ def check_memory(config: Config, num_classes: int, available: int | None = None)
         f"{heaviest}; all weights, their gradients, what {training.optimizer} keeps of them and a batch's activations "
         f"take at least {_gigabytes(memory.kept)}, this machine has {_gigabytes(available)}: use {fix}"
     )
+
+
+def _count_memory() -> int:
+    """Bytes of this machine's memory, or what its container may have of it."""
+    limits = [int(path.read_text()) for path in CONTAINER_LIMITS if path.exists() and path.read_text().strip() != "max"]
+    return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *limits])
 
 
 def _count_training(config: Config, num_classes: int) -> list[LayerCost]:

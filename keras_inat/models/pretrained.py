@@ -131,8 +131,14 @@ def _load_own(path: Path, image_size: int) -> tuple[Any, Any]:
         )
     # A file remembers the precision that it was trained in.
     model = clone_model(model, _clone_in_precision)
-    maps = [layer for layer in model.layers if len(layer.output.shape) == 4]
-    return model.input, maps[-1].output
+    # The last feature maps of each tower; of a network that has none of these, its own.
+    maps = list({_find_tower(layer): layer.output for layer in model.layers if len(layer.output.shape) == 4}.values())
+    return model.input, keras.layers.Concatenate(name="towers")(maps) if len(maps) > 1 else maps[0]
+
+
+def _find_tower(layer: keras.Layer) -> str | None:
+    found = re.match(r"tower\d+_", layer.name)
+    return found and found[0]
 
 
 def _clone_in_precision(layer: keras.Layer) -> keras.Layer:

@@ -50,6 +50,14 @@ def test_what_a_later_strategy_cannot_do_is_said_before_any_looks_at_the_test_im
     assert not Path("runs/test_ledger.jsonl").exists()
 
 
+def test_a_backbone_that_has_learned_nothing_is_warned_of(make_config, monkeypatch, capsys):
+    monkeypatch.setattr(finetune, "train_seeds", lambda *_: [])
+    finetune.run(make_config("STRATEGY=full", "WEIGHTS=none"))
+    assert "give STRATEGY=full, finetune.batch_norm=trained and finetune.backbone_rate=1" in capsys.readouterr().err
+    finetune.run(make_config("STRATEGY=full", "WEIGHTS=none", "finetune.batch_norm=trained"))
+    assert not capsys.readouterr().err
+
+
 def test_names(make_config, own):
     for arguments in ((), ("NAME=mine",)):
         finetune.run(make_config(own, "STRATEGY=head", "training.epochs=1", *arguments))

@@ -185,6 +185,16 @@ def test_what_cannot_fit_is_refused_with_the_arithmetic(arguments, words):
         assert word in str(error.value)
 
 
+def test_a_container_may_have_less_than_the_machine(tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("keras_inat.models.cost.CONTAINER_LIMITS", (limit, tmp_path / "none"))
+    limit.write_text("max\n")
+    check_memory(Config(), 10)
+    limit.write_text("30000000\n")
+    with pytest.raises(UserError, match=r"this machine has 0.03 GB"):
+        check_memory(Config(), 10)
+
+
 def test_what_fits_is_not_refused():
     config = Config()
     check_memory(config, 10)

@@ -121,6 +121,17 @@ def test_one_of_our_own_models_as_backbone(tmp_path):
         build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 32, 5)
 
 
+def test_all_towers_are_the_backbone(tmp_path):
+    cnn = build_cnn(Model(filters=4, num_blocks=2, towers=2), 16, 3)
+    cnn.save(tmp_path / "best.keras")
+    model = build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 16, 5)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
+    maps = [cnn.get_layer(f"{tower}block2_pool").output for tower in ("", "tower2_")]
+    expected = np.concatenate([part.numpy().mean(axis=(1, 2)) for part in keras.Model(cnn.input, maps)(images)], axis=1)
+    received = keras.Model(model.input, model.get_layer("head_pool").output)(images)
+    np.testing.assert_allclose(received, expected, rtol=1e-5)
+
+
 def test_a_model_fine_tuned_before_is_a_backbone_too(tmp_path):
     build_finetune(Finetune(backbone="MobileNet", weights="none"), 32, 4).save(tmp_path / "best.keras")
     assert build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 32, 2).output_shape == (None, 2)
