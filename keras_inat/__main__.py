@@ -14,6 +14,7 @@ from keras_inat.errors import FULL_DISK, UserError, is_out_of_memory
 from keras_inat.progress import hide_startup_messages
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+TERMINATED, KEPT = 143, "what was finished is kept, run the command again to go on"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def main(arguments: list[str]) -> int:
         The exit code: 0, or 2 after one line on stderr about what the user can mend, 130 when interrupted.
     """
     # A terminated process should close its files, as W&B's.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         parser = Parser(prog="python -m keras_inat", description="How well can a folder of photographs be classified?")
         commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=Parser)
@@ -80,8 +81,12 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: what was finished is kept, run the command again to go on", file=sys.stderr)
+        print(f"interrupted: {KEPT}", file=sys.stderr)
         return 130
+    except SystemExit as ended:
+        if ended.code == TERMINATED:
+            print(f"terminated: {KEPT}", file=sys.stderr)
+        raise
     except Exception as error:
         said = " ".join(str(error).split())[:160]
         if is_out_of_memory(error):
@@ -100,6 +105,8 @@ def _run(name: str, settings: list[str]) -> None:
     settings = [setting for setting in settings if not setting.startswith("CONFIG=")]
     default = COMMANDS[name].config
     path = Path(chosen[-1]) if chosen else CONFIGS / default if default else None
+    if chosen and any(setting.startswith(("SWEEP=", "train_best.sweep=")) for setting in settings):
+        raise UserError("SWEEP and CONFIG both say what to train: give one of them")
     if name == "train-best" and not chosen:
         with hide_startup_messages():  # KerasTuner imports TensorFlow
             from keras_inat.sweep.records import find_best_config

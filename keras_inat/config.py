@@ -6,7 +6,7 @@ Imports no TensorFlow, so that `--help` and a mistyped setting answer at once.
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import pydantic
 from ruamel.yaml import YAML, YAMLError
@@ -33,6 +33,13 @@ VARIABLES = {
     "UNFREEZE": "finetune.unfreeze",
     "RUN": "predict.run",
     "IMAGE": "predict.image",
+}
+
+
+# What the patterns of `sections` say, in words.
+PATTERNS = {
+    "run.name": "up to 100 letters, digits, '.', '_' and '-', and begin with a letter or digit",
+    "sweep.chief": "host:port",
 }
 
 
@@ -130,6 +137,13 @@ def list_settings() -> dict[str, pydantic.fields.FieldInfo]:
     }
 
 
+def list_choices(annotation: Any) -> tuple[Any, ...]:
+    """The words that a setting of this type takes; none where others would do."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next((choices for kind in get_args(annotation) if (choices := list_choices(kind))), ())
+
+
 def _fix_searched(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> Mapping[str, Any]:
     """`values` with a single choice for what their space would search and `overrides` give."""
     sweep = values.get("sweep")
@@ -197,7 +211,7 @@ def _explain(error: pydantic.ValidationError, origin: str | None) -> str:
         siblings = [setting for setting in known if len(parts) == 1 or setting.startswith(parts[0] + ".")]
         return f"unknown setting{where}: it {describe_choices(name, siblings)}"
     if first["type"] == "literal_error":
-        choices = [str(choice) for choice in _choices(_field(name).annotation)]
+        choices = [str(choice) for choice in list_choices(_field(name).annotation)]
         return f"`{name}` {describe_choices(received, choices)}{where}"
     if not parts:
         return first["msg"].removeprefix("Value error, ") + where
@@ -207,13 +221,6 @@ def _explain(error: pydantic.ValidationError, origin: str | None) -> str:
         return message + where if first["type"] == "value_error" else f"`{name}` must be a section of settings{where}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if first["type"] == "string_pattern_mismatch":
-        message = "letters, digits, '.', '_' and '-', and begin with a letter or digit"
+        message = PATTERNS[name]
     message = message if message.startswith("must") else f"must be {message}"
     return f"`{name}` {message}. Received: {received!r}.{where}"
-
-
-def _choices(annotation: Any) -> tuple[Any, ...]:
-    for kind in get_args(annotation):
-        if get_args(kind):
-            return get_args(kind)
-    return get_args(annotation)

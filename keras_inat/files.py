@@ -11,12 +11,14 @@ from typing import Any
 
 from keras_inat.errors import UserError
 
+PART = ".part-"  # begins the name of a file that is being written
+
 
 @contextlib.contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`; on success syncs it and renames it to `path`, otherwise removes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=PART, suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -27,6 +29,12 @@ def write_whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Removes what a process that was killed in `write_whole` left in a folder."""
+    for part in folder.glob(f"{PART}*"):
+        part.unlink()
 
 
 @contextlib.contextmanager
@@ -82,7 +90,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Reads the whole lines of a `.jsonl` file; a missing file is empty, a line cut short by a kill is skipped."""
     rows = []
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
+        for line in path.read_bytes().split(b"\n"):
+            with contextlib.suppress(ValueError):
                 rows.append(json.loads(line))
     return rows

@@ -79,11 +79,11 @@ class RunFolder:
         """The result; None while the run is unfinished, and, with a warning, where it is damaged."""
         try:
             result = json.loads(self.result.read_text(encoding="utf-8"))
-            if "data" in result:
+            if isinstance(result["data"], dict):
                 return dict(result)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, KeyError):
             pass
         print(f"warning: {self.result} is damaged and left out", file=sys.stderr)
         return None
@@ -144,7 +144,7 @@ def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | N
     for path in sorted(Path(config.run.directory, command).glob("*/")):
         run = RunFolder(path, command)
         result = run.read_result()
-        if result is None or not run.model.exists() or result["data"]["hash"] != data_hash:
+        if result is None or not run.model.exists() or result["data"].get("hash") != data_hash:
             continue
         if _is_of(result.get("config", {}), wanted):
             return run
@@ -178,7 +178,10 @@ def _is_of(values: Mapping[str, Any], wanted: dict[Any, Any]) -> bool:
 
 def _identify(config: dict[str, Any]) -> dict[Any, Any]:
     """What decides a run's outcome, of a configuration as in `result.json`."""
-    parts = {"data": ("image_size", "val_fraction", "split_seed", "near_copies"), "run": ("name", "seed")}
+    parts = {
+        "data": ("image_size", "val_fraction", "split_seed", "near_copies"),
+        "run": ("name", "seed", "deterministic"),
+    }
     chosen = {(section, name): config.get(section, {}).get(name) for section in parts for name in parts[section]}
     return {name: config.get(name) for name in ("augment", "model", "training", "finetune")} | chosen
 

@@ -1,6 +1,6 @@
 """Every setting, typed and documented."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 from pydantic import Field
@@ -17,6 +17,14 @@ class Section(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _check_number(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:
+            raise ValueError("must be a number")  # Python's true is 1
+        return value
+
 
 class Run(Section):
     name: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="names the run's folder")
@@ -24,6 +32,12 @@ class Run(Section):
     directory: str = Field("runs", description="where run folders are made")
     seeds: int = Field(1, ge=1, description="train-best, finetune: how many to train with: seed, seed + 1, ...")
     deterministic: bool = Field(False, description="the same bits each time on the same machine; slower")
+
+    @pydantic.model_validator(mode="after")
+    def _check_seeds(self) -> "Run":
+        if self.seed + self.seeds > 2**31:
+            raise ValueError(f"`run.seed`={self.seed} + `run.seeds`={self.seeds} must be at most 2**31 = {2**31}")
+        return self
 
 
 class Data(Section):
@@ -152,13 +166,15 @@ class Model(Section):
 
 
 class Training(Section):
-    epochs: int = Field(30, ge=1, description="passes over the training images")
-    min_steps: int = Field(0, ge=0, description="an epoch is several passes where images are too few for these steps")
-    batch_size: int = Field(64, ge=1, description="images a step")
+    epochs: int = Field(30, ge=1, le=10**6, description="passes over the training images")
+    min_steps: int = Field(
+        0, ge=0, le=10**9, description="an epoch is several passes where images are too few for these steps"
+    )
+    batch_size: int = Field(64, ge=1, le=10**6, description="images a step")
     optimizer: Literal["adam", "adamw", "muon", "sgd", "rmsprop"] = Field(
         "adam", description="sgd has Nesterov momentum 0.9; muon leaves all but hidden kernels to adamw"
     )
-    learning_rate: float = Field(1e-3, gt=0, description="the peak of the schedule")
+    learning_rate: float = Field(1e-3, gt=0, le=1e38, description="the peak of the schedule")
     schedule: Literal["constant", "linear", "cosine", "onecycle", "step", "plateau"] = Field(
         "constant", description="what the rate does after the warm-up"
     )
@@ -301,7 +317,10 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _check_image_scales(self) -> "Config":
-        if self.training.image_scales and not self.finetune:
+        scales, epochs = self.training.image_scales, self.training.epochs
+        if len(scales) > epochs:
+            raise ValueError(f"`training.image_scales` has {len(scales)} sizes, for `training.epochs`={epochs}")
+        if scales and not self.finetune:
             if self.model.pooling == "flatten":
                 raise ValueError("`training.image_scales` needs `model.pooling`=average or max: flatten has one size")
             if min(self.training_sizes) < 2**self.model.num_blocks:
@@ -314,7 +333,9 @@ class Config(Section):
     @pydantic.model_validator(mode="after")
     def _check_distillation(self) -> "Config":
         if self.training.distillation and (self.finetune or self.model.towers == 1):
-            raise ValueError("`training.distillation` needs `model.towers` of 2 or more, to learn from one another")
+            raise ValueError(
+                "`training.distillation` needs `model.towers` of 2 or more to learn from one another, no `finetune`"
+            )
         return self
 
     @property

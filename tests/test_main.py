@@ -28,6 +28,8 @@ def run(*arguments, capsys):
         (["finetune", "STRATEGY=top-k"], "Did you mean 'topk'?"),
         (["finetune", "DATA=nowhere"], "does not exist: run `make data`"),
         (["train-best"], "there is no sweep with a finished trial"),
+        (["train-best", "SWEEP=one", "CONFIG=configs/scratch.yaml"], "SWEEP and CONFIG both say what to train"),
+        (["predict", "IMAGE="], "make train-best"),
         (["train-best", "run.directory=5"], "run.directory"),
         (["train-best", "SWEEP=none"], "the sweep 'none' has no finished trial"),
         (["predict"], "make train-best"),
@@ -90,13 +92,23 @@ def test_cost_in_numbers(capsys):
     assert [result for result in results if "·" not in result] == total[1:3]
     assert "parameters   = m k² (3 + 4 m) + 4·5 m + n (d + 1) + C (n + 1)\n" in out
     assert "             = 8·3²·3 + 4·8·3²·8 + " in out
-    assert "Memory for training with batches of 64 images, estimated: 14.4 MB" in out
+    assert "Memory for training with batches of 64 images of 32 px, estimated: 14.4 MB" in out
 
 
 def test_cost_of_a_backbone(capsys):
     _, out, _ = run("cost", "STRATEGY=head", "BACKBONE=MobileNetV2", "data.image_size=32", capsys=capsys)
     # MobileNetV2 without its top, and 1280 x 10 + 10 of the new head.
     assert f"{2257984 + 12810:,}" in out.splitlines()[-1]
+    # Its first normalisation puts out as many numbers as the convolution before it.
+    for name, numbers in (("Conv1", ["864", "221,184", "8,192"]), ("bn_Conv1", ["128", "0", "8,192"])):
+        assert next(line.split()[-3:] for line in out.splitlines() if line.startswith(f"{name} ")) == numbers
+
+
+def test_every_setting_that_is_a_choice_shows_its_words(capsys):
+    lines = run("settings", capsys=capsys)[1].splitlines()
+    assert next(line for line in lines if "training.schedule " in line).endswith(
+        ": constant, linear, cosine, onecycle, step, plateau"
+    )
 
 
 def test_the_dashboard_becomes_tensorboard(monkeypatch, tmp_path):
@@ -148,17 +160,20 @@ def test_help_answers_without_tensorflow():
     assert "tensorflow" not in done.stderr
 
 
-@pytest.mark.parametrize(("stop", "code"), [("KeyboardInterrupt", 130), ("SystemExit(143)", 143)])
-def test_nothing_of_an_interrupted_command_is_left_when_python_ends(stop, code):
+@pytest.mark.parametrize(
+    ("stop", "code", "word"),
+    [("raise KeyboardInterrupt", 130, "interrupted"), ("signal.raise_signal(signal.SIGTERM)", 143, "terminated")],
+)
+def test_nothing_of_an_interrupted_command_is_left_when_python_ends(stop, code, word):
     program = f"""
-import atexit, runpy, sys, weakref
+import atexit, runpy, signal, sys, weakref
 import keras_inat.commands.settings as command
 class Batches: pass
 def run(config):
     batches = Batches()
     batches.of = batches
     atexit.register(lambda left: print("left:", left()), weakref.ref(batches))
-    raise {stop}
+    {stop}
 command.run = run
 sys.argv = ["keras_inat", "settings"]
 runpy.run_module("keras_inat", run_name="__main__")
@@ -166,6 +181,7 @@ runpy.run_module("keras_inat", run_name="__main__")
     root = Path(__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=False)
     assert (done.stdout, done.returncode) == ("left: None\n", code)
+    assert done.stderr == f"{word}: what was finished is kept, run the command again to go on\n"
 
 
 def test_libraries_say_nothing_to_the_user(tmp_path):

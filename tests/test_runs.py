@@ -32,7 +32,7 @@ def test_every_look_is_in_the_ledger_before_it_happens(tmp_path):
     assert set(seen[0]) == {"time", "command", "run", "data", "commit"}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"data": 1}'])
 def test_a_damaged_result_is_left_out_with_a_warning(text, capsys):
     run = create_run(Config(), "train-best", "a")
     run.result.write_text(text)

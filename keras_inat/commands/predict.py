@@ -107,7 +107,7 @@ def _find_run(config: Config) -> tuple[RunFolder, dict[str, Any]]:
 
 def _list_images(config: Config) -> tuple[Path, list[Path]]:
     """The files that `predict.image` names, and the folder that they are in."""
-    if config.predict.image is None:
+    if not config.predict.image:
         raise UserError("what to predict is missing: give IMAGE=<image file or folder>")
     image = Path(config.predict.image)
     if not image.exists():

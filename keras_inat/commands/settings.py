@@ -1,6 +1,6 @@
 """Every setting with its default and meaning."""
 
-from keras_inat.config import VARIABLES, list_settings
+from keras_inat.config import VARIABLES, list_choices, list_settings
 from keras_inat.sections import Config
 
 
@@ -9,4 +9,6 @@ def run(config: Config) -> None:
     variables = {setting: f"{variable}= or " for variable, setting in VARIABLES.items()}
     for name, field in list_settings().items():
         default = field.get_default(call_default_factory=True)
-        print(f"{variables.get(name, '') + name:42} {default!r:>24}  {field.description}")
+        choices = list_choices(field.annotation)
+        meaning = f"{field.description}: {', '.join(map(str, choices))}" if choices else field.description
+        print(f"{variables.get(name, '') + name:42} {default!r:>24}  {meaning}")

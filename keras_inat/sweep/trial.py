@@ -19,7 +19,7 @@ import keras
 
 from keras_inat.config import override
 from keras_inat.errors import FULL_DISK, ObstacleError, UserError, is_out_of_memory
-from keras_inat.files import hold_lock, write_json
+from keras_inat.files import hold_lock, remove_parts, write_json
 from keras_inat.runs import RunFolder, open_run
 from keras_inat.sections import Config
 from keras_inat.sweep.pruning import RULES, read_curves
@@ -123,8 +123,7 @@ def _train(task: Task) -> dict[str, Any]:
         if parent := task.values.get("tuner/trial_id"):  # hyperband goes on with what was stopped
             for name in (run.metrics.name, run.checkpoint.name):
                 shutil.copy(task.folder.parent / parent / name, task.folder / name)
-    for leftover in task.folder.glob(".*"):  # of a process that was killed while it wrote
-        leftover.unlink()
+    remove_parts(task.folder)
     pruned = False
 
     def stop(epoch: int) -> bool:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_inat.errors import ObstacleError, UserError
-from keras_inat.files import hold_lock, write_whole
+from keras_inat.files import hold_lock, remove_parts, write_whole
 from keras_inat.runs import RunFolder, create_run, find_unfinished, lock_path, open_run
 from keras_inat.sections import Config
 
@@ -101,7 +101,8 @@ def _claim_furthest(config: Config, command: str, data_hash: str, stack: context
         with contextlib.ExitStack() as attempt:
             try:
                 attempt.enter_context(hold_lock(run.lock, "at work"))
-            except UserError:  # another process has it, so that it is not interrupted
+            except UserError:  # so that it is not interrupted
+                print(f"{run.path} is at work in another process: this one trains apart from it", flush=True)
                 continue
             if run.result.exists():  # finished since it was listed
                 continue
@@ -116,8 +117,7 @@ def _claim_furthest(config: Config, command: str, data_hash: str, stack: context
     stack.push(attempt)
     if not epoch:
         open_run(config, run.path, command)
-    for leftover in run.path.glob(".*"):  # of a process that was killed while it wrote
-        leftover.unlink()
+    remove_parts(run.path)
     return run
 
 

@@ -11,10 +11,13 @@ from keras_inat.data.packs import load_pack
 from keras_inat.data.pipeline import build_evaluation_batches, mirror
 from keras_inat.files import write_whole
 from keras_inat.intervals import accuracy_interval, wilson_interval
+from keras_inat.models.cost import check_memory
 from keras_inat.runs import RunFolder, find_finished, finish_run
 from keras_inat.sections import Config
 from keras_inat.training.checkpoint import claim_run
+from keras_inat.training.devices import has_accelerator
 from keras_inat.training.loop import Fit, fit
+from keras_inat.training.stages import plan_stages
 
 NUM_EXAMPLES, NUM_MISTAKES, NUM_COPIES = 30, 12, 12
 MAX_SAMPLE, MAX_SAMPLE_BYTES = 600, 16_000_000
@@ -25,6 +28,7 @@ def train_and_judge(config: Config, command: str, label: str) -> dict[str, Any]:
 
     A run that is already done is not done again: the test images are looked at once. One that was interrupted goes on.
     """
+    _check_feasible(config)
     data_hash = load_pack(config).hash
     if done := find_finished(config, command, data_hash):
         result = done.read_result() or {}
@@ -45,6 +49,13 @@ def train_and_judge(config: Config, command: str, label: str) -> dict[str, Any]:
         flush=True,
     )
     return result
+
+
+def _check_feasible(config: Config) -> None:
+    """Refuses what no images could be trained with, before any is decoded."""
+    plan_stages(config)
+    if not config.finetune and not has_accelerator():
+        check_memory(override(config, {"training.batch_size": 1}), num_classes=2)
 
 
 def train_seeds(config: Config, command: str, label: str) -> list[dict[str, Any]]:

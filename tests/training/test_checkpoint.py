@@ -119,7 +119,7 @@ def test_a_stage_that_stopped_early_is_not_trained_again(make_config, monkeypatc
     assert [row["epoch"] for row in rows] == [1, 2, 3, 5, 6]
 
 
-def test_what_is_gone_on_with(make_config, monkeypatch):
+def test_what_is_gone_on_with(make_config, monkeypatch, capsys):
     config = make_config("training.epochs=3")
     die(config, monkeypatch, "write_checkpoint", 2)
     key = load_pack(config).hash
@@ -127,6 +127,7 @@ def test_what_is_gone_on_with(make_config, monkeypatch):
         assert (read_progress(first).epoch, read_progress(first).data) == (2, key)
         with claim_run(config, "train-best", key) as second:  # the first is at work
             assert second.path != first.path
+        assert f"{first.path} is at work in another process" in capsys.readouterr().out
     for other, images in ((override(config, {"training.learning_rate": 0.5}), key), (config, "other images")):
         with claim_run(other, "train-best", images) as new:
             assert read_progress(new) is None
@@ -178,10 +179,10 @@ def test_the_run_that_is_furthest_goes_on(make_config, monkeypatch):
     die(config, monkeypatch, "write_checkpoint", 2)
     key = load_pack(config).hash
     with claim_run(config, "train-best", key) as first, claim_run(config, "train-best", key) as second:
-        (first.path / ".half.npz").write_bytes(b"what a kill left")
+        (first.path / ".part-half.npz").write_bytes(b"what a kill left")
     with claim_run(config, "train-best", key) as again:
         assert again.path == first.path
-        assert not (again.path / ".half.npz").exists()
+        assert not (again.path / ".part-half.npz").exists()
         with claim_run(config, "train-best", key) as other:
             assert other.path == second.path  # and starts anew
     finish_run(first, {"data": {}})

@@ -112,6 +112,18 @@ def test_a_stage_that_cannot_be_is_said_before_any_trains(make_config, tmp_path)
     assert run.read_metrics() == []
 
 
+def test_what_no_images_could_be_trained_with_is_refused_before_any_is_decoded(make_config, monkeypatch):
+    monkeypatch.setattr("keras_inat.training.evaluation.load_pack", lambda config: pytest.fail("decoded"))
+    large = ("model.num_blocks=1", "data.image_size=1024", "model.filters=1024", "model.dense_units=16384")
+    for settings, words in (
+        (large, "makes the layer dense"),
+        (("STRATEGY=gradual", "training.epochs=2"), "at least 4"),
+    ):
+        with pytest.raises(UserError, match=words):
+            train_and_judge(make_config(*settings), "train-best", "")
+    assert not Path("runs").exists()
+
+
 def test_the_best_epoch_is_kept(make_config):
     config = make_config("training.epochs=6", "training.learning_rate=0.02", "training.schedule=step")
     run = create_run(config, "train-best")
