@@ -57,6 +57,9 @@ def main(arguments: list[str]) -> int:
 
     Returns:
         The exit code: 0, or 2 after one line on stderr about what the user can mend, 130 when interrupted.
+
+    Raises:
+        SystemExit: With 143, when terminated.
     """
     # A terminated process should close its files, as W&B's.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
