@@ -131,14 +131,17 @@ def _load_own(path: Path, image_size: int) -> tuple[Any, Any]:
         )
     # A file remembers the precision that it was trained in.
     model = clone_model(model, _clone_in_precision)
-    # The last feature maps of each tower; of a network that has none of these, its own.
-    maps = list({_find_tower(layer): layer.output for layer in model.layers if len(layer.output.shape) == 4}.values())
+    # The feature maps that nothing makes others of: one, or one of each tower.
+    maps = [layer.output for layer in model.layers if _has_maps(layer) and not any(map(_has_maps, _list_users(layer)))]
     return model.input, keras.layers.Concatenate(name="towers")(maps) if len(maps) > 1 else maps[0]
 
 
-def _find_tower(layer: keras.Layer) -> str | None:
-    found = re.match(r"tower\d+_", layer.name)
-    return found and found[0]
+def _has_maps(layer: keras.Layer) -> bool:
+    return len(layer.output.shape) == 4
+
+
+def _list_users(layer: keras.Layer) -> list[keras.Layer]:
+    return [node.operation for node in layer._outbound_nodes]
 
 
 def _clone_in_precision(layer: keras.Layer) -> keras.Layer:

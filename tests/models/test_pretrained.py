@@ -130,6 +130,10 @@ def test_all_towers_are_the_backbone(tmp_path):
     expected = np.concatenate([part.numpy().mean(axis=(1, 2)) for part in keras.Model(cnn.input, maps)(images)], axis=1)
     received = keras.Model(model.input, model.get_layer("head_pool").output)(images)
     np.testing.assert_allclose(received, expected, rtol=1e-5)
+    model.save(tmp_path / "again.keras")
+    again = build_finetune(Finetune(weights=str(tmp_path / "again.keras")), 16, 5)
+    received = keras.Model(again.input, again.get_layer("head_pool").output)(images)
+    np.testing.assert_allclose(received, expected, rtol=1e-5)
 
 
 def test_a_model_fine_tuned_before_is_a_backbone_too(tmp_path):
