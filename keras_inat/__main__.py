@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from keras_inat.config import VARIABLES, build_config, load_config, parse_overrides
-from keras_inat.errors import FULL_DISK, UserError, is_out_of_memory
+from keras_inat.errors import FULL_DISK, TERMINATED, UserError, is_out_of_memory
 from keras_inat.progress import hide_startup_messages
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-TERMINATED, KEPT = 143, "what was finished is kept, run the command again to go on"
+KEPT = "what was finished is kept, run the command again to go on"
 
 
 @dataclass(frozen=True)

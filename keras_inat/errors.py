@@ -14,6 +14,7 @@ OUT_OF_MEMORY = (
     os.strerror(errno.ENOMEM),
 )
 FULL_DISK = os.strerror(errno.ENOSPC)
+TERMINATED = 143  # exit code of a process that SIGTERM ended in order
 
 
 class UserError(Exception):

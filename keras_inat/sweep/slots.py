@@ -8,14 +8,14 @@ from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from typing import Any
 
+from keras_inat.errors import TERMINATED
 from keras_inat.sweep.trial import Outcome, Task, run_apart, run_trial
 from keras_inat.training.devices import count_gpus
 from keras_inat.workers import GRACE_SECONDS, list_cores
 
 # A process that was killed may have been so with all the sweep's: what is killed next is not blamed for it.
 PAUSE_SECONDS = 1.0
-# Exit codes of a process that SIGTERM ended in order, and of one whose forkserver was killed, too.
-TERMINATED, ORPHANED = 143, 255
+ORPHANED = 255  # exit code of a process whose forkserver was killed, too
 
 
 class Slot:

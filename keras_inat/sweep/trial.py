@@ -18,7 +18,7 @@ from typing import Any
 import keras
 
 from keras_inat.config import override
-from keras_inat.errors import FULL_DISK, ObstacleError, UserError, is_out_of_memory
+from keras_inat.errors import FULL_DISK, TERMINATED, ObstacleError, UserError, is_out_of_memory
 from keras_inat.files import hold_lock, remove_parts, write_json
 from keras_inat.runs import RunFolder, open_run
 from keras_inat.sections import Config
@@ -90,7 +90,7 @@ def run_apart(
 ) -> None:
     """Runs a task in a process of its own, on some cores and one GPU; sends the outcome, logs into its folder."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends its trials
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and W&B writes what it has
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # and W&B writes what it has
     threading.Thread(target=end_with_parent, daemon=True).start()
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
