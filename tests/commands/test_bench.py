@@ -1,5 +1,6 @@
 import re
 import sys
+import time
 
 import pytest
 
@@ -7,8 +8,10 @@ from keras_inat.commands import bench
 from keras_inat.commands.bench import peers, photos, table, training
 from keras_inat.commands.bench.bookkeeping import NamedSource
 from keras_inat.config import load_config
+from keras_inat.data.packs import load_pack
 from keras_inat.data.source import Source
 from keras_inat.sections import Model
+from keras_inat.training import epochs
 
 PLACE = r"\S+ +\d+  "
 FIGURES = r" +[\d,]+ +[\d,]+ +[\d.]+ \([\d.]+ to [\d.]+\)"
@@ -20,15 +23,15 @@ def tiny(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.data", None)
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setattr(training, "STEP_SIZE", 32)
-    monkeypatch.setattr(training, "_time_epochs", lambda _, work: work(1) or 1.0)
     monkeypatch.setattr(photos, "LARGE", (80, 60))
     monkeypatch.setattr(photos, "NUM_LARGE", 24)
     monkeypatch.setattr(table, "SIZES", (32,))
     monkeypatch.setattr(table, "TRAINING_SIZE", 32)
     monkeypatch.setattr(table, "HEAD_SIZE", 32)
+    monkeypatch.setattr(training, "FIT_EPOCHS", 2)
     monkeypatch.setattr(training, "HEAD_EPOCHS", 1)
     monkeypatch.setattr(table, "NUM_NAMED", 300)
-    for name in ("BUILD_ROUNDS", "SERVE_ROUNDS", "TRAINING_ROUNDS", "FIT_ROUNDS"):
+    for name in ("BUILD_ROUNDS", "SERVE_ROUNDS", "TRAINING_ROUNDS", "HEAD_ROUNDS"):
         monkeypatch.setattr(table, name, 1)
     for name in ("SETTLE_SECONDS", "SERVE_SECONDS", "TRAINING_SECONDS"):
         monkeypatch.setattr(table, name, 0.01)
@@ -49,8 +52,18 @@ def test_every_row_is_printed(photos, tiny, capsys):
             row = re.compile(rf"{images} +32  {ours} +{other}{figures}")
             assert sum(bool(row.fullmatch(line)) for line in lines) == 1, row.pattern
     parts = lines[lines.index("bookkeeping of 300 images, without their pixels") + 1 :]
+    parts = parts[: parts.index("")]
     assert len(parts) == 5
     assert all(re.fullmatch(r"[a-z ]+ \d+\.\d s", part) for part in parts)
+
+
+def test_what_an_epoch_writes_is_in_its_time(make_config, monkeypatch):
+    monkeypatch.setattr(epochs, "write_checkpoint", lambda *_: time.sleep(0.3))
+    config = make_config("tracking.tensorboard=false")
+    images = len(load_pack(config).split(config)[0])
+    speeds = training.fit_with_records(config)
+    assert len(speeds) == training.FIT_EPOCHS - 1
+    assert all(images / written - images / bare > 0.3 for written, bare in speeds)
 
 
 def test_all_sides_read_the_same_files(photos, workplace):

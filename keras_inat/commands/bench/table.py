@@ -27,7 +27,7 @@ BATCH_SIZE = 64
 NUM_NAMED = 1_000_000
 TRAINING_SIZE, HEAD_SIZE = 64, 160
 # In a round every side has its turn; every other round goes backwards.
-BUILD_ROUNDS, SERVE_ROUNDS, TRAINING_ROUNDS, FIT_ROUNDS = 3, 3, 7, 3
+BUILD_ROUNDS, SERVE_ROUNDS, TRAINING_ROUNDS, HEAD_ROUNDS = 3, 3, 7, 3
 # A turn is timed once what was prepared during other turns is used up.
 SETTLE_SECONDS, SERVE_SECONDS, TRAINING_SECONDS = 0.3, 0.8, 2.0
 PLAIN = Augment(flip=False, crop=1.0, color=0.0)
@@ -37,7 +37,7 @@ SERVE, SERVE_AUGMENTED = "serve", "serve augmented"
 TORCH, KERAS = "PyTorch DataLoader over Pillow", "image_dataset_from_directory"
 TRAIN, TRAIN_AUGMENTED, ONE_BATCH = "train", "train augmented", "train on one batch, repeated"
 STEP, STEP_POOL_FIRST, TORCH_STEP = "training step", "training step, pool_first", "PyTorch, eager, channels first"
-FIT, BARE_FIT = "fit, with records", "Keras's fit, bare"
+FIT, BARE_FIT = "fit, with all it writes", "the same epochs without"
 HEAD_ONCE, HEAD_EVERY = "head, backbone run once", "head, backbone run in 10 epochs"
 BUILDING = ((BUILD, BARE), (BUILD_MORE, BARE))
 SERVING = ((SERVE, TORCH), (SERVE, KERAS), (SERVE_AUGMENTED, TORCH), (SERVE_AUGMENTED, KERAS))
@@ -67,11 +67,12 @@ def print_table(config: Config) -> None:
                 _compare_serving(images, size)
         _compare_training(own)
         _compare_fits(own)
-        _compare_heads(own)
         _compare_steps()
         print(f"\nbookkeeping of {NUM_NAMED:,} images, without their pixels")
         for part, seconds in time_bookkeeping(NUM_NAMED, folder / "named"):
             print(f"{part:40}{seconds:8.1f} s", flush=True)
+        print("\nfine-tuning, which takes longest")
+        _compare_heads(own)
 
 
 def _compare_building(images: Path, size: int) -> None:
@@ -128,11 +129,10 @@ def _compare_training(images: Path) -> None:
 
 
 def _compare_fits(images: Path) -> None:
-    config = override(_configure(images, TRAINING_SIZE, PLAIN), {"tracking.wandb": "disabled"})
-    config = override(config, {"run.directory": str(images.parent / "runs")})
+    config = override(_configure(images, TRAINING_SIZE, PLAIN), {"run.directory": str(images.parent / "runs")})
     _load(config)
-    sides = {FIT: training.fit_ours(config), BARE_FIT: training.fit_bare(config)}
-    _compare(images.name, TRAINING_SIZE, FITTING, sides, FIT_ROUNDS)
+    rounds = [dict(zip((FIT, BARE_FIT), speeds, strict=True)) for speeds in training.fit_with_records(config)]
+    _print_comparisons(images.name, TRAINING_SIZE, FITTING, rounds)
 
 
 def _compare_heads(images: Path) -> None:
@@ -141,7 +141,7 @@ def _compare_heads(images: Path) -> None:
     config = override(config, {"tracking.wandb": "disabled", "run.directory": str(images.parent / "runs")})
     _load(config)
     sides = {HEAD_ONCE: training.fit_head(config, True), HEAD_EVERY: training.fit_head(config, False)}
-    _compare(images.name, HEAD_SIZE, HEADS, sides, FIT_ROUNDS)
+    _compare(images.name, HEAD_SIZE, HEADS, sides, HEAD_ROUNDS)
 
 
 def _compare_steps() -> None:
@@ -209,9 +209,15 @@ def _compare(
     for number in range(num_rounds):
         order = list(sides)[:: -1 if number % 2 else 1]
         rounds.append({name: sides[name]() for name in order})
+    _print_comparisons(images, size, comparisons, rounds)
+
+
+def _print_comparisons(
+    images: str, size: int, comparisons: tuple[tuple[str, str], ...], rounds: list[dict[str, float]]
+) -> None:
     for ours, other in comparisons:
         figures = "  PyTorch is not installed: pip install torch"
-        if other in sides:
+        if other in rounds[0]:
             first, second = (statistics.median(speeds[name] for speeds in rounds) for name in (ours, other))
             ratios = sorted(speeds[ours] / speeds[other] for speeds in rounds)
             figures = (

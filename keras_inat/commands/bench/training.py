@@ -1,8 +1,9 @@
-"""What is timed of training: a step of the published systems' kind, and a whole `fit` beside Keras's bare one."""
+"""What is timed of training: a step of the published systems' kind, and a whole `fit` with what it writes."""
 
 import contextlib
 import importlib
 import io
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,21 +13,17 @@ import numpy as np
 
 from keras_inat.config import override
 from keras_inat.data.packs import load_pack
-from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches
 from keras_inat.models.cnn import build_cnn
 from keras_inat.runs import create_run
 from keras_inat.sections import Config, Model
 from keras_inat.training.devices import choose_compilation
-from keras_inat.training.loop import build_model, fit
+from keras_inat.training.loop import fit
 from keras_inat.training.twin import clone_for_training
 
 NUM_CLASSES = 10
 STEP_MODEL = Model(filters=32, organisation="same", kernel_size=3, batch_norm=True, dense_units=256)
 STEP_SIZE = 128
-# Building and tracing are in both of these, and so not in their difference.
-FEW_EPOCHS, MANY_EPOCHS = 1, 3
-HEAD_EPOCHS = 10
-SHORTEST = 0.1  # seconds, below which nothing is timed this way
+FIT_EPOCHS, HEAD_EPOCHS = 4, 10
 
 
 def make_batch(size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,37 +81,24 @@ def step_torch(model: Model, pixels: np.ndarray, labels: np.ndarray) -> Iterator
     return steps()
 
 
-def fit_ours(config: Config) -> Callable[[], float]:
-    """A turn of `fit` with all that it writes; gives training images a second, validation included."""
+def fit_with_records(config: Config) -> list[tuple[float, float]]:
+    """Training images a second of every epoch of a `fit` but the first: with all that is written, and without.
 
-    def work(epochs: int) -> None:
-        changed = override(config, {"training.epochs": epochs})
-        with contextlib.redirect_stdout(io.StringIO()):
-            fit(changed, create_run(changed, "train-best"))
+    The second leaves out what lies between one record of metrics and the next beyond training and validation: the
+    checkpoint, the best model, the trackers. Both are of one epoch, for two runs differ by more than that.
+    """
+    config, ends = override(config, {"training.epochs": FIT_EPOCHS}), list[float]()
+    run = create_run(config, "train-best")
 
-    return lambda: _time_epochs(config, work)
+    def note(epoch: int) -> bool:
+        ends.append(time.perf_counter())  # what the trackers are yet to write of this epoch counts with the next
+        return False
 
-
-def fit_bare(config: Config) -> Callable[[], float]:
-    """The same of Keras's `fit` on the same network and batches, with no callback at all."""
-
-    def work(epochs: int) -> None:
-        pack = load_pack(config)
-        (rows, val_rows), labels, training = pack.split(config), pack.train_labels, config.training
-        num_classes, batch_size = len(pack.classes), min(training.batch_size, len(rows))
-        model = clone_for_training(build_model(config, num_classes), any_size=False)
-        xla = choose_compilation()
-        model.compile(training.optimizer, "categorical_crossentropy", metrics=["accuracy"], jit_compile=xla)
-        model.fit(
-            build_training_batches(pack.training_images(config), labels, rows, num_classes, config),
-            steps_per_epoch=len(rows) // batch_size,
-            epochs=epochs,
-            validation_data=build_evaluation_batches(pack.train_images, labels, val_rows, num_classes, batch_size),
-            shuffle=False,
-            verbose=0,
-        )
-
-    return lambda: _time_epochs(config, work)
+    with contextlib.redirect_stdout(io.StringIO()):
+        fit(config, run, stop=note)
+    images, rows = len(load_pack(config).split(config)[0]), run.read_metrics()
+    periods = [end - before for before, end in itertools.pairwise(ends)]
+    return [(images / period, images / row["seconds"]) for period, row in zip(periods, rows[1:], strict=True)]
 
 
 def fit_head(config: Config, cached: bool) -> Callable[[], float]:
@@ -135,14 +119,3 @@ def fit_head(config: Config, cached: bool) -> Callable[[], float]:
         return HEAD_EPOCHS * len(pack.split(changed)[0]) / (time.perf_counter() - began)
 
     return turn
-
-
-def _time_epochs(config: Config, work: Callable[[int], None]) -> float:
-    keras.utils.clear_session()
-    seconds = []
-    for epochs in (FEW_EPOCHS, MANY_EPOCHS):
-        began = time.perf_counter()
-        work(epochs)
-        seconds.append(time.perf_counter() - began)
-    images = len(load_pack(config).split(config)[0])
-    return images * (MANY_EPOCHS - FEW_EPOCHS) / max(seconds[1] - seconds[0], SHORTEST)
