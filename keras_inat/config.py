@@ -56,6 +56,8 @@ def load_config(arguments: Iterable[str] = (), path: str | Path | None = None) -
     """
     values = read_yaml(path) if path else {}
     overrides = parse_overrides(arguments)
+    if any(not isinstance(values.get(section, {}), Mapping) for section in overrides):
+        build_config(values, str(path))  # refuses what is no section, which would be replaced as a whole
     merged = merge(_fix_searched(values, overrides), overrides)
     try:
         return build_config(merged)

@@ -114,6 +114,14 @@ def test_an_error_names_the_file_only_where_it_is_the_files(tmp_path):
         load_config([], tmp_path / "c.yaml")
 
 
+@pytest.mark.parametrize("text", ["training: 5", "training:", "training: [epochs, 3]"])
+def test_what_is_no_section_is_not_replaced(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    for arguments in ([], ["training.epochs=3"]):
+        with pytest.raises(UserError, match=r"`training` must be a section of settings \(in .*c\.yaml\)"):
+            load_config(arguments, tmp_path / "c.yaml")
+
+
 def test_variables_are_text_where_the_setting_is():
     config = load_config(["DATA=2024", "TRIALS=7", "WEIGHTS=a b.h5"])
     assert (config.data.source, config.sweep.trials, config.finetune.weights) == ("2024", 7, "a b.h5")
