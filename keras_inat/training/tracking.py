@@ -21,8 +21,8 @@ TRACKED_SECTIONS = ("data", "augment", "model", "training", "finetune", "run")
 
 # The number in W&B's summary of a run that its panels compare runs by.
 BEST_ACCURACY = "val_accuracy"
-# Of a row of `metrics.jsonl`, what W&B's own callback does not log.
-UNTRACKED = ("epoch", "stage", "seconds", "images_per_second")
+# What of a row of `metrics.jsonl` is no scalar of training.
+UNTRACKED = {"epoch", "stage", "seconds", "images_per_second"}
 
 
 @contextlib.contextmanager
@@ -43,23 +43,27 @@ def open_tracking(
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Scalars an epoch, and the hyperparameters for TensorBoard's HParams panel."""
+    """The run's `metrics.jsonl` as scalars, and the hyperparameters for TensorBoard's HParams panel."""
 
     def __init__(self, config: Config, run: RunFolder) -> None:
         super().__init__()
-        self._writer = tf.summary.create_file_writer(str(run.path / "tensorboard"))
+        self._run, folder = run, run.path / "tensorboard"
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that goes on it may lack an epoch, or have one too many
+        self._writer = tf.summary.create_file_writer(str(folder))
         from tensorboard.plugins.hparams import api as hparams
 
         with self._writer.as_default():
             hparams.hparams(flatten(config), trial_id=f"{config.run.name}-{run.path.name}")
+        self._write(run.read_metrics())
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        with self._writer.as_default():
-            for name, value in logs.items():
-                tf.summary.scalar(name, value, step=epoch + 1)
-        self._writer.flush()
+        self._write(self._run.read_metrics()[-1:])
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        with self._writer.as_default():
+            for row in rows:
+                for name in row.keys() - UNTRACKED:
+                    tf.summary.scalar(name, row[name], step=row["epoch"])
         self._writer.flush()
 
 

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 
 from keras_inat.files import append_jsonl
 from keras_inat.runs import create_run
@@ -11,15 +12,37 @@ from keras_inat.training.loop import fit
 from keras_inat.training.tracking import _is_logged_in, flatten, open_tracking
 
 
+def read_tensorboard(run):
+    events = EventAccumulator(str(run.path / "tensorboard"), size_guidance={"tensors": 0})
+    events.Reload()
+    return events, lambda name: [(at.step, float(make_ndarray(at.tensor_proto))) for at in events.Tensors(name)]
+
+
 def test_tensorboard_has_every_epoch_and_the_hyperparameters(make_config):
     config = make_config("tracking.tensorboard=true")
     run = create_run(config, "train-best")
     fit(config, run)
-    events = EventAccumulator(str(run.path / "tensorboard"), size_guidance={"tensors": 0})
-    events.Reload()
-    assert len(events.Tensors("val_accuracy")) == 2
+    events, read = read_tensorboard(run)
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+        assert read(name) == [(row["epoch"], pytest.approx(row[name])) for row in run.read_metrics()]
     content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert b"model.filters" in content
+
+
+def test_tensorboard_of_a_run_that_goes_on_has_each_epoch_once(make_config):
+    config = make_config("tracking.tensorboard=true")
+    run = create_run(config, "train-best")
+    with open_tracking(config, run) as (log,):  # killed before it wrote the second epoch
+        for epoch, accuracy in enumerate((0.5, 0.25), 1):
+            append_jsonl(run.metrics, {"epoch": epoch, "stage": "all", "val_accuracy": accuracy, "seconds": 7.5})
+            if epoch == 1:
+                log.on_epoch_end(0)
+    with open_tracking(config, run) as (log,):
+        append_jsonl(run.metrics, {"epoch": 3, "stage": "all", "val_accuracy": 0.75, "seconds": 7.5})
+        log.on_epoch_end(2)
+    events, read = read_tensorboard(run)
+    assert read("val_accuracy") == [(1, 0.5), (2, 0.25), (3, 0.75)]
+    assert "seconds" not in events.Tags()["tensors"]
 
 
 def read_wandb(run):
