@@ -21,7 +21,16 @@ from keras_inat.sections import Config
 # Commands whose runs may look at the test images; everything else selects, and must not.
 JUDGING_COMMANDS = ("train-best", "finetune")
 Looked = TypeVar("Looked")
-PACKAGES = ("keras", "keras-tuner", "matplotlib", "numpy", "tensorflow", "tensorflow-cpu", "tf-keras-vis", "wandb")
+PACKAGES = (
+    "keras",
+    "keras-tuner",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "scipy",
+    "tensorflow",
+    "tensorflow-cpu",
+)
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,17 @@ from keras_inat.sections import Config, Data
 
 def run(config: Config) -> None:
     """Makes the data set ready: downloaded where that was not done, unpacked, decoded; and says what is in it."""
-    folder = Path(config.data.source)
+    folder, given = Path(config.data.source), config.data.url != Data().url
+    if config.data.zip and given:
+        raise UserError("give ZIP or URL, not both")
+    if config.data.source in DEMOS and (config.data.zip or given):
+        raise UserError(f"DATA={config.data.source} is drawn: give DATA=<folder> for what is in the archive")
     if config.data.zip:
         archive = Path(config.data.zip)
         if not archive.is_file() or archive.suffix.lower() != ".zip":
             raise UserError(f"ZIP must be a .zip file that exists. Received: {str(archive)!r}.")
         print(f"unpacked {unpack(archive, folder)} images into {folder}")
-    elif folder.exists() and config.data.url != Data().url:
+    elif folder.exists() and given:
         print(f"{folder} is there, so that nothing was downloaded: delete it first to take {config.data.url} instead")
     elif _is_to_come(config):
         archive = download(config.data.url, Path(config.data.directory))

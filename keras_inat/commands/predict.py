@@ -60,7 +60,7 @@ def run(config: Config) -> None:
     for (name, (image, row)), gradient in zip(pictures.items(), gradients, strict=True):
         save_figure(draw_prediction(image, class_names, row, gradient), directory / f"{name}.png")
     if num_read == 1:
-        print(f"explanation: {directory / f'{next(iter(pictures))}.png'}", file=remarks)
+        print(make_printable(f"explanation: {directory / f'{next(iter(pictures))}.png'}"), file=remarks)
     else:
         print(f"explanations of {len(pictures)} of {num_read} images: {directory}", file=remarks)
 
@@ -136,11 +136,15 @@ def _read_batches(home: Path, paths: list[Path], size: int) -> Iterator[tuple[li
                 images.append(decode_image(path.read_bytes(), size))
                 readable.append(path)
             except ValueError as error:
-                print(f"warning: {path.relative_to(home)} is skipped: {error}", file=sys.stderr)
+                _warn(path.relative_to(home), str(error))
             except OSError as error:
-                print(f"warning: {path.relative_to(home)} is skipped: {error.strerror}", file=sys.stderr)
+                _warn(path.relative_to(home), str(error.strerror))
         if images:
             yield readable, np.stack(images)
+
+
+def _warn(path: Path, reason: str) -> None:
+    print(f"warning: {make_printable(str(path))} is skipped: {reason}", file=sys.stderr)
 
 
 def _name_picture(stem: str, taken: Container[str]) -> str:

@@ -51,7 +51,10 @@ def check_bytes(archive: zipfile.ZipFile, report_progress: Callable[[int, int], 
         report_progress: Gets the number of members read, and of all.
 
     Raises:
-        UserError: Naming the first member that is damaged.
+        UserError: Naming the first member that is an absolute path, leads upwards, is a link or another special file,
+            is encrypted, is larger than `MAX_MEMBER_BYTES`, would become the same file as another, lies in another or
+            shares bytes with another; or the largest one, when all together are larger than `BOMB_BYTES` and than
+            `MAX_GROWTH` archives.
     """
     members = archive.infolist()
     for number, member in enumerate(members, 1):
@@ -73,11 +76,10 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
 
     Raises:
         UserError: Naming the first member that is an absolute path, leads upwards, is a link or another special file,
-            is encrypted, is larger than `MAX_MEMBER_BYTES`, would become the same file as another or shares bytes with
-            another; or the largest one, when all together are larger than `BOMB_BYTES` and than `MAX_GROWTH` archives.
+            is encrypted, is larger than `MAX_MEMBER_BYTES`, would become the same file as another, lies
     """
     members = archive.infolist()
-    names: set[str] = set()
+    names, folders = set[str](), dict[str, zipfile.ZipInfo]()
     for member in members:
         name = member.filename.replace("\\", "/")
         parts = [part for part in name.split("/") if part not in ("", ".")]
@@ -86,8 +88,11 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
             key = "/".join(parts)
             fault = REPEATED if key in names else ""
             names.add(key)
+            folders.update(("/".join(parts[:depth]), member) for depth in range(1, len(parts)))
         if fault:
             raise _refuse(path, member, fault)
+    if both := names & folders.keys():
+        raise _refuse(path, folders[min(both)], "lies in a folder that is a file, too")
     _check_overlaps(members, archive.start_dir, path)
     total, size = sum(member.file_size for member in members), path.stat().st_size
     if total > max(BOMB_BYTES, MAX_GROWTH * size):

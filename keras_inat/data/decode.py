@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, ImageFile
 
 ROOM = 1.25
 # A JPEG may be decoded at a fraction of its size, but not below this: then its pixels, and what is found to be a copy,
-# are the same for whichever size of the model it is decoded first.
+# are the same for whichever size of the model, up to 224, it is decoded first.
 LEAST_SIDE = 280
 MAX_PIXELS = 2**27
 MIN_SIDE = 8

@@ -8,9 +8,8 @@ of `(seed, split, class, index)` alone: a larger set contains the smaller ones, 
 import contextlib
 import functools
 import json
+import os
 import shutil
-import time
-import uuid
 import zlib
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -22,12 +21,12 @@ from PIL import Image
 
 from keras_inat.data.drawing import arthropods, birds_mammals, flora, herptiles, sea, things
 from keras_inat.data.drawing.scene import Drawing, paint
+from keras_inat.files import hold_lock
 from keras_inat.workers import map_unordered
 
 VERSION = 1  # counts changes of the pictures: an older set on disk is replaced
 QUALITY = 92
 CHUNK = 20  # images a worker draws between two reports
-STALE_SECONDS = 3600.0  # no set takes that long: a temporary folder that old was left by a killed process
 
 ORGANISMS: dict[str, tuple[Drawing, ...]] = {
     "Amphibia": (herptiles.frog, herptiles.tree_frog, herptiles.axolotl, herptiles.newt),
@@ -98,13 +97,6 @@ def _is_complete(directory: Path, parameters: dict[str, Any]) -> bool:
     return written == parameters and sum(1 for _ in directory.glob("*/*/*.jpg")) == parameters["num_images"]
 
 
-def _remove_stale(directory: Path) -> None:
-    for left in directory.parent.glob(f".{directory.name}-*.partial"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
-
-
 def write_demo(
     directory: Path,
     *,
@@ -151,20 +143,32 @@ def write_demo(
         "num_test": num_test,
         "num_images": len(tasks),
     }
-    _remove_stale(directory)
     if _is_complete(directory, parameters):
         return directory
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with hold_lock(directory.parent / f".{directory.name}.lock"):
+        if not _is_complete(directory, parameters):  # nor has another process drawn it meanwhile
+            _write(directory, seed, tasks, parameters, report_progress, num_workers)
+    return directory
+
+
+def _write(
+    directory: Path,
+    seed: int,
+    tasks: list[Task],
+    parameters: dict[str, Any],
+    report_progress: Callable[[int, int], None] | None,
+    num_workers: int | None,
+) -> None:
     if directory.exists() and any(directory.iterdir()) and not (directory / "demo.json").is_file():
         raise FileExistsError(
             f"{directory} holds something else than a demo data set. Move it, or name another folder."
         )
-
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = directory.parent / f".{directory.name}-{uuid.uuid4().hex[:12]}.partial"
+    partial = directory.parent / f".{directory.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
     try:
-        for split in counts:
-            for name in classes:
-                (partial / "new" / split / name).mkdir(parents=True)
+        for split, name in {task[:2] for task in tasks}:
+            (partial / "new" / split / name).mkdir(parents=True)
         chunks = [tasks[start : start + CHUNK] for start in range(0, len(tasks), CHUNK)]
         write = functools.partial(_write_images, partial / "new", seed)
         with contextlib.closing(map_unordered(write, chunks, num_workers)) as written:
@@ -172,9 +176,9 @@ def write_demo(
                 if report_progress is not None:
                     report_progress(done, len(tasks))
         (partial / "new" / "demo.json").write_text(json.dumps(parameters, indent=2) + "\n")
+        os.sync()
         if directory.exists():
             directory.rename(partial / "old")
         (partial / "new").rename(directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return directory

@@ -259,8 +259,7 @@ def _is_there(target: Path, member: zipfile.ZipInfo) -> bool:
 
 def _remove_others(temporary: Path, targets: Collection[Path]) -> None:
     """Removes everything in `temporary` but the files `targets` and the folders that they are in."""
-    kept = {target.parent for target in targets}
-    kept |= {folder.parent for folder in kept}
+    kept = {folder for target in targets for folder in target.parents}
     for directory, folders, files in os.walk(temporary, topdown=False):
         for path in (Path(directory, name) for name in (*files, *folders)):
             if path.is_symlink() or not (path.is_dir() or path in targets):

@@ -51,11 +51,6 @@ class Pack:
         """`(files,)` int64, an index into `classes`, also of files that were left out."""
         return self._index["labels"][self._num_test :].astype(np.int64)
 
-    @property
-    def train_paths(self) -> list[str]:
-        """Of `train_images`, in the source."""
-        return self._paths[self._num_test :]
-
     @functools.cached_property
     def train_images(self) -> np.ndarray:
         """`(files, size, size, 3)` uint8, mapped from the disk, at the size that the model sees."""
@@ -102,10 +97,6 @@ class Pack:
             return self._images[: self._num_test], labels, rows, self._paths[: self._num_test]
 
         return look_at_test(config, run, self.hash, read)
-
-    def read_scan(self) -> dict[str, Any]:
-        """All that was found: the manifest, with every file that was left out, and more pairs of copies."""
-        return json.loads((self.directory / "scan.json").read_text(encoding="utf-8"))
 
     def show_copies(self, test_images: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Some of the near copies that were found: first those that are in train and test, then the others.

@@ -1,5 +1,6 @@
 """The packs on the disk: one is opened, and made where it is missing; stale ones are removed."""
 
+import contextlib
 import json
 import shutil
 import sys
@@ -14,7 +15,7 @@ from keras_inat.data.pack import Pack, training_size
 from keras_inat.data.scan import JOURNAL, Scan, scan_files
 from keras_inat.data.source import Source, open_source
 from keras_inat.errors import ObstacleError, UserError
-from keras_inat.files import hold_lock
+from keras_inat.files import hold_lock, write_json
 from keras_inat.sections import Config
 
 NUM_NAMED = 10
@@ -36,46 +37,59 @@ def load_pack(config: Config) -> Pack:
     """
     source = open_source(config)
     packs = _packs_folder(config)
-    packs.mkdir(parents=True, exist_ok=True)
     home = packs / _name(source, config.data.near_copies)
     image_size = config.data.image_size
-    with hold_lock(packs / f"{home.name}.lock"):
-        num_files = len(source.files)
-        found = _is_whole(home, num_files)
-        wanted = sorted({image_size, training_size(config)})
-        # A file of another length was damaged by something else than us.
-        missing = [
-            size
-            for size in wanted
-            if not found or _length(pixel_path(home, image_size, size)) != num_files * size * size * 3
-        ]
-        if missing:
-            # Under the lock it can only be what a killed process left.
-            partial = packs / f".{home.name}"
-            sizes = [image_size, *(size for size in missing if size != image_size)]
-            _check_space(
-                packs, num_files * sum(size * size * 3 for size in (*sizes, THUMBNAIL)) - _count_bytes(partial)
-            )
-            scan = scan_files(source, sizes, partial)
-            try:
-                if found:
-                    _check_unchanged(source, scan, home)
-                else:
-                    write_index(source, scan, partial, config.data.near_copies)
-            except UserError:
-                _remove(partial)  # nothing to go on from: the images have to change
-                raise
-            if found:
-                for size in missing:
-                    pixel_path(partial, image_size, size).replace(pixel_path(home, image_size, size))
-                _remove(partial)
-            else:
-                shutil.rmtree(home, ignore_errors=True)
-                partial.rename(home)
-                (home / JOURNAL).unlink()
-    pack = Pack(home, image_size, json.loads((home / "manifest.json").read_text(encoding="utf-8")))
+    sizes = sorted({image_size, training_size(config)})
+    if _list_missing(home, source, image_size, sizes):  # one that is whole may lie where nothing can be written
+        packs.mkdir(parents=True, exist_ok=True)
+        with hold_lock(packs / f"{home.name}.lock"):
+            if missing := _list_missing(home, source, image_size, sizes):
+                _make(home, source, image_size, missing, config.data.near_copies)
+    manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
+    place = str(source.path.resolve())
+    if manifest["source"] != place:  # they were moved, and where they are is what tells a stale pack
+        manifest["source"] = place
+        with contextlib.suppress(OSError):
+            write_json(home / "manifest.json", manifest)
+    pack = Pack(home, image_size, manifest)
     _warn_of_left_out(pack)
     return pack
+
+
+def _list_missing(home: Path, source: Source, image_size: int, sizes: list[int]) -> list[int]:
+    """The sizes of which the pixels are not there; a file of another length was damaged by something else than us."""
+    num_files = len(source.files)
+    if not _is_whole(home, num_files):
+        return sizes
+    return [size for size in sizes if _length(pixel_path(home, image_size, size)) != num_files * size * size * 3]
+
+
+def _make(home: Path, source: Source, image_size: int, missing: list[int], near_copies: bool) -> None:
+    """Decodes the missing sizes into the pack, or makes it where it is not whole; to be called under its lock."""
+    num_files = len(source.files)
+    found = _is_whole(home, num_files)
+    # Under the lock it can only be what a killed process left.
+    partial = home.with_name(f".{home.name}")
+    sizes = [image_size, *(size for size in missing if size != image_size)]
+    needed = num_files * sum(size * size * 3 for size in (*sizes, THUMBNAIL))
+    _check_space(home.parent, needed - _count_bytes(partial))
+    scan = scan_files(source, sizes, partial)
+    try:
+        if found:
+            _check_unchanged(source, scan, home)
+        else:
+            write_index(source, scan, partial, near_copies)
+    except UserError:
+        _remove(partial)  # nothing to go on from: the images have to change
+        raise
+    if found:
+        for size in missing:
+            pixel_path(partial, image_size, size).replace(pixel_path(home, image_size, size))
+        _remove(partial)
+    else:
+        shutil.rmtree(home, ignore_errors=True)
+        partial.rename(home)
+        (home / JOURNAL).unlink()
 
 
 def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
@@ -113,7 +127,11 @@ def _remove(partial: Path) -> None:
 
 
 def _count_bytes(folder: Path) -> int:
-    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another process renamed it
+            total += path.stat().st_blocks * 512
+    return total
 
 
 def _check_unchanged(source: Source, scan: Scan, home: Path) -> None:

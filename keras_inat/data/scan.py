@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,13 +136,13 @@ def _sync_meanwhile(paths: Iterable[Path]) -> Iterator[None]:
             for path in paths:
                 _sync(path)
 
-    thread = threading.Thread(target=sync, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        syncing = pool.submit(sync)
+        try:
+            yield
+        finally:
+            ended.set()
+        syncing.result()  # raises what the disk reported, for it does so once
 
 
 def _resume(directory: Path, wanted: list, lengths: Mapping[Path, int]) -> dict[int, list]:

@@ -83,15 +83,22 @@ class Source:
                     found[parts[:depth]].append(file)
                     break
         # As in a folder, the uppermost that has both counts.
-        homes = sorted(found, key=lambda home: (len({file.split for file in found[home]}) < 2, len(home), home))
-        return ("/".join(homes[0]), found[homes[0]]) if homes else ("", [])
+        whole = [home for home, files in found.items() if len({file.split for file in files}) == len(FOLDERS)]
+        homes = [home for home in whole if len(home) == min(map(len, whole))] or list(found)[:1]
+        home = self._take_only(["/".join(home) for home in homes])
+        return home, found[tuple(home.split("/")) if home else ()]
 
     def _list_folder(self) -> tuple[str, Iterator[ImageFile]]:
         children = sorted(child for child in self.path.iterdir() if child.is_dir() and not _is_stray((child.name,)))
         homes = [self.path, *children]
-        home = next((home for home in homes if all((home / name).is_dir() for name in FOLDERS.values())), self.path)
-        prefix = "" if home == self.path else home.name
-        return prefix, self._list_classes(home)
+        whole = [home for home in homes if all((home / name).is_dir() for name in FOLDERS.values())]
+        home = self._take_only([] if self.path in whole else [home.name for home in whole])
+        return home, self._list_classes(self.path / home)
+
+    def _take_only(self, homes: list[str]) -> str:
+        if len(homes) > 1:
+            raise ObstacleError(f"{self.path} holds several data sets: give one of {', '.join(sorted(homes))}")
+        return homes[0] if homes else ""
 
     def _list_classes(self, home: Path) -> Iterator[ImageFile]:
         for split, folder in FOLDERS.items():

@@ -80,12 +80,18 @@ def test_a_folder_with_bad_files_is_predicted_without_them(runs, model, tmp_path
 
 
 def test_a_file_name_that_is_no_text_is_told_in_escapes(runs, model, tmp_path, capfd):
-    _write_image(tmp_path / os.fsdecode(b"b\xffd.png"), 0)
+    odd = tmp_path / os.fsdecode(b"b\xffd.png")
+    _write_image(odd, 0)
     _write_image(tmp_path / "z.png", 1)
     _run(runs, f"IMAGE={tmp_path}")
     lines = capfd.readouterr().out.encode("utf-8").decode().splitlines()
     assert lines[1].startswith("b\\udcffd.png: ")
     assert lines[2].startswith("z.png: ")
+    _run(runs, f"IMAGE={odd}")
+    assert capfd.readouterr().out.splitlines()[-1].endswith("predictions/b\\udcffd.png")
+    (tmp_path / "text\n.png").write_text("no image")
+    _run(runs, f"IMAGE={tmp_path}")
+    assert "warning: text\\n.png is skipped: is not an image" in capfd.readouterr().err.splitlines()
 
 
 def test_one_image_and_a_run_of_choice(runs, model, tmp_path, capsys):

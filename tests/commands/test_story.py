@@ -5,6 +5,8 @@ import json
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from keras_inat.__main__ import main
 from keras_inat.files import read_jsonl
 from keras_inat.runs import list_runs
@@ -66,6 +68,21 @@ def test_data_unpacks_an_archive_and_says_what_is_in_it(photos, capsys):
     (Path("data/mine/train/red/3.png")).write_bytes(b"other")
     assert main(["data", "ZIP=photos.zip", "DATA=data/mine"]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ZIP=photos.zip", "DATA=demo"], "DATA=demo is drawn"),
+        (["URL=http://localhost/a.zip", "DATA=demo-things"], "DATA=demo-things is drawn"),
+        (["ZIP=photos.zip", "URL=http://localhost/a.zip"], "give ZIP or URL, not both"),
+    ],
+)
+def test_data_that_would_not_be_looked_at_is_refused(workplace, capsys, arguments, words):
+    Path("photos.zip").touch()
+    assert main(["data", *arguments]) == 2
+    assert words in capsys.readouterr().err
+    assert [path.name for path in workplace.iterdir()] == ["photos.zip"]
 
 
 def test_a_training_that_explodes_is_one_line(photos, capsys):

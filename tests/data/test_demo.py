@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_layout_and_counts(tmp_path: Path) -> None:
             assert image.mode == "RGB"
             assert all(120 <= side <= 160 for side in image.size)
     assert json.loads((root / "demo.json").read_text())["num_images"] == 10
-    assert [p.name for p in root.parent.iterdir()] == ["demo"]
+    assert sorted(p.name for p in root.parent.iterdir()) == [".demo.lock", "demo"]
 
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_replaced_when_parameters_change_or_an_image_is_gone(tmp_path: Path) -> 
     assert len(whole) == 3
     (root / "train" / "Aves" / "Aves_0002.jpg").unlink()
     assert contents(write_demo(root, classes=FEW[:1], num_train=2, num_test=1)) == whole
-    assert [p.name for p in tmp_path.iterdir()] == ["demo"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".demo.lock", "demo"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
@@ -113,7 +114,7 @@ def test_interruption_leaves_nothing(tmp_path: Path, error: type[BaseException])
 
     with pytest.raises(error):
         write_demo(tmp_path / "demo", classes=FEW, num_train=2, num_test=1, report_progress=interrupt)
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == [".demo.lock"]
 
 
 def test_interruption_keeps_the_earlier_set(tmp_path: Path) -> None:
@@ -125,17 +126,29 @@ def test_interruption_keeps_the_earlier_set(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_demo(root, classes=FEW, num_train=2, num_test=1, report_progress=interrupt)
     assert contents(root) == before
-    assert [p.name for p in tmp_path.iterdir()] == ["demo"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".demo.lock", "demo"]
 
 
-def test_removes_what_a_killed_run_left_but_not_what_runs(tmp_path: Path) -> None:
-    old, running = tmp_path / ".demo-0123456789ab.partial", tmp_path / ".demo-ba9876543210.partial"
-    for folder, age in ((old, 2 * demo.STALE_SECONDS), (running, 0.0)):
-        (folder / "new").mkdir(parents=True)
-        os.utime(folder, (time.time() - age, time.time() - age))
-    write_demo(tmp_path / "demo", classes=FEW, num_train=1, num_test=0)
-    assert not old.exists()
-    assert running.exists()
+def test_removes_what_a_killed_run_left(tmp_path: Path) -> None:
+    (tmp_path / ".demo.partial" / "new" / "val" / "Car").mkdir(parents=True)
+    write_demo(tmp_path / "demo", classes=FEW, num_train=1, num_test=1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".demo.lock", "demo"]
+    assert sorted(p.name for p in (tmp_path / "demo" / "val").iterdir()) == sorted(FEW)
+
+
+def test_two_processes_at_once_draw_it_once(tmp_path: Path) -> None:
+    drawn: list[int] = []
+
+    def report(done: int, total: int) -> None:
+        drawn.append(done)
+        time.sleep(0.3)  # the other one comes meanwhile
+
+    def write() -> Path:
+        return write_demo(tmp_path / "demo", classes=FEW, num_train=1, num_test=1, report_progress=report)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [done.result() for done in [pool.submit(write), pool.submit(write)]] == [tmp_path / "demo"] * 2
+    assert drawn == [4]
 
 
 def test_never_replaces_other_data(tmp_path: Path) -> None:

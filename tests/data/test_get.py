@@ -379,6 +379,18 @@ def test_unpacking_killed_anywhere_goes_on(tmp_path):
     assert len(kept) >= len(before) - 1  # but for the one that was being written
 
 
+def test_an_unpacking_of_folders_in_folders_goes_on(tmp_path):
+    archive = make_archive(tmp_path / "photos.zip")
+    with zipfile.ZipFile(archive, "a") as members:
+        members.writestr("photos/train/red/a/b/c/deep.png", b"deep")
+    assert unpack(archive, tmp_path / "mine") == 5
+    whole = read_tree(tmp_path / "mine")
+    (tmp_path / "mine").rename(tmp_path / ".mine.unpacking")
+    (tmp_path / ".mine.unpacking" / "train" / "blue" / "0.png").unlink()
+    assert unpack(archive, tmp_path / "mine") == 5
+    assert read_tree(tmp_path / "mine") == whole
+
+
 def test_what_an_earlier_unpacking_left(tmp_path):
     archive = make_archive(tmp_path / "photos.zip", num_files=12)
     assert unpack(archive, tmp_path / "whole") == 12
@@ -470,6 +482,7 @@ HOSTILE = {
     "device": (mark(stat.S_IFBLK), SPECIAL),
     "encrypted": (lambda info: setattr(info, "flag_bits", 1), "is encrypted"),
     "twice": (rename("photos/train/blue/0.png"), TWICE),
+    "a file and a folder": (rename("photos/train/blue/0.png/x.png"), "lies in a folder that is a file, too"),
     "twice, written otherwise": (rename("photos/./train//blue\\0.png"), TWICE),
     "large": (claim((512 << 20) + 1), "claims 512 MiB, the most is 512"),
     "overlapping": (lambda info: setattr(info, "header_offset", 0), "shares its bytes with another member"),

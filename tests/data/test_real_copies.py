@@ -1,5 +1,6 @@
 """Copies planted among real photographs, where those are at hand."""
 
+import json
 import random
 import zipfile
 from pathlib import Path
@@ -37,17 +38,18 @@ def test_planted_copies_are_found_among_real_photographs(make_config, workplace)
 
     config = make_config(f"DATA={home}", "data.image_size=64", "model.num_blocks=5")
     pack = load_pack(config)
-    found = {frozenset((pair["path"], pair["of"])) for pair in pack.read_scan()["copies"]}
+    scan, paths = (json.loads((pack.directory / f"{name}.json").read_text()) for name in ("scan", "paths"))
+    found = {frozenset((pair["path"], pair["of"])) for pair in scan["copies"]}
     assert sum(frozenset(pair) in found for pair in planted.items()) >= 0.95 * NUM_PLANTED
     about = set(planted) | set(planted.values())
     assert len({path for pair in found for path in pair} - about) <= 0.005 * num_clean
 
-    leaked = {entry["path"] for entry in pack.read_scan()["leaked"]}
+    leaked = {entry["path"] for entry in scan["leaked"]}
     across = {
         max(pair, key=lambda path: path < "val") for pair in planted.items() if {p[:3] for p in pair} == {"tra", "val"}
     }
     assert len(across & leaked) >= 0.95 * len(across) > 50
-    paths = pack.train_paths
+    paths = [path for path in paths if path.startswith("train/")]
     sides = {paths[row]: side for side, rows in enumerate(pack.split(config)) for row in rows}
     within = [(sides.get(copy), sides.get(original)) for copy, original in planted.items()]
     both = [pair for pair in within if None not in pair]

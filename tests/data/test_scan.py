@@ -136,6 +136,19 @@ def test_kill_9_at_any_moment_changes_nothing(many, workplace):
         assert functools.reduce(bytes.__eq__, parts)
 
 
+def test_what_the_disk_reports_meanwhile_is_not_lost(many, workplace, monkeypatch):
+    reports = [OSError(5, "Input/output error")]
+
+    def sync(path):
+        if reports:  # the system reports an error of writing once
+            raise reports.pop()
+
+    monkeypatch.setattr(scan, "SYNC_SECONDS", 0)
+    monkeypatch.setattr(scan, "_sync", sync)
+    with pytest.raises(OSError, match="Input/output"):
+        scan_files(many, [16], workplace / "scan")
+
+
 def test_a_journal_without_its_pixels_is_not_believed(many, workplace):
     scan_files(many, [16], workplace / "scan")
     pixels = pixel_path(workplace / "scan", 16, 16)

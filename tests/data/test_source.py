@@ -25,6 +25,18 @@ def test_a_folder_its_parent_and_its_zip_are_the_same(photos, tmp_path):
     assert len(direct.files) == 3 * (10 + 4)
 
 
+def test_of_several_data_sets_one_has_to_be_given(write_photos, tmp_path):
+    several = tmp_path / "several"
+    for name in ("mine", "photos"):
+        write_photos(several / name, num_train=2)
+    for path in (several, make_zip(several, tmp_path / "both.zip", prefix="all/")):
+        with pytest.raises(UserError, match=r"holds several data sets: give one of (all/)?mine, (all/)?photos"):
+            Source(path)
+    (several / "mine" / "val").rename(several / "mine" / "test")  # which is none then
+    assert Source(several).home == "photos"
+    assert Source(make_zip(several, tmp_path / "one.zip")).home == "photos"
+
+
 def test_strays_are_ignored(photos):
     before = Source(photos).files
     for stray in (".DS_Store", "train/.DS_Store", "train/red/.DS_Store", "val/red/Thumbs.db", "train/list.txt"):
