@@ -245,9 +245,9 @@ def build_axes(sweep: SweepRecord) -> list[Axis]:
 
 
 def shorten_setting(name: str) -> str:
-    """`training.learning_rate` as `learning_rate`; of a clash, only dropout is known, and it says whose it is."""
+    """`training.learning_rate` as `learning_rate`; of the two that clash it says whose they are."""
     section, _, key = name.partition(".")
-    return f"{section} {key}" if name == "finetune.dropout" else key or section
+    return f"{section} {key}" if name in ("finetune.dropout", "finetune.batch_norm") else key or section
 
 
 def format_value(value: Any) -> str:

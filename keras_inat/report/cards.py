@@ -21,7 +21,7 @@ def write_cards(records: list[Record], directory: Path) -> None:
     for name, record in cards.items():
         write_text(folder / name, write_markdown(build_card(record), TITLE + record.folder.path.name))
     for stale in folder.glob("*.md"):
-        if stale.name not in cards and stale.read_text(encoding="utf-8").startswith(f"# {TITLE}"):
+        if stale.name not in cards and stale.read_text(encoding="utf-8", errors="replace").startswith(f"# {TITLE}"):
             stale.unlink()
 
 

@@ -30,7 +30,7 @@ def _explain_ground(sweep: SweepRecord) -> list[Block]:
     text = (
         f"Some trials were stopped early, for how they did after {plural(sweep.epoch, 'epoch')} or more. So that none "
         f"is left out for that, all {len(sweep.completed)} are compared as they were then: what helps by then need not "
-        "help in the end. `sweep.prune=none` trains every trial to its end."
+        "help in the end. But for hyperband, `sweep.prune=none` trains every trial to its end."
     )
     return [Prose(text)]
 

@@ -58,7 +58,8 @@ def look_inside(record: Record, predictions: Predictions, album: Album, settings
 def _identify(record: Record, settings: Report) -> str:
     """Tells what the pictures depend on: the run's files, the settings, and the code that makes them."""
     modules = (plotting, intervals, analysis, wording)
-    code = [*Path(keras_inat.__file__).parent.glob("explain/*.py"), *(Path(str(module.__file__)) for module in modules)]
+    home = Path(keras_inat.__file__).parent
+    code = [*home.glob("explain/*.py"), home / "models/clone.py", *(Path(str(module.__file__)) for module in modules)]
     parts = [path.read_bytes() for path in sorted([*code, Path(__file__)])]
     files = [
         path.stat() for path in (record.folder.model, record.folder.predictions, record.folder.sample) if path.exists()
@@ -273,7 +274,9 @@ def _compare_methods(scores: dict[str, np.ndarray], controls: Any) -> Iterator[B
     areas = {name: wording.signed(float(values.mean()), 2) for name, values in scores.items()}
     rows = [[name, areas[name], *wording.correlation(gains[name])] for name in order]
     yield Table(
-        "Area between the two curves, the larger the better, and its difference from pixels in random order.",
+        "Area between the two curves, the larger the better, and its difference from pixels in random order; "
+        f"n{wording.SPACE}={wording.SPACE}{plural(len(chance), 'image')}. Each interval stands by itself: one in "
+        "twenty would exclude zero by chance.",
         "lrrr",
         ["method", "area", "against random", "95 % interval"],
         [*rows, ["At random", areas["At random"], "", ""]],

@@ -242,14 +242,10 @@ def _list_contrasts(factor: Factor) -> list[tuple[str, np.ndarray]]:
 
 def _word(factor: Factor, change: str, estimate: Estimate) -> str:
     """A sentence for an effect that is shown."""
-    label, higher = f"`{shorten_setting(factor.setting)}`", estimate.value > 0
     value, between = wording.points(estimate)
+    against = ", against the mean of these two" if change.startswith("half-way") else ""
     size = f"{value} points (95 % interval {between}, {wording.sample(estimate)})."
-    if not factor.is_number:
-        return f"{label} {change}: {size}"
-    if change.startswith("from"):
-        return f"{label}: {'larger' if higher else 'smaller'} is better, {change} {size}"
-    return f"{label}: {'best' if higher else 'worst'} in the middle, {change} against these two {size}"
+    return f"`{shorten_setting(factor.setting)}` {change}{against}: {size}"
 
 
 def _regress(matrix: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

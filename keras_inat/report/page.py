@@ -10,11 +10,24 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
+from keras_inat.errors import UserError
 from keras_inat.files import write_text
 from keras_inat.report import wording
 from keras_inat.report.album import Album
 from keras_inat.report.analysis import Estimate, estimate_accuracy, estimate_best
-from keras_inat.report.blocks import Block, Bullets, Card, Cards, Page, Part, Prose, Section, Table, write_markdown
+from keras_inat.report.blocks import (
+    Block,
+    Bullets,
+    Card,
+    Cards,
+    Page,
+    Part,
+    Prose,
+    Section,
+    Table,
+    escape_markdown,
+    write_markdown,
+)
 from keras_inat.report.cards import FOLDER, write_cards
 from keras_inat.report.checklist import find_places
 from keras_inat.report.data import describe_data
@@ -29,6 +42,7 @@ from keras_inat.report.wording import percent, plural
 from keras_inat.sections import Config
 
 NUM_LOOKS = 50
+TITLE = "keras-inat: the report"
 COLUMNS = (
     "command", "name", "seed", "strategy", "backbone", "val_accuracy", "test_accuracy", "low", "high", "test_images",
     "mirrored", "epochs", "seconds", "images_per_second", "parameters", "macs", "data", "data_hash", "commit", "run",
@@ -53,14 +67,26 @@ class Report:
 def write_report(config: Config) -> Report:
     """Renders the page, `README.md`, `results.csv`, `figures/` and `models/` into `report.directory`, from `runs/`."""
     directory = Path(config.report.directory)
+    known = _find_earlier(directory)
     story, album = read_story(config.run.directory), Album(directory)
     page = build_page(story, album, config)
     write_text(directory / "results.csv", format_results(story.records))
-    write_text(directory / "README.md", write_markdown(page.parts, "keras-inat: the report"))
+    write_text(directory / "README.md", write_markdown(page.parts, TITLE))
     write_cards(story.records, directory)
     write_text(directory / "index.html", render_html(page))
-    album.remove_stale()
+    if known:
+        album.remove_stale()
     return Report(directory / "index.html", page.findings, page.missing)
+
+
+def _find_earlier(directory: Path) -> bool:
+    """Whether a report is there already; another `README.md` is not replaced."""
+    readme = directory / "README.md"
+    if not readme.exists():
+        return False
+    if not readme.read_text(encoding="utf-8", errors="replace").startswith(f"# {escape_markdown(TITLE)}"):
+        raise UserError(f"{readme} is no report's and would be replaced: set `report.directory` to another folder")
+    return True
 
 
 def build_page(story: Story, album: Album, config: Config) -> Page:

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from keras_inat.runs import RunFolder
-from keras_inat.sections import Config
+from keras_inat.sections import Config, Finetune
 
-DEFAULTS = Config().model_dump(mode="json")
+DEFAULTS = Config(finetune=Finetune()).model_dump(mode="json")
+# What reading a damaged file of arrays may raise.
+DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,7 @@ class Record:
 
     def read_predictions(self) -> Predictions | None:
         """What the run predicted on the test images; None where the file is missing or damaged."""
-        with (
-            contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
-            np.load(self.folder.predictions) as arrays,
-        ):
+        with contextlib.suppress(*DAMAGED), np.load(self.folder.predictions) as arrays:
             none = np.empty(0, np.int64)
             given = {"mistakes": none, "mistake_pixels": none} | dict(arrays)  # an older run kept no mistakes
             return Predictions(**{name: given[name] for name in Predictions.__dataclass_fields__})
@@ -106,19 +106,13 @@ class Record:
 
     def read_sample(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Some validation images `(images, size, size, 3)` uint8 and their labels; None where the file is not there."""
-        with (
-            contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
-            np.load(self.folder.sample) as arrays,
-        ):
+        with contextlib.suppress(*DAMAGED), np.load(self.folder.sample) as arrays:
             return arrays["pixels"], arrays["labels"]
         return None
 
     def read_copies(self) -> list[tuple[dict[str, Any], np.ndarray]]:
         """Some pairs of near copies in the data, with their two images `(2, size, size, 3)` uint8."""
-        with (
-            contextlib.suppress(OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile),
-            np.load(self.folder.copies) as arrays,
-        ):
+        with contextlib.suppress(*DAMAGED), np.load(self.folder.copies) as arrays:
             pairs = [self.data["copies"][number] for number in arrays["pairs"]]
             return list(zip(pairs, arrays["pixels"], strict=True))
         return []

@@ -1,6 +1,6 @@
 """What `runs/` tells: finished runs, their seeds, the sweeps, the ledger, sorted by the images they saw.
 
-Reads the run folders alone: no data set, no test image beyond the thirty that a run kept, no TensorFlow.
+Reads the run folders alone: no data set, no test images but those that a run kept, no TensorFlow.
 """
 
 import contextlib
@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import sys
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -22,20 +23,6 @@ from keras_inat.runs import RunFolder, ledger_path, list_runs
 
 # Sections of a configuration that leave the result as it is, beside the seed.
 INDIFFERENT_SECTIONS = ("run", "sweep", "train_best", "tracking", "report", "predict")
-# Columns of `trials.csv` beside the settings.
-TRIAL_COLUMNS = (
-    "id",
-    "status",
-    "score",
-    "epochs",
-    "val_accuracies",
-    "seconds",
-    "parameters",
-    "macs",
-    "started",
-    "ended",
-    "error",
-)
 
 
 @dataclass
@@ -65,7 +52,12 @@ class Story:
 def read_story(directory: str | Path) -> Story:
     """Reads `runs/`. Runs without a `result.json` are still at work, or were given up, and are left out."""
     records = [Record(run, result) for run in list_runs(directory) if (result := run.read_result())]
-    sweeps = [read_sweep(path.parent) for path in sorted(Path(directory, "sweep").glob("*/trials.csv"))]
+    sweeps = list[SweepRecord]()
+    for path in sorted(Path(directory, "sweep").glob("*/trials.csv")):
+        try:
+            sweeps.append(read_sweep(path.parent))
+        except (ValueError, TypeError, KeyError):
+            print(f"warning: {path} is damaged and left out", file=sys.stderr)
     data_sets: dict[str, DataSet] = {}
     for record in records:
         # The newest run describes the data: the hash is the same, the image size need not be.
@@ -113,7 +105,7 @@ def read_sweep(folder: Path) -> SweepRecord:
                 id=row["id"],
                 status=row["status"],
                 score=float(score) if is_number(score) else None,
-                settings={name: value for name, value in values.items() if name not in TRIAL_COLUMNS},
+                settings={name: value for name, value in values.items() if "." in name},
                 parameters=values["parameters"],
                 seconds=values["seconds"],
                 started=row["started"],

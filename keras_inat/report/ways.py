@@ -5,7 +5,6 @@ Each function gives a section, or a sentence on the command that would fill it.
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -35,11 +34,12 @@ def describe_finetuning(data_set: DataSet, album: Album) -> Section:
     rows = []
     for group, title in zip(groups, name_groups(groups), strict=True):
         result, test = group.best.result, estimate_accuracy(group)
+        stages = result.get("stages", [])
         rows.append(
             [
                 title,
                 f"{len(group.records)}",
-                " → ".join(f"{stage['name']} {wording.brief(stage['parameters'])}" for stage in _stages(result)),
+                " → ".join(f"{stage['stage']} {wording.brief(stage['parameters'])}" for stage in stages),
                 f"{result['parameters']:,}",
                 f"{result['epochs']:,}",
                 wording.duration(result["seconds"]),
@@ -64,7 +64,7 @@ def describe_finetuning(data_set: DataSet, album: Album) -> Section:
         )
         blocks.append(album.add("costs", comparisons.draw_costs(contenders), alt, caption))
         blocks += tabulate_gains(
-            groups[0], groups[1:], name_groups(groups[1:]), "the configuration with the best validation accuracy"
+            groups[0], groups[1:], name_groups(groups)[1:], "the configuration with the best validation accuracy"
         )
     return Section("Fine-tuning", blocks)
 
@@ -102,7 +102,8 @@ def tabulate_gains(base: Group, others: Sequence[Group], titles: Sequence[str], 
             seeded |= gain.unit == "seeds"
     caption = (
         f"Against {what} (`{base.best.folder.path.name}`), image by image on the same test images. n counts images "
-        "where two trained models are compared: what another seed would change is not in it."
+        "where two trained models are compared: what another seed would change is not in it. Each interval stands by "
+        "itself: one in twenty would exclude zero by chance."
     )
     if seeded:
         caption += " It counts seeds where both have several in common: then other seeds and other images are."
@@ -189,7 +190,3 @@ def _draw_accuracies(key: str, contenders: list[Contender], data_set: DataSet, a
     return [
         album.add(key, comparisons.draw_accuracies(contenders, chance), f"Test accuracy: {_join(contenders)}.", caption)
     ]
-
-
-def _stages(result: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"name": stage["stage"], "parameters": stage["parameters"]} for stage in result.get("stages", [])]

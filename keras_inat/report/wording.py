@@ -16,7 +16,7 @@ def brief(number: float | None) -> str:
     if number is None:
         return "–"
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
+        if number >= 0.9995 * size:  # which is told as the next thousand
             return f"{number / size:.3g}{SPACE}{unit}"
     return f"{number:.3g}"
 
@@ -67,7 +67,7 @@ def correlation(estimate: Estimate) -> tuple[str, str]:
 
 def signed(number: float, digits: int) -> str:
     """`+24.9`, `−3.0`."""
-    return f"{number:+.{digits}f}".replace("-", MINUS)
+    return f"{round(number, digits) + 0.0:+.{digits}f}".replace("-", MINUS)  # zero has no minus
 
 
 def name_score(epoch: int | None) -> str:

@@ -299,11 +299,9 @@ def test_wording() -> None:
     assert wording.share(estimate).replace("\xa0", " ") == "62.1 % (59.7 to 64.5 %, n = 1,600 images)"
     assert wording.points(Estimate(0.249, -0.221, 0.276, 10, "images")) == ("+24.9", "−22.1 to +27.6")
     assert wording.correlation(Estimate(-0.4, -0.6, 0.1, 10, "trials")) == ("−0.40", "−0.60 to +0.10")
-    assert [wording.brief(number).replace("\xa0", " ") for number in (12, 49_386, 16_083_456)] == [
-        "12",
-        "49.4 k",
-        "16.1 M",
-    ]
+    numbers = {12: "12", 49_386: "49.4 k", 999_499: "999 k", 999_700: "1 M", 16_083_456: "16.1 M"}
+    assert [wording.brief(number).replace("\xa0", " ") for number in numbers] == list(numbers.values())
+    assert [wording.signed(number, 1) for number in (0.04, -0.04, -0.06)] == ["+0.0", "+0.0", "−0.1"]
     assert [wording.duration(seconds).replace("\xa0", " ") for seconds in (49.7, 750, 11_160)] == [
         "49.7 s",
         "12.5 min",

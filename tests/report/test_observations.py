@@ -184,8 +184,8 @@ def test_sentences_have_the_effect_its_interval_and_its_trials():
     assert "(95 % interval +" in says["a.norm true against false"]
     assert says["a.norm true against false"].endswith("n\u00a0=\u00a0120\u00a0trials).")
     [middle] = [text for name, text in says.items() if name.startswith("t.rate half-way")]
-    assert middle.startswith("`rate`: best in the middle, half-way between")
-    assert says["a.filters from 16 to 64"].startswith("`filters`: larger is better, from 16 to 64 +")
+    assert middle.startswith("`rate` half-way between")
+    assert says["a.filters from 16 to 64"].startswith("`filters` from 16 to 64: +")
     [norm] = [row.estimate for row in observed.rows if row.setting == "a.norm"]
     assert norm.low < 0.03 < norm.high
     assert 0.8 < observed.explained < 1

@@ -20,12 +20,14 @@ from keras_inat.config import build_config, format_yaml, merge, override
 from keras_inat.errors import UserError
 from keras_inat.files import write_text
 from keras_inat.report import insight
+from keras_inat.report.album import Album
 from keras_inat.report.blocks import Part, Picture, Prose, Section, Table, escape_markdown
 from keras_inat.report.checklist import REQUIREMENTS, find_places
 from keras_inat.report.comparisons import _move_apart
 from keras_inat.report.network import describe_network
 from keras_inat.report.page import format_results, write_report
 from keras_inat.report.story import read_story
+from keras_inat.report.ways import describe_finetuning
 from keras_inat.sections import Model
 
 
@@ -254,7 +256,8 @@ def test_names_are_text(tmp_path: Path) -> None:
 
 def test_stale_figures_go_and_the_gitignore_stays(workshop: Workshop) -> None:
     directory = Path(workshop.config.report.directory)
-    (directory / "figures").mkdir(parents=True)
+    write_report(workshop.config)
+    (directory / "figures").mkdir(exist_ok=True)
     (directory / "figures" / "old.png").write_bytes(b"old")
     (directory / ".gitignore").write_text("*\n", encoding="utf-8")
     write_report(workshop.config)
@@ -300,9 +303,65 @@ def test_a_run_of_an_older_version_is_told_without_its_mistakes(workshop: Worksh
     assert "that it is most sure of" not in text
 
 
-def test_missing_files_are_said(workshop: Workshop) -> None:
+def test_configurations_of_one_title_keep_their_names(workshop: Workshop) -> None:
+    for val, correct in ((0.8, 80), (0.7, 72), (0.5, 55)):
+        _finetune(workshop, "head", correct=correct, val=val, settings={"training.learning_rate": val})
+    [data_set] = read_story(workshop.runs).data_sets
+    tables = [
+        block for block in describe_finetuning(data_set, Album(Path("reports"))).blocks if isinstance(block, Table)
+    ]
+    accuracies, gains = (
+        {row[0]: row[column] for row in table.rows} for table, column in zip(tables, (7, 1), strict=True)
+    )
+    title = "head: MobileNetV2 (head-MobileNetV2)"
+    shown = {name: value.replace("\xa0", " ") for name, value in accuracies.items()}
+    assert shown == {title: "80.0 %", f"{title} #2": "72.0 %", f"{title} #3": "55.0 %"}
+    assert gains == {f"{title} #2": "\N{MINUS SIGN}8.0", f"{title} #3": "\N{MINUS SIGN}25.0"}
+
+
+def test_an_older_fine_tuning_is_with_its_other_seeds(workshop: Workshop) -> None:
+    for seed in (0, 1):
+        _finetune(workshop, "head", seed=seed)
+    run = next((workshop.runs / "finetune").glob("*-seed0"))
+    result = json.loads((run / "result.json").read_text())
+    del result["config"]["finetune"]["cache_features"]  # as of before there was such a setting
+    write_text(run / "result.json", json.dumps(result))
+    [data_set] = read_story(workshop.runs).data_sets
+    assert [len(group.records) for group in data_set.groups] == [2]
+
+
+def test_another_readme_and_other_pictures_are_not_touched(workshop: Workshop) -> None:
+    directory = Path(workshop.config.report.directory)
+    (directory / "figures").mkdir(parents=True)
+    (directory / "README.md").write_text("# My project")
+    (directory / "figures" / "photo.png").write_bytes(b"dear to somebody")
+    with pytest.raises(UserError, match=r"README\.md is no report's"):
+        write_report(workshop.config)
+    assert (directory / "README.md").read_text() == "# My project"
+    (directory / "README.md").unlink()
+    write_report(workshop.config)
+    assert (directory / "figures" / "photo.png").exists()
+    write_report(workshop.config)  # from here on it is known as a report's
+    assert not (directory / "figures" / "photo.png").exists()
+
+
+@pytest.mark.parametrize("cells", [b"7,completed", b"\xff\xfe", b"7,completed,0.5,1,2,3,4,5,6,7,8,9,10,11,12,13,14"])
+def test_a_damaged_table_of_trials_is_left_out(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str], cells: bytes
+) -> None:
+    for name in ("good", "bad"):
+        workshop.add_sweep(name, [{"model.filters": 4}, {"model.filters": 8}], [0.5, 0.25])
+    with open(workshop.runs / "sweep" / "bad" / "trials.csv", "ab") as file:
+        file.write(cells)
+    [data_set] = read_story(workshop.runs).data_sets
+    assert [sweep.folder.name for sweep in data_set.sweeps] == ["good"]
+    assert "bad/trials.csv is damaged and left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"PK damaged", b""])
+def test_missing_files_are_said(workshop: Workshop, content: bytes) -> None:
     run = workshop.add_run()
-    run.predictions.write_bytes(b"PK damaged")
+    run.predictions.write_bytes(content)
     run.metrics.unlink()
     write_report(workshop.config)
     assert "are not on disk, so none are shown" in _read_text(workshop)
@@ -408,7 +467,7 @@ def test_what_is_asked_for_is_found_or_said_to_be_missing(told: Workshop) -> Non
         report.run(override(told.config, {"report.strict": True}))
     assert "parallel coordinates of the trials" not in str(failure.value)
     page, text = told.read_page(), _read_text(told)
-    [anchor] = re.findall(r'its predictions for test images, in a grid of 10 x 3</td><td><a href="#([^"]+)"', page)
+    [anchor] = re.findall(r'its predictions for test images, in a grid of [^<]+</td><td><a href="#([^"]+)"', page)
     assert f'<h3 id="{anchor}">The best from scratch</h3>' in page
     assert "which hyperparameters matter not here: make sweep TRIALS=40 makes it" in text
     markdown = (Path(told.config.report.directory) / "README.md").read_text(encoding="utf-8")
