@@ -258,6 +258,12 @@ class Sweep(Section):
     )
     trial_timeout_seconds: float | None = Field(None, gt=0, description="what takes longer fails; null: nothing does")
 
+    @pydantic.model_validator(mode="after")
+    def _check_timeout(self) -> "Sweep":
+        if self.trial_timeout_seconds and not self.workers:
+            raise ValueError("`sweep.trial_timeout_seconds` needs `sweep.workers` of 1 or more, processes to be ended")
+        return self
+
 
 class TrainBest(Section):
     sweep: str | None = Field(None, description="name of the sweep to take the best configuration of; null: the last")

@@ -20,7 +20,9 @@ def conclude(config: Config, trials: list[Trial]) -> None:
         raise UserError("there is nothing to try: `sweep.forbid` leaves no configuration of `sweep.space`")
     best = find_best(trials)
     if best is None:
-        raise UserError(f"all {len(trials)} trials failed; the last said: {trials[-1].error}")
+        failed = [trial for trial in trials if trial.status == "failed"]
+        said = f"; the last said: {failed[-1].error}" if failed else ""
+        raise UserError(f"no trial has ended, {len(failed)} of {len(trials)} failed{said}")
     print(
         f"{len(trials)} trials; the best is {best.id} with {best.score:.1%} validation accuracy: "
         f"{describe_values(best.settings)}"

@@ -155,4 +155,4 @@ def _check_file(path: Path, suffixes: tuple[str, ...]) -> None:
             f"Received: {str(path)!r}."
         )
     if not path.is_file():
-        raise UserError(f"`finetune.weights` {str(path)!r} does not exist")
+        raise ObstacleError(f"`finetune.weights` {str(path)!r} does not exist")

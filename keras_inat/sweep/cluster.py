@@ -39,6 +39,8 @@ PATIENCE_SECONDS = 300
 # What a chief waits, when all is done, for the workers to ask once more.
 LINGER_SECONDS = 5.0
 POLL_SECONDS = 1.0
+# What a file that another machine wrote may take to be seen on a shared disk.
+SHOW_SECONDS = 60.0
 
 
 def lead(config: Config) -> list[Trial]:
@@ -58,6 +60,8 @@ def lead(config: Config) -> list[Trial]:
         with _serve(oracle, records) as servicer, open_board(records) as board:
             while not servicer.exhausted and not _all_ended(records):
                 time.sleep(POLL_SECONDS)
+                if isinstance(servicer.error, UserError | OSError):
+                    raise servicer.error
                 if servicer.error:
                     raise RuntimeError("the oracle failed") from servicer.error
                 with _releasing(oracle):
@@ -84,7 +88,7 @@ def work(config: Config) -> list[Trial]:
     threading.Thread(target=_beat, args=(records, running), daemon=True).start()
     try:
         with open_board(records) as board:
-            run_trials(records, PatientClient(), board, name, running)
+            run_trials(records, PatientClient(records), board, name, running)
     except grpc.RpcError as error:
         if not _all_ended(records):
             raise UserError(
@@ -104,11 +108,28 @@ def _beat(records: Records, running: Mapping[str, Trial]) -> None:
 
 
 class PatientClient:
-    """KerasTuner's client of a chief, which asks again where the chief ended in the middle of an answer."""
+    """KerasTuner's client of a chief, which asks again where the chief ended in the middle of an answer.
 
-    def __init__(self) -> None:
+    Args:
+        records: Where the chief puts what it proposes on record.
+    """
+
+    def __init__(self, records: Records) -> None:
         oracle_client.TIMEOUT = PATIENCE_SECONDS
-        self._client = oracle_client.OracleClient(None)
+        self._client, self._records = oracle_client.OracleClient(None), records
+
+    def create_trial(self, name: str) -> Any:
+        """A trial that the chief has put on record; were it in another folder, its score would be lost."""
+        trial = self.__getattr__("create_trial")(name)
+        file, end = self._records.trial_folder(trial.trial_id) / "trial.json", time.monotonic() + SHOW_SECONDS
+        while trial.status == TrialStatus.RUNNING and not file.exists():
+            if time.monotonic() > end:
+                raise UserError(
+                    f"the chief's trial {trial.trial_id} is not in {self._records.folder}: give the chief's NAME, and "
+                    "a `run.directory` that both see"
+                )
+            time.sleep(POLL_SECONDS)
+        return trial
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)

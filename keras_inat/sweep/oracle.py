@@ -162,13 +162,23 @@ class Hyperband(Recorded, keras_tuner.oracles.HyperbandOracle):
         """Refuses a space that cannot fill the first round, of which no trial would ever go on."""
         space = self.hyperparameters.space
         size = math.prod(len(hp.values) if isinstance(hp, Boolean | Choice | Fixed) else math.inf for hp in space)
+        self._check_size(size)
+        super().recall(records)
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        answer = super().populate_space(trial_id)
+        went_on = any("tuner/trial_id" in trial.hyperparameters.values for trial in self.trials.values())
+        if answer["status"] == TrialStatus.STOPPED and not went_on:
+            self._check_size(len(self.trials))  # conditions and what is forbidden left fewer than it seemed
+        return answer
+
+    def _check_size(self, size: float) -> None:
         needed = self._get_size(self._get_num_brackets() - 1, 0)
         if size < needed:
             raise UserError(
                 f"`sweep.oracle`=hyperband begins with {needed} configurations, and `sweep.space` has {size}: "
                 "give it more choices or fewer `sweep.epochs`, or take another oracle"
             )
-        super().recall(records)
 
     def _restore(self, row: Record) -> None:
         super()._restore(row)

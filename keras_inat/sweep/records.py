@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from keras_inat.config import format_yaml, override, read_yaml
+from keras_inat.config import format_yaml, merge, override, read_yaml
 from keras_inat.errors import UserError
 from keras_inat.files import hold_lock, write_json, write_text
 from keras_inat.runs import now
-from keras_inat.sections import Config
+from keras_inat.sections import Config, Finetune
 from keras_inat.sweep.pruning import build_curve
 from keras_inat.sweep.space import decode_values
 
@@ -133,7 +133,14 @@ class Records:
 
     def read_trials(self) -> list[Trial]:
         """Every trial on record, in order of creation."""
-        files = sorted((self.folder / "trials").glob("*/trial.json"), key=lambda file: int(file.parent.name))
+        files = [file for file in self.folder.glob("trials/*/trial.json") if file.parent.name.isdecimal()]
+        files.sort(key=lambda file: int(file.parent.name))
+        for number, file in enumerate(files):
+            if int(file.parent.name) != number:  # KerasTuner counts them to number the next
+                raise UserError(
+                    f"trial {number} is missing from {self.folder / 'trials'}: put it back, or delete the folder "
+                    "to start anew"
+                )
         return [self._ended.get(file) or self._read_trial(file) for file in files]
 
     def _read_trial(self, file: Path) -> Trial:
@@ -147,25 +154,34 @@ class Records:
         return trial
 
     def _claim(self) -> None:
-        values = self.config.model_dump(mode="json", exclude=set(FREE_SECTIONS))
-        space = values["sweep"].pop("space")
-        # More trials, more hands, and another place for the same files, leave the scores comparable.
-        for name in ("trials", "workers", "chief", "trial_timeout_seconds"):
-            values["sweep"].pop(name)
-        values["run"].pop("directory")
-        values["data"].pop("directory")
-        values["data"] |= {"source": None, "hash": self.data_hash}
-        wanted = {"space": space, "base": values}
+        base = _list_base(self.config)
+        base["data"]["hash"] = self.data_hash
+        wanted = {"space": self.config.model_dump(mode="json")["sweep"]["space"], "base": base}
         path = self.folder / "space.yaml"
         if not path.exists():
             write_text(path, format_yaml(wanted))
             return
-        differences = _compare(read_yaml(path), wanted)
+        written = read_yaml(path)
+        # An older sweep did as the settings that came after it do by default.
+        written["base"] = merge(_list_base(Config(finetune=Finetune())), written.get("base") or {})
+        differences = _compare(written, wanted)
         if differences:
             raise UserError(
                 f"{self.folder} holds a sweep with other settings ({'; '.join(differences)}): "
                 f"give another NAME, or delete the folder to start anew"
             )
+
+
+def _list_base(config: Config) -> dict[str, Any]:
+    """The settings that make scores comparable, all but the space."""
+    values = config.model_dump(mode="json", exclude=set(FREE_SECTIONS))
+    # More trials, more hands, and another place for the same files, leave the scores comparable.
+    for name in ("space", "trials", "workers", "chief", "trial_timeout_seconds"):
+        values["sweep"].pop(name)
+    values["run"].pop("directory")
+    values["data"].pop("directory")
+    values["data"] |= {"source": None}  # its images are told by their hash
+    return values
 
 
 def locate_sweep(config: Config) -> Path:
@@ -199,6 +215,6 @@ def find_best_config(runs: str | Path, sweep: str | None) -> Path:
 def _compare(old: Any, new: Any, name: str = "") -> list[str]:
     """What differs between two nested values, as `name: old -> new`."""
     if isinstance(old, dict) and isinstance(new, dict):
-        parts = [_compare(old.get(key), new.get(key), f"{name}.{key}") for key in sorted({*old, *new})]
+        parts = [_compare(old.get(key), new.get(key), f"{name}.{key}") for key in sorted({*old, *new}, key=str)]
         return [difference for part in parts for difference in part]
     return [] if old == new else [f"{name.removeprefix('.').removeprefix('base.')}: {old} -> {new}"]

@@ -1,6 +1,7 @@
 """Searches replayed from recorded trials: what would have been found, and after how many epochs of training."""
 
 import csv
+import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from sklearn.exceptions import ConvergenceWarning
 
 from keras_inat.config import override
+from keras_inat.errors import UserError
 from keras_inat.files import append_jsonl
 from keras_inat.runs import RunFolder
 from keras_inat.sections import Config
@@ -59,10 +61,17 @@ class Search:
 def read_recorded(path: Path, config: Config) -> Curves:
     """Reads a `trials.csv` in which every configuration of `sweep.space` was trained to its end."""
     with open(path, encoding="utf-8", newline="") as file:
-        return {
-            tuple(row[name] for name in config.sweep.space): [float(text) for text in row["val_accuracies"].split()]
-            for row in csv.DictReader(file)
-        }
+        rows = list(csv.DictReader(file))
+    space = config.sweep.space
+    if not all(isinstance(choices, list) for choices in space.values()) or not set(space) <= set(rows[0]):
+        raise UserError(f"{path} can be searched by lists of choices of its own columns only")
+    curves = {
+        tuple(row[name] for name in space): [float(text) for text in row["val_accuracies"].split()] for row in rows
+    }
+    wanted = set(itertools.product(*(map(str, choices) for choices in space.values())))  # type: ignore[arg-type]
+    if not wanted <= set(curves) or {len(curve) for curve in curves.values()} != {config.sweep.epochs}:
+        raise UserError(f"{path} has not all configurations of this `sweep.space` after `sweep.epochs` epochs")
+    return curves
 
 
 def replay(config: Config, curves: Curves, method: str, folder: Path, budget: int) -> Search:

@@ -1,6 +1,7 @@
 """The search space: YAML in the configuration's own dotted names, as KerasTuner hyperparameters and back."""
 
 import contextlib
+import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -101,7 +102,7 @@ def is_forbidden(config: Config, values: Mapping[str, Any]) -> bool:
     def has(name: str, wanted: Any) -> bool:
         section, key = name.split(".")
         value = decoded[name] if name in decoded else (settings[section] or {}).get(key)
-        return value in (wanted if isinstance(wanted, list) else [wanted])
+        return value in _list_wanted(wanted, _list_choices(config, name))
 
     return any(all(has(name, wanted) for name, wanted in rule.items()) for rule in config.sweep.forbid)
 
@@ -122,6 +123,17 @@ def _domain(given: Any) -> list[Any] | dict[str, Any]:
     return given if isinstance(given, list) else [given]
 
 
+def _list_choices(config: Config, name: str) -> list[Any]:
+    """What a setting is searched among; nothing where it is not, or in a range."""
+    domain = _domain(config.sweep.space[name]) if name in config.sweep.space else None
+    return domain if isinstance(domain, list) else []
+
+
+def _list_wanted(wanted: Any, choices: list[Any]) -> list[Any]:
+    """A value, or each of several; a list that is itself a choice is one value."""
+    return wanted if isinstance(wanted, list) and wanted not in choices else [wanted]
+
+
 def _conditions(config: Config, name: str, given: Any) -> dict[str, list[Any]]:
     """Encoded values that settings before this one must have, by their name."""
     when = given.get("when", {}) if isinstance(given, dict) else {}
@@ -136,7 +148,7 @@ def _conditions(config: Config, name: str, given: Any) -> dict[str, list[Any]]:
             raise UserError(
                 f"`when` of `{name}` in `sweep.space` names `{parent}`, which must come before it, as choices"
             )
-        wanted = wanted if isinstance(wanted, list) and wanted not in choices else [wanted]
+        wanted = _list_wanted(wanted, choices)
         if unknown := [value for value in wanted if value not in choices]:
             raise UserError(
                 f"`when` of `{name}` in `sweep.space`: `{parent}` is never {unknown[0]!r}, but one of {choices}"
@@ -152,6 +164,10 @@ def _check_forbidden(config: Config) -> None:
         for name in rule:
             if name not in SEARCHABLE:
                 raise UserError(f"a name in `sweep.forbid` {describe_choices(name, SEARCHABLE)}")
+            choices = _list_choices(config, name)
+            unknown = [value for value in _list_wanted(rule[name], choices) if value not in choices]
+            if unknown and len(choices) > 1:  # of a single one, which may have been given for this time, it is as well
+                raise UserError(f"`sweep.forbid`: `{name}` is never {unknown[0]!r}, but one of {choices}")
 
 
 def _add_choices(hyperparameters: HyperParameters, config: Config, name: str, domain: list[Any]) -> None:
@@ -178,7 +194,7 @@ def _add_range(hyperparameters: HyperParameters, config: Config, name: str, doma
         raise UserError(f"the range of `{name}` in `sweep.space` must go from a number to a larger one")
     if sampling == "log" and low <= 0:
         raise UserError(f"the range of `{name}` in `sweep.space` is logarithmic, so min must be above 0")
-    if isinstance(step := domain.get("step"), int | float) and step <= 0:
+    if isinstance(step := domain.get("step"), int | float) and not 0 < step < math.inf:
         raise UserError(f"`step` of `{name}` in `sweep.space` must be above 0. Received: {step!r}.")
     if not isinstance(domain.get("log", False), bool):
         raise UserError(f"`log` of `{name}` in `sweep.space` must be true or false. Received: {domain['log']!r}.")
@@ -186,7 +202,10 @@ def _add_range(hyperparameters: HyperParameters, config: Config, name: str, doma
     _check(config, name, high)
     # A setting that takes integers is searched among integers, however the ends are written.
     annotation = list_settings()[name].annotation
-    whole = int in (annotation, *get_args(annotation))
+    kinds = {annotation, *get_args(annotation)}
+    if not kinds & {int, float}:
+        raise UserError(f"`{name}` in `sweep.space` is no number: give a list of choices")
+    whole = int in kinds
     add = hyperparameters.Int if whole else hyperparameters.Float
     try:
         add(name, low, high, step=step, sampling=sampling)

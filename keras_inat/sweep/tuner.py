@@ -94,6 +94,7 @@ def end_trial(records: Records, oracle: Any, record: Trial, outcome: Outcome, se
         raise outcome.mistake  # no fault of the configuration, which goes on when it is mended or there is room
     record.ended, record.seconds = now(), round(seconds, 1)
     if result := outcome.result:
+        record.seconds = result.get("seconds", record.seconds)  # those before it was interrupted, too
         record.status, record.score = "pruned" if result["pruned"] else "completed", result["val_accuracy"]
         record.epochs, record.parameters, record.macs = result["epochs"], result["parameters"], result["macs"]
         metrics = RunFolder(records.trial_folder(record.id), "sweep").read_metrics()

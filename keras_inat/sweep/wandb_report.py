@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from keras_tuner.engine.hyperparameters import Fixed
+
 from keras_inat.files import write_text
 from keras_inat.sections import Config
 from keras_inat.sweep.records import locate_sweep
+from keras_inat.sweep.space import build_hyperparameters
 from keras_inat.training.tracking import BEST_ACCURACY, is_online, name_setting
 
 WIDTH, HEIGHT = 24, 10  # of a panel, in W&B's grid, which is 24 wide
@@ -41,7 +44,7 @@ def build_blocks(config: Config, entity: str) -> list[Any]:
     import wandb_workspaces.reports.v2 as reports
 
     space = config.sweep.space
-    searched = [name for name, given in space.items() if isinstance(given, dict | list) and len(given) > 1]
+    searched = [hp.name for hp in build_hyperparameters(config).space if not isinstance(hp, Fixed)]
     columns = [
         reports.ParallelCoordinatesPlotColumn(
             metric=reports.Config(name_setting(name)), display_name=name, log=_is_logarithmic(space[name])

@@ -77,6 +77,29 @@ def test_a_worker_trains_what_the_chief_proposes(sweep_config, fake_fit):
     assert lead(sweep_config()) == trials  # there is nothing left to wait for
 
 
+def test_a_worker_with_another_name_or_folder_is_told(sweep_config, fake_fit, monkeypatch):
+    monkeypatch.setattr(cluster, "SHOW_SECONDS", 0.2)
+    chief, _ = in_thread(lead, sweep_config("TRIALS=1"))
+    with pytest.raises(UserError, match=r"trial 0 is not in .*sweep/other: give the chief's NAME"):
+        work(sweep_config("NAME=other"))
+    assert not list(Path("runs/sweep/other/trials").glob("*"))
+    monkeypatch.setattr(cluster, "LEASE_SECONDS", 0.1)  # its trial goes to the next
+    assert [trial.status for trial in work(sweep_config("TRIALS=1"))] == ["completed"]
+    chief.join(30)
+
+
+def test_what_the_user_can_mend_ends_the_chief_in_a_line(sweep_config, fake_fit, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Bayesian, "populate_space", fail)
+    chief, answer = in_thread(lead, sweep_config())
+    with pytest.raises(UserError, match="does not answer"):
+        work(sweep_config())
+    chief.join(30)
+    assert isinstance(answer[0], OSError)
+
+
 def test_an_oracle_that_fails_ends_the_chief(sweep_config, fake_fit, monkeypatch):
     monkeypatch.setattr(Bayesian, "populate_space", lambda *_: 1 / 0)
     chief, answer = in_thread(lead, sweep_config())

@@ -61,11 +61,12 @@ def test_every_configuration_once_until_the_space_is_exhausted(oracle, num_worke
     assert len(settings) == len(set(settings)) == 3 * 2 * 2
 
 
+FORBID = "sweep.forbid=[{model.filters: [4, 8], model.activation: relu}]"
+
+
 @pytest.mark.parametrize("oracle", ["bayesian", "random", "grid", "hyperband"])
 def test_what_is_forbidden_is_never_proposed(oracle):
-    records = make_records(
-        SMALL, "TRIALS=50", f"sweep.oracle={oracle}", "sweep.forbid=[{model.filters: [4, 8], model.activation: relu}]"
-    )
+    records = make_records(SMALL, "TRIALS=50", f"sweep.oracle={oracle}", "sweep.epochs=4", FORBID)
     drive(records, score)
     trials = records.read_trials()
     seen = {(trial.settings["model.activation"], trial.settings["model.filters"]) for trial in trials}
@@ -107,6 +108,8 @@ def test_hyperband_goes_on_with_the_best():
 def test_hyperband_refuses_a_space_that_cannot_fill_its_first_round():
     with pytest.raises(UserError, match=r"begins with 34 configurations, and .sweep.space. has 12"):
         drive(make_records(SMALL, "sweep.oracle=hyperband", "sweep.epochs=50"), score)
+    with pytest.raises(UserError, match=r"begins with 12 configurations, and .sweep.space. has 8"):
+        drive(make_records(SMALL, "NAME=t", "TRIALS=50", "sweep.oracle=hyperband", "sweep.epochs=10", FORBID), score)
 
 
 @pytest.mark.parametrize("outcome", ["equal", "failed"])

@@ -9,6 +9,7 @@ import pytest
 
 from keras_inat.commands import replay as command
 from keras_inat.config import load_config, override
+from keras_inat.errors import UserError
 from keras_inat.sweep.replay import METHODS, Search, read_recorded, replay
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -87,6 +88,20 @@ def test_the_command_prints_a_row_a_method(config, curves, tmp_path, monkeypatch
     assert len(rows) == len(METHODS)
     assert all("75.0%" in row for row in rows)
     assert Path("reports/replay.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["sweep.epochs=3"], "has not all configurations"),
+        (["sweep.space={training.learning_rate: [0.005]}"], "has not all configurations"),
+        (["sweep.space={model.dropout: [0.0, 0.1]}"], "its own columns only"),
+        (["sweep.space={training.learning_rate: {min: 1e-3, max: 1e-2}}"], "its own columns only"),
+    ],
+)
+def test_what_was_not_recorded_cannot_be_replayed(changes, words):
+    with pytest.raises(UserError, match=words):
+        read_recorded(command.RECORDED, load_config(changes, CONFIGS / "replay.yaml"))
 
 
 def test_the_recorded_trials_are_the_whole_space():

@@ -73,6 +73,8 @@ def test_the_configuration_itself_as_a_point_of_its_space(space, base):
         ("{model.dropout: {min: 0, max: 0.5, log: true}}", "min must be above 0"),
         ("{model.dropout: {min: 0.1, max: 1.5}}", "`model.dropout` must be less than 1"),
         ("{model.dropout: {min: 0.1, max: 0.5, step: 0}}", "must be above 0"),
+        ("{model.dropout: {min: 0.1, max: 0.5, step: .nan}}", "must be above 0"),
+        ("{model.batch_norm: {min: 0, max: 1}}", "`model.batch_norm` in `sweep.space` is no number"),
         ("{training.batch_size: {min: 1, max: 9, step: x}}", "cannot be searched"),
         ("{model.dropout: {min: 0.1, max: 0.5, log: 'no'}}", "must be true or false"),
         ("{training.epochs: [1, 2]}", "a name in `sweep.space` must be one of"),
@@ -191,9 +193,21 @@ def test_forbidden_combinations_count_settings_that_are_not_searched_too():
     assert not is_forbidden(without, {"model.filters": 128, "model.organisation": "double"})
 
 
+def test_a_list_that_is_a_choice_is_forbidden_as_one():
+    space, forbid = "{model.kernel_size: [3, [3, 5]]}", "[{model.kernel_size: [3, 5]}]"
+    given = load_config(["model.num_blocks=2", f"sweep.space={space}", f"sweep.forbid={forbid}"])
+    [kernels] = build_hyperparameters(given).space
+    forbidden = {value: is_forbidden(given, {kernels.name: value}) for value in kernels.values}
+    assert forbidden == {"3": False, "[3, 5]": True}
+
+
 @pytest.mark.parametrize(
     ("forbid", "words"),
-    [("[{}]", "an empty combination"), ("[{model.filter: 3}]", "Did you mean 'model.filters'?")],
+    [
+        ("[{}]", "an empty combination"),
+        ("[{model.filter: 3}]", "Did you mean 'model.filters'?"),
+        ("[{model.filters: [8, 12]}]", "`model.filters` is never 12, but one of [8, 128]"),
+    ],
 )
 def test_mistakes_in_what_is_forbidden(forbid, words):
     given = load_config(["sweep.space={model.filters: [8, 128]}", f"sweep.forbid={forbid}"])

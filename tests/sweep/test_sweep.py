@@ -1,10 +1,11 @@
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from keras_inat.config import load_config
+from keras_inat.config import format_yaml, load_config, read_yaml
 from keras_inat.errors import ObstacleError, UserError
 from keras_inat.files import append_jsonl, hold_lock, read_jsonl
 from keras_inat.sweep import trial as trials_module
@@ -32,7 +33,7 @@ def fake_fit(monkeypatch):
         calls.append(config.model)
         score = config.model.filters / 10 + (config.model.activation == "gelu") * 0.1
         result = {"val_accuracy": score, "epochs": config.training.epochs, "parameters": 1, "macs": 2, "data": {}}
-        return Fit(None, None, result)
+        return Fit(None, None, result | {"seconds": 7.5})
 
     monkeypatch.setattr(trials_module, "fit", fit)
     return calls
@@ -133,7 +134,7 @@ def test_a_finished_training_that_was_not_put_on_record_is_not_repeated(sweep_co
     fake_fit.clear()
     trials = tuner.search(sweep_config("TRIALS=2"))
     assert fake_fit == []
-    assert trials[1].score == record["score"]
+    assert (trials[1].score, trials[1].seconds) == (record["score"], 7.5)
 
 
 def test_a_pruned_trial_is_on_record_as_such_and_never_the_best(sweep_config, monkeypatch):
@@ -264,6 +265,40 @@ def test_a_changed_space_is_refused_and_says_what_differs(sweep_config, fake_fit
     with pytest.raises(UserError, match=r"space\.model\.filters"):
         tuner.search(sweep_config("sweep.space={model.filters: [2, 3]}"))
     tuner.search(sweep_config("TRIALS=2", "tracking.tensorboard=true"))
+
+
+def test_a_sweep_begun_before_there_was_a_setting_goes_on(sweep_config, fake_fit):
+    tuner.search(sweep_config("TRIALS=1"))
+    written = read_yaml(FOLDER / "space.yaml")
+    del written["base"]["model"]["towers"]
+    (FOLDER / "space.yaml").write_text(format_yaml(written))
+    assert len(tuner.search(sweep_config("TRIALS=2"))) == 2
+    with pytest.raises(UserError, match=r"model\.towers: 1 -> 2"):
+        tuner.search(sweep_config("TRIALS=2", "model.towers=2"))
+
+
+def test_a_trial_that_was_taken_away_is_missed(sweep_config, fake_fit):
+    tuner.search(sweep_config("TRIALS=3"))
+    (FOLDER / "trials" / "1").rename(FOLDER / "trials" / "1.bak")
+    with pytest.raises(UserError, match=r"trial 1 is missing from .*trials: put it back"):
+        tuner.search(sweep_config("TRIALS=4"))
+    (FOLDER / "trials" / "1.bak").rename(FOLDER / "trials" / "1")
+    shutil.copytree(FOLDER / "trials" / "1", FOLDER / "trials" / "1.bak")
+    assert len(tuner.search(sweep_config("TRIALS=4"))) == 4
+
+
+def test_weights_that_are_not_there_cost_no_trial(sweep_config):
+    config = sweep_config(
+        "STRATEGY=topk", "WEIGHTS=gone.h5", "data.image_size=32", "sweep.space={finetune.unfreeze: [2, 5]}"
+    )
+    with pytest.raises(ObstacleError, match=r"'gone\.h5' does not exist"):
+        tuner.search(config)
+    assert [row["status"] for row in table()] == ["running"]
+
+
+def test_a_time_limit_needs_a_process_to_end(sweep_config):
+    with pytest.raises(UserError, match=r"needs `sweep\.workers` of 1 or more"):
+        sweep_config("sweep.trial_timeout_seconds=5")
 
 
 def test_other_images_are_another_sweep(sweep_config, fake_fit, photos):

@@ -11,7 +11,7 @@ from keras_inat.sweep.wandb_report import build_blocks, publish_report
 from keras_inat.training import tracking
 
 SPACE = (
-    "sweep.space={model.filters: [8, 16], model.kernel_size: 3, "
+    "sweep.space={model.filters: {choices: [8, 16]}, model.kernel_size: {choices: [3]}, "
     "training.learning_rate: {min: 1e-4, max: 1e-2, log: true}}"
 )
 
