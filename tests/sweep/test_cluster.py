@@ -64,14 +64,22 @@ def in_thread(function, *arguments):
     return thread, answer
 
 
-def test_a_worker_trains_what_the_chief_proposes(sweep_config, fake_fit):
+def test_a_worker_trains_what_the_chief_proposes(sweep_config, fake_fit, monkeypatch):
+    begun, begin = [], Records.begin
+
+    def note(self, trial_id, values):
+        begun.append((trial_id, {name: (type(value), value) for name, value in values.items()}))
+        return begin(self, trial_id, values)
+
+    monkeypatch.setattr(Records, "begin", note)
     chief, answer = in_thread(lead, sweep_config())
     trials = work(sweep_config())
     chief.join(30)
     assert [trial.status for trial in trials] == ["completed"] * 4
     assert answer == [trials]
     assert len({tuple(trial.settings.values()) for trial in trials}) == 4
-    # What goes over the wire comes back with the values and kinds that it had.
+    # What goes over the wire arrives with the values and kinds that it had.
+    assert all([values for number, values in begun if number == trial_id] == [sent] * 2 for trial_id, sent in begun)
     alone = tuner.search(sweep_config("NAME=alone"))
     assert [trial.settings for trial in trials] == [trial.settings for trial in alone]
     assert lead(sweep_config()) == trials  # there is nothing left to wait for
