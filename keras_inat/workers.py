@@ -1,14 +1,18 @@
 """The same function on many tasks, in as many processes as there are cores."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from keras_inat.errors import UserError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -43,16 +47,17 @@ def map_unordered(
 
     Yields:
         A result a task.
+
+    Raises:
+        UserError: When a task ends its process each time.
     """
     num_workers = min(num_workers or count_cores(), len(tasks))
     if num_workers < 2 or len(tasks) < MIN_TASKS:
         yield from map(function, tasks)
         return
-    # "spawn", since a fork of a process with TensorFlow's threads may hang.
-    pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), _start_worker)
     waiting: dict[Future[Result], int] = {}
     done: set[int] = set()
-    try:
+    with contextlib.suppress(BrokenProcessPool), _open_pool(num_workers) as pool:
         upcoming = iter(enumerate(tasks))
         while True:
             while len(waiting) < AHEAD * num_workers and (item := next(upcoming, None)):
@@ -63,10 +68,39 @@ def map_unordered(
                 result = future.result()
                 done.add(waiting.pop(future))
                 yield result
-    except BrokenProcessPool:
-        # Workers cannot start where the main program cannot be imported again: a script on stdin, or one without
-        # `if __name__ == "__main__"`; or one was killed. What is left is done here then.
-        pass
+    yield from _go_on(function, [task for number, task in enumerate(tasks) if number not in done])
+
+
+def _go_on(function: Callable[[Task], Result], tasks: list[Task]) -> Generator[Result]:
+    """What was left when a process died, one after the other, away from this process, which is not to die of it too."""
+    fatal = None
+    while tasks:
+        with contextlib.suppress(BrokenProcessPool), _open_pool(1) as pool:
+            try:
+                pool.submit(os.getpid).result()
+            except BrokenProcessPool:
+                # None can start where the main program cannot be imported again: a script on stdin, or one without
+                # `if __name__ == "__main__"`.
+                yield from map(function, tasks)
+                return
+            if fatal is None:
+                print("warning: a process was killed; going on with one at a time", file=sys.stderr)
+            while tasks:
+                result = pool.submit(function, tasks[0]).result()
+                del tasks[0]
+                yield result
+            return
+        if tasks[0] is fatal:
+            raise UserError(f"a process is killed each time at the same task: {tasks[0]!r:.300}")
+        fatal = tasks[0]
+
+
+@contextlib.contextmanager
+def _open_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
+    # "spawn", since a fork of a process with TensorFlow's threads may hang.
+    pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), _start_worker)
+    try:
+        yield pool
     except BaseException:
         # Interrupted, or a task failed: what is in work is given up, so that nobody waits for it.
         for process in list((pool._processes or {}).values()):
@@ -74,7 +108,6 @@ def map_unordered(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-    yield from (function(task) for number, task in enumerate(tasks) if number not in done)
 
 
 def _start_worker() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from keras_inat.errors import UserError
 from keras_inat.workers import count_cores, map_unordered
 
 
@@ -54,10 +55,23 @@ def test_what_is_in_work_is_given_up_when_nobody_wants_it():
     assert time.monotonic() - began < 10
 
 
-def test_a_killed_worker_costs_no_result(tmp_path):
+def test_a_killed_worker_costs_no_result(tmp_path, capsys):
     done = list(map_unordered(kill_once, [str(tmp_path / "mark")] * 9, 2))
     assert len(done) == 9
-    assert os.getpid() in done
+    assert os.getpid() not in done
+    assert capsys.readouterr().err == "warning: a process was killed; going on with one at a time\n"
+
+
+def kill_at_seven(number):
+    if number == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_task_that_kills_its_process_is_named():
+    results = map_unordered(kill_at_seven, range(12), 2)
+    with pytest.raises(UserError, match="killed each time at the same task: 7"):
+        list(results)
 
 
 def test_workers_end_with_their_parent(tmp_path):
