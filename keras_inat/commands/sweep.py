@@ -22,7 +22,7 @@ def conclude(config: Config, trials: list[Trial]) -> None:
     if best is None:
         failed = [trial for trial in trials if trial.status == "failed"]
         said = f"; the last said: {failed[-1].error}" if failed else ""
-        raise UserError(f"no trial has ended, {len(failed)} of {len(trials)} failed{said}")
+        raise UserError(f"none of {len(trials)} trials has a score, {len(failed)} failed{said}")
     print(
         f"{len(trials)} trials; the best is {best.id} with {best.score:.1%} validation accuracy: "
         f"{describe_values(best.settings)}"

@@ -79,7 +79,12 @@ class Recorded(keras_tuner.Oracle):
         """Takes over what is on record."""
         self.config, self.verbose, self.max_trials = records.config, 0, records.config.sweep.trials
         self._set_project_dir(records.folder, "tuner")
-        for row in records.read_trials():
+        for number, row in enumerate(records.read_trials()):
+            if int(row.id) != number:  # KerasTuner counts trials to number the next
+                raise UserError(
+                    f"trial {number} is missing from {records.folder / 'trials'}: put it back, or delete the folder "
+                    "to start anew"
+                )
             self._restore(row)
 
     def _restore(self, row: Record) -> None:

@@ -135,12 +135,6 @@ class Records:
         """Every trial on record, in order of creation."""
         files = [file for file in self.folder.glob("trials/*/trial.json") if file.parent.name.isdecimal()]
         files.sort(key=lambda file: int(file.parent.name))
-        for number, file in enumerate(files):
-            if int(file.parent.name) != number:  # KerasTuner counts them to number the next
-                raise UserError(
-                    f"trial {number} is missing from {self.folder / 'trials'}: put it back, or delete the folder "
-                    "to start anew"
-                )
         return [self._ended.get(file) or self._read_trial(file) for file in files]
 
     def _read_trial(self, file: Path) -> Trial:
