@@ -1,18 +1,13 @@
 """Which configuration to try next: KerasTuner's oracles, made safe against kills and repetitions."""
 
 import math
-import warnings
 from typing import Any
 
 import keras_tuner
 import numpy as np
-import scipy.optimize
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.src.engine.oracle import synchronized
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import Kernel, Matern, WhiteKernel
 
 from keras_inat.errors import UserError
 from keras_inat.files import write_json
@@ -20,6 +15,7 @@ from keras_inat.sections import Config
 from keras_inat.sweep.records import Records
 from keras_inat.sweep.records import Trial as Record
 from keras_inat.sweep.space import encode_base, is_forbidden
+from keras_inat.sweep.surrogate import predict
 
 STATUSES = {
     "completed": TrialStatus.COMPLETED,
@@ -31,8 +27,6 @@ STATUSES = {
 NUM_INITIAL, BETA = 4, 1.0
 # Of the candidates that the Gaussian process chooses from: drawn from the whole space, and near the best so far.
 NUM_RANDOM, NUM_NEAR, NUM_BEST = 512, 256, 4
-# Its length scales and noise are fitted to so many observations, in so many steps, at most; predictions use all.
-MAX_FITTED, MAX_ITERATIONS = 80, 25
 HALVING_FACTOR = 3
 # Between the random numbers of one proposal and those of the next, and how often what was drawn may have been tried.
 STRIDE, MAX_COLLISIONS = 100_000, 2000
@@ -268,27 +262,8 @@ class Bayesian(Recorded, keras_tuner.oracles.BayesianOptimizationOracle):
         # What cannot be trained is to be avoided: it counts as being as far below the worst as the mean is above it.
         x = self._embed_all([trial.hyperparameters.values for trial in known + failed])
         y = np.append(scores, np.full(len(failed), 2 * scores.min() - scores.mean()))
-        process = GaussianProcessRegressor(self._fit_kernel(x, y), optimizer=None, normalize_y=True).fit(x, y)
-        if running:
-            # Believed to end as predicted, so that workers at the same time do not try the same corner.
-            pending = self._embed_all([trial.hyperparameters.values for trial in running])
-            x, y = np.vstack([x, pending]), np.append(y, process.predict(pending))
-            process.fit(x, y)
-        mean, deviation = process.predict(self._embed_all(candidates), return_std=True)
-        return mean, deviation
-
-    def _fit_kernel(self, x: np.ndarray, y: np.ndarray) -> Kernel:
-        # The best of very many, and others evenly over all scores.
-        order = np.argsort(-y, kind="stable")
-        if len(order) > MAX_FITTED:
-            half = MAX_FITTED // 2
-            order = np.append(order[:half], order[half:][np.linspace(0, len(order) - half - 1, half).astype(int)])
-        kernel = Matern(np.ones(x.shape[1]), nu=2.5) + WhiteKernel(0.1)
-        process = GaussianProcessRegressor(kernel, optimizer=_climb, normalize_y=True)
-        with warnings.catch_warnings():
-            # A length scale at its bound says that a hyperparameter does not matter, which is no cause for alarm.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return process.fit(x[order], y[order]).kernel_
+        pending = self._embed_all([trial.hyperparameters.values for trial in running])
+        return predict(x, y, pending, self._embed_all(candidates))
 
     def _embed_all(self, configurations: list[dict[str, Any]]) -> np.ndarray:
         return np.array([self._embed(values) for values in configurations])
@@ -303,12 +278,6 @@ class Bayesian(Recorded, keras_tuner.oracles.BayesianOptimizationOracle):
             else:
                 vector.append(hp.value_to_prob(values[hp.name]) if hp.name in values else 0.5)
         return vector
-
-
-def _climb(loss: Any, theta: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, float]:
-    """Fits a kernel's parameters in a few steps: more of them change a proposal no more than noise does."""
-    found = scipy.optimize.minimize(loss, theta, jac=True, bounds=bounds, options={"maxiter": MAX_ITERATIONS})
-    return found.x, found.fun
 
 
 ORACLES: dict[str, type[Recorded]] = {
