@@ -32,6 +32,21 @@ PACKAGES = (
     "tensorflow-cpu",
 )
 
+# Of what every result says: what its readers rely on.
+RESULT_KINDS: dict[str, Any] = {
+    "name": str,
+    "seed": int,
+    "config": dict,
+    "data": dict,
+    "val_accuracy": float,
+    "best_epoch": int,
+    "epochs": int,
+    "seconds": int | float,
+    "parameters": int,
+    "macs": int,
+}
+DATA_KINDS: dict[str, Any] = {"name": str, "hash": str, "classes": list, "counts": dict, "image_size": int}
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -88,7 +103,7 @@ class RunFolder:
         """The result; None while the run is unfinished, and, with a warning, where it is damaged."""
         try:
             result = json.loads(self.result.read_text(encoding="utf-8"))
-            if isinstance(result["data"], dict):
+            if _fits(result, RESULT_KINDS) and _fits(result["data"], DATA_KINDS):
                 return dict(result)
         except FileNotFoundError:
             return None
@@ -96,6 +111,10 @@ class RunFolder:
             pass
         print(f"warning: {self.result} is damaged and left out", file=sys.stderr)
         return None
+
+
+def _fits(values: Any, kinds: Mapping[str, Any]) -> bool:
+    return all(isinstance(values[name], kind) for name, kind in kinds.items())
 
 
 def create_run(config: Config, command: str, name: str | None = None) -> RunFolder:

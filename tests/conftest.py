@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Before TensorFlow is imported: no start-up messages, and W&B never looks for a login or a network.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -24,6 +25,27 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def describe_result() -> Callable[..., dict[str, Any]]:
+    """What a finished run's `result.json` says at the least; keyword arguments say it of its data."""
+
+    def describe(**data: Any) -> dict[str, Any]:
+        return {
+            "name": "train",
+            "seed": 0,
+            "config": Config().model_dump(mode="json"),
+            "data": {"name": "photos", "hash": "abc", "classes": list(COLORS), "counts": {}, "image_size": 16} | data,
+            "val_accuracy": 0.5,
+            "best_epoch": 1,
+            "epochs": 1,
+            "seconds": 1.0,
+            "parameters": 1,
+            "macs": 1,
+        }
+
+    return describe
 
 
 @pytest.fixture

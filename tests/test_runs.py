@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 from keras_inat.config import load_config
@@ -32,7 +30,7 @@ def test_every_look_is_in_the_ledger_before_it_happens(tmp_path):
     assert set(seen[0]) == {"time", "command", "run", "data", "commit"}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"data": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"data": 1}', '{"data": {}}'])
 def test_a_damaged_result_is_left_out_with_a_warning(text, capsys):
     run = create_run(Config(), "train-best", "a")
     run.result.write_text(text)
@@ -41,9 +39,21 @@ def test_a_damaged_result_is_left_out_with_a_warning(text, capsys):
     assert "result.json is damaged and left out" in capsys.readouterr().err
 
 
-def test_only_finished_runs_are_listed(tmp_path):
+@pytest.mark.parametrize(
+    ("lost", "section"), [("seed", ""), ("val_accuracy", ""), ("data", ""), ("classes", "data"), ("hash", "data")]
+)
+def test_a_result_that_lacks_something_is_damaged(lost, section, describe_result):
+    run, result = create_run(Config(), "train-best", "a"), describe_result()
+    write_json(run.result, result)
+    assert run.read_result() == result
+    del (result[section] if section else result)[lost]
+    write_json(run.result, result)
+    assert run.read_result() is None
+
+
+def test_only_finished_runs_are_listed(describe_result):
     done, _ = create_run(Config(), "train-best", "a"), create_run(Config(), "train-best", "b")
-    write_json(done.result, {"config": json.loads(Config().model_dump_json()), "data": {"hash": "abc"}})
+    write_json(done.result, describe_result())
     assert list_runs("runs") == [done]
     assert find_finished(Config(), "train-best", "abc") is None  # no model yet
     done.model.touch()

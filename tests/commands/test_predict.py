@@ -24,20 +24,21 @@ def model():
 
 
 @pytest.fixture
-def runs(tmp_path, model):
-    _write_run(tmp_path / "runs/train-best/20260101-000000-old", model, list(reversed(CLASSES)))
-    _write_run(tmp_path / "runs/finetune/20260102-000000-new", model, CLASSES)
+def runs(tmp_path, model, describe_result):
+    result = describe_result(classes=CLASSES)
+    _write_run(tmp_path / "runs/train-best/20260101-000000-old", model, describe_result(classes=CLASSES[::-1]))
+    _write_run(tmp_path / "runs/finetune/20260102-000000-new", model, result)
     # Newer, but its model is gone.
     lost = tmp_path / "runs/train-best/20260103-000000-lost"
-    _write_run(lost, model, CLASSES)
+    _write_run(lost, model, result)
     (lost / "best.keras").unlink()
     return tmp_path / "runs"
 
 
-def _write_run(path, model, classes):
+def _write_run(path, model, result):
     path.mkdir(parents=True)
     model.save(path / "best.keras")
-    (path / "result.json").write_text(json.dumps({"data": {"classes": classes, "image_size": 16}}))
+    (path / "result.json").write_text(json.dumps(result))
 
 
 def _write_image(path, seed):
@@ -150,12 +151,12 @@ def test_only_the_first_images_get_pictures(runs, tmp_path, capsys, monkeypatch)
         (["IMAGE={tmp}/text.jpg", "run.directory={tmp}/elsewhere"], "run `make train-best`"),
     ],
 )
-def test_mistakes_say_what_to_do(runs, tmp_path, arguments, message):
+def test_mistakes_say_what_to_do(runs, tmp_path, arguments, message, describe_result):
     (tmp_path / "text.jpg").write_text("hello")
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/best.keras").write_text("hello")
-    (tmp_path / "broken/result.json").write_text(json.dumps({"data": {"classes": CLASSES, "image_size": 16}}))
+    (tmp_path / "broken/result.json").write_text(json.dumps(describe_result()))
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged/best.keras").write_text("hello")
     (tmp_path / "damaged/result.json").write_text("{")

@@ -100,23 +100,10 @@ class Workshop:
         sample = rng.integers(0, 255, (24, self.size, self.size, 3), dtype=np.uint8)
         np.savez_compressed(run.sample, pixels=sample, labels=np.arange(24) % len(self.classes))
         if finished:
-            result = {
+            result = self._describe_result(config, data, val) | {
                 "command": command,
-                "name": name,
                 "created": (START + timedelta(hours=self.num_runs)).isoformat(),
-                "config": config.model_dump(mode="json"),
-                "seed": seed,
-                "val_accuracy": val,
-                "best_epoch": 11,
-                "epochs": 12,
-                "seconds": 75.0,
-                "images_per_second": 500.0,
-                "parameters": 49386,
-                "macs": 16083456,
                 "stages": [{"stage": stage, "parameters": 1000, "learning_rate": 1e-3} for stage in stages],
-                "data": data,
-                "packages": {"keras": "3.15.1", "tensorflow-cpu": "2.21.0"},
-                "commit": "0123456789ab",
                 "test_accuracy": correct / num_test,
                 "test_interval": [correct / num_test - 0.05, correct / num_test + 0.05],
                 "test_images": num_test,
@@ -158,7 +145,8 @@ class Workshop:
             if score is None:
                 row |= {"epochs": None, "parameters": None, "macs": None, "error": "FloatingPointError: the loss, oh"}
             else:
-                write_json(folder / "trials" / row["id"] / "result.json", {"data": data, "val_accuracy": score})
+                result = self._describe_result(self.config, data, score)
+                write_json(folder / "trials" / row["id"] / "result.json", result)
             table.append(row)
         with open(folder / "trials.csv", "w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, table[0])
@@ -171,6 +159,23 @@ class Workshop:
                 sections = {section: values[section] for section in ("data", "augment", "model", "training")}
                 write_text(folder / "best.yaml", format_yaml(sections))
         return folder
+
+    def _describe_result(self, config: Config, data: dict[str, Any], val: float) -> dict[str, Any]:
+        return {
+            "name": config.run.name,
+            "config": config.model_dump(mode="json"),
+            "seed": config.run.seed,
+            "val_accuracy": val,
+            "best_epoch": 11,
+            "epochs": 12,
+            "seconds": 75.0,
+            "images_per_second": 500.0,
+            "parameters": 49386,
+            "macs": 16083456,
+            "data": data,
+            "packages": {"keras": "3.15.1", "tensorflow-cpu": "2.21.0"},
+            "commit": "0123456789ab",
+        }
 
     def read_results(self) -> list[dict[str, str]]:
         """The rows of `results.csv`."""
