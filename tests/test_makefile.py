@@ -1,4 +1,5 @@
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -35,6 +36,29 @@ def test_variables_are_handed_over_as_written():
     line = told.splitlines()[-1]
     words = subprocess.run(["bash", "-c", f"printf '%s\\n' {line}"], capture_output=True, text=True, check=True).stdout
     assert words.splitlines()[-5:] == ["sweep", f"DATA={data}", "TRIALS=3", "model.filters=8", "run.seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refused"),
+    [
+        (("sweep", "TRAILS=3", "NAME=x"), "make sweep takes DATA NAME TRIALS WORKERS CONFIG ARGS, not TRAILS."),
+        (("predict", "RUNS=x", "IMAGE=y"), "make predict takes RUN IMAGE ARGS, not RUNS."),
+        (("demo", "DATA=x"), "make demo takes ARGS, not DATA."),
+    ],
+)
+def test_a_variable_that_the_target_does_not_take_is_refused(arguments, refused):
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        make("-n", *arguments)
+    assert refused in error.value.stderr
+
+
+def test_several_targets_take_what_is_theirs():
+    told = make("-n", "sweep", "train-best", "report", "DATA=x", "TRIALS=3", "SEEDS=2", "STRICT=1", "PYTHON=python3")
+    assert [shlex.split(line.split(" -m keras_inat ")[1]) for line in told.splitlines() if "-m keras_inat" in line] == [
+        ["sweep", "DATA=x", "TRIALS=3"],
+        ["train-best", "DATA=x", "SEEDS=2"],
+        ["report", "STRICT=1"],
+    ]
 
 
 def test_variables_of_the_environment_are_not_ours():
