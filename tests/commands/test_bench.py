@@ -57,6 +57,12 @@ def test_every_row_is_printed(photos, tiny, capsys):
     assert all(re.fullmatch(r"[a-z ]+ \d+\.\d s", part) for part in parts)
 
 
+def test_a_ratio_above_one_is_in_our_favour(capsys):
+    rounds = [{"a": 2000.0, "b": 1000.0}, {"a": 3000.0, "b": 1000.0}, {"a": 900.0, "b": 900.0}]
+    table._print_comparisons("x", 32, (("a", "b"),), rounds)
+    assert capsys.readouterr().out.split() == ["x", "32", "a", "b", "2,000", "1,000", "2.00", "(1.00", "to", "3.00)"]
+
+
 def test_what_an_epoch_writes_is_in_its_time(make_config, monkeypatch):
     monkeypatch.setattr(epochs, "write_checkpoint", lambda *_: time.sleep(0.3))
     config = make_config("tracking.tensorboard=false")

@@ -54,8 +54,8 @@ def print_table(config: Config) -> None:
     """Prints all rows, those of the images of `data.source` first."""
     with tempfile.TemporaryDirectory() as name:
         folder, source = Path(name), open_source(config)
-        own = photos.write_own(source, folder / source.name)
-        large = photos.write_large(own, folder / "{}x{}".format(*photos.LARGE))
+        own = photos.write_own(source, folder / "own" / source.name)
+        large = photos.write_large(own, folder / "large" / "{}x{}".format(*photos.LARGE))
         print(
             f"{count_cores()} cores, batches of {BATCH_SIZE}. Images a second of both sides, medians of their turns; "
             "the median of the ratios, and their range\n"
@@ -129,7 +129,8 @@ def _compare_training(images: Path) -> None:
 
 
 def _compare_fits(images: Path) -> None:
-    config = override(_configure(images, TRAINING_SIZE, PLAIN), {"run.directory": str(images.parent / "runs")})
+    config = _configure(images, TRAINING_SIZE, PLAIN)
+    config = override(config, {"tracking.wandb": "offline", "run.directory": str(images.parent.parent / "runs")})
     _load(config)
     rounds = [dict(zip((FIT, BARE_FIT), speeds, strict=True)) for speeds in training.fit_with_records(config)]
     _print_comparisons(images.name, TRAINING_SIZE, FITTING, rounds)
@@ -138,7 +139,7 @@ def _compare_fits(images: Path) -> None:
 def _compare_heads(images: Path) -> None:
     config = _configure(images, HEAD_SIZE, PLAIN)
     config = config.model_copy(update={"finetune": Finetune(weights="none")})
-    config = override(config, {"tracking.wandb": "disabled", "run.directory": str(images.parent / "runs")})
+    config = override(config, {"tracking.wandb": "disabled", "run.directory": str(images.parent.parent / "runs")})
     _load(config)
     sides = {HEAD_ONCE: training.fit_head(config, True), HEAD_EVERY: training.fit_head(config, False)}
     _compare(images.name, HEAD_SIZE, HEADS, sides, HEAD_ROUNDS)
@@ -156,7 +157,7 @@ def _compare_steps() -> None:
 
 def _configure(images: Path, size: int, augment: Augment) -> Config:
     return Config(
-        data=Data(source=str(images), directory=str(images.parent / "packs"), image_size=size),
+        data=Data(source=str(images), directory=str(images.parent.parent / "packs"), image_size=size),
         augment=augment,
         model=Model(filters=32, organisation="double"),
         training=Training(batch_size=BATCH_SIZE),
