@@ -1,5 +1,6 @@
 """Where a network's activations are, how to take its softmax off, and how to run a part of it over many images."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,7 +10,8 @@ import tensorflow as tf
 
 from keras_inat.models.clone import clone_model
 
-BATCH_SIZE = 32
+# At most so many images at once, and of large ones fewer: a gradient keeps what every layer gave of each in memory.
+BATCH_SIZE, BATCH_PIXELS = 32, 8 * 224**2
 # Layers that are an activation function, and functions that gate nothing.
 ACTIVATION_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU, keras.layers.ELU)
 PASSIVE = tuple(getattr(keras.activations, name) for name in ("linear", "softmax", "log_softmax", "sparsemax"))
@@ -101,18 +103,18 @@ def run_batches(model: keras.Model, images: np.ndarray) -> Iterator[list[np.ndar
     Yields:
         What the model puts out for each batch, float32, an array for each of its outputs.
     """
-    batches = split_rows(images)
+    batches = split_batches(images)
     # Layer by layer, unless there are so many that tracing a graph pays.
     run = tf.function(model, reduce_retracing=True) if len(batches) > 2 else model
-    for batch in batches:
+    for (batch,) in batches:
         outputs = run([tf.constant(batch, dtype=tf.float32)], training=False)
         yield [np.asarray(output, dtype=np.float32) for output in keras.tree.flatten(outputs)]
 
 
 def map_batches(function: Callable[..., Any], images: np.ndarray, classes: np.ndarray) -> Any:
     """A function of images and classes over many of them; what it gives, float32, as one array or a tuple of them."""
-    rows = zip(split_rows(np.asarray(images, dtype=np.float32)), split_rows(np.asarray(classes)), strict=True)
-    parts = [function(tf.constant(batch), tf.constant(part)) for batch, part in rows]
+    batches = split_batches(np.asarray(images, dtype=np.float32), np.asarray(classes))
+    parts = [function(tf.constant(batch), tf.constant(part)) for batch, part in batches]
     return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays).astype(np.float32), *parts)
 
 
@@ -123,9 +125,11 @@ def trace_score(model: keras.Model) -> Callable[..., tf.Tensor]:
     )
 
 
-def split_rows(rows: np.ndarray) -> list[np.ndarray]:
-    """Parts of at most `BATCH_SIZE` rows."""
-    return [rows[start : start + BATCH_SIZE] for start in range(0, len(rows), BATCH_SIZE)]
+def split_batches(images: np.ndarray, *others: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+    """Images `(images, height, width, ...)` some at a time, with the same rows of `others`."""
+    size = max(1, min(BATCH_SIZE, BATCH_PIXELS // math.prod(images.shape[1:3])))
+    starts = range(0, len(images), size)
+    return [tuple(rows[start : start + size] for rows in (images, *others)) for start in starts]
 
 
 def _make_linear(operation: Any) -> None:

@@ -24,7 +24,7 @@ from keras_inat.explain.activations import (
     find_input,
     find_spatial_activations,
     run_batches,
-    split_rows,
+    split_batches,
     strip_model,
     take_off_softmax,
 )
@@ -151,11 +151,8 @@ def explain_neurons(
     def score(part: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
         return lambda outputs: tf.gather_nd(outputs, part, batch_dims=1)
 
-    parts = split_rows(np.repeat(neurons, exciting.shape[1], axis=0))
-    gradients = [
-        _compute_gradients(saliency, score(part), batch)
-        for part, batch in zip(parts, split_rows(images[exciting.ravel()]), strict=True)
-    ]
+    pairs = split_batches(images[exciting.ravel()], np.repeat(neurons, exciting.shape[1], axis=0))
+    gradients = [_compute_gradients(saliency, score(part), batch) for batch, part in pairs]
     return [
         NeuronExplanation(
             layer.name,
@@ -225,8 +222,8 @@ def explain_predictions(model: keras.Model, images: np.ndarray, classes: np.ndar
     def score(part: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
         return lambda logits: tf.gather(logits, part, batch_dims=1)
 
-    rows = zip(split_rows(np.asarray(classes)), split_rows(images), strict=True)
-    return np.concatenate([_compute_gradients(saliency, score(part), batch) for part, batch in rows])
+    batches = split_batches(images, np.asarray(classes))
+    return np.concatenate([_compute_gradients(saliency, score(part), batch) for batch, part in batches])
 
 
 def _guide(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -161,6 +161,16 @@ def test_given_classes_are_explained_whatever_the_head(images, head, monkeypatch
     _assert_equal(explain_predictions(model, images, classes), expected)
 
 
+def test_fewer_images_at_once_the_larger_they_are(monkeypatch):
+    monkeypatch.setattr(activations, "BATCH_SIZE", 4)
+    monkeypatch.setattr(activations, "BATCH_PIXELS", 3 * 100)
+    for side, lengths in ((5, [4, 4]), (10, [3, 3, 2]), (13, [1] * 8), (50, [1] * 8)):
+        images, numbers = np.zeros((8, side, side, 3), np.uint8), np.arange(8)
+        batches = activations.split_batches(images, numbers)
+        assert [len(batch) for batch, _ in batches] == lengths
+        assert np.concatenate([part for _, part in batches]).tolist() == numbers.tolist()
+
+
 def test_a_nested_head_is_made_linear(images):
     inner = _build()
     inputs = keras.Input((SIZE, SIZE, 3))

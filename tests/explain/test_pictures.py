@@ -113,7 +113,7 @@ def test_a_grid_places_pictures_in_rows_and_columns():
 def test_heat_lies_over_the_image():
     heat = np.zeros((8, 8))
     heat[2, 3] = 5
-    over = lay_over(np.full((8, 8, 3), 100, np.uint8), heat)
+    over = lay_over(np.tile(np.array([50, 100, 150], np.uint8), (8, 8, 1)), heat)
     np.testing.assert_allclose(over[0, 0], 0.9 * 100 / 255, rtol=1e-5)
     assert over[2, 3, 0] > 0.8 > over[2, 3, 2] + 0.1
     np.testing.assert_allclose(lay_over(np.zeros((8, 8, 3)), -heat), 0)
@@ -147,6 +147,7 @@ def test_a_prediction_shows_its_five_most_probable_classes():
     assert labels == ["Costs $5 and $6", "x" * 21 + "…", "Fungi", "Insecta", "Plantae"]
     assert [bar.get_width() for bar in figure.axes[2].patches] == [0.4, 0.2, 0.1, 0.1, 0.1]
     assert [text.get_text() for text in figure.axes[2].texts][:2] == ["40.0 %", "20.0 %"]
+    assert figure.axes[1].get_title() == "what speaks for Costs $5 and $6"
     assert "1810.03292" in figure.get_supxlabel()
     _render(figure)
 
