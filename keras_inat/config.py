@@ -36,6 +36,8 @@ VARIABLES = {
 }
 
 
+# What reading text that is no YAML may raise: also of a date that does not exist, and of thousands of brackets.
+MALFORMED = (YAMLError, ValueError, RecursionError)
 # What the patterns of `sections` say, in words.
 PATTERNS = {
     "run.name": "up to 100 letters, digits, '.', '_' and '-', and begin with a letter or digit",
@@ -105,7 +107,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         values = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read the configuration {str(path)!r}: {error.strerror}") from None
-    except (YAMLError, ValueError) as error:
+    except MALFORMED as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if values is not None and not isinstance(values, dict):
         raise UserError(f"{path} must hold sections with settings. Received: {values!r:.80}")
@@ -192,7 +194,7 @@ def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
 def _parse(text: str, name: str) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError):  # a date that does not exist is a ValueError
+    except MALFORMED:
         raise UserError(f"the value of `{name}` is not valid YAML. Received: {text!r}.") from None
 
 

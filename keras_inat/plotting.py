@@ -1,5 +1,6 @@
 """The look that all pictures share, and how they reach the disk. Importing it opens no window."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ def clip(text: str, length: int) -> str:
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Writes a PNG, whole or not at all."""
-    with write_whole(path) as temporary:
+    with write_whole(path) as temporary, warnings.catch_warnings():
+        # A character that the font lacks is drawn as a box, and that is all there is to say.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(temporary, format="png")
     return path

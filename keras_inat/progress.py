@@ -42,8 +42,8 @@ def show_progress(what: str, done: int, total: int) -> None:
 
 def format_seconds(seconds: float) -> str:
     """A time to go, as a person would say it."""
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 1 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{seconds / 3600:.1f} h" if minutes >= 60 else f"{minutes} min" if seconds >= 59.5 else f"{seconds:.0f} s"
 
 
 @contextlib.contextmanager

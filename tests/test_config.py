@@ -91,6 +91,7 @@ def test_yaml_of_version_1_2(tmp_path):
         ("data.image_size=16", ["`data.image_size`=16 is too small", "2**5 = 32"]),
         ("training.learning_rate=.inf", ["`training.learning_rate` must be"]),
         ("training.learning_rate={", ["`training.learning_rate` is not valid YAML"]),
+        ("model.filters=" + 3000 * "[", ["`model.filters` is not valid YAML"]),
         ("epochs", ["section.key=value", "'epochs'"]),
         ("STRATEGI=head", ["a variable must be one of", "'STRATEGY'?"]),
         ("model=3", ["a variable must be one of"]),

@@ -28,13 +28,13 @@ def run(config: Config) -> None:
         )
     every = config.finetune.strategy == "all"
     strategies = STRATEGIES if every else (config.finetune.strategy,)
-    chosen = {strategy: override(config, {"finetune.strategy": strategy}) for strategy in strategies}
+    chosen = dict[str, Config]()
+    for strategy in strategies:
+        one = override(config, {"finetune.strategy": strategy})
+        chosen[strategy] = override(one, {"run.name": _name(one, every)})
     if every:
         _check(list(chosen.values()))
-    table = {
-        strategy: train_seeds(override(one, {"run.name": _name(one, every)}), "finetune", strategy)
-        for strategy, one in chosen.items()
-    }
+    table = {strategy: train_seeds(one, "finetune", strategy) for strategy, one in chosen.items()}
     if every:
         _compare(table)
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import sys
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from keras_inat.runs import RunFolder, list_runs
 from keras_inat.sections import Config
 
 BATCH_SIZE, MAX_PICTURES, NUM_CLASSES = 64, 20, 3
+MAX_STEM = 200  # bytes: with what is added to it while it is written, file systems take 255
 
 
 def run(config: Config) -> None:
@@ -33,8 +35,8 @@ def run(config: Config) -> None:
     """
     run_folder, result = _find_run(config)
     home, paths = _list_images(config)
-    model = _load_model(run_folder)
     class_names, image_size = result["data"]["classes"], result["data"]["image_size"]
+    model = _load_model(run_folder, (image_size, image_size, 3), len(class_names))
     as_json = config.predict.format == "json"
     remarks = sys.stderr if as_json else sys.stdout
     print(f"model: {run_folder.path}", file=remarks, flush=True)
@@ -120,11 +122,14 @@ def _list_images(config: Config) -> tuple[Path, list[Path]]:
     )
 
 
-def _load_model(run_folder: RunFolder) -> keras.Model:
+def _load_model(run_folder: RunFolder, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
     try:
-        return keras.models.load_model(run_folder.model, compile=False)
+        model = keras.models.load_model(run_folder.model, compile=False)
     except Exception as error:  # whatever a damaged archive leads Keras into
         raise UserError(f"{run_folder.model} cannot be loaded: {' '.join(str(error).split())[:200]}") from None
+    if model.input_shape[1:] != image_shape or model.output_shape[1:] != (num_classes,):
+        raise UserError(f"{run_folder.model} is not the model that result.json describes: give another RUN")
+    return model
 
 
 def _read_batches(home: Path, paths: list[Path], size: int) -> Iterator[tuple[list[Path], np.ndarray]]:
@@ -149,5 +154,6 @@ def _warn(path: Path, reason: str) -> None:
 
 def _name_picture(stem: str, taken: Container[str]) -> str:
     """`stem`, or with a number where another folder's image has the same name."""
+    stem = os.fsdecode(os.fsencode(stem)[:MAX_STEM])
     names = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
     return next(name for name in names if name not in taken)

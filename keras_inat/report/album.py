@@ -5,7 +5,6 @@ import dataclasses
 import json
 import re
 import shutil
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,10 +36,7 @@ class Album:
     def add(self, name: str, figure: Figure, alt: str, caption: str) -> Picture:
         """Writes a figure; gives what the page needs to show it."""
         file = self._claim("-".join(filter(None, (self.prefix, name))))
-        with warnings.catch_warnings():
-            # A character that the font lacks is drawn as a box, and that is all there is to say.
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            save_figure(figure, self.folder / file)
+        save_figure(figure, self.folder / file)
         width, height = (round(100 * inches) for inches in figure.get_size_inches())
         return Picture(f"figures/{file}", alt, caption, width, height)
 

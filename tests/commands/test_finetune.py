@@ -44,7 +44,11 @@ def test_every_strategy_over_the_same_seeds_in_one_table(make_config, own, capsy
 
 
 def test_what_a_later_strategy_cannot_do_is_said_before_any_looks_at_the_test_images(make_config, own):
-    for arguments, words in ((("UNFREEZE=9",), "must be at most 2"), (("training.epochs=3",), "must be at least 4")):
+    for arguments, words in (
+        (("UNFREEZE=9",), "must be at most 2"),
+        (("training.epochs=3",), "must be at least 4"),
+        ((f"NAME={94 * 'a'}",), "must be up to 100 letters"),  # with -full it is no longer, with -gradual it is
+    ):
         with pytest.raises(UserError, match=words):
             finetune.run(make_config(own, "STRATEGY=all", "UNFREEZE=1", *arguments))
     assert not Path("runs/test_ledger.jsonl").exists()

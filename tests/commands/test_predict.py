@@ -11,6 +11,8 @@ from keras_inat.commands import predict
 from keras_inat.config import load_config
 from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
+from keras_inat.explain.guided import explain_predictions
+from keras_inat.explain.pictures import draw_prediction
 from keras_inat.models.cnn import build_cnn
 from keras_inat.sections import Model
 
@@ -59,6 +61,8 @@ def _expect(model, path, classes=CLASSES):
 
 def test_a_folder_with_bad_files_is_predicted_without_them(runs, model, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(predict, "BATCH_SIZE", 2)
+    drawn = []
+    monkeypatch.setattr(predict, "draw_prediction", lambda *given: drawn.append(given) or draw_prediction(*given))
     photos = tmp_path / "photos"
     names = ["a/one.png", "b/one.jpg", "b/two.png"]
     for seed, name in enumerate(names):
@@ -78,6 +82,12 @@ def test_a_folder_with_bad_files_is_predicted_without_them(runs, model, tmp_path
     for path in pictures.iterdir():
         with Image.open(path) as picture:
             assert picture.width > 1000
+    for name, (image, class_names, row, gradient) in zip(names, drawn, strict=True):
+        pixels = decode_image((photos / name).read_bytes(), 16)
+        np.testing.assert_array_equal(image, pixels)
+        assert class_names == CLASSES
+        np.testing.assert_allclose(row, model(pixels[None].astype(np.float32)).numpy()[0], atol=1e-6)
+        np.testing.assert_allclose(gradient, explain_predictions(model, pixels[None])[0], rtol=1e-3, atol=1e-6)
 
 
 def test_a_file_name_that_is_no_text_is_told_in_escapes(runs, model, tmp_path, capfd):
@@ -93,6 +103,23 @@ def test_a_file_name_that_is_no_text_is_told_in_escapes(runs, model, tmp_path, c
     (tmp_path / "text\n.png").write_text("no image")
     _run(runs, f"IMAGE={tmp_path}")
     assert "warning: text\\n.png is skipped: is not an image" in capfd.readouterr().err.splitlines()
+
+
+def test_names_near_the_limit_of_the_file_system_have_pictures(runs, tmp_path, capsys):
+    names = ["x" * 251 + ".png", "y" * 255, "é" * 125 + ".png"]
+    for seed, name in enumerate(names):
+        _write_image(tmp_path / "photos/first.png", seed)
+        (tmp_path / "photos/first.png").rename(tmp_path / "photos" / name)
+    _run(runs, f"IMAGE={tmp_path / 'photos'}")
+    pictures = sorted(path.name for path in (runs / "finetune/20260102-000000-new/predictions").iterdir())
+    assert pictures == ["x" * 200 + ".png", "y" * 200 + ".png", "é" * 100 + ".png"]
+
+
+def test_class_names_in_any_script(runs, model, tmp_path, capsys, describe_result):
+    _write_image(tmp_path / "bird.jpg", 0)
+    _write_run(tmp_path / "scripts", model, describe_result(classes=["红色", "青", "🐦", "Aves"]))
+    _run(runs, f"IMAGE={tmp_path / 'bird.jpg'}", f"RUN={tmp_path / 'scripts'}")
+    assert not capsys.readouterr().err
 
 
 def test_one_image_and_a_run_of_choice(runs, model, tmp_path, capsys):
@@ -148,10 +175,14 @@ def test_only_the_first_images_get_pictures(runs, tmp_path, capsys, monkeypatch)
         (["IMAGE={tmp}/text.jpg", "RUN={tmp}/damaged"], "result.json is damaged: give another RUN"),
         (["IMAGE={tmp}/text.jpg", "RUN={tmp}/runs/train-best/20260103-000000-lost"], "which has no best.keras."),
         (["IMAGE={tmp}/text.jpg", "RUN={tmp}/broken"], "best.keras cannot be loaded"),
+        (["IMAGE={tmp}/text.jpg", "RUN={tmp}/fewer"], "best.keras is not the model that result.json describes"),
+        (["IMAGE={tmp}/text.jpg", "RUN={tmp}/larger"], "best.keras is not the model that result.json describes"),
         (["IMAGE={tmp}/text.jpg", "run.directory={tmp}/elsewhere"], "run `make train-best`"),
     ],
 )
-def test_mistakes_say_what_to_do(runs, tmp_path, arguments, message, describe_result):
+def test_mistakes_say_what_to_do(runs, model, tmp_path, arguments, message, describe_result):
+    _write_run(tmp_path / "fewer", model, describe_result(classes=CLASSES[:3]))
+    _write_run(tmp_path / "larger", model, describe_result(classes=CLASSES, image_size=32))
     (tmp_path / "text.jpg").write_text("hello")
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()

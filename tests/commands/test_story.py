@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -50,7 +51,10 @@ def test_sweep_train_finetune_report_predict(photos, capsys):
 
     capsys.readouterr()
     run("predict", f"IMAGE={photos / 'val' / 'red' / '0.png'}")
-    assert "red" in capsys.readouterr().out
+    model, told, explanation = capsys.readouterr().out.splitlines()
+    assert model == f"model: {tuned.path}"
+    assert re.fullmatch(r"0\.png: (red|blue|green) \d+\.\d %(, (red|blue|green) \d+\.\d %){2}", told)
+    assert Path(explanation.removeprefix("explanation: ")).exists()
 
 
 def test_data_unpacks_an_archive_and_says_what_is_in_it(photos, capsys):
