@@ -129,8 +129,8 @@ def _load_own(path: Path, image_size: int) -> tuple[Any, Any]:
             f"{path} was trained on {model.input_shape[1]} px images: set data.image_size={model.input_shape[1]}. "
             f"Received: {image_size}."
         )
-    # A file remembers the precision that it was trained in.
-    model = clone_model(model, _clone_in_precision)
+    # A file remembers the precision that it was trained in, and which layers were frozen then.
+    model = clone_model(model, _clone_to_train)
     # The feature maps that nothing makes others of: one, or one of each tower.
     maps = [layer.output for layer in model.layers if _has_maps(layer) and not any(map(_has_maps, _list_users(layer)))]
     return model.input, keras.layers.Concatenate(name="towers")(maps) if len(maps) > 1 else maps[0]
@@ -144,8 +144,9 @@ def _list_users(layer: keras.Layer) -> list[keras.Layer]:
     return [node.operation for node in layer._outbound_nodes]
 
 
-def _clone_in_precision(layer: keras.Layer) -> keras.Layer:
-    return type(layer).from_config(layer.get_config() | {"dtype": keras.config.dtype_policy().name})
+def _clone_to_train(layer: keras.Layer) -> keras.Layer:
+    settings = {"dtype": keras.config.dtype_policy().name, "trainable": True}
+    return type(layer).from_config(layer.get_config() | settings)
 
 
 def _check_file(path: Path, suffixes: tuple[str, ...]) -> None:

@@ -141,6 +141,15 @@ def test_a_model_fine_tuned_before_is_a_backbone_too(tmp_path):
     assert build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 32, 2).output_shape == (None, 2)
 
 
+def test_what_a_file_has_frozen_trains_again(tmp_path):
+    network = build_finetune(Finetune(backbone="MobileNet", weights="none"), 32, 4)
+    count = len(network.trainable_weights)
+    for layer in network.layers[:-1]:
+        layer.trainable = False
+    network.save(tmp_path / "best.keras")
+    assert len(build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 32, 4).trainable_weights) == count
+
+
 @pytest.mark.parametrize(
     ("settings", "size", "words"),
     [
