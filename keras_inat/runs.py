@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import importlib.metadata
 import json
 import shutil
@@ -45,6 +46,7 @@ RESULT_KINDS: dict[str, Any] = {
     "parameters": int,
     "macs": int,
 }
+JUDGED_KINDS: dict[str, Any] = {"test_accuracy": float, "test_interval": list, "test_images": int}
 DATA_KINDS: dict[str, Any] = {"name": str, "hash": str, "classes": list, "counts": dict, "image_size": int}
 
 
@@ -103,7 +105,8 @@ class RunFolder:
         """The result; None while the run is unfinished, and, with a warning, where it is damaged."""
         try:
             result = json.loads(self.result.read_text(encoding="utf-8"))
-            if _fits(result, RESULT_KINDS) and _fits(result["data"], DATA_KINDS):
+            kinds = RESULT_KINDS | (JUDGED_KINDS if self.command in JUDGING_COMMANDS else {})
+            if _fits(result, kinds) and _fits(result["data"], DATA_KINDS):
                 return dict(result)
         except FileNotFoundError:
             return None
@@ -166,15 +169,26 @@ def list_runs(directory: str | Path) -> list[RunFolder]:
     return sorted((run for run in folders if run.result.exists()), key=lambda run: run.path.name)
 
 
+def hash_weights(config: Config) -> str:
+    """SHA-256 of the file of weights that a fine-tuning begins with; empty where there is none."""
+    path = Path(config.finetune.weights if config.finetune else "")
+    if not path.is_file():
+        return ""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | None:
-    """A finished run of `command` on the same images with the same settings, if there is one."""
-    wanted = _identify(config.model_dump(mode="json"))
+    """A finished run of `command` on the same images with the same settings and weights, if there is one."""
+    wanted, weights = _identify(config.model_dump(mode="json")), hash_weights(config)
     for path in sorted(Path(config.run.directory, command).glob("*/")):
         run = RunFolder(path, command)
         result = run.read_result()
-        if result is None or not run.model.exists() or result["data"].get("hash") != data_hash:
+        if result is None or not run.model.exists() or result["data"]["hash"] != data_hash:
             continue
-        if _is_of(result.get("config", {}), wanted):
+        if weights and result.get("weights_hash", weights) != weights:
+            continue  # another file of the same name
+        if _is_of(result["config"], wanted):
             return run
     return None
 

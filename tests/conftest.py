@@ -43,6 +43,9 @@ def describe_result() -> Callable[..., dict[str, Any]]:
             "seconds": 1.0,
             "parameters": 1,
             "macs": 1,
+            "test_accuracy": 0.5,
+            "test_interval": [0.4, 0.6],
+            "test_images": 100,
         }
 
     return describe

@@ -26,6 +26,8 @@ def run(config: Config) -> None:
             "finetune.backbone_rate=1",
             file=sys.stderr,
         )
+    if config.model != Config().model:
+        print("warning: settings of `model` are for training from scratch: a backbone has its own", file=sys.stderr)
     every = config.finetune.strategy == "all"
     strategies = STRATEGIES if every else (config.finetune.strategy,)
     chosen = dict[str, Config]()

@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_inat.errors import ObstacleError, UserError
 from keras_inat.files import hold_lock, remove_parts, write_whole
-from keras_inat.runs import RunFolder, create_run, find_unfinished, lock_path, open_run
+from keras_inat.runs import RunFolder, create_run, find_unfinished, hash_weights, lock_path, open_run
 from keras_inat.sections import Config
 
 # What reading a damaged file may raise.
@@ -28,6 +28,7 @@ class Progress:
 
     Attributes:
         data: Hash of its images.
+        weights: Hash of the file of weights that it began with.
         precision: What it computes in, also when it goes on on another device.
         stage: Index of the stage at work.
         epoch: Epochs done, counted over all stages.
@@ -40,6 +41,7 @@ class Progress:
     """
 
     data: str
+    weights: str = ""
     precision: str = ""
     stage: int = 0
     epoch: int = 0
@@ -97,6 +99,7 @@ def claim_run(config: Config, command: str, data_hash: str, name: str | None = N
 def _claim_furthest(config: Config, command: str, data_hash: str, stack: contextlib.ExitStack) -> RunFolder | None:
     """Locks the run that is furthest of those that no process works on."""
     best: tuple[int, RunFolder, contextlib.ExitStack] | None = None
+    fresh = Progress(data_hash, hash_weights(config))
     for run in find_unfinished(config, command):
         with contextlib.ExitStack() as attempt:
             try:
@@ -106,8 +109,9 @@ def _claim_furthest(config: Config, command: str, data_hash: str, stack: context
                 continue
             if run.result.exists():  # finished since it was listed
                 continue
-            progress = read_progress(run) or Progress(data_hash)
-            if progress.data == data_hash and (best is None or progress.epoch > best[0]):
+            progress = read_progress(run) or fresh
+            same = (progress.data, progress.weights) == (fresh.data, fresh.weights)
+            if same and (best is None or progress.epoch > best[0]):
                 if best:
                     best[2].close()
                 best = progress.epoch, run, attempt.pop_all()

@@ -26,7 +26,7 @@ from keras_inat.models.backbones import HEAD
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.cost import check_memory, count_model
 from keras_inat.models.pretrained import build_finetune
-from keras_inat.runs import RunFolder, now, package_versions, read_commit
+from keras_inat.runs import RunFolder, hash_weights, now, package_versions, read_commit
 from keras_inat.sections import Config, Training
 from keras_inat.training.checkpoint import Progress, read_progress, restore_model, restore_optimizer
 from keras_inat.training.devices import (
@@ -119,7 +119,7 @@ def fit(
     steps = count_passes(config, len(train_rows)) * (len(train_rows) // batch_size)
     training, labels = config.training, pack.train_labels
     towers = 1 if config.finetune else config.model.towers
-    progress = _read_progress(run, pack)
+    progress = _read_progress(config, run, pack)
     trained = list[dict[str, Any]]()
     if not progress.precision:
         progress.precision = choose_precision() if training.precision == "auto" else training.precision
@@ -199,6 +199,7 @@ def fit(
         "parameters": parameters,
         "macs": macs,
         "precision": progress.precision,
+        "weights_hash": progress.weights,
         "stages": trained,
         "data": pack.describe(config),
         "packages": package_versions(),
@@ -271,11 +272,12 @@ def _count_steps_per_execution(training: Training, steps: int, most: int, strate
     return max(n for n in range(1, min(most, steps) + 1) if steps % n == 0)
 
 
-def _read_progress(run: RunFolder, pack: Pack) -> Progress:
+def _read_progress(config: Config, run: RunFolder, pack: Pack) -> Progress:
     """Where the run is to go on; what was written after its checkpoint is forgotten."""
-    progress = read_progress(run) or Progress(pack.hash)
-    if progress.data != pack.hash:
-        raise ObstacleError(f"the images are no longer those that {run.path} was trained on")
+    fresh = Progress(pack.hash, hash_weights(config))
+    progress = read_progress(run) or fresh
+    if (progress.data, progress.weights) != (fresh.data, fresh.weights):
+        raise ObstacleError(f"images or weights are no longer those that {run.path} was trained with")
     rows = [row for row in run.read_metrics() if row["epoch"] <= progress.epoch]
     write_text(run.metrics, "".join(json.dumps(row) + "\n" for row in rows))
     return progress

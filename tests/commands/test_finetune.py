@@ -54,12 +54,29 @@ def test_what_a_later_strategy_cannot_do_is_said_before_any_looks_at_the_test_im
     assert not Path("runs/test_ledger.jsonl").exists()
 
 
-def test_a_backbone_that_has_learned_nothing_is_warned_of(make_config, monkeypatch, capsys):
+def test_what_has_no_effect_is_warned_of(make_config, monkeypatch, capsys):
     monkeypatch.setattr(finetune, "train_seeds", lambda *_: [])
     finetune.run(make_config("STRATEGY=full", "WEIGHTS=none"))
     assert "give STRATEGY=full, finetune.batch_norm=trained and finetune.backbone_rate=1" in capsys.readouterr().err
-    finetune.run(make_config("STRATEGY=full", "WEIGHTS=none", "finetune.batch_norm=trained"))
+    trained = ["STRATEGY=full", "WEIGHTS=none", "finetune.batch_norm=trained"]
+    finetune.run(load_config(trained))
     assert not capsys.readouterr().err
+    finetune.run(load_config([*trained, "model.dropout=0.9"]))
+    assert capsys.readouterr().err == (
+        "warning: settings of `model` are for training from scratch: a backbone has its own\n"
+    )
+
+
+def test_other_weights_under_the_same_name_are_trained_anew(make_config, own, capsys):
+    arguments = (own, "STRATEGY=head", "training.epochs=1")
+    finetune.run(make_config(*arguments))
+    finetune.run(make_config(*arguments))
+    assert "already done" in capsys.readouterr().out
+    build_cnn(make_config().model, 16, 5).save(own.removeprefix("WEIGHTS="))
+    finetune.run(make_config(*arguments))
+    assert "already done" not in capsys.readouterr().out
+    assert len(read_results()) == 2
+    assert len({result["weights_hash"] for result in read_results()}) == 2
 
 
 def test_names(make_config, own):

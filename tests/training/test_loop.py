@@ -124,6 +124,36 @@ def test_what_no_images_could_be_trained_with_is_refused_before_any_is_decoded(m
     assert not Path("runs").exists()
 
 
+def test_loss_and_optimizer_are_told_what_they_follow(make_config, tmp_path, monkeypatch):
+    told = {}
+    for name in ("build_loss", "build_optimizer"):
+        build = getattr(loop, name)
+        noted = lambda *given, name=name, build=build: told.update({name: given}) or build(*given)  # noqa: E731
+        monkeypatch.setattr(loop, name, noted)
+    config = make_config("model.towers=2", "training.epochs=1")
+    fit(config, create_run(config, "train-best"))
+    pack = load_pack(config)
+    training, labels, num_classes, towers = told["build_loss"]
+    assert (training, num_classes, towers) == (config.training, 3, 2)
+    np.testing.assert_array_equal(labels, pack.train_labels[pack.split(config)[0]])
+    assert told["build_optimizer"] == (config.training, 3, {}, {})
+
+    build_cnn(make_config().model, 16, 3).save(tmp_path / "own.keras")
+    config = make_config(
+        *("STRATEGY=full", f"WEIGHTS={tmp_path / 'own.keras'}", "model.towers=2", "finetune.decay_to=pretrained"),
+        "training.epochs=1",
+    )
+    fit(config, create_run(config, "finetune"))
+    assert told["build_loss"][3] == 1
+    _, steps, rates, starts = told["build_optimizer"]
+    assert (steps, set(rates.values())) == (3, {0.1})
+    own = keras.models.load_model(tmp_path / "own.keras", compile=False)
+    kernels = {f"block{block}_conv/kernel" for block in (1, 2)}
+    assert kernels == {path for path in starts if path.endswith("kernel")} <= set(rates)
+    for path in kernels:
+        np.testing.assert_array_equal(starts[path], own.get_layer(path.split("/")[0]).kernel)
+
+
 def test_the_best_epoch_is_kept(make_config):
     config = make_config("training.epochs=6", "training.learning_rate=0.02", "training.schedule=step")
     run = create_run(config, "train-best")
