@@ -62,10 +62,17 @@ def load_config(arguments: Iterable[str] = (), path: str | Path | None = None) -
         build_config(values, str(path))  # refuses what is no section, which would be replaced as a whole
     merged = merge(_fix_searched(values, overrides), overrides)
     try:
-        return build_config(merged)
+        config = build_config(merged)
     except UserError:
         build_config(values, str(path))  # names the file where the mistake is the file's own
         raise
+    tuned = overrides.get("finetune", {})
+    if tuned and not values.get("finetune") and not any(name in tuned for name in ("strategy", "backbone", "weights")):
+        raise UserError(
+            f"`finetune.{next(iter(tuned))}` is for a pretrained backbone, and this configuration trains from scratch: "
+            "use `make finetune`, or give STRATEGY, BACKBONE or WEIGHTS, too"
+        )
+    return config
 
 
 def build_config(values: Mapping[str, Any], origin: str | None = None) -> Config:

@@ -10,6 +10,7 @@ Strategy = Literal["head", "topk", "full", "gradual", "lpft", "all"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Scalar = bool | int | float | str
 Choice = Scalar | list[int] | None
+SMALLEST_IMAGE = 8
 
 
 class Section(pydantic.BaseModel):
@@ -43,7 +44,9 @@ class Run(Section):
 class Data(Section):
     source: str = Field("data/inaturalist_12K", description="a folder with train/ and val/, a .zip of one, or 'demo'")
     directory: str = Field("data", description="where downloads, the demo and the packs of decoded pixels are kept")
-    image_size: int = Field(128, ge=8, le=1024, description="side in pixels of the square images that the model sees")
+    image_size: int = Field(
+        128, ge=SMALLEST_IMAGE, le=1024, description="side in pixels of the square images that the model sees"
+    )
     val_fraction: float = Field(0.2, gt=0, lt=0.9, description="part of train/ held out, stratified, for validation")
     split_seed: int = Field(0, ge=0, description="which images are held out; the same for every run.seed")
     near_copies: bool = Field(
@@ -326,6 +329,11 @@ class Config(Section):
         scales, epochs = self.training.image_scales, self.training.epochs
         if len(scales) > epochs:
             raise ValueError(f"`training.image_scales` has {len(scales)} sizes, for `training.epochs`={epochs}")
+        if min(self.training_sizes) < SMALLEST_IMAGE:
+            raise ValueError(
+                f"`training.image_scales` make images of {min(self.training_sizes)} pixels, at least {SMALLEST_IMAGE} "
+                "are needed"
+            )
         if scales and not self.finetune:
             if self.model.pooling == "flatten":
                 raise ValueError("`training.image_scales` needs `model.pooling`=average or max: flatten has one size")

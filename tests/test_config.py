@@ -86,7 +86,8 @@ def test_yaml_of_version_1_2(tmp_path):
         ("finetune.unfreeze=true", ["`finetune.unfreeze` must be a number"]),
         (f"training.image_scales={[1] * 31}", ["`training.image_scales` has 31 sizes, for `training.epochs`=30"]),
         ("training.image_scales=[0.5]", ["`training.image_scales` needs `model.pooling`=average or max"]),
-        ("training.image_scales=[0.01]", ["`training.image_scales`"]),
+        ("training.image_scales=[0.01]", ["`training.image_scales` make images of 1 pixels, at least 8 are needed"]),
+        ("UNFREEZE=3", ["`finetune.unfreeze` is for a pretrained backbone", "use `make finetune`, or give STRATEGY"]),
         ("training.image_scales=[2]", ["`training.image_scales` must be less than or equal to 1"]),
         ("data.image_size=16", ["`data.image_size`=16 is too small", "2**5 = 32"]),
         ("training.learning_rate=.inf", ["`training.learning_rate` must be"]),
@@ -121,6 +122,12 @@ def test_what_is_no_section_is_not_replaced(tmp_path, text):
     for arguments in ([], ["training.epochs=3"]):
         with pytest.raises(UserError, match=r"`training` must be a section of settings \(in .*c\.yaml\)"):
             load_config(arguments, tmp_path / "c.yaml")
+
+
+def test_settings_of_a_backbone_need_one(tmp_path):
+    (tmp_path / "c.yaml").write_text("finetune: {backbone: ResNet50}")
+    assert load_config(["UNFREEZE=3"], tmp_path / "c.yaml").finetune.backbone == "ResNet50"
+    assert load_config(["UNFREEZE=3", "STRATEGY=topk"]).finetune.unfreeze == 3
 
 
 def test_variables_are_text_where_the_setting_is():
