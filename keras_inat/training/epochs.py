@@ -111,8 +111,10 @@ class EpochEnd(keras.callbacks.Callback):
             progress.best, progress.best_epoch, progress.waiting, progress.stalled = accuracy, epoch, 0, 0
         patience = self.training.patience
         progress.ended = epoch == self.last_epoch or (bool(patience) and progress.waiting >= patience)
-        if self.training.schedule == "plateau" and progress.stalled >= PLATEAU_PATIENCE:
-            optimizer, progress.stalled = self.model.optimizer, 0
+        optimizer = self.model.optimizer
+        warm = int(keras.ops.convert_to_numpy(optimizer.iterations)) >= self.warmup_steps
+        if self.training.schedule == "plateau" and warm and progress.stalled >= PLATEAU_PATIENCE:
+            progress.stalled = 0
             optimizer.learning_rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate)) * PLATEAU_FACTOR
 
     def _record(

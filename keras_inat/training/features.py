@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 
 import keras
 import numpy as np
@@ -45,8 +46,11 @@ def load_features(model: keras.Model, pack: Pack, config: Config) -> np.ndarray:
         if config.augment.flip:
             mirrored.append(look(pixels[:, :, ::-1]))
     features = np.stack([np.concatenate(view) for view in (plain, mirrored) if view]).astype(np.float32)
-    with write_whole(path) as temporary:
-        np.save(temporary, features)
+    try:
+        with write_whole(path) as temporary:
+            np.save(temporary, features)
+    except OSError as error:  # the pack may lie where nothing can be written
+        print(f"warning: what the backbone made of the images is not kept for other runs: {error}", file=sys.stderr)
     return features
 
 

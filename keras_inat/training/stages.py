@@ -121,7 +121,8 @@ def _find_first(backbone: list[keras.Layer], unfreeze: int | float | str) -> int
         raise UserError(
             f"`finetune.unfreeze` {describe_choices(unfreeze, [backbone[place].name for place in kernels])}"
         )
-    count = round(unfreeze * len(kernels)) if isinstance(unfreeze, float) else unfreeze
+    part = isinstance(unfreeze, float) and unfreeze > 0  # of a backbone of few layers, one at least
+    count = max(1, round(unfreeze * len(kernels))) if part else int(unfreeze)
     if count > len(kernels):
         raise UserError(f"`finetune.unfreeze` must be at most {len(kernels)} for this backbone. Received: {count}.")
     if count == len(kernels):

@@ -1,11 +1,15 @@
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
 from keras_inat.data.packs import load_pack
+from keras_inat.files import write_whole
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.pretrained import build_finetune
 from keras_inat.runs import create_run
+from keras_inat.training import features
 from keras_inat.training.features import load_features, split_head
 from keras_inat.training.loop import fit
 
@@ -48,6 +52,14 @@ def test_features_are_found_again_until_anything_they_follow_from_changes(config
     norm = model.get_layer("block1_norm")
     norm.moving_mean.assign(norm.moving_mean + 1)
     assert not np.allclose(load_features(model, pack, config), first)
+
+
+def test_what_cannot_be_kept_is_had_all_the_same(config, monkeypatch, capsys):
+    pack, model = load_pack(config), build_finetune(config.finetune, 16, 3)
+    monkeypatch.setattr(features, "write_whole", lambda path: write_whole(Path("/proc/none") / path.name))
+    assert load_features(model, pack, config).shape == (1, 30, 4)
+    assert "is not kept for other runs: [Errno 2] No such" in capsys.readouterr().err
+    assert not list(pack.directory.glob("features-*"))
 
 
 def test_a_head_on_features_ends_as_one_on_images(config):

@@ -37,3 +37,14 @@ def test_a_plateau_halves_the_rate(make_config):
     assert best == 1
     received = [row["learning_rate"] for row in run.read_metrics()]
     np.testing.assert_allclose(received, [1e-9] * 6 + [0.5e-9] * 2, rtol=1e-5)
+
+
+def test_a_rate_that_still_rises_waits_for_no_plateau(make_config):
+    config = make_config(
+        *("training.schedule=plateau", "training.warmup=0.875", "training.learning_rate=1e-9", "training.epochs=8"),
+        "model.batch_norm=false",
+    )
+    run = create_run(config, "train-best")
+    fit(config, run)
+    received = [row["learning_rate"] for row in run.read_metrics()]
+    np.testing.assert_allclose(received, [number / 7 * 1e-9 for number in range(1, 7)] + [1e-9, 0.5e-9], rtol=1e-5)

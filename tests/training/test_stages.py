@@ -84,6 +84,7 @@ def test_batch_normalisation_of_unfrozen_layers_trains_when_asked_to(backbone):
     ("unfreeze", "names"),
     [
         (1, ["block4_conv"]),
+        (0.1, ["block4_conv"]),
         (0.5, ["block3_conv", "block4_conv"]),
         (1.0, ["block1_conv", "block2_conv", "block3_conv", "block4_conv"]),
         ("block3", ["block3_conv", "block4_conv"]),
