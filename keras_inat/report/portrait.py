@@ -37,7 +37,9 @@ def describe_model(group: Group, title: str, album: Album, settings: Report) -> 
 def _show_learning(group: Group, album: Album) -> list[Block]:
     record, rows = group.best, group.best.folder.read_metrics()
     seeds = f", the best on validation of {plural(len(group.records), 'seed')}" if len(group.records) > 1 else ""
-    epochs = plural(record.result["epochs"], "epoch")
+    number, planned = record.result["epochs"], record.config["training"]["epochs"]
+    # Epochs are numbered as planned, also where a stage that stopped early left some out.
+    epochs = f"{number} of {plural(planned, 'epoch')}" if number < planned else plural(number, "epoch")
     blocks: list[Block] = [
         Prose(
             f"`{record.folder.path.name}` (seed {record.result['seed']}{seeds}) trained for {epochs} in "

@@ -292,6 +292,12 @@ def test_a_model_that_is_always_right(workshop: Workshop) -> None:
     assert "No test image was mistaken." in _read_text(workshop)
 
 
+def test_epochs_that_were_not_needed_are_told(workshop: Workshop) -> None:
+    workshop.add_run(settings={"training.epochs": 40})
+    write_report(workshop.config)
+    assert "trained for 12 of 40 epochs" in _read_text(workshop)
+
+
 def test_a_run_of_an_older_version_is_told_without_its_mistakes(workshop: Workshop) -> None:
     run = workshop.add_run()
     arrays = dict(np.load(run.predictions))
