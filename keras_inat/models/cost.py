@@ -80,7 +80,7 @@ class Memory:
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.gradients + self.moments + self.activations + self.passing
+        return self.kept + self.spared + self.passing
 
 
 def count_cnn(config: Model, image_size: int, num_classes: int) -> list[LayerCost]:
