@@ -25,15 +25,15 @@ def sweep_config(make_config):
 
 
 @pytest.fixture
-def fake_fit(monkeypatch):
+def fake_fit(monkeypatch, describe_result):
     """Scores a configuration by a formula instead of a training; notes the calls."""
     calls = []
 
     def fit(config, run, label="", group=None, title=None, stop=None):
         calls.append(config.model)
         score = config.model.filters / 10 + (config.model.activation == "gelu") * 0.1
-        result = {"val_accuracy": score, "epochs": config.training.epochs, "parameters": 1, "macs": 2, "data": {}}
-        return Fit(None, None, result | {"seconds": 7.5})
+        scored = {"val_accuracy": score, "epochs": config.training.epochs, "parameters": 1, "macs": 2, "seconds": 7.5}
+        return Fit(None, None, describe_result() | scored)
 
     monkeypatch.setattr(trials_module, "fit", fit)
     return calls
