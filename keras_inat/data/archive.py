@@ -14,8 +14,8 @@ try:
 except ImportError:  # a Python that was built without it cannot read such members, and says so
     LZMAError = zlib.error  # type: ignore
 
-# What `zipfile` raises for a member that is broken, encrypted or compressed in a way it does not know.
-DAMAGED = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, RuntimeError)  # NotImplementedError is a RuntimeError
+# What `zipfile` raises for a member that is broken or, the last, encrypted or compressed in a way it does not know.
+DAMAGED = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, RuntimeError)
 MAX_MEMBER_BYTES = 512 << 20
 # Photographs are compressed already: what grows this much, and to this size, was made to fill a disk.
 MAX_GROWTH = 100
