@@ -37,17 +37,39 @@ PACKAGES = (
 RESULT_KINDS: dict[str, Any] = {
     "name": str,
     "seed": int,
-    "config": dict,
-    "data": dict,
+    "config": {"data": dict, "model": dict},
+    "data": {
+        "name": str,
+        "hash": str,
+        "classes": list,
+        "counts": {"train": int, "validation": int, "test": int},
+        "per_class": {"train": list, "test": list},
+        "quarantined": list,
+        "leaked": list,
+        "image_size": int,
+    },
     "val_accuracy": float,
     "best_epoch": int,
     "epochs": int,
     "seconds": int | float,
+    "images_per_second": float,
     "parameters": int,
     "macs": int,
+    "packages": dict,
+    "commit": str | None,
 }
 JUDGED_KINDS: dict[str, Any] = {"test_accuracy": float, "test_interval": list, "test_images": int}
-DATA_KINDS: dict[str, Any] = {"name": str, "hash": str, "classes": list, "counts": dict, "image_size": int}
+METRIC_KINDS: dict[str, Any] = {
+    "epoch": int,
+    "stage": str,
+    "loss": float,
+    "accuracy": float,
+    "val_loss": float,
+    "val_accuracy": float,
+    "seconds": float,
+    "images_per_second": float,
+}
+LOOK_KINDS: dict[str, Any] = {"time": str, "command": str, "run": str, "data": str, "commit": str | None}
 
 
 @dataclass(frozen=True)
@@ -99,25 +121,29 @@ class RunFolder:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The epochs' metrics, first to last; a line cut short by a kill is left out."""
-        return read_jsonl(self.metrics)
+        return [row for row in read_jsonl(self.metrics) if fits(row, METRIC_KINDS)]
 
     def read_result(self) -> dict[str, Any] | None:
         """The result; None while the run is unfinished, and, with a warning, where it is damaged."""
         try:
             result = json.loads(self.result.read_text(encoding="utf-8"))
             kinds = RESULT_KINDS | (JUDGED_KINDS if self.command in JUDGING_COMMANDS else {})
-            if _fits(result, kinds) and _fits(result["data"], DATA_KINDS):
+            if fits(result, kinds):
                 return dict(result)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, KeyError):
+        except ValueError:
             pass
         print(f"warning: {self.result} is damaged and left out", file=sys.stderr)
         return None
 
 
-def _fits(values: Any, kinds: Mapping[str, Any]) -> bool:
-    return all(isinstance(values[name], kind) for name, kind in kinds.items())
+def fits(values: Any, kinds: Mapping[str, Any]) -> bool:
+    """Whether what was read from a file has every key of `kinds`, with a value of that type, or that fits in turn."""
+    return isinstance(values, dict) and all(
+        name in values and (fits(values[name], kind) if isinstance(kind, dict) else isinstance(values[name], kind))
+        for name, kind in kinds.items()
+    )
 
 
 def create_run(config: Config, command: str, name: str | None = None) -> RunFolder:
@@ -226,6 +252,16 @@ def _identify(config: dict[str, Any]) -> dict[Any, Any]:
     }
     chosen = {(section, name): config.get(section, {}).get(name) for section in parts for name in parts[section]}
     return {name: config.get(name) for name in ("augment", "model", "training", "finetune")} | chosen
+
+
+def read_ledger(directory: str | Path) -> list[dict[str, Any]]:
+    """The looks at the test images, oldest first; a damaged line is left out with a warning."""
+    path = ledger_path(directory)
+    lines = read_jsonl(path)
+    looks = [line for line in lines if fits(line, LOOK_KINDS)]
+    if len(looks) < len(lines):
+        print(f"warning: damaged lines of {path} are left out", file=sys.stderr)
+    return looks
 
 
 def ledger_path(directory: str | Path) -> Path:

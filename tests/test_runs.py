@@ -40,8 +40,10 @@ def test_a_damaged_result_is_left_out_with_a_warning(text, capsys):
 
 
 @pytest.mark.parametrize(
-    ("lost", "section"), [("seed", ""), ("val_accuracy", ""), ("data", ""), ("classes", "data"), ("hash", "data")]
-)
+    ("lost", "section"),
+    [("seed", ""), ("val_accuracy", ""), ("data", ""), ("commit", ""), ("hash", "data"), ("per_class", "data"),
+     ("model", "config")],
+)  # fmt: skip
 def test_a_result_that_lacks_something_is_damaged(lost, section, describe_result):
     run, result = create_run(Config(), "train-best", "a"), describe_result()
     write_json(run.result, result)

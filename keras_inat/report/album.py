@@ -76,9 +76,3 @@ class Album:
         file = next(f for i in range(999) if (f := f"{stem}{f'-{i + 1}' if i else ''}.png") not in self._written)
         self._written.add(file)
         return file
-
-    def remove_stale(self) -> None:
-        """Deletes what an earlier rendering left and this one did not write."""
-        for path in self.folder.glob("*.png"):
-            if path.name not in self._written:
-                path.unlink()

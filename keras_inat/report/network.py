@@ -1,28 +1,32 @@
 """The CNN, layer by layer, and what it costs in closed form with the numbers put in."""
 
-from keras_inat.config import read_yaml
+import contextlib
+import sys
+from pathlib import Path
+
+from keras_inat.config import build_config, read_yaml
+from keras_inat.errors import UserError
 from keras_inat.models.cost import count_cnn
 from keras_inat.models.formula import explain_letters, write_terms
 from keras_inat.report.blocks import Prose, Section, Table
 from keras_inat.report.story import DataSet
 from keras_inat.report.wording import percent
-from keras_inat.sections import Model
+from keras_inat.sections import Config, Model
 
 
 def describe_network(data_set: DataSet) -> Section:
     """The CNN's layers, and its cost in closed form with the numbers put in."""
     section = Section("The network and its cost")
     groups = data_set.find_groups("train-best")
-    sweeps = [sweep for sweep in data_set.sweeps if (sweep.folder / "best.yaml").exists()]
-    best = {sweep.name: read_yaml(sweep.folder / "best.yaml") for sweep in sweeps}
-    found = [(name, values) for name, values in best.items() if not values.get("finetune")]
+    best = {sweep.name: config for sweep in data_set.sweeps if (config := _read_best(sweep.folder / "best.yaml"))}
+    found = [(name, config) for name, config in best.items() if not config.finetune]
     if groups:
         record = groups[0].best
         model, size = Model(**record.config["model"]), record.data["image_size"]
         origin = f"`{record.folder.path.name}`"
     elif found and data_set.data:
-        name, values = found[0]
-        model, size = Model(**values["model"]), values["data"]["image_size"]
+        name, config = found[0]
+        model, size = config.model, config.data.image_size
         origin = f"the best trial of the sweep `{name}`"
     else:
         section.blocks = [Prose("No network was trained from scratch on these images yet: `make train-best` does it.")]
@@ -60,6 +64,17 @@ def describe_network(data_set: DataSet) -> Section:
     if groups and (record.result["parameters"], record.result["macs"]) == (totals[0], totals[1]):
         section.blocks.append(Prose("The trained model, counted weight by weight, gives the same two numbers."))
     return section
+
+
+def _read_best(path: Path) -> Config | None:
+    """The best configuration of a sweep; None where there is none or, with a warning, where it is damaged."""
+    if not path.exists():
+        return None
+    with contextlib.suppress(UserError):
+        if "model" in (values := read_yaml(path)):
+            return build_config(values)
+    print(f"warning: {path} is damaged and left out", file=sys.stderr)
+    return None
 
 
 def _write_closed_form(model: Model, size: int, num_classes: int) -> Table:

@@ -43,6 +43,7 @@ from keras_inat.sections import Config
 
 NUM_LOOKS = 50
 TITLE = "keras-inat: the report"
+FIGURE = re.compile(r"\((figures/[^()/]+\.png)\)")  # as Markdown shows it
 COLUMNS = (
     "command", "name", "seed", "strategy", "backbone", "val_accuracy", "test_accuracy", "low", "high", "test_images",
     "mirrored", "epochs", "seconds", "images_per_second", "parameters", "macs", "data", "data_hash", "commit", "run",
@@ -67,26 +68,33 @@ class Report:
 def write_report(config: Config) -> Report:
     """Renders the page, `README.md`, `results.csv`, `figures/` and `models/` into `report.directory`, from `runs/`."""
     directory = Path(config.report.directory)
-    known = _find_earlier(directory)
+    earlier = _read_earlier(directory)
     story, album = read_story(config.run.directory), Album(directory)
     page = build_page(story, album, config)
+    text = write_markdown(page.parts, TITLE)
+    write_text(directory / "README.md", text)  # first: by it the next rendering knows the others
     write_text(directory / "results.csv", format_results(story.records))
-    write_text(directory / "README.md", write_markdown(page.parts, TITLE))
     write_cards(story.records, directory)
     write_text(directory / "index.html", render_html(page))
-    if known:
-        album.remove_stale()
+    for file in set(FIGURE.findall(earlier)) - set(FIGURE.findall(text)):
+        (directory / file).unlink(missing_ok=True)
     return Report(directory / "index.html", page.findings, page.missing)
 
 
-def _find_earlier(directory: Path) -> bool:
-    """Whether a report is there already; another `README.md` is not replaced."""
+def _read_earlier(directory: Path) -> str:
+    """The Markdown of the report that is there already; empty where there is none.
+
+    Raises:
+        UserError: When files that are no report's would be replaced.
+    """
     readme = directory / "README.md"
-    if not readme.exists():
-        return False
-    if not readme.read_text(encoding="utf-8", errors="replace").startswith(f"# {escape_markdown(TITLE)}"):
-        raise UserError(f"{readme} is no report's and would be replaced: set `report.directory` to another folder")
-    return True
+    text = readme.read_text(encoding="utf-8", errors="replace") if readme.exists() else ""
+    if text.startswith(f"# {escape_markdown(TITLE)}"):
+        return text
+    for file in (readme, directory / "index.html", directory / "results.csv"):
+        if file.exists():
+            raise UserError(f"{file} is no report's and would be replaced: set `report.directory` to another folder")
+    return ""
 
 
 def build_page(story: Story, album: Album, config: Config) -> Page:

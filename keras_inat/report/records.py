@@ -40,6 +40,19 @@ class Predictions:
         """`(images,)` bool."""
         return self.predicted == self.labels
 
+    def are_sound(self, num_classes: int) -> bool:
+        """Whether the arrays fit one another."""
+        total, shown = len(self.labels), (self.examples, self.mistakes)
+        return (
+            total > 0
+            and self.probabilities.shape == (total, num_classes)
+            and len(self.files) == total
+            and bool(np.isin(self.labels, np.arange(num_classes)).all())
+            and all(bool(np.isin(rows, np.arange(total)).all()) for rows in shown)
+            and [len(self.pixels), len(self.mistake_pixels)] == [len(rows) for rows in shown]
+            and len(self.pixels) > 0
+        )
+
     def select(self, rows: np.ndarray) -> "Predictions":
         """Those of some of the images, without examples."""
         none = np.empty(0, np.int64)
@@ -101,7 +114,9 @@ class Record:
         with contextlib.suppress(*DAMAGED), np.load(self.folder.predictions) as arrays:
             none = np.empty(0, np.int64)
             given = {"mistakes": none, "mistake_pixels": none} | dict(arrays)  # an older run kept no mistakes
-            return Predictions(**{name: given[name] for name in Predictions.__dataclass_fields__})
+            predictions = Predictions(**{name: given[name] for name in Predictions.__dataclass_fields__})
+            if predictions.are_sound(len(self.data["classes"])):
+                return predictions
         return None
 
     def read_sample(self) -> tuple[np.ndarray, np.ndarray] | None:

@@ -17,9 +17,10 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from keras_inat.config import read_yaml
-from keras_inat.files import read_jsonl
+from keras_inat.errors import UserError
 from keras_inat.report.records import Group, Record, SweepRecord, Trial
-from keras_inat.runs import RunFolder, ledger_path, list_runs
+from keras_inat.runs import RunFolder, list_runs, read_ledger
+from keras_inat.sections import Model
 
 # Sections of a configuration that leave the result as it is, beside the seed.
 INDIFFERENT_SECTIONS = ("run", "sweep", "train_best", "tracking", "report", "predict")
@@ -51,12 +52,16 @@ class Story:
 
 def read_story(directory: str | Path) -> Story:
     """Reads `runs/`. Runs without a `result.json` are still at work, or were given up, and are left out."""
-    records = [Record(run, result) for run in list_runs(directory) if (result := run.read_result())]
+    records = [
+        record
+        for run in list_runs(directory)
+        if (result := run.read_result()) and _is_known(record := Record(run, result))
+    ]
     sweeps = list[SweepRecord]()
     for path in sorted(Path(directory, "sweep").glob("*/trials.csv")):
         try:
             sweeps.append(read_sweep(path.parent))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, csv.Error):
             print(f"warning: {path} is damaged and left out", file=sys.stderr)
     data_sets: dict[str, DataSet] = {}
     for record in records:
@@ -77,7 +82,7 @@ def read_story(directory: str | Path) -> Story:
         data_set.sweeps.append(sweep)
     # Most told first: the set on which the most was done leads.
     ordered = sorted(data_sets.values(), key=lambda data_set: -_count_commands(data_set))
-    return Story(ordered, records, read_jsonl(ledger_path(directory)))
+    return Story(ordered, records, read_ledger(directory))
 
 
 def group_seeds(records: list[Record]) -> list[Group]:
@@ -88,18 +93,25 @@ def group_seeds(records: list[Record]) -> list[Group]:
         settings["data"] = {"image_size": record.data["image_size"], "hash": record.data["hash"]} | {
             name: record.config["data"].get(name) for name in ("val_fraction", "split_seed", "near_copies")
         }
-        key = json.dumps([record.command, record.name, settings], sort_keys=True)
+        weights = record.result.get("weights_hash", "")
+        key = json.dumps([record.command, record.name, settings, weights], sort_keys=True)
         groups.setdefault(key, {})[record.result["seed"]] = record
     return [Group(tuple(seeds[seed] for seed in sorted(seeds))) for seeds in groups.values()]
 
 
 def read_sweep(folder: Path) -> SweepRecord:
-    """Reads `trials.csv` and the first trial's result, which names the data."""
+    """Reads `trials.csv` and the first trial's result, which names the data.
+
+    Raises:
+        ValueError: When the table is damaged; or `TypeError`, `KeyError`, `csv.Error`.
+    """
     rows = list(csv.DictReader(io.StringIO((folder / "trials.csv").read_text(encoding="utf-8"))))
     trials = []
     for row in rows:
         values = {name: parse_cell(text) for name, text in row.items()}
         score = values["score"]
+        if is_number(score) and not 0 <= score <= 1:
+            raise ValueError(f"{score} is no accuracy")
         trials.append(
             Trial(
                 id=row["id"],
@@ -135,12 +147,25 @@ def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_known(record: Record) -> bool:
+    """Whether its network can be described: another version of the program may have had other settings."""
+    try:
+        Model(**record.config["model"])
+        return True
+    except ValueError:
+        print(f"warning: {record.folder.result} is of another version and left out", file=sys.stderr)
+        return False
+
+
 def _read_source(folder: Path) -> str:
-    """The name of the data that a sweep was meant for."""
-    space = folder / "space.yaml"
-    values = read_yaml(space) if space.exists() else {}
-    source = (values.get("base") or values).get("data", {}).get("source") or folder.name
-    return Path(source).stem if Path(source).suffix == ".zip" else Path(source).name
+    """The name of the data that a sweep was meant for; its own where that is not known."""
+    values: Any = {}
+    with contextlib.suppress(UserError, OSError):
+        values = read_yaml(folder / "space.yaml")
+    values = values.get("base") or values
+    data = values.get("data") if isinstance(values, dict) else None
+    source = Path(str((data.get("source") if isinstance(data, dict) else None) or folder.name))
+    return source.stem if source.suffix == ".zip" else source.name
 
 
 def _count_commands(data_set: DataSet) -> int:

@@ -254,14 +254,11 @@ def test_names_are_text(tmp_path: Path) -> None:
     assert escape_markdown("a_b `c|d` $x$") == r"a\_b `c\|d` \$x\$"
 
 
-def test_stale_figures_go_and_the_gitignore_stays(workshop: Workshop) -> None:
+def test_the_gitignore_stays(workshop: Workshop) -> None:
     directory = Path(workshop.config.report.directory)
     write_report(workshop.config)
-    (directory / "figures").mkdir(exist_ok=True)
-    (directory / "figures" / "old.png").write_bytes(b"old")
     (directory / ".gitignore").write_text("*\n", encoding="utf-8")
     write_report(workshop.config)
-    assert not (directory / "figures" / "old.png").exists()
     assert (directory / ".gitignore").read_text(encoding="utf-8") == "*\n"
     assert not list(directory.rglob(".*.png"))  # nothing half-written
 
@@ -336,32 +333,27 @@ def test_an_older_fine_tuning_is_with_its_other_seeds(workshop: Workshop) -> Non
     assert [len(group.records) for group in data_set.groups] == [2]
 
 
-def test_another_readme_and_other_pictures_are_not_touched(workshop: Workshop) -> None:
+@pytest.mark.parametrize("name", ["README.md", "index.html", "results.csv"])
+def test_files_of_somebody_else_are_not_replaced(workshop: Workshop, name: str) -> None:
     directory = Path(workshop.config.report.directory)
-    (directory / "figures").mkdir(parents=True)
-    (directory / "README.md").write_text("# My project")
-    (directory / "figures" / "photo.png").write_bytes(b"dear to somebody")
-    with pytest.raises(UserError, match=r"README\.md is no report's"):
+    directory.mkdir(parents=True)
+    (directory / name).write_text("# My project")
+    with pytest.raises(UserError, match=rf"{re.escape(name)} is no report's"):
         write_report(workshop.config)
-    assert (directory / "README.md").read_text() == "# My project"
-    (directory / "README.md").unlink()
+    assert (directory / name).read_text() == "# My project"
+
+
+def test_of_pictures_those_of_the_report_before_are_removed(workshop: Workshop) -> None:
+    run = workshop.add_run()
+    directory = Path(workshop.config.report.directory)
     write_report(workshop.config)
-    assert (directory / "figures" / "photo.png").exists()
-    write_report(workshop.config)  # from here on it is known as a report's
-    assert not (directory / "figures" / "photo.png").exists()
-
-
-@pytest.mark.parametrize("cells", [b"7,completed", b"\xff\xfe", b"7,completed,0.5,1,2,3,4,5,6,7,8,9,10,11,12,13,14"])
-def test_a_damaged_table_of_trials_is_left_out(
-    workshop: Workshop, capsys: pytest.CaptureFixture[str], cells: bytes
-) -> None:
-    for name in ("good", "bad"):
-        workshop.add_sweep(name, [{"model.filters": 4}, {"model.filters": 8}], [0.5, 0.25])
-    with open(workshop.runs / "sweep" / "bad" / "trials.csv", "ab") as file:
-        file.write(cells)
-    [data_set] = read_story(workshop.runs).data_sets
-    assert [sweep.folder.name for sweep in data_set.sweeps] == ["good"]
-    assert "bad/trials.csv is damaged and left out" in capsys.readouterr().err
+    assert (directory / "figures" / "toy-train-best-curves.png").exists()
+    (directory / "figures" / "toy-holiday.png").write_bytes(b"dear to somebody")
+    run.metrics.unlink()
+    write_report(workshop.config)
+    assert not (directory / "figures" / "toy-train-best-curves.png").exists()
+    assert (directory / "figures" / "toy-examples.png").exists()
+    assert (directory / "figures" / "toy-holiday.png").exists()
 
 
 @pytest.mark.parametrize("content", [b"PK damaged", b""])
