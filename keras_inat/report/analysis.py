@@ -108,10 +108,11 @@ def compare_predictions(pairs: Sequence[tuple[Predictions, Predictions]]) -> Est
     total = len(by_image) + 2  # with an image more that is gained, and one that is lost
     mean = float(by_image.sum()) / total
     half = Z * math.sqrt(((float((by_image**2).sum()) + 2) / total - mean**2) / total)
-    images = mean - half, mean + half
-    if len(gains) == 1:
-        return Estimate(value, *images, len(by_image), "images")
-    return Estimate(value, *join_intervals(value, images, mean_interval(gains.mean(axis=1))), len(gains), "seeds")
+    low, high = mean - half, mean + half
+    if len(gains) > 1:
+        low, high = join_intervals(value, (low, high), mean_interval(gains.mean(axis=1)))
+    num, unit = (len(gains), "seeds") if len(gains) > 1 else (len(by_image), "images")
+    return Estimate(value, max(-1.0, low), min(1.0, high), num, unit)
 
 
 def compare_classes(first: Predictions, second: Predictions, classes: Sequence[str]) -> list[tuple[str, Estimate]]:
@@ -260,9 +261,10 @@ def format_value(value: Any) -> str:
 def _build_axis(label: str, values: Sequence[Any], percent: bool = False) -> Axis:
     given = [value for value in values if value is not None]
     if not given or not all(is_number(value) for value in given) or len(set(given)) == 1:
-        levels = sorted({format_value(value) for value in given})
+        names = [None if value is None else _name_tick(value, percent) for value in values]
+        levels = sorted({name for name in names if name is not None})
         heights = {level: (index + 0.5) / len(levels) for index, level in enumerate(levels)}
-        positions = [None if value is None else heights[format_value(value)] for value in values]
+        positions = [None if name is None else heights[name] for name in names]
         return Axis(label, positions, [(height, level) for level, height in heights.items()])
     low, high = min(given), max(given)
     # Rates and widths that span a factor of four or more are read by factors, not by differences.
@@ -276,8 +278,12 @@ def _build_axis(label: str, values: Sequence[Any], percent: bool = False) -> Axi
     else:
         marks = [ends[0] + (ends[1] - ends[0]) * step / 4 for step in range(5)]
         shown = [math.exp(mark) if logarithmic else mark for mark in marks]
-        ticks = [(step / 4, f"{100 * v:.1f} %" if percent else f"{v:.2g}") for step, v in enumerate(shown)]
+        ticks = [(step / 4, _name_tick(v, percent) if percent else f"{v:.2g}") for step, v in enumerate(shown)]
     return Axis(label, [None if value is None else place[value] for value in values], ticks)
+
+
+def _name_tick(value: Any, percent: bool) -> str:
+    return f"{100 * value:.1f} %" if percent else format_value(value)
 
 
 def _rank(values: np.ndarray) -> np.ndarray:

@@ -151,7 +151,7 @@ def escape_markdown(text: str) -> str:
     pieces = re.split(r"(`[^`]+`)", " ".join(text.split()))
     # A pipe would end a table's cell even within code.
     return "".join(
-        piece.replace("|", "\\|") if index % 2 else re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", piece)
+        piece.replace("|", "\\|") if index % 2 else re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", piece)
         for index, piece in enumerate(pieces)
     )
 

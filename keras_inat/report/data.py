@@ -36,7 +36,7 @@ def describe_data(data_set: DataSet, album: Album) -> Section:
         Prose(
             f"{data['name']} (hash `{data['hash']}`) has {plural(len(classes), 'class')}: "
             f"{counts['train']:,} images to train on, {counts['validation']:,} held out from them, class by class, for "
-            f"validation, and {counts['test']:,} test images that only a final judgement opens. "
+            f"validation, and {counts['test']:,} test images, for the final judgement alone. "
             f"{_list_sizes(data_set)}"
         ),
         album.add(
@@ -84,8 +84,8 @@ def _describe_files(data: dict[str, Any]) -> list[Block]:
     text += f"Among them, out of the ordinary: {traits}. " if traits else ""
     left_out = [*data["leaked"][: NUM_FILES // 2], *data["quarantined"], *data["leaked"][NUM_FILES // 2 :]]
     if not left_out:
-        told = "shows" if data.get("near_copies", True) else "is identical to"
-        text += f"No file was left out: every image could be decoded, and none in train/ {told} an image of val/."
+        told = "to show" if data.get("near_copies", True) else "identical to"
+        text += f"No file was left out: every image could be decoded, and none in train/ was found {told} one of val/."
         return [Prose(text)]
     num_leaked = data.get("num_leaked", len(data["leaked"]))
     num_left = count_left_out(data)

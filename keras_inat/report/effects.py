@@ -80,7 +80,7 @@ def _tell(sweep: SweepRecord, album: Album) -> list[Block]:
             f"sweep-{sweep.name}-observations",
             figures.draw_observations(observed, measure),
             f"The {measure} of {plural(observed.num, 'trial')} against each of "
-            f"{plural(len(observed.factors), 'hyperparameter')}, the others held fixed.",
+            f"{plural(min(len(observed.factors), figures.MAX_PANELS), 'hyperparameter')}, the others held fixed.",
             "Each point is a trial, moved to where it would be with the other hyperparameters at their means; the "
             "line is the model. Grey: not shown by this sweep.",
         ),
@@ -132,8 +132,8 @@ def _show_importance(sweep: SweepRecord, album: Album) -> list[Block]:
 def _show_correlations(sweep: SweepRecord, effects: list[Effect], album: Album) -> list[Block]:
     if not effects:
         text = (
-            f"No correlations: they need at least {MIN_TRIALS} trials with different values, and "
-            f"{len(sweep.completed)} have an accuracy."
+            f"No correlations: they need at least {MIN_TRIALS} trials whose accuracies differ, with numbers that "
+            f"differ or choices that come again, and {len(sweep.completed)} have an accuracy."
         )
         return [Prose(text)]
     measure = wording.name_score(sweep.epoch)

@@ -174,7 +174,7 @@ def draw_curves(rows: Sequence[dict[str, Any]], best_epoch: int, others: Sequenc
                     textcoords="offset points", va="top", fontsize=8.5, color=MUTED,
                 )  # fmt: skip
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="epoch", ylabel=key if key == "accuracy" else "loss (cross-entropy)")
+        axes.set(xlabel="epoch", ylabel=key if key == "accuracy" else "loss")
     left.yaxis.set_major_formatter(PERCENT)
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=5)
     return figure

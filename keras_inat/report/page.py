@@ -14,7 +14,7 @@ from keras_inat.errors import UserError
 from keras_inat.files import write_text
 from keras_inat.report import wording
 from keras_inat.report.album import Album
-from keras_inat.report.analysis import Estimate, estimate_accuracy, estimate_best
+from keras_inat.report.analysis import Estimate, estimate_accuracy
 from keras_inat.report.blocks import (
     Block,
     Bullets,
@@ -101,6 +101,8 @@ def build_page(story: Story, album: Album, config: Config) -> Page:
     """Puts the sections together: a summary, a part for each set of images, and the record."""
     runs = config.run.directory
     if not story.data_sets:
+        if config.report.compare:
+            raise UserError(f"`report.compare` (RUNS) names runs, and there is no finished run in {runs!r} yet")
         nothing = Section("", [Prose(f"There is no finished run in `{runs}` yet."), Bullets(START)])
         return Page(
             [Part("Summary", [nothing])],
@@ -146,11 +148,11 @@ def find_findings(data_set: DataSet) -> list[str]:
             f"{data_set.name}: the best fine-tuned model against the best from scratch, on the same test images: "
             f"{value} points of accuracy (95 % interval {between}, {wording.sample(gain)}){told}."
         )
-    if not findings and data_set.sweeps and (best := estimate_best(data_set.sweeps[0])):
+    if not findings and data_set.sweeps and (best := data_set.sweeps[0].best):
         findings.append(
             f"{data_set.name}: the best of {plural(len(data_set.sweeps[0].completed), 'trial')} of the sweep "
-            f"{data_set.sweeps[0].name} has a validation accuracy of {wording.share(best)}; nothing was judged on test "
-            "images yet."
+            f"{data_set.sweeps[0].name} has a validation accuracy of {percent(best.score)}, partly by luck; nothing "
+            "was judged on test images yet."
         )
     return findings
 
@@ -243,7 +245,7 @@ def _judge(record: Record) -> str:
 def _list_looks(story: Story) -> Section:
     section = Section("Looks at the test images")
     if not story.ledger:
-        section.blocks = [Prose("The ledger is empty: no command has opened a test image.")]
+        section.blocks = [Prose("The ledger is empty: no model was judged on the test images.")]
         return section
     looks = Counter(line["run"] for line in story.ledger)
     again = [run for run, number in looks.items() if number > 1]

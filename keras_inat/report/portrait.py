@@ -56,7 +56,8 @@ def _show_learning(group: Group, album: Album) -> list[Block]:
                 figures.draw_curves(rows, record.result["best_epoch"], [other for other in others if other]),
                 f"Accuracy and loss on training and validation images over {epochs}.",
                 "Training accuracy is measured while the weights still change, and on augmented images: it may lie "
-                "below validation accuracy without anything being wrong.",
+                "below validation accuracy without anything being wrong. The training loss is that of targets which "
+                "label smoothing, mixing and distillation soften: it may lie above that of validation for that alone.",
             )
         )
     return blocks

@@ -60,9 +60,7 @@ def _compare(titles: list[str], groups: list[Group], album: Album) -> list[Block
         blocks.append(album.add("curves", comparisons.draw_epochs(curves), alt, caption))
     for title, group in zip(titles[1:], groups[1:], strict=True):
         if group.best.data["hash"] != groups[0].best.data["hash"]:
-            blocks.append(
-                Prose(f"`{title}` was judged on other test images than `{titles[0]}`: neither is called better.")
-            )
+            blocks.append(Prose(f"`{title}` is of other images than `{titles[0]}`: neither is called better."))
         else:
             gain = tabulate_gains(groups[0], [group], [title], "the first that was named")
             blocks += gain or [Prose(f"Of `{title}` or `{titles[0]}` the predictions are not on disk to be compared.")]

@@ -60,7 +60,8 @@ def describe_finetuning(data_set: DataSet, album: Album) -> Section:
         alt = "Test accuracy against trained parameters, and against time, of " + _join(contenders) + "."
         caption = (
             "What accuracy costs: higher and further left is better. Bars are the intervals of the table above. Where "
-            "one would cover another it is moved to the right, so that they stay in their order."
+            "one would cover another it is moved to the right, so that they stay in their order. What a frozen "
+            "backbone makes of the images is kept, and the time for it is that of the first run to need it."
         )
         blocks.append(album.add("costs", comparisons.draw_costs(contenders), alt, caption))
         blocks += tabulate_gains(
@@ -84,7 +85,7 @@ def compare_ways(data_set: DataSet, album: Album) -> Section:
         alt = "Validation accuracy against time while training, of " + _join(contenders) + "."
         caption = (
             "Learning curves on one scale of time, for each configuration its best run. The head of a frozen backbone "
-            "learns from features that are taken once, and so in seconds."
+            "learns from features that are taken once, and so in seconds; the time to take them is in no curve."
         )
         section.blocks.append(album.add("races", comparisons.draw_races(contenders), alt, caption))
     section.blocks += tabulate_gains(scratch[0], tuned, name_groups(tuned), "the best configuration from scratch")
@@ -129,8 +130,9 @@ def _show_gains(scratch: Group, tuned: Group, data_set: DataSet, album: Album) -
     some = f": the {half} that gain most and the {half} that gain least of {num_classes}"
     left_out = some if num_classes > len(gains) else ""
     caption = (
-        f"{tuned.title} against {scratch.title}, on the same test images, class by class{left_out}. Filled points "
-        f"exclude zero ({len(clear)} of {len(gains)}); with intervals of 95 % one in twenty would by chance."
+        f"{tuned.title} against {scratch.title}, the best run on validation of each, on the same test images, class by "
+        f"class{left_out}. Filled points exclude zero ({len(clear)} of {len(gains)}); with intervals of 95 % one in "
+        "twenty would by chance. What other seeds would change is not in them."
     )
     return [album.add("gains", figures.draw_intervals(gains, GAINS, in_points=True), alt + ".", caption)]
 

@@ -16,8 +16,9 @@ from keras_inat.files import write_text
 from keras_inat.runs import RunFolder
 from keras_inat.sections import Config
 
-# What identifies a configuration to a sweep's dashboards; paths and names would only be noise there.
+# What identifies a configuration to a sweep's dashboards; where things lie and come from is nobody else's business.
 TRACKED_SECTIONS = ("data", "augment", "model", "training", "finetune", "run")
+PRIVATE_SETTINGS = ("data.directory", "data.url", "data.zip", "run.directory")
 
 # The number in W&B's summary of a run that its panels compare runs by.
 BEST_ACCURACY = "val_accuracy"
@@ -154,7 +155,7 @@ def flatten(config: Config) -> dict[str, Any]:
     for name in list_settings():
         section, key = name.split(".")
         values = getattr(config, section)
-        if section in TRACKED_SECTIONS and values is not None:
+        if section in TRACKED_SECTIONS and values is not None and name not in PRIVATE_SETTINGS:
             value = getattr(values, key)
             flat[name] = value if isinstance(value, bool | int | float | str) else str(value)
     return flat

@@ -65,7 +65,7 @@ def fit_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> None:
     """
     layers = list(model._flatten_layers(include_self=False, recursive=True))
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
-    drops = [layer for layer in layers if isinstance(layer, keras.layers.Dropout) and layer not in norms]
+    drops = [layer for layer in layers if isinstance(layer, keras.layers.Dropout)]
     if not norms:
         return
     momenta, rates = [layer.momentum for layer in norms], [layer.rate for layer in drops]

@@ -108,6 +108,15 @@ def test_paired_difference_by_hand() -> None:
     assert compare_predictions([]) is None
 
 
+@pytest.mark.parametrize("gained", [[10], [10, 0], [8, 0]])
+def test_a_gain_is_100_points_at_the_most(gained: list[int]) -> None:
+    nothing = _predict([0] * 10, [1] * 10)
+    gain = compare_predictions([(nothing, _predict([0] * 10, [0] * num + [1] * (10 - num))) for num in gained])
+    assert gain is not None
+    assert gain.high == 1.0
+    assert -1.0 <= gain.low < gain.value == pytest.approx(np.mean(gained) / 10)
+
+
 def test_classes_are_compared_one_by_one() -> None:
     labels = [0] * 30 + [1] * 30
     first, second = _predict(labels, [0] * 60), _predict(labels, [0] * 20 + [1] * 40)
@@ -254,6 +263,8 @@ def test_axes(workshop: Workshop) -> None:
     assert [text for _, text in rate.ticks] == ["0.0001", "0.001", "0.01"]
     assert accuracy.positions == pytest.approx([0, 0.25, 1])
     assert [text for _, text in accuracy.ticks] == ["20.0 %", "30.0 %", "40.0 %", "50.0 %", "60.0 %"]
+    *_, accuracy = build_axes(read_sweep(workshop.add_sweep("one", settings[:1], [0.5])))
+    assert accuracy.ticks == [(0.5, "50.0 %")]
 
 
 def test_seeds_are_grouped(workshop: Workshop) -> None:

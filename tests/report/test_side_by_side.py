@@ -63,7 +63,7 @@ def test_the_same_settings_and_other_images(two: Workshop, tmp_path) -> None:
     assert isinstance(compare(two, "small again", tmp_path)[-1], Table)
     *_, gain, said = compare(two, "small large elsewhere", tmp_path)
     assert gain.rows[0][0] == "large"
-    assert said.text.startswith("`elsewhere` was judged on other test images")
+    assert said.text.startswith("`elsewhere` is of other images")
     two.add_run(name="lost").predictions.unlink()
     assert "predictions are not on disk" in compare(two, "small lost", tmp_path)[-1].text
 

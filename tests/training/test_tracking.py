@@ -18,6 +18,11 @@ def read_tensorboard(run):
     return events, lambda name: [(at.step, float(make_ndarray(at.tensor_proto))) for at in events.Tensors(name)]
 
 
+def describe_epoch(epoch, accuracy):
+    losses = {"loss": 1.5, "accuracy": 0.5, "val_loss": 1.5, "val_accuracy": accuracy}
+    return {"epoch": epoch, "stage": "all", "seconds": 7.5, "images_per_second": 9.0} | losses
+
+
 def test_tensorboard_has_every_epoch_and_the_hyperparameters(make_config):
     config = make_config("tracking.tensorboard=true")
     run = create_run(config, "train-best")
@@ -34,11 +39,11 @@ def test_tensorboard_of_a_run_that_goes_on_has_each_epoch_once(make_config):
     run = create_run(config, "train-best")
     with open_tracking(config, run) as (log,):  # killed before it wrote the second epoch
         for epoch, accuracy in enumerate((0.5, 0.25), 1):
-            append_jsonl(run.metrics, {"epoch": epoch, "stage": "all", "val_accuracy": accuracy, "seconds": 7.5})
+            append_jsonl(run.metrics, describe_epoch(epoch, accuracy))
             if epoch == 1:
                 log.on_epoch_end(0)
     with open_tracking(config, run) as (log,):
-        append_jsonl(run.metrics, {"epoch": 3, "stage": "all", "val_accuracy": 0.75, "seconds": 7.5})
+        append_jsonl(run.metrics, describe_epoch(3, 0.75))
         log.on_epoch_end(2)
     events, read = read_tensorboard(run)
     assert read("val_accuracy") == [(1, 0.5), (2, 0.25), (3, 0.75)]
@@ -79,7 +84,7 @@ def test_the_offline_record_of_a_run_that_goes_on_has_its_earlier_epochs(make_co
     stale.parent.mkdir(parents=True)
     stale.touch()
     for epoch, accuracy in enumerate((0.5, 0.25), 1):
-        append_jsonl(run.metrics, {"epoch": epoch, "stage": "all", "val_accuracy": accuracy, "seconds": 7.5})
+        append_jsonl(run.metrics, describe_epoch(epoch, accuracy))
     with open_tracking(config, run):
         pass
     _, epochs, summary = read_wandb(run)
@@ -120,4 +125,5 @@ def test_settings_are_flat_scalars(make_config):
     assert flat["model.kernel_size"] == "(3, 2)"
     assert flat["training.batch_size"] == 8
     assert not any(name.startswith(("sweep.", "finetune.")) for name in flat)
+    assert not {"data.url", "data.directory"} & flat.keys()
     assert all(isinstance(value, bool | int | float | str) for value in flat.values())

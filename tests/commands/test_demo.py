@@ -1,0 +1,35 @@
+"""The demo's steps, on tiny photographs."""
+
+from keras_inat.commands import demo
+from keras_inat.config import format_yaml
+from keras_inat.files import read_jsonl, write_text
+from keras_inat.runs import RunFolder, ledger_path, list_runs
+
+
+def test_every_step_is_done_once(make_config, write_photos, workplace, monkeypatch, capsys):
+    things = write_photos(workplace / "things")
+    reported, searched = [], []
+    monkeypatch.setattr(demo, "PRETRAINING", demo.PRETRAINING | {"data.source": str(things), "training.epochs": 1})
+    monkeypatch.setattr(demo.report, "run", reported.append)
+    monkeypatch.setattr(demo.sweep, "run", searched.append)
+    write_text(workplace / "runs" / "sweep" / "demo" / "best.yaml", format_yaml({"model": {"filters": 8}}))
+    config = make_config("run.name=demo", "model.num_blocks=3", "training.epochs=1")
+    demo.run(config)
+    runs = list_runs("runs")
+    names = ["demo", *(f"demo-{strategy}" for strategy in ("head", "topk", "full"))]
+    assert [run.read_result()["name"] for run in runs] == names
+    assert [run.read_result()["config"]["model"]["filters"] for run in runs] == [8] * 4
+    [backbone] = (workplace / "runs" / "pretrain").iterdir()
+    assert RunFolder(backbone, "pretrain").read_result()["data"]["name"] == "things"
+    weights = [run.read_result()["config"]["finetune"]["weights"] for run in runs[1:]]
+    assert weights == [f"runs/pretrain/{backbone.name}/best.keras"] * 3
+    # Nobody looked at the test images of what the backbone learned from.
+    assert [line["run"] for line in read_jsonl(ledger_path("runs"))] == [str(run.path) for run in runs]
+    assert len(searched) == len(reported) == 1
+
+    capsys.readouterr()
+    demo.run(config)
+    said = capsys.readouterr().out
+    assert said.count("already done") == 5
+    assert list_runs("runs") == runs
+    assert len(searched) == len(reported) == 2
