@@ -9,7 +9,7 @@ Activation = Literal["relu", "gelu", "silu", "mish", "elu", "leaky_relu", "selu"
 Strategy = Literal["head", "topk", "full", "gradual", "lpft", "all"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Scalar = bool | int | float | str
-Choice = Scalar | list[int] | None
+Choice = Scalar | list[int | float] | None
 SMALLEST_IMAGE = 8
 
 

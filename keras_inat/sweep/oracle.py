@@ -143,7 +143,7 @@ class Random(Recorded, keras_tuner.oracles.RandomSearchOracle):
 
 
 class Grid(Recorded, keras_tuner.oracles.GridSearchOracle):
-    """Every configuration in turn, the first choices first, numbers of a range in ten steps or its own."""
+    """Every configuration in turn, in the order of the choices; of a range every integer, or ten other numbers."""
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """The next one that was not tried; KerasTuner's own way to it remembers more than the trials."""

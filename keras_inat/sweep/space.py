@@ -1,17 +1,19 @@
 """The search space: YAML in the configuration's own dotted names, as KerasTuner hyperparameters and back."""
 
-import contextlib
 import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
 from keras_tuner import HyperParameters
+from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed, Float, HyperParameter, Int
+from keras_tuner.src.engine.conditions import Parent
 
 from keras_inat.config import list_settings, override
 from keras_inat.errors import UserError, describe_choices
 from keras_inat.sections import Config
 
 RANGE_KEYS = {"min", "max", "step", "log"}
+MAX_STEPS = 1000
 # What may be searched: the rest would make scores incomparable, or choose a lucky split or seed.
 SEARCHABLE = [
     name
@@ -25,8 +27,9 @@ SEARCHABLE = [
 def build_hyperparameters(config: Config) -> HyperParameters:
     """The hyperparameters of `sweep.space`.
 
-    A value is fixed; a list is a set of choices; `{min, max}` a range, of integers when both are, with `log: true`
-    searched on a logarithmic scale and with `step` in steps. `{choices: [...], when: {name: values}}`, or a range with
+    A value is fixed; a list is a set of choices; `{min, max}` a range, of integers where the setting takes them, with
+    `log: true` searched on a logarithmic scale. With `step` it is a set of choices, each so much more than the one
+    before it, or with `log: true` so many times as much. `{choices: [...], when: {name: values}}`, or a range with
     `when`, is searched only where the settings that `when` names, which come before it, have one of these values;
     elsewhere it is as the configuration has it.
 
@@ -42,14 +45,12 @@ def build_hyperparameters(config: Config) -> HyperParameters:
             raise UserError(f"a name in `sweep.space` {describe_choices(name, SEARCHABLE)}")
         if isinstance(given, dict) and "choices" in given and set(given) - {"choices", "when"}:
             raise UserError(f"`{name}` in `sweep.space`: choices go with `when` only. Received: {sorted(given)}.")
-        domain = _domain(given)
-        with contextlib.ExitStack() as conditions:
-            for parent, values in _conditions(config, name, given).items():
-                conditions.enter_context(hyperparameters.conditional_scope(parent, values))
-            if isinstance(domain, list):
-                _add_choices(hyperparameters, config, name, domain)
-            else:
-                _add_range(hyperparameters, config, name, domain)
+        _check_effect(config, name)
+        domain = _domain(name, given)
+        conditions = [Parent(parent, values) for parent, values in _conditions(config, name, given).items()]
+        build = _build_choice if isinstance(domain, list) else _build_range
+        # Its `conditional_scope` takes no second condition, and none on what has one itself.
+        hyperparameters.merge([build(config, name, domain, conditions)])
     _check_forbidden(config)
     return hyperparameters
 
@@ -63,14 +64,14 @@ def encode_base(config: Config) -> dict[str, Any] | None:
             continue
         section, key = name.split(".")
         value: Any = (settings[section] or {}).get(key)
-        domain = _domain(given)
+        domain = _domain(name, given)
         if isinstance(domain, list):
             if value not in domain:
                 return None
             values[name] = _encode(domain)[domain.index(value)]
             continue
         low, high = float(domain["min"]), float(domain["max"])  # numbers, as `build_hyperparameters` made sure
-        if not isinstance(value, int | float) or "step" in domain or not low <= value <= high:
+        if not isinstance(value, int | float) or not low <= value <= high:
             return None
         values[name] = value
     return None if is_forbidden(config, values) else values
@@ -81,7 +82,7 @@ def decode_values(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
     decoded = {}
     for name, given in config.sweep.space.items():
         if name in values:
-            domain = _domain(given)
+            domain = _domain(name, given)
             choices = dict(zip(_encode(domain), domain, strict=True)) if isinstance(domain, list) else {}
             decoded[name] = choices.get(values[name], values[name])
     return decoded
@@ -113,19 +114,40 @@ def describe_values(values: Mapping[str, Any]) -> str:
     return " ".join(f"{name.split('.')[1]}={text}" for name, text in texts.items())
 
 
-def _domain(given: Any) -> list[Any] | dict[str, Any]:
+def _domain(name: str, given: Any) -> list[Any] | dict[str, Any]:
     """A list of choices, or a range without its conditions."""
-    if isinstance(given, dict):
-        if "choices" in given:
-            choices = given["choices"]
-            return choices if isinstance(choices, list) else [choices]
-        return {key: value for key, value in given.items() if key != "when"}
-    return given if isinstance(given, list) else [given]
+    if isinstance(given, dict) and "choices" not in given:
+        domain = {key: value for key, value in given.items() if key != "when"}
+        _check_range(name, domain)
+        return domain if domain.get("step") is None else _list_steps(name, domain)
+    choices = given["choices"] if isinstance(given, dict) else given
+    return choices if isinstance(choices, list) else [choices]
+
+
+def _list_steps(name: str, domain: dict[str, Any]) -> list[Any]:
+    """The values of a range in steps; KerasTuner counts them in floating point, and may leave out the last."""
+    low, high, step = domain["min"], domain["max"], domain["step"]
+    log = domain.get("log", False)
+    if not isinstance(step, int | float) or isinstance(step, bool) or not (1 if log else 0) < step < math.inf:
+        raise UserError(f"`step` of `{name}` in `sweep.space` must be above {1 if log else 0}. Received: {step!r}.")
+    number = math.floor((math.log(high / low, step) if log else (high - low) / step) + 1e-9)
+    if not 1 <= number < MAX_STEPS:
+        raise UserError(
+            f"`step` of `{name}` in `sweep.space` makes {number} steps: 1 to {MAX_STEPS - 1} can be searched"
+        )
+    values = [float(f"{low * step**index if log else low + index * step:.12g}") for index in range(number + 1)]
+    return list(dict.fromkeys(map(round, values))) if _is_whole(name) else values
+
+
+def _is_whole(name: str) -> bool:
+    """Whether a setting takes integers: it is searched among these, however the ends of a range are written."""
+    annotation = list_settings()[name].annotation
+    return int in {annotation, *get_args(annotation)}
 
 
 def _list_choices(config: Config, name: str) -> list[Any]:
     """What a setting is searched among; nothing where it is not, or in a range."""
-    domain = _domain(config.sweep.space[name]) if name in config.sweep.space else None
+    domain = _domain(name, config.sweep.space[name]) if name in config.sweep.space else None
     return domain if isinstance(domain, list) else []
 
 
@@ -143,12 +165,14 @@ def _conditions(config: Config, name: str, given: Any) -> dict[str, list[Any]]:
     before = list(space)[: list(space).index(name)]
     conditions = {}
     for parent, wanted in when.items():
-        choices = _domain(space[parent]) if parent in before else None
+        choices = _domain(parent, space[parent]) if parent in before else None
         if not isinstance(choices, list):
             raise UserError(
                 f"`when` of `{name}` in `sweep.space` names `{parent}`, which must come before it, as choices"
             )
         wanted = _list_wanted(wanted, choices)
+        if not wanted:
+            raise UserError(f"`when` of `{name}` in `sweep.space` gives no value of `{parent}`")
         if unknown := [value for value in wanted if value not in choices]:
             raise UserError(
                 f"`when` of `{name}` in `sweep.space`: `{parent}` is never {unknown[0]!r}, but one of {choices}"
@@ -170,46 +194,59 @@ def _check_forbidden(config: Config) -> None:
                 raise UserError(f"`sweep.forbid`: `{name}` is never {unknown[0]!r}, but one of {choices}")
 
 
-def _add_choices(hyperparameters: HyperParameters, config: Config, name: str, domain: list[Any]) -> None:
+def _check_effect(config: Config, name: str) -> None:
+    """Refuses what would not change a trial."""
+    section = name.split(".")[0]
+    if section == "finetune" and not config.finetune:
+        raise UserError(f"`{name}` in `sweep.space` needs a `finetune` section: give one in CONFIG")
+    if section == "model" and config.finetune:
+        raise UserError(f"`{name}` in `sweep.space` is of the CNN, and `finetune` has a backbone trained in its place")
+
+
+def _build_choice(config: Config, name: str, domain: list[Any], conditions: list[Parent]) -> HyperParameter:
     if not domain:
         raise UserError(f"`sweep.space` gives no choice for `{name}`")
     for choice in domain:
         _check(config, name, choice)
-    if len(domain) == 1:
-        hyperparameters.Fixed(name, _encode(domain)[0])
-    elif sorted(map(str, domain)) == ["False", "True"]:
-        hyperparameters.Boolean(name)  # as a choice, KerasTuner would turn it into 0 and 1
-    else:
-        hyperparameters.Choice(name, _encode(domain))
+    encoded = _encode(domain)
+    if twice := [choice for choice in encoded if encoded.count(choice) > 1]:
+        raise UserError(
+            f"`sweep.space` gives `{name}` the choice {twice[0]!r} twice; a list that is one choice has brackets of its "
+            "own: [[3, 3, 5]]"
+        )
+    if len(encoded) == 1:
+        return Fixed(name, encoded[0], conditions=conditions)
+    if sorted(map(str, domain)) == ["False", "True"]:
+        return Boolean(name, conditions=conditions)  # as a choice, KerasTuner would turn it into 0 and 1
+    return Choice(name, encoded, conditions=conditions)
 
 
-def _add_range(hyperparameters: HyperParameters, config: Config, name: str, domain: dict[str, Any]) -> None:
+def _check_range(name: str, domain: dict[str, Any]) -> None:
     if not {"min", "max"} <= set(domain) <= RANGE_KEYS:
         raise UserError(
             f"the range of `{name}` in `sweep.space` needs min and max, and may have log, step and when; choices with "
             "conditions are {choices, when}"
         )
-    low, high, sampling = domain["min"], domain["max"], "log" if domain.get("log") else "linear"
-    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in (low, high)) or low >= high:
+    low, high = domain["min"], domain["max"]
+    numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in (low, high))
+    if not numbers or not -math.inf < low < high < math.inf:
         raise UserError(f"the range of `{name}` in `sweep.space` must go from a number to a larger one")
-    if sampling == "log" and low <= 0:
-        raise UserError(f"the range of `{name}` in `sweep.space` is logarithmic, so min must be above 0")
-    if isinstance(step := domain.get("step"), int | float) and not 0 < step < math.inf:
-        raise UserError(f"`step` of `{name}` in `sweep.space` must be above 0. Received: {step!r}.")
     if not isinstance(domain.get("log", False), bool):
         raise UserError(f"`log` of `{name}` in `sweep.space` must be true or false. Received: {domain['log']!r}.")
-    _check(config, name, low)
-    _check(config, name, high)
-    # A setting that takes integers is searched among integers, however the ends are written.
+    if domain.get("log") and low <= 0:
+        raise UserError(f"the range of `{name}` in `sweep.space` is logarithmic, so min must be above 0")
     annotation = list_settings()[name].annotation
-    kinds = {annotation, *get_args(annotation)}
-    if not kinds & {int, float}:
+    if not {annotation, *get_args(annotation)} & {int, float}:
         raise UserError(f"`{name}` in `sweep.space` is no number: give a list of choices")
-    whole = int in kinds
-    add = hyperparameters.Int if whole else hyperparameters.Float
+
+
+def _build_range(config: Config, name: str, domain: dict[str, Any], conditions: list[Parent]) -> HyperParameter:
+    _check(config, name, domain["min"])
+    _check(config, name, domain["max"])
+    kind, sampling = Int if _is_whole(name) else Float, "log" if domain.get("log") else "linear"
     try:
-        add(name, low, high, step=step, sampling=sampling)
-    except (ValueError, TypeError, ZeroDivisionError) as error:
+        return kind(name, domain["min"], domain["max"], sampling=sampling, conditions=conditions)
+    except (ValueError, TypeError) as error:
         raise UserError(f"the range of `{name}` in `sweep.space` cannot be searched: {error}") from None
 
 

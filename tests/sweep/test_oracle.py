@@ -82,6 +82,20 @@ def test_conditions_are_respected(oracle, trials):
 
 
 @pytest.mark.parametrize("oracle", ["bayesian", "random", "grid", "hyperband"])
+def test_several_conditions_and_conditions_on_what_has_some_are_respected(oracle):
+    space = (
+        "sweep.space={model.pooling: [flatten, average], model.batch_norm: [true, false], "
+        "model.dense_units: {choices: [0, 64], when: {model.pooling: flatten, model.batch_norm: true}}, "
+        "model.dropout: {choices: [0.1, 0.2], when: {model.dense_units: 64}}}"
+    )
+    records = make_records(space, "TRIALS=30", f"sweep.oracle={oracle}", "sweep.epochs=3")
+    drive(records, score)
+    seen = {tuple(trial.settings.values()) for trial in records.read_trials()}
+    plain = {("average", True), ("average", False), ("flatten", False)}
+    assert seen == plain | {("flatten", True, 0), ("flatten", True, 64, 0.1), ("flatten", True, 64, 0.2)}
+
+
+@pytest.mark.parametrize("oracle", ["bayesian", "random", "grid", "hyperband"])
 def test_an_interrupted_search_goes_on_as_it_would_have(oracle, tmp_path):
     settings = [SMALL, "TRIALS=11", f"sweep.oracle={oracle}", "sweep.epochs=9"]
     whole, parts = make_records(*settings, "run.directory=whole"), make_records(*settings, "run.directory=parts")

@@ -75,8 +75,16 @@ def test_the_configuration_itself_as_a_point_of_its_space(space, base):
         ("{model.dropout: {min: 0.1, max: 0.5, step: 0}}", "must be above 0"),
         ("{model.dropout: {min: 0.1, max: 0.5, step: .nan}}", "must be above 0"),
         ("{model.batch_norm: {min: 0, max: 1}}", "`model.batch_norm` in `sweep.space` is no number"),
-        ("{training.batch_size: {min: 1, max: 9, step: x}}", "cannot be searched"),
+        ("{training.batch_size: {min: 1, max: 9, step: x}}", "must be above 0. Received: 'x'."),
         ("{model.dropout: {min: 0.1, max: 0.5, log: 'no'}}", "must be true or false"),
+        ("{model.dropout: {min: 0.1, max: 0.5, step: 0.5}}", "makes 0 steps"),
+        ("{model.dropout: {min: 0.1, max: 0.5, step: 1e-9}}", "makes 400000000 steps"),
+        ("{training.learning_rate: {min: 1e-4, max: 1e-1, log: true, step: 1}}", "must be above 1"),
+        ("{training.learning_rate: {min: 1e-4, max: .inf}}", "from a number to a larger one"),
+        ("{model.filters: [2, 2, 4]}", "gives `model.filters` the choice 2 twice"),
+        ("{model.dropout: [0, 0.0, 0.1]}", "the choice 0.0 twice"),
+        ("{model.kernel_size: [3, 3, 5]}", "brackets of its own"),
+        ("{finetune.unfreeze: [2, 3]}", "needs a `finetune` section"),
         ("{training.epochs: [1, 2]}", "a name in `sweep.space` must be one of"),
         ("{model.dropout: {choices: [0.1], whne: {}}}", "choices go with `when` only"),
         ("{run.seed: [1, 2]}", "a name in `sweep.space` must be one of"),
@@ -87,6 +95,38 @@ def test_mistakes(space, words):
     with pytest.raises(UserError) as error:
         build_hyperparameters(config(space))
     assert words in str(error.value)
+
+
+def test_a_space_of_the_cnn_does_nothing_for_a_backbone():
+    given = load_config(["STRATEGY=head", "sweep.space={model.filters: [8, 16]}"], CONFIGS / "finetune.yaml")
+    with pytest.raises(UserError, match="`model.filters` in `sweep.space` is of the CNN"):
+        build_hyperparameters(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "values"),
+    [
+        ("model.dropout", "{min: 0, max: 0.3, step: 0.1}", [0.0, 0.1, 0.2, 0.3]),
+        ("model.dropout", "{min: 0.1, max: 0.7, step: 0.1}", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]),
+        ("model.dropout", "{min: 0.1, max: 0.45, step: 0.1}", [0.1, 0.2, 0.3, 0.4]),
+        ("model.filters", "{min: 8, max: 64, step: 2, log: true}", [8, 16, 32, 64]),
+        ("training.batch_size", "{min: 16, max: 48, step: 16}", [16, 32, 48]),
+        ("training.learning_rate", "{min: 1e-4, max: 0.1, step: 10, log: true}", [1e-4, 1e-3, 1e-2, 0.1]),
+    ],
+)
+def test_a_range_in_steps_has_its_last_value(name, steps, values):
+    (hyperparameter,) = build_hyperparameters(config(f"{{{name}: {steps}}}")).space
+    assert hyperparameter.values == values
+    assert {type(value) for value in hyperparameter.values} == {type(values[0])}
+    places = [hyperparameter.value_to_prob(value) for value in values]
+    assert places == sorted(set(places))
+
+
+def test_sizes_of_images_in_training_can_be_searched():
+    space = "{training.image_scales: [[0.5, 1.0], [1.0]]}"
+    given = load_config([f"sweep.space={space}", "model.pooling=average", "training.epochs=2"])
+    values = [decode_values(given, {"training.image_scales": text}) for text in ("[0.5, 1.0]", "[1.0]")]
+    assert values == [{"training.image_scales": [0.5, 1.0]}, {"training.image_scales": [1.0]}]
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
@@ -171,6 +211,10 @@ def test_conditions_hold_for_what_comes_before():
             "choices",
         ),
         ("{model.dropout: {choices: [0.1], when: 3}}", "must give values by the names of settings"),
+        (
+            "{model.filters: [8, 16], model.dropout: {choices: [0.1], when: {model.filters: []}}}",
+            "gives no value of `model.filters`",
+        ),
     ],
 )
 def test_mistakes_in_conditions(space, words):
