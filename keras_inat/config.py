@@ -36,8 +36,9 @@ VARIABLES = {
 }
 
 
-# What reading text that is no YAML may raise: also of a date that does not exist, and of thousands of brackets.
-MALFORMED = (YAMLError, ValueError, RecursionError)
+# What reading text that is no YAML may raise: also of a date that does not exist, of a tag that does not fit its value,
+# and of thousands of brackets.
+MALFORMED = (YAMLError, ValueError, LookupError, RecursionError)
 # What the patterns of `sections` say, in words.
 PATTERNS = {
     "run.name": "up to 100 letters, digits, '.', '_' and '-', and begin with a letter or digit",

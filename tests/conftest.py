@@ -65,6 +65,17 @@ def describe_result() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
+def describe_epoch() -> Callable[..., dict[str, Any]]:
+    """A line of a run's `metrics.jsonl`."""
+
+    def describe(epoch: int, val_accuracy: float) -> dict[str, Any]:
+        measured = {"loss": 1.5, "accuracy": 0.5, "val_loss": 1.5, "val_accuracy": val_accuracy}
+        return {"epoch": epoch, "stage": "scratch"} | measured | {"seconds": 7.5, "images_per_second": 9.0}
+
+    return describe
+
+
+@pytest.fixture
 def write_photos() -> Callable[..., Path]:
     """Writes a data set of noisy one-coloured images, all different, into a folder."""
 

@@ -93,6 +93,8 @@ def test_yaml_of_version_1_2(tmp_path):
         ("training.learning_rate=.inf", ["`training.learning_rate` must be"]),
         ("training.learning_rate={", ["`training.learning_rate` is not valid YAML"]),
         ("model.filters=" + 3000 * "[", ["`model.filters` is not valid YAML"]),
+        ("model.filters=!!int ''", ["`model.filters` is not valid YAML"]),
+        ("model.batch_norm=!!bool maybe", ["`model.batch_norm` is not valid YAML"]),
         ("epochs", ["section.key=value", "'epochs'"]),
         ("STRATEGI=head", ["a variable must be one of", "'STRATEGY'?"]),
         ("model=3", ["a variable must be one of"]),

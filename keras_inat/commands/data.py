@@ -21,6 +21,8 @@ def run(config: Config) -> None:
         archive = Path(config.data.zip)
         if not archive.is_file() or archive.suffix.lower() != ".zip":
             raise UserError(f"ZIP must be a .zip file that exists. Received: {str(archive)!r}.")
+        if folder.is_file():
+            raise UserError(f"DATA must be the folder to unpack into. Received: {str(folder)!r}, which is a file.")
         print(f"unpacked {unpack(archive, folder)} images into {folder}")
     elif folder.exists() and given:
         print(f"{folder} is there, so that nothing was downloaded: delete it first to take {config.data.url} instead")

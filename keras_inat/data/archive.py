@@ -72,10 +72,10 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
         path: Its file; the errors name it.
 
     Raises:
-        UserError: Naming the first member that is an absolute path, leads upwards, is a link or another special file,
-            is encrypted, is larger than `MAX_MEMBER_BYTES`, would become the same file as another, lies in another or
-            shares bytes with another; or the largest one, when all together are larger than `BOMB_BYTES` and than
-            `MAX_GROWTH` archives.
+        UserError: Naming the first member that has no name, is an absolute path, leads upwards, is a link or another
+            special file, is encrypted, is larger than `MAX_MEMBER_BYTES`, would become the same file as another, lies in
+            another or shares bytes with another; or the largest one, when all together are larger than `BOMB_BYTES` and
+            than `MAX_GROWTH` archives.
     """
     members = archive.infolist()
     names, folders = set[str](), dict[str, zipfile.ZipInfo]()
@@ -101,6 +101,8 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
 
 
 def _find_fault(member: zipfile.ZipInfo, name: str, parts: list[str]) -> str:
+    if not name:
+        return "has no name"
     if name.startswith("/") or re.match("[A-Za-z]:/", name):
         return "is an absolute path"
     if ".." in parts:

@@ -20,7 +20,7 @@ from typing import Any
 from keras_inat.data.archive import REPEATED, check_bytes, open_archive
 from keras_inat.data.source import Source
 from keras_inat.errors import UserError
-from keras_inat.files import hold_lock
+from keras_inat.files import hold_lock, make_printable
 from keras_inat.progress import show_progress
 
 CHUNK = 1 << 20
@@ -49,7 +49,7 @@ def download(url: str, directory: Path) -> Path:
     except ValueError as error:
         raise _give_up(url, error) from None
     # Archives of one name at two addresses are two archives.
-    archive = directory / f"{stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}.zip"
+    archive = directory / f"{stem}-{hashlib.sha256(url.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}.zip"
     partial = Path(f"{archive}.part")
     directory.mkdir(parents=True, exist_ok=True)
     lock = archive.with_name(f".{archive.name}.lock")
@@ -223,7 +223,9 @@ def _say(error: Exception) -> str:
 
 
 def _give_up(url: str, error: Exception) -> UserError:
-    return UserError(f"{url} could not be downloaded ({_say(error)}): run `make data` again to go on, {WAYS_ON}")
+    return UserError(
+        f"{make_printable(url)} could not be downloaded ({_say(error)}): run `make data` again to go on, {WAYS_ON}"
+    )
 
 
 def _check(url: str, partial: Path) -> None:

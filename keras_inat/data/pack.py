@@ -59,7 +59,7 @@ class Pack:
     def training_images(self, config: Config) -> np.ndarray:
         """`train_images`, or, where augmentation moves them, larger ones with room for that."""
         size = training_size(config)
-        return self.train_images if size == self.image_size else self._map(size)[self._num_test :]
+        return self._map(size)[self._num_test :]
 
     def split(self, config: Config) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the training and the validation images, as `data.val_fraction` and `data.split_seed` say.
@@ -140,13 +140,19 @@ class Pack:
     def _num_test(self) -> int:
         return int(self.manifest["files"]["test"])  # they come first
 
-    @functools.cached_property
+    @property
     def _images(self) -> np.ndarray:
         return self._map(self.image_size)
 
     def _map(self, size: int) -> np.ndarray:
-        shape = (sum(self.manifest["files"].values()), size, size, 3)
-        return np.memmap(pixel_path(self.directory, self.image_size, size), np.uint8, "r", shape=shape)
+        if size not in self._maps:
+            shape = (sum(self.manifest["files"].values()), size, size, 3)
+            self._maps[size] = np.memmap(pixel_path(self.directory, self.image_size, size), np.uint8, "r", shape=shape)
+        return self._maps[size]
+
+    @functools.cached_property
+    def _maps(self) -> dict[int, np.ndarray]:
+        return {}
 
 
 def training_size(config: Config) -> int:

@@ -52,6 +52,7 @@ def load_pack(config: Config) -> Pack:
         with contextlib.suppress(OSError):
             write_json(home / "manifest.json", manifest)
     pack = Pack(home, image_size, manifest)
+    pack.training_images(config)  # is open from here on, too
     _warn_of_left_out(pack)
     return pack
 

@@ -30,7 +30,10 @@ class Reader:
             return self._read_member(path) if self.archive else _read_file(self.path / path)
         except PermissionError:
             raise ValueError("may not be read") from None
-        except DAMAGED as error:
+        except (*DAMAGED, OSError) as error:
+            # bz2 says of bytes that mean nothing what others say of a disk; that has a number.
+            if isinstance(error, OSError) and not (self.archive and error.errno in (None, errno.EINVAL)):
+                raise
             raise ValueError(f"cannot be read from the archive ({error})") from None
 
     def _read_member(self, path: str) -> bytes:

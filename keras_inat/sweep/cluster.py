@@ -30,6 +30,7 @@ from keras_inat.sweep.tuner import open_records, run_trials, tell
 
 conditions.print = lambda *_: None  # it prints a condition whenever one is sent
 
+REFUSED = grpc.StatusCode.FAILED_PRECONDITION
 BEAT = "alive"  # a file in a trial's folder, touched by the worker that trains it
 BEAT_SECONDS = 5.0
 # A worker that was silent for so long is taken for dead, and its trial goes to another.
@@ -81,7 +82,7 @@ def work(config: Config) -> list[Trial]:
     records = open_records(config)
     host, _, port = config.sweep.chief.rpartition(":")
     # Containers may have the same name and numbers for processes.
-    name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}-"
+    name = f"{config.run.name}/{socket.gethostname()}-{uuid.uuid4().hex[:8]}-"
     os.environ |= {"KERASTUNER_ORACLE_IP": host, "KERASTUNER_ORACLE_PORT": port, "KERASTUNER_TUNER_ID": name}
     os.environ |= {"no_grpc_proxy": host}  # a cluster may have one for the outside
     running = dict[str, Trial]()
@@ -90,6 +91,8 @@ def work(config: Config) -> list[Trial]:
         with open_board(records) as board:
             run_trials(records, PatientClient(records), board, name, running)
     except grpc.RpcError as error:
+        if error.code() == REFUSED:
+            raise UserError(error.details()) from None
         if not _all_ended(records):
             raise UserError(
                 f"the chief at {config.sweep.chief} does not answer ({error.code().name}): start it with "
@@ -129,6 +132,13 @@ class PatientClient:
                     "a `run.directory` that both see"
                 )
             time.sleep(POLL_SECONDS)
+        if trial.status == TrialStatus.RUNNING:
+            self._records.check()
+            if self._records.read_trial(file).values != trial.hyperparameters.values:
+                raise UserError(
+                    f"the chief's trial {trial.trial_id} is another one in {self._records.folder}: give a "
+                    "`run.directory` that both see"
+                )
         return trial
 
     def __getattr__(self, name: str) -> Any:
@@ -215,8 +225,14 @@ class Servicer(oracle_chief.OracleServicer):
     UpdateTrial = _watched(oracle_chief.OracleServicer.UpdateTrial)
     EndTrial = _watched(oracle_chief.OracleServicer.EndTrial)
 
-    @_watched
     def CreateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
+        name = self._records.config.run.name
+        if request.tuner_id.partition("/")[0] != name:
+            context.abort(REFUSED, f"the chief is at work on another sweep: give NAME={name}")
+        return self._propose(request, context)
+
+    @_watched
+    def _propose(self, request: Any, context: Any) -> Any:
         response = super().CreateTrial(request, context)
         if response.trial.status == TrialStatus.to_proto(TrialStatus.STOPPED):
             if self.oracle.list_ongoing():

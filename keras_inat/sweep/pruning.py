@@ -61,7 +61,8 @@ RULES: dict[str, Callable[[Curve, Sequence[Curve], int], bool]] = {
 
 def read_curves(trials: Path) -> dict[str, list[float]]:
     """The curves of the trials in `trials`, by their id, from their `metrics.jsonl`."""
-    return {path.parent.name: read_curve(path) for path in sorted(trials.glob("*/metrics.jsonl"))}
+    found = sorted(path for path in trials.glob("*/metrics.jsonl") if path.parent.name.isdecimal())
+    return {path.parent.name: read_curve(path) for path in found}
 
 
 def read_curve(metrics: Path) -> list[float]:

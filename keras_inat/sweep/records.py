@@ -4,7 +4,7 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,14 @@ class Records:
         self._ended: dict[Path, Trial] = {}
         self._claim()
 
-    def hold(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
         """Keeps other processes from leading this sweep meanwhile; a second one is told so."""
+        with self._lock():
+            self.check()  # another process may have claimed the folder since
+            yield
+
+    def _lock(self) -> contextlib.AbstractContextManager[None]:
         return hold_lock(self.folder / "lock", f"the sweep {self.config.run.name!r} is at work in another process")
 
     def trial_folder(self, trial_id: str) -> Path:
@@ -95,7 +101,7 @@ class Records:
         """
         file = self.trial_folder(trial_id) / "trial.json"
         if file.exists():
-            return self._read_trial(file)
+            return self.read_trial(file)
         trial = Trial(trial_id, dict(values), decode_values(self.config, values), started=now())
         self.write_trial(trial)
         return trial
@@ -135,9 +141,10 @@ class Records:
         """Every trial on record, in order of creation."""
         files = [file for file in self.folder.glob("trials/*/trial.json") if file.parent.name.isdecimal()]
         files.sort(key=lambda file: int(file.parent.name))
-        return [self._ended.get(file) or self._read_trial(file) for file in files]
+        return [self._ended.get(file) or self.read_trial(file) for file in files]
 
-    def _read_trial(self, file: Path) -> Trial:
+    def read_trial(self, file: Path) -> Trial:
+        """The trial of a `trial.json`."""
         try:
             trial = Trial(**json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
@@ -147,15 +154,9 @@ class Records:
             self._ended[file] = trial  # it will not change
         return trial
 
-    def _claim(self) -> None:
-        base = _list_base(self.config)
-        base["data"]["hash"] = self.data_hash
-        wanted = {"space": self.config.model_dump(mode="json")["sweep"]["space"], "base": base}
-        path = self.folder / "space.yaml"
-        if not path.exists():
-            write_text(path, format_yaml(wanted))
-            return
-        written = read_yaml(path)
+    def check(self) -> None:
+        """Refuses, as a `UserError`, a folder that holds a sweep over another space or with other settings."""
+        written, wanted = read_yaml(self._space), self._describe()
         # An older sweep did as the settings that came after it do by default.
         written["base"] = merge(_list_base(Config(finetune=Finetune())), written.get("base") or {})
         differences = _compare(written, wanted)
@@ -164,6 +165,34 @@ class Records:
                 f"{self.folder} holds a sweep with other settings ({'; '.join(differences)}): "
                 f"give another NAME, or delete the folder to start anew"
             )
+
+    def _claim(self) -> None:
+        if not self._space.exists():
+            self._write_space()
+            return
+        try:
+            self.check()
+        except UserError as error:
+            # One that never had a trial is no sweep: the name stays free for settings that are mended.
+            if self.read_trials():
+                raise
+            try:
+                with self._lock():
+                    self._write_space()
+            except UserError:
+                raise error from None
+
+    def _write_space(self) -> None:
+        write_text(self._space, format_yaml(self._describe()))
+
+    @property
+    def _space(self) -> Path:
+        return self.folder / "space.yaml"
+
+    def _describe(self) -> dict[str, Any]:
+        base = _list_base(self.config)
+        base["data"]["hash"] = self.data_hash
+        return {"space": self.config.model_dump(mode="json")["sweep"]["space"], "base": base}
 
 
 def _list_base(config: Config) -> dict[str, Any]:

@@ -106,10 +106,12 @@ class ProcessSlot(Slot):
             self._receiver.close()
             self._launch()
             return None
-        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return Outcome(
-            failure=f"MemoryError: its process was killed twice ({name}), as it happens where memory runs out"
-        )
+        if code == -signal.SIGKILL:
+            reason = "MemoryError: its process was killed twice (SIGKILL), as it happens where memory runs out"
+        else:
+            name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            reason = f"RuntimeError: its process ended twice by {name}"
+        return Outcome(failure=reason)
 
     def terminate(self) -> None:
         if self._process:

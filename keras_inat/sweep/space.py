@@ -47,10 +47,10 @@ def build_hyperparameters(config: Config) -> HyperParameters:
             raise UserError(f"`{name}` in `sweep.space`: choices go with `when` only. Received: {sorted(given)}.")
         _check_effect(config, name)
         domain = _domain(name, given)
-        conditions = [Parent(parent, values) for parent, values in _conditions(config, name, given).items()]
-        build = _build_choice if isinstance(domain, list) else _build_range
-        # Its `conditional_scope` takes no second condition, and none on what has one itself.
-        hyperparameters.merge([build(config, name, domain, conditions)])
+        built = _build_choice(config, name, domain) if isinstance(domain, list) else _build_range(config, name, domain)
+        # KerasTuner's `conditional_scope` takes no second condition, and none on what has one itself.
+        built.conditions = [Parent(parent, values) for parent, values in _conditions(config, name, given).items()]
+        hyperparameters.merge([built])
     _check_forbidden(config)
     return hyperparameters
 
@@ -203,7 +203,7 @@ def _check_effect(config: Config, name: str) -> None:
         raise UserError(f"`{name}` in `sweep.space` is of the CNN, and `finetune` has a backbone trained in its place")
 
 
-def _build_choice(config: Config, name: str, domain: list[Any], conditions: list[Parent]) -> HyperParameter:
+def _build_choice(config: Config, name: str, domain: list[Any]) -> HyperParameter:
     if not domain:
         raise UserError(f"`sweep.space` gives no choice for `{name}`")
     for choice in domain:
@@ -211,14 +211,14 @@ def _build_choice(config: Config, name: str, domain: list[Any], conditions: list
     encoded = _encode(domain)
     if twice := [choice for choice in encoded if encoded.count(choice) > 1]:
         raise UserError(
-            f"`sweep.space` gives `{name}` the choice {twice[0]!r} twice; a list that is one choice has brackets of its "
-            "own: [[3, 3, 5]]"
+            f"`sweep.space` gives `{name}` the choice {twice[0]!r} twice; a list that is one choice has brackets of "
+            "its own: [[3, 3, 5]]"
         )
     if len(encoded) == 1:
-        return Fixed(name, encoded[0], conditions=conditions)
+        return Fixed(name, encoded[0])
     if sorted(map(str, domain)) == ["False", "True"]:
-        return Boolean(name, conditions=conditions)  # as a choice, KerasTuner would turn it into 0 and 1
-    return Choice(name, encoded, conditions=conditions)
+        return Boolean(name)  # as a choice, KerasTuner would turn it into 0 and 1
+    return Choice(name, encoded)
 
 
 def _check_range(name: str, domain: dict[str, Any]) -> None:
@@ -240,12 +240,12 @@ def _check_range(name: str, domain: dict[str, Any]) -> None:
         raise UserError(f"`{name}` in `sweep.space` is no number: give a list of choices")
 
 
-def _build_range(config: Config, name: str, domain: dict[str, Any], conditions: list[Parent]) -> HyperParameter:
+def _build_range(config: Config, name: str, domain: dict[str, Any]) -> HyperParameter:
     _check(config, name, domain["min"])
     _check(config, name, domain["max"])
     kind, sampling = Int if _is_whole(name) else Float, "log" if domain.get("log") else "linear"
     try:
-        return kind(name, domain["min"], domain["max"], sampling=sampling, conditions=conditions)
+        return kind(name, domain["min"], domain["max"], sampling=sampling)
     except (ValueError, TypeError) as error:
         raise UserError(f"the range of `{name}` in `sweep.space` cannot be searched: {error}") from None
 

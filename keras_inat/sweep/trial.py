@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -78,6 +78,11 @@ def run_trial(task: Task) -> Outcome:
         gc.collect()
 
 
+def configure_trial(config: Config, settings: Mapping[str, Any]) -> Config:
+    """The configuration that a trial with these settings trains."""
+    return override(config, {"training.epochs": config.sweep.epochs, "training.min_steps": 0} | dict(settings))
+
+
 def loses(task: Task) -> bool:
     """Whether a trial is to be pruned, by the epochs on record of its own and of the trials beside it."""
     curves = read_curves(task.folder.parent)
@@ -114,10 +119,10 @@ def run_apart(
 def _train(task: Task) -> dict[str, Any]:
     run = RunFolder(task.folder, "sweep")
     if result := run.read_result():  # the attempt before was killed when all was done
+        _forget_checkpoint(task)
         return result
     settings = decode_values(task.config, task.values)
-    epochs = task.config.sweep.epochs
-    config = override(task.config, {"training.epochs": epochs, "training.min_steps": 0} | settings)
+    config = configure_trial(task.config, settings)
     if read_progress(run) is None:
         open_run(config, run.path, run.command)
         if parent := task.values.get("tuner/trial_id"):  # hyperband goes on with what was stopped
@@ -137,9 +142,13 @@ def _train(task: Task) -> dict[str, Any]:
     result = fit(config, run, f"trial {task.id}", group=config.run.name, title=title, stop=stop).result
     result["pruned"] = pruned
     write_json(run.result, result)
-    if "tuner/epochs" not in task.values:
-        run.checkpoint.unlink(missing_ok=True)
+    _forget_checkpoint(task)
     return result
+
+
+def _forget_checkpoint(task: Task) -> None:
+    if "tuner/epochs" not in task.values:  # hyperband may go on with it
+        RunFolder(task.folder, "sweep").checkpoint.unlink(missing_ok=True)
 
 
 def _make_portable(error: Exception) -> Exception:

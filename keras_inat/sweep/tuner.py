@@ -9,7 +9,7 @@ from typing import Any
 from keras_tuner.engine.trial import TrialStatus
 
 from keras_inat.data.packs import load_pack
-from keras_inat.errors import ObstacleError
+from keras_inat.errors import ObstacleError, UserError
 from keras_inat.runs import RunFolder, now
 from keras_inat.sections import Config
 from keras_inat.sweep.board import Board, open_board
@@ -18,7 +18,7 @@ from keras_inat.sweep.pruning import estimate_end
 from keras_inat.sweep.records import Records, Trial
 from keras_inat.sweep.slots import Slot, open_slots, wait_for
 from keras_inat.sweep.space import build_hyperparameters
-from keras_inat.sweep.trial import Outcome, Task
+from keras_inat.sweep.trial import Outcome, Task, configure_trial
 
 POLL_SECONDS = 0.5  # between looks at what the trials have written
 
@@ -39,8 +39,12 @@ def search(config: Config) -> list[Trial]:
 
 
 def open_records(config: Config) -> Records:
-    """The sweep's folder, after a look at what every trial would otherwise fail for: its space and its images."""
+    """The sweep's folder, after a look at what every trial would otherwise fail for: its space, epochs and images."""
     build_hyperparameters(config)
+    try:
+        configure_trial(config, {})
+    except UserError as error:
+        raise UserError(f"no trial of `sweep.epochs`={config.sweep.epochs} can be trained: {error}") from None
     return Records(config, load_pack(config).hash)
 
 

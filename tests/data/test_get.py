@@ -23,7 +23,7 @@ from keras_inat.data import archive as archives
 from keras_inat.data import get
 from keras_inat.data.get import download, unpack
 from keras_inat.errors import UserError
-from keras_inat.files import hold_lock
+from keras_inat.files import hold_lock, make_printable
 
 NUM_ATTEMPTS = 4
 
@@ -311,12 +311,15 @@ def test_two_processes_do_not_write_one_part(server, content, tmp_path):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:9/photos.zip", "nowhere", "http://x y/z.zip", "http://[x/z.zip"])
+@pytest.mark.parametrize(
+    "address",
+    ["http://127.0.0.1:9/photos.zip", "nowhere", "http://x y/z.zip", "http://[x/z.zip", "http://x/\udcff.zip"],
+)
 def test_no_way_to_the_data_is_one_line_at_once(address, capsys, monkeypatch):
     monkeypatch.setattr(get.time, "sleep", lambda _: pytest.fail("nothing to wait for"))
     assert main(["data", f"URL={address}", "DATA=data/mine"]) == 2
     error = capsys.readouterr().err
-    assert f"{address} could not be downloaded (" in error
+    assert f"{make_printable(address)} could not be downloaded (" in error
     assert "or give ZIP=<file>, or use DATA=demo" in error
     assert error.count("\n") == 1
 
@@ -478,9 +481,11 @@ def claim(num_bytes):
 
 
 ELSEWHERE = "leads out of the folder"
+NAMELESS = "has no name"
 SPECIAL = "is a link or another special file"
 TWICE = "would become the same file as another"
 HOSTILE = {
+    "nameless": (rename("\0photos/train/red/x.png"), NAMELESS),
     "absolute": (rename("/tmp/train/red/x.png"), "is an absolute path"),
     "absolute backslash": (rename("\\tmp\\x.png"), "is an absolute path"),
     "drive": (rename("C:\\train\\x.png"), "is an absolute path"),
@@ -511,7 +516,7 @@ def test_a_hostile_archive_is_refused_before_anything_is_written(tmp_path, serve
     before = read_tree(tmp_path)
     with pytest.raises(UserError, match=f"photos.zip is refused: its member .*{words}") as error:
         unpack(archive, tmp_path / "data" / "mine")
-    assert repr(info.filename) in str(error.value) or words == TWICE
+    assert repr(info.filename) in str(error.value) or words in (TWICE, NAMELESS)
     assert "\n" not in str(error.value)
     assert read_tree(tmp_path) == before
     assert not (tmp_path / "data").exists()
@@ -568,6 +573,8 @@ def test_make_data_downloads_unpacks_and_keeps_no_second_copy(photos, server, ca
     assert "data/mine is there, so that nothing was downloaded: delete it first" in capsys.readouterr().out
     assert main(["data", "ZIP=given.zip", "DATA=data/other"]) == 0
     assert Path("given.zip").exists()
+    assert main(["data", "ZIP=given.zip", "DATA=given.zip"]) == 2
+    assert "DATA must be the folder to unpack into. Received: 'given.zip', which is a file" in capsys.readouterr().err
     assert main(["data", "ZIP=none.zip", "DATA=data/another"]) == 2
     assert "ZIP must be a .zip file that exists. Received: 'none.zip'" in capsys.readouterr().err
 

@@ -300,9 +300,9 @@ def test_what_is_found_does_not_depend_on_which_size_came_first(make_config, wor
 def test_a_pack_that_is_open_outlives_its_removal(make_config, photos):
     config = make_config("augment.crop=0.5")
     pack = load_pack(config)
-    images = pack.training_images(config).copy()
     (photos / "train" / "red" / "0.png").unlink()
     assert [stale for _, _, stale in remove_stale_packs(config)] == [True]
+    images = pack.training_images(config)
     assert len(np.concatenate(pack.split(config))) == 30
     test_images, _, rows, paths = pack.read_test(config, RunFolder(Path("t"), "train-best"))
     assert test_images[rows].any(axis=(1, 2, 3)).all()

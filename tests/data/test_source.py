@@ -25,6 +25,21 @@ def test_a_folder_its_parent_and_its_zip_are_the_same(photos, tmp_path):
     assert len(direct.files) == 3 * (10 + 4)
 
 
+def test_a_damaged_member_is_named_however_it_was_compressed(photos, tmp_path):
+    for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        path = tmp_path / f"{compression}.zip"
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            for file in sorted(photos.rglob("*.png")):
+                archive.write(file, file.relative_to(photos).as_posix())
+            info = archive.infolist()[0]
+        content = bytearray(path.read_bytes())
+        content[info.header_offset + 40 : info.header_offset + 30 + info.compress_size] = bytes(info.compress_size - 10)
+        path.write_bytes(content)
+        source = Source(path)
+        with pytest.raises(ValueError, match="cannot be read from the archive"):
+            source.read(next(file for file in source.files if file.path == info.filename))
+
+
 def test_of_several_data_sets_one_has_to_be_given(write_photos, tmp_path):
     several = tmp_path / "several"
     for name in ("mine", "photos"):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from keras_inat.config import format_yaml
+from keras_inat.data.packs import load_pack
 from keras_inat.errors import UserError
 from keras_inat.files import read_jsonl
 from keras_inat.sweep import cluster, tuner
@@ -88,10 +89,16 @@ def test_a_worker_trains_what_the_chief_proposes(sweep_config, fake_fit, monkeyp
 def test_a_worker_with_another_name_or_folder_is_told(sweep_config, fake_fit, monkeypatch):
     monkeypatch.setattr(cluster, "SHOW_SECONDS", 0.2)
     chief, _ = in_thread(lead, sweep_config("TRIALS=1"))
-    with pytest.raises(UserError, match=r"trial 0 is not in .*sweep/other: give the chief's NAME"):
+    with pytest.raises(UserError, match="the chief is at work on another sweep: give NAME=s"):
         work(sweep_config("NAME=other"))
-    assert not list(Path("runs/sweep/other/trials").glob("*"))
+    with pytest.raises(UserError, match=r"trial 0 is not in elsewhere/sweep/s: give the chief's NAME"):
+        work(sweep_config("run.directory=elsewhere"))
+    assert not list(Path("elsewhere/sweep/s/trials").glob("*"))
     monkeypatch.setattr(cluster, "LEASE_SECONDS", 0.1)  # its trial goes to the next
+    left_over = Trial("0", {"model.filters": 99}, {"model.filters": 99}, status="completed", score=0.9)
+    Records(sweep_config("run.directory=old"), load_pack(sweep_config()).hash).write_trial(left_over)
+    with pytest.raises(UserError, match=r"trial 0 is another one in old/sweep/s"):
+        work(sweep_config("run.directory=old"))
     assert [trial.status for trial in work(sweep_config("TRIALS=1"))] == ["completed"]
     chief.join(30)
 

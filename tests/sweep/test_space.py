@@ -99,7 +99,7 @@ def test_mistakes(space, words):
 
 def test_a_space_of_the_cnn_does_nothing_for_a_backbone():
     given = load_config(["STRATEGY=head", "sweep.space={model.filters: [8, 16]}"], CONFIGS / "finetune.yaml")
-    with pytest.raises(UserError, match="`model.filters` in `sweep.space` is of the CNN"):
+    with pytest.raises(UserError, match=r"model\.filters. in .sweep\.space. is of the CNN"):
         build_hyperparameters(given)
 
 

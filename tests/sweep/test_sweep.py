@@ -137,7 +137,7 @@ def test_a_finished_training_that_was_not_put_on_record_is_not_repeated(sweep_co
     assert (trials[1].score, trials[1].seconds) == (record["score"], 7.5)
 
 
-def test_a_pruned_trial_is_on_record_as_such_and_never_the_best(sweep_config, monkeypatch):
+def test_a_pruned_trial_is_on_record_as_such_and_never_the_best(sweep_config, describe_epoch, monkeypatch):
     """The fifth trial begins worst of all and is stopped there."""
     curves = [
         [0.2, 0.4, 0.5, 0.6],
@@ -150,7 +150,7 @@ def test_a_pruned_trial_is_on_record_as_such_and_never_the_best(sweep_config, mo
     def fit(config, run, label, group, title, stop):
         curve = curves[int(run.path.name)]
         for epoch, accuracy in enumerate(curve, 1):
-            append_jsonl(run.metrics, {"epoch": epoch, "val_accuracy": accuracy})
+            append_jsonl(run.metrics, describe_epoch(epoch, accuracy))
             if stop(epoch):
                 break
         done = curve[:epoch]
@@ -256,6 +256,21 @@ def test_what_hinders_every_trial_stops_the_sweep_and_costs_none(sweep_config, f
     monkeypatch.setattr(trials_module, "fit", real)
     tuner.search(sweep_config("TRIALS=2"))
     assert [row["status"] for row in table()] == ["completed", "completed"]
+
+
+def test_the_name_of_a_sweep_without_a_trial_is_free(sweep_config, fake_fit):
+    with pytest.raises(UserError, match="begins with 34 configurations"):
+        tuner.search(sweep_config("sweep.oracle=hyperband", "sweep.epochs=50"))
+    with hold_lock(FOLDER / "lock", "busy"), pytest.raises(UserError, match="other settings"):
+        tuner.search(sweep_config())  # it may be about to begin one
+    assert len(tuner.search(sweep_config("TRIALS=2"))) == 2
+    assert read_yaml(FOLDER / "space.yaml")["base"]["sweep"]["epochs"] == 1
+
+
+def test_what_every_trial_would_fail_for_is_said_at_once(sweep_config, fake_fit):
+    with pytest.raises(UserError, match=r"no trial of .sweep\.epochs.=1 can be trained: .*image_scales. has 2 sizes"):
+        tuner.search(sweep_config("training.image_scales=[0.5,1.0]", "model.pooling=average"))
+    assert not FOLDER.exists()
 
 
 def test_a_changed_space_is_refused_and_says_what_differs(sweep_config, fake_fit):

@@ -18,11 +18,6 @@ def read_tensorboard(run):
     return events, lambda name: [(at.step, float(make_ndarray(at.tensor_proto))) for at in events.Tensors(name)]
 
 
-def describe_epoch(epoch, accuracy):
-    losses = {"loss": 1.5, "accuracy": 0.5, "val_loss": 1.5, "val_accuracy": accuracy}
-    return {"epoch": epoch, "stage": "all", "seconds": 7.5, "images_per_second": 9.0} | losses
-
-
 def test_tensorboard_has_every_epoch_and_the_hyperparameters(make_config):
     config = make_config("tracking.tensorboard=true")
     run = create_run(config, "train-best")
@@ -34,7 +29,7 @@ def test_tensorboard_has_every_epoch_and_the_hyperparameters(make_config):
     assert b"model.filters" in content
 
 
-def test_tensorboard_of_a_run_that_goes_on_has_each_epoch_once(make_config):
+def test_tensorboard_of_a_run_that_goes_on_has_each_epoch_once(make_config, describe_epoch):
     config = make_config("tracking.tensorboard=true")
     run = create_run(config, "train-best")
     with open_tracking(config, run) as (log,):  # killed before it wrote the second epoch
@@ -77,7 +72,7 @@ def test_wandb_records_offline_without_login_or_network(make_config):
     assert summary["val_accuracy"] == pytest.approx(max(accuracies), abs=1e-6)
 
 
-def test_the_offline_record_of_a_run_that_goes_on_has_its_earlier_epochs(make_config):
+def test_the_offline_record_of_a_run_that_goes_on_has_its_earlier_epochs(make_config, describe_epoch):
     config = make_config("tracking.wandb=offline")
     run = create_run(config, "sweep")
     stale = run.path / "wandb" / "offline-run-0" / "0.wandb"  # cut short by a kill
