@@ -59,16 +59,7 @@ RESULT_KINDS: dict[str, Any] = {
     "commit": str | None,
 }
 JUDGED_KINDS: dict[str, Any] = {"test_accuracy": float, "test_interval": list, "test_images": int}
-METRIC_KINDS: dict[str, Any] = {
-    "epoch": int,
-    "stage": str,
-    "loss": float,
-    "accuracy": float,
-    "val_loss": float,
-    "val_accuracy": float,
-    "seconds": float,
-    "images_per_second": float,
-}
+METRIC_KINDS: dict[str, Any] = {"epoch": int, "val_accuracy": float}
 LOOK_KINDS: dict[str, Any] = {"time": str, "command": str, "run": str, "data": str, "commit": str | None}
 
 
