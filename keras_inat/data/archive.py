@@ -51,10 +51,7 @@ def check_bytes(archive: zipfile.ZipFile, report_progress: Callable[[int, int], 
         report_progress: Gets the number of members read, and of all.
 
     Raises:
-        UserError: Naming the first member that has no name, is an absolute path, leads upwards, is a link or another
-            special file, is encrypted, is larger than `MAX_MEMBER_BYTES`, would become the same file as another, lies
-            in another or shares bytes with another; or the largest one, when all together are larger than `BOMB_BYTES`
-            and than `MAX_GROWTH` archives.
+        UserError: Naming the first member that is damaged.
     """
     members = archive.infolist()
     for number, member in enumerate(members, 1):
@@ -76,9 +73,9 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
 
     Raises:
         UserError: Naming the first member that has no name, is an absolute path, leads upwards, is a link or another
-            special file, is encrypted, is larger than `MAX_MEMBER_BYTES`, would become the same file as another, lies in
-            another or shares bytes with another; or the largest one, when all together are larger than `BOMB_BYTES` and
-            than `MAX_GROWTH` archives.
+            special file, is encrypted, is larger than `MAX_MEMBER_BYTES`, would become the same file as another, lies
+            in another or shares bytes with another; or the largest one, when all together are larger than `BOMB_BYTES`
+            and than `MAX_GROWTH` archives.
     """
     members = archive.infolist()
     names, folders = set[str](), dict[str, zipfile.ZipInfo]()
