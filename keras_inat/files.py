@@ -94,3 +94,11 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             with contextlib.suppress(ValueError):
                 rows.append(json.loads(line))
     return rows
+
+
+def fits(values: Any, kinds: Mapping[str, Any]) -> bool:
+    """Whether what was read from a file has every key of `kinds`, with a value of that type, or that fits in turn."""
+    return isinstance(values, dict) and all(
+        name in values and (fits(values[name], kind) if isinstance(kind, dict) else isinstance(values[name], kind))
+        for name, kind in kinds.items()
+    )

@@ -1,4 +1,4 @@
-"""Run folders, and the ledger of looks at the test images."""
+"""Run folders: what lies in them, and how they are made, found and read."""
 
 import contextlib
 import functools
@@ -8,20 +8,19 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from keras_inat.config import build_config, format_yaml, read_yaml
 from keras_inat.errors import UserError
-from keras_inat.files import append_jsonl, read_jsonl, write_json, write_text
+from keras_inat.files import fits, read_jsonl, write_json, write_text
 from keras_inat.sections import Config
 
 # Commands whose runs may look at the test images; everything else selects, and must not.
 JUDGING_COMMANDS = ("train-best", "finetune")
-Looked = TypeVar("Looked")
 PACKAGES = (
     "keras",
     "keras-tuner",
@@ -60,7 +59,6 @@ RESULT_KINDS: dict[str, Any] = {
 }
 JUDGED_KINDS: dict[str, Any] = {"test_accuracy": float, "test_interval": list, "test_images": int}
 METRIC_KINDS: dict[str, Any] = {"epoch": int, "val_accuracy": float}
-LOOK_KINDS: dict[str, Any] = {"time": str, "command": str, "run": str, "data": str, "commit": str | None}
 
 
 @dataclass(frozen=True)
@@ -127,14 +125,6 @@ class RunFolder:
             pass
         print(f"warning: {self.result} is damaged and left out", file=sys.stderr)
         return None
-
-
-def fits(values: Any, kinds: Mapping[str, Any]) -> bool:
-    """Whether what was read from a file has every key of `kinds`, with a value of that type, or that fits in turn."""
-    return isinstance(values, dict) and all(
-        name in values and (fits(values[name], kind) if isinstance(kind, dict) else isinstance(values[name], kind))
-        for name, kind in kinds.items()
-    )
 
 
 def create_run(config: Config, command: str, name: str | None = None) -> RunFolder:
@@ -243,49 +233,6 @@ def _identify(config: dict[str, Any]) -> dict[Any, Any]:
     }
     chosen = {(section, name): config.get(section, {}).get(name) for section in parts for name in parts[section]}
     return {name: config.get(name) for name in ("augment", "model", "training", "finetune")} | chosen
-
-
-def read_ledger(directory: str | Path) -> list[dict[str, Any]]:
-    """The looks at the test images, oldest first; a damaged line is left out with a warning."""
-    path = ledger_path(directory)
-    lines = read_jsonl(path)
-    looks = [line for line in lines if fits(line, LOOK_KINDS)]
-    if len(looks) < len(lines):
-        print(f"warning: damaged lines of {path} are left out", file=sys.stderr)
-    return looks
-
-
-def ledger_path(directory: str | Path) -> Path:
-    """Where looks at the test images are recorded."""
-    return Path(directory) / "test_ledger.jsonl"
-
-
-def look_at_test(config: Config, run: RunFolder, data_hash: str, read: Callable[[], Looked]) -> Looked:
-    """The only door to the test images: writes the ledger, then reads.
-
-    Args:
-        config: Says where the ledger is.
-        run: Who looks. Runs of a sweep, or of anything else that selects, are turned away.
-        data_hash: Of the images, so that a line of the ledger says what was seen.
-        read: Opens the images; called only once the look is on record.
-
-    Raises:
-        PermissionError: When the run's command may not see the test images.
-    """
-    if run.command not in JUDGING_COMMANDS:
-        raise PermissionError(
-            f"the test images are for the final evaluation of {' and '.join(JUDGING_COMMANDS)}. "
-            f"Received: a look by '{run.command}' ({run.path})."
-        )
-    line = {
-        "time": now(),
-        "command": run.command,
-        "run": str(run.path),
-        "data": data_hash,
-        "commit": read_commit(),
-    }
-    append_jsonl(ledger_path(config.run.directory), line)
-    return read()
 
 
 def now() -> str:

@@ -13,7 +13,7 @@ FLOORS = [
     {"report", "sweep"},
     {"explain", "training"},
     {"models", "data"},
-    {"plotting"},
+    {"plotting", "ledger"},
     {"runs", "progress", "intervals", "workers"},
     {"config", "files"},
     {"sections"},

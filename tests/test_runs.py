@@ -1,8 +1,8 @@
 import pytest
 
 from keras_inat.config import load_config
-from keras_inat.files import read_jsonl, write_json
-from keras_inat.runs import RunFolder, create_run, find_finished, list_runs, look_at_test
+from keras_inat.files import write_json
+from keras_inat.runs import create_run, find_finished, list_runs
 from keras_inat.sections import Config
 
 
@@ -10,24 +10,6 @@ def test_runs_of_the_same_second_get_folders_of_their_own():
     first, second = (create_run(Config(), "train-best", "x") for _ in range(2))
     assert first.path != second.path
     assert load_config([], first.config) == Config()
-
-
-@pytest.mark.parametrize("command", ["sweep", "pretrain", "predict"])
-def test_the_test_images_stay_shut_for_whoever_selects(tmp_path, command):
-    opened = []
-    with pytest.raises(PermissionError, match="final evaluation"):
-        look_at_test(Config(), RunFolder(tmp_path, command), "hash", lambda: opened.append(1))
-    assert not opened
-    assert not (tmp_path / "runs" / "test_ledger.jsonl").exists()
-
-
-def test_every_look_is_in_the_ledger_before_it_happens(tmp_path):
-    ledger = tmp_path / "runs" / "test_ledger.jsonl"
-    seen = look_at_test(Config(), RunFolder(tmp_path / "r", "finetune"), "abc", lambda: read_jsonl(ledger))
-    assert len(seen) == 1
-    assert seen[0]["data"] == "abc"
-    assert seen[0]["run"] == str(tmp_path / "r")
-    assert set(seen[0]) == {"time", "command", "run", "data", "commit"}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"data": 1}', '{"data": {}}'])

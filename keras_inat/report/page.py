@@ -1,7 +1,5 @@
 """The report: what `runs/` tells, put on one page, twice (HTML and Markdown), and a table of results beside it."""
 
-import csv
-import io
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -34,6 +32,7 @@ from keras_inat.report.data import describe_data
 from keras_inat.report.network import describe_network
 from keras_inat.report.portrait import describe_model
 from keras_inat.report.records import Record
+from keras_inat.report.results import format_results
 from keras_inat.report.side_by_side import compare_runs
 from keras_inat.report.story import DataSet, Story, read_story
 from keras_inat.report.sweeps import describe_sweeps
@@ -44,10 +43,6 @@ from keras_inat.sections import Config
 NUM_LOOKS = 50
 TITLE = "keras-inat: the report"
 FIGURE = re.compile(r"\((figures/[^()/]+\.png)\)")  # as Markdown shows it
-COLUMNS = (
-    "command", "name", "seed", "strategy", "backbone", "val_accuracy", "test_accuracy", "low", "high", "test_images",
-    "mirrored", "epochs", "seconds", "images_per_second", "parameters", "macs", "data", "data_hash", "commit", "run",
-)  # fmt: skip
 START = [
     "`make demo` runs the whole story on drawn organisms, offline, in minutes;",
     "`make sweep` searches the hyperparameters of the CNN;",
@@ -155,22 +150,6 @@ def find_findings(data_set: DataSet) -> list[str]:
             "was judged on test images yet."
         )
     return findings
-
-
-def format_results(records: list[Record]) -> str:
-    """`results.csv`: a row a run."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for record in records:
-        result = record.result
-        low, high = result.get("test_interval") or ("", "")
-        strategy = record.finetune["strategy"] if record.finetune else "scratch"
-        row = {"strategy": strategy, "backbone": record.backbone, "low": low, "high": high}
-        row["mirrored"] = (result.get("mirrored") or {}).get("test_accuracy", "")
-        row |= {"data": record.data["name"], "data_hash": record.data["hash"], "run": str(record.folder.path)}
-        writer.writerow([row.get(column, result.get(column, "")) for column in COLUMNS])
-    return table.getvalue()
 
 
 def render_html(page: Page) -> str:

@@ -18,8 +18,9 @@ import numpy as np
 
 from keras_inat.config import read_yaml
 from keras_inat.errors import UserError
+from keras_inat.ledger import read_ledger
 from keras_inat.report.records import Group, Record, SweepRecord, Trial
-from keras_inat.runs import RunFolder, list_runs, read_ledger
+from keras_inat.runs import RunFolder, list_runs
 from keras_inat.sections import Model
 
 # Sections of a configuration that leave the result as it is, beside the seed.

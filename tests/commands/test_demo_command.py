@@ -3,7 +3,8 @@
 from keras_inat.commands import demo
 from keras_inat.config import format_yaml
 from keras_inat.files import read_jsonl, write_text
-from keras_inat.runs import RunFolder, ledger_path, list_runs
+from keras_inat.ledger import ledger_path
+from keras_inat.runs import RunFolder, list_runs
 
 
 def test_every_step_is_done_once(make_config, write_photos, workplace, monkeypatch, capsys):

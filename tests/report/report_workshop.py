@@ -11,7 +11,8 @@ import numpy as np
 from keras_inat.config import format_yaml, load_config, override
 from keras_inat.errors import UserError
 from keras_inat.files import append_jsonl, write_json, write_text
-from keras_inat.runs import RunFolder, ledger_path
+from keras_inat.ledger import ledger_path
+from keras_inat.runs import RunFolder
 from keras_inat.sections import Config
 
 CLASSES = ["Amphibia", "Aves", "Fungi", "Plantae"]

@@ -25,7 +25,8 @@ from keras_inat.report.blocks import Part, Picture, Prose, Section, Table, escap
 from keras_inat.report.checklist import REQUIREMENTS, find_places
 from keras_inat.report.comparisons import _move_apart
 from keras_inat.report.network import describe_network
-from keras_inat.report.page import format_results, write_report
+from keras_inat.report.page import write_report
+from keras_inat.report.results import format_results
 from keras_inat.report.story import read_story
 from keras_inat.report.ways import describe_finetuning
 from keras_inat.sections import Model

@@ -11,9 +11,9 @@ from report_workshop import Workshop
 
 from keras_inat.config import build_config, merge
 from keras_inat.files import append_jsonl, write_json
+from keras_inat.ledger import ledger_path
 from keras_inat.report.network import describe_network
 from keras_inat.report.story import read_story
-from keras_inat.runs import ledger_path
 
 
 def _add_sweep(workshop: Workshop, name: str) -> Path:
