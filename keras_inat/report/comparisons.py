@@ -119,7 +119,7 @@ def draw_races(contenders: Sequence[Contender]) -> Figure:
         times = np.cumsum([row["seconds"] for row in contender.rows])
         values = [row["val_accuracy"] for row in contender.rows]
         few = marker if len(values) < 40 else ""
-        axes.plot(times, values, few, ls="-", color=color, ms=4, linewidth=1.4, label=clip(contender.title, 40))
+        axes.plot(times, values, marker=few, color=color, ms=4, linewidth=1.4, label=clip(contender.title, 40))
     _scale_time(axes)
     axes.yaxis.set_major_formatter(PERCENT)
     axes.set(xlabel="time since the training began", ylabel="validation accuracy")
@@ -135,7 +135,7 @@ def draw_epochs(curves: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> Figur
         epochs, values = [row["epoch"] for row in rows], [row["val_accuracy"] for row in rows]
         few = MARKERS[index % len(MARKERS)] if len(rows) < 40 else ""
         color = CYCLE[index % len(CYCLE)]
-        axes.plot(epochs, values, few, ls="-", color=color, ms=4, linewidth=1.4, label=clip(title, 40))
+        axes.plot(epochs, values, marker=few, color=color, ms=4, linewidth=1.4, label=clip(title, 40))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PERCENT)
     axes.set(xlabel="epoch", ylabel="validation accuracy")

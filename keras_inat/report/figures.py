@@ -159,8 +159,8 @@ def draw_curves(rows: Sequence[dict[str, Any]], best_epoch: int, others: Sequenc
     epochs = [row["epoch"] for row in rows]
     for axes, key in ((left, "accuracy"), (right, "loss")):
         mark = "o" if len(rows) < 40 else ""
-        axes.plot(epochs, [row[key] for row in rows], mark, ls="-", ms=3, color=ACCENT, label="training")
-        axes.plot(epochs, [row[f"val_{key}"] for row in rows], mark, ls="-", ms=3, color=CYCLE[1], label="validation")
+        axes.plot(epochs, [row[key] for row in rows], marker=mark, ms=3, color=ACCENT, label="training")
+        axes.plot(epochs, [row[f"val_{key}"] for row in rows], marker=mark, ms=3, color=CYCLE[1], label="validation")
         for index, other in enumerate(others):
             xs, ys = [row["epoch"] for row in other], [row[f"val_{key}"] for row in other]
             label = "validation, other seeds" if index == 0 else None

@@ -80,6 +80,19 @@ def test_curves_are_of_training_and_of_validation() -> None:
     assert find_line(left, "kept: epoch 2")[0][0] == 2
 
 
+def test_curves_of_many_epochs_are_lines_without_marks() -> None:
+    measured = {"stage": "scratch", "accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0, "seconds": 2.0}
+    rows = [{"epoch": epoch} | measured for epoch in range(1, 61)]
+    contender = Contender("long", Estimate(0.8, 0.7, 0.9, 100, "images"), [0.8], True, 1000, 20.0, rows)
+    for figure in (
+        figures.draw_curves(rows, 2, []),
+        comparisons.draw_races([contender]),
+        comparisons.draw_epochs([("long", rows)]),
+    ):
+        line = figure.axes[0].lines[0]
+        assert (line.get_linestyle(), line.get_marker(), len(line.get_xdata())) == ("-", "", 60)
+
+
 def test_progress_has_the_best_so_far() -> None:
     times = [f"2026-11-01T08:0{minute}:00+00:00" for minute in (0, 1, 2, 3)]
     given = zip(times, ("completed", "pruned", "completed", "failed"), (0.4, 0.3, 0.5, None), strict=True)
