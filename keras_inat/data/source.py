@@ -81,7 +81,6 @@ class Source:
                 if split := next((split for split, folder in FOLDERS.items() if folder == part), None):
                     file = ImageFile(split, parts[depth + 1], entry.filename, entry.file_size, f"{entry.CRC:08x}")
                     found[parts[:depth]].append(file)
-                    break
         # As in a folder, the uppermost that has both counts.
         whole = [home for home, files in found.items() if len({file.split for file in files}) == len(FOLDERS)]
         homes = [home for home in whole if len(home) == min(map(len, whole))] or list(found)[:1]

@@ -40,6 +40,13 @@ def test_a_damaged_member_is_named_however_it_was_compressed(photos, tmp_path):
             source.read(next(file for file in source.files if file.path == info.filename))
 
 
+def test_a_folder_that_is_called_as_a_split_is_none_in_an_archive_either(photos, tmp_path):
+    home = photos.rename(tmp_path / "train")
+    for source in (Source(home), Source(make_zip(home, tmp_path / "train.zip", prefix="train/"))):
+        assert source.classes == ("blue", "green", "red")
+        assert len(source.files) == 3 * (10 + 4)
+
+
 def test_of_several_data_sets_one_has_to_be_given(write_photos, tmp_path):
     several = tmp_path / "several"
     for name in ("mine", "photos"):
