@@ -2,6 +2,7 @@
 
 import errno
 import stat
+import zipfile
 from pathlib import Path
 
 from keras_inat.data.archive import DAMAGED, MAX_MEMBER_BYTES, open_archive
@@ -30,16 +31,18 @@ class Reader:
             return self._read_member(path) if self.archive else _read_file(self.path / path)
         except PermissionError:
             raise ValueError("may not be read") from None
-        except (*DAMAGED, OSError) as error:
-            # bz2 says of bytes that mean nothing what others say of a disk; that has a number.
-            if isinstance(error, OSError) and not (self.archive and error.errno in (None, errno.EINVAL)):
-                raise
+        except DAMAGED as error:
             raise ValueError(f"cannot be read from the archive ({error})") from None
 
     def _read_member(self, path: str) -> bytes:
         assert self.archive
-        with self.archive.open(path) as file:
-            content = file.read(MAX_MEMBER_BYTES + 1)  # it may hold more than it says
+        try:
+            with self.archive.open(path) as file:
+                content = file.read(MAX_MEMBER_BYTES + 1)  # it may hold more than it says
+        except OSError as error:
+            if error.errno not in (None, errno.EINVAL):  # the disk's own errors have a number
+                raise
+            raise zipfile.BadZipFile(str(error)) from None  # bz2 says so of bytes that mean nothing
         if len(content) > MAX_MEMBER_BYTES:
             raise ValueError("is too large for an image")
         return content

@@ -141,8 +141,12 @@ def _list_steps(name: str, domain: dict[str, Any]) -> list[Any]:
 
 def _is_whole(name: str) -> bool:
     """Whether a setting takes integers: it is searched among these, however the ends of a range are written."""
+    return int in _list_kinds(name)
+
+
+def _list_kinds(name: str) -> set[Any]:
     annotation = list_settings()[name].annotation
-    return int in {annotation, *get_args(annotation)}
+    return {annotation, *get_args(annotation)}
 
 
 def _list_choices(config: Config, name: str) -> list[Any]:
@@ -235,8 +239,7 @@ def _check_range(name: str, domain: dict[str, Any]) -> None:
         raise UserError(f"`log` of `{name}` in `sweep.space` must be true or false. Received: {domain['log']!r}.")
     if domain.get("log") and low <= 0:
         raise UserError(f"the range of `{name}` in `sweep.space` is logarithmic, so min must be above 0")
-    annotation = list_settings()[name].annotation
-    if not {annotation, *get_args(annotation)} & {int, float}:
+    if not _list_kinds(name) & {int, float}:
         raise UserError(f"`{name}` in `sweep.space` is no number: give a list of choices")
 
 

@@ -119,7 +119,7 @@ def run_apart(
 def _train(task: Task) -> dict[str, Any]:
     run = RunFolder(task.folder, "sweep")
     if result := run.read_result():  # the attempt before was killed when all was done
-        _forget_checkpoint(task)
+        forget_checkpoint(task.folder, task.values)
         return result
     settings = decode_values(task.config, task.values)
     config = configure_trial(task.config, settings)
@@ -142,13 +142,14 @@ def _train(task: Task) -> dict[str, Any]:
     result = fit(config, run, f"trial {task.id}", group=config.run.name, title=title, stop=stop).result
     result["pruned"] = pruned
     write_json(run.result, result)
-    _forget_checkpoint(task)
+    forget_checkpoint(task.folder, task.values)
     return result
 
 
-def _forget_checkpoint(task: Task) -> None:
-    if "tuner/epochs" not in task.values:  # hyperband may go on with it
-        RunFolder(task.folder, "sweep").checkpoint.unlink(missing_ok=True)
+def forget_checkpoint(folder: Path, values: Mapping[str, Any]) -> None:
+    """Removes what an ended trial was to go on from, unless hyperband may."""
+    if "tuner/epochs" not in values:
+        RunFolder(folder, "sweep").checkpoint.unlink(missing_ok=True)
 
 
 def _make_portable(error: Exception) -> Exception:

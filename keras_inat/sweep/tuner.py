@@ -18,7 +18,7 @@ from keras_inat.sweep.pruning import estimate_end
 from keras_inat.sweep.records import Records, Trial
 from keras_inat.sweep.slots import Slot, open_slots, wait_for
 from keras_inat.sweep.space import build_hyperparameters
-from keras_inat.sweep.trial import Outcome, Task, configure_trial
+from keras_inat.sweep.trial import Outcome, Task, configure_trial, forget_checkpoint
 
 POLL_SECONDS = 0.5  # between looks at what the trials have written
 
@@ -108,8 +108,7 @@ def end_trial(records: Records, oracle: Any, record: Trial, outcome: Outcome, se
             record.estimate = round(estimate_end(record.curve, completed), 6)
     else:
         record.status, record.error = "failed", outcome.failure
-        if "tuner/epochs" not in record.values:
-            RunFolder(records.trial_folder(record.id), "sweep").checkpoint.unlink(missing_ok=True)
+        forget_checkpoint(records.trial_folder(record.id), record.values)
     records.write_trial(record)
     tell(oracle, record)
 
