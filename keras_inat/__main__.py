@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from keras_inat.config import VARIABLES, build_config, load_config, parse_overrides
 from keras_inat.errors import FULL_DISK, TERMINATED, UserError, is_out_of_memory
 from keras_inat.progress import hide_startup_messages
+from keras_inat.settings.loading import VARIABLES, build_config, load_config, parse_overrides
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 KEPT = "what was finished is kept, run the command again to go on"

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_inat.config import load_config
-from keras_inat.sections import Config
+from keras_inat.settings.loading import load_config
+from keras_inat.settings.schema import Config
 
 COLORS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
 

@@ -10,13 +10,16 @@ PACKAGE = Path(keras_inat.__file__).parent
 FLOORS = [
     {"__main__"},
     {"commands"},
+    {"bench"},
     {"report", "sweep"},
     {"explain", "training"},
     {"models", "data"},
-    {"plotting", "ledger"},
-    {"runs", "progress", "intervals", "workers"},
-    {"config", "files"},
-    {"sections"},
+    {"demo"},
+    {"plotting", "progress"},
+    {"store"},
+    {"intervals", "workers"},
+    {"settings"},
+    {"files"},
     {"errors"},
 ]
 TENSORFLOW_ROOMS = (

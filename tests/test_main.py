@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from keras_inat.__main__ import CONFIGS, main
-from keras_inat.config import list_settings, load_config, read_yaml
-from keras_inat.sections import Config, Finetune
+from keras_inat.settings.loading import list_settings, load_config, read_yaml
+from keras_inat.settings.schema import Config, Finetune
 
 
 def run(*arguments, capsys):

@@ -1,7 +1,7 @@
 """The networks that `make finetune` can adapt."""
 
 from keras_inat.models.backbones import BACKBONES, RANGES
-from keras_inat.sections import Config
+from keras_inat.settings.schema import Config
 
 
 def run(config: Config) -> None:

@@ -1,7 +1,7 @@
 """Makes room: decoded pixels of images that have changed or are gone."""
 
 from keras_inat.data.packs import remove_stale_packs
-from keras_inat.sections import Config
+from keras_inat.settings.schema import Config
 
 
 def run(config: Config) -> None:

@@ -2,10 +2,10 @@
 
 import textwrap
 
-from keras_inat.config import override
 from keras_inat.models.cost import NETWORKS, LayerCost, count_cnn, count_layers, estimate_memory
 from keras_inat.models.formula import explain_letters, write_terms
-from keras_inat.sections import Config
+from keras_inat.settings.loading import override
+from keras_inat.settings.schema import Config
 
 NUM_CLASSES = 10
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from keras_inat.errors import UserError
-from keras_inat.sections import Config
+from keras_inat.settings.schema import Config
 
 
 def run(config: Config) -> None:

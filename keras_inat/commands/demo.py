@@ -3,14 +3,14 @@
 import time
 
 from keras_inat.commands import report, sweep
-from keras_inat.config import build_config, merge, override, read_yaml
 from keras_inat.data.packs import load_pack
-from keras_inat.runs import RunFolder, find_finished, finish_run
-from keras_inat.sections import Config
+from keras_inat.settings.loading import build_config, merge, override, read_yaml
+from keras_inat.settings.schema import Config
+from keras_inat.store.runs import RunFolder, find_finished, finish_run
 from keras_inat.sweep.records import find_best_config
 from keras_inat.training.checkpoint import claim_run
 from keras_inat.training.evaluation import train_and_judge
-from keras_inat.training.loop import fit
+from keras_inat.training.session import fit
 
 # The backbone learns drawn things first: boats, keys, lamps. It is to the organisms what ImageNet is to photographs.
 PRETRAINING = {"data.source": "demo-things", "run.name": "demo-things", "training.epochs": 10}

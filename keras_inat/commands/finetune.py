@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from keras_inat.config import override
 from keras_inat.errors import UserError
 from keras_inat.intervals import accuracy_interval
-from keras_inat.sections import Config, Finetune
+from keras_inat.settings.loading import override
+from keras_inat.settings.schema import Config, Finetune
 from keras_inat.training.evaluation import train_seeds
-from keras_inat.training.loop import build_model
+from keras_inat.training.session import build_model
 from keras_inat.training.stages import STRATEGIES, apply_stage, plan_stages
 
 

@@ -14,11 +14,11 @@ import numpy as np
 from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
 from keras_inat.explain.guided import explain_predictions
-from keras_inat.explain.pictures import draw_prediction
 from keras_inat.files import make_printable
 from keras_inat.plotting import save_figure
-from keras_inat.runs import RunFolder, list_runs
-from keras_inat.sections import Config
+from keras_inat.report.charts.explanations import draw_prediction
+from keras_inat.settings.schema import Config
+from keras_inat.store.runs import RunFolder, list_runs
 
 BATCH_SIZE, MAX_PICTURES, NUM_CLASSES = 64, 20, 3
 MAX_STEM = 200  # bytes: with what is added to it while it is written, file systems take 255

@@ -12,14 +12,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_inat.config import override
 from keras_inat.plotting import MUTED, new_figure, save_figure
 from keras_inat.progress import hide_startup_messages, show_progress
-from keras_inat.sections import Config
+from keras_inat.settings.loading import override
+from keras_inat.settings.schema import Config
 from keras_inat.workers import map_unordered
 
 if TYPE_CHECKING:
-    from keras_inat.sweep.replay import Curves, Search
+    from keras_inat.bench.replayed_search import Curves, Search
 
 RECORDED = Path(__file__).parents[2] / "docs" / "sweep_trials.csv"
 # A search has succeeded with a score so close to the best of the space.
@@ -32,7 +32,7 @@ NUM_SEEDS = 7
 def run(config: Config) -> None:
     """Prints a row a method, and draws the best score against epochs."""
     with hide_startup_messages():
-        from keras_inat.sweep.replay import METHODS, read_recorded
+        from keras_inat.bench.replayed_search import METHODS, read_recorded
     curves = read_recorded(RECORDED, config)
     best = max(max(curve) for curve in curves.values())
     num_close = sum(max(curve) >= best - CLOSE for curve in curves.values())
@@ -65,7 +65,7 @@ def _search_all(config: Config, curves: Curves, methods: list[str]) -> dict[str,
 def _search(config: Config, curves: Curves, task: tuple[str, int]) -> tuple[str, Search]:
     method, seed = task
     with hide_startup_messages():
-        from keras_inat.sweep.replay import replay
+        from keras_inat.bench.replayed_search import replay
     with tempfile.TemporaryDirectory() as folder:
         config = override(config, {"run.seed": seed})
         return method, replay(config, curves, method, Path(folder), max(BUDGETS))

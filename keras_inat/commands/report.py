@@ -2,7 +2,7 @@
 
 from keras_inat.errors import UserError
 from keras_inat.report.page import write_report
-from keras_inat.sections import Config
+from keras_inat.settings.schema import Config
 
 
 def run(config: Config) -> None:

@@ -1,7 +1,7 @@
 """Every setting with its default and meaning."""
 
-from keras_inat.config import VARIABLES, list_choices, list_settings
-from keras_inat.sections import Config
+from keras_inat.settings.loading import VARIABLES, list_choices, list_settings
+from keras_inat.settings.schema import Config
 
 
 def run(config: Config) -> None:

@@ -1,10 +1,10 @@
 """The search for good hyperparameters."""
 
 from keras_inat.errors import UserError
-from keras_inat.sections import Config
+from keras_inat.settings.schema import Config
 from keras_inat.sweep.records import Trial, find_best, locate_sweep
+from keras_inat.sweep.runner import search
 from keras_inat.sweep.space import describe_values
-from keras_inat.sweep.tuner import search
 from keras_inat.sweep.wandb_report import publish_report
 
 

@@ -1,7 +1,7 @@
 """The chief of a sweep on several machines."""
 
 from keras_inat.commands.sweep import conclude
-from keras_inat.sections import Config
+from keras_inat.settings.schema import Config
 from keras_inat.sweep.cluster import lead
 from keras_inat.sweep.wandb_report import publish_report
 

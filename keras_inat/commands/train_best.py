@@ -1,6 +1,6 @@
 """The best configuration of a sweep, trained fully and judged once a seed."""
 
-from keras_inat.sections import Config
+from keras_inat.settings.schema import Config
 from keras_inat.training.evaluation import train_seeds
 
 

@@ -20,7 +20,7 @@ from keras_inat.data.policies import (
     draw_operations,
     recolor,
 )
-from keras_inat.sections import Augment
+from keras_inat.settings.schema import Augment
 
 # Batches are made in parallel by the caller's threads; threads of OpenCV's own would only get in their way.
 cv2.setNumThreads(0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_inat.data.chunk import THUMBNAIL, thumbnail_path
-from keras_inat.data.copies import find_copies, group_copies
+from keras_inat.data.duplicates import find_copies, group_copies
 from keras_inat.data.scan import Scan
 from keras_inat.data.source import FOLDERS, Source
 from keras_inat.errors import UserError

@@ -13,9 +13,9 @@ from keras_inat.data.chunk import pixel_path
 from keras_inat.data.decode import stored_size
 from keras_inat.data.split import split_validation
 from keras_inat.errors import UserError
-from keras_inat.ledger import look_at_test
-from keras_inat.runs import RunFolder
-from keras_inat.sections import Config
+from keras_inat.settings.schema import Config
+from keras_inat.store.ledger import look_at_test
+from keras_inat.store.runs import RunFolder
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from keras_inat.data.scan import JOURNAL, Scan, scan_files
 from keras_inat.data.source import Source, open_source
 from keras_inat.errors import ObstacleError, UserError
 from keras_inat.files import hold_lock, write_json
-from keras_inat.sections import Config
+from keras_inat.settings.schema import Config
 
 NUM_NAMED = 10
 # What reading a damaged file of a pack may raise.

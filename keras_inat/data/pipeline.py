@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inat.data.augment import augment
-from keras_inat.sections import Config
+from keras_inat.settings.schema import Config
 
 PREFETCH = 4
 

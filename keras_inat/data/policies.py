@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from keras_inat.sections import Augment
+from keras_inat.settings.schema import Augment
 
 LUMA = np.array((0.299, 0.587, 0.114))  # of red, green and blue: ITU-R BT.601, as in Pillow and so in the papers
 VALUES = np.arange(256)

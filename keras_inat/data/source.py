@@ -11,7 +11,7 @@ from typing import NamedTuple
 from keras_inat.data.reader import Reader
 from keras_inat.errors import ObstacleError
 from keras_inat.progress import show_progress
-from keras_inat.sections import Config
+from keras_inat.settings.schema import Config
 
 # The folders of iNaturalist-12K: its `val/` is the unseen part, the test images.
 FOLDERS = {"train": "train", "test": "val"}
@@ -151,12 +151,12 @@ def open_source(config: Config) -> Source:
 
 
 def _draw(name: str, directory: Path) -> Path:
-    from keras_inat.data import demo  # here, since no other source needs the drawings
+    from keras_inat.demo import dataset  # here, since no other source needs the drawings
 
     num_train, num_test = DEMOS[name]
-    return demo.write_demo(
+    return dataset.write_demo(
         directory / name,
-        classes=demo.CLASSES if name == "demo" else demo.OTHER_CLASSES,
+        classes=dataset.CLASSES if name == "demo" else dataset.OTHER_CLASSES,
         num_train=num_train,
         num_test=num_test,
         report_progress=lambda done, total: show_progress(f"drawing {name}", done, total),

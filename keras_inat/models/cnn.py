@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from keras_inat.models.convolutions import list_convolutions, list_prefixes
-from keras_inat.sections import Model
+from keras_inat.settings.schema import Model
 
 LAST_LAYER = "predictions"
 BLOCK_POOLING = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from keras_inat.sections import Model
+from keras_inat.settings.schema import Model
 
 COLORS = 3
 PAIR_KERNEL_SIZE = 3

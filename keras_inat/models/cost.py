@@ -15,7 +15,7 @@ from typing import Any
 
 from keras_inat.errors import UserError
 from keras_inat.models.convolutions import COLORS, halve, list_convolutions, list_prefixes
-from keras_inat.sections import Config, Model
+from keras_inat.settings.schema import Config, Model
 
 # The weights that multiply, by the kind of layer.
 KERNELS = {

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from keras_inat.models.convolutions import COLORS, halve, list_convolutions
 from keras_inat.models.cost import count_features
-from keras_inat.sections import Model
+from keras_inat.settings.schema import Model
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from keras import layers
 from keras_inat.errors import ObstacleError, UserError, describe_choices
 from keras_inat.models.backbones import BACKBONES, IMAGENET_STD, PIXELS
 from keras_inat.models.clone import clone_model
-from keras_inat.sections import Finetune
+from keras_inat.settings.schema import Finetune
 
 
 def build_finetune(config: Finetune, image_size: int, num_classes: int, smallest: int | None = None) -> keras.Model:

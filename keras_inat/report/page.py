@@ -10,9 +10,7 @@ from markupsafe import Markup, escape
 
 from keras_inat.errors import UserError
 from keras_inat.files import write_text
-from keras_inat.report import wording
-from keras_inat.report.album import Album
-from keras_inat.report.analysis import Estimate, estimate_accuracy
+from keras_inat.report import formatting
 from keras_inat.report.blocks import (
     Block,
     Bullets,
@@ -26,19 +24,21 @@ from keras_inat.report.blocks import (
     escape_markdown,
     write_markdown,
 )
-from keras_inat.report.cards import FOLDER, write_cards
-from keras_inat.report.checklist import find_places
-from keras_inat.report.data import describe_data
-from keras_inat.report.network import describe_network
-from keras_inat.report.portrait import describe_model
-from keras_inat.report.records import Record
-from keras_inat.report.results import format_results
-from keras_inat.report.side_by_side import compare_runs
-from keras_inat.report.story import DataSet, Story, read_story
-from keras_inat.report.sweeps import describe_sweeps
-from keras_inat.report.ways import compare_ways, describe_finetuning, find_gain
-from keras_inat.report.wording import percent, plural
-from keras_inat.sections import Config
+from keras_inat.report.figure_folder import Album
+from keras_inat.report.formatting import percent, plural
+from keras_inat.report.groups import Record
+from keras_inat.report.history import DataSet, Story, read_story
+from keras_inat.report.model_cards import FOLDER, write_cards
+from keras_inat.report.results_table import format_results
+from keras_inat.report.sections.checklist import find_places
+from keras_inat.report.sections.data import describe_data
+from keras_inat.report.sections.fine_tuning import compare_ways, describe_finetuning, find_gain
+from keras_inat.report.sections.model import describe_model
+from keras_inat.report.sections.network import describe_network
+from keras_inat.report.sections.run_comparison import compare_runs
+from keras_inat.report.sections.sweep import describe_sweeps
+from keras_inat.report.statistics.estimates import Estimate, estimate_accuracy
+from keras_inat.settings.schema import Config
 
 NUM_LOOKS = 50
 TITLE = "keras-inat: the report"
@@ -134,14 +134,14 @@ def find_findings(data_set: DataSet) -> list[str]:
         if groups and (test := estimate_accuracy(groups[0])):
             which = f" ({groups[0].title})" if command == "finetune" else ""
             findings.append(
-                f"{data_set.name}: the best model {ways}{which} has a test accuracy of {wording.share(test)}."
+                f"{data_set.name}: the best model {ways}{which} has a test accuracy of {formatting.share(test)}."
             )
     if gain := find_gain(data_set):
-        value, between = wording.points(gain)
+        value, between = formatting.points(gain)
         told = "" if gain.excludes_zero else ": not told apart"
         findings.append(
             f"{data_set.name}: the best fine-tuned model against the best from scratch, on the same test images: "
-            f"{value} points of accuracy (95 % interval {between}, {wording.sample(gain)}){told}."
+            f"{value} points of accuracy (95 % interval {between}, {formatting.sample(gain)}){told}."
         )
     if not findings and data_set.sweeps and (best := data_set.sweeps[0].best):
         findings.append(
@@ -176,7 +176,7 @@ def _summarise(story: Story, findings: list[str]) -> Section:
     trials = sum(len(sweep.trials) for data_set in story.data_sets for sweep in data_set.sweeps)
     counted = (
         f"{plural(len(story.records), 'judged run')} and {plural(trials, 'trial')} in sweeps, over "
-        f"{plural(len(story.data_sets), 'set')} of images. Intervals are of 95{wording.SPACE}%: "
+        f"{plural(len(story.data_sets), 'set')} of images. Intervals are of 95{formatting.SPACE}%: "
         "from n images they allow for other images, from n seeds for other seeds, too."
     )
     blocks: list[Block] = [Cards(cards)] if cards else []
@@ -184,7 +184,7 @@ def _summarise(story: Story, findings: list[str]) -> Section:
 
 
 def _make_card(label: str, test: Estimate) -> Card:
-    detail = f"{wording.interval(test)}, {wording.sample(test)}"
+    detail = f"{formatting.interval(test)}, {formatting.sample(test)}"
     return Card(label, percent(test.value), detail, test.value, max(test.low, 0.0), min(test.high, 1.0))
 
 
@@ -196,10 +196,10 @@ def _list_costs(records: list[Record]) -> Section:
             record.folder.path.name,
             f"{record.result['parameters']:,}",
             f"{record.trained_parameters:,}",
-            wording.brief(record.result["macs"]),
+            formatting.brief(record.result["macs"]),
             f"{record.data['image_size']}",
             f"{record.result['epochs']:,}",
-            wording.duration(record.result["seconds"]),
+            formatting.duration(record.result["seconds"]),
             f"{record.result['images_per_second']:,.0f}",
             _judge(record),
         ]

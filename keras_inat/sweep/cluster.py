@@ -21,12 +21,12 @@ from keras_tuner.src.engine import conditions
 from keras_tuner.src.engine import oracle as oracle_module
 
 from keras_inat.errors import UserError
-from keras_inat.sections import Config
-from keras_inat.sweep.board import open_board
+from keras_inat.settings.schema import Config
+from keras_inat.sweep.live_table import open_board
 from keras_inat.sweep.oracle import Recorded, build_oracle
 from keras_inat.sweep.records import Records, Trial
+from keras_inat.sweep.runner import open_records, run_trials, tell
 from keras_inat.sweep.space import build_hyperparameters
-from keras_inat.sweep.tuner import open_records, run_trials, tell
 
 conditions.print = lambda *_: None  # it prints a condition whenever one is sent
 

@@ -11,7 +11,7 @@ from keras_tuner.src.engine.oracle import synchronized
 
 from keras_inat.errors import UserError
 from keras_inat.files import write_json
-from keras_inat.sections import Config
+from keras_inat.settings.schema import Config
 from keras_inat.sweep.records import Records
 from keras_inat.sweep.records import Trial as Record
 from keras_inat.sweep.space import encode_base, is_forbidden

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from keras_inat.config import format_yaml, merge, override, read_yaml
 from keras_inat.errors import UserError
 from keras_inat.files import hold_lock, write_json, write_text
-from keras_inat.runs import now
-from keras_inat.sections import Config, Finetune
+from keras_inat.settings.loading import format_yaml, merge, override, read_yaml
+from keras_inat.settings.schema import Config, Finetune
+from keras_inat.store.runs import now
 from keras_inat.sweep.pruning import build_curve
 from keras_inat.sweep.space import decode_values
 

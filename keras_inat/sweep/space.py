@@ -8,9 +8,9 @@ from keras_tuner import HyperParameters
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed, Float, HyperParameter, Int
 from keras_tuner.src.engine.conditions import Parent
 
-from keras_inat.config import list_settings, override
 from keras_inat.errors import UserError, describe_choices
-from keras_inat.sections import Config
+from keras_inat.settings.loading import list_settings, override
+from keras_inat.settings.schema import Config
 
 RANGE_KEYS = {"min", "max", "step", "log"}
 MAX_STEPS = 1000

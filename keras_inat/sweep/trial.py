@@ -17,15 +17,15 @@ from typing import Any
 
 import keras
 
-from keras_inat.config import override
 from keras_inat.errors import FULL_DISK, TERMINATED, ObstacleError, UserError, is_out_of_memory
 from keras_inat.files import hold_lock, remove_parts, write_json
-from keras_inat.runs import RunFolder, open_run
-from keras_inat.sections import Config
+from keras_inat.settings.loading import override
+from keras_inat.settings.schema import Config
+from keras_inat.store.runs import RunFolder, open_run
 from keras_inat.sweep.pruning import RULES, read_curves
 from keras_inat.sweep.space import decode_values, describe_values
 from keras_inat.training.checkpoint import read_progress
-from keras_inat.training.loop import fit
+from keras_inat.training.session import fit
 from keras_inat.workers import end_with_parent
 
 # What a configuration that cannot be trained raises; anything else is a mistake in the program and stops the sweep.

@@ -5,7 +5,7 @@ from typing import Any
 from keras_tuner.engine.hyperparameters import Fixed
 
 from keras_inat.files import write_text
-from keras_inat.sections import Config
+from keras_inat.settings.schema import Config
 from keras_inat.sweep.records import locate_sweep
 from keras_inat.sweep.space import build_hyperparameters
 from keras_inat.training.tracking import BEST_ACCURACY, is_online, name_setting

@@ -15,8 +15,8 @@ import numpy as np
 
 from keras_inat.errors import ObstacleError, UserError
 from keras_inat.files import hold_lock, remove_parts, write_whole
-from keras_inat.runs import RunFolder, create_run, find_unfinished, hash_weights, lock_path, open_run
-from keras_inat.sections import Config
+from keras_inat.settings.schema import Config
+from keras_inat.store.runs import RunFolder, create_run, find_unfinished, hash_weights, lock_path, open_run
 
 # What reading a damaged file may raise.
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)

@@ -10,12 +10,12 @@ import numpy as np
 
 from keras_inat.errors import UserError
 from keras_inat.files import append_jsonl, write_whole
-from keras_inat.runs import RunFolder
-from keras_inat.sections import Training
+from keras_inat.settings.schema import Training
+from keras_inat.store.runs import RunFolder
 from keras_inat.training.checkpoint import Progress, read_best, write_checkpoint
+from keras_inat.training.evaluation_model import Twin
 from keras_inat.training.losses import FINITE_STEPS, SMALLEST
 from keras_inat.training.schedules import PLATEAU_FACTOR, PLATEAU_PATIENCE
-from keras_inat.training.twin import Twin
 
 
 class EpochEnd(keras.callbacks.Callback):

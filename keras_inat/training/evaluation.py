@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from keras_inat.config import override
 from keras_inat.data.packs import load_pack
 from keras_inat.data.pipeline import build_evaluation_batches, mirror
 from keras_inat.files import write_whole
 from keras_inat.intervals import accuracy_interval, wilson_interval
 from keras_inat.models.cost import check_memory
-from keras_inat.runs import RunFolder, find_finished, finish_run
-from keras_inat.sections import Config
+from keras_inat.settings.loading import override
+from keras_inat.settings.schema import Config
+from keras_inat.store.runs import RunFolder, find_finished, finish_run
 from keras_inat.training.checkpoint import claim_run
 from keras_inat.training.devices import has_accelerator
-from keras_inat.training.loop import Fit, fit
+from keras_inat.training.session import Fit, fit
 from keras_inat.training.stages import plan_stages
 
 NUM_EXAMPLES, NUM_MISTAKES, NUM_COPIES = 30, 12, 12

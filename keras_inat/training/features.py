@@ -11,7 +11,7 @@ from keras_inat.data.pack import Pack
 from keras_inat.data.pipeline import read_rows
 from keras_inat.files import write_whole
 from keras_inat.models.backbones import HEAD
-from keras_inat.sections import Config
+from keras_inat.settings.schema import Config
 from keras_inat.training.devices import freeze
 
 BATCH_SIZE = 32

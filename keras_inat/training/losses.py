@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_inat.sections import Training
+from keras_inat.settings.schema import Training
 
 FINITE_STEPS = "finite_steps"
 # Probability in a logarithm: where a loss is cut off it has no gradient, and what is most wrong would teach nothing.

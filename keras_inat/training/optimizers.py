@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_inat.models.cnn import LAST_LAYER
-from keras_inat.sections import Training
+from keras_inat.settings.schema import Training
 from keras_inat.training.muon import Muon
 from keras_inat.training.schedules import Schedule
 

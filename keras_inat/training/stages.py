@@ -8,7 +8,7 @@ import keras
 
 from keras_inat.errors import UserError, describe_choices
 from keras_inat.models.backbones import HEAD
-from keras_inat.sections import Config, Finetune
+from keras_inat.settings.schema import Config, Finetune
 
 
 @dataclass(frozen=True)

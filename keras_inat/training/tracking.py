@@ -11,10 +11,10 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from keras_inat.config import list_settings
 from keras_inat.files import write_text
-from keras_inat.runs import RunFolder
-from keras_inat.sections import Config
+from keras_inat.settings.loading import list_settings
+from keras_inat.settings.schema import Config
+from keras_inat.store.runs import RunFolder
 
 # What identifies a configuration to a sweep's dashboards; where things lie and come from is nobody else's business.
 TRACKED_SECTIONS = ("data", "augment", "model", "training", "finetune", "run")

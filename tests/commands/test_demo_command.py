@@ -1,10 +1,10 @@
 """The demo's steps, on tiny photographs."""
 
 from keras_inat.commands import demo
-from keras_inat.config import format_yaml
 from keras_inat.files import read_jsonl, write_text
-from keras_inat.ledger import ledger_path
-from keras_inat.runs import RunFolder, list_runs
+from keras_inat.settings.loading import format_yaml
+from keras_inat.store.ledger import ledger_path
+from keras_inat.store.runs import RunFolder, list_runs
 
 
 def test_every_step_is_done_once(make_config, write_photos, workplace, monkeypatch, capsys):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from keras_inat.commands import finetune
-from keras_inat.config import load_config
 from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
+from keras_inat.settings.loading import load_config
 from keras_inat.training.stages import STRATEGIES
 
 

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from keras_inat.commands import predict
-from keras_inat.config import load_config
 from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
 from keras_inat.explain.guided import explain_predictions
-from keras_inat.explain.pictures import draw_prediction
 from keras_inat.models.cnn import build_cnn
-from keras_inat.sections import Model
+from keras_inat.report.charts.explanations import draw_prediction
+from keras_inat.settings.loading import load_config
+from keras_inat.settings.schema import Model
 
 CLASSES = ["Aves", "Fungi", "Insecta", "Plantae"]
 

@@ -17,7 +17,7 @@ from keras_inat.data.policies import (
     draw_operations,
     recolor,
 )
-from keras_inat.sections import Augment
+from keras_inat.settings.schema import Augment
 
 LUMA = np.array([0.299, 0.587, 0.114])
 EVERYTHING = {"rotation": 20, "cutout": 0.2, "mixup": 0.4, "cutmix": 1.0, "policy": "randaugment"}

@@ -11,7 +11,7 @@ from keras_inat.data.decode import decode_image
 from keras_inat.data.packs import load_pack, remove_stale_packs
 from keras_inat.errors import UserError
 from keras_inat.files import read_jsonl
-from keras_inat.runs import RunFolder
+from keras_inat.store.runs import RunFolder
 
 
 def test_pixels_and_labels_belong_together(make_config, photos):

@@ -2,9 +2,9 @@ import zipfile
 
 import pytest
 
-from keras_inat.config import load_config
 from keras_inat.data.source import Source, open_source
 from keras_inat.errors import UserError
+from keras_inat.settings.loading import load_config
 
 
 def make_zip(folder, path, prefix=""):

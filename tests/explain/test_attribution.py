@@ -19,7 +19,7 @@ from keras_inat.explain.attribution import (
     smooth_gradients,
 )
 from keras_inat.models.cnn import build_cnn
-from keras_inat.sections import Model
+from keras_inat.settings.schema import Model
 
 SIZE, CLASSES = 8, 3
 

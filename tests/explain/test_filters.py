@@ -5,7 +5,7 @@ from keras import layers
 
 from keras_inat.explain.filters import compute_feature_maps, order_filters, read_first_filters, sort_filters
 from keras_inat.models.cnn import build_cnn
-from keras_inat.sections import Model
+from keras_inat.settings.schema import Model
 
 
 def test_first_filters_are_the_kernels():

@@ -12,7 +12,7 @@ from keras import layers
 from keras_inat.explain import activations
 from keras_inat.explain.guided import explain_neurons, explain_predictions, measure_selectivity
 from keras_inat.models.cnn import build_cnn
-from keras_inat.sections import Model
+from keras_inat.settings.schema import Model
 
 SIZE, CLASSES = 8, 3
 

@@ -9,7 +9,7 @@ from keras_inat.explain.activations import find_activations
 from keras_inat.explain.guided import explain_predictions
 from keras_inat.models.backbones import BACKBONES
 from keras_inat.models.pretrained import build_finetune
-from keras_inat.sections import Finetune
+from keras_inat.settings.schema import Finetune
 
 # One of each kind: nested, with gates in layers of their own, as arguments of convolutions.
 QUICK = ("ConvNeXtTiny", "MobileNetV3Small", "VGG16")

@@ -5,7 +5,7 @@ from keras import layers
 from keras_inat.explain.filters import find_stages
 from keras_inat.explain.preferences import find_preferences, maximise_filters, measure_receptive_fields
 from keras_inat.models.cnn import build_cnn
-from keras_inat.sections import Model
+from keras_inat.settings.schema import Model
 
 
 def test_receptive_fields_are_those_of_the_arithmetic():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_inat.models.cnn import build_cnn
-from keras_inat.sections import Model
+from keras_inat.settings.schema import Model
 
 
 def names_of(**settings):

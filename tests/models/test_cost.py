@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 
 from keras_inat.__main__ import CONFIGS
-from keras_inat.config import load_config
 from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.cost import MOMENTS, check_memory, count_cnn, count_layers, count_model, estimate_memory
 from keras_inat.models.formula import explain_letters, write_terms
-from keras_inat.sections import Config, Model
+from keras_inat.settings.loading import load_config
+from keras_inat.settings.schema import Config, Model
 
 
 def draw_model(rng, most_blocks):

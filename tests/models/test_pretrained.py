@@ -11,8 +11,8 @@ from keras_inat.explain.activations import copy_model
 from keras_inat.models.backbones import BACKBONES, HEAD
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.pretrained import build_finetune, preprocess
-from keras_inat.sections import Finetune, Model
-from keras_inat.training.twin import clone_for_training
+from keras_inat.settings.schema import Finetune, Model
+from keras_inat.training.evaluation_model import clone_for_training
 
 
 def test_every_image_model_of_keras_has_a_row():

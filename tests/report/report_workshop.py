@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_inat.config import format_yaml, load_config, override
 from keras_inat.errors import UserError
 from keras_inat.files import append_jsonl, write_json, write_text
-from keras_inat.ledger import ledger_path
-from keras_inat.runs import RunFolder
-from keras_inat.sections import Config
+from keras_inat.settings.loading import format_yaml, load_config, override
+from keras_inat.settings.schema import Config
+from keras_inat.store.ledger import ledger_path
+from keras_inat.store.runs import RunFolder
 
 CLASSES = ["Amphibia", "Aves", "Fungi", "Plantae"]
 START = datetime.fromisoformat("2026-11-01T08:00:00+00:00")

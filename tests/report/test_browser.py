@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from report_workshop import Workshop
 
-from keras_inat.config import override
 from keras_inat.report.page import write_report
+from keras_inat.settings.loading import override
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = ["<script>alert(1)</script>", "quoted \" and ' name", "line\nbreak", "🦋" * 250]

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from keras_inat.report import canvas, comparisons, figures
-from keras_inat.report.analysis import Axis, Estimate
-from keras_inat.report.comparisons import Contender
-from keras_inat.report.records import Predictions, Trial
+from keras_inat.report.charts import comparison, curves, image_grids
+from keras_inat.report.charts.comparison import Contender
+from keras_inat.report.groups import Predictions, Trial
+from keras_inat.report.statistics.estimates import Axis, Estimate
 
 CLASSES = ["Aves", "Fungi", "Plantae"]
 
@@ -40,7 +40,7 @@ def find_line(axes, label):
 
 
 def test_predictions_are_beside_their_image(predictions: Predictions) -> None:
-    figure = canvas.draw_predictions(predictions, CLASSES)
+    figure = image_grids.draw_predictions(predictions, CLASSES)
     assert list_images(figure.axes[0]) == [0, 1, 2, 3]
     assert list_texts(figure) == [
         *("✓", "Aves", "Aves", "80 %", "Fungi", "10 %", "Plantae", "10 %"),
@@ -51,13 +51,13 @@ def test_predictions_are_beside_their_image(predictions: Predictions) -> None:
 
 
 def test_examples_have_their_class(predictions: Predictions) -> None:
-    figure = canvas.draw_examples(predictions, CLASSES)
+    figure = image_grids.draw_examples(predictions, CLASSES)
     assert list_images(figure.axes[0]) == [0, 1, 2, 3]
     assert list_texts(figure) == ["Aves", "Fungi", "Fungi", "Plantae"]
 
 
 def test_confusion_has_true_classes_in_rows() -> None:
-    figure = figures.draw_confusion(np.array([[3, 1, 0], [0, 2, 2], [0, 0, 5]]), CLASSES)
+    figure = curves.draw_confusion(np.array([[3, 1, 0], [0, 2, 2], [0, 0, 5]]), CLASSES)
     axes = figure.axes[0]
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.25, 0], [0, 0.5, 0.5], [0, 0, 1]])
     places = {text.get_position(): text.get_text() for text in axes.texts}
@@ -71,7 +71,7 @@ def test_curves_are_of_training_and_of_validation() -> None:
         {"epoch": epoch, "stage": stage, "accuracy": 0.1 * epoch, "loss": 3 - epoch, "val_accuracy": 0.2, "val_loss": 9}
         for epoch, stage in ((1, "head"), (2, "top"))
     ]
-    left, right = figures.draw_curves(rows, 2, []).axes
+    left, right = curves.draw_curves(rows, 2, []).axes
     assert find_line(left, "training") == [(1, 0.1), (2, 0.2)]
     assert find_line(left, "validation") == [(1, 0.2), (2, 0.2)]
     assert find_line(right, "training") == [(1, 2), (2, 1)]
@@ -85,9 +85,9 @@ def test_curves_of_many_epochs_are_lines_without_marks() -> None:
     rows = [{"epoch": epoch} | measured for epoch in range(1, 61)]
     contender = Contender("long", Estimate(0.8, 0.7, 0.9, 100, "images"), [0.8], True, 1000, 20.0, rows)
     for figure in (
-        figures.draw_curves(rows, 2, []),
-        comparisons.draw_races([contender]),
-        comparisons.draw_epochs([("long", rows)]),
+        curves.draw_curves(rows, 2, []),
+        comparison.draw_races([contender]),
+        comparison.draw_epochs([("long", rows)]),
     ):
         line = figure.axes[0].lines[0]
         assert (line.get_linestyle(), line.get_marker(), len(line.get_xdata())) == ("-", "", 60)
@@ -100,7 +100,7 @@ def test_progress_has_the_best_so_far() -> None:
         Trial(str(number), status, score, {}, 1, 1, started, "")
         for number, (started, status, score) in enumerate(given)
     ]
-    (axes,) = figures.draw_progress(trials).axes
+    (axes,) = curves.draw_progress(trials).axes
     shown = {points.get_label(): points.get_offsets().tolist() for points in axes.collections}
     assert shown["stopped early"] == [[1, 0.3]]
     assert shown["a trial"] == [[0, 0.4], [2, 0.5]]
@@ -111,7 +111,7 @@ def test_progress_has_the_best_so_far() -> None:
 
 def test_parallel_coordinates_run_from_the_bottom() -> None:
     axes_data = [Axis("filters", [0.0, 1.0, None], [(0.0, "8"), (1.0, "16")]), Axis("accuracy", [0.5, 1.0, 0.0])]
-    (axes,) = canvas.draw_parallel(axes_data).axes
+    (axes,) = image_grids.draw_parallel(axes_data).axes
     bottom, top = 3.95, 3.95 - 3.3
     drawn = [line.get_ydata() for line in axes.lines[:3]]  # the worst first, so that the best is on top
     assert [list(map(float, ys)) for ys in drawn] == [[bottom], [bottom, (bottom + top) / 2], [top, top]]
@@ -129,24 +129,24 @@ def contenders() -> list[Contender]:
 
 
 def test_accuracies_and_costs_are_of_their_contender(contenders: list[Contender]) -> None:
-    (axes,) = comparisons.draw_accuracies(contenders, 0.25).axes
+    (axes,) = comparison.draw_accuracies(contenders, 0.25).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["tuned", "plain"]
     bars = [line.get_data() for line in axes.lines if len(line.get_xdata()) == 2]
     spans = {tuple(map(float, ys)): tuple(map(float, xs)) for xs, ys in bars}
     assert (spans[0, 0], spans[1, 1]) == ((0.7, 0.9), (0.5, 0.7))
     assert axes.collections[0].get_offsets().tolist() == [[0.55, 1.2], [0.65, 1.2]]
     assert list_texts(axes.figure) == ["80.0 %", "60.0 %", "guessing"]
-    left, right = comparisons.draw_costs(contenders).axes
+    left, right = comparison.draw_costs(contenders).axes
     assert [find_line(left, name) for name in ("tuned", "plain")] == [[(1000, 0.8)], [(5000, 0.6)]]
     assert [find_line(right, name) for name in ("tuned", "plain")] == [[(20, 0.8)], [(60, 0.6)]]
-    (races,) = comparisons.draw_races(contenders).axes
+    (races,) = comparison.draw_races(contenders).axes
     assert find_line(races, "plain") == [(2.0, 0.1), (4.0, 0.2)]
 
 
 def test_calibration_and_class_counts() -> None:
     bins = [(0.3, Estimate(0.25, 0.1, 0.5, 8, "images")), (0.9, Estimate(0.8, 0.7, 0.95, 40, "images"))]
-    upper, lower = figures.draw_reliability(bins).axes
+    upper, lower = curves.draw_reliability(bins).axes
     assert find_line(upper, "accuracy, with 95 % interval") == [(0.3, 0.25)]
     assert [bar.get_height() for bar in lower.patches] == [8, 40]
-    (axes,) = figures.draw_class_counts(CLASSES, {"train": [5, 6, 7], "test": [1, 2, 3]}).axes
+    (axes,) = curves.draw_class_counts(CLASSES, {"train": [5, 6, 7], "test": [1, 2, 3]}).axes
     assert [bar.get_width() for bar in axes.patches] == [5, 6, 7, 1, 2, 3]

@@ -16,20 +16,20 @@ import pytest
 from report_workshop import Workshop
 
 from keras_inat.commands import report
-from keras_inat.config import build_config, format_yaml, merge, override
 from keras_inat.errors import UserError
 from keras_inat.files import write_text
-from keras_inat.report import insight
-from keras_inat.report.album import Album
 from keras_inat.report.blocks import Part, Picture, Prose, Section, Table, escape_markdown
-from keras_inat.report.checklist import REQUIREMENTS, find_places
-from keras_inat.report.comparisons import _move_apart
-from keras_inat.report.network import describe_network
+from keras_inat.report.charts.comparison import _move_apart
+from keras_inat.report.figure_folder import Album
+from keras_inat.report.history import read_story
 from keras_inat.report.page import write_report
-from keras_inat.report.results import format_results
-from keras_inat.report.story import read_story
-from keras_inat.report.ways import describe_finetuning
-from keras_inat.sections import Model
+from keras_inat.report.results_table import format_results
+from keras_inat.report.sections import explanations
+from keras_inat.report.sections.checklist import REQUIREMENTS, find_places
+from keras_inat.report.sections.fine_tuning import describe_finetuning
+from keras_inat.report.sections.network import describe_network
+from keras_inat.settings.loading import build_config, format_yaml, merge, override
+from keras_inat.settings.schema import Model
 
 
 def _finetune(workshop: Workshop, strategy: str, **options: Any) -> None:
@@ -370,7 +370,8 @@ def test_missing_files_are_said(workshop: Workshop, content: bytes) -> None:
 def test_page_without_models_needs_no_keras(workshop: Workshop) -> None:
     workshop.add_run().predictions.unlink()
     code = (
-        "import sys; from keras_inat.config import load_config; from keras_inat.report.page import write_report; "
+        "import sys; from keras_inat.settings.loading import load_config; "
+        "from keras_inat.report.page import write_report; "
         f"write_report(load_config(['run.directory={workshop.runs}', 'report.directory={workshop.runs.parent}'])); "
         "sys.exit(any(name.split('.')[0] in ('keras', 'tensorflow') for name in sys.modules))"
     )
@@ -388,7 +389,7 @@ def test_trained_model_is_looked_into(
 ) -> None:
     from keras_inat.models.cnn import build_cnn
 
-    monkeypatch.setattr(insight, "NUM_SCORED", 3)
+    monkeypatch.setattr(explanations, "NUM_SCORED", 3)
     run = workshop.add_run(settings={"model.filters": 4, "model.pooling": "average"})
     config = read_story(workshop.runs).records[0].config
     build_cnn(Model(**config["model"]), 16, 4).save(run.model)
@@ -410,7 +411,7 @@ def test_trained_model_is_looked_into(
     assert _read_figures(workshop) == contents
     (kept,) = (run.path / "pictures").iterdir()
     drawn: list[Any] = []
-    monkeypatch.setattr(insight, "_look", lambda *given: (drawn.append(given) or [Prose("drawn")], False))
+    monkeypatch.setattr(explanations, "_look", lambda *given: (drawn.append(given) or [Prose("drawn")], False))
     write_report(override(workshop.config, {"report.neurons": "selective"}))
     assert len(drawn) == 1
     assert _read_figures(workshop).keys() < contents.keys()
@@ -427,7 +428,7 @@ def test_trained_model_is_looked_into(
 def test_methods_are_told_apart_only_as_far_as_images_tell() -> None:
     chance, spread = np.linspace(-0.1, 0.1, 9), np.array([-1.0, 1] * 4 + [0])
     scores = {"Good": chance + 0.2, "Unclear": chance + spread, "Edges of the image": chance + 0.3, "At random": chance}
-    table, prose = insight._compare_methods(scores, {"Edges of the image": "--", "At random": ":"})
+    table, prose = explanations._compare_methods(scores, {"Edges of the image": "--", "At random": ":"})
     assert isinstance(table, Table)
     assert isinstance(prose, Prose)
     assert [row[0] for row in table.rows] == ["Edges of the image", "Good", "Unclear", "At random"]
@@ -453,9 +454,9 @@ def test_too_little_memory_to_look_is_said(workshop: Workshop, monkeypatch: pyte
 
     run = workshop.add_run()
     build_cnn(Model(**read_story(workshop.runs).records[0].config["model"]), 16, 4).save(run.model)
-    for name in vars(insight):
+    for name in vars(explanations):
         if name.startswith("_show"):
-            monkeypatch.setattr(insight, name, look)
+            monkeypatch.setattr(explanations, name, look)
     write_report(workshop.config)
     assert "Not shown for this network: 64 GiB wanted." in _read_text(workshop)
 

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from keras_inat.config import format_yaml
 from keras_inat.data.packs import load_pack
 from keras_inat.errors import UserError
 from keras_inat.files import read_jsonl
-from keras_inat.sweep import cluster, tuner
+from keras_inat.settings.loading import format_yaml
+from keras_inat.sweep import cluster, runner
 from keras_inat.sweep import trial as trials_module
 from keras_inat.sweep.cluster import BEAT, LEASE_SECONDS, Leases, lead, work
 from keras_inat.sweep.oracle import Bayesian, build_oracle
 from keras_inat.sweep.records import Records, Trial
 from keras_inat.sweep.space import build_hyperparameters
-from keras_inat.training.loop import Fit
+from keras_inat.training.session import Fit
 
 SPACE = "sweep.space={model.filters: [2, 4, 6], model.activation: [relu, gelu], model.dropout: {min: 0, max: 0.5}}"
 
@@ -37,7 +37,7 @@ def free_port():
 def sweep_config(make_config, free_port, monkeypatch):
     monkeypatch.setattr(cluster, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(cluster, "LINGER_SECONDS", 0.5)
-    monkeypatch.setattr(tuner, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
     small = ["NAME=s", "TRIALS=4", "sweep.epochs=1", "sweep.workers=0", SPACE, f"CHIEF=127.0.0.1:{free_port}"]
     return lambda *arguments: make_config(*small, *arguments)
 
@@ -81,7 +81,7 @@ def test_a_worker_trains_what_the_chief_proposes(sweep_config, fake_fit, monkeyp
     assert len({tuple(trial.settings.values()) for trial in trials}) == 4
     # What goes over the wire arrives with the values and kinds that it had.
     assert all([values for number, values in begun if number == trial_id] == [sent] * 2 for trial_id, sent in begun)
-    alone = tuner.search(sweep_config("NAME=alone"))
+    alone = runner.search(sweep_config("NAME=alone"))
     assert [trial.settings for trial in trials] == [trial.settings for trial in alone]
     assert lead(sweep_config()) == trials  # there is nothing left to wait for
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_inat.config import load_config
 from keras_inat.errors import UserError
+from keras_inat.settings.loading import load_config
 from keras_inat.sweep.oracle import NUM_NEAR, NUM_RANDOM, build_oracle
 from keras_inat.sweep.records import Records, Trial
 from keras_inat.sweep.space import build_hyperparameters, decode_values

@@ -1,9 +1,9 @@
 import pytest
 
 from keras_inat.__main__ import CONFIGS
-from keras_inat.config import load_config, override
 from keras_inat.errors import UserError
-from keras_inat.sections import Augment, Config
+from keras_inat.settings.loading import load_config, override
+from keras_inat.settings.schema import Augment, Config
 from keras_inat.sweep.space import (
     build_hyperparameters,
     decode_values,

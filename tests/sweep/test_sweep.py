@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from keras_inat.config import format_yaml, load_config, read_yaml
 from keras_inat.errors import ObstacleError, UserError
 from keras_inat.files import append_jsonl, hold_lock, read_jsonl
+from keras_inat.settings.loading import format_yaml, load_config, read_yaml
+from keras_inat.sweep import runner
 from keras_inat.sweep import trial as trials_module
-from keras_inat.sweep import tuner
 from keras_inat.sweep.records import find_best, find_best_config
-from keras_inat.training.loop import Fit
+from keras_inat.training.session import Fit
 
 SPACE = (
     "sweep.space={model.filters: [2, 4, 6, 8], model.activation: [relu, gelu, silu], model.batch_norm: [true, false]}"
@@ -45,7 +45,7 @@ def table():
 
 
 def test_the_first_trial_is_the_configuration_itself(sweep_config, fake_fit):
-    (trial,) = tuner.search(sweep_config("TRIALS=1", "model.filters=6", "model.activation=silu"))
+    (trial,) = runner.search(sweep_config("TRIALS=1", "model.filters=6", "model.activation=silu"))
     assert trial.settings == {"model.filters": 6, "model.activation": "silu", "model.batch_norm": True}
 
 
@@ -54,7 +54,7 @@ def test_the_table_tells_a_choice_of_nothing_from_what_does_not_apply(sweep_conf
         "sweep.space={model.dense_units: [0, 8], model.dense_activation: {choices: [null, gelu],"
         " when: {model.dense_units: [8]}}}"
     )
-    trials = tuner.search(sweep_config(space, "TRIALS=3", "sweep.oracle=grid"))
+    trials = runner.search(sweep_config(space, "TRIALS=3", "sweep.oracle=grid"))
     told = {(trial.settings["model.dense_units"], trial.settings.get("model.dense_activation", "")) for trial in trials}
     assert told == {(0, ""), (8, None), (8, "gelu")}
     written = {(row["model.dense_units"], row["model.dense_activation"]) for row in table()}
@@ -62,7 +62,7 @@ def test_the_table_tells_a_choice_of_nothing_from_what_does_not_apply(sweep_conf
 
 
 def test_a_real_sweep_leaves_its_records(sweep_config):
-    trials = tuner.search(sweep_config("TRIALS=2"))
+    trials = runner.search(sweep_config("TRIALS=2"))
     assert [trial.status for trial in trials] == ["completed", "completed"]
     for row in table():
         metrics = [
@@ -82,7 +82,7 @@ def test_a_real_sweep_leaves_its_records(sweep_config):
 
 
 def test_workers_take_a_process_a_trial(sweep_config):
-    trials = tuner.search(sweep_config("TRIALS=3", "sweep.workers=2", "sweep.epochs=2"))
+    trials = runner.search(sweep_config("TRIALS=3", "sweep.workers=2", "sweep.epochs=2"))
     assert [trial.status for trial in trials] == ["completed"] * 3
     for trial in trials:
         folder = FOLDER / "trials" / trial.id
@@ -94,7 +94,9 @@ def test_workers_take_a_process_a_trial(sweep_config):
 
 def test_a_trial_scores_the_same_in_a_process_of_its_own(sweep_config):
     here, apart = (
-        tuner.search(sweep_config("TRIALS=1", f"sweep.workers={workers}", f"NAME=w{workers}", "run.deterministic=true"))
+        runner.search(
+            sweep_config("TRIALS=1", f"sweep.workers={workers}", f"NAME=w{workers}", "run.deterministic=true")
+        )
         for workers in (0, 1)
     )
     assert here[0].score == apart[0].score
@@ -102,7 +104,7 @@ def test_a_trial_scores_the_same_in_a_process_of_its_own(sweep_config):
 
 def test_an_interrupted_trial_goes_on_from_its_last_epoch(sweep_config, monkeypatch):
     settings = ["TRIALS=1", "sweep.epochs=3", "run.deterministic=true"]
-    tuner.search(sweep_config(*settings, "run.name=whole"))
+    runner.search(sweep_config(*settings, "run.name=whole"))
     real, begun = trials_module.fit, []
 
     def interrupted(*arguments, stop, **more):
@@ -116,8 +118,8 @@ def test_an_interrupted_trial_goes_on_from_its_last_epoch(sweep_config, monkeypa
 
     monkeypatch.setattr(trials_module, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        tuner.search(sweep_config(*settings))
-    tuner.search(sweep_config(*settings))
+        runner.search(sweep_config(*settings))
+    runner.search(sweep_config(*settings))
     assert begun == [1, 2, 2, 3]  # it may have been killed before it asked
 
     def losses(name):
@@ -127,12 +129,12 @@ def test_an_interrupted_trial_goes_on_from_its_last_epoch(sweep_config, monkeypa
 
 
 def test_a_finished_training_that_was_not_put_on_record_is_not_repeated(sweep_config, fake_fit):
-    tuner.search(sweep_config("TRIALS=2"))
+    runner.search(sweep_config("TRIALS=2"))
     path = FOLDER / "trials" / "1" / "trial.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"status": "running", "score": None}))
     fake_fit.clear()
-    trials = tuner.search(sweep_config("TRIALS=2"))
+    trials = runner.search(sweep_config("TRIALS=2"))
     assert fake_fit == []
     assert (trials[1].score, trials[1].seconds) == (record["score"], 7.5)
 
@@ -157,18 +159,18 @@ def test_a_pruned_trial_is_on_record_as_such_and_never_the_best(sweep_config, de
         return Fit(None, None, {"val_accuracy": max(done), "epochs": epoch, "parameters": 1, "macs": 2})
 
     monkeypatch.setattr(trials_module, "fit", fit)
-    trials = tuner.search(sweep_config("TRIALS=5", "sweep.epochs=4"))
+    trials = runner.search(sweep_config("TRIALS=5", "sweep.epochs=4"))
     assert [trial.status for trial in trials] == ["completed"] * 4 + ["pruned"]
     pruned = trials[-1]
     assert (pruned.epochs, pruned.score) == (2, 0.2)
     assert pruned.estimate == pytest.approx(0.2 + 0.2)  # the others gained 0.2, 0.2, 0.3 and 0.05 from there
     assert table()[-1]["status"] == "pruned"
     assert find_best(trials).id == "2"
-    assert tuner.search(sweep_config("TRIALS=5", "sweep.epochs=4")) == trials
+    assert runner.search(sweep_config("TRIALS=5", "sweep.epochs=4")) == trials
 
 
 def test_hyperband_goes_on_with_the_epochs_of_the_shorter_trial(sweep_config):
-    trials = tuner.search(sweep_config("TRIALS=4", "sweep.epochs=3", "sweep.oracle=hyperband"))
+    trials = runner.search(sweep_config("TRIALS=4", "sweep.epochs=3", "sweep.oracle=hyperband"))
     longer = [trial for trial in trials if trial.values.get("tuner/trial_id")]
     assert longer
     for trial in longer:
@@ -180,7 +182,7 @@ def test_hyperband_goes_on_with_the_epochs_of_the_shorter_trial(sweep_config):
 
 def test_run_again_it_goes_on_where_it_stopped(sweep_config, fake_fit):
     for total in (2, 2, 4):
-        assert len(tuner.search(sweep_config(f"TRIALS={total}"))) == total
+        assert len(runner.search(sweep_config(f"TRIALS={total}"))) == total
         assert len(fake_fit) == total
 
 
@@ -195,7 +197,7 @@ def test_a_trial_that_was_interrupted_runs_again_with_the_same_values(sweep_conf
 
     monkeypatch.setattr(trials_module, "fit", interrupted)
     with pytest.raises(error):
-        tuner.search(sweep_config())
+        runner.search(sweep_config())
     (stopped,) = (row for row in table() if row["status"] == "running")
     assert stopped["id"] == "2"
     assert stopped["score"] == ""
@@ -203,7 +205,7 @@ def test_a_trial_that_was_interrupted_runs_again_with_the_same_values(sweep_conf
     for path in FOLDER.glob("tuner/**/*.json"):
         path.write_text(path.read_text()[:20])
     monkeypatch.setattr(trials_module, "fit", real)
-    tuner.search(sweep_config())
+    runner.search(sweep_config())
     rows = table()
     assert [row["id"] for row in rows] == list("01234")
     assert {row["status"] for row in rows} == {"completed"}
@@ -222,7 +224,7 @@ def test_a_trial_that_cannot_run_is_recorded_and_the_others_go_on(sweep_config, 
         return fitted
 
     monkeypatch.setattr(trials_module, "fit", failing)
-    trials = tuner.search(sweep_config("TRIALS=6"))
+    trials = runner.search(sweep_config("TRIALS=6"))
     assert [trial.status for trial in trials] == ["failed"] * 4 + ["completed"] * 2
     assert trials[1].error == "MemoryError: of its own"
     assert table()[0]["score"] == ""
@@ -231,7 +233,7 @@ def test_a_trial_that_cannot_run_is_recorded_and_the_others_go_on(sweep_config, 
 def test_a_mistake_in_the_program_stops_the_sweep(sweep_config, monkeypatch):
     monkeypatch.setattr(trials_module, "fit", lambda *_, **__: {}["missing"])
     with pytest.raises(KeyError, match="missing"):
-        tuner.search(sweep_config())
+        runner.search(sweep_config())
     assert [row["status"] for row in table()] == ["running"]  # it is no fault of the configuration
 
 
@@ -251,55 +253,55 @@ def test_what_hinders_every_trial_stops_the_sweep_and_costs_none(sweep_config, f
 
     monkeypatch.setattr(trials_module, "fit", fail)
     with pytest.raises((OSError, ObstacleError), match=r"No space left|no network"):
-        tuner.search(sweep_config("TRIALS=2"))
+        runner.search(sweep_config("TRIALS=2"))
     assert [row["status"] for row in table()] == ["running"]
     monkeypatch.setattr(trials_module, "fit", real)
-    tuner.search(sweep_config("TRIALS=2"))
+    runner.search(sweep_config("TRIALS=2"))
     assert [row["status"] for row in table()] == ["completed", "completed"]
 
 
 def test_the_name_of_a_sweep_without_a_trial_is_free(sweep_config, fake_fit):
     with pytest.raises(UserError, match="begins with 34 configurations"):
-        tuner.search(sweep_config("sweep.oracle=hyperband", "sweep.epochs=50"))
+        runner.search(sweep_config("sweep.oracle=hyperband", "sweep.epochs=50"))
     with hold_lock(FOLDER / "lock", "busy"), pytest.raises(UserError, match="other settings"):
-        tuner.search(sweep_config())  # it may be about to begin one
-    assert len(tuner.search(sweep_config("TRIALS=2"))) == 2
+        runner.search(sweep_config())  # it may be about to begin one
+    assert len(runner.search(sweep_config("TRIALS=2"))) == 2
     assert read_yaml(FOLDER / "space.yaml")["base"]["sweep"]["epochs"] == 1
 
 
 def test_what_every_trial_would_fail_for_is_said_at_once(sweep_config, fake_fit):
     with pytest.raises(UserError, match=r"no trial of .sweep\.epochs.=1 can be trained: .*image_scales. has 2 sizes"):
-        tuner.search(sweep_config("training.image_scales=[0.5,1.0]", "model.pooling=average"))
+        runner.search(sweep_config("training.image_scales=[0.5,1.0]", "model.pooling=average"))
     assert not FOLDER.exists()
 
 
 def test_a_changed_space_is_refused_and_says_what_differs(sweep_config, fake_fit):
-    tuner.search(sweep_config("TRIALS=1"))
+    runner.search(sweep_config("TRIALS=1"))
     with pytest.raises(UserError, match=r"training\.epochs: 2 -> 3.*another NAME"):
-        tuner.search(sweep_config("training.epochs=3"))
+        runner.search(sweep_config("training.epochs=3"))
     with pytest.raises(UserError, match=r"space\.model\.filters"):
-        tuner.search(sweep_config("sweep.space={model.filters: [2, 3]}"))
-    tuner.search(sweep_config("TRIALS=2", "tracking.tensorboard=true"))
+        runner.search(sweep_config("sweep.space={model.filters: [2, 3]}"))
+    runner.search(sweep_config("TRIALS=2", "tracking.tensorboard=true"))
 
 
 def test_a_sweep_begun_before_there_was_a_setting_goes_on(sweep_config, fake_fit):
-    tuner.search(sweep_config("TRIALS=1"))
+    runner.search(sweep_config("TRIALS=1"))
     written = read_yaml(FOLDER / "space.yaml")
     del written["base"]["model"]["towers"]
     (FOLDER / "space.yaml").write_text(format_yaml(written))
-    assert len(tuner.search(sweep_config("TRIALS=2"))) == 2
+    assert len(runner.search(sweep_config("TRIALS=2"))) == 2
     with pytest.raises(UserError, match=r"model\.towers: 1 -> 2"):
-        tuner.search(sweep_config("TRIALS=2", "model.towers=2"))
+        runner.search(sweep_config("TRIALS=2", "model.towers=2"))
 
 
 def test_a_trial_that_was_taken_away_is_missed(sweep_config, fake_fit):
-    tuner.search(sweep_config("TRIALS=3"))
+    runner.search(sweep_config("TRIALS=3"))
     (FOLDER / "trials" / "1").rename(FOLDER / "trials" / "1.bak")
     with pytest.raises(UserError, match=r"trial 1 is missing from .*trials: put it back"):
-        tuner.search(sweep_config("TRIALS=4"))
+        runner.search(sweep_config("TRIALS=4"))
     (FOLDER / "trials" / "1.bak").rename(FOLDER / "trials" / "1")
     shutil.copytree(FOLDER / "trials" / "1", FOLDER / "trials" / "1.bak")
-    assert len(tuner.search(sweep_config("TRIALS=4"))) == 4
+    assert len(runner.search(sweep_config("TRIALS=4"))) == 4
 
 
 def test_weights_that_are_not_there_cost_no_trial(sweep_config):
@@ -307,7 +309,7 @@ def test_weights_that_are_not_there_cost_no_trial(sweep_config):
         "STRATEGY=topk", "WEIGHTS=gone.h5", "data.image_size=32", "sweep.space={finetune.unfreeze: [2, 5]}"
     )
     with pytest.raises(ObstacleError, match=r"'gone\.h5' does not exist"):
-        tuner.search(config)
+        runner.search(config)
     assert [row["status"] for row in table()] == ["running"]
 
 
@@ -317,10 +319,10 @@ def test_a_time_limit_needs_a_process_to_end(sweep_config):
 
 
 def test_other_images_are_another_sweep(sweep_config, fake_fit, photos):
-    tuner.search(sweep_config("TRIALS=1"))
+    runner.search(sweep_config("TRIALS=1"))
     (photos / "train" / "red" / "0.png").unlink()
     with pytest.raises(UserError, match=r"data\.hash"):
-        tuner.search(sweep_config("TRIALS=2"))
+        runner.search(sweep_config("TRIALS=2"))
 
 
 def test_images_that_change_meanwhile_stop_the_sweep(sweep_config, fake_fit, monkeypatch, photos):
@@ -332,36 +334,36 @@ def test_images_that_change_meanwhile_stop_the_sweep(sweep_config, fake_fit, mon
 
     monkeypatch.setattr(trials_module, "fit", change)
     with pytest.raises(ObstacleError, match="the images changed while the sweep was at work"):
-        tuner.search(sweep_config("TRIALS=2"))
+        runner.search(sweep_config("TRIALS=2"))
     assert len(fake_fit) == 1
 
 
 def test_tables_that_a_kill_left_behind_the_records_are_mended(sweep_config, fake_fit):
-    tuner.search(sweep_config("TRIALS=2"))
+    runner.search(sweep_config("TRIALS=2"))
     best, whole = (FOLDER / "best.yaml").read_text(), (FOLDER / "trials.csv").read_text()
     (FOLDER / "best.yaml").unlink()
     (FOLDER / "trials.csv").write_text(whole.replace("completed", "running"))
-    tuner.search(sweep_config("TRIALS=2"))
+    runner.search(sweep_config("TRIALS=2"))
     assert (FOLDER / "best.yaml").read_text() == best
     assert (FOLDER / "trials.csv").read_text() == whole
 
 
 def test_a_sweep_is_searched_by_one_process_at_a_time(sweep_config, fake_fit):
-    tuner.search(sweep_config("TRIALS=1"))
+    runner.search(sweep_config("TRIALS=1"))
     with hold_lock(FOLDER / "lock"), pytest.raises(UserError, match="at work in another process"):
-        tuner.search(sweep_config("TRIALS=2"))
+        runner.search(sweep_config("TRIALS=2"))
 
 
 def test_a_damaged_record_is_named(sweep_config, fake_fit):
-    tuner.search(sweep_config("TRIALS=1"))
+    runner.search(sweep_config("TRIALS=1"))
     (FOLDER / "trials" / "0" / "trial.json").write_text('{"id": "0"')
     with pytest.raises(UserError, match=r"trials/0/trial\.json is damaged"):
-        tuner.search(sweep_config("TRIALS=2"))
+        runner.search(sweep_config("TRIALS=2"))
 
 
 def test_the_best_configuration_keeps_seed_and_fine_tuning(sweep_config, fake_fit):
     settings = ["run.seed=3", "STRATEGY=topk", "sweep.space={finetune.unfreeze: [2, 5]}"]
-    (trial,) = tuner.search(sweep_config("TRIALS=1", *settings))
+    (trial,) = runner.search(sweep_config("TRIALS=1", *settings))
     best = load_config([], FOLDER / "best.yaml")
     assert best.finetune.unfreeze == trial.settings["finetune.unfreeze"]
     assert best.run.seed == 3
@@ -369,12 +371,12 @@ def test_the_best_configuration_keeps_seed_and_fine_tuning(sweep_config, fake_fi
 
 def test_missing_data_stop_before_the_first_trial(sweep_config):
     with pytest.raises(UserError, match="does not exist"):
-        tuner.search(sweep_config("DATA=nowhere"))
+        runner.search(sweep_config("DATA=nowhere"))
     assert not FOLDER.exists()
 
 
 def test_the_best_configuration_is_found_by_name_or_by_age(sweep_config, fake_fit):
-    tuner.search(sweep_config("TRIALS=1"))
+    runner.search(sweep_config("TRIALS=1"))
     assert find_best_config("runs", "s") == find_best_config("runs", None) == FOLDER / "best.yaml"
     with pytest.raises(UserError, match=r"'x' has no finished trial.*With one: s\."):
         find_best_config("runs", "x")

@@ -4,15 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inat.config import override
 from keras_inat.data.packs import load_pack
 from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
-from keras_inat.runs import create_run, finish_run
+from keras_inat.settings.loading import override
+from keras_inat.store.runs import create_run, finish_run
 from keras_inat.training import checkpoint, epochs
 from keras_inat.training.checkpoint import claim_run, read_progress, restore_model
 from keras_inat.training.evaluation import train_and_judge
-from keras_inat.training.loop import fit
+from keras_inat.training.session import fit
 
 # Everything that has a state: moments, average, random numbers of dropout, augmentation, image sizes, a schedule.
 RICH = (

@@ -7,10 +7,10 @@ import keras
 import pytest
 import tensorflow as tf
 
-from keras_inat.runs import create_run
+from keras_inat.store.runs import create_run
 from keras_inat.training import devices
 from keras_inat.training.devices import choose_precision, use_precision
-from keras_inat.training.loop import fit
+from keras_inat.training.session import fit
 
 # Two processors as if they were GPUs: the same images, in the same order, give the same training as one.
 TWO_DEVICES = """
@@ -18,9 +18,9 @@ import sys
 import tensorflow as tf
 cpu, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from keras_inat.config import load_config
-from keras_inat.runs import create_run
-from keras_inat.training import devices, loop
+from keras_inat.settings.loading import load_config
+from keras_inat.store.runs import create_run
+from keras_inat.training import devices, session
 devices.list_gpus = lambda: [device.name for device in tf.config.list_logical_devices("CPU")]
 runs = []
 # In one process, as the stages and seeds of a command are.
@@ -29,7 +29,7 @@ for changes in ([], ["model.filters=6", "training.optimizer=muon", "training.sch
     config = load_config([*sys.argv[1:], *(change.format(*runs) for change in changes)])
     run = create_run(config, "train-best", str(len(runs)))
     try:
-        loop.fit(config, run)
+        session.fit(config, run)
     except FloatingPointError as error:
         print(error)
     runs.append(run.path)
@@ -115,8 +115,8 @@ def test_several_devices_share_every_batch(make_config, photos):
         [sys.executable, "-c", TWO_DEVICES, *settings], capture_output=True, text=True, timeout=300, check=False
     )
     assert script.returncode == 0, script.stderr[-2000:]
-    from keras_inat.config import load_config, override
-    from keras_inat.runs import RunFolder
+    from keras_inat.settings.loading import load_config, override
+    from keras_inat.store.runs import RunFolder
 
     *_, exploded, paths = script.stdout.splitlines()
     shared, plateau, head, _ = (RunFolder(type(photos)(path), "train-best") for path in paths.split())

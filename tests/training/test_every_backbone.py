@@ -11,9 +11,9 @@ import pytest
 
 from keras_inat.models.backbones import BACKBONES, HEAD
 from keras_inat.models.pretrained import build_finetune
-from keras_inat.sections import Finetune
+from keras_inat.settings.schema import Finetune
+from keras_inat.training.evaluation_model import clone_for_training
 from keras_inat.training.stages import STRATEGIES, apply_stage
-from keras_inat.training.twin import clone_for_training
 
 # One of each kind of graph: nested, scaled within, depthwise, squeezed, residual, plain, separable.
 QUICK = (

@@ -8,10 +8,10 @@ from keras_inat.data.packs import load_pack
 from keras_inat.files import write_whole
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.pretrained import build_finetune
-from keras_inat.runs import create_run
+from keras_inat.store.runs import create_run
 from keras_inat.training import features
 from keras_inat.training.features import load_features, split_head
-from keras_inat.training.loop import fit
+from keras_inat.training.session import fit
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_inat.runs import create_run
-from keras_inat.sections import Training
-from keras_inat.training.loop import fit
+from keras_inat.settings.schema import Training
+from keras_inat.store.runs import create_run
 from keras_inat.training.losses import build_loss, build_metrics, measure_accuracy, weigh_classes
+from keras_inat.training.session import fit
 
 PREDICTED = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]], "float32")
 

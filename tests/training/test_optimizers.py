@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inat.config import load_config
 from keras_inat.models.cnn import build_cnn
-from keras_inat.sections import Training
+from keras_inat.settings.loading import load_config
+from keras_inat.settings.schema import Training
 from keras_inat.training.optimizers import OPTIMIZERS, build_optimizer
 
 

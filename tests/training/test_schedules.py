@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from keras_inat.runs import create_run
-from keras_inat.training.loop import fit
+from keras_inat.store.runs import create_run
 from keras_inat.training.schedules import Schedule
+from keras_inat.training.session import fit
 
 
 def rates(name, steps, warmup=0.0):

@@ -2,12 +2,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inat.config import load_config
 from keras_inat.errors import UserError
 from keras_inat.models.backbones import HEAD
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.pretrained import build_finetune
-from keras_inat.sections import Finetune
+from keras_inat.settings.loading import load_config
+from keras_inat.settings.schema import Finetune
 from keras_inat.training.stages import STRATEGIES, apply_stage, plan_stages
 
 

@@ -7,8 +7,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from keras_inat.files import append_jsonl
-from keras_inat.runs import create_run
-from keras_inat.training.loop import fit
+from keras_inat.store.runs import create_run
+from keras_inat.training.session import fit
 from keras_inat.training.tracking import _is_logged_in, flatten, open_tracking
 
 

@@ -1,1 +1,0 @@
-"""Illustrations in code: a pen, scenes to put a subject in, and the subjects. No TensorFlow here."""

@@ -1,0 +1,166 @@
+"""What the hyperparameters of a sweep had to do with its accuracies, in sentences with their evidence."""
+
+from collections.abc import Iterable
+from statistics import median
+
+from keras_inat.report import formatting
+from keras_inat.report.blocks import Block, Bullets, Heading, Prose, Table
+from keras_inat.report.charts import curves
+from keras_inat.report.figure_folder import Album
+from keras_inat.report.formatting import percent, plural
+from keras_inat.report.groups import SweepRecord
+from keras_inat.report.statistics.adjusted_effects import Observations, observe
+from keras_inat.report.statistics.estimates import MIN_TRIALS, Effect, shorten_setting
+from keras_inat.report.statistics.importance import measure_importance
+
+
+def describe_effects(sweep: SweepRecord, effects: list[Effect], album: Album) -> list[Block]:
+    """Observations, importance and correlations, of a sweep on common ground."""
+    return [
+        Heading("What the hyperparameters did"),
+        *_explain_ground(sweep),
+        *_tell(sweep, album),
+        *_show_importance(sweep, album),
+        *_show_correlations(sweep, effects, album),
+    ]
+
+
+def _explain_ground(sweep: SweepRecord) -> list[Block]:
+    if not sweep.epoch:
+        return []
+    text = (
+        f"Some trials were stopped early, for how they did after {plural(sweep.epoch, 'epoch')} or more. So that none "
+        f"is left out for that, all {len(sweep.completed)} are compared as they were then: what helps by then need not "
+        "help in the end. But for hyperband, `sweep.prune=none` trains every trial to its end."
+    )
+    return [Prose(text)]
+
+
+def _tell(sweep: SweepRecord, album: Album) -> list[Block]:
+    """A sentence for each hyperparameter, its evidence, and how it was come by."""
+    observed, measure = observe(sweep), formatting.name_score(sweep.epoch)
+    if isinstance(observed, str):
+        return [Prose(f"Nothing is said of single hyperparameters: {observed}.")]
+    shown = [row for row in observed.rows if row.says]
+    told = {row.setting for row in shown} | observed.aliased.keys()
+    sentences = [row.says + _name_doubles(row.setting, observed) for row in shown]
+    sentences += [f"Together: {sentence}" for sentence in observed.interactions]
+    if silent := _list(setting for setting in sweep.settings if setting not in told):
+        sentences.append(f"Not shown by this sweep, one way or the other: {silent}.")
+    method = (
+        f"Effects on {measure} with the other hyperparameters held fixed, from one linear model "
+        f"over {plural(observed.num, 'trial')}, which explains {percent(observed.explained, 0)} of its variance "
+        "(adjusted for the size of the model). In a search values travel together; fitted together they are told apart "
+        "as far as they can be. Were the model right, all intervals would hold at once in 95 of 100 sweeps; a curve "
+        "that it cannot follow makes the size of an effect less sure, not so much whether there is one."
+    )
+    if observed.left_out:
+        method += (
+            f" Left out: {plural(len(observed.left_out), 'trial')} that fell far behind all others, at "
+            f"{percent(max(observed.left_out))} or less; so what ruins a trial counts too little."
+        )
+    if observed.rows and not shown:
+        half = median(row.estimate.high - row.estimate.low for row in observed.rows) / 2
+        method += f" Here they reach {100 * half:.1f} points either way, by median: more trials make them narrower."
+    if observed.aliased:
+        method += f" Determined by other hyperparameters, and so not told apart from them: {_list(observed.aliased)}."
+    rows = [
+        [
+            shorten_setting(row.setting),
+            row.change,
+            *formatting.points(row.estimate),
+            f"{row.estimate.num:,}",
+            "shown" if row.says else "not shown by this sweep",
+        ]
+        for row in observed.rows
+    ]
+    return [
+        Bullets(sentences),
+        Prose(method),
+        album.add(
+            f"sweep-{sweep.name}-observations",
+            curves.draw_observations(observed, measure),
+            f"The {measure} of {plural(observed.num, 'trial')} against each of "
+            f"{plural(min(len(observed.factors), curves.MAX_PANELS), 'hyperparameter')}, the others held fixed.",
+            "Each point is a trial, moved to where it would be with the other hyperparameters at their means; the "
+            "line is the model. Grey: not shown by this sweep.",
+        ),
+        Table(
+            f"Points of {measure} that a change goes with, the others held fixed.",
+            "llrrrl",
+            ["hyperparameter", "change", "points", "95 % interval", "trials", "says"],
+            rows,
+        ),
+    ]
+
+
+def _list(settings: Iterable[str]) -> str:
+    return ", ".join(f"`{shorten_setting(setting)}`" for setting in settings)
+
+
+def _name_doubles(setting: str, observed: Observations) -> str:
+    """What an effect may be due to instead."""
+    doubles = _list(name for name, others in observed.aliased.items() if setting in others)
+    return f" Or {doubles} did it, which went with it." if doubles else ""
+
+
+def _show_importance(sweep: SweepRecord, album: Album) -> list[Block]:
+    rows = measure_importance(sweep)
+    if not rows:
+        return []
+    names = [f"`{shorten_setting(setting)}`" for setting, estimate in rows if estimate.low > 0]
+    text = "No hyperparameter helps to foretell accuracy, by the intervals below."
+    if names:
+        text = f"What helps to foretell accuracy, most of all first: {', '.join(names)}."
+    return [
+        Prose(text),
+        album.add(
+            f"sweep-{sweep.name}-importance",
+            curves.draw_intervals(
+                [(shorten_setting(setting), estimate) for setting, estimate in rows[:30]],
+                "points of error more when its values are shuffled, with 95 % interval",
+                in_points=True,
+            ),
+            f"Permutation importance of {plural(len(rows[:30]), 'hyperparameter')}.",
+            "Permutation importance: a random forest foretells the accuracy of trials that it has not seen; shown is "
+            "how much worse it does, in points of mean absolute error, when the values of one hyperparameter are "
+            "shuffled. It counts effects of any shape, interactions too. Filled: the interval excludes zero. All of "
+            "them hold at once.",
+        ),
+    ]
+
+
+def _show_correlations(sweep: SweepRecord, effects: list[Effect], album: Album) -> list[Block]:
+    if not effects:
+        text = (
+            f"No correlations: they need at least {MIN_TRIALS} trials whose accuracies differ, with numbers that "
+            f"differ or choices that come again, and {len(sweep.completed)} have an accuracy."
+        )
+        return [Prose(text)]
+    measure = formatting.name_score(sweep.epoch)
+    rows = []
+    for effect in effects:
+        value, between = formatting.correlation(effect.estimate)
+        verdict = "not shown by this sweep"
+        if effect.estimate.excludes_zero:
+            more = "higher" if effect.estimate.value > 0 else "lower"
+            verdict = f"{more} accuracy with it" if effect.level else f"{more} accuracy with larger values"
+        rows.append([effect.label, value, between, f"{effect.estimate.num:,}", verdict])
+    caption = (
+        f"Spearman's rank correlation of every hyperparameter with {measure}; a choice is taken as being that "
+        "one against the others. Not adjusted for the other hyperparameters, which the search does not vary evenly; of "
+        f"{plural(len(rows), 'row')}, {0.05 * len(rows):.1f} would exclude zero by chance alone."
+    )
+    return [
+        album.add(
+            f"sweep-{sweep.name}-correlations",
+            curves.draw_intervals(
+                [(effect.label, effect.estimate) for effect in effects[:30]],
+                f"rank correlation with {measure}, with 95 % interval",
+                limits=(-1, 1),
+            ),
+            f"Rank correlations of {len(effects[:30])} hyperparameters with {measure}.",
+            "Filled: the interval excludes zero. Hollow: not shown by this sweep.",
+        ),
+        Table(caption, "lrrrl", ["hyperparameter", "correlation", "95 % interval", "trials", "says"], rows),
+    ]

@@ -1,0 +1,195 @@
+"""The generated data set: the same on every run, whole or absent, and colour does not tell its classes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_inat.demo import dataset
+from keras_inat.demo.dataset import CLASSES, OTHER_CLASSES, draw_image, write_demo
+
+FEW = ("Aves", "Fungi")
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*.jpg"))}
+
+
+def test_layout_and_counts(tmp_path: Path) -> None:
+    root = write_demo(tmp_path / "data" / "demo", classes=FEW, num_train=3, num_test=2)
+    assert root == tmp_path / "data" / "demo"
+    assert sorted(contents(root)) == [
+        f"{split}/{name}/{name}_{i:04d}.jpg"
+        for split, n in (("train", 3), ("val", 2))
+        for name in FEW
+        for i in range(1, n + 1)
+    ]
+    for path in root.rglob("*.jpg"):
+        with Image.open(path) as image:
+            assert image.format == "JPEG"
+            assert image.mode == "RGB"
+            assert all(120 <= side <= 160 for side in image.size)
+    assert json.loads((root / "demo.json").read_text())["num_images"] == 10
+    assert sorted(p.name for p in root.parent.iterdir()) == [".demo.lock", "demo"]
+
+
+def test_same_seed_same_bytes(tmp_path: Path) -> None:
+    first, again, other = (
+        contents(write_demo(tmp_path / name, classes=FEW, num_train=2, num_test=1, seed=seed))
+        for name, seed in (("a", 5), ("b", 5), ("c", 6))
+    )
+    assert first == again
+    assert first.keys() == other.keys()
+    assert not set(first.values()) & set(other.values())
+    assert len(set(first.values())) == len(first)
+
+
+def test_a_larger_set_holds_the_smaller_one(tmp_path: Path) -> None:
+    small = contents(write_demo(tmp_path / "a", classes=FEW[1:], num_train=2, num_test=1))
+    large = contents(write_demo(tmp_path / "b", classes=FEW, num_train=3, num_test=3))
+    assert small.items() <= large.items()
+
+
+def test_processes_draw_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "CHUNK", 10)
+    seen: list[tuple[int, int]] = []
+    parallel = write_demo(
+        tmp_path / "a",
+        num_train=4,
+        num_test=1,
+        num_workers=2,
+        report_progress=lambda *done: seen.append(done),
+    )
+    assert contents(parallel) == contents(write_demo(tmp_path / "b", num_train=4, num_test=1, num_workers=1))
+    assert len(seen) == 5
+    assert seen[-1] == (50, 50)
+    assert {total for _, total in seen} == {50}
+
+
+def test_draws_here_where_processes_cannot_start(tmp_path: Path) -> None:
+    script = (
+        "from pathlib import Path\n"
+        "from keras_inat.data import demo\n"
+        "demo.CHUNK = 1\n"
+        f"directory = Path({str(tmp_path / 'demo')!r})\n"
+        "demo.write_demo(directory, classes=('Key',), num_train=4, num_test=1, num_workers=2)\n"
+    )
+    path = os.pathsep.join(p for p in sys.path if p)
+    environment = {**os.environ, "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-"], input=script, text=True, env=environment, check=True, capture_output=True)
+    assert len(contents(tmp_path / "demo")) == 5
+
+
+def test_complete_set_is_left_alone(tmp_path: Path) -> None:
+    def stamps(root: Path) -> dict[str, int]:
+        return {str(p): p.stat().st_mtime_ns for p in [root, *root.rglob("*")]}
+
+    root = write_demo(tmp_path / "demo", classes=FEW, num_train=2, num_test=1)
+    before = stamps(root)
+    write_demo(root, classes=FEW, num_train=2, num_test=1)
+    assert stamps(root) == before
+
+
+def test_replaced_when_parameters_change_or_an_image_is_gone(tmp_path: Path) -> None:
+    root = write_demo(tmp_path / "demo", classes=FEW, num_train=3, num_test=1)
+    write_demo(root, classes=FEW[:1], num_train=2, num_test=1)
+    whole = contents(root)
+    assert len(whole) == 3
+    (root / "train" / "Aves" / "Aves_0002.jpg").unlink()
+    assert contents(write_demo(root, classes=FEW[:1], num_train=2, num_test=1)) == whole
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".demo.lock", "demo"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_interruption_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise error
+
+    with pytest.raises(error):
+        write_demo(tmp_path / "demo", classes=FEW, num_train=2, num_test=1, report_progress=interrupt)
+    assert [p.name for p in tmp_path.iterdir()] == [".demo.lock"]
+
+
+def test_interruption_keeps_the_earlier_set(tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    root = write_demo(tmp_path / "demo", classes=FEW, num_train=1, num_test=1)
+    before = contents(root)
+    with pytest.raises(KeyboardInterrupt):
+        write_demo(root, classes=FEW, num_train=2, num_test=1, report_progress=interrupt)
+    assert contents(root) == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".demo.lock", "demo"]
+
+
+def test_removes_what_a_killed_run_left(tmp_path: Path) -> None:
+    (tmp_path / ".demo.partial" / "new" / "val" / "Car").mkdir(parents=True)
+    write_demo(tmp_path / "demo", classes=FEW, num_train=1, num_test=1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".demo.lock", "demo"]
+    assert sorted(p.name for p in (tmp_path / "demo" / "val").iterdir()) == sorted(FEW)
+
+
+def test_two_processes_at_once_draw_it_once(tmp_path: Path) -> None:
+    drawn: list[int] = []
+
+    def report(done: int, total: int) -> None:
+        drawn.append(done)
+        time.sleep(0.3)  # the other one comes meanwhile
+
+    def write() -> Path:
+        return write_demo(tmp_path / "demo", classes=FEW, num_train=1, num_test=1, report_progress=report)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [done.result() for done in [pool.submit(write), pool.submit(write)]] == [tmp_path / "demo"] * 2
+    assert drawn == [4]
+
+
+def test_never_replaces_other_data(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"dear to somebody")
+    with pytest.raises(FileExistsError, match="something else"):
+        write_demo(tmp_path, num_train=1, num_test=1)
+    assert (tmp_path / "photo.jpg").read_bytes() == b"dear to somebody"
+
+
+def test_unknown_class(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Received: \\['Unicorn'\\]"):
+        write_demo(tmp_path / "demo", classes=("Aves", "Unicorn"), num_train=1, num_test=1)
+    with pytest.raises(ValueError, match="Received: 'Unicorn'"):
+        draw_image("Unicorn", np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("class_name", CLASSES + OTHER_CLASSES)
+def test_draws_at_any_size(class_name: str) -> None:
+    for seed in range(12):
+        size = ((120, 160), (160, 120), (64, 64))[seed % 3]
+        image = draw_image(class_name, np.random.default_rng(seed), size)
+        assert image.size == size
+        assert image.mode == "RGB"
+        assert np.asarray(image).std() > 5  # something is on it
+
+
+def test_colour_does_not_give_the_class_away() -> None:
+    """Nearest class centroid on the mean colour, chance being 10 %."""
+
+    def colours(first: int) -> np.ndarray:
+        return np.array(
+            [
+                [
+                    np.asarray(draw_image(name, np.random.default_rng([k, i]), (64, 64))).mean((0, 1))
+                    for i in range(first, first + 20)
+                ]
+                for k, name in enumerate(CLASSES)
+            ]
+        )
+
+    centroids = colours(0).mean(1)
+    distances = np.linalg.norm(colours(20)[:, :, None] - centroids, axis=-1)
+    accuracy = (distances.argmin(-1) == np.arange(len(CLASSES))[:, None]).mean()
+    assert accuracy < 0.3

@@ -1,0 +1,66 @@
+import pytest
+from rich.console import Console
+
+from keras_inat.files import append_jsonl
+from keras_inat.settings.loading import load_config
+from keras_inat.sweep.live_table import Board, draw_curve
+from keras_inat.sweep.records import Records, Trial
+
+CURVES = {"completed": [0.1, 0.4], "pruned": [0.05], "running": [0.2], "failed": []}
+
+
+@pytest.fixture
+def records():
+    records = Records(load_config(["NAME=s", "TRIALS=6", "sweep.epochs=2", "sweep.space={model.filters: [2]}"]), "hash")
+    for index, status in enumerate(["completed", "failed", "pruned", "pruned", "running"]):
+        curve = CURVES[status]
+        score = max(curve) if curve and status != "running" else None
+        settings = {"model.filters": index + 1}
+        trial = Trial(str(index), settings, settings, status, score, epochs=len(curve), error="of its own")
+        records.write_trial(trial)
+        for accuracy in curve:
+            append_jsonl(records.trial_folder(trial.id) / "metrics.jsonl", {"val_accuracy": accuracy})
+    return records
+
+
+def render(board, height):
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(board.draw(height))
+    return [" ".join(line.split()) for line in capture.get().splitlines() if line.strip()]
+
+
+def test_the_table_shows_every_trial_and_what_pruning_saved(records):
+    assert render(Board(records, None), 30)[2:] == [
+        "0 best ▃█ 40.0% 2/2 filters=1",
+        "1 failed 0/2 of its own",
+        "2 pruned ▂ 5.0% 1/2 filters=3",
+        "3 pruned ▂ 5.0% 1/2 filters=4",
+        "4 runs ▅ 20.0% 1/2 filters=5",
+        "(4 of 6; best so far 40.0%, trial 0; 2 epochs saved)",
+    ]
+
+
+def test_on_a_low_terminal_the_best_and_the_newest_are_left(records):
+    assert [line[:6] for line in render(Board(records, None), 8)[2:-1]] == ["0 best", "3 prun", "4 runs"]
+
+
+def test_elsewhere_every_event_is_a_line_of_its_own(records, capsys):
+    board = Board(records, None)
+    board.refresh()
+    trial = records.read_trials()[-1]
+    trial.status, trial.score, trial.epochs = "pruned", 0.2, 1
+    records.write_trial(trial)
+    board.refresh()
+    board.refresh()
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "trial 4 of 6: filters=5"
+    assert second.startswith(
+        "trial 4: 20.0%, pruned after 1 of 2 epochs  (5 of 6; best so far 40.0%, trial 0; 3 epochs saved"
+    )
+
+
+def test_a_curve_in_a_character_an_epoch():
+    assert draw_curve([0.0, 0.1, 0.5, 1.0], 1.0) == "▁▁▅█"
+    assert draw_curve([0.0], 0.0) == "▁"
+    assert len(draw_curve([0.5] * 50, 1.0)) == 30

@@ -1,0 +1,287 @@
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from keras_inat.commands import train_best
+from keras_inat.data.pack import Pack
+from keras_inat.data.packs import load_pack
+from keras_inat.errors import UserError
+from keras_inat.files import read_jsonl
+from keras_inat.intervals import accuracy_interval
+from keras_inat.models.cnn import build_cnn
+from keras_inat.settings.loading import build_config, read_yaml
+from keras_inat.store.runs import create_run
+from keras_inat.training import session
+from keras_inat.training.evaluation import judge, train_and_judge
+from keras_inat.training.session import fit
+
+
+def test_a_run_from_start_to_result(make_config, capsys):
+    config = make_config("training.epochs=3", "training.learning_rate=0.01", "run.name=tiny")
+    accuracy = train_and_judge(config, "train-best", "seed 0")["test_accuracy"]
+    (folder,) = Path("runs/train-best").iterdir()
+    assert folder.name.endswith("-tiny-seed0")
+    result = json.loads((folder / "result.json").read_text())
+    rows = read_jsonl(folder / "metrics.jsonl")
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert set(rows[0]) == {
+        *("epoch", "stage", "loss", "accuracy", "val_loss", "val_accuracy"),
+        *("learning_rate", "seconds", "images_per_second"),
+    }
+    assert result["val_accuracy"] == max(row["val_accuracy"] for row in rows)
+    assert rows[result["best_epoch"] - 1]["val_accuracy"] == result["val_accuracy"]
+    assert result["data"]["counts"] == {"train": 24, "validation": 6, "test": 12}
+    assert result["test_accuracy"] == accuracy
+    assert result["test_images"] == 12
+    assert result["packages"]["keras"] == keras.__version__
+    assert build_config(read_yaml(folder / "config.yaml")) == build_config(result["config"]) == config
+
+    # The kept model is the judged one, and every test image was judged once.
+    saved = np.load(folder / "test_predictions.npz")
+    assert len(saved["labels"]) == len(set(saved["files"])) == 12
+    assert (saved["probabilities"].argmax(1) == saved["labels"]).mean() == accuracy
+    model = keras.models.load_model(folder / "best.keras", compile=False)
+    again = model.predict(saved["pixels"].astype("float32"), verbose=0)
+    np.testing.assert_allclose(again, saved["probabilities"][saved["examples"]], rtol=1e-4, atol=1e-5)
+    wrong = saved["probabilities"].argmax(1) != saved["labels"]
+    assert wrong[saved["mistakes"]].all()
+    assert len(saved["mistakes"]) == len(saved["mistake_pixels"]) == min(12, wrong.sum())
+    assert (np.diff(saved["probabilities"].max(1)[saved["mistakes"]]) <= 0).all()
+    sample = np.load(folder / "validation_sample.npz")
+    assert sorted(sample["labels"]) == [0, 0, 1, 1, 2, 2]
+    assert len({image.tobytes() for image in sample["pixels"]} - {image.tobytes() for image in saved["pixels"]}) == 6
+    assert len(read_jsonl(folder.parent.parent / "test_ledger.jsonl")) == 1
+    assert "epoch 3/3" in capsys.readouterr().out
+
+    # Asked again, it neither trains nor looks at the test images again.
+    assert train_and_judge(config, "train-best", "seed 0") == result
+    assert "already done" in capsys.readouterr().out
+    assert len(list(folder.parent.iterdir())) == len(read_jsonl(folder.parent.parent / "test_ledger.jsonl")) == 1
+
+
+def test_learns_what_can_be_learned(make_config):
+    config = make_config("training.epochs=12", "training.learning_rate=0.01")
+    assert fit(config, create_run(config, "train-best")).result["val_accuracy"] == 1
+
+
+def test_the_same_seed_gives_the_same_weights(make_config):
+    def train(*arguments):
+        config = make_config("augment.crop=0.5", "augment.flip=true", *arguments)
+        return fit(config, create_run(config, "pretrain")).model.get_weights()
+
+    first, again, other = train(), train(), train("run.seed=1")
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def note_first_step(build, begun):
+    def noting(*arguments, first_step=0, **named):
+        begun.append(first_step)
+        return build(*arguments, first_step=first_step, **named)
+
+    return noting
+
+
+def test_fine_tuning_goes_through_its_stages(make_config, tmp_path, monkeypatch):
+    build_cnn(make_config("model.batch_norm=false").model, 16, 5).save(tmp_path / "own.keras")
+    config = make_config(
+        *("STRATEGY=lpft", f"WEIGHTS={tmp_path / 'own.keras'}", "training.epochs=4", "training.learning_rate=0.01")
+    )
+    begun = []
+    for name in ("build_feature_batches", "build_training_batches"):
+        monkeypatch.setattr(session, name, note_first_step(getattr(session, name), begun))
+    run = create_run(config, "finetune")
+    result = fit(config, run).result
+    assert begun == [0, 2 * 3]  # the second stage goes on with the batches of the third epoch
+    rows = read_jsonl(run.metrics)
+    assert [row["stage"] for row in rows] == ["head", "head", "all", "all"]
+    np.testing.assert_allclose([row["learning_rate"] for row in rows], [0.01] * 4, rtol=1e-5)
+    assert [stage["backbone_rates"] for stage in result["stages"]] == [[], pytest.approx([0.001, 0.001])]
+    assert [stage["parameters"] for stage in result["stages"]] == [4 * 3 + 3, 4 * 3 + 3 + 112 + 148]
+
+
+def test_a_stage_that_cannot_be_is_said_before_any_trains(make_config, tmp_path):
+    build_cnn(make_config().model, 16, 5).save(tmp_path / "own.keras")
+    config = make_config("STRATEGY=topk", "UNFREEZE=block7", f"WEIGHTS={tmp_path / 'own.keras'}")
+    run = create_run(config, "finetune")
+    with pytest.raises(UserError, match=r"one of \{block1_conv, block2_conv\}\. Received: 'block7'"):
+        fit(config, run)
+    assert run.read_metrics() == []
+
+
+def test_what_no_images_could_be_trained_with_is_refused_before_any_is_decoded(make_config, monkeypatch):
+    monkeypatch.setattr("keras_inat.training.evaluation.load_pack", lambda config: pytest.fail("decoded"))
+    large = ("model.num_blocks=1", "data.image_size=1024", "model.filters=1024", "model.dense_units=16384")
+    for settings, words in (
+        (large, "makes the layer dense"),
+        (("STRATEGY=gradual", "training.epochs=2"), "at least 4"),
+    ):
+        with pytest.raises(UserError, match=words):
+            train_and_judge(make_config(*settings), "train-best", "")
+    assert not Path("runs").exists()
+
+
+def test_loss_and_optimizer_are_told_what_they_follow(make_config, tmp_path, monkeypatch):
+    told = {}
+    for name in ("build_loss", "build_optimizer"):
+        build = getattr(session, name)
+        noted = lambda *given, name=name, build=build: told.update({name: given}) or build(*given)  # noqa: E731
+        monkeypatch.setattr(session, name, noted)
+    config = make_config("model.towers=2", "training.epochs=1")
+    fit(config, create_run(config, "train-best"))
+    pack = load_pack(config)
+    training, labels, num_classes, towers = told["build_loss"]
+    assert (training, num_classes, towers) == (config.training, 3, 2)
+    np.testing.assert_array_equal(labels, pack.train_labels[pack.split(config)[0]])
+    assert told["build_optimizer"] == (config.training, 3, {}, {})
+
+    build_cnn(make_config().model, 16, 3).save(tmp_path / "own.keras")
+    config = make_config(
+        *("STRATEGY=full", f"WEIGHTS={tmp_path / 'own.keras'}", "model.towers=2", "finetune.decay_to=pretrained"),
+        "training.epochs=1",
+    )
+    fit(config, create_run(config, "finetune"))
+    assert told["build_loss"][3] == 1
+    _, steps, rates, starts = told["build_optimizer"]
+    assert (steps, set(rates.values())) == (3, {0.1})
+    own = keras.models.load_model(tmp_path / "own.keras", compile=False)
+    kernels = {f"block{block}_conv/kernel" for block in (1, 2)}
+    assert kernels == {path for path in starts if path.endswith("kernel")} <= set(rates)
+    for path in kernels:
+        np.testing.assert_array_equal(starts[path], own.get_layer(path.split("/")[0]).kernel)
+
+
+def test_the_best_epoch_is_kept(make_config):
+    config = make_config("training.epochs=6", "training.learning_rate=0.02", "training.schedule=step")
+    run = create_run(config, "train-best")
+    done = fit(config, run)
+    accuracies = [row["val_accuracy"] for row in run.read_metrics()]
+    assert done.result["best_epoch"] == accuracies.index(max(accuracies)) + 1
+    _, rows = done.pack.split(config)
+    kept = keras.models.load_model(run.model, compile=False)
+    predicted = kept.predict(done.pack.train_images[rows], verbose=0).argmax(axis=1)
+    assert (predicted == done.pack.train_labels[rows]).mean() == pytest.approx(max(accuracies))
+    for first, second in zip(kept.get_weights(), done.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_few_images_are_seen_more_often(make_config):
+    config = make_config("training.epochs=2", "training.min_steps=10")  # of 3 steps an epoch
+    run = create_run(config, "train-best")
+    result = fit(config, run).result
+    # 2 passes in each epoch.
+    assert (result["epochs"], result["config"]["training"]["epochs"]) == (2, 2)
+    assert all(row["images_per_second"] * row["seconds"] >= 2 * 24 * 0.99 for row in run.read_metrics())
+
+
+def test_small_images_first(make_config, monkeypatch):
+    config = make_config("training.epochs=5", "training.image_scales=[0.5,0.75,1]", "model.pooling=average")
+    seen = []
+    record = session.build_training_batches
+
+    def recording(*arguments, **keywords):
+        batches = record(*arguments, **keywords)
+        seen.extend(pixels.shape[1:] for pixels, _ in batches.take(5 * 3))
+        return batches
+
+    monkeypatch.setattr(session, "build_training_batches", recording)
+    assert fit(config, create_run(config, "train-best")).model.input_shape == (None, 16, 16, 3)
+    assert [shape[0] for shape in seen[::3]] == [8, 8, 12, 12, 16]
+
+
+def test_a_backbone_takes_smaller_images_too(make_config, tmp_path, monkeypatch):
+    build_cnn(make_config().model, 16, 5).save(tmp_path / "own.keras")
+    config = make_config(
+        *("STRATEGY=lpft", f"WEIGHTS={tmp_path / 'own.keras'}", "training.epochs=2", "training.image_scales=[0.5]"),
+    )
+    shapes = []
+    build = session.build_training_batches
+
+    def noting(*arguments, **named):
+        batches = build(*arguments, **named)
+        shapes.append(batches.element_spec[0].shape[1:])
+        return batches
+
+    monkeypatch.setattr(session, "build_training_batches", noting)
+    assert fit(config, create_run(config, "finetune")).model.input_shape == (None, 16, 16, 3)
+    assert shapes == [(8, 8, 3)]
+
+
+def test_mirror_images_are_judged_beside_the_images(make_config):
+    config = make_config("training.epochs=1", "training.mirror=true")
+    result = train_and_judge(config, "train-best", "seed 0")
+    (folder,) = Path("runs/train-best").iterdir()
+    saved = np.load(folder / "test_predictions.npz")
+    model = keras.models.load_model(folder / "best.keras", compile=False)
+    pixels = saved["pixels"].astype("float32")  # all of them: 12 are fewer than 30
+    mean = model.predict(pixels, verbose=0) + model.predict(pixels[:, :, ::-1], verbose=0)
+    expected = (mean.argmax(axis=1) == saved["labels"][saved["examples"]]).mean()
+    assert result["mirrored"]["test_accuracy"] == pytest.approx(expected)
+    assert result["test_accuracy"] == (saved["probabilities"].argmax(axis=1) == saved["labels"]).mean()
+    assert 0 <= result["mirrored"]["val_accuracy"] <= 1
+
+
+def test_seeds_are_told_one_by_one_and_together(make_config, capsys):
+    train_best.run(make_config("training.epochs=1", "SEEDS=3", "run.seed=4"))
+    results = [json.loads((path / "result.json").read_text()) for path in sorted(Path("runs/train-best").iterdir())]
+    assert [result["seed"] for result in results] == [4, 5, 6]
+    tests = [result["test_accuracy"] for result in results]
+    low, high = accuracy_interval(tests, results[0]["test_images"])
+    said = capsys.readouterr().out
+    assert f"test accuracy, mean of 3 seeds: {np.mean(tests):.1%} " in said
+    assert f"({'95 % interval'} {low:.1%} to {high:.1%})" in said
+    best = max(results, key=lambda result: result["val_accuracy"])["seed"]
+    assert f"best on validation: seed {best}" in said
+
+
+def test_a_step_is_traced_once(make_config, monkeypatch):
+    calls, step = [], keras.Model.train_step
+    monkeypatch.setattr(keras.Model, "train_step", lambda self, data: calls.append(1) or step(self, data))
+    config = make_config("training.optimizer=adamw", "training.ema=0.1")
+    fit(config, create_run(config, "sweep"))
+    assert len(calls) == 1
+
+
+def test_early_stopping(make_config):
+    config = make_config("training.epochs=30", "training.patience=2", "training.learning_rate=0.01")
+    run = create_run(config, "train-best")
+    result = fit(config, run).result
+    assert result["epochs"] == len(run.read_metrics()) == result["best_epoch"] + 2 < 30
+
+
+def test_a_run_that_selects_may_not_be_judged(make_config):
+    config = make_config("training.epochs=1")
+    run = create_run(config, "pretrain")
+    with pytest.raises(PermissionError):
+        judge(config, run, fit(config, run))
+
+
+def test_trials_of_a_sweep_keep_no_model(make_config):
+    config = make_config("training.epochs=1")
+    run = create_run(config, "sweep")
+    fit(config, run)
+    assert run.metrics.exists()
+    assert not run.model.exists()
+
+
+def test_no_test_image_is_opened_while_training(make_config, monkeypatch):
+    config = make_config("training.epochs=1")
+    pixels = load_pack(config).directory / "16.uint8"
+    before = fit(config, create_run(config, "train-best"))
+    with open(pixels, "r+b") as file:
+        file.write(np.random.default_rng(0).bytes(12 * 16 * 16 * 3))  # the test images come first
+    monkeypatch.setattr(Pack, "read_test", lambda *_: pytest.fail("the test images were opened"))
+    after = fit(config, create_run(config, "train-best"))
+    for first, second in zip(before.model.get_weights(), after.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_statistics_are_taken_from_batches_of_equal_size(make_config):
+    config = make_config("training.ema=0.1")
+    pack = load_pack(config)
+    calibrate = session._plan_calibration(config, pack, np.arange(25), 8)
+    assert sorted(map(len, calibrate())) == [6, 6, 6, 7]  # not 8, 8, 8 and one image, which has no variance
+    assert session._plan_calibration(make_config(), pack, np.arange(25), 8) is None
