@@ -120,9 +120,9 @@ def test_the_dashboard_becomes_tensorboard(monkeypatch, tmp_path):
     assert main(["dashboard"]) == 0
     ((executable, words),) = called
     assert words[:3] == [executable, "-m", "tensorboard.main"]
-    board = program.TensorBoard()
-    board.configure(["tensorboard", *words[3:]])
-    assert board.flags.logdir == "runs"
+    live_table = program.TensorBoard()
+    live_table.configure(["tensorboard", *words[3:]])
+    assert live_table.flags.logdir == "runs"
 
 
 def test_settings_need_fit_only_the_file_that_they_are_laid_over(tmp_path, capsys):

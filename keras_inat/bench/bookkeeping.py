@@ -51,7 +51,7 @@ def time_bookkeeping(count: int, directory: Path) -> Iterator[tuple[str, float]]
     for start in range(0, count, CHUNK):
         scan.add(start, json.loads(json.dumps(records[start : start + CHUNK])))
     yield "take down what each is", clock.lap()
-    index.write_index(source, scan, directory, near_copies=True)
+    index.write_index(source, scan, directory, near_duplicates=True)
     yield "find copies and write the index", clock.lap()
     pack = Pack(directory, THUMBNAIL, json.loads((directory / "manifest.json").read_text(encoding="utf-8")))
     assert len(pack.train_images) == len(pack.train_labels)

@@ -159,7 +159,7 @@ def _configure(images: Path, size: int, augment: Augment) -> Config:
     return Config(
         data=Data(source=str(images), directory=str(images.parent.parent / "packs"), image_size=size),
         augment=augment,
-        model=Model(filters=32, organisation="double"),
+        model=Model(filters=32, filter_organization="double"),
         training=Training(batch_size=BATCH_SIZE),
     )
 

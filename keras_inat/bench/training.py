@@ -21,7 +21,7 @@ from keras_inat.training.evaluation_model import clone_for_training
 from keras_inat.training.session import fit
 
 NUM_CLASSES = 10
-STEP_MODEL = Model(filters=32, organisation="same", kernel_size=3, batch_norm=True, dense_units=256)
+STEP_MODEL = Model(filters=32, filter_organization="same", kernel_size=3, batch_norm=True, dense_units=256)
 STEP_SIZE = 128
 FIT_EPOCHS, HEAD_EPOCHS = 4, 10
 

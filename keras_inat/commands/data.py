@@ -44,15 +44,15 @@ def _is_to_come(config: Config) -> bool:
 def _report(pack: Pack) -> None:
     """Says what was found, the counts first and then what deserves a look."""
     found, files = pack.manifest, sum(pack.manifest["files"].values())
-    counts, copies = found["counts"], found["num_copies"]
+    counts, duplicates = found["counts"], found["num_duplicates"]
     print(f"{found['name']}: {counts['train']:,} train and {counts['test']:,} test images, by class:")
     for class_name, train, test in zip(found["classes"], *found["per_class"].values(), strict=True):
         print(f"  {class_name:20} {train:>8,} {test:>8,}")
     lines = {
         "formats": _list(found["formats"]),
         "converted": _list(found["traits"]) or "nothing out of the ordinary",
-        "copies": f"{copies['identical']:,} identical, {copies['near']:,} near ({copies['mirrored']:,} mirrored, "
-        f"{copies['of_another_class']:,} across classes); the copies of an image stay on one side of the split",
+        "duplicates": f"{duplicates['identical']:,} identical, {duplicates['near']:,} near ({duplicates['mirrored']:,} mirrored, "
+        f"{duplicates['of_another_class']:,} across classes); the copies of an image stay on one side of the split",
         "left out": f"{found['num_quarantined'] + found['num_leaked']:,} of {files:,} files: "
         + (_list(found["reasons"] | {"shows a test image": found["num_leaked"]}) or "none"),
     }

@@ -9,7 +9,7 @@ from keras_inat.settings.schema import Config
 from keras_inat.store.runs import RunFolder, find_finished, finish_run
 from keras_inat.sweep.records import find_best_config
 from keras_inat.training.checkpoint import claim_run
-from keras_inat.training.evaluation import train_and_judge
+from keras_inat.training.evaluation import train_and_evaluate
 from keras_inat.training.session import fit
 
 # The backbone learns drawn things first: boats, keys, lamps. It is to the organisms what ImageNet is to photographs.
@@ -28,7 +28,7 @@ def run(config: Config) -> None:
     _title("2/4  train the best configuration fully, judge it once on the test images")
     values = read_yaml(find_best_config(config.run.directory, config.run.name))
     best = build_config(merge(config.model_dump(), values))
-    train_and_judge(best, "train-best", "scratch")
+    train_and_evaluate(best, "train-best", "scratch")
 
     _title("3/4  pretrain a backbone on other drawings, then adapt it by several strategies")
     backbone = _pretrain(override(best, PRETRAINING))
@@ -36,7 +36,7 @@ def run(config: Config) -> None:
         changes = {f"finetune.{key}": value for key, value in FINETUNING.items()}
         changes |= {"finetune.strategy": strategy, "finetune.weights": str(backbone.model)}
         changes |= {"run.name": f"demo-{strategy}", "training.epochs": 5}
-        train_and_judge(override(best, changes), "finetune", strategy)
+        train_and_evaluate(override(best, changes), "finetune", strategy)
 
     _title("4/4  one page with the evidence")
     report.run(config)

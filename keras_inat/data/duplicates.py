@@ -32,7 +32,7 @@ _MIDDLE = (_FREQUENCY >= 3) & (_FREQUENCY < 8.5)
 PAIR = np.dtype([("first", np.int64), ("second", np.int64), ("similarity", np.float32), ("mirrored", np.bool_)])
 
 
-def find_copies(thumbnails: np.ndarray, hashes: np.ndarray, rows: np.ndarray, near: bool = True) -> np.ndarray:
+def find_duplicates(thumbnails: np.ndarray, hashes: np.ndarray, rows: np.ndarray, near: bool = True) -> np.ndarray:
     """Finds the pairs of images that are copies of each other.
 
     Args:
@@ -54,7 +54,7 @@ def find_copies(thumbnails: np.ndarray, hashes: np.ndarray, rows: np.ndarray, ne
     return np.sort(np.concatenate([identical, *others]), order=["first", "second"])
 
 
-def group_copies(count: int, pairs: np.ndarray) -> np.ndarray:
+def group_duplicates(count: int, pairs: np.ndarray) -> np.ndarray:
     """`(count,)` int32: the number of the group that each of `count` images belongs to; most are alone in theirs."""
     links = sparse.coo_array((np.ones(len(pairs), bool), (pairs["first"], pairs["second"])), shape=(count, count))
     return sparse.csgraph.connected_components(links, directed=False)[1]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_inat.data.chunk import THUMBNAIL, thumbnail_path
-from keras_inat.data.duplicates import find_copies, group_copies
+from keras_inat.data.duplicates import find_duplicates, group_duplicates
 from keras_inat.data.scan import Scan
 from keras_inat.data.source import FOLDERS, Source
 from keras_inat.errors import UserError
@@ -22,7 +22,7 @@ MAX_PAIRS, NUM_NAMED = 10_000, 50
 NEEDED = {"train": 2, "test": 1}
 
 
-def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) -> None:
+def write_index(source: Source, scan: Scan, directory: Path, near_duplicates: bool) -> None:
     """Writes `index.npz`, `paths.json`, `scan.json` and, last, `manifest.json` beside the pixels of a scan.
 
     `index.npz` has an entry a file, in the order of `Source.files`, the test images first: `labels` int32, `used` bool,
@@ -46,8 +46,8 @@ def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) 
 
     shape = (count, THUMBNAIL, THUMBNAIL, 3)
     thumbnails = np.memmap(thumbnail_path(directory), np.uint8, "r", shape=shape)
-    pairs = find_copies(thumbnails, scan.hashes, np.flatnonzero(scan.readable), near_copies)
-    groups = group_copies(count, pairs)
+    pairs = find_duplicates(thumbnails, scan.hashes, np.flatnonzero(scan.readable), near_duplicates)
+    groups = group_duplicates(count, pairs)
     across = (pairs["first"] < num_test) & (pairs["second"] >= num_test)  # of train and test
     seen = np.zeros(count, bool)  # by group: whether one of it is a test image
     seen[groups[:num_test][scan.readable[:num_test]]] = True
@@ -76,7 +76,7 @@ def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) 
         "version": VERSION,
         "name": source.name,
         "source": str(source.path.resolve()),
-        "near_copies": near_copies,
+        "near_duplicates": near_duplicates,
         "hash": _hash_contents(source, scan.hashes, labels, used, num_test),
         "classes": source.classes,
         "files": {split: block.stop - block.start for split, block in blocks.items()},
@@ -87,9 +87,9 @@ def write_index(source: Source, scan: Scan, directory: Path, near_copies: bool) 
         "reasons": scan.count_reasons(),
         "num_quarantined": len(quarantined),
         "num_leaked": len(named_leaks),
-        "num_copies": _count_copies(pairs, across, labels),
+        "num_duplicates": _count_duplicates(pairs, across, labels),
     }
-    everything = {"quarantined": quarantined, "leaked": named_leaks, "copies": found}
+    everything = {"quarantined": quarantined, "leaked": named_leaks, "duplicates": found}
     write_json(directory / "scan.json", summary | everything)
     some = {name: entries[:NUM_NAMED] for name, entries in everything.items()}
     write_json(directory / "manifest.json", summary | some)
@@ -144,7 +144,7 @@ def _describe_pair(pair: np.void, paths: list[str], labels: np.ndarray) -> dict[
     }
 
 
-def _count_copies(pairs: np.ndarray, across: np.ndarray, labels: np.ndarray) -> dict[str, int]:
+def _count_duplicates(pairs: np.ndarray, across: np.ndarray, labels: np.ndarray) -> dict[str, int]:
     """Pairs of files that show one image, by kind."""
     return {
         "identical": int((pairs["similarity"] == 1).sum()),

@@ -14,7 +14,7 @@ from keras_inat.data.decode import stored_size
 from keras_inat.data.split import split_validation
 from keras_inat.errors import UserError
 from keras_inat.settings.schema import Config
-from keras_inat.store.ledger import look_at_test
+from keras_inat.store.ledger import open_test_images
 from keras_inat.store.runs import RunFolder
 
 
@@ -97,9 +97,9 @@ class Pack:
             rows = np.flatnonzero(self._index["used"][: self._num_test])
             return self._images[: self._num_test], labels, rows, self._paths[: self._num_test]
 
-        return look_at_test(config, run, self.hash, read)
+        return open_test_images(config, run, self.hash, read)
 
-    def show_copies(self, test_images: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def show_duplicates(self, test_images: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Some of the near copies that were found: first those that are in train and test, then the others.
 
         Args:
@@ -109,12 +109,12 @@ class Pack:
         Returns:
             `(pairs,)` int64, their numbers in the manifest's `copies`, and `(pairs, 2, size, size, 3)` uint8.
         """
-        near = [number for number, pair in enumerate(self.manifest["copies"]) if pair["similarity"] < 1]
-        across = [number for number in near if self._crosses(self.manifest["copies"][number]["rows"])]
+        near = [number for number, pair in enumerate(self.manifest["duplicates"]) if pair["similarity"] < 1]
+        across = [number for number in near if self._crosses(self.manifest["duplicates"][number]["rows"])]
         chosen = (across[: count // 2] + [number for number in near if number not in across])[:count]
         images = [
             [test_images[row] if row < self._num_test else self.train_images[row - self._num_test] for row in rows]
-            for rows in (self.manifest["copies"][number]["rows"] for number in chosen)
+            for rows in (self.manifest["duplicates"][number]["rows"] for number in chosen)
         ]
         shape = (len(chosen), 2, self.image_size, self.image_size, 3)
         return np.array(chosen, np.int64), np.array(images, np.uint8).reshape(shape)

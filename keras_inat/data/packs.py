@@ -37,14 +37,14 @@ def load_pack(config: Config) -> Pack:
     """
     source = open_source(config)
     packs = _packs_folder(config)
-    home = packs / _name(source, config.data.near_copies)
+    home = packs / _name(source, config.data.near_duplicates)
     image_size = config.data.image_size
     sizes = sorted({image_size, training_size(config)})
     if _list_missing(home, source, image_size, sizes):  # one that is whole may lie where nothing can be written
         packs.mkdir(parents=True, exist_ok=True)
         with hold_lock(packs / f"{home.name}.lock"):
             if missing := _list_missing(home, source, image_size, sizes):
-                _make(home, source, image_size, missing, config.data.near_copies)
+                _make(home, source, image_size, missing, config.data.near_duplicates)
     manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
     place = str(source.path.resolve())
     if manifest["source"] != place:  # they were moved, and where they are is what tells a stale pack
@@ -65,7 +65,7 @@ def _list_missing(home: Path, source: Source, image_size: int, sizes: list[int])
     return [size for size in sizes if _length(pixel_path(home, image_size, size)) != num_files * size * size * 3]
 
 
-def _make(home: Path, source: Source, image_size: int, missing: list[int], near_copies: bool) -> None:
+def _make(home: Path, source: Source, image_size: int, missing: list[int], near_duplicates: bool) -> None:
     """Decodes the missing sizes into the pack, or makes it where it is not whole; to be called under its lock."""
     num_files = len(source.files)
     found = _is_whole(home, num_files)
@@ -79,7 +79,7 @@ def _make(home: Path, source: Source, image_size: int, missing: list[int], near_
         if found:
             _check_unchanged(source, scan, home)
         else:
-            write_index(source, scan, partial, near_copies)
+            write_index(source, scan, partial, near_duplicates)
     except UserError:
         _remove(partial)  # nothing to go on from: the images have to change
         raise
@@ -117,9 +117,9 @@ def _packs_folder(config: Config) -> Path:
     return Path(config.data.directory) / ".packs"
 
 
-def _name(source: Source, near_copies: bool) -> str:
+def _name(source: Source, near_duplicates: bool) -> str:
     # A name that begins with a dot is that of a pack in the making.
-    return f"{source.name.lstrip('.')}-{VERSION}-{'' if near_copies else 'identical-'}{source.key[:12]}"
+    return f"{source.name.lstrip('.')}-{VERSION}-{'' if near_duplicates else 'identical-'}{source.key[:12]}"
 
 
 def _remove(partial: Path) -> None:
@@ -158,7 +158,7 @@ def _is_whole(home: Path, num_files: int) -> bool:
 def _is_current(home: Path) -> bool:
     try:
         manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
-        return home.name == _name(Source(Path(manifest["source"])), manifest["near_copies"])
+        return home.name == _name(Source(Path(manifest["source"])), manifest["near_duplicates"])
     except (*DAMAGED, UserError):
         return False
 
@@ -188,9 +188,9 @@ def _warn_of_left_out(pack: Pack) -> None:
     if total > NUM_NAMED:
         print(f"warning: {total - NUM_NAMED} more, see {pack.directory / 'scan.json'}", file=sys.stderr)
     num_train = pack.manifest["counts"]["train"]
-    if pack.manifest["near_copies"] and pack.manifest["num_leaked"] > MANY_LEAKED * num_train:
+    if pack.manifest["near_duplicates"] and pack.manifest["num_leaked"] > MANY_LEAKED * num_train:
         print(
             f"warning: {pack.manifest['num_leaked']:,} training images look like test images. Where these are no "
-            "photographs but drawings or letters, `data.near_copies=false` lets only identical files count as copies",
+            "photographs but drawings or letters, `data.near_duplicates=false` lets only identical files count as copies",
             file=sys.stderr,
         )

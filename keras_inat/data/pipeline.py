@@ -70,7 +70,7 @@ def count_passes(config: Config, num_images: int) -> int:
     return max(1, -(-config.training.min_steps // steps))
 
 
-def mirror(batches: tf.data.Dataset) -> tf.data.Dataset:
+def flip_batches(batches: tf.data.Dataset) -> tf.data.Dataset:
     """The same batches with every image mirrored left to right."""
     return batches.map(lambda pixels, targets: (pixels[:, :, ::-1], targets))
 

@@ -46,7 +46,7 @@ def measure_fidelity(
     blurred = ndimage.gaussian_filter(images, (0, sigma, sigma, 0))
     probability = trace_score(strip_model(model))
 
-    def judge(mixed: np.ndarray, label: int) -> np.ndarray:
+    def evaluate_on_test(mixed: np.ndarray, label: int) -> np.ndarray:
         return map_batches(probability, mixed, np.full(len(mixed), label))
 
     result = {}
@@ -57,7 +57,7 @@ def measure_fidelity(
             rank[np.argsort(-heat, axis=None, kind="stable")] = np.arange(heat.size)
             bounds = np.linspace(0, heat.size, NUM_STEPS + 1)
             changed = rank.reshape(1, *heat.shape, 1) < bounds[:, None, None, None]
-            curves[0, index] = judge(np.where(changed, blur, image), label)
-            curves[1, index] = judge(np.where(changed, image, blur), label)
+            curves[0, index] = evaluate_on_test(np.where(changed, blur, image), label)
+            curves[1, index] = evaluate_on_test(np.where(changed, image, blur), label)
         result[name] = Fidelity(*curves)
     return result

@@ -41,18 +41,18 @@ def build_cnn(config: Model, image_size: int, num_classes: int) -> keras.Model:
     """
     inputs = keras.Input((image_size, image_size, 3), name="image")
     image = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(inputs)
-    towers = [_build_tower(config, image, prefix) for prefix in list_prefixes(config)]
+    ensemble_size = [_build_tower(config, image, prefix) for prefix in list_prefixes(config)]
     # Probabilities stay in full precision whatever the rest computes in.
     outputs = [
         layers.Dense(
             num_classes,
             activation="softmax",
             dtype="float32",
-            name=LAST_LAYER if config.towers == 1 else f"tower{number}_{LAST_LAYER}",
+            name=LAST_LAYER if config.ensemble_size == 1 else f"tower{number}_{LAST_LAYER}",
         )(x)
-        for number, x in enumerate(towers, 1)
+        for number, x in enumerate(ensemble_size, 1)
     ]
-    mean = layers.Average(dtype="float32", name=LAST_LAYER)(outputs) if config.towers > 1 else outputs[0]
+    mean = layers.Average(dtype="float32", name=LAST_LAYER)(outputs) if config.ensemble_size > 1 else outputs[0]
     return keras.Model(inputs, mean, name="cnn")
 
 

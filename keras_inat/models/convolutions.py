@@ -53,7 +53,7 @@ def halve(side: int, times: int) -> int:
 
 def list_prefixes(config: Model) -> list[str]:
     """What the names of each tower's layers begin with: nothing, `tower2_`, ..."""
-    return ["", *(f"tower{number}_" for number in range(2, config.towers + 1))]
+    return ["", *(f"tower{number}_" for number in range(2, config.ensemble_size + 1))]
 
 
 def list_convolutions(config: Model) -> list[Convolution]:

@@ -113,7 +113,7 @@ def count_cnn(config: Model, image_size: int, num_classes: int) -> list[LayerCos
     if config.dropout and config.dropout_placement == "after_dense":
         rows.append(LayerCost("dropout", (width,), 0, 0))
     rows.append(LayerCost("predictions", (num_classes,), num_classes * (width + 1), num_classes * width))
-    return rows if config.towers == 1 else _stand_side_by_side(rows, list_prefixes(config))
+    return rows if config.ensemble_size == 1 else _stand_side_by_side(rows, list_prefixes(config))
 
 
 def _stand_side_by_side(rows: list[LayerCost], prefixes: list[str]) -> list[LayerCost]:
@@ -161,13 +161,13 @@ def estimate_memory(config: Config, num_classes: int) -> Memory:
     parameters = sum(row.parameters for row in rows)
     # Half of batch normalisation's numbers are statistics, which no gradient moves.
     trained = parameters - sum(row.parameters // 2 for row in rows if "_norm" in row.name)
-    copies = MOMENTS[config.training.optimizer] + (config.training.ema > 0)
+    duplicates = MOMENTS[config.training.optimizer] + (config.training.ema > 0)
     half = config.training.precision.startswith("mixed")
     batch = (HALF_BYTES if half else FLOAT_BYTES) * config.training.batch_size
     return Memory(
         weights=FLOAT_BYTES * parameters * NETWORKS,
         gradients=FLOAT_BYTES * trained,
-        moments=FLOAT_BYTES * trained * copies,
+        moments=FLOAT_BYTES * trained * duplicates,
         activations=batch * sum(row.activations for row in rows),
         spared=batch * sum(row.activations for row in rows if "activation" in row.name),
         passing=2 * batch * max(row.activations for row in rows),
@@ -197,7 +197,7 @@ def check_memory(config: Config, num_classes: int, available: int | None = None)
         fix = "a smaller `training.batch_size` or `data.image_size`, or fewer `model.filters`"
     elif row.name.startswith("block"):
         heaviest = f"`model.filters` makes the layer {row.name} {row.parameters:.2g} weights"
-        fix = "fewer `model.filters`, a smaller `model.kernel_size` or another `model.organisation`"
+        fix = "fewer `model.filters`, a smaller `model.kernel_size` or another `model.filter_organization`"
     else:
         units, pooling = row.output[0], config.model.pooling
         heaviest = (

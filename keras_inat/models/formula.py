@@ -55,12 +55,12 @@ def write_terms(config: Model, image_size: int, num_classes: int) -> list[Term]:
         Term("computations", "output", f"C {letter}", f"{num_classes}·{last}", num_classes * last),
     ]
     terms = [term for term in terms if dense or term.part != "dense layer"]
-    return terms if config.towers == 1 else [_multiply(term, config.towers) for term in terms]
+    return terms if config.ensemble_size == 1 else [_multiply(term, config.ensemble_size) for term in terms]
 
 
-def _multiply(term: Term, towers: int) -> Term:
-    symbols, numbers = f"T ({term.symbols})", f"{towers}·({term.numbers})"
-    return replace(term, symbols=symbols, numbers=numbers, value=towers * term.value)
+def _multiply(term: Term, ensemble_size: int) -> Term:
+    symbols, numbers = f"T ({term.symbols})", f"{ensemble_size}·({term.numbers})"
+    return replace(term, symbols=symbols, numbers=numbers, value=ensemble_size * term.value)
 
 
 def explain_letters(config: Model, image_size: int, num_classes: int) -> str:
@@ -72,10 +72,10 @@ def explain_letters(config: Model, image_size: int, num_classes: int) -> str:
     else:
         where = f"mᵢ filters of side kᵢ in convolution i of {count} (m₀ = {COLORS} colours),"
     flat = f" = {filters}·{halve(image_size, config.num_blocks)}²" if config.pooling == "flatten" else ""
-    towers = f"T = {config.towers} towers, each of " if config.towers > 1 else ""
+    ensemble_size = f"T = {config.ensemble_size} towers, each of " if config.ensemble_size > 1 else ""
     dense = f"n = {config.dense_units} neurons of the dense layer" if config.dense_units else "no dense layer"
     return (
-        f"{towers}{where} with an output of side sᵢ (s₁ = {image_size}, the image's; each pooling halves it, rounding "
+        f"{ensemble_size}{where} with an output of side sᵢ (s₁ = {image_size}, the image's; each pooling halves it, rounding "
         f"up); {dense}; d = {width}{flat} numbers that the blocks hand to the head; C = {num_classes} classes"
     )
 

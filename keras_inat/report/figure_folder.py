@@ -17,7 +17,7 @@ from keras_inat.report.blocks import Block, Picture, Prose, Table
 KEPT = {kind.__name__: kind for kind in (Prose, Table, Picture)}
 
 
-class Album:
+class FigureFolder:
     """Writes figures into `<directory>/figures/`.
 
     Args:

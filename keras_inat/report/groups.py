@@ -27,8 +27,8 @@ class Predictions:
     files: np.ndarray
     examples: np.ndarray
     pixels: np.ndarray
-    mistakes: np.ndarray
-    mistake_pixels: np.ndarray
+    errors: np.ndarray
+    error_pixels: np.ndarray
 
     @property
     def predicted(self) -> np.ndarray:
@@ -42,14 +42,14 @@ class Predictions:
 
     def are_sound(self, num_classes: int) -> bool:
         """Whether the arrays fit one another."""
-        total, shown = len(self.labels), (self.examples, self.mistakes)
+        total, shown = len(self.labels), (self.examples, self.errors)
         return (
             total > 0
             and self.probabilities.shape == (total, num_classes)
             and len(self.files) == total
             and bool(np.isin(self.labels, np.arange(num_classes)).all())
             and all(bool(np.isin(rows, np.arange(total)).all()) for rows in shown)
-            and [len(self.pixels), len(self.mistake_pixels)] == [len(rows) for rows in shown]
+            and [len(self.pixels), len(self.error_pixels)] == [len(rows) for rows in shown]
             and len(self.pixels) > 0
         )
 
@@ -58,9 +58,9 @@ class Predictions:
         none = np.empty(0, np.int64)
         return Predictions(self.probabilities[rows], self.labels[rows], self.files[rows], none, none, none, none)
 
-    def show_mistakes(self) -> "Predictions":
+    def show_errors(self) -> "Predictions":
         """The same, with the most confident errors as its examples."""
-        return replace(self, examples=self.mistakes, pixels=self.mistake_pixels)
+        return replace(self, examples=self.errors, pixels=self.error_pixels)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Record:
         """What the run predicted on the test images; None where the file is missing or damaged."""
         with contextlib.suppress(*DAMAGED), np.load(self.folder.predictions) as arrays:
             none = np.empty(0, np.int64)
-            given = {"mistakes": none, "mistake_pixels": none} | dict(arrays)  # an older run kept no mistakes
+            given = {"errors": none, "error_pixels": none} | dict(arrays)  # an older run kept no mistakes
             predictions = Predictions(**{name: given[name] for name in Predictions.__dataclass_fields__})
             if predictions.are_sound(len(self.data["classes"])):
                 return predictions
@@ -125,16 +125,16 @@ class Record:
             return arrays["pixels"], arrays["labels"]
         return None
 
-    def read_copies(self) -> list[tuple[dict[str, Any], np.ndarray]]:
+    def read_duplicates(self) -> list[tuple[dict[str, Any], np.ndarray]]:
         """Some pairs of near copies in the data, with their two images `(2, size, size, 3)` uint8."""
-        with contextlib.suppress(*DAMAGED), np.load(self.folder.copies) as arrays:
-            pairs = [self.data["copies"][number] for number in arrays["pairs"]]
+        with contextlib.suppress(*DAMAGED), np.load(self.folder.duplicates) as arrays:
+            pairs = [self.data["duplicates"][number] for number in arrays["pairs"]]
             return list(zip(pairs, arrays["pixels"], strict=True))
         return []
 
 
 @dataclass(frozen=True)
-class Group:
+class SeedGroup:
     """Runs on the same images that differ in nothing but the seed, one for each seed, lowest seed first."""
 
     records: tuple[Record, ...]
@@ -181,7 +181,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class SweepRecord:
+class SweepHistory:
     """A sweep: the rows of its `trials.csv` and, where a trial got that far, the data it saw.
 
     Attributes:
@@ -213,7 +213,7 @@ class SweepRecord:
     def best(self) -> Trial | None:
         return max(self.completed, key=lambda trial: trial.score or 0.0, default=None)
 
-    def find_common_ground(self) -> "SweepRecord":
+    def find_common_ground(self) -> "SweepHistory":
         """The same where none was stopped early; else as if all trials had ended with the first that was.
 
         Those that went on were chosen by what is to be explained, and by themselves tell too little of it.

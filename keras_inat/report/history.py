@@ -17,7 +17,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from keras_inat.errors import UserError
-from keras_inat.report.groups import Group, Record, SweepRecord, Trial
+from keras_inat.report.groups import Record, SeedGroup, SweepHistory, Trial
 from keras_inat.settings.loading import read_yaml
 from keras_inat.settings.schema import Model
 from keras_inat.store.ledger import read_ledger
@@ -33,17 +33,17 @@ class DataSet:
 
     name: str
     data: dict[str, Any] | None
-    groups: list[Group] = field(default_factory=list)
-    sweeps: list[SweepRecord] = field(default_factory=list)
+    groups: list[SeedGroup] = field(default_factory=list)
+    sweeps: list[SweepHistory] = field(default_factory=list)
 
-    def find_groups(self, command: str) -> list[Group]:
+    def find_groups(self, command: str) -> list[SeedGroup]:
         """The groups of a command, best validation accuracy first."""
         found = [group for group in self.groups if group.command == command]
         return sorted(found, key=lambda group: -float(np.mean([r.result["val_accuracy"] for r in group.records])))
 
 
 @dataclass(frozen=True)
-class Story:
+class History:
     """Everything that the report shows."""
 
     data_sets: list[DataSet]
@@ -51,14 +51,14 @@ class Story:
     ledger: list[dict[str, Any]]
 
 
-def read_story(directory: str | Path) -> Story:
+def read_history(directory: str | Path) -> History:
     """Reads `runs/`. Runs without a `result.json` are still at work, or were given up, and are left out."""
     records = [
         record
         for run in list_runs(directory)
         if (result := run.read_result()) and _is_known(record := Record(run, result))
     ]
-    sweeps = list[SweepRecord]()
+    sweeps = list[SweepHistory]()
     for path in sorted(Path(directory, "sweep").glob("*/trials.csv")):
         try:
             sweeps.append(read_sweep(path.parent))
@@ -83,24 +83,24 @@ def read_story(directory: str | Path) -> Story:
         data_set.sweeps.append(sweep)
     # Most told first: the set on which the most was done leads.
     ordered = sorted(data_sets.values(), key=lambda data_set: -_count_commands(data_set))
-    return Story(ordered, records, read_ledger(directory))
+    return History(ordered, records, read_ledger(directory))
 
 
-def group_seeds(records: list[Record]) -> list[Group]:
+def group_seeds(records: list[Record]) -> list[SeedGroup]:
     """Puts runs together that differ in nothing but the seed; of a seed run twice, the newest counts."""
     groups: dict[str, dict[int, Record]] = {}
     for record in records:
         settings = {name: values for name, values in record.config.items() if name not in INDIFFERENT_SECTIONS}
         settings["data"] = {"image_size": record.data["image_size"], "hash": record.data["hash"]} | {
-            name: record.config["data"].get(name) for name in ("val_fraction", "split_seed", "near_copies")
+            name: record.config["data"].get(name) for name in ("val_fraction", "split_seed", "near_duplicates")
         }
         weights = record.result.get("weights_hash", "")
         key = json.dumps([record.command, record.name, settings, weights], sort_keys=True)
         groups.setdefault(key, {})[record.result["seed"]] = record
-    return [Group(tuple(seeds[seed] for seed in sorted(seeds))) for seeds in groups.values()]
+    return [SeedGroup(tuple(seeds[seed] for seed in sorted(seeds))) for seeds in groups.values()]
 
 
-def read_sweep(folder: Path) -> SweepRecord:
+def read_sweep(folder: Path) -> SweepHistory:
     """Reads `trials.csv` and the first trial's result, which names the data.
 
     Raises:
@@ -129,8 +129,8 @@ def read_sweep(folder: Path) -> SweepRecord:
     for trial in trials:
         run = RunFolder(folder / "trials" / trial.id, "sweep")
         if trial.score is not None and (result := run.read_result()):
-            return SweepRecord(folder, trials, result["data"], result["data"]["name"])
-    return SweepRecord(folder, trials, None, _read_source(folder))
+            return SweepHistory(folder, trials, result["data"], result["data"]["name"])
+    return SweepHistory(folder, trials, None, _read_source(folder))
 
 
 def parse_cell(text: str) -> bool | int | float | str | None:

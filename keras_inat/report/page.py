@@ -24,10 +24,10 @@ from keras_inat.report.blocks import (
     escape_markdown,
     write_markdown,
 )
-from keras_inat.report.figure_folder import Album
+from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent, plural
 from keras_inat.report.groups import Record
-from keras_inat.report.history import DataSet, Story, read_story
+from keras_inat.report.history import DataSet, History, read_history
 from keras_inat.report.model_cards import FOLDER, write_cards
 from keras_inat.report.results_table import format_results
 from keras_inat.report.sections.checklist import find_places
@@ -64,12 +64,12 @@ def write_report(config: Config) -> Report:
     """Renders the page, `README.md`, `results.csv`, `figures/` and `models/` into `report.directory`, from `runs/`."""
     directory = Path(config.report.directory)
     earlier = _read_earlier(directory)
-    story, album = read_story(config.run.directory), Album(directory)
-    page = build_page(story, album, config)
+    history, figures = read_history(config.run.directory), FigureFolder(directory)
+    page = build_page(history, figures, config)
     text = write_markdown(page.parts, TITLE)
     write_text(directory / "README.md", text)  # first: by it the next rendering knows the others
-    write_text(directory / "results.csv", format_results(story.records))
-    write_cards(story.records, directory)
+    write_text(directory / "results.csv", format_results(history.records))
+    write_cards(history.records, directory)
     write_text(directory / "index.html", render_html(page))
     for file in set(FIGURE.findall(earlier)) - set(FIGURE.findall(text)):
         (directory / file).unlink(missing_ok=True)
@@ -92,10 +92,10 @@ def _read_earlier(directory: Path) -> str:
     return ""
 
 
-def build_page(story: Story, album: Album, config: Config) -> Page:
+def build_page(history: History, figures: FigureFolder, config: Config) -> Page:
     """Puts the sections together: a summary, a part for each set of images, and the record."""
     runs = config.run.directory
-    if not story.data_sets:
+    if not history.data_sets:
         if config.report.compare:
             raise UserError(f"`report.compare` (RUNS) names runs, and there is no finished run in {runs!r} yet")
         nothing = Section("", [Prose(f"There is no finished run in `{runs}` yet."), Bullets(START)])
@@ -105,23 +105,23 @@ def build_page(story: Story, album: Album, config: Config) -> Page:
             find_places([], []).missing,
         )
     # First, so that a wrong name is said before minutes of drawing.
-    compared = [compare_runs(story, config.report.compare, album)] if config.report.compare else []
-    findings = [sentence for data_set in story.data_sets for sentence in find_findings(data_set)]
-    parts = [Part("Summary", [_summarise(story, findings)])]
-    for data_set in story.data_sets:
-        album.open_chapter(data_set.name)
+    compared = [compare_runs(history, config.report.compare, figures)] if config.report.compare else []
+    findings = [sentence for data_set in history.data_sets for sentence in find_findings(data_set)]
+    parts = [Part("Summary", [_summarise(history, findings)])]
+    for data_set in history.data_sets:
+        figures.open_chapter(data_set.name)
         scratch, tuned = data_set.find_groups("train-best"), data_set.find_groups("finetune")
-        sections = [describe_data(data_set, album), describe_network(data_set), *describe_sweeps(data_set, album)]
+        sections = [describe_data(data_set, figures), describe_network(data_set), *describe_sweeps(data_set, figures)]
         if scratch:
-            sections.append(describe_model(scratch[0], "The best from scratch", album, config.report))
-        sections.append(describe_finetuning(data_set, album))
+            sections.append(describe_model(scratch[0], "The best from scratch", figures, config.report))
+        sections.append(describe_finetuning(data_set, figures))
         if tuned:
-            sections.append(describe_model(tuned[0], "The best fine-tuned", album, config.report))
-        sections.append(compare_ways(data_set, album))
+            sections.append(describe_model(tuned[0], "The best fine-tuned", figures, config.report))
+        sections.append(compare_ways(data_set, figures))
         parts.append(Part(data_set.name, sections))
     parts += compared
-    record = Part("On record", [_list_costs(story.records), _list_looks(story), _reproduce(story.records)])
-    places = find_places([*parts, record], story.data_sets)
+    record = Part("On record", [_list_costs(history.records), _list_looks(history), _reproduce(history.records)])
+    places = find_places([*parts, record], history.data_sets)
     record.sections.append(Section("What is asked for, and where it is", [places]))
     return Page([*parts, record], findings, places.missing)
 
@@ -166,17 +166,17 @@ def _mark_code(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _summarise(story: Story, findings: list[str]) -> Section:
+def _summarise(history: History, findings: list[str]) -> Section:
     cards = []
-    for data_set in story.data_sets:
+    for data_set in history.data_sets:
         for command, label in (("train-best", "from scratch"), ("finetune", "fine-tuned")):
             groups = data_set.find_groups(command)
             if groups and (test := estimate_accuracy(groups[0])):
                 cards.append(_make_card(f"{data_set.name}: test accuracy {label}", test))
-    trials = sum(len(sweep.trials) for data_set in story.data_sets for sweep in data_set.sweeps)
+    trials = sum(len(sweep.trials) for data_set in history.data_sets for sweep in data_set.sweeps)
     counted = (
-        f"{plural(len(story.records), 'judged run')} and {plural(trials, 'trial')} in sweeps, over "
-        f"{plural(len(story.data_sets), 'set')} of images. Intervals are of 95{formatting.SPACE}%: "
+        f"{plural(len(history.records), 'judged run')} and {plural(trials, 'trial')} in sweeps, over "
+        f"{plural(len(history.data_sets), 'set')} of images. Intervals are of 95{formatting.SPACE}%: "
         "from n images they allow for other images, from n seeds for other seeds, too."
     )
     blocks: list[Block] = [Cards(cards)] if cards else []
@@ -221,19 +221,19 @@ def _judge(record: Record) -> str:
     return accuracy
 
 
-def _list_looks(story: Story) -> Section:
+def _list_looks(history: History) -> Section:
     section = Section("Looks at the test images")
-    if not story.ledger:
+    if not history.ledger:
         section.blocks = [Prose("The ledger is empty: no model was judged on the test images.")]
         return section
-    looks = Counter(line["run"] for line in story.ledger)
+    looks = Counter(line["run"] for line in history.ledger)
     again = [run for run, number in looks.items() if number > 1]
     text = (
-        f"{plural(len(story.ledger), 'look')} by {plural(len(looks), 'run')}. The program judges on the test images "
+        f"{plural(len(history.ledger), 'look')} by {plural(len(looks), 'run')}. The program judges on the test images "
         "through one function, which writes this ledger first. "
     )
     text += f"More than one look: {', '.join(again)}." if again else "No run looked twice."
-    finished = {record.folder.path.name for record in story.records}
+    finished = {record.folder.path.name for record in history.records}
     if absent := sum(Path(run).name not in finished for run in looks):
         text += f" Of {plural(absent, 'run')} that looked there is no result: given up, or deleted."
     rows = [
@@ -244,9 +244,9 @@ def _list_looks(story: Story) -> Section:
             line["data"],
             line["commit"] or "–",
         ]
-        for line in story.ledger[-NUM_LOOKS:]
+        for line in history.ledger[-NUM_LOOKS:]
     ]
-    caption = f"The last {NUM_LOOKS} looks." if len(story.ledger) > NUM_LOOKS else "Every look, oldest first."
+    caption = f"The last {NUM_LOOKS} looks." if len(history.ledger) > NUM_LOOKS else "Every look, oldest first."
     section.blocks = [Prose(text), Table(caption, "lllll", ["time (UTC)", "command", "run", "data", "commit"], rows)]
     return section
 

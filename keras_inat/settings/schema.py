@@ -49,7 +49,7 @@ class Data(Section):
     )
     val_fraction: float = Field(0.2, gt=0, lt=0.9, description="part of train/ held out, stratified, for validation")
     split_seed: int = Field(0, ge=0, description="which images are held out; the same for every run.seed")
-    near_copies: bool = Field(
+    near_duplicates: bool = Field(
         True, description="whether images that are resized, recompressed or mirrored others count as their copies"
     )
     zip: str | None = Field(None, description="`make data`: an archive to take instead of a download")
@@ -74,7 +74,7 @@ class Augment(Section):
 
 
 class Model(Section):
-    towers: int = Field(
+    ensemble_size: int = Field(
         1,
         ge=1,
         le=16,
@@ -82,7 +82,9 @@ class Model(Section):
     )
     num_blocks: int = Field(5, ge=1, le=8, description="blocks of convolution, activation and 2x2 pooling")
     filters: int | tuple[int, ...] = Field(32, description="of the first block, or a list with those of each block")
-    organisation: Literal["same", "double", "half"] = Field("same", description="how filters go on, block by block")
+    filter_organization: Literal["same", "double", "half"] = Field(
+        "same", description="how filters go on, block by block"
+    )
     min_filters: int = Field(8, ge=1, description="half: never fewer than these, or than `filters`; 1: no floor")
     kernel_size: int | tuple[int, ...] = Field(3, description="one for all blocks, or one a block")
     convolutions: int | tuple[int, ...] = Field(1, description="in each block: one number for all, or one a block")
@@ -127,14 +129,14 @@ class Model(Section):
 
     def _check_filters(self) -> None:
         if isinstance(self.filters, tuple):
-            if self.organisation != "same":
+            if self.filter_organization != "same":
                 raise ValueError(
                     f"`model.filters`={list(self.filters)} already says how filters go on, so it goes with "
-                    f"`model.organisation`=same only. Received: {self.organisation!r}."
+                    f"`model.filter_organization`=same only. Received: {self.filter_organization!r}."
                 )
             return
         halvings = self.num_blocks - 1
-        if self.organisation == "half" and self.min_filters == 1 and self.filters < 2**halvings:
+        if self.filter_organization == "half" and self.min_filters == 1 and self.filters < 2**halvings:
             raise ValueError(
                 f"`model.filters`={self.filters} cannot be halved {halvings} times: {self.filters} / 2**{halvings} = "
                 f"{self.filters / 2**halvings:g}. It needs at least {2**halvings}, or `model.min_filters`=2 or more"
@@ -153,7 +155,7 @@ class Model(Section):
         """Filters of each block, first to last."""
         if isinstance(self.filters, tuple):
             return self.filters
-        scale = {"same": 1.0, "double": 2.0, "half": 0.5}[self.organisation]
+        scale = {"same": 1.0, "double": 2.0, "half": 0.5}[self.filter_organization]
         least = min(self.min_filters, self.filters)
         return tuple(max(int(self.filters * scale**block), least) for block in range(self.num_blocks))
 
@@ -187,8 +189,8 @@ class Training(Section):
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: rare classes count for more, as if all had as many images"
     )
-    distillation: Fraction = Field(
-        0.0, description="part of what each of `model.towers` is to predict that is the mean of them all"
+    codistillation: Fraction = Field(
+        0.0, description="part of what each of `model.ensemble_size` is to predict that is the mean of them all"
     )
     ema: Fraction = Field(
         0.0, description="part of the steps that a running average of the weights reaches back; it is kept; 0 is off"
@@ -196,7 +198,9 @@ class Training(Section):
     image_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         (), description="sides of the training images over data.image_size, each for as many epochs; empty: 1"
     )
-    mirror: bool = Field(False, description="also judge the mean over each image and its mirror image, and report both")
+    test_time_augmentation: bool = Field(
+        False, description="also judge the mean over each image and its mirror image, and report both"
+    )
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
         "auto", description="auto: the fastest that the device has units for"
     )
@@ -346,9 +350,9 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _check_distillation(self) -> "Config":
-        if self.training.distillation and (self.finetune or self.model.towers == 1):
+        if self.training.codistillation and (self.finetune or self.model.ensemble_size == 1):
             raise ValueError(
-                "`training.distillation` needs `model.towers` of 2 or more to learn from one another, no `finetune`"
+                "`training.codistillation` needs `model.ensemble_size` of 2 or more to learn from one another, no `finetune`"
             )
         return self
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from keras_inat.files import append_jsonl, fits, read_jsonl
 from keras_inat.settings.schema import Config
-from keras_inat.store.runs import JUDGING_COMMANDS, RunFolder, now, read_commit
+from keras_inat.store.runs import EVALUATING_COMMANDS, RunFolder, now, read_commit
 
 LOOK_KINDS: dict[str, Any] = {"time": str, "command": str, "run": str, "data": str, "commit": str | None}
 Looked = TypeVar("Looked")
@@ -28,7 +28,7 @@ def ledger_path(directory: str | Path) -> Path:
     return Path(directory) / "test_ledger.jsonl"
 
 
-def look_at_test(config: Config, run: RunFolder, data_hash: str, read: Callable[[], Looked]) -> Looked:
+def open_test_images(config: Config, run: RunFolder, data_hash: str, read: Callable[[], Looked]) -> Looked:
     """The only door to the test images: writes the ledger, then reads.
 
     Args:
@@ -40,9 +40,9 @@ def look_at_test(config: Config, run: RunFolder, data_hash: str, read: Callable[
     Raises:
         PermissionError: When the run's command may not see the test images.
     """
-    if run.command not in JUDGING_COMMANDS:
+    if run.command not in EVALUATING_COMMANDS:
         raise PermissionError(
-            f"the test images are for the final evaluation of {' and '.join(JUDGING_COMMANDS)}. "
+            f"the test images are for the final evaluation of {' and '.join(EVALUATING_COMMANDS)}. "
             f"Received: a look by '{run.command}' ({run.path})."
         )
     line = {

@@ -20,7 +20,7 @@ from keras_inat.settings.loading import build_config, format_yaml, read_yaml
 from keras_inat.settings.schema import Config
 
 # Commands whose runs may look at the test images; everything else selects, and must not.
-JUDGING_COMMANDS = ("train-best", "finetune")
+EVALUATING_COMMANDS = ("train-best", "finetune")
 PACKAGES = (
     "keras",
     "keras-tuner",
@@ -105,7 +105,7 @@ class RunFolder:
         return self.path / "validation_sample.npz"
 
     @property
-    def copies(self) -> Path:
+    def duplicates(self) -> Path:
         return self.path / "copies.npz"
 
     def read_metrics(self) -> list[dict[str, Any]]:
@@ -116,7 +116,7 @@ class RunFolder:
         """The result; None while the run is unfinished, and, with a warning, where it is damaged."""
         try:
             result = json.loads(self.result.read_text(encoding="utf-8"))
-            kinds = RESULT_KINDS | (JUDGED_KINDS if self.command in JUDGING_COMMANDS else {})
+            kinds = RESULT_KINDS | (JUDGED_KINDS if self.command in EVALUATING_COMMANDS else {})
             if fits(result, kinds):
                 return dict(result)
         except FileNotFoundError:
@@ -153,7 +153,7 @@ def open_run(config: Config, path: Path, command: str) -> RunFolder:
         run.checkpoint,
         run.predictions,
         run.sample,
-        run.copies,
+        run.duplicates,
         run.wandb_id,
     ):
         old.unlink(missing_ok=True)
@@ -172,7 +172,9 @@ def finish_run(run: RunFolder, result: Mapping[str, Any]) -> None:
 
 def list_runs(directory: str | Path) -> list[RunFolder]:
     """The finished runs of the judging commands, oldest first."""
-    folders = [RunFolder(path, command) for command in JUDGING_COMMANDS for path in Path(directory, command).glob("*")]
+    folders = [
+        RunFolder(path, command) for command in EVALUATING_COMMANDS for path in Path(directory, command).glob("*")
+    ]
     return sorted((run for run in folders if run.result.exists()), key=lambda run: run.path.name)
 
 
@@ -228,7 +230,7 @@ def _is_of(values: Mapping[str, Any], wanted: dict[Any, Any]) -> bool:
 def _identify(config: dict[str, Any]) -> dict[Any, Any]:
     """What decides a run's outcome, of a configuration as in `result.json`."""
     parts = {
-        "data": ("image_size", "val_fraction", "split_seed", "near_copies"),
+        "data": ("image_size", "val_fraction", "split_seed", "near_duplicates"),
         "run": ("name", "seed", "deterministic"),
     }
     chosen = {(section, name): config.get(section, {}).get(name) for section in parts for name in parts[section]}

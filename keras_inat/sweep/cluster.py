@@ -22,7 +22,7 @@ from keras_tuner.src.engine import oracle as oracle_module
 
 from keras_inat.errors import UserError
 from keras_inat.settings.schema import Config
-from keras_inat.sweep.live_table import open_board
+from keras_inat.sweep.live_table import open_live_table
 from keras_inat.sweep.oracle import Recorded, build_oracle
 from keras_inat.sweep.records import Records, Trial
 from keras_inat.sweep.runner import open_records, run_trials, tell
@@ -58,7 +58,7 @@ def lead(config: Config) -> list[Trial]:
         oracle = build_oracle(records, build_hyperparameters(config))
         oracle.resume_running()
         leases = Leases(records, oracle)
-        with _serve(oracle, records) as servicer, open_board(records) as board:
+        with _serve(oracle, records) as servicer, open_live_table(records) as live_table:
             while not servicer.exhausted and not _all_ended(records):
                 time.sleep(POLL_SECONDS)
                 if isinstance(servicer.error, UserError | OSError):
@@ -67,7 +67,7 @@ def lead(config: Config) -> list[Trial]:
                     raise RuntimeError("the oracle failed") from servicer.error
                 with _releasing(oracle):
                     leases.check()
-                board.refresh()
+                live_table.refresh()
             time.sleep(LINGER_SECONDS)
         records.write_tables()
     return records.read_trials()
@@ -88,8 +88,8 @@ def work(config: Config) -> list[Trial]:
     running = dict[str, Trial]()
     threading.Thread(target=_beat, args=(records, running), daemon=True).start()
     try:
-        with open_board(records) as board:
-            run_trials(records, PatientClient(records), board, name, running)
+        with open_live_table(records) as live_table:
+            run_trials(records, PatientClient(records), live_table, name, running)
     except grpc.RpcError as error:
         if error.code() == REFUSED:
             raise UserError(error.details()) from None

@@ -21,7 +21,7 @@ MARKS = {"completed": "done", "pruned": "pruned", "failed": "failed", "running":
 STYLES = {"completed": "", "pruned": "dim", "failed": "red", "running": "bold"}
 
 
-class Board:
+class LiveTable:
     """Follows the trials of a sweep, from their records and the epochs that they write.
 
     Args:
@@ -92,13 +92,13 @@ class Board:
 
 
 @contextlib.contextmanager
-def open_board(records: Records) -> Iterator[Board]:
+def open_live_table(records: Records) -> Iterator[LiveTable]:
     """A live table where output is a terminal and trials have processes of their own, plain lines elsewhere."""
     if not sys.stdout.isatty() or records.config.sweep.workers == 0:
-        yield Board(records, None)
+        yield LiveTable(records, None)
         return
     with Live(console=Console(), refresh_per_second=2, transient=False) as live:
-        yield Board(records, live)
+        yield LiveTable(records, live)
 
 
 def draw_curve(curve: list[float], top: float) -> str:

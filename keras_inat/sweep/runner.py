@@ -13,7 +13,7 @@ from keras_inat.errors import ObstacleError, UserError
 from keras_inat.settings.schema import Config
 from keras_inat.store.runs import RunFolder, now
 from keras_inat.sweep.executors import Slot, open_slots, wait_for
-from keras_inat.sweep.live_table import Board, open_board
+from keras_inat.sweep.live_table import LiveTable, open_live_table
 from keras_inat.sweep.oracle import build_oracle
 from keras_inat.sweep.pruning import estimate_end
 from keras_inat.sweep.records import Records, Trial
@@ -32,8 +32,8 @@ def search(config: Config) -> list[Trial]:
     records = open_records(config)
     with records.hold():
         oracle = build_oracle(records, build_hyperparameters(config))
-        with open_board(records) as board:
-            run_trials(records, oracle, board)
+        with open_live_table(records) as live_table:
+            run_trials(records, oracle, live_table)
         records.write_tables()  # a kill may have come between the last record and its row
     return records.read_trials()
 
@@ -49,7 +49,7 @@ def open_records(config: Config) -> Records:
 
 
 def run_trials(
-    records: Records, oracle: Any, board: Board, name: str = "slot", running: dict[str, Trial] | None = None
+    records: Records, oracle: Any, live_table: LiveTable, name: str = "slot", running: dict[str, Trial] | None = None
 ) -> None:
     """Keeps every slot busy until the oracle has no more to propose and all trials have ended.
 
@@ -79,7 +79,7 @@ def run_trials(
                     if load_pack(records.config).hash != records.data_hash:
                         raise ObstacleError("the images changed while the sweep was at work: its scores are of the old")
                     running[record.id], began[record.id] = record, time.perf_counter()
-                    board.refresh()
+                    live_table.refresh()
                     slot.start(Task(records.config, record.id, record.values, records.trial_folder(record.id)))
             if exhausted and not running:
                 return
@@ -89,7 +89,7 @@ def run_trials(
                 if task and (outcome := slot.poll()):
                     end_trial(records, oracle, running[task.id], outcome, time.perf_counter() - began[task.id])
                     del running[task.id]
-            board.refresh()
+            live_table.refresh()
 
 
 def end_trial(records: Records, oracle: Any, record: Trial, outcome: Outcome, seconds: float) -> None:

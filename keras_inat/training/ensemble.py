@@ -2,7 +2,7 @@
 
 Trained by the loss of their mean they would lean on one another (Webb et al. 2019, arXiv 1902.04422), and a mean of
 predictions gains by the networks being different (Lakshminarayanan et al. 2017, arXiv 1612.01474). Where
-`training.distillation` has them learn from one another, their mean is a part of each one's target, not of its gradient.
+`training.codistillation` has them learn from one another, their mean is a part of each one's target, not of its gradient.
 """
 
 from typing import Any

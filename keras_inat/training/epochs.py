@@ -13,7 +13,7 @@ from keras_inat.files import append_jsonl, write_whole
 from keras_inat.settings.schema import Training
 from keras_inat.store.runs import RunFolder
 from keras_inat.training.checkpoint import Progress, read_best, write_checkpoint
-from keras_inat.training.evaluation_model import Twin
+from keras_inat.training.evaluation_model import EvaluationModel
 from keras_inat.training.losses import FINITE_STEPS, SMALLEST
 from keras_inat.training.schedules import PLATEAU_FACTOR, PLATEAU_PATIENCE
 
@@ -37,7 +37,7 @@ class EpochEnd(keras.callbacks.Callback):
         run: RunFolder,
         training: Training,
         progress: Progress,
-        twin: Twin,
+        twin: EvaluationModel,
         labels: np.ndarray,
         images_per_epoch: int,
         label: str,
@@ -50,15 +50,17 @@ class EpochEnd(keras.callbacks.Callback):
         self._kept = run.command != "sweep"  # of a trial nothing is kept but what it needs to go on
         self.stage, self.last_epoch, self.warmup_steps = "", 0, 0
         self.best_weights: list[np.ndarray] = []
-        self.judge: Callable[[], np.ndarray] = lambda: np.empty(0)
+        self.predict_validation: Callable[[], np.ndarray] = lambda: np.empty(0)
         self.began = time.perf_counter()
 
-    def begin_stage(self, index: int, name: str, last_epoch: int, steps: int, judge: Callable[[], np.ndarray]) -> None:
+    def begin_stage(
+        self, index: int, name: str, last_epoch: int, steps: int, predict_validation: Callable[[], np.ndarray]
+    ) -> None:
         """Says what the next `fit` trains: a stage of `steps` steps.
 
         `judge` gives what the twin makes of the validation images, probabilities `(images, classes)`.
         """
-        self.stage, self.last_epoch, self.judge = name, last_epoch, judge
+        self.stage, self.last_epoch, self.predict_validation = name, last_epoch, predict_validation
         if index > self.progress.stage:
             self.progress.stage, self.progress.waiting, self.progress.stalled = index, 0, 0
         self.progress.ended = False
@@ -81,7 +83,7 @@ class EpochEnd(keras.callbacks.Callback):
         finite_steps = int(logs.pop(FINITE_STEPS))
         _check_finite(logs["loss"], f"epoch {epoch + 1}, step {finite_steps + 1}")
         self.twin.follow(self.model.optimizer)
-        probabilities = self.judge()
+        probabilities = self.predict_validation()
         likelihoods = probabilities[np.arange(len(self.labels)), self.labels]
         logs["val_loss"] = -float(np.mean(np.log(np.maximum(likelihoods, SMALLEST))))
         logs["val_accuracy"] = float(np.mean(probabilities.argmax(axis=1) == self.labels))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_inat.data.packs import load_pack
-from keras_inat.data.pipeline import build_evaluation_batches, mirror
+from keras_inat.data.pipeline import build_evaluation_batches, flip_batches
 from keras_inat.files import write_whole
 from keras_inat.intervals import accuracy_interval, wilson_interval
 from keras_inat.models.cost import check_memory
@@ -19,11 +19,11 @@ from keras_inat.training.devices import has_accelerator
 from keras_inat.training.session import Fit, fit
 from keras_inat.training.stages import plan_stages
 
-NUM_EXAMPLES, NUM_MISTAKES, NUM_COPIES = 30, 12, 12
+NUM_EXAMPLES, NUM_ERRORS, NUM_DUPLICATES = 30, 12, 12
 MAX_SAMPLE, MAX_SAMPLE_BYTES = 600, 16_000_000
 
 
-def train_and_judge(config: Config, command: str, label: str) -> dict[str, Any]:
+def train_and_evaluate(config: Config, command: str, label: str) -> dict[str, Any]:
     """One run from its folder to its `result.json`, which it gives.
 
     A run that is already done is not done again: the test images are looked at once. One that was interrupted goes on.
@@ -39,7 +39,7 @@ def train_and_judge(config: Config, command: str, label: str) -> dict[str, Any]:
         )
         return result
     with claim_run(config, command, data_hash, f"{config.run.name}-seed{config.run.seed}") as run:
-        result = judge(config, run, fit(config, run, label))
+        result = evaluate_on_test(config, run, fit(config, run, label))
         finish_run(run, result)
     low, high = result["test_interval"]
     mirrored = f", {result['mirrored']['test_accuracy']:.1%} with mirror images" if "mirrored" in result else ""
@@ -65,9 +65,10 @@ def train_seeds(config: Config, command: str, label: str) -> list[dict[str, Any]
     """
     seeds = range(config.run.seed, config.run.seed + config.run.seeds)
     if len(seeds) == 1:
-        return [train_and_judge(config, command, label or f"seed {config.run.seed}")]
+        return [train_and_evaluate(config, command, label or f"seed {config.run.seed}")]
     results = [
-        train_and_judge(override(config, {"run.seed": seed}), command, f"{label} seed {seed}".strip()) for seed in seeds
+        train_and_evaluate(override(config, {"run.seed": seed}), command, f"{label} seed {seed}".strip())
+        for seed in seeds
     ]
     print(f"{'seed':>6} {'validation':>11} {'test':>7} {'minutes':>8}")
     for result in results:
@@ -86,7 +87,7 @@ def train_seeds(config: Config, command: str, label: str) -> list[dict[str, Any]
     return results
 
 
-def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
+def evaluate_on_test(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
     """Evaluates a fit once on the test images, through the ledger.
 
     Writes `test_predictions.npz` into the run's folder: `probabilities` `(images, classes)` float32, `labels`
@@ -98,7 +99,7 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
 
     Returns:
         The fit's result with `test_accuracy`, its 95 % interval `test_interval` and `test_images`; with
-        `training.mirror` also `mirrored`: `val_accuracy`, `test_accuracy` and `test_interval` of the mean over each
+        `training.test_time_augmentation` also `mirrored`: `val_accuracy`, `test_accuracy` and `test_interval` of the mean over each
         image and its mirror image.
     """
     pixels, labels, rows, files = fit.pack.read_test(config, run)
@@ -107,13 +108,13 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
     correct, labels = _count_correct(probabilities, labels[rows]), labels[rows]
     scores: dict[str, Any] = _describe_test(correct, len(labels)) | {"test_images": len(labels)}
     _, validation = fit.pack.split(config)
-    if config.training.mirror:
+    if config.training.test_time_augmentation:
         scores["mirrored"] = {"val_accuracy": _validate_mirrored(config, fit, validation)} | _describe_test(
-            _count_correct(probabilities + fit.model.predict(mirror(batches), verbose=0), labels), len(labels)
+            _count_correct(probabilities + fit.model.predict(flip_batches(batches), verbose=0), labels), len(labels)
         )
     examples = np.random.default_rng(0).permutation(len(labels))[:NUM_EXAMPLES]
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
-    mistakes = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:NUM_MISTAKES]
+    errors = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:NUM_ERRORS]
     _write_arrays(
         run.predictions,
         probabilities=probabilities.astype(np.float32),
@@ -121,13 +122,13 @@ def judge(config: Config, run: RunFolder, fit: Fit) -> dict[str, Any]:
         files=np.array(files)[rows],
         examples=examples,
         pixels=pixels[rows[examples]],
-        mistakes=mistakes,
-        mistake_pixels=pixels[rows[mistakes]],
+        errors=errors,
+        error_pixels=pixels[rows[errors]],
     )
     _keep_sample(run, fit, validation)
-    pairs, images = fit.pack.show_copies(pixels, NUM_COPIES)
+    pairs, images = fit.pack.show_duplicates(pixels, NUM_DUPLICATES)
     if len(pairs):
-        _write_arrays(run.copies, pairs=pairs, pixels=images)
+        _write_arrays(run.duplicates, pairs=pairs, pixels=images)
     return fit.result | scores
 
 
@@ -150,7 +151,7 @@ def _serve(fit: Fit, config: Config, pixels: np.ndarray, labels: np.ndarray, row
 def _validate_mirrored(config: Config, fit: Fit, rows: np.ndarray) -> float:
     labels = fit.pack.train_labels
     batches = _serve(fit, config, fit.pack.train_images, labels, rows)
-    probabilities = fit.model.predict(batches, verbose=0) + fit.model.predict(mirror(batches), verbose=0)
+    probabilities = fit.model.predict(batches, verbose=0) + fit.model.predict(flip_batches(batches), verbose=0)
     return _count_correct(probabilities, labels[rows]) / len(rows)
 
 

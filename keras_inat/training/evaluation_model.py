@@ -21,7 +21,7 @@ def clone_for_training(model: keras.Model, any_size: bool) -> keras.Model:
     return clone_model(model, copy_to_train, inputs)
 
 
-class Twin:
+class EvaluationModel:
     """Follows a model in training: its weights or their running average, at the size of the images to be judged.
 
     Args:

@@ -13,13 +13,13 @@ FINITE_STEPS = "finite_steps"
 SMALLEST = 1e-30
 
 
-def build_loss(training: Training, labels: np.ndarray, num_classes: int, towers: int = 1) -> keras.losses.Loss:
+def build_loss(training: Training, labels: np.ndarray, num_classes: int, ensemble_size: int = 1) -> keras.losses.Loss:
     """The cross-entropy that `training` asks for; `labels` `(images,)` are those of the training images."""
-    if training.class_weights == "none" and towers == 1:
+    if training.class_weights == "none" and ensemble_size == 1:
         return keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing)
     balanced = training.class_weights == "balanced"
     weights = weigh_classes(labels, num_classes) if balanced else np.ones(num_classes, np.float32)
-    return LogLoss(weights, training.label_smoothing, training.distillation)
+    return LogLoss(weights, training.label_smoothing, training.codistillation)
 
 
 def build_metrics() -> list[keras.metrics.Metric]:
@@ -40,10 +40,10 @@ class LogLoss(keras.losses.CategoricalCrossentropy):
             from the others (Anil et al. 2018, arXiv 1804.03235).
     """
 
-    def __init__(self, weights: np.ndarray, label_smoothing: float, distillation: float) -> None:
+    def __init__(self, weights: np.ndarray, label_smoothing: float, codistillation: float) -> None:
         super().__init__()
         self._weights, self._smoothing = np.asarray(weights, np.float32), label_smoothing
-        self._distillation = distillation
+        self._distillation = codistillation
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         targets = y_true * self._weights * (1 - self._smoothing) + self._smoothing / y_true.shape[-1]

@@ -39,11 +39,16 @@ from keras_inat.training.devices import (
     use_precision,
 )
 from keras_inat.training.epochs import EpochEnd
-from keras_inat.training.evaluation_model import NUM_CALIBRATION, Twin, clone_for_training, keep_average_apart
+from keras_inat.training.evaluation_model import (
+    NUM_CALIBRATION,
+    EvaluationModel,
+    clone_for_training,
+    keep_average_apart,
+)
 from keras_inat.training.features import load_features, split_head
 from keras_inat.training.losses import build_loss, build_metrics
 from keras_inat.training.optimizers import build_optimizer
-from keras_inat.training.stages import Stage, Thawed, apply_stage, plan_stages
+from keras_inat.training.stages import Stage, TrainableLayers, apply_stage, plan_stages
 from keras_inat.training.tracking import open_tracking
 
 HEAD_STRETCH = 32  # steps so small that starting each of them would take longer
@@ -61,7 +66,7 @@ class Task:
     """
 
     network: keras.Model
-    judge: Callable[[], np.ndarray]
+    predict_validation: Callable[[], np.ndarray]
     serve: Callable[[int], Any]
     stretch: int
 
@@ -118,7 +123,7 @@ def fit(
     # An epoch is what lies between two judgements: of few images, several passes.
     steps = count_passes(config, len(train_rows)) * (len(train_rows) // batch_size)
     training, labels = config.training, pack.train_labels
-    towers = 1 if config.finetune else config.model.towers
+    ensemble_size = 1 if config.finetune else config.model.ensemble_size
     progress = _read_progress(config, run, pack)
     trained = list[dict[str, Any]]()
     if not progress.precision:
@@ -132,7 +137,7 @@ def fit(
         parameters, macs = count_model(judged)
         with strategy.scope():
             model = clone_for_training(judged, any_size=bool(training.image_scales))
-        twin = Twin(judged, model, _plan_calibration(config, pack, train_rows, batch_size))
+        twin = EvaluationModel(judged, model, _plan_calibration(config, pack, train_rows, batch_size))
         end = EpochEnd(run, training, progress, twin, labels[val_rows], steps * batch_size, label, stop)
         starts = _keep_starts(config, model)
         if progress.epoch:
@@ -146,19 +151,19 @@ def fit(
             apply_stage(judged, stage, config.finetune)
         for index, (stage, last_epoch) in enumerate(plan):
             first_epoch, planned = planned, last_epoch
-            thawed = [apply_stage(network, stage, config.finetune) for network in (judged, model)][-1]
-            trained.append(_describe_stage(config, stage, thawed))
+            trainable = [apply_stage(network, stage, config.finetune) for network in (judged, model)][-1]
+            trained.append(_describe_stage(config, stage, trainable))
             if end.stopped or index < progress.stage or (index == progress.stage and progress.ended):
                 continue
             if config.finetune:
                 print(f"{label} {_announce(trained[-1], parameters)}", flush=True)
             stage_steps = steps * (last_epoch - first_epoch)
             with strategy.scope():
-                task = _plan_task(config, pack, (train_rows, val_rows), twin, thawed)
+                task = _plan_task(config, pack, (train_rows, val_rows), twin, trainable)
                 network = task.network
                 network.compile(
-                    optimizer=build_optimizer(training, stage_steps, thawed.rates, starts),
-                    loss=build_loss(training, labels[train_rows], num_classes, towers),
+                    optimizer=build_optimizer(training, stage_steps, trainable.rates, starts),
+                    loss=build_loss(training, labels[train_rows], num_classes, ensemble_size),
                     metrics=build_metrics(),
                     jit_compile=choose_compilation(),
                     steps_per_execution=_count_steps_per_execution(training, steps, task.stretch, strategy),
@@ -169,7 +174,7 @@ def fit(
             if index == progress.stage and progress.epoch:
                 first_epoch = progress.epoch
                 restore_optimizer(run, network.optimizer)
-            end.begin_stage(index, stage.name, last_epoch, stage_steps, task.judge)
+            end.begin_stage(index, stage.name, last_epoch, stage_steps, task.predict_validation)
             network.fit(
                 # A stage, and a run that goes on, take the batches that would have come next.
                 task.serve(first_epoch * steps),
@@ -215,11 +220,13 @@ def build_model(config: Config, num_classes: int) -> keras.Model:
     return build_cnn(config.model, config.data.image_size, num_classes)
 
 
-def _plan_task(config: Config, pack: Pack, rows: tuple[np.ndarray, np.ndarray], twin: Twin, thawed: Thawed) -> Task:
+def _plan_task(
+    config: Config, pack: Pack, rows: tuple[np.ndarray, np.ndarray], twin: EvaluationModel, trainable: TrainableLayers
+) -> Task:
     """The whole network on images, or, where its backbone is frozen, the head on what that makes of them."""
     (train_rows, val_rows), labels, num_classes = rows, pack.train_labels, len(pack.classes)
     common: dict[str, Any] = {"labels": labels, "rows": train_rows, "num_classes": num_classes, "config": config}
-    if config.finetune and config.finetune.cache_features and not thawed.layers:
+    if config.finetune and config.finetune.cache_features and not trainable.layers:
         features, judged = load_features(twin.model, pack, config), split_head(twin.model)
         return Task(
             split_head(twin.trained),
@@ -245,11 +252,15 @@ def _keep_starts(config: Config, model: keras.Model) -> dict[str, np.ndarray]:
     return {weight.path: weight.numpy() for layer in backbone for weight in layer.trainable_weights}
 
 
-def _describe_stage(config: Config, stage: Stage, thawed: Thawed) -> dict[str, Any]:
-    rates = [rate * config.training.learning_rate for rate in thawed.rates.values()]
-    described = {"stage": stage.name, "parameters": thawed.parameters, "learning_rate": config.training.learning_rate}
+def _describe_stage(config: Config, stage: Stage, trainable: TrainableLayers) -> dict[str, Any]:
+    rates = [rate * config.training.learning_rate for rate in trainable.rates.values()]
+    described = {
+        "stage": stage.name,
+        "parameters": trainable.parameters,
+        "learning_rate": config.training.learning_rate,
+    }
     if config.finetune:
-        described |= {"layers": thawed.layers, "backbone_rates": [max(rates), min(rates)] if rates else []}
+        described |= {"layers": trainable.layers, "backbone_rates": [max(rates), min(rates)] if rates else []}
     return described
 
 

@@ -44,7 +44,7 @@ STRATEGIES: dict[str, tuple[Stage, ...]] = {
 
 
 @dataclass(frozen=True)
-class Thawed:
+class TrainableLayers:
     """What of a network trains in a stage.
 
     Attributes:
@@ -80,7 +80,7 @@ def plan_stages(config: Config) -> list[tuple[Stage, int]]:
     return plan
 
 
-def apply_stage(model: keras.Model, stage: Stage, finetune: Finetune | None) -> Thawed:
+def apply_stage(model: keras.Model, stage: Stage, finetune: Finetune | None) -> TrainableLayers:
     """Makes exactly the stage's layers trainable; takes effect at the next `compile`.
 
     Batch normalisation of a backbone stays frozen unless `finetune.batch_norm` says otherwise, and so goes on with the
@@ -102,7 +102,7 @@ def apply_stage(model: keras.Model, stage: Stage, finetune: Finetune | None) -> 
             rate = finetune.backbone_rate * finetune.bottom_rate ** (min(above, steps) / steps)
             rates |= {weight.path: rate for weight in layer.trainable_weights}
     parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    return Thawed(layers, parameters, rates)
+    return TrainableLayers(layers, parameters, rates)
 
 
 def has_kernel(layer: keras.Layer) -> bool:

@@ -109,9 +109,9 @@ def test_a_full_or_read_only_disk_is_one_line(photos, capsys, monkeypatch):
 
 
 def test_results_are_plain_json(make_config):
-    from keras_inat.training.evaluation import train_and_judge
+    from keras_inat.training.evaluation import train_and_evaluate
 
-    train_and_judge(make_config("training.epochs=1"), "train-best", "x")
+    train_and_evaluate(make_config("training.epochs=1"), "train-best", "x")
     result = json.loads(list_runs("runs")[0].result.read_text())
     said = {"command", "config", "seed", "val_accuracy", "test_accuracy", "test_interval", "epochs", "seconds"}
     assert said | {"images_per_second", "parameters", "macs", "data", "packages", "commit"} <= set(result)

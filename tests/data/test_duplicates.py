@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 
 from keras_inat.data.decode import decode_image
-from keras_inat.data.duplicates import PAIR, find_copies, group_copies
+from keras_inat.data.duplicates import PAIR, find_duplicates, group_duplicates
 
 NUM_IMAGES = 300
 
@@ -42,7 +42,7 @@ def search(contents):
     thumbnails = np.stack([decode_image(content, 16) for content in contents])
     hashes = np.arange(32 * len(contents), dtype=np.uint32).astype(np.uint8).reshape(-1, 32)
     hashes[:, :4] = np.arange(len(contents), dtype=np.uint32).view(np.uint8).reshape(-1, 4)
-    return find_copies(thumbnails, hashes, np.arange(len(contents)))
+    return find_duplicates(thumbnails, hashes, np.arange(len(contents)))
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def test_different_pictures_are_no_copies(originals):
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_copies_are_found(originals, change):
-    copies = [CHANGES[change](paint(index)) for index in range(40)]
-    pairs = search([*originals, *copies])
+    duplicates = [CHANGES[change](paint(index)) for index in range(40)]
+    pairs = search([*originals, *duplicates])
     assert pairs[["first", "second"]].tolist() == [(index, NUM_IMAGES + index) for index in range(40)]
     assert (pairs["mirrored"] == (change in ("mirrored", "all of them"))).all()
     assert ((pairs["similarity"] >= 0.9) & (pairs["similarity"] <= 1)).all()
@@ -67,7 +67,7 @@ def test_identical_files_are_copies_whatever_they_show():
     thumbnails = np.full((6, 16, 16, 3), 90, np.uint8)  # too plain to be compared by their looks
     hashes = np.zeros((6, 32), np.uint8)
     hashes[:, 0] = [1, 2, 1, 3, 1, 2]
-    pairs = find_copies(thumbnails, hashes, np.array([0, 1, 2, 4, 5]))
+    pairs = find_duplicates(thumbnails, hashes, np.array([0, 1, 2, 4, 5]))
     assert pairs[["first", "second"]].tolist() == [(0, 2), (0, 4), (1, 5)]
     assert (pairs["similarity"] == 1).all()
 
@@ -76,9 +76,9 @@ def test_only_the_given_rows(originals):
     contents = [originals[0], originals[1], encode(paint(0), 50), encode(paint(1), 50)]
     thumbnails = np.stack([decode_image(content, 16) for content in contents])
     hashes = np.arange(128, dtype=np.uint8).reshape(4, 32)
-    assert find_copies(thumbnails, hashes, np.array([0, 1, 3]))[["first", "second"]].tolist() == [(1, 3)]
-    assert len(find_copies(thumbnails, hashes, np.array([], np.int64))) == 0
-    assert len(find_copies(thumbnails, hashes, np.array([2]))) == 0
+    assert find_duplicates(thumbnails, hashes, np.array([0, 1, 3]))[["first", "second"]].tolist() == [(1, 3)]
+    assert len(find_duplicates(thumbnails, hashes, np.array([], np.int64))) == 0
+    assert len(find_duplicates(thumbnails, hashes, np.array([2]))) == 0
 
 
 def test_a_thousand_frames_of_one_scene_hang_together():
@@ -86,15 +86,15 @@ def test_a_thousand_frames_of_one_scene_hang_together():
     scene = np.asarray(paint(0).resize((16, 16)), np.float64)
     thumbnails = (scene + rng.normal(0, 2, (1000, 16, 16, 3))).clip(0, 255).astype(np.uint8)
     hashes = np.frombuffer(rng.bytes(32_000), np.uint8).reshape(1000, 32)
-    pairs = find_copies(thumbnails, hashes, np.arange(1000))
-    assert len(set(group_copies(1000, pairs))) == 1
+    pairs = find_duplicates(thumbnails, hashes, np.arange(1000))
+    assert len(set(group_duplicates(1000, pairs))) == 1
     assert len(pairs) < 100_000  # and not each with each
 
 
 def test_groups_are_what_hangs_together():
     pairs = np.array([(0, 2, 1, False), (2, 5, 1, False), (3, 4, 1, True)], PAIR)
-    groups = group_copies(6, pairs)
+    groups = group_duplicates(6, pairs)
     assert groups[0] == groups[2] == groups[5]
     assert groups[3] == groups[4]
     assert len(set(groups)) == 3
-    assert len(set(group_copies(3, np.zeros(0, PAIR)))) == 3
+    assert len(set(group_duplicates(3, np.zeros(0, PAIR)))) == 3

@@ -177,7 +177,7 @@ def test_copies_of_test_images_are_left_out_of_train(make_config, photos):
         {"path": "train/blue/copy.png", "reason": "is the same image as val/red/0.png"},
         {"path": "train/green/near.jpg", "reason": "is a near copy of val/green/1.png, mirrored"},
     ]
-    assert pack.manifest["num_copies"] == {
+    assert pack.manifest["num_duplicates"] == {
         "identical": 1, "near": 1, "mirrored": 1, "of_another_class": 1, "train_and_test": 2
     }  # fmt: skip
     rows = np.concatenate(pack.split(make_config()))
@@ -194,7 +194,7 @@ def test_near_copies_stay_on_one_side_of_the_split(make_config, photos):
             )
             ImageOps.mirror(image).save(photos / "train" / "blue" / f"{index}-mirrored.png")
     pack = load_pack(make_config())
-    assert pack.manifest["num_copies"]["mirrored"] >= 10
+    assert pack.manifest["num_duplicates"]["mirrored"] >= 10
     paths = json.loads((pack.directory / "paths.json").read_text())[12:]
     for seed in range(3):
         sides = {
@@ -293,7 +293,7 @@ def test_what_is_found_does_not_depend_on_which_size_came_first(make_config, wor
     fresh = load_pack(make_config(large, "data.image_size=20", "data.directory=elsewhere"))
     first, second = (json.loads((made.directory / "scan.json").read_text()) for made in (pack, fresh))
     assert first == second
-    assert fresh.manifest["num_copies"]["near"] > 20
+    assert fresh.manifest["num_duplicates"]["near"] > 20
     np.testing.assert_array_equal(pack.train_images, fresh.train_images)
 
 
@@ -317,7 +317,7 @@ def test_near_copies_can_be_kept(make_config, photos, capsys):
     shutil.copy(photos / "val" / "blue" / "0.png", photos / "train" / "blue" / "same.png")
     assert load_pack(make_config()).manifest["num_leaked"] == 5
     assert "5 training images look like test images" in capsys.readouterr().err
-    pack = load_pack(make_config("data.near_copies=false"))
+    pack = load_pack(make_config("data.near_duplicates=false"))
     assert [entry["path"] for entry in pack.manifest["leaked"]] == ["train/blue/same.png"]
     assert pack.manifest["counts"]["train"] == 34
     assert "look like" not in capsys.readouterr().err
@@ -332,8 +332,8 @@ def test_near_copies_are_shown(make_config, photos):
     config = make_config()
     pack = load_pack(config)
     test_images, *_ = pack.read_test(config, RunFolder(Path("t"), "train-best"))
-    numbers, pixels = pack.show_copies(test_images, 4)
-    shown = [pack.manifest["copies"][number]["path"] for number in numbers]
+    numbers, pixels = pack.show_duplicates(test_images, 4)
+    shown = [pack.manifest["duplicates"][number]["path"] for number in numbers]
     assert shown == ["train/green/near.png", "train/red/near.jpg"]  # those across train and test first
     assert pixels.shape == (2, 2, 16, 16, 3)
     np.testing.assert_allclose(pixels[0, 0], pixels[0, 1, :, ::-1].astype(int), atol=1)

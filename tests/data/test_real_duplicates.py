@@ -39,7 +39,7 @@ def test_planted_copies_are_found_among_real_photographs(make_config, workplace)
     config = make_config(f"DATA={home}", "data.image_size=64", "model.num_blocks=5")
     pack = load_pack(config)
     scan, paths = (json.loads((pack.directory / f"{name}.json").read_text()) for name in ("scan", "paths"))
-    found = {frozenset((pair["path"], pair["of"])) for pair in scan["copies"]}
+    found = {frozenset((pair["path"], pair["of"])) for pair in scan["duplicates"]}
     assert sum(frozenset(pair) in found for pair in planted.items()) >= 0.95 * NUM_PLANTED
     about = set(planted) | set(planted.values())
     assert len({path for pair in found for path in pair} - about) <= 0.005 * num_clean

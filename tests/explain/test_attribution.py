@@ -101,7 +101,7 @@ def test_grad_cam_looks_where_there_are_four_by_four_positions(images):
 def test_grad_cam_looks_at_all_networks_side_by_side(images):
     keras.utils.set_random_seed(1)
     shape = Model(num_blocks=2, filters=4, dense_units=0, pooling="average", batch_norm=False)
-    both = build_cnn(shape.model_copy(update={"towers": 2}), SIZE, CLASSES)
+    both = build_cnn(shape.model_copy(update={"ensemble_size": 2}), SIZE, CLASSES)
     classes = np.array([0, 1, 2])
     kernel = both.get_layer("tower2_predictions").kernel
     seen = grad_cam(both, images, classes)

@@ -33,7 +33,7 @@ def test_a_network_that_sees_no_colours_has_no_first_filters():
 
 
 def test_feature_maps_are_what_the_blocks_put_out():
-    model = build_cnn(Model(num_blocks=3, filters=4, organisation="double"), 16, 3)
+    model = build_cnn(Model(num_blocks=3, filters=4, filter_organization="double"), 16, 3)
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     maps = compute_feature_maps(model, image)
     assert {name: values.shape for name, values in maps.items()} == {
@@ -99,6 +99,6 @@ def test_filters_in_order():
 
 
 def test_a_residual_block_is_shown_where_it_ends():
-    config = Model(num_blocks=2, filters=4, convolutions=(1, 3), residual=True, towers=2)
+    config = Model(num_blocks=2, filters=4, convolutions=(1, 3), residual=True, ensemble_size=2)
     maps = compute_feature_maps(build_cnn(config, 16, 3), np.zeros((16, 16, 3)))
     assert list(maps) == ["block1_activation", "block2_activation3"]

@@ -374,7 +374,7 @@ def test_the_mean_of_several_networks_is_explained_by_the_mean_of_their_scores(i
     keras.utils.set_random_seed(0)
     shape = Model(num_blocks=2, filters=4, dense_units=0, pooling="average")
     single = [build_cnn(shape, SIZE, CLASSES) for _ in range(2)]
-    both = build_cnn(shape.model_copy(update={"towers": 2}), SIZE, CLASSES)
+    both = build_cnn(shape.model_copy(update={"ensemble_size": 2}), SIZE, CLASSES)
     for network, prefix in zip(single, ("", "tower2_"), strict=True):
         for layer in network.layers:
             name = f"{prefix or 'tower1_'}predictions" if layer.name == "predictions" else f"{prefix}{layer.name}"
@@ -396,7 +396,7 @@ def test_the_mean_of_several_networks_is_explained_by_the_mean_of_their_scores(i
 def test_the_five_blocks_follow_the_definition():
     """Layer by layer: max pooling, batch normalisation, average over positions, dense layer."""
     keras.utils.set_random_seed(4)
-    model = build_cnn(Model(filters=8, organisation="double", pooling="average", dense_units=12), 64, CLASSES)
+    model = build_cnn(Model(filters=8, filter_organization="double", pooling="average", dense_units=12), 64, CLASSES)
     rng = np.random.default_rng(5)
     for layer in model.layers:
         if layer.name.endswith("_norm"):

@@ -26,7 +26,7 @@ def test_every_size_and_activation_can_be_changed():
     config = Model(
         filters=4,
         num_blocks=3,
-        organisation="double",
+        filter_organization="double",
         kernel_size=(5, 3, 1),
         activation="mish",
         dense_activation="gelu",

@@ -16,13 +16,13 @@ def draw_model(rng, most_blocks):
     blocks = int(rng.integers(1, most_blocks + 1))
     residual, same = bool(rng.integers(2)), bool(rng.integers(2))
     counts = [1, 3] if residual else [1, 2]
-    organisation = str(rng.choice(["same", "double", "half"]))
-    listed = organisation == "same" and not same
+    filter_organization = str(rng.choice(["same", "double", "half"]))
+    listed = filter_organization == "same" and not same
     return Model(
-        towers=int(rng.choice([1, 1, 3])),
+        ensemble_size=int(rng.choice([1, 1, 3])),
         num_blocks=blocks,
         filters=tuple(rng.integers(1, 6, blocks).tolist()) if listed else 2**blocks + int(rng.integers(4)),
-        organisation=organisation,
+        filter_organization=filter_organization,
         min_filters=int(rng.choice([1, 3])),
         kernel_size=3 if same else tuple(rng.integers(1, 6, blocks).tolist()),
         convolutions=3 if residual and same else (*rng.choice(counts, blocks - 1).tolist(), counts[1]),
@@ -123,7 +123,7 @@ def test_reference_systems_have_the_parameters_that_their_descriptions_imply(sys
 @pytest.mark.parametrize("system", "bcde")
 def test_reference_systems_halve_without_a_floor(system):
     path = CONFIGS / "systems" / f"{system}.yaml"
-    halved = load_config(["model.filters=32", "model.organisation=half"], path).model
+    halved = load_config(["model.filters=32", "model.filter_organization=half"], path).model
     assert halved.filters_per_block == (32, 16, 8, 4, 2)
 
 
@@ -174,7 +174,7 @@ def test_the_average_of_the_weights_and_small_training_images_count():
             ["`model.pooling`=flatten makes the layer dense 131,072 x 16,384 = 2.1e+09 weights", "`model.pooling`=av"],
         ),
         (
-            ["model.filters=4096", "model.organisation=double", "model.pooling=average", "model.dense_units=0"],
+            ["model.filters=4096", "model.filter_organization=double", "model.pooling=average", "model.dense_units=0"],
             ["`model.filters` makes the layer block5_conv 1.9e+10 weights", "use fewer `model.filters`"],
         ),
         (["training.batch_size=9999"], ["`training.batch_size`=9999 makes 64.8 GB of activations"]),

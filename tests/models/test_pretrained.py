@@ -122,7 +122,7 @@ def test_one_of_our_own_models_as_backbone(tmp_path):
 
 
 def test_all_towers_are_the_backbone(tmp_path):
-    cnn = build_cnn(Model(filters=4, num_blocks=2, towers=2), 16, 3)
+    cnn = build_cnn(Model(filters=4, num_blocks=2, ensemble_size=2), 16, 3)
     cnn.save(tmp_path / "best.keras")
     model = build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 16, 5)
     images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")

@@ -87,7 +87,7 @@ class Workshop:
         examples = np.random.default_rng(0).permutation(num_test)[:30]
         pixels = self.pixels if self.pixels is not None else rng.integers(0, 255, (30, self.size, self.size, 3))
         wrong = np.flatnonzero(predicted != labels)
-        mistakes = wrong[np.argsort(-probabilities[wrong].max(axis=1))][:12]
+        errors = wrong[np.argsort(-probabilities[wrong].max(axis=1))][:12]
         np.savez_compressed(
             run.predictions,
             probabilities=probabilities,
@@ -95,8 +95,8 @@ class Workshop:
             files=np.array([f"val/{self.classes[label]}/{index}.jpg" for index, label in enumerate(labels)]),
             examples=examples,
             pixels=pixels.astype(np.uint8),
-            mistakes=mistakes,
-            mistake_pixels=pixels[: len(mistakes)].astype(np.uint8),
+            errors=errors,
+            error_pixels=pixels[: len(errors)].astype(np.uint8),
         )
         sample = rng.integers(0, 255, (24, self.size, self.size, 3), dtype=np.uint8)
         np.savez_compressed(run.sample, pixels=sample, labels=np.arange(24) % len(self.classes))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_inat.report.groups import SweepRecord, Trial
+from keras_inat.report.groups import SweepHistory, Trial
 from keras_inat.report.statistics.adjusted_effects import Observations, observe
 from keras_inat.report.statistics.design_matrix import build_factor
 from keras_inat.report.statistics.importance import measure_importance
@@ -28,14 +28,14 @@ def draw(rng):
     return settings | {RATE: 10 ** rng.uniform(-5, -1), "t.drop": rng.uniform(0, 0.5)}
 
 
-def judge(settings, rng):
+def evaluate_on_test(settings, rng):
     rate = np.log10(settings[RATE]) + 3
     score = 0.4 + 0.01 * np.log2(settings["a.filters"] / 16) + 0.03 * settings["a.norm"]
     score += 0.02 * (settings["a.activation"] == "gelu") + 0.06 * np.exp(-(rate**2) / 1.5)
     return score + rng.normal(0, 0.01)
 
 
-def search(seed, count, judge=judge):
+def search(seed, count, evaluate_on_test=evaluate_on_test):
     """The first ten at random, most others mixed from one of the best three."""
     rng, trials = np.random.default_rng(seed), list[Trial]()
     for number in range(count):
@@ -44,8 +44,8 @@ def search(seed, count, judge=judge):
             good = sorted(trials, key=lambda trial: -trial.score)[rng.integers(3)].settings
             settings = {name: good[name] if rng.random() < 0.7 else value for name, value in settings.items()}
             settings[RATE] = float(np.clip(good[RATE] * np.exp(rng.normal(0, 0.4)), 1e-5, 0.1))
-        trials.append(Trial(str(number), "completed", judge(settings, rng), settings, 1, 1, "", ""))
-    return SweepRecord(Path("sweep"), trials, None, "")
+        trials.append(Trial(str(number), "completed", evaluate_on_test(settings, rng), settings, 1, 1, "", ""))
+    return SweepHistory(Path("sweep"), trials, None, "")
 
 
 def is_false(row):
@@ -83,7 +83,7 @@ def test_a_choice_of_nothing_is_not_the_first_choice(written):
             settings = {"m.activation": [written, "relu", "gelu"][rng.integers(3)], "a.flip": bool(rng.integers(2))}
             score = 0.5 - 0.06 * (settings["m.activation"] == written) + rng.normal(0, 0.02)
             trials.append(Trial(str(number), "completed", score, settings, 1, 1, "", ""))
-        observed = observe(SweepRecord(Path("sweep"), trials, None, ""))
+        observed = observe(SweepHistory(Path("sweep"), trials, None, ""))
         shown = [row for row in observed.rows if row.says]
         worst = [row for row in shown if row.change.startswith("null") and row.estimate.value < 0]
         found += bool(worst)
@@ -104,7 +104,7 @@ def test_what_goes_with_applying_is_not_put_down_to_a_value():
             settings["m.activation"] = ["relu", "gelu"][rng.integers(2)] if applies else None
             score = 0.5 + 0.06 * applies + rng.normal(0, 0.02)
             trials.append(Trial(str(number), "completed", score, settings, 1, 1, "", ""))
-        observed = observe(SweepRecord(Path("sweep"), trials, None, ""))
+        observed = observe(SweepHistory(Path("sweep"), trials, None, ""))
         false += any(row.says for row in observed.rows if row.setting == "m.activation")
     assert false <= 8
 
@@ -161,10 +161,10 @@ def test_common_ground_is_where_the_first_was_stopped():
 
     whole = make("0", "completed", 0.1, 0.2, 0.3, 0.5, 0.6)
     failed, running = make("5", "failed"), make("6", "running")
-    assert SweepRecord(Path("s"), [whole, failed], None, "").find_common_ground().epoch is None
+    assert SweepHistory(Path("s"), [whole, failed], None, "").find_common_ground().epoch is None
     short = make("1", "completed", 0.4)  # stopped by itself, as it got no better
     trials = [whole, short, make("2", "pruned", 0.1, 0.2, 0.3), make("3", "pruned", 0.3, 0.3), failed, running]
-    ground = SweepRecord(Path("s"), trials, None, "").find_common_ground()
+    ground = SweepHistory(Path("s"), trials, None, "").find_common_ground()
     assert ground.epoch == 2
     assert [(trial.id, trial.score) for trial in ground.completed] == [("0", 0.2), ("1", 0.4), ("2", 0.2), ("3", 0.3)]
 
@@ -173,7 +173,7 @@ def test_what_hyperband_went_on_with_counts_once():
     begun = Trial("0", "completed", 0.2, {"a.size": 32}, 1, 1, "", "", (0.1, 0.2))
     on = replace(begun, id="9", score=0.5, curve=(0.1, 0.2, 0.4, 0.5))
     other = replace(begun, id="1", score=0.6, settings={"a.size": 64}, curve=(0.3, 0.4, 0.5, 0.6))
-    ground = SweepRecord(Path("s"), [begun, other, on], None, "").find_common_ground()
+    ground = SweepHistory(Path("s"), [begun, other, on], None, "").find_common_ground()
     assert [(trial.id, trial.score) for trial in ground.completed] == [("0", 0.2), ("1", 0.4)]
 
 
@@ -192,20 +192,20 @@ def test_sentences_have_the_effect_its_interval_and_its_trials():
 
 
 def test_effects_that_depend_on_one_another_are_told():
-    def judge(settings, rng):
+    def evaluate_on_test(settings, rng):
         return 0.4 + 0.04 * settings["a.norm"] * (settings["a.size"] == 64) + rng.normal(0, 0.01)
 
-    [sentence] = observe(search(0, 120, judge)).interactions
+    [sentence] = observe(search(0, 120, evaluate_on_test)).interactions
     assert re.match(
         r"`norm` from false to true: [+−]0\.\d points where `size` = 32, \+[34]\.\d points where `size` = 64", sentence
     )
 
 
 def test_the_choice_that_makes_the_difference_is_named():
-    def judge(settings, rng):
+    def evaluate_on_test(settings, rng):
         return 0.4 + 0.05 * settings["a.norm"] * (settings["a.activation"] == "relu") + rng.normal(0, 0.01)
 
-    [sentence] = observe(search(0, 150, judge)).interactions
+    [sentence] = observe(search(0, 150, evaluate_on_test)).interactions
     assert sentence.startswith("`norm` from false to true: ")
     assert re.search(r"\+[45]\.\d points where `activation` = relu; these are [45]\.\d apart", sentence)
     low, high = map(float, re.search(r"interval (\d\.\d) to (\d\.\d), n.=.150 trials; p = ", sentence).groups())
@@ -214,7 +214,7 @@ def test_the_choice_that_makes_the_difference_is_named():
 
 def test_trials_that_did_not_learn_do_not_drown_the_rest():
     def collapse(settings, rng):
-        return 0.1 if settings[RATE] > 0.03 else judge(settings, rng)
+        return 0.1 if settings[RATE] > 0.03 else evaluate_on_test(settings, rng)
 
     observed = observe(search(2, 100, collapse))
     assert set(observed.left_out) == {0.1}
@@ -226,7 +226,7 @@ def test_too_few_trials_say_nothing():
     # The mean, seven settings of which one has three choices, and eight to spare.
     assert observe(search(0, 15)) == "holding the others fixed takes 17 trials of such a sweep, and 15 have an accuracy"
     assert isinstance(observe(search(0, 17)), Observations)
-    assert "and 0 have" in observe(SweepRecord(Path("sweep"), [], None, ""))
+    assert "and 0 have" in observe(SweepHistory(Path("sweep"), [], None, ""))
     assert observe(search(0, 40, lambda settings, rng: 0.5)) == "all trials have the same accuracy"
 
 
@@ -263,7 +263,7 @@ def test_few_trials_make_no_sentence(values):
             Trial(str(i), "completed", 0.5 + rng.normal(0, 0.01), chosen, 1, 1, "", "")
             for i, chosen in enumerate(settings)
         ]
-        false += bool(seen(observe(SweepRecord(Path("sweep"), trials, None, ""))))
+        false += bool(seen(observe(SweepHistory(Path("sweep"), trials, None, ""))))
     assert false <= 4
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_inat.report.charts import comparison, curves, image_grids
-from keras_inat.report.charts.comparison import Contender
+from keras_inat.report.charts.comparison import ComparedModel
 from keras_inat.report.groups import Predictions, Trial
 from keras_inat.report.statistics.estimates import Axis, Estimate
 
@@ -83,10 +83,10 @@ def test_curves_are_of_training_and_of_validation() -> None:
 def test_curves_of_many_epochs_are_lines_without_marks() -> None:
     measured = {"stage": "scratch", "accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0, "seconds": 2.0}
     rows = [{"epoch": epoch} | measured for epoch in range(1, 61)]
-    contender = Contender("long", Estimate(0.8, 0.7, 0.9, 100, "images"), [0.8], True, 1000, 20.0, rows)
+    compared_model = ComparedModel("long", Estimate(0.8, 0.7, 0.9, 100, "images"), [0.8], True, 1000, 20.0, rows)
     for figure in (
         curves.draw_curves(rows, 2, []),
-        comparison.draw_races([contender]),
+        comparison.draw_learning_curves([compared_model]),
         comparison.draw_epochs([("long", rows)]),
     ):
         line = figure.axes[0].lines[0]
@@ -120,26 +120,26 @@ def test_parallel_coordinates_run_from_the_bottom() -> None:
 
 
 @pytest.fixture
-def contenders() -> list[Contender]:
+def compared_models() -> list[ComparedModel]:
     rows = [{"epoch": epoch, "seconds": 2.0, "val_accuracy": 0.1 * epoch} for epoch in (1, 2)]
     return [
-        Contender("tuned", Estimate(0.8, 0.7, 0.9, 100, "images"), [0.8], False, 1000, 20.0, rows),
-        Contender("plain", Estimate(0.6, 0.5, 0.7, 2, "seeds"), [0.55, 0.65], True, 5000, 60.0, rows),
+        ComparedModel("tuned", Estimate(0.8, 0.7, 0.9, 100, "images"), [0.8], False, 1000, 20.0, rows),
+        ComparedModel("plain", Estimate(0.6, 0.5, 0.7, 2, "seeds"), [0.55, 0.65], True, 5000, 60.0, rows),
     ]
 
 
-def test_accuracies_and_costs_are_of_their_contender(contenders: list[Contender]) -> None:
-    (axes,) = comparison.draw_accuracies(contenders, 0.25).axes
+def test_accuracies_and_costs_are_of_their_contender(compared_models: list[ComparedModel]) -> None:
+    (axes,) = comparison.draw_accuracies(compared_models, 0.25).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["tuned", "plain"]
     bars = [line.get_data() for line in axes.lines if len(line.get_xdata()) == 2]
     spans = {tuple(map(float, ys)): tuple(map(float, xs)) for xs, ys in bars}
     assert (spans[0, 0], spans[1, 1]) == ((0.7, 0.9), (0.5, 0.7))
     assert axes.collections[0].get_offsets().tolist() == [[0.55, 1.2], [0.65, 1.2]]
     assert list_texts(axes.figure) == ["80.0 %", "60.0 %", "guessing"]
-    left, right = comparison.draw_costs(contenders).axes
+    left, right = comparison.draw_costs(compared_models).axes
     assert [find_line(left, name) for name in ("tuned", "plain")] == [[(1000, 0.8)], [(5000, 0.6)]]
     assert [find_line(right, name) for name in ("tuned", "plain")] == [[(20, 0.8)], [(60, 0.6)]]
-    (races,) = comparison.draw_races(contenders).axes
+    (races,) = comparison.draw_learning_curves(compared_models).axes
     assert find_line(races, "plain") == [(2.0, 0.1), (4.0, 0.2)]
 
 

@@ -7,7 +7,7 @@ from report_workshop import Workshop
 
 from keras_inat.report import formatting
 from keras_inat.report.groups import Predictions
-from keras_inat.report.history import group_seeds, parse_cell, read_story, read_sweep
+from keras_inat.report.history import group_seeds, parse_cell, read_history, read_sweep
 from keras_inat.report.statistics.estimates import (
     Estimate,
     build_axes,
@@ -131,7 +131,7 @@ def test_groups_are_compared_over_the_seeds_that_both_have(workshop: Workshop) -
         workshop.add_run(name="a", seed=seed, correct=first)
         if second:
             workshop.add_run(name="b", seed=seed, correct=second)
-    groups = {group.best.name: group for group in group_seeds(read_story(workshop.runs).records)}
+    groups = {group.best.name: group for group in group_seeds(read_history(workshop.runs).records)}
     gain = compare_groups(groups["a"], groups["b"])
     assert gain is not None
     assert (gain.value, gain.num, gain.unit) == (pytest.approx(0.32 / 3), 3, "seeds")
@@ -144,7 +144,7 @@ def test_groups_are_compared_over_the_seeds_that_both_have(workshop: Workshop) -
     assert gain.low == pytest.approx(gain.value - np.hypot(seeds, gain.value - mean + images))
     assert gain.high == pytest.approx(gain.value + np.hypot(seeds, mean + images - gain.value))
     workshop.add_run(name="c", seed=0, correct=70)
-    alone = next(group for group in group_seeds(read_story(workshop.runs).records) if group.best.name == "c")
+    alone = next(group for group in group_seeds(read_history(workshop.runs).records) if group.best.name == "c")
     gain = compare_groups(groups["b"], alone)
     assert gain is not None
     assert (gain.num, gain.unit) == (100, "images")
@@ -272,7 +272,7 @@ def test_seeds_are_grouped(workshop: Workshop) -> None:
         workshop.add_run(seed=seed, correct=correct)
     workshop.add_run(seed=2, correct=62)  # run again: the newest counts
     workshop.add_run(seed=0, correct=50, settings={"training.learning_rate": 1e-4})
-    groups = group_seeds(read_story(workshop.runs).records)
+    groups = group_seeds(read_history(workshop.runs).records)
     assert [[record.result["seed"] for record in group.records] for group in groups] == [[0, 1, 2], [0]]
     estimate = estimate_accuracy(groups[0])
     assert estimate is not None
@@ -288,7 +288,7 @@ def test_data_sets_are_told_apart_by_hash(workshop: Workshop) -> None:
     workshop.add_run(data=workshop.describe_data("two"))
     workshop.add_run(data=workshop.describe_data("two", hash="other"))
     workshop.add_sweep("s", [{"model.filters": 8}], [0.5], workshop.describe_data("two"))
-    data_sets = read_story(workshop.runs).data_sets
+    data_sets = read_history(workshop.runs).data_sets
     assert [(data_set.name, len(data_set.groups), len(data_set.sweeps)) for data_set in data_sets] == [
         ("two", 1, 1),
         ("one", 1, 0),

@@ -10,7 +10,7 @@ import pytest
 from report_workshop import Workshop
 
 from keras_inat.files import append_jsonl, write_json
-from keras_inat.report.history import read_story
+from keras_inat.report.history import read_history
 from keras_inat.report.sections.network import describe_network
 from keras_inat.settings.loading import build_config, merge
 from keras_inat.store.ledger import ledger_path
@@ -25,7 +25,7 @@ def test_another_file_of_weights_is_another_configuration(workshop: Workshop) ->
     for seed, weights in enumerate(["a", "b", "a"]):
         run = workshop.add_run("finetune", seed=seed)
         write_json(run.result, json.loads(run.result.read_text()) | {"weights_hash": weights})
-    [data_set] = read_story(workshop.runs).data_sets
+    [data_set] = read_history(workshop.runs).data_sets
     assert [[r.result["weights_hash"] for r in group.records] for group in data_set.groups] == [["a", "a"], ["b"]]
 
 
@@ -47,7 +47,7 @@ def test_a_damaged_table_of_trials_is_left_out(
         _add_sweep(workshop, name)
     with open(workshop.runs / "sweep" / "bad" / "trials.csv", "ab") as file:
         file.write(cells)
-    [data_set] = read_story(workshop.runs).data_sets
+    [data_set] = read_history(workshop.runs).data_sets
     assert [sweep.folder.name for sweep in data_set.sweeps] == ["good"]
     assert "bad/trials.csv is damaged and left out" in capsys.readouterr().err
 
@@ -57,7 +57,7 @@ def test_a_sweep_with_a_damaged_space_goes_by_its_name(workshop: Workshop, text:
     folder = _add_sweep(workshop, "first")
     shutil.rmtree(folder / "trials")
     (folder / "space.yaml").write_text(text)
-    assert [data_set.name for data_set in read_story(workshop.runs).data_sets] == ["first"]
+    assert [data_set.name for data_set in read_history(workshop.runs).data_sets] == ["first"]
 
 
 @pytest.mark.parametrize("text", ["", "model: {filters: [", "model: null", "model: {zzz: 1}", "3"])
@@ -66,7 +66,7 @@ def test_a_damaged_best_configuration_is_left_out(
 ) -> None:
     folder = _add_sweep(workshop, "first")
     (folder / "best.yaml").write_text(text)
-    [data_set] = read_story(workshop.runs).data_sets
+    [data_set] = read_history(workshop.runs).data_sets
     assert "No network was trained from scratch" in describe_network(data_set).blocks[0].text  # type: ignore[union-attr]
     assert "best.yaml is damaged and left out" in capsys.readouterr().err
 
@@ -77,7 +77,7 @@ def test_a_run_of_another_version_is_left_out(workshop: Workshop, capsys: pytest
     result = json.loads(run.result.read_text())
     result["config"]["model"]["wings"] = 2
     write_json(run.result, result)
-    assert [record.name for record in read_story(workshop.runs).records] == ["good"]
+    assert [record.name for record in read_history(workshop.runs).records] == ["good"]
     assert f"{run.result} is of another version and left out" in capsys.readouterr().err
 
 
@@ -87,8 +87,8 @@ def test_damaged_lines_are_left_out(workshop: Workshop, capsys: pytest.CaptureFi
         append_jsonl(path, {})
         with open(path, "ab") as file:
             file.write(b"null\n12\n{\n")
-    story = read_story(workshop.runs)
-    assert [line["run"] for line in story.ledger] == [str(run.path)]
+    history = read_history(workshop.runs)
+    assert [line["run"] for line in history.ledger] == [str(run.path)]
     assert "damaged lines of" in capsys.readouterr().err
     assert [row["epoch"] for row in run.read_metrics()] == list(range(1, 13))
 
@@ -108,7 +108,7 @@ def test_damaged_lines_are_left_out(workshop: Workshop, capsys: pytest.CaptureFi
 )
 def test_predictions_that_do_not_fit_are_not_shown(workshop: Workshop, damage: Any) -> None:
     run = workshop.add_run()
-    [record] = read_story(workshop.runs).records
+    [record] = read_history(workshop.runs).records
     assert record.read_predictions()
     with np.load(run.predictions) as arrays:
         kept = dict(arrays)

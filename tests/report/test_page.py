@@ -20,8 +20,8 @@ from keras_inat.errors import UserError
 from keras_inat.files import write_text
 from keras_inat.report.blocks import Part, Picture, Prose, Section, Table, escape_markdown
 from keras_inat.report.charts.comparison import _move_apart
-from keras_inat.report.figure_folder import Album
-from keras_inat.report.history import read_story
+from keras_inat.report.figure_folder import FigureFolder
+from keras_inat.report.history import read_history
 from keras_inat.report.page import write_report
 from keras_inat.report.results_table import format_results
 from keras_inat.report.sections import explanations
@@ -174,7 +174,7 @@ def test_why_nothing_is_known_of_the_images(workshop: Workshop, statuses: list[s
 def test_near_copies_that_were_not_looked_for_are_not_denied(workshop: Workshop) -> None:
     counts = {"identical": 0, "near": 0, "mirrored": 0, "of_another_class": 0, "train_and_test": 0}
     for near, words in ((True, "none identical, resized"), (False, "Near copies were not looked for.")):
-        workshop.add_run(data=workshop.describe_data(num_copies=counts, near_copies=near))
+        workshop.add_run(data=workshop.describe_data(num_duplicates=counts, near_duplicates=near))
         write_report(workshop.config)
         text = _read_text(workshop)
         assert words in text
@@ -186,7 +186,7 @@ def test_points_that_would_cover_each_other_stay_in_their_order() -> None:
 
 
 def test_results_table(told: Workshop) -> None:
-    rows = list(csv.DictReader(io.StringIO(format_results(read_story(told.runs).records))))
+    rows = list(csv.DictReader(io.StringIO(format_results(read_history(told.runs).records))))
     assert [(row["command"], row["name"], row["seed"], row["strategy"], row["backbone"]) for row in rows] == [
         ("train-best", "first", "0", "scratch", ""),
         ("train-best", "first", "1", "scratch", ""),
@@ -269,9 +269,9 @@ def test_the_gitignore_stays(workshop: Workshop) -> None:
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.parametrize("dense_units", [0, 64])
 def test_closed_form_adds_up(workshop: Workshop, pooling: str, batch_norm: bool, dense_units: int) -> None:
-    model = {"pooling": pooling, "batch_norm": batch_norm, "dense_units": dense_units, "organisation": "double"}
+    model = {"pooling": pooling, "batch_norm": batch_norm, "dense_units": dense_units, "filter_organization": "double"}
     workshop.add_run(settings={f"model.{name}": value for name, value in model.items()})
-    section = describe_network(read_story(workshop.runs).data_sets[0])
+    section = describe_network(read_history(workshop.runs).data_sets[0])
     rows = section.blocks[1].rows  # type: ignore[union-attr]
     for quantity in ("parameters", "computations"):
         values = {name.split(": ")[1]: int(value.replace(",", "")) for name, _, _, value in rows if quantity in name}
@@ -311,9 +311,11 @@ def test_a_run_of_an_older_version_is_told_without_its_mistakes(workshop: Worksh
 def test_configurations_of_one_title_keep_their_names(workshop: Workshop) -> None:
     for val, correct in ((0.8, 80), (0.7, 72), (0.5, 55)):
         _finetune(workshop, "head", correct=correct, val=val, settings={"training.learning_rate": val})
-    [data_set] = read_story(workshop.runs).data_sets
+    [data_set] = read_history(workshop.runs).data_sets
     tables = [
-        block for block in describe_finetuning(data_set, Album(Path("reports"))).blocks if isinstance(block, Table)
+        block
+        for block in describe_finetuning(data_set, FigureFolder(Path("reports"))).blocks
+        if isinstance(block, Table)
     ]
     accuracies, gains = (
         {row[0]: row[column] for row in table.rows} for table, column in zip(tables, (7, 1), strict=True)
@@ -331,7 +333,7 @@ def test_an_older_fine_tuning_is_with_its_other_seeds(workshop: Workshop) -> Non
     result = json.loads((run / "result.json").read_text())
     del result["config"]["finetune"]["cache_features"]  # as of before there was such a setting
     write_text(run / "result.json", json.dumps(result))
-    [data_set] = read_story(workshop.runs).data_sets
+    [data_set] = read_history(workshop.runs).data_sets
     assert [len(group.records) for group in data_set.groups] == [2]
 
 
@@ -391,7 +393,7 @@ def test_trained_model_is_looked_into(
 
     monkeypatch.setattr(explanations, "NUM_SCORED", 3)
     run = workshop.add_run(settings={"model.filters": 4, "model.pooling": "average"})
-    config = read_story(workshop.runs).records[0].config
+    config = read_history(workshop.runs).records[0].config
     build_cnn(Model(**config["model"]), 16, 4).save(run.model)
     write_report(workshop.config)
     figures = {path.name for path in (Path(workshop.config.report.directory) / "figures").iterdir()}
@@ -440,7 +442,7 @@ def test_a_run_without_a_sample_says_so(workshop: Workshop) -> None:
     from keras_inat.models.cnn import build_cnn
 
     run = workshop.add_run(settings={"model.filters": 4, "model.pooling": "average"})
-    build_cnn(Model(**read_story(workshop.runs).records[0].config["model"]), 16, 4).save(run.model)
+    build_cnn(Model(**read_history(workshop.runs).records[0].config["model"]), 16, 4).save(run.model)
     run.sample.unlink()
     write_report(workshop.config)
     assert "The run kept no validation images" in _read_text(workshop)
@@ -453,7 +455,7 @@ def test_too_little_memory_to_look_is_said(workshop: Workshop, monkeypatch: pyte
         raise MemoryError("64 GiB wanted")
 
     run = workshop.add_run()
-    build_cnn(Model(**read_story(workshop.runs).records[0].config["model"]), 16, 4).save(run.model)
+    build_cnn(Model(**read_history(workshop.runs).records[0].config["model"]), 16, 4).save(run.model)
     for name in vars(explanations):
         if name.startswith("_show"):
             monkeypatch.setattr(explanations, name, look)
@@ -479,7 +481,7 @@ def test_three_strategies_are_asked_for(workshop: Workshop) -> None:
     section = Section("Fine-tuning", [Picture("figures/toy-costs.png", "", "", 1, 1)])
     for strategy, enough in (("head", False), ("topk", False), ("full", True)):
         _finetune(workshop, strategy, correct=70, val=0.7)
-        places = find_places([Part("toy", [section])], read_story(workshop.config.run.directory).data_sets)
+        places = find_places([Part("toy", [section])], read_history(workshop.config.run.directory).data_sets)
         assert ("at least 3 strategies of fine-tuning, compared" not in places.missing) is enough
 
 
@@ -555,12 +557,12 @@ def test_files_and_copies_are_told(tmp_path):
         "num_quarantined": 40,
         "leaked": [{"path": "train/a/2.jpg", "reason": "is a near copy of val/a/1.jpg, mirrored"}],
         "num_leaked": 1,
-        "copies": pairs,
-        "num_copies": counts,
+        "duplicates": pairs,
+        "num_duplicates": counts,
     }
     run = workshop.add_run(data=workshop.describe_data(**found))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 2, 16, 16, 3), dtype=np.uint8)
-    np.savez(run.copies, pairs=np.array([0, 1]), pixels=pixels)
+    np.savez(run.duplicates, pairs=np.array([0, 1]), pixels=pixels)
     write_report(workshop.config)
     text = _read_text(workshop).replace("\u00a0", " ")
     assert "1,234 JPEG, 2 PNG. Among them, out of the ordinary: CMYK, converted to RGB (5)." in text
@@ -569,6 +571,6 @@ def test_files_and_copies_are_told(tmp_path):
     assert "train/a/2.jpg" in text
     assert "Pairs of files that show one image: 3 identical, 2 near copies (1 of them mirrored)" in text
     assert (Path(workshop.config.report.directory) / "figures" / "toy-copies.png").exists()
-    (run.copies).write_bytes(b"damaged")
+    (run.duplicates).write_bytes(b"damaged")
     write_report(workshop.config)
     assert not (Path(workshop.config.report.directory) / "figures" / "toy-copies.png").exists()

@@ -6,15 +6,15 @@ from report_workshop import Workshop
 
 from keras_inat.errors import UserError
 from keras_inat.report.blocks import Picture, Prose, Table
-from keras_inat.report.figure_folder import Album
-from keras_inat.report.history import read_story
+from keras_inat.report.figure_folder import FigureFolder
+from keras_inat.report.history import read_history
 from keras_inat.report.page import write_report
 from keras_inat.report.sections.run_comparison import compare_runs
 from keras_inat.settings.loading import override
 
 
 def compare(workshop: Workshop, names: str, tmp_path):
-    part = compare_runs(read_story(workshop.config.run.directory), names, Album(tmp_path))
+    part = compare_runs(read_history(workshop.config.run.directory), names, FigureFolder(tmp_path))
     return part.sections[0].blocks
 
 

@@ -141,16 +141,16 @@ def test_organisations():
     def filters(**settings):
         return override(Config(), {f"model.{name}": value for name, value in settings.items()}).model.filters_per_block
 
-    assert filters(organisation="double") == (32, 64, 128, 256, 512)
-    assert filters(organisation="half") == (32, 16, 8, 8, 8)
-    assert filters(organisation="half", filters=6) == (6, 6, 6, 6, 6)
-    assert filters(organisation="half", min_filters=1) == (32, 16, 8, 4, 2)
-    assert filters(organisation="half", min_filters=1, filters=16) == (16, 8, 4, 2, 1)
+    assert filters(filter_organization="double") == (32, 64, 128, 256, 512)
+    assert filters(filter_organization="half") == (32, 16, 8, 8, 8)
+    assert filters(filter_organization="half", filters=6) == (6, 6, 6, 6, 6)
+    assert filters(filter_organization="half", min_filters=1) == (32, 16, 8, 4, 2)
+    assert filters(filter_organization="half", min_filters=1, filters=16) == (16, 8, 4, 2, 1)
     assert filters(filters=[8, 3, 5, 1, 9]) == (8, 3, 5, 1, 9)
     with pytest.raises(UserError, match=r"8 / 2\*\*4 = 0\.5. It needs at least 16, or `model\.min_filters`=2"):
-        filters(organisation="half", min_filters=1, filters=8)
-    with pytest.raises(UserError, match=r"`model\.organisation`=same only\. Received: 'double'"):
-        filters(organisation="double", filters=[8, 3, 5, 1, 9])
+        filters(filter_organization="half", min_filters=1, filters=8)
+    with pytest.raises(UserError, match=r"`model\.filter_organization`=same only\. Received: 'double'"):
+        filters(filter_organization="double", filters=[8, 3, 5, 1, 9])
 
 
 def test_residual_pairs_need_odd_numbers():

@@ -2,7 +2,7 @@ import pytest
 
 from keras_inat.files import read_jsonl
 from keras_inat.settings.schema import Config
-from keras_inat.store.ledger import look_at_test
+from keras_inat.store.ledger import open_test_images
 from keras_inat.store.runs import RunFolder
 
 
@@ -10,14 +10,14 @@ from keras_inat.store.runs import RunFolder
 def test_the_test_images_stay_shut_for_whoever_selects(tmp_path, command):
     opened = []
     with pytest.raises(PermissionError, match="final evaluation"):
-        look_at_test(Config(), RunFolder(tmp_path, command), "hash", lambda: opened.append(1))
+        open_test_images(Config(), RunFolder(tmp_path, command), "hash", lambda: opened.append(1))
     assert not opened
     assert not (tmp_path / "runs" / "test_ledger.jsonl").exists()
 
 
 def test_every_look_is_in_the_ledger_before_it_happens(tmp_path):
     ledger = tmp_path / "runs" / "test_ledger.jsonl"
-    seen = look_at_test(Config(), RunFolder(tmp_path / "r", "finetune"), "abc", lambda: read_jsonl(ledger))
+    seen = open_test_images(Config(), RunFolder(tmp_path / "r", "finetune"), "abc", lambda: read_jsonl(ledger))
     assert len(seen) == 1
     assert seen[0]["data"] == "abc"
     assert seen[0]["run"] == str(tmp_path / "r")

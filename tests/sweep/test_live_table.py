@@ -3,7 +3,7 @@ from rich.console import Console
 
 from keras_inat.files import append_jsonl
 from keras_inat.settings.loading import load_config
-from keras_inat.sweep.live_table import Board, draw_curve
+from keras_inat.sweep.live_table import LiveTable, draw_curve
 from keras_inat.sweep.records import Records, Trial
 
 CURVES = {"completed": [0.1, 0.4], "pruned": [0.05], "running": [0.2], "failed": []}
@@ -23,15 +23,15 @@ def records():
     return records
 
 
-def render(board, height):
+def render(live_table, height):
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(board.draw(height))
+        console.print(live_table.draw(height))
     return [" ".join(line.split()) for line in capture.get().splitlines() if line.strip()]
 
 
 def test_the_table_shows_every_trial_and_what_pruning_saved(records):
-    assert render(Board(records, None), 30)[2:] == [
+    assert render(LiveTable(records, None), 30)[2:] == [
         "0 best ▃█ 40.0% 2/2 filters=1",
         "1 failed 0/2 of its own",
         "2 pruned ▂ 5.0% 1/2 filters=3",
@@ -42,17 +42,17 @@ def test_the_table_shows_every_trial_and_what_pruning_saved(records):
 
 
 def test_on_a_low_terminal_the_best_and_the_newest_are_left(records):
-    assert [line[:6] for line in render(Board(records, None), 8)[2:-1]] == ["0 best", "3 prun", "4 runs"]
+    assert [line[:6] for line in render(LiveTable(records, None), 8)[2:-1]] == ["0 best", "3 prun", "4 runs"]
 
 
 def test_elsewhere_every_event_is_a_line_of_its_own(records, capsys):
-    board = Board(records, None)
-    board.refresh()
+    live_table = LiveTable(records, None)
+    live_table.refresh()
     trial = records.read_trials()[-1]
     trial.status, trial.score, trial.epochs = "pruned", 0.2, 1
     records.write_trial(trial)
-    board.refresh()
-    board.refresh()
+    live_table.refresh()
+    live_table.refresh()
     first, second = capsys.readouterr().out.splitlines()
     assert first == "trial 4 of 6: filters=5"
     assert second.startswith(

@@ -164,9 +164,9 @@ def test_a_setting_that_is_one_number_or_a_list_is_searched_among_integers():
 @pytest.mark.parametrize(
     "space",
     [
-        "{model.filters: [8, [8, 8, 8, 8, 8]], model.organisation: [double, same]}",
+        "{model.filters: [8, [8, 8, 8, 8, 8]], model.filter_organization: [double, same]}",
         "{model.residual: [true, false], model.convolutions: [1, 2, 3]}",
-        "{model.filters: [8, 32], model.organisation: [half], model.min_filters: [1, 8]}",
+        "{model.filters: [8, 32], model.filter_organization: [half], model.min_filters: [1, 8]}",
     ],
 )
 def test_choices_that_only_fail_together_are_for_the_trial_to_find_out(space):
@@ -226,15 +226,15 @@ def test_mistakes_in_conditions(space, words):
 def test_forbidden_combinations_count_settings_that_are_not_searched_too():
     given = load_config(
         [
-            "sweep.space={model.filters: [8, 128], model.organisation: [same, double]}",
-            "sweep.forbid=[{model.filters: 128, model.organisation: [double], model.batch_norm: true}]",
+            "sweep.space={model.filters: [8, 128], model.filter_organization: [same, double]}",
+            "sweep.forbid=[{model.filters: 128, model.filter_organization: [double], model.batch_norm: true}]",
         ]
     )
     build_hyperparameters(given)
-    assert is_forbidden(given, {"model.filters": 128, "model.organisation": "double"})
-    assert not is_forbidden(given, {"model.filters": 8, "model.organisation": "double"})
+    assert is_forbidden(given, {"model.filters": 128, "model.filter_organization": "double"})
+    assert not is_forbidden(given, {"model.filters": 8, "model.filter_organization": "double"})
     without = override(given, {"model.batch_norm": False})
-    assert not is_forbidden(without, {"model.filters": 128, "model.organisation": "double"})
+    assert not is_forbidden(without, {"model.filters": 128, "model.filter_organization": "double"})
 
 
 def test_a_list_that_is_a_choice_is_forbidden_as_one():

@@ -287,11 +287,11 @@ def test_a_changed_space_is_refused_and_says_what_differs(sweep_config, fake_fit
 def test_a_sweep_begun_before_there_was_a_setting_goes_on(sweep_config, fake_fit):
     runner.search(sweep_config("TRIALS=1"))
     written = read_yaml(FOLDER / "space.yaml")
-    del written["base"]["model"]["towers"]
+    del written["base"]["model"]["ensemble_size"]
     (FOLDER / "space.yaml").write_text(format_yaml(written))
     assert len(runner.search(sweep_config("TRIALS=2"))) == 2
-    with pytest.raises(UserError, match=r"model\.towers: 1 -> 2"):
-        runner.search(sweep_config("TRIALS=2", "model.towers=2"))
+    with pytest.raises(UserError, match=r"model\.ensemble_size: 1 -> 2"):
+        runner.search(sweep_config("TRIALS=2", "model.ensemble_size=2"))
 
 
 def test_a_trial_that_was_taken_away_is_missed(sweep_config, fake_fit):

@@ -11,7 +11,7 @@ from keras_inat.settings.loading import override
 from keras_inat.store.runs import create_run, finish_run
 from keras_inat.training import checkpoint, epochs
 from keras_inat.training.checkpoint import claim_run, read_progress, restore_model
-from keras_inat.training.evaluation import train_and_judge
+from keras_inat.training.evaluation import train_and_evaluate
 from keras_inat.training.session import fit
 
 # Everything that has a state: moments, average, random numbers of dropout, augmentation, image sizes, a schedule.
@@ -136,7 +136,7 @@ def test_what_is_gone_on_with(make_config, monkeypatch, capsys):
 
 def test_a_finished_run_leaves_nothing_to_go_on_from(make_config):
     config = make_config("training.epochs=1")
-    train_and_judge(config, "train-best", "seed 0")
+    train_and_evaluate(config, "train-best", "seed 0")
     (run,) = Path("runs/train-best").iterdir()
     assert sorted(path.name for path in run.iterdir()) == [
         *("best.keras", "config.yaml", "metrics.jsonl", "result.json"),

@@ -32,7 +32,7 @@ def split(model):
 
 
 def test_the_mean_of_towers_is_judged():
-    model = build_cnn(Model(towers=3, **SHAPE), 16, 3)
+    model = build_cnn(Model(ensemble_size=3, **SHAPE), 16, 3)
     expected = np.mean([alone(IMAGES) for _, alone in split(model)], axis=0)
     np.testing.assert_allclose(model(IMAGES), expected, rtol=1e-5)
     np.testing.assert_allclose(clone_for_training(model, False)(IMAGES), expected, rtol=1e-5)
@@ -41,11 +41,11 @@ def test_the_mean_of_towers_is_judged():
 
 @pytest.mark.parametrize("training", [Training(), Training(label_smoothing=0.2), Training(class_weights="balanced")])
 def test_each_tower_takes_the_step_that_it_would_take_alone(training):
-    model = build_cnn(Model(towers=3, **SHAPE), 16, 3)
+    model = build_cnn(Model(ensemble_size=3, **SHAPE), 16, 3)
     alone = dict(split(model))
     trained = clone_for_training(model, False)
-    for network, towers in ((trained, 3), *((single, 1) for single in alone.values())):
-        network.compile(keras.optimizers.SGD(0.5), build_loss(training, CLASSES, 3, towers))
+    for network, ensemble_size in ((trained, 3), *((single, 1) for single in alone.values())):
+        network.compile(keras.optimizers.SGD(0.5), build_loss(training, CLASSES, 3, ensemble_size))
         network.train_on_batch(IMAGES, LABELS)
     for number, single in split(trained):
         moved = [np.abs(a - b).max() for a, b in zip(single.get_weights(), alone[number].get_weights(), strict=True)]
@@ -54,11 +54,11 @@ def test_each_tower_takes_the_step_that_it_would_take_alone(training):
 
 
 def test_each_tower_learns_from_the_mean_of_all():
-    model = build_cnn(Model(towers=3, **SHAPE), 16, 3)
+    model = build_cnn(Model(ensemble_size=3, **SHAPE), 16, 3)
     alone = dict(split(model))
     trained = clone_for_training(model, False)
     targets = 0.7 * (0.8 * LABELS + 0.2 / 3) + 0.3 * np.array(model(IMAGES, training=True))
-    settings = Training(label_smoothing=0.2, distillation=0.3)
+    settings = Training(label_smoothing=0.2, codistillation=0.3)
     trained.compile(keras.optimizers.SGD(0.5), build_loss(settings, CLASSES, 3, 3))
     trained.train_on_batch(IMAGES, LABELS)
     for number, single in split(trained):
@@ -69,13 +69,13 @@ def test_each_tower_learns_from_the_mean_of_all():
 
 
 def test_there_must_be_towers_to_learn_from():
-    for settings in (["model.towers=1"], ["model.towers=2", "STRATEGY=head"]):
+    for settings in (["model.ensemble_size=1"], ["model.ensemble_size=2", "STRATEGY=head"]):
         with pytest.raises(UserError, match="to learn from one another"):
-            load_config([*settings, "training.distillation=0.5"])
+            load_config([*settings, "training.codistillation=0.5"])
 
 
 def test_the_loss_is_that_of_the_mean():
-    model = build_cnn(Model(towers=3, **SHAPE), 16, 3)
+    model = build_cnn(Model(ensemble_size=3, **SHAPE), 16, 3)
     weights = weigh_classes(CLASSES, 3)
     smoothed = LABELS * weights * 0.9 + 0.1 / 3
     expected = -(smoothed * np.log(model(IMAGES))).sum(axis=1).mean()
@@ -84,7 +84,7 @@ def test_the_loss_is_that_of_the_mean():
 
 
 def test_towers_are_trained_kept_and_found_again(make_config):
-    config = make_config("model.towers=2", "training.epochs=2", "training.ema=0.2", "training.optimizer=muon")
+    config = make_config("model.ensemble_size=2", "training.epochs=2", "training.ema=0.2", "training.optimizer=muon")
     run = create_run(config, "train-best")
     done = fit(config, run)
     kept = keras.models.load_model(run.model, compile=False)

@@ -5,7 +5,7 @@ import pytest
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.schema import Model, Training
 from keras_inat.store.runs import create_run
-from keras_inat.training.evaluation_model import Twin, clone_for_training, fit_statistics, keep_average_apart
+from keras_inat.training.evaluation_model import EvaluationModel, clone_for_training, fit_statistics, keep_average_apart
 from keras_inat.training.fast_layers import FusedBatchNormalization
 from keras_inat.training.optimizers import build_optimizer
 from keras_inat.training.session import fit
@@ -44,7 +44,7 @@ def test_the_twin_is_the_average_and_training_goes_on_from_the_weights(wrap):
         live = [weight.numpy() for weight in trained.trainable_weights]
         share = max(0.25, 1 / (step + 1))  # of the first four the plain mean
         average = [old + share * (new - old) for old, new in zip(average or [0.0] * len(live), live, strict=True)]
-    twin = Twin(model, trained, None)
+    twin = EvaluationModel(model, trained, None)
     twin.follow(trained.optimizer)
     for kept, expected in zip(model.trainable_weights, average, strict=True):
         np.testing.assert_allclose(kept, expected, rtol=1e-5, atol=1e-6)
@@ -58,7 +58,7 @@ def test_without_an_average_the_twin_has_the_weights():
     trained.compile(build_optimizer(Training(learning_rate=0.1), 3), "categorical_crossentropy")
     keep_average_apart(trained.optimizer)
     trained.fit(IMAGES, LABELS, batch_size=12, verbose=0)
-    Twin(model, trained, None).follow(trained.optimizer)
+    EvaluationModel(model, trained, None).follow(trained.optimizer)
     for kept, weight in zip(model.weights, trained.weights, strict=True):
         np.testing.assert_array_equal(kept, weight)
 

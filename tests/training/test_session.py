@@ -15,13 +15,13 @@ from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import build_config, read_yaml
 from keras_inat.store.runs import create_run
 from keras_inat.training import session
-from keras_inat.training.evaluation import judge, train_and_judge
+from keras_inat.training.evaluation import evaluate_on_test, train_and_evaluate
 from keras_inat.training.session import fit
 
 
 def test_a_run_from_start_to_result(make_config, capsys):
     config = make_config("training.epochs=3", "training.learning_rate=0.01", "run.name=tiny")
-    accuracy = train_and_judge(config, "train-best", "seed 0")["test_accuracy"]
+    accuracy = train_and_evaluate(config, "train-best", "seed 0")["test_accuracy"]
     (folder,) = Path("runs/train-best").iterdir()
     assert folder.name.endswith("-tiny-seed0")
     result = json.loads((folder / "result.json").read_text())
@@ -47,9 +47,9 @@ def test_a_run_from_start_to_result(make_config, capsys):
     again = model.predict(saved["pixels"].astype("float32"), verbose=0)
     np.testing.assert_allclose(again, saved["probabilities"][saved["examples"]], rtol=1e-4, atol=1e-5)
     wrong = saved["probabilities"].argmax(1) != saved["labels"]
-    assert wrong[saved["mistakes"]].all()
-    assert len(saved["mistakes"]) == len(saved["mistake_pixels"]) == min(12, wrong.sum())
-    assert (np.diff(saved["probabilities"].max(1)[saved["mistakes"]]) <= 0).all()
+    assert wrong[saved["errors"]].all()
+    assert len(saved["errors"]) == len(saved["error_pixels"]) == min(12, wrong.sum())
+    assert (np.diff(saved["probabilities"].max(1)[saved["errors"]]) <= 0).all()
     sample = np.load(folder / "validation_sample.npz")
     assert sorted(sample["labels"]) == [0, 0, 1, 1, 2, 2]
     assert len({image.tobytes() for image in sample["pixels"]} - {image.tobytes() for image in saved["pixels"]}) == 6
@@ -57,7 +57,7 @@ def test_a_run_from_start_to_result(make_config, capsys):
     assert "epoch 3/3" in capsys.readouterr().out
 
     # Asked again, it neither trains nor looks at the test images again.
-    assert train_and_judge(config, "train-best", "seed 0") == result
+    assert train_and_evaluate(config, "train-best", "seed 0") == result
     assert "already done" in capsys.readouterr().out
     assert len(list(folder.parent.iterdir())) == len(read_jsonl(folder.parent.parent / "test_ledger.jsonl")) == 1
 
@@ -120,7 +120,7 @@ def test_what_no_images_could_be_trained_with_is_refused_before_any_is_decoded(m
         (("STRATEGY=gradual", "training.epochs=2"), "at least 4"),
     ):
         with pytest.raises(UserError, match=words):
-            train_and_judge(make_config(*settings), "train-best", "")
+            train_and_evaluate(make_config(*settings), "train-best", "")
     assert not Path("runs").exists()
 
 
@@ -130,17 +130,22 @@ def test_loss_and_optimizer_are_told_what_they_follow(make_config, tmp_path, mon
         build = getattr(session, name)
         noted = lambda *given, name=name, build=build: told.update({name: given}) or build(*given)  # noqa: E731
         monkeypatch.setattr(session, name, noted)
-    config = make_config("model.towers=2", "training.epochs=1")
+    config = make_config("model.ensemble_size=2", "training.epochs=1")
     fit(config, create_run(config, "train-best"))
     pack = load_pack(config)
-    training, labels, num_classes, towers = told["build_loss"]
-    assert (training, num_classes, towers) == (config.training, 3, 2)
+    training, labels, num_classes, ensemble_size = told["build_loss"]
+    assert (training, num_classes, ensemble_size) == (config.training, 3, 2)
     np.testing.assert_array_equal(labels, pack.train_labels[pack.split(config)[0]])
     assert told["build_optimizer"] == (config.training, 3, {}, {})
 
     build_cnn(make_config().model, 16, 3).save(tmp_path / "own.keras")
     config = make_config(
-        *("STRATEGY=full", f"WEIGHTS={tmp_path / 'own.keras'}", "model.towers=2", "finetune.decay_to=pretrained"),
+        *(
+            "STRATEGY=full",
+            f"WEIGHTS={tmp_path / 'own.keras'}",
+            "model.ensemble_size=2",
+            "finetune.decay_to=pretrained",
+        ),
         "training.epochs=1",
     )
     fit(config, create_run(config, "finetune"))
@@ -211,8 +216,8 @@ def test_a_backbone_takes_smaller_images_too(make_config, tmp_path, monkeypatch)
 
 
 def test_mirror_images_are_judged_beside_the_images(make_config):
-    config = make_config("training.epochs=1", "training.mirror=true")
-    result = train_and_judge(config, "train-best", "seed 0")
+    config = make_config("training.epochs=1", "training.test_time_augmentation=true")
+    result = train_and_evaluate(config, "train-best", "seed 0")
     (folder,) = Path("runs/train-best").iterdir()
     saved = np.load(folder / "test_predictions.npz")
     model = keras.models.load_model(folder / "best.keras", compile=False)
@@ -256,7 +261,7 @@ def test_a_run_that_selects_may_not_be_judged(make_config):
     config = make_config("training.epochs=1")
     run = create_run(config, "pretrain")
     with pytest.raises(PermissionError):
-        judge(config, run, fit(config, run))
+        evaluate_on_test(config, run, fit(config, run))
 
 
 def test_trials_of_a_sweep_keep_no_model(make_config):

@@ -123,10 +123,10 @@ def test_layers_that_are_not_there(backbone, unfreeze, words):
 def test_rates_fall_from_the_top_of_the_backbone_to_its_bottom(backbone):
     settings = Finetune(strategy="full", weights=backbone, backbone_rate=0.5, bottom_rate=0.01)
     model = build_finetune(settings, 16, 3)
-    thawed = apply_stage(model, STRATEGIES["full"][0], settings)
+    trainable = apply_stage(model, STRATEGIES["full"][0], settings)
     rates = {f"block{block}_conv/kernel": 0.5 * 0.01 ** ((4 - block) / 3) for block in (1, 2, 3, 4)}
-    assert thawed.rates == pytest.approx(rates)
-    assert thawed.parameters == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    assert trainable.rates == pytest.approx(rates)
+    assert trainable.parameters == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
 def test_all_strategies_are_not_one():

@@ -23,7 +23,7 @@ TIMES = {
 
 
 @dataclass(frozen=True)
-class Contender:
+class ComparedModel:
     """A configuration among others.
 
     Attributes:
@@ -45,18 +45,18 @@ class Contender:
     rows: Sequence[dict[str, Any]]
 
 
-def draw_accuracies(contenders: Sequence[Contender], chance: float | None = None) -> Figure:
+def draw_accuracies(compared_models: Sequence[ComparedModel], chance: float | None = None) -> Figure:
     """Test accuracies with their intervals, one row each.
 
     Args:
         contenders: Top to bottom.
         chance: Accuracy of guessing, drawn as a line on a full scale; without it the scale fits the accuracies.
     """
-    figure = new_figure(WIDTH, 1.5 + 0.5 * len(contenders))
+    figure = new_figure(WIDTH, 1.5 + 0.5 * len(compared_models))
     axes = figure.add_subplot()
-    for row, contender in enumerate(contenders):
-        estimate, seeds = contender.accuracy, contender.seeds
-        color, marker = (CYCLE[1], "s") if contender.scratch else (ACCENT, "o")
+    for row, compared_model in enumerate(compared_models):
+        estimate, seeds = compared_model.accuracy, compared_model.seeds
+        color, marker = (CYCLE[1], "s") if compared_model.scratch else (ACCENT, "o")
         if len(seeds) > 1:
             axes.scatter(seeds, np.full(len(seeds), row + 0.2), 12, color, alpha=0.7, linewidth=0)
         draw_interval(axes, row, estimate, color, marker)
@@ -69,12 +69,12 @@ def draw_accuracies(contenders: Sequence[Contender], chance: float | None = None
             "guessing", (chance, -0.5), (3, 0), textcoords="offset points", fontsize=8.5, color=MUTED, va="top"
         )
     for scratch, color, marker, name in ((True, CYCLE[1], "s", "from scratch"), (False, ACCENT, "o", "fine-tuned")):
-        if any(contender.scratch is scratch for contender in contenders):
+        if any(compared_model.scratch is scratch for compared_model in compared_models):
             axes.plot([], [], marker, color=color, label=name)
-    if any(len(contender.seeds) > 1 for contender in contenders):
+    if any(len(compared_model.seeds) > 1 for compared_model in compared_models):
         axes.plot([], [], "o", color=MUTED, markersize=3.5, label="single seeds")
-    axes.set_yticks(range(len(contenders)), [clip(contender.title, 44) for contender in contenders])
-    axes.set_ylim(len(contenders) - 0.4, -0.6)
+    axes.set_yticks(range(len(compared_models)), [clip(compared_model.title, 44) for compared_model in compared_models])
+    axes.set_ylim(len(compared_models) - 0.4, -0.6)
     if chance:
         axes.set_xlim(0, 1)
     else:
@@ -86,18 +86,18 @@ def draw_accuracies(contenders: Sequence[Contender], chance: float | None = None
     return figure
 
 
-def draw_costs(contenders: Sequence[Contender]) -> Figure:
+def draw_costs(compared_models: Sequence[ComparedModel]) -> Figure:
     """Test accuracy against trained parameters and against the time of training, each by factors."""
     figure = new_figure(WIDTH, 4.2)
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, key in ((left, "parameters"), (right, "seconds")):
         axes.set_xscale("log")
-        places = _move_apart([max(float(getattr(contender, key)), 1e-3) for contender in contenders])
-        for index, (contender, place) in enumerate(zip(contenders, places, strict=True)):
-            estimate = contender.accuracy
-            color, marker = _style(index, contender)
+        places = _move_apart([max(float(getattr(compared_model, key)), 1e-3) for compared_model in compared_models])
+        for index, (compared_model, place) in enumerate(zip(compared_models, places, strict=True)):
+            estimate = compared_model.accuracy
+            color, marker = _style(index, compared_model)
             axes.plot([place, place], [estimate.low, estimate.high], color=color, linewidth=2, solid_capstyle="butt")
-            axes.plot(place, estimate.value, marker, ls="", color=color, ms=8, label=clip(contender.title, 40))
+            axes.plot(place, estimate.value, marker, ls="", color=color, ms=8, label=clip(compared_model.title, 40))
         axes.margins(x=0.15, y=0.12)
     left.xaxis.set_major_locator(LogLocator(numticks=5))
     left.xaxis.set_major_formatter(FuncFormatter(lambda number, _: brief(number)))
@@ -110,16 +110,16 @@ def draw_costs(contenders: Sequence[Contender]) -> Figure:
     return figure
 
 
-def draw_races(contenders: Sequence[Contender]) -> Figure:
+def draw_learning_curves(compared_models: Sequence[ComparedModel]) -> Figure:
     """Validation accuracy of each one's best run against the time since its beginning, by factors."""
     figure = new_figure(WIDTH, 4.4)
     axes = figure.add_subplot()
-    for index, contender in enumerate(contenders):
-        color, marker = _style(index, contender)
-        times = np.cumsum([row["seconds"] for row in contender.rows])
-        values = [row["val_accuracy"] for row in contender.rows]
+    for index, compared_model in enumerate(compared_models):
+        color, marker = _style(index, compared_model)
+        times = np.cumsum([row["seconds"] for row in compared_model.rows])
+        values = [row["val_accuracy"] for row in compared_model.rows]
         few = marker if len(values) < 40 else ""
-        axes.plot(times, values, marker=few, color=color, ms=4, linewidth=1.4, label=clip(contender.title, 40))
+        axes.plot(times, values, marker=few, color=color, ms=4, linewidth=1.4, label=clip(compared_model.title, 40))
     _scale_time(axes)
     axes.yaxis.set_major_formatter(PERCENT)
     axes.set(xlabel="time since the training began", ylabel="validation accuracy")
@@ -151,10 +151,10 @@ def _move_apart(values: Sequence[float]) -> list[float]:
     return places
 
 
-def _style(index: int, contender: Contender) -> tuple[str, str]:
+def _style(index: int, compared_model: ComparedModel) -> tuple[str, str]:
     """Colour and marker; from scratch is what it is in every chart."""
     others = [color for color in CYCLE if color != CYCLE[1]]
-    return (CYCLE[1], "s") if contender.scratch else (others[index % len(others)], MARKERS[index % len(MARKERS)])
+    return (CYCLE[1], "s") if compared_model.scratch else (others[index % len(others)], MARKERS[index % len(MARKERS)])
 
 
 def _scale_time(axes: Axes) -> None:

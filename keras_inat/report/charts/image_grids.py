@@ -27,12 +27,12 @@ def draw_examples(predictions: Predictions, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def draw_copies(copies: Sequence[tuple[dict[str, Any], np.ndarray]]) -> Figure:
+def draw_duplicates(duplicates: Sequence[tuple[dict[str, Any], np.ndarray]]) -> Figure:
     """Pairs of near copies, four in a row: the two images, where each lies, and how alike they are."""
     cell, side = WIDTH / 4, 1.13
     height = side + 0.62
-    figure, axes = _blank(WIDTH, height * -(-len(copies) // 4))
-    for index, (pair, images) in enumerate(copies):
+    figure, axes = _blank(WIDTH, height * -(-len(duplicates) // 4))
+    for index, (pair, images) in enumerate(duplicates):
         x, y = cell * (index % 4) + 0.06, height * (index // 4) + 0.06
         for place, (path, image) in enumerate(zip((pair["of"], pair["path"]), images, strict=True)):
             left = x + place * (side + 0.08)

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras_inat.report.blocks import Block, Prose, Section, Table
 from keras_inat.report.charts import curves, image_grids
-from keras_inat.report.figure_folder import Album
+from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import plural
 from keras_inat.report.history import DataSet
 
@@ -24,7 +24,7 @@ TRAITS = {
 }
 
 
-def describe_data(data_set: DataSet, album: Album) -> Section:
+def describe_data(data_set: DataSet, figures: FigureFolder) -> Section:
     """Counts, examples, and what was left out."""
     data = data_set.data
     if data is None:
@@ -39,7 +39,7 @@ def describe_data(data_set: DataSet, album: Album) -> Section:
             f"validation, and {counts['test']:,} test images, for the final judgement alone. "
             f"{_list_sizes(data_set)}"
         ),
-        album.add(
+        figures.add(
             "classes",
             curves.draw_class_counts(classes, data["per_class"]),
             f"Images of {curves.count_shown(len(classes))}, in train/ and in val/.",
@@ -49,9 +49,9 @@ def describe_data(data_set: DataSet, album: Album) -> Section:
     for group in reversed(data_set.groups):
         if predictions := group.best.read_predictions():
             text = f"{len(predictions.examples)} of the {counts['test']:,} test images, at random, with their classes."
-            blocks.append(album.add("examples", image_grids.draw_examples(predictions, classes), text, text))
+            blocks.append(figures.add("examples", image_grids.draw_examples(predictions, classes), text, text))
             break
-    return Section("The images", [*blocks, *_describe_files(data), *_describe_copies(data_set, album)])
+    return Section("The images", [*blocks, *_describe_files(data), *_describe_copies(data_set, figures)])
 
 
 def _list_sizes(data_set: DataSet) -> str:
@@ -84,7 +84,7 @@ def _describe_files(data: dict[str, Any]) -> list[Block]:
     text += f"Among them, out of the ordinary: {traits}. " if traits else ""
     left_out = [*data["leaked"][: NUM_FILES // 2], *data["quarantined"], *data["leaked"][NUM_FILES // 2 :]]
     if not left_out:
-        told = "to show" if data.get("near_copies", True) else "identical to"
+        told = "to show" if data.get("near_duplicates", True) else "identical to"
         text += f"No file was left out: every image could be decoded, and none in train/ was found {told} one of val/."
         return [Prose(text)]
     num_leaked = data.get("num_leaked", len(data["leaked"]))
@@ -100,13 +100,13 @@ def _describe_files(data: dict[str, Any]) -> list[Block]:
     return [*([Prose(text)] if text else []), Table(caption, "ll", ["file", "reason"], rows)]
 
 
-def _describe_copies(data_set: DataSet, album: Album) -> list[Block]:
+def _describe_copies(data_set: DataSet, figures: FigureFolder) -> list[Block]:
     """Files that show one image, with examples that let the reader judge whether they do."""
     data = data_set.data or {}
-    counts = data.get("num_copies")
+    counts = data.get("num_duplicates")
     if not counts:
         return []
-    if not data.get("near_copies", True):
+    if not data.get("near_duplicates", True):
         text = f"Pairs of identical files: {counts['identical']:,}. Near copies were not looked for. "
     elif not counts["identical"] + counts["near"]:
         text = "No two files were found that show the same image: none identical, resized, recompressed or mirrored."
@@ -125,8 +125,8 @@ def _describe_copies(data_set: DataSet, album: Album) -> list[Block]:
     text += "Copies within train/ are on one side of the split into training and validation."
     blocks: list[Block] = [Prose(text)]
     for group in reversed(data_set.groups):
-        if copies := group.best.read_copies():
+        if duplicates := group.best.read_duplicates():
             text = "Near copies that were found, those across train/ and val/ first, the least alike first."
-            blocks.append(album.add("copies", image_grids.draw_copies(copies), text, text))
+            blocks.append(figures.add("duplicates", image_grids.draw_duplicates(duplicates), text, text))
             break
     return blocks

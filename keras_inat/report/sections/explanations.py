@@ -15,7 +15,7 @@ from keras_inat.errors import is_out_of_memory
 from keras_inat.progress import hide_startup_messages
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Prose, Table
-from keras_inat.report.figure_folder import Album
+from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent, plural
 from keras_inat.report.groups import Predictions, Record
 from keras_inat.report.statistics import estimates
@@ -33,12 +33,12 @@ class Subject:
     record: Record
     predictions: Predictions
     sample: Any
-    album: Album
+    figures: FigureFolder
     settings: Report
     model: Any
 
 
-def look_inside(record: Record, predictions: Predictions, album: Album, settings: Report) -> list[Block]:
+def look_inside(record: Record, predictions: Predictions, figures: FigureFolder, settings: Report) -> list[Block]:
     """Pictures of a model, each with a caption; where one cannot be made, a sentence that says why.
 
     They take a minute, and are kept in the run's folder for as long as all that makes them stays the same, unless
@@ -47,12 +47,12 @@ def look_inside(record: Record, predictions: Predictions, album: Album, settings
     if not record.folder.model.exists():
         return [Prose(f"`{record.folder.path.name}/best.keras` is not on disk, so the model cannot be looked into.")]
     kept = record.folder.path / "pictures" / _identify(record, settings)
-    blocks = album.recall(kept)
+    blocks = figures.recall(kept)
     if blocks is None:
         print(f"looking into {record.folder.path}", flush=True)
-        blocks, whole = _look(record, predictions, album, settings)
+        blocks, whole = _look(record, predictions, figures, settings)
         if whole:
-            album.keep(kept, blocks)
+            figures.keep(kept, blocks)
     return blocks
 
 
@@ -73,7 +73,9 @@ def _identify(record: Record, settings: Report) -> str:
     return hashlib.sha256(b"".join([repr(told).encode(), *parts])).hexdigest()[:16]
 
 
-def _look(record: Record, predictions: Predictions, album: Album, settings: Report) -> tuple[list[Block], bool]:
+def _look(
+    record: Record, predictions: Predictions, figures: FigureFolder, settings: Report
+) -> tuple[list[Block], bool]:
     """The blocks, and whether everything could be shown."""
     # Keras takes seconds to import: a page without models does without.
     with hide_startup_messages():
@@ -83,7 +85,7 @@ def _look(record: Record, predictions: Predictions, album: Album, settings: Repo
     except Exception as error:  # whatever a damaged archive, or one of another version, leads Keras into
         return [Prose(f"The model could not be opened: {_one_line(error)}.")], False
     sample = record.read_sample()
-    it = Subject(record, predictions, sample, album, settings, model)
+    it = Subject(record, predictions, sample, figures, settings, model)
     makers = [_show_filters, _show_maps, _show_guided_predictions]
     if sample is not None:
         makers[2:2] = [_show_preferences, _show_neurons]
@@ -109,7 +111,7 @@ def _show_filters(it: Subject) -> Iterator[Block]:
     from keras_inat.report.charts.explanations import draw_filters
 
     filters, order = read_first_filters(it.model), it.settings.filter_order
-    yield it.album.add(
+    yield it.figures.add(
         f"{it.record.command}-filters",
         draw_filters(filters[order_filters(filters, order)], order),
         "The weights of the first convolution, one tile a filter.",
@@ -135,7 +137,7 @@ def _show_maps(it: Subject) -> Iterator[Block]:
 
     example, true = it.predictions.pixels[0], it.predictions.labels[it.predictions.examples[0]]
     name = it.record.data["classes"][true]
-    yield it.album.add(
+    yield it.figures.add(
         f"{it.record.command}-maps",
         draw_feature_maps(example, compute_feature_maps(it.model, example)),
         f"One test image ({name}) and what each block makes of it.",
@@ -151,7 +153,7 @@ def _show_preferences(it: Subject) -> Iterator[Block]:
     found = find_preferences(it.model, images)
     if not found:
         raise ValueError(f"none of {len(images):,} validation images excites any filter")
-    yield it.album.add(
+    yield it.figures.add(
         f"{it.record.command}-preferences",
         draw_preferences(found),
         f"For {len(found)} filters of all stages an image made to excite it, and the patches that do so most.",
@@ -171,7 +173,7 @@ def _show_neurons(it: Subject) -> Iterator[Block]:
         raise ValueError(f"none of {len(images):,} validation images excites any neuron of the last block")
     which = "the most selective ones, one a filter" if selective else "drawn at random from those that so many excite"
     number = plural(len(found), "neuron")
-    yield it.album.add(
+    yield it.figures.add(
         f"{it.record.command}-guided",
         draw_neurons(images, found, it.record.data["classes"]),
         f"{number} of the last block: the images that excite each most, and their guided gradients.",
@@ -193,7 +195,7 @@ def _show_guided_predictions(it: Subject) -> Iterator[Block]:
         true, taken = (plotting.clip(name, 18) for name in classes)
         sure = percent(float(it.predictions.probabilities[row].max()), 0)
         titles.append(f"✓ {true}, {sure}" if it.predictions.correct[row] else f"✗ {true} taken for {taken}, {sure}")
-    yield it.album.add(
+    yield it.figures.add(
         f"{it.record.command}-guided-predictions",
         draw_guided_predictions(images, explain_predictions(it.model, images), titles),
         f"{len(rows)} test images, each beside the guided gradient of its predicted class.",
@@ -235,14 +237,14 @@ def _show_evidence(it: Subject) -> Iterator[Block]:
         "gradients of the network with the numbers of each of its weights in random order: what they have in common "
         "with the second picture is not what was learned."
     )
-    yield it.album.add(
+    yield it.figures.add(
         f"{it.record.command}-evidence",
         draw_grid("What speaks for the predicted class, by several methods", columns, rows, caption),
         f"{len(rows)} validation images, each with seven explanations of its predicted class.",
         f"Random validation images. {_liken(guided, control)}",
     )
     curves = measure_fidelity(it.model, images, predicted, maps)
-    yield it.album.add(
+    yield it.figures.add(
         f"{it.record.command}-fidelity",
         draw_fidelity(curves),
         "Probability of the predicted class while pixels are blurred, or come back, in the order each method gives.",

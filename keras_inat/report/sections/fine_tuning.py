@@ -11,10 +11,10 @@ import numpy as np
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Prose, Section, Table
 from keras_inat.report.charts import comparison, curves
-from keras_inat.report.charts.comparison import Contender
-from keras_inat.report.figure_folder import Album
+from keras_inat.report.charts.comparison import ComparedModel
+from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent
-from keras_inat.report.groups import Group
+from keras_inat.report.groups import SeedGroup
 from keras_inat.report.history import DataSet
 from keras_inat.report.statistics.estimates import (
     Estimate,
@@ -26,7 +26,7 @@ from keras_inat.report.statistics.estimates import (
 GAINS = f"percentage points more of the class's images are recognised, with 95{formatting.SPACE}% interval"
 
 
-def describe_finetuning(data_set: DataSet, album: Album) -> Section:
+def describe_finetuning(data_set: DataSet, figures: FigureFolder) -> Section:
     """Every fine-tuned configuration, with what it trained."""
     groups = data_set.find_groups("finetune")
     if not groups:
@@ -55,23 +55,23 @@ def describe_finetuning(data_set: DataSet, album: Album) -> Section:
         "seeds, for other seeds, too; the last column says how many of which."
     )
     table = Table(caption, "lrlrrrrrr", [*head, "test", "95 % interval, n"], rows)
-    contenders = _list_contenders(groups)
-    blocks = [table, *_draw_accuracies("finetuning", contenders, data_set, album)]
-    if len(contenders) > 1:
-        alt = "Test accuracy against trained parameters, and against time, of " + _join(contenders) + "."
+    compared_models = _list_contenders(groups)
+    blocks = [table, *_draw_accuracies("finetuning", compared_models, data_set, figures)]
+    if len(compared_models) > 1:
+        alt = "Test accuracy against trained parameters, and against time, of " + _join(compared_models) + "."
         caption = (
             "What accuracy costs: higher and further left is better. Bars are the intervals of the table above. Where "
             "one would cover another it is moved to the right, so that they stay in their order. What a frozen "
             "backbone makes of the images is kept, and the time for it is that of the first run to need it."
         )
-        blocks.append(album.add("costs", comparison.draw_costs(contenders), alt, caption))
+        blocks.append(figures.add("costs", comparison.draw_costs(compared_models), alt, caption))
         blocks += tabulate_gains(
             groups[0], groups[1:], name_groups(groups)[1:], "the configuration with the best validation accuracy"
         )
     return Section("Fine-tuning", blocks)
 
 
-def compare_ways(data_set: DataSet, album: Album) -> Section:
+def compare_ways(data_set: DataSet, figures: FigureFolder) -> Section:
     """From scratch against fine-tuned, on the same test images."""
     scratch, tuned = data_set.find_groups("train-best"), data_set.find_groups("finetune")
     section = Section("From scratch against fine-tuned")
@@ -79,22 +79,24 @@ def compare_ways(data_set: DataSet, album: Album) -> Section:
         missing = "make train-best" if not scratch else "make finetune"
         section.blocks = [Prose(f"To compare the two ways on these images, `{missing}` is still to be run on them.")]
         return section
-    contenders = _list_contenders([*tuned, *scratch])
-    section.blocks = [*_draw_accuracies("ways", contenders, data_set, album)]
-    if contenders:
-        contenders = contenders[: 1 + sum(not contender.scratch for contender in contenders)]  # best from scratch last
-        alt = "Validation accuracy against time while training, of " + _join(contenders) + "."
+    compared_models = _list_contenders([*tuned, *scratch])
+    section.blocks = [*_draw_accuracies("ways", compared_models, data_set, figures)]
+    if compared_models:
+        compared_models = compared_models[
+            : 1 + sum(not compared_model.scratch for compared_model in compared_models)
+        ]  # best from scratch last
+        alt = "Validation accuracy against time while training, of " + _join(compared_models) + "."
         caption = (
             "Learning curves on one scale of time, for each configuration its best run. The head of a frozen backbone "
             "learns from features that are taken once, and so in seconds; the time to take them is in no curve."
         )
-        section.blocks.append(album.add("races", comparison.draw_races(contenders), alt, caption))
+        section.blocks.append(figures.add("races", comparison.draw_learning_curves(compared_models), alt, caption))
     section.blocks += tabulate_gains(scratch[0], tuned, name_groups(tuned), "the best configuration from scratch")
-    section.blocks += _show_gains(scratch[0], tuned[0], data_set, album)
+    section.blocks += _show_gains(scratch[0], tuned[0], data_set, figures)
     return section
 
 
-def tabulate_gains(base: Group, others: Sequence[Group], titles: Sequence[str], what: str) -> list[Block]:
+def tabulate_gains(base: SeedGroup, others: Sequence[SeedGroup], titles: Sequence[str], what: str) -> list[Block]:
     """A table of how much better others are than `base`, in as much as it can be told; none where it cannot at all."""
     rows, seeded = [], False
     for group, title in zip(others, titles, strict=True):
@@ -113,7 +115,7 @@ def tabulate_gains(base: Group, others: Sequence[Group], titles: Sequence[str], 
     return [Table(caption, "lrrrl", head, rows)] if rows else []
 
 
-def _show_gains(scratch: Group, tuned: Group, data_set: DataSet, album: Album) -> list[Block]:
+def _show_gains(scratch: SeedGroup, tuned: SeedGroup, data_set: DataSet, figures: FigureFolder) -> list[Block]:
     """Class by class, what the best fine-tuned model recognises more often than the best from scratch."""
     first, second = scratch.best.read_predictions(), tuned.best.read_predictions()
     if not first or not second or not data_set.data:
@@ -135,7 +137,7 @@ def _show_gains(scratch: Group, tuned: Group, data_set: DataSet, album: Album) -
         f"class{left_out}. Filled points exclude zero ({len(clear)} of {len(gains)}); with intervals of 95 % one in "
         "twenty would by chance. What other seeds would change is not in them."
     )
-    return [album.add("gains", curves.draw_intervals(gains, GAINS, in_points=True), alt + ".", caption)]
+    return [figures.add("gains", curves.draw_intervals(gains, GAINS, in_points=True), alt + ".", caption)]
 
 
 def find_gain(data_set: DataSet) -> Estimate | None:
@@ -144,7 +146,7 @@ def find_gain(data_set: DataSet) -> Estimate | None:
     return compare_groups(scratch[0], tuned[0]) if scratch and tuned else None
 
 
-def name_groups(groups: Sequence[Group]) -> list[str]:
+def name_groups(groups: Sequence[SeedGroup]) -> list[str]:
     """Their titles; those that share one get their run's name, and a number where that is the same too."""
     titles = [group.title for group in groups]
     taken = Counter(titles)
@@ -156,14 +158,14 @@ def name_groups(groups: Sequence[Group]) -> list[str]:
     return named
 
 
-def _list_contenders(groups: Sequence[Group]) -> list[Contender]:
+def _list_contenders(groups: Sequence[SeedGroup]) -> list[ComparedModel]:
     """Those that have been judged, as the charts take them."""
-    contenders = []
+    compared_models = []
     for group, title in zip(groups, name_groups(groups), strict=True):
         if estimate := estimate_accuracy(group):
             results = [record.result for record in group.records]
-            contenders.append(
-                Contender(
+            compared_models.append(
+                ComparedModel(
                     title,
                     estimate,
                     [result["test_accuracy"] for result in results if "test_accuracy" in result],
@@ -173,23 +175,32 @@ def _list_contenders(groups: Sequence[Group]) -> list[Contender]:
                     group.best.folder.read_metrics(),
                 )
             )
-    return contenders
+    return compared_models
 
 
-def _join(contenders: Sequence[Contender]) -> str:
-    return "; ".join(f"{contender.title} ({percent(contender.accuracy.value)})" for contender in contenders)
+def _join(compared_models: Sequence[ComparedModel]) -> str:
+    return "; ".join(
+        f"{compared_model.title} ({percent(compared_model.accuracy.value)})" for compared_model in compared_models
+    )
 
 
-def _draw_accuracies(key: str, contenders: list[Contender], data_set: DataSet, album: Album) -> list[Block]:
-    if not contenders:
+def _draw_accuracies(
+    key: str, compared_models: list[ComparedModel], data_set: DataSet, figures: FigureFolder
+) -> list[Block]:
+    if not compared_models:
         return []
     counts = data_set.data["per_class"]["test"] if data_set.data else [0]
     caption, chance = f"n = {sum(counts):,} test images, the same for all.", None
-    if any(contender.scratch for contender in contenders):
+    if any(compared_model.scratch for compared_model in compared_models):
         chance = max(counts) / max(sum(counts), 1)
         caption += f" Guessing the most frequent class is right on {percent(chance)}."
-    if any(len(contender.seeds) > 1 for contender in contenders):
+    if any(len(compared_model.seeds) > 1 for compared_model in compared_models):
         caption += " Small points are seeds; where there are several, intervals allow for other seeds, too."
     return [
-        album.add(key, comparison.draw_accuracies(contenders, chance), f"Test accuracy: {_join(contenders)}.", caption)
+        figures.add(
+            key,
+            comparison.draw_accuracies(compared_models, chance),
+            f"Test accuracy: {_join(compared_models)}.",
+            caption,
+        )
     ]

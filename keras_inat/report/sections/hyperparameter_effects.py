@@ -6,26 +6,26 @@ from statistics import median
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Bullets, Heading, Prose, Table
 from keras_inat.report.charts import curves
-from keras_inat.report.figure_folder import Album
+from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent, plural
-from keras_inat.report.groups import SweepRecord
+from keras_inat.report.groups import SweepHistory
 from keras_inat.report.statistics.adjusted_effects import Observations, observe
 from keras_inat.report.statistics.estimates import MIN_TRIALS, Effect, shorten_setting
 from keras_inat.report.statistics.importance import measure_importance
 
 
-def describe_effects(sweep: SweepRecord, effects: list[Effect], album: Album) -> list[Block]:
+def describe_effects(sweep: SweepHistory, effects: list[Effect], figures: FigureFolder) -> list[Block]:
     """Observations, importance and correlations, of a sweep on common ground."""
     return [
         Heading("What the hyperparameters did"),
         *_explain_ground(sweep),
-        *_tell(sweep, album),
-        *_show_importance(sweep, album),
-        *_show_correlations(sweep, effects, album),
+        *_tell(sweep, figures),
+        *_show_importance(sweep, figures),
+        *_show_correlations(sweep, effects, figures),
     ]
 
 
-def _explain_ground(sweep: SweepRecord) -> list[Block]:
+def _explain_ground(sweep: SweepHistory) -> list[Block]:
     if not sweep.epoch:
         return []
     text = (
@@ -36,7 +36,7 @@ def _explain_ground(sweep: SweepRecord) -> list[Block]:
     return [Prose(text)]
 
 
-def _tell(sweep: SweepRecord, album: Album) -> list[Block]:
+def _tell(sweep: SweepHistory, figures: FigureFolder) -> list[Block]:
     """A sentence for each hyperparameter, its evidence, and how it was come by."""
     observed, measure = observe(sweep), formatting.name_score(sweep.epoch)
     if isinstance(observed, str):
@@ -77,7 +77,7 @@ def _tell(sweep: SweepRecord, album: Album) -> list[Block]:
     return [
         Bullets(sentences),
         Prose(method),
-        album.add(
+        figures.add(
             f"sweep-{sweep.name}-observations",
             curves.draw_observations(observed, measure),
             f"The {measure} of {plural(observed.num, 'trial')} against each of "
@@ -104,7 +104,7 @@ def _name_doubles(setting: str, observed: Observations) -> str:
     return f" Or {doubles} did it, which went with it." if doubles else ""
 
 
-def _show_importance(sweep: SweepRecord, album: Album) -> list[Block]:
+def _show_importance(sweep: SweepHistory, figures: FigureFolder) -> list[Block]:
     rows = measure_importance(sweep)
     if not rows:
         return []
@@ -114,7 +114,7 @@ def _show_importance(sweep: SweepRecord, album: Album) -> list[Block]:
         text = f"What helps to foretell accuracy, most of all first: {', '.join(names)}."
     return [
         Prose(text),
-        album.add(
+        figures.add(
             f"sweep-{sweep.name}-importance",
             curves.draw_intervals(
                 [(shorten_setting(setting), estimate) for setting, estimate in rows[:30]],
@@ -130,7 +130,7 @@ def _show_importance(sweep: SweepRecord, album: Album) -> list[Block]:
     ]
 
 
-def _show_correlations(sweep: SweepRecord, effects: list[Effect], album: Album) -> list[Block]:
+def _show_correlations(sweep: SweepHistory, effects: list[Effect], figures: FigureFolder) -> list[Block]:
     if not effects:
         text = (
             f"No correlations: they need at least {MIN_TRIALS} trials whose accuracies differ, with numbers that "
@@ -152,7 +152,7 @@ def _show_correlations(sweep: SweepRecord, effects: list[Effect], album: Album) 
         f"{plural(len(rows), 'row')}, {0.05 * len(rows):.1f} would exclude zero by chance alone."
     )
     return [
-        album.add(
+        figures.add(
             f"sweep-{sweep.name}-correlations",
             curves.draw_intervals(
                 [(effect.label, effect.estimate) for effect in effects[:30]],

@@ -5,9 +5,9 @@ import numpy as np
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Heading, Prose, Section, Table
 from keras_inat.report.charts import curves, image_grids
-from keras_inat.report.figure_folder import Album
+from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent, plural
-from keras_inat.report.groups import Group, Predictions, Record
+from keras_inat.report.groups import Predictions, Record, SeedGroup
 from keras_inat.report.sections.explanations import look_inside
 from keras_inat.report.statistics.estimates import (
     count_confusion,
@@ -18,24 +18,24 @@ from keras_inat.report.statistics.estimates import (
 )
 from keras_inat.settings.schema import Report
 
-NUM_MISTAKES = 5
+NUM_ERRORS = 5
 
 
-def describe_model(group: Group, title: str, album: Album, settings: Report) -> Section:
+def describe_model(group: SeedGroup, title: str, figures: FigureFolder, settings: Report) -> Section:
     """A section on the best model of a group."""
-    record, blocks = group.best, _show_learning(group, album)
+    record, blocks = group.best, _show_learning(group, figures)
     predictions = record.read_predictions()
     if predictions is None:
         missing = f"The predictions of `{record.folder.path.name}` are not on disk, so none are shown."
         return Section(title, [*blocks, Prose(missing)])
-    blocks += [Heading("Thirty predictions"), *_show_predictions(record, predictions, album)]
-    blocks += [Heading("What it takes for what"), *_show_mistakes(record, predictions, album)]
-    blocks += [Heading("How sure it is"), *_show_calibration(record, predictions, album)]
-    blocks += [Heading("What it sees"), *look_inside(record, predictions, album, settings)]
+    blocks += [Heading("Thirty predictions"), *_show_predictions(record, predictions, figures)]
+    blocks += [Heading("What it takes for what"), *_show_mistakes(record, predictions, figures)]
+    blocks += [Heading("How sure it is"), *_show_calibration(record, predictions, figures)]
+    blocks += [Heading("What it sees"), *look_inside(record, predictions, figures, settings)]
     return Section(title, blocks)
 
 
-def _show_learning(group: Group, album: Album) -> list[Block]:
+def _show_learning(group: SeedGroup, figures: FigureFolder) -> list[Block]:
     record, rows = group.best, group.best.folder.read_metrics()
     seeds = f", the best on validation of {plural(len(group.records), 'seed')}" if len(group.records) > 1 else ""
     number, planned = record.result["epochs"], record.config["training"]["epochs"]
@@ -52,7 +52,7 @@ def _show_learning(group: Group, album: Album) -> list[Block]:
     if rows:
         others = [other.folder.read_metrics() for other in group.records if other is not record]
         blocks.append(
-            album.add(
+            figures.add(
                 f"{record.command}-curves",
                 curves.draw_curves(rows, record.result["best_epoch"], [other for other in others if other]),
                 f"Accuracy and loss on training and validation images over {epochs}.",
@@ -64,7 +64,7 @@ def _show_learning(group: Group, album: Album) -> list[Block]:
     return blocks
 
 
-def _show_predictions(record: Record, predictions: Predictions, album: Album) -> list[Block]:
+def _show_predictions(record: Record, predictions: Predictions, figures: FigureFolder) -> list[Block]:
     right, shown = int(predictions.correct[predictions.examples].sum()), len(predictions.examples)
     return [
         Prose(
@@ -72,7 +72,7 @@ def _show_predictions(record: Record, predictions: Predictions, album: Album) ->
             f"right; of all {len(predictions.labels):,} it is "
             f"{formatting.share(estimate_share(int(predictions.correct.sum()), len(predictions.labels)))}."
         ),
-        album.add(
+        figures.add(
             f"{record.command}-predictions",
             image_grids.draw_predictions(predictions, record.data["classes"]),
             f"Grid of {shown} test images with true label, predicted label and confidence: {right} right, "
@@ -101,12 +101,12 @@ def tabulate_classes(counts: np.ndarray, classes: list[str]) -> Table:
     )
 
 
-def _show_mistakes(record: Record, predictions: Predictions, album: Album) -> list[Block]:
+def _show_mistakes(record: Record, predictions: Predictions, figures: FigureFolder) -> list[Block]:
     classes = record.data["classes"]
     counts = count_confusion(predictions, len(classes))
     totals, table = counts.sum(axis=1), tabulate_classes(counts, classes)
     wrong = counts - np.diag(np.diag(counts))
-    pairs = [divmod(int(cell), len(classes)) for cell in np.argsort(-wrong, axis=None, kind="stable")[:NUM_MISTAKES]]
+    pairs = [divmod(int(cell), len(classes)) for cell in np.argsort(-wrong, axis=None, kind="stable")[:NUM_ERRORS]]
     said = [
         f"{classes[true]} for {classes[taken]}, {formatting.share(estimate_share(number, int(totals[true])))}"
         for true, taken in pairs
@@ -114,7 +114,7 @@ def _show_mistakes(record: Record, predictions: Predictions, album: Album) -> li
     ]
     frequent = f"Mistaken most often: {'; '.join(said)}." if said else "No test image was mistaken."
     blocks: list[Block] = [
-        album.add(
+        figures.add(
             f"{record.command}-confusion",
             curves.draw_confusion(counts, classes),
             f"Confusion matrix of {curves.count_shown(len(classes))}, n = {len(predictions.labels):,} test images.",
@@ -124,10 +124,10 @@ def _show_mistakes(record: Record, predictions: Predictions, album: Album) -> li
         Prose(frequent),
         table,
     ]
-    worst = predictions.show_mistakes()
+    worst = predictions.show_errors()
     if len(worst.examples):
         blocks.append(
-            album.add(
+            figures.add(
                 f"{record.command}-mistakes",
                 image_grids.draw_predictions(worst, classes),
                 f"The {len(worst.examples)} wrong predictions on test images that the model is most sure of.",
@@ -144,7 +144,7 @@ def _state(number: int, total: int) -> list[str]:
     return [percent(share.value), formatting.interval(share)] if share else ["–", "–"]
 
 
-def _show_calibration(record: Record, predictions: Predictions, album: Album) -> list[Block]:
+def _show_calibration(record: Record, predictions: Predictions, figures: FigureFolder) -> list[Block]:
     bins, error, chance = measure_calibration(predictions)
     confidence = float(predictions.probabilities.max(axis=1).mean())
     right = estimate_share(int(predictions.correct.sum()), len(predictions.labels))
@@ -162,7 +162,7 @@ def _show_calibration(record: Record, predictions: Predictions, album: Album) ->
             f"{plural(len(bins), 'bin')}), {told} chance alone can do on so many images (up to "
             f"{100 * chance:.1f} points)."
         ),
-        album.add(
+        figures.add(
             f"{record.command}-calibration",
             curves.draw_reliability(bins),
             "Accuracy against confidence on the test images.",

@@ -6,15 +6,15 @@ from keras_inat.errors import UserError, describe_choices
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Part, Prose, Section, Table
 from keras_inat.report.charts import comparison
-from keras_inat.report.figure_folder import Album
+from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent
-from keras_inat.report.groups import Group
-from keras_inat.report.history import INDIFFERENT_SECTIONS, Story
+from keras_inat.report.groups import SeedGroup
+from keras_inat.report.history import INDIFFERENT_SECTIONS, History
 from keras_inat.report.sections.fine_tuning import tabulate_gains
 from keras_inat.report.statistics.estimates import estimate_accuracy, format_value
 
 
-def compare_runs(story: Story, named: str, album: Album) -> Part:
+def compare_runs(history: History, named: str, figures: FigureFolder) -> Part:
     """A part on the runs of `named`, separated by spaces: folders of runs, or names, which mean all seeds of these.
 
     Raises:
@@ -23,26 +23,26 @@ def compare_runs(story: Story, named: str, album: Album) -> Part:
     titles = named.split()
     if len(titles) < 2:
         raise UserError(f"`report.compare` (RUNS) names two runs or more, with spaces between. Received: {named!r}.")
-    groups = [_find(story, title) for title in titles]
-    album.open_chapter("side by side")
-    return Part("Side by side", [Section("", _compare(titles, groups, album))])
+    groups = [_find(history, title) for title in titles]
+    figures.open_chapter("side by side")
+    return Part("Side by side", [Section("", _compare(titles, groups, figures))])
 
 
-def _find(story: Story, name: str) -> Group:
-    for record in story.records:
+def _find(history: History, name: str) -> SeedGroup:
+    for record in history.records:
         if name.rstrip("/") in (str(record.folder.path), record.folder.path.name):
-            return Group((record,))
-    groups = [group for data_set in story.data_sets for group in data_set.groups]
+            return SeedGroup((record,))
+    groups = [group for data_set in history.data_sets for group in data_set.groups]
     if len(found := [group for group in groups if group.best.name == name]) == 1:
         return found[0]
     if found:
         folders = " ".join(group.best.folder.path.name for group in found)
         raise UserError(f"`report.compare`: {name!r} stands for {len(found)} configurations. Say which: {folders}")
-    choices = {group.best.name for group in groups} | {record.folder.path.name for record in story.records}
+    choices = {group.best.name for group in groups} | {record.folder.path.name for record in history.records}
     raise UserError(f"`report.compare`: a run {describe_choices(name, choices)}")
 
 
-def _compare(titles: list[str], groups: list[Group], album: Album) -> list[Block]:
+def _compare(titles: list[str], groups: list[SeedGroup], figures: FigureFolder) -> list[Block]:
     differences = _list_differences(groups)
     blocks: list[Block] = [
         Table("What differs in their settings.", "l" * (1 + len(titles)), ["setting", *titles], differences)
@@ -58,7 +58,7 @@ def _compare(titles: list[str], groups: list[Group], album: Album) -> list[Block
     if any(epochs for _, epochs in curves):
         alt = f"Validation accuracy over epochs, of {', '.join(titles)}."
         caption = "Validation accuracy, epoch by epoch; of several seeds that with the best."
-        blocks.append(album.add("curves", comparison.draw_epochs(curves), alt, caption))
+        blocks.append(figures.add("curves", comparison.draw_epochs(curves), alt, caption))
     for title, group in zip(titles[1:], groups[1:], strict=True):
         if group.best.data["hash"] != groups[0].best.data["hash"]:
             blocks.append(Prose(f"`{title}` is of other images than `{titles[0]}`: neither is called better."))
@@ -68,7 +68,7 @@ def _compare(titles: list[str], groups: list[Group], album: Album) -> list[Block
     return blocks
 
 
-def _list_differences(groups: list[Group]) -> list[list[str]]:
+def _list_differences(groups: list[SeedGroup]) -> list[list[str]]:
     settings = [_flatten(group.best.config) for group in groups]
     names = dict.fromkeys(name for flat in settings for name in flat)
     rows = [[name, *(_format(flat.get(name)) for flat in settings)] for name in names]
@@ -84,7 +84,7 @@ def _format(value: Any) -> str:
     return ", ".join(map(format_value, value)) or "none" if isinstance(value, list) else format_value(value)
 
 
-def _describe(group: Group) -> list[str]:
+def _describe(group: SeedGroup) -> list[str]:
     result = group.best.result
     return [
         ", ".join(str(record.result["seed"]) for record in group.records),

@@ -5,9 +5,9 @@ from collections import Counter
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Parallel, Prose, Section, Table
 from keras_inat.report.charts import curves, image_grids
-from keras_inat.report.figure_folder import Album
+from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent, plural
-from keras_inat.report.groups import SweepRecord
+from keras_inat.report.groups import SweepHistory
 from keras_inat.report.history import DataSet
 from keras_inat.report.sections.hyperparameter_effects import describe_effects
 from keras_inat.report.statistics.estimates import (
@@ -22,17 +22,17 @@ from keras_inat.report.statistics.estimates import (
 NUM_SWEEPS, NUM_TOP, MAX_AXES = 3, 10, 14
 
 
-def describe_sweeps(data_set: DataSet, album: Album) -> list[Section]:
+def describe_sweeps(data_set: DataSet, figures: FigureFolder) -> list[Section]:
     """The newest sweeps, a section each."""
     if not data_set.sweeps:
         return [Section("Sweep", [Prose("No sweep over these images yet: `make sweep` makes one.")])]
-    sections = [_describe_sweep(sweep, album) for sweep in data_set.sweeps[:NUM_SWEEPS]]
+    sections = [_describe_sweep(sweep, figures) for sweep in data_set.sweeps[:NUM_SWEEPS]]
     if older := [f"`{sweep.name}`" for sweep in data_set.sweeps[NUM_SWEEPS:]]:
         sections[-1].blocks.append(Prose(f"Older sweeps, not shown: {', '.join(older)}."))
     return sections
 
 
-def _describe_sweep(sweep: SweepRecord, album: Album) -> Section:
+def _describe_sweep(sweep: SweepHistory, figures: FigureFolder) -> Section:
     section = Section(f"Sweep “{sweep.name}”")
     statuses = Counter(trial.status for trial in sweep.trials)
     tally = f"{plural(len(sweep.trials), 'trial')}: " + ", ".join(
@@ -60,28 +60,28 @@ def _describe_sweep(sweep: SweepRecord, album: Album) -> Section:
             f"the highest of {len(sweep.completed)} it is partly luck, and no interval knows that: only `make "
             "train-best` judges it on images that took no part in the choice."
         ),
-        album.add(
+        figures.add(
             f"sweep-{sweep.name}-progress",
             curves.draw_progress(sweep.trials),
             f"Validation accuracy of {len(sweep.completed)} trials against creation time; the best reaches "
             f"{percent(best.score)}.",
             caption,
         ),
-        _draw_parallel(sweep, effects, album),
-        *describe_effects(ground, effects, album),
+        _draw_parallel(sweep, effects, figures),
+        *describe_effects(ground, effects, figures),
         _list_top(sweep),
     ]
     return section
 
 
-def _draw_parallel(sweep: SweepRecord, effects: list[Effect], album: Album) -> Parallel:
+def _draw_parallel(sweep: SweepHistory, effects: list[Effect], figures: FigureFolder) -> Parallel:
     axes = build_axes(sweep)
     if len(axes) > MAX_AXES:
         ranked = list(dict.fromkeys(shorten_setting(effect.setting) for effect in effects))[: MAX_AXES - 1]
         axes = [axis for axis in axes[:-1] if axis.label in (ranked or [a.label for a in axes[: MAX_AXES - 1]])] + axes[
             -1:
         ]
-    picture = album.add(
+    picture = figures.add(
         f"sweep-{sweep.name}-parallel",
         image_grids.draw_parallel(axes),
         f"Parallel coordinates of {len(sweep.completed)} trials over {len(axes) - 1} hyperparameters.",
@@ -103,7 +103,7 @@ def _draw_parallel(sweep: SweepRecord, effects: list[Effect], album: Album) -> P
     return Parallel({"axes": [{"label": a.label, "ticks": a.ticks} for a in axes], "lines": lines}, picture)
 
 
-def _list_top(sweep: SweepRecord) -> Table:
+def _list_top(sweep: SweepHistory) -> Table:
     top = sorted(sweep.completed, key=lambda trial: -(trial.score or 0.0))[:NUM_TOP]
     names = sweep.settings
     # Words are read from the left, numbers from the right.

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from keras_inat.report import formatting
-from keras_inat.report.groups import SweepRecord, Trial
+from keras_inat.report.groups import SweepHistory, Trial
 from keras_inat.report.statistics.design_matrix import Factor, build_factor, drop_aliased, find_conditions
 from keras_inat.report.statistics.estimates import Estimate, format_value, shorten_setting
 
@@ -65,7 +65,7 @@ class Observations:
     left_out: list[float]
 
 
-def observe(sweep: SweepRecord) -> Observations | str:
+def observe(sweep: SweepHistory) -> Observations | str:
     """What the trials of a sweep on common ground say; where they say nothing, a sentence that says why."""
     trials, left_out = _leave_out(sweep.completed)
     scores = np.array([trial.score for trial in trials], dtype=float)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_inat.intervals import Z, accuracy_interval, join_intervals, mean_interval, wilson_interval
-from keras_inat.report.groups import Group, Predictions, SweepRecord, Trial
+from keras_inat.report.groups import Predictions, SeedGroup, SweepHistory, Trial
 from keras_inat.report.history import is_number
 
 # Below, the interval of a rank correlation no longer holds what it says (simulated: 10 % false alarms at n = 6).
@@ -65,7 +65,7 @@ def estimate_mean(values: Sequence[float], unit: str) -> Estimate:
     return Estimate(float(np.mean(values)), *mean_interval(values), len(values), unit)
 
 
-def estimate_accuracy(group: Group, key: str = "test") -> Estimate | None:
+def estimate_accuracy(group: SeedGroup, key: str = "test") -> Estimate | None:
     """Accuracy of a group on its `test` or `validation` images, the mean over seeds where there are several.
 
     Returns:
@@ -81,7 +81,7 @@ def estimate_accuracy(group: Group, key: str = "test") -> Estimate | None:
     return estimate_share(round(values[0] * total), total)
 
 
-def estimate_best(sweep: SweepRecord) -> Estimate | None:
+def estimate_best(sweep: SweepHistory) -> Estimate | None:
     """Validation accuracy of a sweep's best trial; None where there is none, or where its images are not known."""
     if sweep.best is None or sweep.best.score is None or sweep.data is None:
         return None
@@ -127,7 +127,7 @@ def compare_classes(first: Predictions, second: Predictions, classes: Sequence[s
     return sorted(gains, key=lambda entry: -entry[1].value)
 
 
-def compare_groups(first: Group, second: Group) -> Estimate | None:
+def compare_groups(first: SeedGroup, second: SeedGroup) -> Estimate | None:
     """How much higher the test accuracy of `second` is than that of `first`, image by image.
 
     Over the seeds that both have where these are several, otherwise of the best run of each.
@@ -207,7 +207,7 @@ def correlate(first: np.ndarray, second: np.ndarray) -> Estimate:
     return Estimate(rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half), num, "trials")
 
 
-def measure_effects(sweep: SweepRecord) -> list[Effect]:
+def measure_effects(sweep: SweepHistory) -> list[Effect]:
     """Every hyperparameter's correlation with validation accuracy, strongest first.
 
     A number is taken as it is; a choice as being that one (1) or another (0), once where there are only two. A trial
@@ -237,7 +237,7 @@ def encode(values: Sequence[Any]) -> list[tuple[str, np.ndarray]]:
     return [(level, column) for level, column in columns if 2 <= column.sum() <= len(values) - 2]
 
 
-def build_axes(sweep: SweepRecord) -> list[Axis]:
+def build_axes(sweep: SweepHistory) -> list[Axis]:
     """Axes for the completed trials of a sweep, the accuracy last."""
     trials = sweep.completed
     axes = [_build_axis(shorten_setting(name), [trial.settings[name] for trial in trials]) for name in sweep.settings]

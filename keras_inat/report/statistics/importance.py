@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 from sklearn.ensemble import RandomForestRegressor
 
-from keras_inat.report.groups import SweepRecord
+from keras_inat.report.groups import SweepHistory
 from keras_inat.report.history import is_number
 from keras_inat.report.statistics.estimates import Estimate
 
@@ -16,7 +16,7 @@ SPLITS, REPEATS, TREES = 24, 5, 40
 ABSENT = -1.0
 
 
-def measure_importance(sweep: SweepRecord) -> list[tuple[str, Estimate]]:
+def measure_importance(sweep: SweepHistory) -> list[tuple[str, Estimate]]:
     """Permutation importance (Breiman 2001): what a random forest that foretells accuracy loses by each.
 
     A forest learns from three quarters of the trials; of the rest one hyperparameter's values are shuffled,
