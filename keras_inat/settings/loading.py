@@ -1,4 +1,4 @@
-"""Reads a configuration: defaults < YAML file < `section.key=value`.
+"""Reads configurations. Defaults are overridden by a YAML file, and the file by `section.key=value` words.
 
 Imports no TensorFlow, so that `--help` and a mistyped setting answer at once.
 """
@@ -6,13 +6,14 @@ Imports no TensorFlow, so that `--help` and a mistyped setting answer at once.
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import pydantic
 from ruamel.yaml import YAML, YAMLError
 
 from keras_inat.errors import UserError, describe_choices
-from keras_inat.settings.schema import Config, Section
+from keras_inat.settings.catalog import field_of, list_choices, list_settings, nest
+from keras_inat.settings.schema import Config
 
 # The Makefile's variables are short names for settings.
 VARIABLES = {
@@ -36,12 +37,12 @@ VARIABLES = {
 }
 
 
-# What reading text that is no YAML may raise: also of a date that does not exist, of a tag that does not fit its value,
-# and of thousands of brackets.
+# Malformed YAML raises these: the last three for an impossible date, a tag that does not fit its value, and thousands of
+# nested brackets.
 MALFORMED = (YAMLError, ValueError, LookupError, RecursionError)
-# What the patterns of `sections` say, in words.
+# The regular expressions of the settings in words.
 PATTERNS = {
-    "run.name": "up to 100 letters, digits, '.', '_' and '-', and begin with a letter or digit",
+    "run.name": "up to 100 letters, digits, '.', '_' and '-', and begin with a letter or a digit",
     "sweep.chief": "host:port",
 }
 
@@ -50,34 +51,34 @@ def load_config(arguments: Iterable[str] = (), path: str | Path | None = None) -
     """Reads a configuration.
 
     Args:
-        arguments: `section.key=value` or `VARIABLE=value`, the value written as in YAML. A setting that is given is not
-            searched.
-        path: A YAML file of sections that states only what differs from the defaults.
+        arguments: `section.key=value` or `VARIABLE=value` words, with the value written as in YAML. A sweep does not search
+            a setting that is given here.
+        path: A YAML file of sections that states only the differences from the defaults.
 
     Raises:
-        UserError: Naming the setting, what is accepted and what was received.
+        UserError: A setting is unknown or its value is not accepted. The message names the setting.
     """
     values = read_yaml(path) if path else {}
     overrides = parse_overrides(arguments)
     if any(not isinstance(values.get(section, {}), Mapping) for section in overrides):
-        build_config(values, str(path))  # refuses what is no section, which would be replaced as a whole
+        build_config(values, str(path))  # refuses a section that is not a mapping before it would be replaced
     merged = merge(_fix_searched(values, overrides), overrides)
     try:
         config = build_config(merged)
     except UserError:
-        build_config(values, str(path))  # names the file where the mistake is the file's own
+        build_config(values, str(path))  # names the file if the mistake is in the file
         raise
     tuned = overrides.get("finetune", {})
     if tuned and not values.get("finetune") and not any(name in tuned for name in ("strategy", "backbone", "weights")):
         raise UserError(
             f"`finetune.{next(iter(tuned))}` is for a pretrained backbone, and this configuration trains from scratch: "
-            "use `make finetune`, or give STRATEGY, BACKBONE or WEIGHTS, too"
+            "use `make finetune`, or also give STRATEGY, BACKBONE or WEIGHTS"
         )
     return config
 
 
 def build_config(values: Mapping[str, Any], origin: str | None = None) -> Config:
-    """Checks nested values into a `Config`; `origin` names the file they come from in errors."""
+    """Builds a `Config` from nested values. `origin` is the file that errors name."""
     try:
         return Config.model_validate(values)
     except pydantic.ValidationError as error:
@@ -85,12 +86,12 @@ def build_config(values: Mapping[str, Any], origin: str | None = None) -> Config
 
 
 def override(config: Config, values: Mapping[str, Any]) -> Config:
-    """A copy of `config` with dotted `section.key` names set to `values`."""
-    return build_config(merge(config.model_dump(), _nest(values)))
+    """Returns a copy of `config` with new values for dotted `section.key` names."""
+    return build_config(merge(config.model_dump(), nest(values)))
 
 
 def parse_overrides(arguments: Iterable[str]) -> dict[str, Any]:
-    """Turns `section.key=value` words into nested values."""
+    """Parses `section.key=value` words into nested values."""
     values: dict[str, Any] = {}
     for argument in arguments:
         name, equals, text = argument.partition("=")
@@ -100,12 +101,12 @@ def parse_overrides(arguments: Iterable[str]) -> dict[str, Any]:
             if name not in VARIABLES:
                 raise UserError(f"a variable {describe_choices(name, VARIABLES)}")
             # Make's variables are plain text: a folder called 2024 is not a number.
-            field = _field(VARIABLES[name])
-            value: Any = text if field.annotation in (str, str | None) else _parse(text, name)
+            is_text = field_of(VARIABLES[name]).annotation in (str, str | None)
+            value: Any = text if is_text else _parse(text, name)
             name = VARIABLES[name]
         else:
             value = _parse(text, name)
-        values = merge(values, _nest({name: value}))
+        values = merge(values, nest({name: value}))
     return values
 
 
@@ -123,8 +124,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def format_yaml(values: Mapping[str, Any]) -> str:
-    """Writes nested values as YAML text."""
-    yaml, text = YAML(typ="safe", pure=True), io.StringIO()
+    """Formats nested values as YAML text."""
+    yaml = YAML(typ="safe", pure=True)
+    text = io.StringIO()
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.dump(_plain(dict(values)), text)
@@ -132,7 +134,7 @@ def format_yaml(values: Mapping[str, Any]) -> str:
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, section by section; a space is replaced as a whole."""
+    """Returns `base` with `changes` merged in, section by section. A search space is replaced as a whole."""
     merged = dict(base)
     for key, value in changes.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key != "space"
@@ -140,24 +142,8 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def list_settings() -> dict[str, pydantic.fields.FieldInfo]:
-    """Every dotted setting with its field, in the order of declaration."""
-    return {
-        f"{section}.{name}": field
-        for section, parent in Config.model_fields.items()
-        for name, field in _section(parent).model_fields.items()
-    }
-
-
-def list_choices(annotation: Any) -> tuple[Any, ...]:
-    """The words that a setting of this type takes; none where others would do."""
-    if get_origin(annotation) is Literal:
-        return get_args(annotation)
-    return next((choices for kind in get_args(annotation) if (choices := list_choices(kind))), ())
-
-
 def _fix_searched(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`values` with a single choice for what their space would search and `overrides` give."""
+    """Fixes every setting of the search space that `overrides` gives, and removes conditions that can no longer hold."""
     sweep = values.get("sweep")
     space = sweep.get("space") if isinstance(sweep, Mapping) else None
     if not isinstance(space, Mapping):
@@ -172,7 +158,6 @@ def _fix_searched(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> Ma
             if all(_includes(wanted, given[parent]) for parent, wanted in when.items() if parent in given):
                 still = {parent: wanted for parent, wanted in when.items() if parent not in given}
                 fixed[name] = {**domain, "when": still}
-            # else it cannot apply any more
         else:
             fixed[name] = domain
     return merge(values, {"sweep": {"space": fixed}})
@@ -180,23 +165,6 @@ def _fix_searched(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> Ma
 
 def _includes(wanted: Any, value: Any) -> bool:
     return value == wanted or (isinstance(wanted, list) and value in wanted)
-
-
-def _section(parent: pydantic.fields.FieldInfo) -> type[Section]:
-    kinds = (parent.annotation, *get_args(parent.annotation))
-    return next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section))
-
-
-def _field(name: str) -> pydantic.fields.FieldInfo:
-    return list_settings()[name]
-
-
-def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for name, value in values.items():
-        section, _, key = name.partition(".")
-        nested.setdefault(section, {})[key] = value
-    return nested
 
 
 def _parse(text: str, name: str) -> Any:
@@ -213,22 +181,23 @@ def _plain(value: Any) -> Any:
 
 
 def _explain(error: pydantic.ValidationError, origin: str | None) -> str:
-    """The first thing wrong, in one line that names the setting, what is accepted and what came."""
+    """Describes the first error in one line: the setting, the accepted values and the received one."""
     first = error.errors()[0]
     parts = [str(part) for part in first["loc"]]
-    name, received = ".".join(parts[:2]), first["input"]
+    name = ".".join(parts[:2])
+    received = first["input"]
     where = f" (in {origin})" if origin else ""
     if first["type"] == "extra_forbidden":
         known = list_settings() if len(parts) > 1 else Config.model_fields
         siblings = [setting for setting in known if len(parts) == 1 or setting.startswith(parts[0] + ".")]
         return f"unknown setting{where}: it {describe_choices(name, siblings)}"
     if first["type"] == "literal_error":
-        choices = [str(choice) for choice in list_choices(_field(name).annotation)]
+        choices = [str(choice) for choice in list_choices(field_of(name).annotation)]
         return f"`{name}` {describe_choices(received, choices)}{where}"
     if not parts:
         return first["msg"].removeprefix("Value error, ") + where
     if len(parts) == 1:
-        # A check across settings names them itself; anything else is a section that is no mapping.
+        # A check across settings names them itself. Any other error is a section that is not a mapping.
         message = first["msg"].removeprefix("Value error, ")
         return message + where if first["type"] == "value_error" else f"`{name}` must be a section of settings{where}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

@@ -1,56 +1,74 @@
-"""The ledger of looks at the test images: every one is on record before it happens."""
+"""The test ledger: every evaluation on the test images is recorded before it happens."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from keras_inat.files import append_jsonl, fits, read_jsonl
+from keras_inat.files import append_jsonl, read_jsonl
+from keras_inat.log import warn
 from keras_inat.settings.schema import Config
-from keras_inat.store.runs import EVALUATING_COMMANDS, RunFolder, now, read_commit
+from keras_inat.store.provenance import now, read_commit
+from keras_inat.store.runs import EVALUATING_COMMANDS, RunFolder
+from keras_inat.store.stored import Stored
 
-LOOK_KINDS: dict[str, Any] = {"time": str, "command": str, "run": str, "data": str, "commit": str | None}
-Looked = TypeVar("Looked")
+Images = TypeVar("Images")
 
 
-def read_ledger(directory: str | Path) -> list[dict[str, Any]]:
-    """The looks at the test images, oldest first; a damaged line is left out with a warning."""
+class LedgerEntry(Stored):
+    """One evaluation on the test images.
+
+    Attributes:
+        time: UTC, ISO 8601.
+        command: The command that evaluated.
+        run: Path of the run folder.
+        data: Hash of the images.
+        commit: Of the program; None outside a git checkout.
+    """
+
+    time: str
+    command: str
+    run: str
+    data: str
+    commit: str | None
+
+
+def read_ledger(directory: str | Path) -> list[LedgerEntry]:
+    """Returns the evaluations on the test images, oldest first. Damaged lines are skipped with a warning."""
     path = ledger_path(directory)
-    lines = read_jsonl(path)
-    looks = [line for line in lines if fits(line, LOOK_KINDS)]
-    if len(looks) < len(lines):
-        print(f"warning: damaged lines of {path} are left out", file=sys.stderr)
-    return looks
+    entries = []
+    damaged = False
+    for line in read_jsonl(path):
+        try:
+            entries.append(LedgerEntry.model_validate(line))
+        except ValueError:
+            damaged = True
+    if damaged:
+        warn(f"damaged lines of {path} are skipped")
+    return entries
 
 
 def ledger_path(directory: str | Path) -> Path:
-    """Where looks at the test images are recorded."""
+    """Returns the path of the ledger in the folder of all runs."""
     return Path(directory) / "test_ledger.jsonl"
 
 
-def open_test_images(config: Config, run: RunFolder, data_hash: str, read: Callable[[], Looked]) -> Looked:
-    """The only door to the test images: writes the ledger, then reads.
+def open_test_images(config: Config, run: RunFolder, data_hash: str, read: Callable[[], Images]) -> Images:
+    """Writes the ledger, then reads the test images. There is no other way to them.
 
     Args:
-        config: Says where the ledger is.
-        run: Who looks. Runs of a sweep, or of anything else that selects, are turned away.
-        data_hash: Of the images, so that a line of the ledger says what was seen.
-        read: Opens the images; called only once the look is on record.
+        config: Gives the folder of the ledger.
+        run: The run to evaluate.
+        data_hash: Hash of the images.
+        read: Opens the images. It is called only after the entry is on disk.
 
     Raises:
-        PermissionError: When the run's command may not see the test images.
+        PermissionError: The run belongs to a command that selects by its results, such as a sweep.
     """
     if run.command not in EVALUATING_COMMANDS:
         raise PermissionError(
             f"the test images are for the final evaluation of {' and '.join(EVALUATING_COMMANDS)}. "
-            f"Received: a look by '{run.command}' ({run.path})."
+            f"Received: a run of '{run.command}' ({run.path})."
         )
-    line = {
-        "time": now(),
-        "command": run.command,
-        "run": str(run.path),
-        "data": data_hash,
-        "commit": read_commit(),
-    }
-    append_jsonl(ledger_path(config.run.directory), line)
+    entry = LedgerEntry(time=now(), command=run.command, run=str(run.path), data=data_hash, commit=read_commit())
+    append_jsonl(ledger_path(config.run.directory), entry.model_dump())
     return read()

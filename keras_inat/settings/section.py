@@ -1,0 +1,37 @@
+"""The base class of a group of settings, and the types that several groups share."""
+
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+import pydantic
+from pydantic import Field
+
+from keras_inat.settings.roles import Role
+
+Activation = Literal["relu", "gelu", "silu", "mish", "elu", "leaky_relu", "selu", "tanh"]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+SMALLEST_IMAGE = 8  # pixels
+
+
+class Section(pydantic.BaseModel):
+    """A frozen group of settings that refuses unknown keys.
+
+    Attributes:
+        role: The role of its settings. `Annotated[type, Role...]` gives a setting another one.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    role: ClassVar[Role] = Role.OUTCOME
+
+    @classmethod
+    def role_of(cls, name: str) -> Role:
+        """Returns the role of one of the settings."""
+        own = [entry for entry in cls.model_fields[name].metadata if isinstance(entry, Role)]
+        return own[0] if own else cls.role
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _check_number(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and {int, float} & {kind, *get_args(kind)}:
+            raise ValueError("must be a number")  # In Python, true is 1.
+        return value

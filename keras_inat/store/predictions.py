@@ -1,0 +1,141 @@
+"""Arrays that a run keeps for the report: its test predictions, some validation images and some pairs of duplicates."""
+
+import contextlib
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_inat.files import write_whole
+
+# Reading a damaged file of arrays may raise any of these.
+DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, zipfile.BadZipFile, zlib.error)
+NO_ROWS = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The predictions of a run on the test images, `test_predictions.npz`.
+
+    Attributes:
+        probabilities: `(images, classes)` float32.
+        labels: `(images,)` int64.
+        files: `(images,)` str, the path of each image.
+        examples: `(30,)` int64, rows chosen at random before the outcome was known.
+        pixels: `(30, size, size, 3)` uint8, the images of these rows.
+        errors: `(12,)` int64, the misclassified images with the highest confidence.
+        error_pixels: `(12, size, size, 3)` uint8, the images of these rows.
+    """
+
+    probabilities: np.ndarray
+    labels: np.ndarray
+    files: np.ndarray
+    examples: np.ndarray
+    pixels: np.ndarray
+    errors: np.ndarray
+    error_pixels: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """`(images,)` int64, the predicted class of each image."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """`(images,)` bool."""
+        return self.predicted == self.labels
+
+    def write(self, path: Path) -> None:
+        """Writes the arrays, whole or not at all."""
+        write_arrays(path, vars(self))
+
+    @classmethod
+    def read(cls, path: Path, num_classes: int) -> "Predictions | None":
+        """Reads the arrays. Returns None if the file is missing or damaged."""
+        with contextlib.suppress(*DAMAGED), np.load(path) as arrays:
+            predictions = cls(**arrays)
+            if predictions._is_consistent(num_classes):
+                return predictions
+        return None
+
+    def _is_consistent(self, num_classes: int) -> bool:
+        total = len(self.labels)
+        all_rows = np.arange(total)
+        return (
+            total > 0
+            and self.probabilities.shape == (total, num_classes)
+            and len(self.files) == total
+            and bool(np.isin(self.labels, np.arange(num_classes)).all())
+            and bool(np.isin(self.examples, all_rows).all())
+            and bool(np.isin(self.errors, all_rows).all())
+            and len(self.pixels) == len(self.examples) > 0
+            and len(self.error_pixels) == len(self.errors)
+        )
+
+    def select(self, rows: np.ndarray) -> "Predictions":
+        """Returns the predictions of some images, without examples and errors."""
+        return Predictions(
+            self.probabilities[rows], self.labels[rows], self.files[rows], NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS
+        )
+
+    def show_errors(self) -> "Predictions":
+        """Returns the same predictions with the highest-confidence errors as examples."""
+        return replace(self, examples=self.errors, pixels=self.error_pixels)
+
+
+@dataclass(frozen=True)
+class ValidationSample:
+    """Random validation images, `validation_sample.npz`.
+
+    Attributes:
+        pixels: `(images, size, size, 3)` uint8.
+        labels: `(images,)` int64.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+
+    def write(self, path: Path) -> None:
+        """Writes the arrays, whole or not at all."""
+        write_arrays(path, vars(self))
+
+    @classmethod
+    def read(cls, path: Path) -> "ValidationSample | None":
+        """Reads the arrays. Returns None if the file is missing or damaged."""
+        with contextlib.suppress(*DAMAGED), np.load(path) as arrays:
+            return cls(arrays["pixels"], arrays["labels"])
+        return None
+
+
+@dataclass(frozen=True)
+class DuplicatePictures:
+    """The pixels of some near-duplicates, `duplicates.npz`.
+
+    Attributes:
+        pairs: `(pairs,)` int64, positions in `DataSummary.duplicates`.
+        pixels: `(pairs, 2, size, size, 3)` uint8.
+    """
+
+    pairs: np.ndarray
+    pixels: np.ndarray
+
+    def write(self, path: Path) -> None:
+        """Writes the arrays, whole or not at all."""
+        write_arrays(path, vars(self))
+
+    @classmethod
+    def read(cls, path: Path) -> "DuplicatePictures | None":
+        """Reads the arrays. Returns None if the file is missing or damaged."""
+        with contextlib.suppress(*DAMAGED), np.load(path) as arrays:
+            return cls(arrays["pairs"], arrays["pixels"])
+        return None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes a compressed `.npz` file, whole or not at all."""
+    with write_whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)

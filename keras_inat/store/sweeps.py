@@ -1,0 +1,153 @@
+"""The folder of a sweep: its search space, its trials and its best configuration."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_inat.errors import UserError
+from keras_inat.files import write_text
+from keras_inat.settings.loading import format_yaml, read_yaml
+from keras_inat.settings.schema import Config
+from keras_inat.store.data_summary import DataSummary
+from keras_inat.store.runs import RunFolder
+from keras_inat.store.stored import Stored
+from keras_inat.store.trials import Trial
+
+
+class SweepIdentity(Stored):
+    """The facts that make the scores of two trials comparable, `space.yaml`.
+
+    Attributes:
+        space: `sweep.space`.
+        settings: The other settings, by dotted name.
+        data_hash: Hash of the images.
+    """
+
+    space: dict[str, Any]
+    settings: dict[str, Any]
+    data_hash: str
+
+    def compare(self, other: "SweepIdentity") -> list[str]:
+        """Lists the differences, each as `name: value -> other value`."""
+        return [
+            *_compare(self.space, other.space, "sweep.space."),
+            *_compare(self.settings, other.settings, ""),
+            *_compare({"data.hash": self.data_hash}, {"data.hash": other.data_hash}, ""),
+        ]
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The folder `runs/sweep/<name>/` and the paths of its files."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def identity(self) -> Path:
+        return self.path / "space.yaml"
+
+    @property
+    def table(self) -> Path:
+        return self.path / "trials.csv"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.yaml"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials"
+
+    def trial_run(self, trial_id: str) -> RunFolder:
+        """Returns the run folder of a trial."""
+        return RunFolder(self.trials / trial_id, "sweep")
+
+    def trial_file(self, trial_id: str) -> Path:
+        """Returns the path of a trial's record."""
+        return self.trials / trial_id / "trial.json"
+
+    def list_trial_ids(self) -> list[str]:
+        """Returns the numbers of the recorded trials, in order of creation."""
+        names = [file.parent.name for file in self.trials.glob("*/trial.json")]
+        return sorted((name for name in names if name.isdecimal()), key=int)
+
+    def read_trial(self, trial_id: str) -> Trial:
+        """Reads the record of a trial.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+        file = self.trial_file(trial_id)
+        try:
+            return Trial.read(file)
+        except ValueError:
+            raise UserError(f"{file} is damaged: give another NAME, or delete {self.path} to start anew") from None
+
+    def read_trials(self) -> list[Trial]:
+        """Reads every recorded trial, in order of creation; see `read_trial`."""
+        return [self.read_trial(trial_id) for trial_id in self.list_trial_ids()]
+
+    def read_data(self) -> DataSummary | None:
+        """Returns the data of the first trial with a result; None if there is none."""
+        for trial_id in self.list_trial_ids():
+            if result := self.trial_run(trial_id).read_result():
+                return result.data
+        return None
+
+    def write_identity(self, identity: SweepIdentity) -> None:
+        """Writes `space.yaml`."""
+        write_text(self.identity, format_yaml(identity.model_dump(mode="json")))
+
+    def read_identity(self) -> SweepIdentity:
+        """Reads `space.yaml`.
+
+        Raises:
+            UserError: The file is missing or damaged.
+        """
+        try:
+            return SweepIdentity.model_validate(read_yaml(self.identity))
+        except ValueError:
+            raise UserError(
+                f"{self.identity} is damaged: give another NAME, or delete {self.path} to start anew"
+            ) from None
+
+
+def locate_sweep(config: Config) -> SweepFolder:
+    """Returns the folder of the sweep that `run.name` names."""
+    return SweepFolder(Path(config.run.directory) / "sweep" / config.run.name)
+
+
+def list_sweeps(runs: str | Path) -> list[SweepFolder]:
+    """Returns the folders of all sweeps with a recorded trial, by name."""
+    folders = [SweepFolder(path) for path in sorted(Path(runs, "sweep").glob("*/"))]
+    return [folder for folder in folders if folder.list_trial_ids()]
+
+
+def find_best_config(runs: str | Path, sweep: str | None) -> Path:
+    """Returns the `best.yaml` of a sweep, by default of the sweep that was written last.
+
+    Raises:
+        UserError: There is none. The message names the sweeps that have one.
+    """
+    found = sorted(Path(runs, "sweep").glob("*/best.yaml"), key=lambda path: path.stat().st_mtime)
+    if sweep is None and found:
+        return found[-1]
+    path = Path(runs, "sweep", sweep or "", "best.yaml")
+    if sweep is None or not path.is_file():
+        names = ", ".join(sorted(best.parent.name for best in found)) or "none"
+        wanted = f"the sweep {sweep!r} has no finished trial" if sweep else "there is no sweep with a finished trial"
+        raise UserError(f"{wanted} in {Path(runs, 'sweep')}: run `make sweep` first. Sweeps with one: {names}.")
+    return path
+
+
+def _compare(old: dict[str, Any], new: dict[str, Any], prefix: str) -> list[str]:
+    names = sorted({*old, *new})
+    return [f"{prefix}{name}: {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name)]
