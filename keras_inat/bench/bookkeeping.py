@@ -15,6 +15,7 @@ from keras_inat.data.pack import Pack
 from keras_inat.data.scan import CHUNK, Scan
 from keras_inat.data.source import ImageFile, Source
 from keras_inat.settings.schema import Config
+from keras_inat.store.data_summary import Manifest
 
 NUM_CLASSES = 10
 TEST_EVERY = 6
@@ -53,7 +54,7 @@ def time_bookkeeping(count: int, directory: Path) -> Iterator[tuple[str, float]]
     yield "take down what each is", clock.lap()
     index.write_index(source, scan, directory, near_duplicates=True)
     yield "find copies and write the index", clock.lap()
-    pack = Pack(directory, THUMBNAIL, json.loads((directory / "manifest.json").read_text(encoding="utf-8")))
+    pack = Pack(directory, THUMBNAIL, Manifest.read(directory / "manifest.json"))
     assert len(pack.train_images) == len(pack.train_labels)
     yield "open the pack", clock.lap()
     pack.split(Config())

@@ -42,23 +42,26 @@ def _is_to_come(config: Config) -> bool:
 
 
 def _report(pack: Pack) -> None:
-    """Says what was found, the counts first and then what deserves a look."""
-    found, files = pack.manifest, sum(pack.manifest["files"].values())
-    counts, duplicates = found["counts"], found["num_duplicates"]
-    print(f"{found['name']}: {counts['train']:,} train and {counts['test']:,} test images, by class:")
-    for class_name, train, test in zip(found["classes"], *found["per_class"].values(), strict=True):
+    """Prints the image counts by class, then the formats, duplicates and skipped files."""
+    found = pack.manifest
+    duplicates = found.num_duplicates
+    print(f"{found.name}: {found.counts.train:,} train and {found.counts.test:,} test images, by class:")
+    for class_name, train, test in zip(found.classes, found.per_class.train, found.per_class.test, strict=True):
         print(f"  {class_name:20} {train:>8,} {test:>8,}")
+    num_files = found.files.train + found.files.test
+    reasons = _list(found.reasons | {"is a duplicate of a test image": found.num_leaked})
     lines = {
-        "formats": _list(found["formats"]),
-        "converted": _list(found["traits"]) or "nothing out of the ordinary",
-        "duplicates": f"{duplicates['identical']:,} identical, {duplicates['near']:,} near ({duplicates['mirrored']:,} mirrored, "
-        f"{duplicates['of_another_class']:,} across classes); the copies of an image stay on one side of the split",
-        "left out": f"{found['num_quarantined'] + found['num_leaked']:,} of {files:,} files: "
-        + (_list(found["reasons"] | {"shows a test image": found["num_leaked"]}) or "none"),
+        "formats": _list(found.formats),
+        "converted": _list(found.traits) or "none",
+        "duplicates": (
+            f"{duplicates.identical:,} identical, {duplicates.near:,} near ({duplicates.mirrored:,} mirrored, "
+            f"{duplicates.of_another_class:,} across classes); duplicates stay on one side of the validation split"
+        ),
+        "skipped": f"{found.num_quarantined + found.num_leaked:,} of {num_files:,} files: {reasons or 'none'}",
     }
     for name, text in lines.items():
-        print(f"  {name:9} {text}")
-    print(f"All of it: {pack.directory / 'scan.json'}")
+        print(f"  {name:10} {text}")
+    print(f"full list: {pack.directory / 'scan.json'}")
 
 
 def _list(counts: dict[str, int]) -> str:

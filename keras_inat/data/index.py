@@ -1,9 +1,8 @@
-"""What is known of the files of a source: which are used, which are copies of which, and what is in them."""
+"""The index of a pack: the usable files of a source, their labels, and the groups of duplicates among them."""
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,153 +11,174 @@ from keras_inat.data.duplicates import find_duplicates, group_duplicates
 from keras_inat.data.scan import Scan
 from keras_inat.data.source import FOLDERS, Source
 from keras_inat.errors import UserError
-from keras_inat.files import make_printable, write_json, write_text, write_whole
+from keras_inat.files import make_printable, write_text, write_whole
+from keras_inat.store.data_summary import (
+    ClassCounts,
+    DuplicateCounts,
+    DuplicatePair,
+    Manifest,
+    SkippedFile,
+    SplitCounts,
+)
 
-# Of the pack's files: another version is another pack.
-VERSION = 2
-# `scan.json` names every file that was left out and so many pairs of copies; a summary names fewer of both.
-MAX_PAIRS, NUM_NAMED = 10_000, 50
-# So many images each class needs: one to train on and one to validate with; one to test.
+# Version of the pack's files. It is part of a pack's name, so that other versions are never read.
+VERSION = 3
+# `scan.json` lists every skipped file and at most MAX_PAIRS duplicates; `manifest.json` lists NUM_NAMED of each.
+MAX_PAIRS = 10_000
+NUM_NAMED = 50
+# Images that each class needs: one for training and one for validation; one for the test.
 NEEDED = {"train": 2, "test": 1}
 
 
 def write_index(source: Source, scan: Scan, directory: Path, near_duplicates: bool) -> None:
     """Writes `index.npz`, `paths.json`, `scan.json` and, last, `manifest.json` beside the pixels of a scan.
 
-    `index.npz` has an entry a file, in the order of `Source.files`, the test images first: `labels` int32, `used` bool,
-    `hashes` `(files, 32)` uint8, and `first_copy` int64, the file that stands for all copies of an image.
+    `index.npz` has one entry per file, in the order of `Source.files`, where the test files come first: `labels` int32,
+    `used` bool, `hashes` `(files, 32)` uint8, and `representative` int64, the index of the file that stands for a group
+    of duplicates.
 
     Args:
-        source: Whose files they are.
-        scan: What was found.
-        directory: Holds the thumbnails.
-        near_copies: Whether images that merely look the same count as copies.
+        source: The source of the files.
+        scan: The result of decoding them.
+        directory: The folder that holds the thumbnails.
+        near_duplicates: True if images that only look the same count as duplicates.
 
     Raises:
-        UserError: When a class has too few images.
+        UserError: If a class has too few usable images.
     """
-    count, paths = len(source.files), [file.path for file in source.files]
+    paths = [file.path for file in source.files]
     names = [make_printable(path) for path in paths]
-    numbers = {name: label for label, name in enumerate(source.classes)}
-    labels = np.fromiter((numbers[file.class_name] for file in source.files), np.int32, count)
     num_test = sum(file.split == "test" for file in source.files)
-    blocks = {"train": slice(num_test, count), "test": slice(0, num_test)}
+    class_numbers = {name: label for label, name in enumerate(source.classes)}
+    labels = np.array([class_numbers[file.class_name] for file in source.files], np.int32)
 
-    shape = (count, THUMBNAIL, THUMBNAIL, 3)
-    thumbnails = np.memmap(thumbnail_path(directory), np.uint8, "r", shape=shape)
+    thumbnails = np.memmap(thumbnail_path(directory), np.uint8, "r", shape=(len(paths), THUMBNAIL, THUMBNAIL, 3))
     pairs = find_duplicates(thumbnails, scan.hashes, np.flatnonzero(scan.readable), near_duplicates)
-    groups = group_duplicates(count, pairs)
-    across = (pairs["first"] < num_test) & (pairs["second"] >= num_test)  # of train and test
-    seen = np.zeros(count, bool)  # by group: whether one of it is a test image
-    seen[groups[:num_test][scan.readable[:num_test]]] = True
-    leaked = scan.readable & seen[groups]
-    leaked[:num_test] = False
-    used = scan.readable & ~leaked
-    per_class = {
-        split: np.bincount(labels[block][used[block]], minlength=len(source.classes)).tolist()
-        for split, block in blocks.items()
-    }
-    quarantined = [{"path": names[number], "reason": reason} for number, reason in sorted(scan.reasons.items())]
-    named_leaks = [
-        {"path": names[number], "reason": reason}
-        for number, reason in _explain(leaked, pairs[across], groups, num_test, names)
-    ]
-    _check_classes(source, per_class, quarantined + named_leaks)
+    groups = group_duplicates(len(paths), pairs)
+    across = (pairs["first"] < num_test) & (pairs["second"] >= num_test)
+    is_leaked = _find_leaks(groups, scan.readable, num_test)
+    used = scan.readable & ~is_leaked
+    quarantined = [SkippedFile(path=names[number], reason=reason) for number, reason in sorted(scan.reasons.items())]
+    leaked = _explain_leaks(is_leaked, pairs[across], groups, num_test, names)
+    per_class = ClassCounts(
+        train=_count_classes(labels[num_test:][used[num_test:]], source),
+        test=_count_classes(labels[:num_test][used[:num_test]], source),
+    )
+    _check_classes(source, per_class, [*quarantined, *leaked])
 
+    representative = _choose_representatives(groups, scan.hashes)
     with write_whole(directory / "index.npz") as path, open(path, "wb") as file:
-        first_copy = _choose_first(groups, scan.hashes)
-        np.savez(file, labels=labels, used=used, hashes=scan.hashes, first_copy=first_copy)
+        np.savez(file, labels=labels, used=used, hashes=scan.hashes, representative=representative)
     write_text(directory / "paths.json", json.dumps(paths))
-    # Those worth a look first: across train and test, then near copies, the least alike of them.
+    # Pairs across train and test come first, then those with the lowest similarity: they are worth checking most.
     order = np.lexsort((pairs["similarity"], ~across))[:MAX_PAIRS]
-    found = [_describe_pair(pair, names, labels) for pair in pairs[order]]
-    summary = {
-        "version": VERSION,
-        "name": source.name,
-        "source": str(source.path.resolve()),
-        "near_duplicates": near_duplicates,
-        "hash": _hash_contents(source, scan.hashes, labels, used, num_test),
-        "classes": source.classes,
-        "files": {split: block.stop - block.start for split, block in blocks.items()},
-        "counts": {split: sum(per_class[split]) for split in FOLDERS},
-        "per_class": per_class,
-        "formats": dict(scan.formats.most_common()),
-        "traits": dict(scan.traits.most_common()),
-        "reasons": scan.count_reasons(),
-        "num_quarantined": len(quarantined),
-        "num_leaked": len(named_leaks),
-        "num_duplicates": _count_duplicates(pairs, across, labels),
-    }
-    everything = {"quarantined": quarantined, "leaked": named_leaks, "duplicates": found}
-    write_json(directory / "scan.json", summary | everything)
-    some = {name: entries[:NUM_NAMED] for name, entries in everything.items()}
-    write_json(directory / "manifest.json", summary | some)
+    manifest = Manifest(
+        name=source.name,
+        source=str(source.path.resolve()),
+        near_duplicates=near_duplicates,
+        hash=_hash_contents(source, scan.hashes, labels, used, num_test),
+        classes=source.classes,
+        files=SplitCounts(train=len(paths) - num_test, test=num_test),
+        counts=SplitCounts(train=sum(per_class.train), test=sum(per_class.test)),
+        per_class=per_class,
+        formats=dict(scan.formats.most_common()),
+        traits=dict(scan.traits.most_common()),
+        reasons=scan.count_reasons(),
+        num_quarantined=len(quarantined),
+        num_leaked=len(leaked),
+        num_duplicates=_count_duplicates(pairs, across, labels),
+        quarantined=quarantined,
+        leaked=leaked,
+        duplicates=[_describe_pair(pair, names, labels) for pair in pairs[order]],
+    )
+    manifest.write(directory / "scan.json")
+    lists = {name: getattr(manifest, name)[:NUM_NAMED] for name in ("quarantined", "leaked", "duplicates")}
+    manifest.model_copy(update=lists).write(directory / "manifest.json")
 
 
-def _explain(
-    leaked: np.ndarray, pairs: np.ndarray, groups: np.ndarray, num_test: int, paths: list[str]
-) -> list[tuple[int, str]]:
-    """Of every leaked file its number, and which test image it shows; `pairs` are those across train and test."""
+def _find_leaks(groups: np.ndarray, readable: np.ndarray, num_test: int) -> np.ndarray:
+    """Returns `(files,)` bool: the training images whose group of duplicates has a test image."""
+    has_test_image = np.zeros(len(groups), bool)
+    has_test_image[groups[:num_test][readable[:num_test]]] = True
+    leaked = readable & has_test_image[groups]
+    leaked[:num_test] = False
+    return leaked
+
+
+def _explain_leaks(
+    leaked: np.ndarray, pairs: np.ndarray, groups: np.ndarray, num_test: int, names: list[str]
+) -> list[SkippedFile]:
+    """Names a test image for every leaked training image; `pairs` are the duplicates across train and test."""
     reasons: dict[int, str] = {}
     for pair in pairs[np.argsort(-pairs["similarity"], kind="stable")]:
-        test, train = int(pair["first"]), int(pair["second"])
-        how = "the same image as" if pair["similarity"] == 1 else "a near copy of"
-        reasons.setdefault(train, f"is {how} {paths[test]}" + (", mirrored" if pair["mirrored"] else ""))
-    members: dict[int, int] = {}
+        kind = "an exact duplicate" if pair["similarity"] == 1 else "a near-duplicate"
+        mirrored = ", mirrored" if pair["mirrored"] else ""
+        reasons.setdefault(int(pair["second"]), f"is {kind} of the test image {names[pair['first']]}{mirrored}")
+    first_test_images: dict[int, int] = {}
     for number in range(num_test):
-        members.setdefault(int(groups[number]), number)
-    return [
-        (number, reasons.get(number) or f"is a copy of copies of {paths[members[int(groups[number])]]}")
-        for number in np.flatnonzero(leaked).tolist()
-    ]
+        first_test_images.setdefault(int(groups[number]), number)
+    files = []
+    for number in np.flatnonzero(leaked).tolist():
+        test_image = names[first_test_images[int(groups[number])]]
+        indirect = f"is linked to the test image {test_image} through other near-duplicates"
+        files.append(SkippedFile(path=names[number], reason=reasons.get(number, indirect)))
+    return files
 
 
-def _check_classes(source: Source, per_class: dict[str, list[int]], left_out: list[dict[str, str]]) -> None:
+def _count_classes(labels: np.ndarray, source: Source) -> tuple[int, ...]:
+    return tuple(np.bincount(labels, minlength=len(source.classes)).tolist())
+
+
+def _check_classes(source: Source, per_class: ClassCounts, skipped: list[SkippedFile]) -> None:
     for split, folder in FOLDERS.items():
-        for class_name, found in zip(source.classes, per_class[split], strict=True):
-            if found < NEEDED[split]:
-                place = f"{folder}/{class_name}"
-                reasons = [entry["reason"] for entry in left_out if f"{place}/" in entry["path"]]
-                raise UserError(
-                    f"the class folder {place} of {source.path} holds {found} usable images, at least "
-                    f"{NEEDED[split]} are needed"
-                    + (f"; {len(reasons)} were left out, the first as it {reasons[0]}" if reasons else "")
-                )
+        for class_name, count in zip(source.classes, getattr(per_class, split), strict=True):
+            if count >= NEEDED[split]:
+                continue
+            place = f"{folder}/{class_name}"
+            message = (
+                f"the class folder {place} of {source.path} has too few usable images: {count} found, "
+                f"{NEEDED[split]} needed"
+            )
+            reasons = [file.reason for file in skipped if f"{place}/" in file.path]
+            if reasons:
+                message += f"; {len(reasons)} files were skipped, the first because it {reasons[0]}"
+            raise UserError(message)
 
 
-def _choose_first(groups: np.ndarray, hashes: np.ndarray) -> np.ndarray:
-    """Of each file, the one of its group with the smallest hash, wherever it lies."""
+def _choose_representatives(groups: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    """Returns for each file the index of the file with the smallest hash in its group, whatever the files' order."""
     order = np.lexsort((np.ascontiguousarray(hashes).view("S32").ravel(), groups))
-    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
-    return order[starts][groups]
+    first_of_group = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    return order[first_of_group][groups]
 
 
-def _describe_pair(pair: np.void, paths: list[str], labels: np.ndarray) -> dict[str, Any]:
-    return {
-        "path": paths[pair["second"]],
-        "of": paths[pair["first"]],
-        "similarity": round(float(pair["similarity"]), 4),
-        "mirrored": bool(pair["mirrored"]),
-        "same_class": bool(labels[pair["first"]] == labels[pair["second"]]),
-        "rows": [int(pair["first"]), int(pair["second"])],
-    }
+def _describe_pair(pair: np.void, names: list[str], labels: np.ndarray) -> DuplicatePair:
+    first = int(pair["first"])
+    second = int(pair["second"])
+    return DuplicatePair(
+        path=names[second],
+        of=names[first],
+        similarity=round(float(pair["similarity"]), 4),
+        mirrored=bool(pair["mirrored"]),
+        same_class=bool(labels[first] == labels[second]),
+        rows=(first, second),
+    )
 
 
-def _count_duplicates(pairs: np.ndarray, across: np.ndarray, labels: np.ndarray) -> dict[str, int]:
-    """Pairs of files that show one image, by kind."""
-    return {
-        "identical": int((pairs["similarity"] == 1).sum()),
-        "near": int((pairs["similarity"] < 1).sum()),
-        "mirrored": int(pairs["mirrored"].sum()),
-        "of_another_class": int((labels[pairs["first"]] != labels[pairs["second"]]).sum()),
-        "train_and_test": int(across.sum()),
-    }
+def _count_duplicates(pairs: np.ndarray, across: np.ndarray, labels: np.ndarray) -> DuplicateCounts:
+    return DuplicateCounts(
+        identical=int((pairs["similarity"] == 1).sum()),
+        near=int((pairs["similarity"] < 1).sum()),
+        mirrored=int(pairs["mirrored"].sum()),
+        of_another_class=int((labels[pairs["first"]] != labels[pairs["second"]]).sum()),
+        train_and_test=int(across.sum()),
+    )
 
 
 def _hash_contents(source: Source, hashes: np.ndarray, labels: np.ndarray, used: np.ndarray, num_test: int) -> str:
-    """Of the images that are used, with their classes and splits, whatever their names."""
-    lines = sorted(
-        f"{'test' if number < num_test else 'train'} {labels[number]} {hashes[number].tobytes().hex()}"
-        for number in np.flatnonzero(used).tolist()
-    )
-    return hashlib.sha256("\n".join((*source.classes, *lines)).encode()).hexdigest()[:16]
+    """Hashes the contents, classes and splits of the usable images. File names have no influence."""
+    lines = []
+    for number in np.flatnonzero(used).tolist():
+        split = "test" if number < num_test else "train"
+        lines.append(f"{split} {labels[number]} {hashes[number].tobytes().hex()}")
+    return hashlib.sha256("\n".join((*source.classes, *sorted(lines))).encode()).hexdigest()[:16]

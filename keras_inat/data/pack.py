@@ -4,7 +4,6 @@ import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from keras_inat.data.decode import stored_size
 from keras_inat.data.split import split_validation
 from keras_inat.errors import UserError
 from keras_inat.settings.schema import Config
+from keras_inat.store.data_summary import DataSummary, DuplicatePair, ImageCounts, Manifest
 from keras_inat.store.ledger import open_test_images
 from keras_inat.store.runs import RunFolder
 
@@ -33,7 +33,7 @@ class Pack:
 
     directory: Path
     image_size: int
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     def __post_init__(self) -> None:
         # What is opened outlives its removal by `make clean-packs`: a run that began with it can end with it.
@@ -41,11 +41,11 @@ class Pack:
 
     @property
     def classes(self) -> list[str]:
-        return list(self.manifest["classes"])
+        return list(self.manifest.classes)
 
     @property
     def hash(self) -> str:
-        return str(self.manifest["hash"])
+        return self.manifest.hash
 
     @functools.cached_property
     def train_labels(self) -> np.ndarray:
@@ -73,7 +73,7 @@ class Pack:
         """
         used = np.flatnonzero(self._index["used"][self._num_test :])
         # Copies go by the name of one of them, and so to one side.
-        first = self._index["first_copy"][self._num_test :][used]
+        first = self._index["representative"][self._num_test :][used]
         names = [content.tobytes().hex() for content in self._index["hashes"][first]]
         parts = split_validation(self.train_labels[used], names, config.data.val_fraction, config.data.split_seed)
         for part, purpose in zip(parts, ("is left to train on", "can be held out for validation"), strict=True):
@@ -109,24 +109,27 @@ class Pack:
         Returns:
             `(pairs,)` int64, their numbers in the manifest's `copies`, and `(pairs, 2, size, size, 3)` uint8.
         """
-        near = [number for number, pair in enumerate(self.manifest["duplicates"]) if pair["similarity"] < 1]
-        across = [number for number in near if self._crosses(self.manifest["duplicates"][number]["rows"])]
-        chosen = (across[: count // 2] + [number for number in near if number not in across])[:count]
-        images = [
-            [test_images[row] if row < self._num_test else self.train_images[row - self._num_test] for row in rows]
-            for rows in (self.manifest["duplicates"][number]["rows"] for number in chosen)
-        ]
+        pairs = self.manifest.duplicates
+        near = [number for number, pair in enumerate(pairs) if pair.similarity < 1]
+        across = [number for number in near if self._crosses(pairs[number])]
+        within = [number for number in near if not self._crosses(pairs[number])]
+        chosen = (across[: count // 2] + within)[:count]
+        images = [[self._read_row(row, test_images) for row in pairs[number].rows] for number in chosen]
         shape = (len(chosen), 2, self.image_size, self.image_size, 3)
         return np.array(chosen, np.int64), np.array(images, np.uint8).reshape(shape)
 
-    def _crosses(self, rows: list[int]) -> bool:
-        return rows[0] < self._num_test <= rows[1]
+    def _crosses(self, pair: DuplicatePair) -> bool:
+        return pair.rows[0] < self._num_test <= pair.rows[1]
 
-    def describe(self, config: Config) -> dict[str, Any]:
-        """What a result says about its data: name, hash, counts, what was left out."""
+    def _read_row(self, row: int, test_images: np.ndarray) -> np.ndarray:
+        return test_images[row] if row < self._num_test else self.train_images[row - self._num_test]
+
+    def describe(self, config: Config) -> DataSummary:
+        """Returns what a result records about its data."""
         training, validation = self.split(config)
-        counts = {"train": len(training), "validation": len(validation), "test": self.manifest["counts"]["test"]}
-        return self.manifest | {"image_size": self.image_size, "counts": counts}
+        counts = ImageCounts(train=len(training), validation=len(validation), test=self.manifest.counts.test)
+        fields = dict(self.manifest) | {"counts": counts, "image_size": self.image_size}
+        return DataSummary(**fields)
 
     @functools.cached_property
     def _index(self) -> dict[str, np.ndarray]:
@@ -139,7 +142,7 @@ class Pack:
 
     @property
     def _num_test(self) -> int:
-        return int(self.manifest["files"]["test"])  # they come first
+        return self.manifest.files.test  # they come first
 
     @property
     def _images(self) -> np.ndarray:
@@ -147,7 +150,7 @@ class Pack:
 
     def _map(self, size: int) -> np.ndarray:
         if size not in self._maps:
-            shape = (sum(self.manifest["files"].values()), size, size, 3)
+            shape = (self.manifest.files.train + self.manifest.files.test, size, size, 3)
             self._maps[size] = np.memmap(pixel_path(self.directory, self.image_size, size), np.uint8, "r", shape=shape)
         return self._maps[size]
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 
@@ -15,8 +14,10 @@ from keras_inat.data.pack import Pack, training_size
 from keras_inat.data.scan import JOURNAL, Scan, scan_files
 from keras_inat.data.source import Source, open_source
 from keras_inat.errors import ObstacleError, UserError
-from keras_inat.files import hold_lock, write_json
+from keras_inat.files import hold_lock
+from keras_inat.log import warn
 from keras_inat.settings.schema import Config
+from keras_inat.store.data_summary import Manifest
 
 NUM_NAMED = 10
 # What reading a damaged file of a pack may raise.
@@ -45,15 +46,15 @@ def load_pack(config: Config) -> Pack:
         with hold_lock(packs / f"{home.name}.lock"):
             if missing := _list_missing(home, source, image_size, sizes):
                 _make(home, source, image_size, missing, config.data.near_duplicates)
-    manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
+    manifest = Manifest.read(home / "manifest.json")
     place = str(source.path.resolve())
-    if manifest["source"] != place:  # they were moved, and where they are is what tells a stale pack
-        manifest["source"] = place
+    if manifest.source != place:  # The images were moved. `remove_stale_packs` needs their current place.
+        manifest = manifest.model_copy(update={"source": place})
         with contextlib.suppress(OSError):
-            write_json(home / "manifest.json", manifest)
+            manifest.write(home / "manifest.json")
     pack = Pack(home, image_size, manifest)
     pack.training_images(config)  # is open from here on, too
-    _warn_of_left_out(pack)
+    _warn_about_skipped_files(pack)
     return pack
 
 
@@ -145,20 +146,20 @@ def _check_unchanged(source: Source, scan: Scan, home: Path) -> None:
 def _is_whole(home: Path, num_files: int) -> bool:
     """Whether the index is there and can be read; what something else has damaged is made anew."""
     try:
-        manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
+        manifest = Manifest.read(home / "manifest.json")
+        Manifest.read(home / "scan.json")
         with np.load(home / "index.npz") as index:
-            lengths = {len(index[name]) for name in ("labels", "used", "hashes", "first_copy")}
+            lengths = {len(index[name]) for name in ("labels", "used", "hashes", "representative")}
         lengths.add(len(json.loads((home / "paths.json").read_text(encoding="utf-8"))))
-        json.loads((home / "scan.json").read_text(encoding="utf-8"))
-        return lengths == {num_files} == {sum(manifest["files"].values())}
+        return lengths == {num_files} == {manifest.files.train + manifest.files.test}
     except DAMAGED:
         return False
 
 
 def _is_current(home: Path) -> bool:
     try:
-        manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
-        return home.name == _name(Source(Path(manifest["source"])), manifest["near_duplicates"])
+        manifest = Manifest.read(home / "manifest.json")
+        return home.name == _name(Source(Path(manifest.source)), manifest.near_duplicates)
     except (*DAMAGED, UserError):
         return False
 
@@ -176,21 +177,20 @@ def _check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _warn_of_left_out(pack: Pack) -> None:
-    """Names the files that were left out, once a process and pack, the first of them where there are many."""
-    left_out = pack.manifest["quarantined"] + pack.manifest["leaked"]
-    if pack.directory in _warned or not left_out:
+def _warn_about_skipped_files(pack: Pack) -> None:
+    """Names the first files that are not used, once per process and pack."""
+    manifest = pack.manifest
+    skipped = [*manifest.quarantined, *manifest.leaked]
+    if pack.directory in _warned or not skipped:
         return
     _warned.add(pack.directory)
-    for entry in left_out[:NUM_NAMED]:
-        print(f"warning: {entry['path']} is left out: {entry['reason']}", file=sys.stderr)
-    total = pack.manifest["num_quarantined"] + pack.manifest["num_leaked"]
+    for file in skipped[:NUM_NAMED]:
+        warn(f"skipped {file.path}: it {file.reason}")
+    total = manifest.num_quarantined + manifest.num_leaked
     if total > NUM_NAMED:
-        print(f"warning: {total - NUM_NAMED} more, see {pack.directory / 'scan.json'}", file=sys.stderr)
-    num_train = pack.manifest["counts"]["train"]
-    if pack.manifest["near_duplicates"] and pack.manifest["num_leaked"] > MANY_LEAKED * num_train:
-        print(
-            f"warning: {pack.manifest['num_leaked']:,} training images look like test images. Where these are no "
-            "photographs but drawings or letters, `data.near_duplicates=false` lets only identical files count as copies",
-            file=sys.stderr,
+        warn(f"skipped {total - NUM_NAMED} more files, listed in {pack.directory / 'scan.json'}")
+    if manifest.near_duplicates and manifest.num_leaked > MANY_LEAKED * manifest.counts.train:
+        warn(
+            f"{manifest.num_leaked:,} training images look like test images and are excluded. If the images are "
+            "drawings or letters, set `data.near_duplicates=false`: then only identical files count as duplicates"
         )

@@ -1,4 +1,4 @@
-"""What is known of a set of images."""
+"""Typed records about a data set: its classes, image counts, skipped files and duplicates."""
 
 from keras_inat.store.stored import Stored
 
@@ -7,7 +7,7 @@ class SkippedFile(Stored):
     """A file that is not used.
 
     Attributes:
-        path: Relative to the source.
+        path: The path relative to the source.
         reason: A phrase that follows "it", such as "is not an image".
     """
 
@@ -22,9 +22,9 @@ class DuplicatePair(Stored):
         path: The second file, relative to the source.
         of: The first file.
         similarity: Correlation of the two thumbnails; 1 for identical contents.
-        mirrored: Whether one is the mirror image of the other.
-        same_class: Whether both lie in folders of the same class.
-        rows: Their positions among all files, test images first.
+        mirrored: True if one is the mirror image of the other.
+        same_class: True if both lie in folders of the same class.
+        rows: Indices of `of` and `path` among all files; the test files come first.
     """
 
     path: str
@@ -53,7 +53,7 @@ class SplitCounts(Stored):
 
 
 class ImageCounts(SplitCounts):
-    """Numbers of images, with the validation images apart from the training images."""
+    """Numbers of images after the validation images were split from the training images."""
 
     validation: int
 
@@ -69,27 +69,25 @@ class Manifest(Stored):
     """The summary of a pack: its images, classes, skipped files and duplicates.
 
     Attributes:
-        version: Of the format of the pack.
-        name: Of the data set, from its folder or archive.
+        name: Name of the data set, taken from its folder or archive.
         source: Absolute path of the folder or archive.
-        near_duplicates: Whether images that merely look the same count as duplicates.
-        hash: Of the contents of the images in use, with their classes and splits.
+        near_duplicates: True if images that only look the same count as duplicates.
+        hash: Hash of the contents, classes and splits of the usable images.
         classes: Sorted class names.
-        files: Files by split, usable or not.
-        counts: Usable images by split.
-        per_class: The same for each class.
-        formats: Files by image format.
-        traits: Files by unusual trait, such as "CMYK".
-        reasons: Skipped files by reason.
-        num_quarantined: Files that could not be decoded.
-        num_leaked: Training images that show a test image.
-        num_duplicates: Pairs of duplicates.
-        quarantined: The first files that could not be decoded.
-        leaked: The first training images that show a test image.
-        duplicates: The first pairs of duplicates.
+        files: Number of files by split, usable or not.
+        counts: Number of usable images by split.
+        per_class: Number of usable images by split and class.
+        formats: Number of files by image format.
+        traits: Number of files by unusual trait, such as "CMYK".
+        reasons: Number of quarantined files by reason.
+        num_quarantined: Number of files that cannot be decoded.
+        num_leaked: Number of training images that are duplicates of a test image.
+        num_duplicates: Number of duplicate pairs.
+        quarantined: Files that cannot be decoded. `scan.json` lists all, a summary the first ones.
+        leaked: Training images that are duplicates of a test image, listed likewise.
+        duplicates: Duplicate pairs, listed likewise.
     """
 
-    version: int
     name: str
     source: str
     near_duplicates: bool
@@ -114,7 +112,7 @@ class DataSummary(Manifest):
 
     Attributes:
         counts: Training, validation and test images.
-        image_size: Side in pixels of the images that the model sees.
+        image_size: Side in pixels of the model's input images.
     """
 
     counts: ImageCounts
