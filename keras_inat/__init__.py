@@ -1,9 +1,9 @@
-"""keras-inat: how well can a folder of photographs be classified?"""
+"""keras-inat measures how well a folder of photographs can be classified."""
 
 import os
 
 __version__ = "0.1.0"
 
-# On CPUs without AVX-512 VNNI or the like TensorFlow leaves oneDNN's operations off, with which a step of the CNN takes
-# little more than half the time. It reads this once, when it is imported.
+# TensorFlow switches oneDNN off on CPUs without AVX-512 VNNI, where a step of the CNN then takes almost twice as long.
+# It reads this variable once, when it is imported.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -1,4 +1,4 @@
-"""`python -m keras_inat <command> [VARIABLE=value ...] [section.key=value ...]`: argv -> config -> one command."""
+"""The command line: `python -m keras_inat <command> [VARIABLE=value ...] [section.key=value ...]`."""
 
 import argparse
 import gc
@@ -12,41 +12,42 @@ from typing import NoReturn
 from keras_inat.errors import FULL_DISK, TERMINATED, UserError, is_out_of_memory
 from keras_inat.progress import hide_startup_messages
 from keras_inat.settings.loading import VARIABLES, build_config, load_config, parse_overrides
+from keras_inat.store.sweeps import find_best_config
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-KEPT = "what was finished is kept, run the command again to go on"
+RESUME = "finished work is kept, run the command again to resume"
 
 
 @dataclass(frozen=True)
 class Command:
-    """What a command does, and the configuration file that it starts from when CONFIG names none."""
+    """A command: its description, and its configuration file unless CONFIG names another one."""
 
     help: str
     config: str | None = None
 
 
 COMMANDS = {
-    "demo": Command("the whole story on a generated data set, offline", "demo.yaml"),
-    "data": Command("download or unpack the photographs, decode and report them", "sweep.yaml"),
-    "sweep": Command("search hyperparameters; run again, it goes on where it stopped", "sweep.yaml"),
+    "demo": Command("search, train, fine-tune and report on drawn images, offline", "demo.yaml"),
+    "data": Command("download or unpack the photographs, decode them and list what was found", "sweep.yaml"),
+    "sweep": Command("search hyperparameters; run it again to resume", "sweep.yaml"),
     "sweep-chief": Command("propose the trials of a sweep to workers on this and other machines", "sweep.yaml"),
-    "sweep-worker": Command("train what the chief of a sweep proposes", "sweep.yaml"),
-    "train-best": Command("train a sweep's best configuration fully, and judge it once on the test images"),
-    "finetune": Command("adapt a pretrained backbone, and judge it once on the test images", "finetune.yaml"),
-    "backbones": Command("the pretrained networks that finetune can adapt"),
+    "sweep-worker": Command("train the trials that the chief of a sweep proposes", "sweep.yaml"),
+    "train-best": Command("train a sweep's best configuration and evaluate it once on the test images"),
+    "finetune": Command("fine-tune a pretrained backbone and evaluate it once on the test images", "finetune.yaml"),
+    "backbones": Command("list the pretrained networks for finetune"),
     "report": Command("render reports/index.html, README.md, results.csv and figures/ from runs/"),
-    "predict": Command("class probabilities and an explanation picture for an image or a folder"),
-    "cost": Command("parameters, computations and memory of a configuration, layer by layer and in closed form"),
-    "dashboard": Command("TensorBoard over runs/"),
-    "bench": Command("how fast it is, as ratios of two things run side by side", "demo.yaml"),
-    "replay": Command("how many epochs a search needs, replayed from recorded trials", "replay.yaml"),
-    "clean-packs": Command("remove decoded pixels of images that have changed or are gone"),
-    "settings": Command("every setting with its default and meaning"),
+    "predict": Command("class probabilities and an attribution map for an image or a folder of images"),
+    "cost": Command("parameters, multiply-accumulates and memory of a configuration, by layer and in closed form"),
+    "dashboard": Command("open TensorBoard on runs/"),
+    "bench": Command("measure speed, as ratios of two things run together", "demo.yaml"),
+    "replay": Command("compare search methods on recorded trials", "replay.yaml"),
+    "clean-packs": Command("remove decoded pixels of images that were changed or deleted"),
+    "settings": Command("list every setting with its default and description"),
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser that raises a `UserError` instead of printing its usage."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(message)
@@ -56,12 +57,13 @@ def main(arguments: list[str]) -> int:
     """Runs one command.
 
     Returns:
-        The exit code: 0, or 2 after one line on stderr about what the user can mend, 130 when interrupted.
+        The exit code: 0 for success, 1 for an external failure, 2 for a mistake of the user, 130 for an interruption. A
+        failure prints one line on stderr.
 
     Raises:
-        SystemExit: With 143, when terminated.
+        SystemExit: The process was terminated; the code is 143.
     """
-    # A terminated process should close its files, as W&B's.
+    # W&B closes its files when Python ends, not when a signal kills the process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         parser = Parser(prog="python -m keras_inat", description="How well can a folder of photographs be classified?")
@@ -77,51 +79,54 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        # A full disk, a read-only folder: nothing is half-written, and there is nothing to trace.
+        # A full disk or a read-only folder: a traceback would not help, and no file is half-written.
         print(f"error: {error}", file=sys.stderr)
         return 1
     except FloatingPointError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"interrupted: {KEPT}", file=sys.stderr)
+        print(f"interrupted: {RESUME}", file=sys.stderr)
         return 130
     except SystemExit as ended:
         if ended.code == TERMINATED:
-            print(f"terminated: {KEPT}", file=sys.stderr)
+            print(f"terminated: {RESUME}", file=sys.stderr)
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:160]
+        message = " ".join(str(error).split())[:160]
         if is_out_of_memory(error):
-            said = f"out of memory, a smaller batch_size or image_size takes less. {said}"
-        elif FULL_DISK not in str(error):  # of TensorFlow, which has no OSError
+            message = f"out of memory: use a smaller batch_size or image_size. {message}"
+        elif FULL_DISK not in str(error):  # TensorFlow does not raise an OSError for a full disk
             raise
-        print(f"error: {said}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         return 1
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what is left to do at exit does not catch SystemExit
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # exit handlers of libraries do not expect SystemExit
     return 0
 
 
-def _run(name: str, settings: list[str]) -> None:
-    chosen = [setting.removeprefix("CONFIG=") for setting in settings if setting.startswith("CONFIG=")]
-    settings = [setting for setting in settings if not setting.startswith("CONFIG=")]
-    default = COMMANDS[name].config
-    path = Path(chosen[-1]) if chosen else CONFIGS / default if default else None
-    if chosen and any(setting.startswith(("SWEEP=", "train_best.sweep=")) for setting in settings):
-        raise UserError("SWEEP and CONFIG both say what to train: give one of them")
-    if name == "train-best" and not chosen:
-        with hide_startup_messages():  # KerasTuner imports TensorFlow
-            from keras_inat.sweep.records import find_best_config
-
-        # Settings may fit the best configuration and not the defaults: only these two are read before it is found.
-        overrides = parse_overrides(settings)
-        given = build_config({section: overrides.get(section, {}) for section in ("run", "train_best")})
-        path = find_best_config(given.run.directory, given.train_best.sweep)
-    config = load_config(settings, path)
+def _run(name: str, words: list[str]) -> None:
+    chosen = [word.removeprefix("CONFIG=") for word in words if word.startswith("CONFIG=")]
+    settings = [word for word in words if not word.startswith("CONFIG=")]
+    config = load_config(settings, _find_config(name, chosen, settings))
     with hide_startup_messages():
         command = importlib.import_module(f"keras_inat.commands.{name.replace('-', '_')}")
     command.run(config)
+
+
+def _find_config(name: str, chosen: list[str], settings: list[str]) -> Path | None:
+    """Returns the configuration file: the one that CONFIG names, the best of a sweep, or the default of the command."""
+    if chosen:
+        if any(setting.startswith(("SWEEP=", "train_best.sweep=")) for setting in settings):
+            raise UserError("SWEEP and CONFIG both choose a configuration: give only one of them")
+        return Path(chosen[-1])
+    if name == "train-best":
+        # The other settings may be valid only for the best configuration, so they are read after it is found.
+        overrides = parse_overrides(settings)
+        given = build_config({section: overrides.get(section, {}) for section in ("run", "train_best")})
+        return find_best_config(given.run.directory, given.train_best.sweep)
+    default = COMMANDS[name].config
+    return CONFIGS / default if default else None
 
 
 if __name__ == "__main__":
@@ -129,7 +134,7 @@ if __name__ == "__main__":
         code: int | str | None = main(sys.argv[1:])
     except SystemExit as ended:
         code = ended.code
-    # A training that was interrupted leaves its batches in a cycle of references, and with them threads that call
-    # Python. Python lets them no longer do so as it ends: it would wait for them for ever, or abort.
+    # An interrupted training leaves its batches in a reference cycle, and with them threads that call Python. Such a
+    # thread makes Python hang or abort when it ends.
     gc.collect()
     sys.exit(code)

@@ -1,1 +1,1 @@
-"""One module a command, each with `run(config)`: what a target of the Makefile does."""
+"""One module for each command, each with a function `run(config)`."""

@@ -37,8 +37,8 @@ VARIABLES = {
 }
 
 
-# Malformed YAML raises these: the last three for an impossible date, a tag that does not fit its value, and thousands of
-# nested brackets.
+# Malformed YAML raises these. The last three are for an impossible date, a tag that does not fit its value, and
+# thousands of nested brackets.
 MALFORMED = (YAMLError, ValueError, LookupError, RecursionError)
 # The regular expressions of the settings in words.
 PATTERNS = {
@@ -51,8 +51,8 @@ def load_config(arguments: Iterable[str] = (), path: str | Path | None = None) -
     """Reads a configuration.
 
     Args:
-        arguments: `section.key=value` or `VARIABLE=value` words, with the value written as in YAML. A sweep does not search
-            a setting that is given here.
+        arguments: `section.key=value` or `VARIABLE=value` words, with the value written as in YAML. A setting that is
+            given here is not searched by a sweep.
         path: A YAML file of sections that states only the differences from the defaults.
 
     Raises:
@@ -143,7 +143,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _fix_searched(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Fixes every setting of the search space that `overrides` gives, and removes conditions that can no longer hold."""
+    """Fixes the settings of the search space that `overrides` gives, and resolves the conditions on them."""
     sweep = values.get("sweep")
     space = sweep.get("space") if isinstance(sweep, Mapping) else None
     if not isinstance(space, Mapping):

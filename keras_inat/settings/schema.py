@@ -105,7 +105,7 @@ class Training(Section):
     )
     image_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         (),
-        description="progressive resizing: sides of the training images as fractions of data.image_size, for an equal number of epochs each",
+        description="sides of the training images as fractions of data.image_size, for equally many epochs each",
     )
     test_time_augmentation: bool = Field(
         False, description="also evaluate the mean prediction over each image and its horizontal flip"
@@ -156,7 +156,7 @@ class Sweep(Section):
     def _check_timeout(self) -> "Sweep":
         if self.trial_timeout_seconds and not self.workers:
             raise ValueError(
-                "`sweep.trial_timeout_seconds` needs `sweep.workers` of 1 or more: only a process of its own can be ended"
+                "`sweep.trial_timeout_seconds` needs `sweep.workers` of 1 or more: only another process can be ended"
             )
         return self
 
