@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_inat.plotting import MUTED, new_figure, save_figure
-from keras_inat.progress import hide_startup_messages, show_progress
+from keras_inat.progress import hide_startup_messages, track_progress
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.workers import map_unordered
@@ -56,9 +56,10 @@ def _search_all(config: Config, curves: Curves, methods: list[str]) -> dict[str,
     tasks = [(method, seed) for method in methods for seed in range(NUM_SEEDS)]
     searches: dict[str, list[Search]] = {method: [] for method in methods}
     found = map_unordered(functools.partial(_search, config, curves), tasks)
-    for number, (method, search) in enumerate(found, 1):
-        searches[method].append(search)
-        show_progress("searches", number, len(tasks))
+    with track_progress("replaying", len(tasks), "searches") as advance:
+        for method, search in found:
+            searches[method].append(search)
+            advance(1)
     return searches
 
 

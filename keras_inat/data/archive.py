@@ -1,4 +1,4 @@
-"""Zip archives: opened only when their table of contents promises no harm, and read through to see them sound."""
+"""Zip archives: checks against malicious contents before they are opened, and against damage."""
 
 import re
 import stat
@@ -11,25 +11,25 @@ from keras_inat.errors import UserError
 
 try:
     from lzma import LZMAError
-except ImportError:  # a Python that was built without it cannot read such members, and says so
+except ImportError:  # A Python that was built without lzma refuses such members with a clear error.
     LZMAError = zlib.error  # type: ignore
 
-# What `zipfile` raises for a member that is broken or, the last, encrypted or compressed in a way it does not know.
+# `zipfile` raises these for a damaged member; a RuntimeError for an encrypted one or an unknown compression.
 DAMAGED = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, RuntimeError)
 MAX_MEMBER_BYTES = 512 << 20
-# Photographs are compressed already: what grows this much, and to this size, was made to fill a disk.
+# Photographs are already compressed. An archive that grows by this factor and to this size is a zip bomb.
 MAX_GROWTH = 100
 BOMB_BYTES = 1 << 30
 LOCAL_HEADER_BYTES = 30
 CHUNK = 1 << 20
-REPEATED = "would become the same file as another member"
+REPEATED = "has the same path as another member"
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:
     """Opens a zip archive whose members pass `check_members`.
 
     Raises:
-        UserError: When it is no zip archive, or is refused.
+        UserError: The file is not a zip archive, or it is refused.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -43,42 +43,43 @@ def open_archive(path: Path) -> zipfile.ZipFile:
     return archive
 
 
-def check_bytes(archive: zipfile.ZipFile, report_progress: Callable[[int, int], None]) -> None:
+def check_bytes(archive: zipfile.ZipFile, report_progress: Callable[[int], None]) -> None:
     """Reads every member, so that its checksum is compared.
 
     Args:
         archive: Open for reading.
-        report_progress: Gets the number of members read, and of all.
+        report_progress: Called with the number of members read since the last call.
 
     Raises:
         UserError: Naming the first member that is damaged.
     """
     members = archive.infolist()
-    for number, member in enumerate(members, 1):
+    for member in members:
         try:
             with archive.open(member) as file:
                 while file.read(CHUNK):
                     pass
         except (*DAMAGED, OSError, ValueError) as error:
             raise UserError(f"its member {member.filename!r} is damaged: {error or type(error).__name__}") from None
-        report_progress(number, len(members))
+        report_progress(1)
 
 
 def check_members(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuses an archive that would write elsewhere, twice or endlessly, or that cannot be read without a password.
+    """Refuses an archive that would write outside its folder, overwrite its own files, fill the disk or ask a password.
 
     Args:
-        archive: Open for reading.
-        path: Its file; the errors name it.
+        archive: An archive open for reading.
+        path: The path of its file, for the error message.
 
     Raises:
-        UserError: Naming the first member that has no name, is an absolute path, leads upwards, is a link or another
-            special file, is encrypted, is larger than `MAX_MEMBER_BYTES`, would become the same file as another, lies
-            in another or shares bytes with another; or the largest one, when all together are larger than `BOMB_BYTES`
-            and than `MAX_GROWTH` archives.
+        UserError: A member has no name, has an absolute path or one with `..`, is a link or another special file, is
+            encrypted, is larger than `MAX_MEMBER_BYTES`, has the same path as another member, lies inside another
+            member, or shares bytes with one. Or all members together are larger than `BOMB_BYTES` and larger than
+            `MAX_GROWTH` times the archive. The error names the member, or the largest one.
     """
     members = archive.infolist()
-    names, folders = set[str](), dict[str, zipfile.ZipInfo]()
+    names = set[str]()
+    folders = dict[str, zipfile.ZipInfo]()
     for member in members:
         name = member.filename.replace("\\", "/")
         parts = [part for part in name.split("/") if part not in ("", ".")]
@@ -91,12 +92,15 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
         if fault:
             raise _refuse(path, member, fault)
     if both := names & folders.keys():
-        raise _refuse(path, folders[min(both)], "lies in a folder that is a file, too")
+        raise _refuse(path, folders[min(both)], "lies in a folder with the path of another member")
     _check_overlaps(members, archive.start_dir, path)
-    total, size = sum(member.file_size for member in members), path.stat().st_size
+    total = sum(member.file_size for member in members)
+    size = path.stat().st_size
     if total > max(BOMB_BYTES, MAX_GROWTH * size):
         largest = max(members, key=lambda member: member.file_size)
-        fault = f"is the largest of members that claim {total / 2**30:.1f} GiB in an archive of {size / 2**20:.1f} MiB"
+        fault = (
+            f"is the largest of members that declare {total / 2**30:.1f} GiB in an archive of {size / 2**20:.1f} MiB"
+        )
         raise _refuse(path, largest, fault)
 
 
@@ -106,18 +110,18 @@ def _find_fault(member: zipfile.ZipInfo, name: str, parts: list[str]) -> str:
     if name.startswith("/") or re.match("[A-Za-z]:/", name):
         return "is an absolute path"
     if ".." in parts:
-        return "leads out of the folder that it is unpacked to"
+        return "has a path that leaves the target folder"
     if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or another special file"
     if member.flag_bits & 1:
         return "is encrypted"
     if member.file_size > MAX_MEMBER_BYTES:
-        return f"claims {member.file_size / 2**20:.0f} MiB, the most is {MAX_MEMBER_BYTES >> 20}"
+        return f"declares {member.file_size / 2**20:.0f} MiB; the limit is {MAX_MEMBER_BYTES >> 20} MiB"
     return ""
 
 
 def _check_overlaps(members: list[zipfile.ZipInfo], end: int, path: Path) -> None:
-    """A member must end before the next begins, the last one before `end`, where the table of contents is."""
+    """Refuses members that overlap one another or the table of contents, which begins at byte `end`."""
     for member in sorted(members, key=lambda member: member.header_offset, reverse=True):
         if member.header_offset + LOCAL_HEADER_BYTES + member.compress_size > end:
             raise _refuse(path, member, "shares its bytes with another member or the table of contents")

@@ -21,7 +21,7 @@ from keras_inat.data.archive import REPEATED, check_bytes, open_archive
 from keras_inat.data.source import Source
 from keras_inat.errors import UserError
 from keras_inat.files import hold_lock, make_printable
-from keras_inat.progress import show_progress
+from keras_inat.progress import track_progress
 
 CHUNK = 1 << 20
 TIMEOUT_SECONDS = 30
@@ -103,14 +103,15 @@ def unpack(archive: Path, folder: Path) -> int:
         _remove_others(temporary, targets.keys())
         missing = sum(max(0, member.file_size - _size(target)) for target, (_, member) in targets.items())
         _check_space(folder, missing)
-        for number, (target, (image, member)) in enumerate(targets.items(), 1):
-            if not _is_there(target, member):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    target.write_bytes(source.read(image))
-                except ValueError as error:
-                    raise UserError(f"{image.path} in {archive} {error}") from None
-            show_progress(f"unpacking {archive.name}", number, len(targets))
+        with track_progress(f"unpacking {archive.name}", len(targets), "files") as advance:
+            for target, (image, member) in targets.items():
+                if not _is_there(target, member):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    try:
+                        target.write_bytes(source.read(image))
+                    except ValueError as error:
+                        raise UserError(f"{image.path} in {archive} {error}") from None
+                advance(1)
         os.sync()
         temporary.rename(folder)
     return len(targets)
@@ -180,8 +181,11 @@ def _save(response: Any, partial: Path, done: int, total: int | None) -> None:
     """Writes what comes to `partial`, from byte `done` on."""
     if total is not None:
         _check_space(partial, total - _size(partial))
-    shown = None
-    with open(partial, "ab" if done else "wb") as file:
+    num_mebibytes = 0 if total is None else total >> 20  # of an unknown total, no progress is shown
+    with (
+        open(partial, "ab" if done else "wb") as file,
+        track_progress(f"downloading {partial.stem}", num_mebibytes, "MiB", completed=done >> 20) as advance,
+    ):
         while total is None or done < total:
             with _name_network_errors():
                 # What is there, and not until the block is full: a stall must not lose what came before it.
@@ -189,12 +193,10 @@ def _save(response: Any, partial: Path, done: int, total: int | None) -> None:
             if not block:
                 break
             file.write(block)
+            advance((done + len(block) >> 20) - (done >> 20))
             done += len(block)
-            if total is not None and done >> 20 != shown:
-                shown = done >> 20
-                show_progress(f"downloading {partial.stem} (MiB)", shown, total >> 20)
-    if total is not None and done < total:
-        raise ConnectionError(f"the connection closed after {done} of {total} bytes")
+        if total is not None and done < total:
+            raise ConnectionError(f"the connection closed after {done} of {total} bytes")
 
 
 @contextlib.contextmanager
@@ -231,8 +233,11 @@ def _give_up(url: str, error: Exception) -> UserError:
 def _check(url: str, partial: Path) -> None:
     """Reads every member; removes an archive that is not sound."""
     try:
-        with open_archive(partial) as members:
-            check_bytes(members, lambda done, total: show_progress(f"checking {partial.stem}", done, total))
+        with (
+            open_archive(partial) as members,
+            track_progress(f"checking {partial.stem}", len(members.infolist()), "files") as advance,
+        ):
+            check_bytes(members, advance)
     except UserError as error:
         partial.unlink()
         raise UserError(

@@ -18,7 +18,7 @@ import numpy as np
 from keras_inat.data.chunk import THUMBNAIL, Record, Task, decode_chunk, pixel_path, thumbnail_path
 from keras_inat.data.source import Source
 from keras_inat.files import read_jsonl
-from keras_inat.progress import show_progress
+from keras_inat.progress import track_progress
 from keras_inat.workers import map_unordered
 
 # What one task of a worker holds: enough files to be worth sending, few enough to lose when it is interrupted.
@@ -98,13 +98,13 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
         open(directory / JOURNAL, "a", encoding="utf-8") as journal,
         contextlib.closing(map_unordered(decode_chunk, tasks)) as results,
         _sync_meanwhile(sides),
+        track_progress(f"decoding {source.name}", count, "images", completed=num_done) as advance,
     ):
         for start, chunk in results:
             journal.write(json.dumps([start, chunk]) + "\n")
             journal.flush()
             scan.add(start, chunk)
-            num_done += len(chunk)
-            show_progress(f"decoding {source.name}", num_done, count)
+            advance(len(chunk))
     for path in sides:
         _sync(path)
     return scan

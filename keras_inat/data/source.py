@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from keras_inat.data.reader import Reader
 from keras_inat.errors import ObstacleError
-from keras_inat.progress import show_progress
 from keras_inat.settings.schema import Config
 
 # The folders of iNaturalist-12K: its `val/` is the unseen part, the test images.
@@ -159,7 +158,6 @@ def _draw(name: str, directory: Path) -> Path:
         classes=dataset.CLASSES if name == "demo" else dataset.OTHER_CLASSES,
         num_train=num_train,
         num_test=num_test,
-        report_progress=lambda done, total: show_progress(f"drawing {name}", done, total),
     )
 
 

@@ -11,8 +11,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Sequence
-from itertools import accumulate
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from PIL import Image
 from keras_inat.demo import arthropods, birds_mammals, flora, herptiles, sea, things
 from keras_inat.demo.scene import Drawing, paint
 from keras_inat.files import hold_lock
+from keras_inat.progress import track_progress
 from keras_inat.workers import map_unordered
 
 VERSION = 1  # counts changes of the pictures: an older set on disk is replaced
@@ -104,7 +104,6 @@ def write_demo(
     num_train: int,
     num_test: int,
     seed: int = 0,
-    report_progress: Callable[[int, int], None] | None = None,
     num_workers: int | None = None,
 ) -> Path:
     """Writes a labelled set of drawings, in the layout of iNaturalist-12K.
@@ -119,7 +118,6 @@ def write_demo(
         num_train: images per class in `train`.
         num_test: images per class in `val`.
         seed: another seed gives other images. At least 0.
-        report_progress: called with the numbers of images drawn and of all images, once a second or so.
         num_workers: processes that draw; by default one a core. The images are the same.
 
     Returns:
@@ -148,7 +146,7 @@ def write_demo(
     directory.parent.mkdir(parents=True, exist_ok=True)
     with hold_lock(directory.parent / f".{directory.name}.lock"):
         if not _is_complete(directory, parameters):  # nor has another process drawn it meanwhile
-            _write(directory, seed, tasks, parameters, report_progress, num_workers)
+            _write(directory, seed, tasks, parameters, num_workers)
     return directory
 
 
@@ -157,7 +155,6 @@ def _write(
     seed: int,
     tasks: list[Task],
     parameters: dict[str, Any],
-    report_progress: Callable[[int, int], None] | None,
     num_workers: int | None,
 ) -> None:
     if directory.exists() and any(directory.iterdir()) and not (directory / "demo.json").is_file():
@@ -171,10 +168,12 @@ def _write(
             (partial / "new" / split / name).mkdir(parents=True)
         chunks = [tasks[start : start + CHUNK] for start in range(0, len(tasks), CHUNK)]
         write = functools.partial(_write_images, partial / "new", seed)
-        with contextlib.closing(map_unordered(write, chunks, num_workers)) as written:
-            for done in accumulate(written):
-                if report_progress is not None:
-                    report_progress(done, len(tasks))
+        with (
+            contextlib.closing(map_unordered(write, chunks, num_workers)) as written,
+            track_progress(f"drawing {directory.name}", len(tasks), "images") as advance,
+        ):
+            for count in written:
+                advance(count)
         (partial / "new" / "demo.json").write_text(json.dumps(parameters, indent=2) + "\n")
         os.sync()
         if directory.exists():

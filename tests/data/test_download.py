@@ -294,7 +294,7 @@ def test_a_disk_that_fills_up_is_no_reason_to_try_again(server, content, tmp_pat
     def write(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(downloads, "show_progress", write)  # the only thing called in the middle of writing
+    monkeypatch.setattr(downloads, "track_progress", write)  # called while the file is open
     with pytest.raises(UserError, match=r"could not be downloaded \(\[Errno 28\] No space left on device\)"):
         download(server.url, tmp_path)
     assert server.asked == [None]
@@ -480,27 +480,30 @@ def claim(num_bytes):
     return lambda info: setattr(info, "file_size", num_bytes)
 
 
-ELSEWHERE = "leads out of the folder"
+OUTSIDE = "has a path that leaves the target folder"
 NAMELESS = "has no name"
 SPECIAL = "is a link or another special file"
-TWICE = "would become the same file as another"
+REPEATED = "has the same path as another member"
 HOSTILE = {
     "nameless": (rename("\0photos/train/red/x.png"), NAMELESS),
     "absolute": (rename("/tmp/train/red/x.png"), "is an absolute path"),
     "absolute backslash": (rename("\\tmp\\x.png"), "is an absolute path"),
     "drive": (rename("C:\\train\\x.png"), "is an absolute path"),
-    "upwards": (rename("../../photos/train/red/x.png"), ELSEWHERE),
-    "upwards as a name": (rename("photos/train/red/.."), ELSEWHERE),
-    "upwards as a class": (rename("photos/train/../x.png"), ELSEWHERE),
-    "upwards backslash": (rename("photos/train/red/..\\..\\..\\x.png"), ELSEWHERE),
+    "upwards": (rename("../../photos/train/red/x.png"), OUTSIDE),
+    "upwards as a name": (rename("photos/train/red/.."), OUTSIDE),
+    "upwards as a class": (rename("photos/train/../x.png"), OUTSIDE),
+    "upwards backslash": (rename("photos/train/red/..\\..\\..\\x.png"), OUTSIDE),
     "link": (mark(stat.S_IFLNK), SPECIAL),
     "pipe": (mark(stat.S_IFIFO), SPECIAL),
     "device": (mark(stat.S_IFBLK), SPECIAL),
     "encrypted": (lambda info: setattr(info, "flag_bits", 1), "is encrypted"),
-    "twice": (rename("photos/train/blue/0.png"), TWICE),
-    "a file and a folder": (rename("photos/train/blue/0.png/x.png"), "lies in a folder that is a file, too"),
-    "twice, written otherwise": (rename("photos/./train//blue\\0.png"), TWICE),
-    "large": (claim((512 << 20) + 1), "claims 512 MiB, the most is 512"),
+    "twice": (rename("photos/train/blue/0.png"), REPEATED),
+    "a file and a folder": (
+        rename("photos/train/blue/0.png/x.png"),
+        "lies in a folder with the path of another member",
+    ),
+    "twice, written otherwise": (rename("photos/./train//blue\\0.png"), REPEATED),
+    "large": (claim((512 << 20) + 1), "declares 512 MiB; the limit is 512 MiB"),
     "overlapping": (lambda info: setattr(info, "header_offset", 0), "shares its bytes with another member"),
     "beyond the end": (lambda info: setattr(info, "compress_size", 12_000), "shares its bytes with another member"),
 }
@@ -516,7 +519,7 @@ def test_a_hostile_archive_is_refused_before_anything_is_written(tmp_path, serve
     before = read_tree(tmp_path)
     with pytest.raises(UserError, match=f"photos.zip is refused: its member .*{words}") as error:
         unpack(archive, tmp_path / "data" / "mine")
-    assert repr(info.filename) in str(error.value) or words in (TWICE, NAMELESS)
+    assert repr(info.filename) in str(error.value) or words in (REPEATED, NAMELESS)
     assert "\n" not in str(error.value)
     assert read_tree(tmp_path) == before
     assert not (tmp_path / "data").exists()
@@ -529,7 +532,7 @@ def test_a_bomb_is_refused_by_its_claim(tmp_path):
             members.writestr(f"photos/train/red/bomb{index}.png", b"")
             members.getinfo(f"photos/train/red/bomb{index}.png").file_size = 400 << 20
     with pytest.raises(
-        UserError, match=r"'photos/train/red/bomb0.png' is the largest of .* claim 1\.2 GiB in .* 0\.0 MiB"
+        UserError, match=r"'photos/train/red/bomb0.png' is the largest of .* declare 1\.2 GiB in .* 0\.0 MiB"
     ):
         unpack(archive, tmp_path / "mine")
 
@@ -542,7 +545,7 @@ def test_a_bomb_is_large_and_grows_much(tmp_path, monkeypatch, num_bytes, bound,
         for name in ("train/blue/0", "train/red/0", "val/blue/0", "val/red/0"):
             members.writestr(f"{name}.png", bytes(int(num_bytes * 2**18)))
     if refused:
-        with pytest.raises(UserError, match="is the largest of members that claim"):
+        with pytest.raises(UserError, match="is the largest of members that declare"):
             unpack(archive, tmp_path / "mine")
     else:
         assert unpack(archive, tmp_path / "mine") == 4
@@ -553,7 +556,7 @@ def test_a_hostile_download_is_refused_and_removed(server, tmp_path):
     with zipfile.ZipFile(archive, "a") as members:
         members.writestr("../../x.png", b"x")
     server.content = archive.read_bytes()
-    with pytest.raises(UserError, match=r"member '../../x.png' leads out of the folder"):
+    with pytest.raises(UserError, match=r"member '../../x.png' has a path that leaves the target folder"):
         download(server.url, tmp_path / "data")
     assert [path.suffix for path in (tmp_path / "data").iterdir()] == [".lock"]
 

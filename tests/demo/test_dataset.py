@@ -1,12 +1,15 @@
 """The generated data set: the same on every run, whole or absent, and colour does not tell its classes."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,29 +60,23 @@ def test_a_larger_set_holds_the_smaller_one(tmp_path: Path) -> None:
     assert small.items() <= large.items()
 
 
-def test_processes_draw_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_draw_the_same_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(dataset, "CHUNK", 10)
-    seen: list[tuple[int, int]] = []
-    parallel = write_demo(
-        tmp_path / "a",
-        num_train=4,
-        num_test=1,
-        num_workers=2,
-        report_progress=lambda *done: seen.append(done),
-    )
+    parallel = write_demo(tmp_path / "a", num_train=4, num_test=1, num_workers=2)
     assert contents(parallel) == contents(write_demo(tmp_path / "b", num_train=4, num_test=1, num_workers=1))
-    assert len(seen) == 5
-    assert seen[-1] == (50, 50)
-    assert {total for _, total in seen} == {50}
+    for name, line in zip("ab", capsys.readouterr().out.splitlines(), strict=True):
+        assert line.startswith(f"drawing {name}: 50/50 images")
 
 
 def test_draws_here_where_processes_cannot_start(tmp_path: Path) -> None:
     script = (
         "from pathlib import Path\n"
-        "from keras_inat.data import demo\n"
-        "demo.CHUNK = 1\n"
+        "from keras_inat.demo import dataset\n"
+        "dataset.CHUNK = 1\n"
         f"directory = Path({str(tmp_path / 'demo')!r})\n"
-        "demo.write_demo(directory, classes=('Key',), num_train=4, num_test=1, num_workers=2)\n"
+        "dataset.write_demo(directory, classes=('Key',), num_train=4, num_test=1, num_workers=2)\n"
     )
     path = os.pathsep.join(p for p in sys.path if p)
     environment = {**os.environ, "PYTHONPATH": path}
@@ -107,24 +104,36 @@ def test_replaced_when_parameters_change_or_an_image_is_gone(tmp_path: Path) -> 
     assert sorted(p.name for p in tmp_path.iterdir()) == [".demo.lock", "demo"]
 
 
+@pytest.fixture
+def replace_progress(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]], None]:
+    """Calls a function with the number of new images instead of showing the progress."""
+
+    def replace(advance: Callable[[int], None]) -> None:
+        monkeypatch.setattr(dataset, "track_progress", lambda *_: contextlib.nullcontext(advance))
+
+    return replace
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_interruption_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
-    def interrupt(done: int, total: int) -> None:
+def test_interruption_leaves_nothing(tmp_path: Path, error: type[BaseException], replace_progress: Any) -> None:
+    def interrupt(_: int) -> None:
         raise error
 
+    replace_progress(interrupt)
     with pytest.raises(error):
-        write_demo(tmp_path / "demo", classes=FEW, num_train=2, num_test=1, report_progress=interrupt)
+        write_demo(tmp_path / "demo", classes=FEW, num_train=2, num_test=1)
     assert [p.name for p in tmp_path.iterdir()] == [".demo.lock"]
 
 
-def test_interruption_keeps_the_earlier_set(tmp_path: Path) -> None:
-    def interrupt(done: int, total: int) -> None:
+def test_interruption_keeps_the_earlier_set(tmp_path: Path, replace_progress: Any) -> None:
+    def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
     root = write_demo(tmp_path / "demo", classes=FEW, num_train=1, num_test=1)
     before = contents(root)
+    replace_progress(interrupt)
     with pytest.raises(KeyboardInterrupt):
-        write_demo(root, classes=FEW, num_train=2, num_test=1, report_progress=interrupt)
+        write_demo(root, classes=FEW, num_train=2, num_test=1)
     assert contents(root) == before
     assert sorted(p.name for p in tmp_path.iterdir()) == [".demo.lock", "demo"]
 
@@ -136,16 +145,17 @@ def test_removes_what_a_killed_run_left(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "demo" / "val").iterdir()) == sorted(FEW)
 
 
-def test_two_processes_at_once_draw_it_once(tmp_path: Path) -> None:
+def test_two_processes_at_once_draw_it_once(tmp_path: Path, replace_progress: Any) -> None:
     drawn: list[int] = []
 
-    def report(done: int, total: int) -> None:
-        drawn.append(done)
+    def report(count: int) -> None:
+        drawn.append(count)
         time.sleep(0.3)  # the other one comes meanwhile
 
     def write() -> Path:
-        return write_demo(tmp_path / "demo", classes=FEW, num_train=1, num_test=1, report_progress=report)
+        return write_demo(tmp_path / "demo", classes=FEW, num_train=1, num_test=1)
 
+    replace_progress(report)
     with ThreadPoolExecutor(2) as pool:
         assert [done.result() for done in [pool.submit(write), pool.submit(write)]] == [tmp_path / "demo"] * 2
     assert drawn == [4]
