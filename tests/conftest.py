@@ -1,11 +1,11 @@
-"""A tiny data set of photographs and a configuration to go with it, in a temporary working folder."""
+"""A tiny data set of photographs and a small configuration, in a temporary working folder."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Before TensorFlow is imported: no start-up messages, and W&B never looks for a login or a network.
+# Set before TensorFlow is imported: no start-up messages, and W&B never searches for a login or a network.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["WANDB_MODE"] = "offline"
 
@@ -15,69 +15,91 @@ from PIL import Image
 
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Config
+from keras_inat.store.data_summary import DataSummary
+from keras_inat.store.results import Epoch, EvaluationScores, Result, StageSummary
 
 COLORS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
 
 
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test runs in a folder of its own, where `data/`, `runs/` and `reports/` appear."""
+    """Changes to a new folder for every test, so that `data/`, `runs/` and `reports/` are made there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     return tmp_path
 
 
 @pytest.fixture
-def describe_result() -> Callable[..., dict[str, Any]]:
-    """What a finished run's `result.json` says at the least; keyword arguments say it of its data."""
+def build_result() -> Callable[..., Result]:
+    """Returns a complete result. Keyword arguments replace fields of its data."""
 
-    def describe(**data: Any) -> dict[str, Any]:
-        return {
-            "name": "train",
-            "seed": 0,
-            "config": Config().model_dump(mode="json"),
-            "data": {
-                "name": "photos",
-                "hash": "abc",
-                "classes": list(COLORS),
-                "counts": {"train": 24, "validation": 6, "test": 12},
-                "per_class": {"train": [10] * 3, "test": [4] * 3},
-                "quarantined": [],
-                "leaked": [],
-                "image_size": 16,
-            }
-            | data,
-            "val_accuracy": 0.5,
-            "best_epoch": 1,
-            "epochs": 1,
-            "seconds": 1.0,
-            "images_per_second": 1.0,
-            "parameters": 1,
-            "macs": 1,
-            "packages": {},
-            "commit": None,
-            "test_accuracy": 0.5,
-            "test_interval": [0.4, 0.6],
-            "test_images": 100,
+    def build(**data: Any) -> Result:
+        summary = {
+            "name": "photos",
+            "source": "photos",
+            "near_duplicates": True,
+            "hash": "abc",
+            "classes": tuple(COLORS),
+            "files": {"train": 30, "test": 12},
+            "counts": {"train": 24, "validation": 6, "test": 12},
+            "per_class": {"train": [10] * 3, "test": [4] * 3},
+            "formats": {"PNG": 42},
+            "traits": {},
+            "reasons": {},
+            "num_quarantined": 0,
+            "num_leaked": 0,
+            "num_duplicates": {"identical": 0, "near": 0, "mirrored": 0, "of_another_class": 0, "train_and_test": 0},
+            "image_size": 16,
         }
+        return Result(
+            command="train-best",
+            name="train",
+            created="2026-01-01T00:00:00+00:00",
+            config=Config(),
+            seed=0,
+            val_accuracy=0.5,
+            best_epoch=1,
+            epochs=1,
+            planned_epochs=1,
+            seconds=1.0,
+            images_per_second=1.0,
+            parameters=1,
+            macs=1,
+            precision="float32",
+            weights_hash="",
+            stages=(StageSummary(stage="scratch", parameters=1, learning_rate=0.001),),
+            data=DataSummary.model_validate(summary | data),
+            packages={},
+            commit=None,
+            test=EvaluationScores(accuracy=0.5, interval=(0.4, 0.6), num_images=100),
+        )
 
-    return describe
+    return build
 
 
 @pytest.fixture
-def describe_epoch() -> Callable[..., dict[str, Any]]:
-    """A line of a run's `metrics.jsonl`."""
+def build_epoch() -> Callable[..., Epoch]:
+    """Returns a complete epoch."""
 
-    def describe(epoch: int, val_accuracy: float) -> dict[str, Any]:
-        measured = {"loss": 1.5, "accuracy": 0.5, "val_loss": 1.5, "val_accuracy": val_accuracy}
-        return {"epoch": epoch, "stage": "scratch"} | measured | {"seconds": 7.5, "images_per_second": 9.0}
+    def build(epoch: int, val_accuracy: float) -> Epoch:
+        return Epoch(
+            epoch=epoch,
+            stage="scratch",
+            loss=1.5,
+            accuracy=0.5,
+            val_loss=1.5,
+            val_accuracy=val_accuracy,
+            learning_rate=0.001,
+            seconds=7.5,
+            images_per_second=9.0,
+        )
 
-    return describe
+    return build
 
 
 @pytest.fixture
 def write_photos() -> Callable[..., Path]:
-    """Writes a data set of noisy one-coloured images, all different, into a folder."""
+    """Writes a data set of noisy images of one color each, all different, into a folder."""
 
     def write(folder: Path, num_train: int = 10, num_test: int = 4, side: int = 24) -> Path:
         rng = np.random.default_rng(0)
@@ -100,7 +122,7 @@ def photos(workplace: Path, write_photos: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def make_config(photos: Path) -> Callable[..., Config]:
-    """A configuration small enough to train in a second; arguments are `section.key=value`."""
+    """Returns a configuration that trains in a second. Arguments are `section.key=value` words."""
 
     def make(*arguments: str) -> Config:
         small = [

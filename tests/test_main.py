@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from keras_inat.__main__ import CONFIGS, main
-from keras_inat.settings.loading import list_settings, load_config, read_yaml
-from keras_inat.settings.schema import Config, Finetune
+from keras_inat.settings.catalog import list_settings
+from keras_inat.settings.loading import load_config
+from keras_inat.settings.schema import Config
 
 
 def run(*arguments, capsys):
@@ -28,7 +29,7 @@ def run(*arguments, capsys):
         (["finetune", "STRATEGY=top-k"], "Did you mean 'topk'?"),
         (["finetune", "DATA=nowhere"], "does not exist: run `make data`"),
         (["train-best"], "there is no sweep with a finished trial"),
-        (["train-best", "SWEEP=one", "CONFIG=configs/scratch.yaml"], "SWEEP and CONFIG both say what to train"),
+        (["train-best", "SWEEP=one", "CONFIG=configs/scratch.yaml"], "SWEEP and CONFIG both choose a configuration"),
         (["predict", "IMAGE="], "make train-best"),
         (["train-best", "run.directory=5"], "run.directory"),
         (["train-best", "SWEEP=none"], "the sweep 'none' has no finished trial"),
@@ -51,19 +52,17 @@ class ResourceExhaustedError(Exception):
 
 
 @pytest.mark.parametrize("error", [ResourceExhaustedError("OOM when allocating tensor\nof 64 images"), MemoryError()])
-def test_too_little_memory_is_one_line(error, monkeypatch, capsys):
+def test_out_of_memory_is_one_line(error, monkeypatch, capsys):
     def run(config):
         raise error
 
     monkeypatch.setattr("keras_inat.commands.settings.run", run)
     assert main(["settings"]) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert lines == [
-        f"error: out of memory, a smaller batch_size or image_size takes less. {' '.join(str(error).split())}"
-    ]
+    assert lines == [f"error: out of memory: use a smaller batch_size or image_size. {' '.join(str(error).split())}"]
 
 
-def test_a_full_disk_is_one_line_whoever_meets_it(monkeypatch, capsys):
+def test_a_full_disk_met_by_tensorflow_is_one_line(monkeypatch, capsys):
     def run(config):
         raise ResourceExhaustedError("events.out.tfevents; No space left on device\n[Op:FlushSummaryWriter]")
 
@@ -99,12 +98,12 @@ def test_cost_of_a_backbone(capsys):
     _, out, _ = run("cost", "STRATEGY=head", "BACKBONE=MobileNetV2", "data.image_size=32", capsys=capsys)
     # MobileNetV2 without its top, and 1280 x 10 + 10 of the new head.
     assert f"{2257984 + 12810:,}" in out.splitlines()[-1]
-    # Its first normalisation puts out as many numbers as the convolution before it.
+    # The first normalization has as many outputs as the convolution before it.
     for name, numbers in (("Conv1", ["864", "221,184", "8,192"]), ("bn_Conv1", ["128", "0", "8,192"])):
         assert next(line.split()[-3:] for line in out.splitlines() if line.startswith(f"{name} ")) == numbers
 
 
-def test_every_setting_that_is_a_choice_shows_its_words(capsys):
+def test_settings_list_their_choices(capsys):
     lines = run("settings", capsys=capsys)[1].splitlines()
     assert next(line for line in lines if "training.schedule " in line).endswith(
         ": constant, linear, cosine, onecycle, step, plateau"
@@ -120,12 +119,12 @@ def test_the_dashboard_becomes_tensorboard(monkeypatch, tmp_path):
     assert main(["dashboard"]) == 0
     ((executable, words),) = called
     assert words[:3] == [executable, "-m", "tensorboard.main"]
-    live_table = program.TensorBoard()
-    live_table.configure(["tensorboard", *words[3:]])
-    assert live_table.flags.logdir == "runs"
+    tensorboard = program.TensorBoard()
+    tensorboard.configure(["tensorboard", *words[3:]])
+    assert tensorboard.flags.logdir == "runs"
 
 
-def test_settings_need_fit_only_the_file_that_they_are_laid_over(tmp_path, capsys):
+def test_settings_are_checked_together_with_the_file(tmp_path, capsys):
     (tmp_path / "c.yaml").write_text("data: {image_size: 16}")
     code, out, _ = run("cost", "CONFIG=c.yaml", "model.num_blocks=2", capsys=capsys)
     assert code == 0
@@ -143,16 +142,6 @@ def test_every_configuration_file_loads(path):
     assert isinstance(load_config([], path), Config)
 
 
-def test_the_default_file_states_the_defaults(tmp_path):
-    assert load_config([], CONFIGS / "default.yaml") == Config()
-    # Without one they have none, and so it shows them as remarks.
-    text = (CONFIGS / "default.yaml").read_text().replace("finetune: null", "finetune:").replace("#   ", "  ")
-    (tmp_path / "all.yaml").write_text(text)
-    values = read_yaml(tmp_path / "all.yaml")
-    assert {f"{section}.{name}" for section, given in values.items() for name in given} == set(list_settings())
-    assert load_config([], tmp_path / "all.yaml").finetune == Finetune()
-
-
 def test_help_answers_without_tensorflow():
     command = [sys.executable, "-X", "importtime", "-m", "keras_inat", "sweep", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, check=True)
@@ -164,7 +153,7 @@ def test_help_answers_without_tensorflow():
     ("stop", "code", "word"),
     [("raise KeyboardInterrupt", 130, "interrupted"), ("signal.raise_signal(signal.SIGTERM)", 143, "terminated")],
 )
-def test_nothing_of_an_interrupted_command_is_left_when_python_ends(stop, code, word):
+def test_an_interrupted_command_leaves_no_objects_when_python_ends(stop, code, word):
     program = f"""
 import atexit, runpy, signal, sys, weakref
 import keras_inat.commands.settings as command
@@ -181,10 +170,10 @@ runpy.run_module("keras_inat", run_name="__main__")
     root = Path(__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=False)
     assert (done.stdout, done.returncode) == ("left: None\n", code)
-    assert done.stderr == f"{word}: what was finished is kept, run the command again to go on\n"
+    assert done.stderr == f"{word}: finished work is kept, run the command again to resume\n"
 
 
-def test_libraries_say_nothing_to_the_user(tmp_path):
+def test_libraries_print_nothing(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     command = [sys.executable, "-m", "keras_inat", "train-best", f"run.directory={tmp_path}"]
     root = Path(__file__).parent.parent

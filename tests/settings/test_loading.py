@@ -18,7 +18,7 @@ def test_later_wins(tmp_path):
     assert config.training == Config().training
 
 
-def test_what_is_given_is_not_searched(tmp_path):
+def test_a_given_setting_is_not_searched(tmp_path):
     path = tmp_path / "sweep.yaml"
     path.write_text("sweep: {space: {model.dropout: [0.0, 0.2], model.kernel_size: [3, 5], model.filters: [8, 16]}}")
     space = load_config(["model.dropout=0.4", "model.kernel_size=[5, 3, 3, 3, 3]"], path).sweep.space
@@ -35,7 +35,7 @@ def test_what_is_given_is_not_searched(tmp_path):
         ("flatten", {"model.dense_units": {"choices": [8, 16], "when": {"model.batch_norm": True}}}),
     ],
 )
-def test_what_hangs_on_a_given_setting_is_searched_where_that_holds(tmp_path, given, left):
+def test_conditions_on_a_given_setting_are_resolved(tmp_path, given, left):
     path = tmp_path / "sweep.yaml"
     path.write_text(
         "sweep: {space: {model.pooling: [flatten, average, max], model.batch_norm: [true, false], model.dense_units:"
@@ -62,7 +62,10 @@ def test_yaml_of_version_1_2(tmp_path):
             "finetune.strategy=top-k",
             ["`finetune.strategy` must be one of {all, full, gr", "'top-k'", "'topk'?"],
         ),
-        ("UNFREEZE=0", ["`finetune.unfreeze` must be a number of layers, 1 or more, a part of them", "Received: 0"]),
+        (
+            "UNFREEZE=0",
+            ["`finetune.unfreeze` must be a number of layers, 1 or more, a fraction", "Received: 0"],
+        ),
         ("UNFREEZE=1.5", ["`finetune.unfreeze` must be a number of layers", "Received: 1.5"]),
         ("model.filter=3", ["unknown setting", "'model.filter'", "Did you mean 'model.filters'?"]),
         ("modle.filters=3", ["unknown setting", "Did you mean 'model'?"]),
@@ -87,7 +90,10 @@ def test_yaml_of_version_1_2(tmp_path):
         (f"training.image_scales={[1] * 31}", ["`training.image_scales` has 31 sizes, for `training.epochs`=30"]),
         ("training.image_scales=[0.5]", ["`training.image_scales` needs `model.pooling`=average or max"]),
         ("training.image_scales=[0.01]", ["`training.image_scales` make images of 1 pixels, at least 8 are needed"]),
-        ("UNFREEZE=3", ["`finetune.unfreeze` is for a pretrained backbone", "use `make finetune`, or give STRATEGY"]),
+        (
+            "UNFREEZE=3",
+            ["`finetune.unfreeze` is for a pretrained backbone", "or also give STRATEGY"],
+        ),
         ("training.image_scales=[2]", ["`training.image_scales` must be less than or equal to 1"]),
         ("data.image_size=16", ["`data.image_size`=16 is too small", "2**5 = 32"]),
         ("training.learning_rate=.inf", ["`training.learning_rate` must be"]),
@@ -100,7 +106,7 @@ def test_yaml_of_version_1_2(tmp_path):
         ("model=3", ["a variable must be one of"]),
     ],
 )
-def test_mistakes_are_explained_in_a_line(argument, words):
+def test_mistakes_are_explained_in_one_line(argument, words):
     with pytest.raises(UserError) as error:
         load_config([argument])
     assert "\n" not in str(error.value)
@@ -108,7 +114,7 @@ def test_mistakes_are_explained_in_a_line(argument, words):
         assert word in str(error.value)
 
 
-def test_an_error_names_the_file_only_where_it_is_the_files(tmp_path):
+def test_an_error_names_the_file_only_if_the_mistake_is_in_it(tmp_path):
     (tmp_path / "c.yaml").write_text("training: {epochs: 3}")
     with pytest.raises(UserError) as error:
         load_config(["training.epoch=3"], tmp_path / "c.yaml")
@@ -119,7 +125,7 @@ def test_an_error_names_the_file_only_where_it_is_the_files(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["training: 5", "training:", "training: [epochs, 3]"])
-def test_what_is_no_section_is_not_replaced(tmp_path, text):
+def test_a_section_that_is_not_a_mapping_is_refused(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
     for arguments in ([], ["training.epochs=3"]):
         with pytest.raises(UserError, match=r"`training` must be a section of settings \(in .*c\.yaml\)"):
@@ -132,12 +138,12 @@ def test_settings_of_a_backbone_need_one(tmp_path):
     assert load_config(["UNFREEZE=3", "STRATEGY=topk"]).finetune.unfreeze == 3
 
 
-def test_variables_are_text_where_the_setting_is():
+def test_variables_of_text_settings_are_not_parsed():
     config = load_config(["DATA=2024", "TRIALS=7", "WEIGHTS=a b.h5"])
     assert (config.data.source, config.sweep.trials, config.finetune.weights) == ("2024", 7, "a b.h5")
 
 
-def test_organisations():
+def test_filter_organizations():
     def filters(**settings):
         return override(Config(), {f"model.{name}": value for name, value in settings.items()}).model.filters_per_block
 

@@ -7,7 +7,7 @@ from keras_inat.store.runs import RunFolder
 
 
 @pytest.mark.parametrize("command", ["sweep", "pretrain", "predict"])
-def test_the_test_images_stay_shut_for_whoever_selects(tmp_path, command):
+def test_commands_that_select_cannot_open_the_test_images(tmp_path, command):
     opened = []
     with pytest.raises(PermissionError, match="final evaluation"):
         open_test_images(Config(), RunFolder(tmp_path, command), "hash", lambda: opened.append(1))
@@ -15,7 +15,7 @@ def test_the_test_images_stay_shut_for_whoever_selects(tmp_path, command):
     assert not (tmp_path / "runs" / "test_ledger.jsonl").exists()
 
 
-def test_every_look_is_in_the_ledger_before_it_happens(tmp_path):
+def test_an_evaluation_is_in_the_ledger_before_it_happens(tmp_path):
     ledger = tmp_path / "runs" / "test_ledger.jsonl"
     seen = open_test_images(Config(), RunFolder(tmp_path / "r", "finetune"), "abc", lambda: read_jsonl(ledger))
     assert len(seen) == 1

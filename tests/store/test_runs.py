@@ -1,48 +1,96 @@
+import json
+
 import pytest
 
 from keras_inat.files import write_json
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Config
-from keras_inat.store.runs import create_run, find_finished, list_runs
+from keras_inat.store.results import Result
+from keras_inat.store.runs import create_run, find_finished, find_unfinished, finish_run, list_runs
 
 
 def test_runs_of_the_same_second_get_folders_of_their_own():
-    first, second = (create_run(Config(), "train-best", "x") for _ in range(2))
+    first = create_run(Config(), "train-best", "x")
+    second = create_run(Config(), "train-best", "x")
     assert first.path != second.path
     assert load_config([], first.config) == Config()
 
 
+def test_a_result_is_read_as_it_was_written(build_result):
+    config = load_config(
+        ["model.filters=[1,2,3,4,5]", "STRATEGY=topk", "UNFREEZE=0.5", "sweep.space={model.filters: [[1, 2]]}"]
+    )
+    result = build_result().model_copy(update={"config": config})
+    run = create_run(config, "finetune", "a")
+    finish_run(run, result)
+    assert run.read_result() == result
+    assert run.read_result().config.model.filters == (1, 2, 3, 4, 5)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"data": 1}', '{"data": {}}'])
-def test_a_damaged_result_is_left_out_with_a_warning(text, capsys):
+def test_a_damaged_result_is_skipped_with_a_warning(text, capsys):
     run = create_run(Config(), "train-best", "a")
     run.result.write_text(text)
     assert run.read_result() is None
     assert find_finished(Config(), "train-best", "abc") is None
-    assert "result.json is damaged and left out" in capsys.readouterr().err
+    assert "result.json is damaged and skipped" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("lost", "section"),
-    [("seed", ""), ("val_accuracy", ""), ("data", ""), ("commit", ""), ("hash", "data"), ("per_class", "data"),
-     ("model", "config")],
-)  # fmt: skip
-def test_a_result_that_lacks_something_is_damaged(lost, section, describe_result):
-    run, result = create_run(Config(), "train-best", "a"), describe_result()
-    write_json(run.result, result)
-    assert run.read_result() == result
-    del (result[section] if section else result)[lost]
-    write_json(run.result, result)
+@pytest.mark.parametrize("lost", sorted(Result.model_fields.keys() - {"pruned"}))
+def test_a_result_without_one_of_its_fields_is_damaged(lost, build_result):
+    run = create_run(Config(), "train-best", "a")
+    values = build_result().model_dump(mode="json")
+    del values[lost]
+    write_json(run.result, values)
     assert run.read_result() is None
 
 
-def test_only_finished_runs_are_listed(describe_result):
-    done, _ = create_run(Config(), "train-best", "a"), create_run(Config(), "train-best", "b")
-    write_json(done.result, describe_result())
+def test_a_result_with_a_nested_field_missing_or_unknown_is_damaged(build_result):
+    run = create_run(Config(), "train-best", "a")
+    values = build_result().model_dump(mode="json")
+    write_json(run.result, values | {"data": {**values["data"], "more": 1}})
+    assert run.read_result() is None
+    del values["data"]["hash"]
+    write_json(run.result, values)
+    assert run.read_result() is None
+
+
+def test_only_finished_runs_are_listed(build_result):
+    done = create_run(Config(), "train-best", "a")
+    unfinished = create_run(Config(), "train-best", "b")
+    finish_run(done, build_result())
     assert list_runs("runs") == [done]
+    assert list(find_unfinished(Config(), "train-best")) == [unfinished]
     assert find_finished(Config(), "train-best", "abc") is None  # no model yet
     done.model.touch()
     assert find_finished(Config(), "train-best", "abc") == done
-    assert find_finished(load_config(["SEEDS=3", "DATA=moved"]), "train-best", "abc") == done
+
+
+@pytest.mark.parametrize("setting", ["SEEDS=3", "DATA=moved", "tracking.wandb=offline", "report.neurons=selective"])
+def test_settings_without_an_effect_on_the_outcome_find_the_same_run(setting, build_result):
+    done = create_run(Config(), "train-best", "a")
+    finish_run(done, build_result())
+    done.model.touch()
+    assert find_finished(load_config([setting]), "train-best", "abc") == done
+
+
+@pytest.mark.parametrize("setting", ["model.filters=8", "run.seed=1", "run.deterministic=true", "data.split_seed=1"])
+def test_settings_with_an_effect_on_the_outcome_find_no_run(setting, build_result):
+    done = create_run(Config(), "train-best", "a")
+    finish_run(done, build_result())
+    done.model.touch()
     assert find_finished(Config(), "train-best", "other images") is None
-    assert find_finished(load_config(["model.filters=8"]), "train-best", "abc") is None
-    assert find_finished(load_config(["run.seed=1"]), "train-best", "abc") is None
+    assert find_finished(load_config([setting]), "train-best", "abc") is None
+
+
+def test_damaged_epochs_are_skipped_and_later_ones_can_be_removed(build_epoch):
+    run = create_run(Config(), "train-best", "a")
+    epochs = [build_epoch(number, number / 10) for number in (1, 2, 3)]
+    for epoch in epochs:
+        run.append_epoch(epoch)
+    with open(run.metrics, "a") as file:
+        file.write('{"epoch": 4, "stage"\n{"epoch": 5}\n')
+    assert run.read_epochs() == epochs
+    run.truncate_epochs(2)
+    assert run.read_epochs() == epochs[:2]
+    assert [json.loads(line)["epoch"] for line in run.metrics.read_text().splitlines()] == [1, 2]

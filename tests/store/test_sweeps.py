@@ -1,0 +1,73 @@
+import pytest
+
+from keras_inat.errors import UserError
+from keras_inat.files import write_json
+from keras_inat.store.sweeps import SweepFolder, SweepIdentity, list_sweeps
+from keras_inat.store.trials import Trial, find_best
+
+SETTINGS = {
+    "model.kernel_size": [3, 3, 3, 5, 5],
+    "model.dense_activation": None,
+    "model.batch_norm": False,
+    "training.learning_rate": 1e-3,
+}
+
+
+def make_trial(trial_id, **fields):
+    return Trial(id=trial_id, values={"model.kernel_size": "[3, 3, 3, 5, 5]"}, settings=SETTINGS, **fields)
+
+
+def test_a_trial_keeps_its_types_on_disk(tmp_path):
+    folder = SweepFolder(tmp_path / "s")
+    trial = make_trial("00", status="pruned", score=0.25, estimate=0.5, val_accuracies=(0.2, 0.25, 0.1))
+    trial.write(folder.trial_file("00"))
+    assert folder.read_trials() == [trial]
+    assert folder.read_trial("00").settings == SETTINGS
+    assert folder.read_trial("00").curve == [0.2, 0.25, 0.25]
+    assert list_sweeps(tmp_path.parent) == []
+
+
+def test_the_final_score_is_observed_or_estimated():
+    assert make_trial("0", status="completed", score=0.4, estimate=None).final_score == 0.4
+    assert make_trial("0", status="pruned", score=0.4, estimate=0.6).final_score == 0.6
+    assert make_trial("0", status="failed").final_score is None
+
+
+def test_the_best_trial_is_completed_and_the_earliest_among_equals():
+    trials = [
+        make_trial("0", status="pruned", score=0.9, estimate=0.95),
+        make_trial("1", status="completed", score=0.5),
+        make_trial("2", status="completed", score=0.5),
+        make_trial("3"),
+    ]
+    assert find_best(trials).id == "1"
+    assert find_best(trials[:1]) is None
+
+
+def test_trials_are_listed_by_number(tmp_path):
+    folder = SweepFolder(tmp_path / "sweep" / "s")
+    for trial_id in ("10", "9", "copy"):
+        make_trial(trial_id).write(folder.trial_file(trial_id))
+    assert folder.list_trial_ids() == ["9", "10"]
+    assert list_sweeps(tmp_path) == [folder]
+
+
+def test_a_damaged_trial_is_an_error_that_names_the_file(tmp_path):
+    folder = SweepFolder(tmp_path / "s")
+    write_json(folder.trial_file("0"), {"id": "0"})
+    with pytest.raises(UserError, match=r"trial\.json is damaged: give another NAME, or delete"):
+        folder.read_trials()
+
+
+def test_differences_of_two_sweeps_are_named(tmp_path):
+    folder = SweepFolder(tmp_path / "s")
+    first = SweepIdentity(space={"model.filters": [8, 16]}, settings={"sweep.epochs": 5}, data_hash="abc")
+    folder.write_identity(first)
+    assert folder.read_identity() == first
+    second = SweepIdentity(space={"model.filters": [8]}, settings={"sweep.epochs": 6}, data_hash="def")
+    assert first.compare(first) == []
+    assert first.compare(second) == [
+        "sweep.space.model.filters: [8, 16] -> [8]",
+        "sweep.epochs: 5 -> 6",
+        "data.hash: abc -> def",
+    ]
