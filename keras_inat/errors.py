@@ -1,11 +1,11 @@
-"""The one error a user should ever see, and how others are told apart."""
+"""The error that a user can fix, and a test for errors about memory."""
 
 import difflib
 import errno
 import os
 from collections.abc import Iterable
 
-# TensorFlow's errors are known by their words: `tf.*` stays out of here.
+# TensorFlow's errors are recognized by their text, because this module does not import TensorFlow.
 OUT_OF_MEMORY = (
     "ResourceExhaustedError",
     "RESOURCE_EXHAUSTED",
@@ -14,27 +14,28 @@ OUT_OF_MEMORY = (
     os.strerror(errno.ENOMEM),
 )
 FULL_DISK = os.strerror(errno.ENOSPC)
-TERMINATED = 143  # exit code of a process that SIGTERM ended in order
+TERMINATED = 143  # the exit code after SIGTERM
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. Its text is the one line printed before exit code 2."""
+    """A mistake that the user can fix. Its text is the line that is printed before exit code 2."""
 
 
-class ObstacleError(UserError):
-    """What no setting is to blame for, as files that are gone or no room for them: with that mended it goes on."""
+class ExternalError(UserError):
+    """An external failure, such as a missing file or a full disk. The run can resume once it is fixed."""
 
 
 def describe_choices(received: object, choices: Iterable[str]) -> str:
-    """Says what is accepted, what came instead, and which choice was probably meant."""
+    """Returns the end of an error message: the accepted choices, the received one, and the closest match."""
     choices = sorted(choices)
-    near = difflib.get_close_matches(str(received), choices, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    matches = difflib.get_close_matches(str(received), choices, n=1, cutoff=0.5)
+    hint = f" Did you mean {matches[0]!r}?" if matches else ""
     return f"must be one of {{{', '.join(choices)}}}. Received: {received!r}.{hint}"
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory was short, of the machine or of a GPU; TensorFlow calls a full disk exhausted resources, too."""
+    """Returns True if the machine or the GPU ran out of memory."""
     text = f"{type(error).__name__}: {error}"
-    short = isinstance(error, MemoryError) or any(word in text for word in OUT_OF_MEMORY)
-    return short and FULL_DISK not in text
+    if FULL_DISK in text:  # TensorFlow reports a full disk as exhausted resources, too
+        return False
+    return isinstance(error, MemoryError) or any(word in text for word in OUT_OF_MEMORY)

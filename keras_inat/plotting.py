@@ -1,4 +1,4 @@
-"""The look that all pictures share, and how they reach the disk. Importing it opens no window."""
+"""The style of all figures, and saving them as PNG. Importing this module opens no window."""
 
 import warnings
 from pathlib import Path
@@ -8,10 +8,15 @@ import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
 
-from keras_inat.files import write_whole
+from keras_inat.files import write_atomically
 
-INK, MUTED, GRID, PAPER = "#1f2933", "#66727f", "#e4e7eb", "#ffffff"
-RIGHT, WRONG, ACCENT = "#2e7d4f", "#c2412d", "#2f6fb0"
+INK = "#1f2933"
+MUTED = "#66727f"
+GRID = "#e4e7eb"
+PAPER = "#ffffff"
+CORRECT = "#2e7d4f"
+WRONG = "#c2412d"
+ACCENT = "#2f6fb0"
 CYCLE = ["#2f6fb0", "#d9822b", "#2e7d4f", "#8a4fa3", "#c2412d", "#5b6b7a", "#b08a1e", "#1f8a8a"]
 STYLE: dict[str, Any] = {
     "figure.facecolor": PAPER,
@@ -39,21 +44,21 @@ STYLE: dict[str, Any] = {
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of `width` x `height` inches in the project's style, laid out so that nothing overlaps."""
+    """Returns an empty figure of `width` x `height` inches in the project's style, with a constrained layout."""
     matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def clip(text: str, length: int) -> str:
-    """A name on one line, of at most `length` characters."""
+    """Puts a text on one line of at most `length` characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Writes a PNG, whole or not at all."""
-    with write_whole(path) as temporary, warnings.catch_warnings():
-        # A character that the font lacks is drawn as a box, and that is all there is to say.
+    """Writes a PNG atomically."""
+    with write_atomically(path) as temporary, warnings.catch_warnings():
+        # A character that the font lacks is drawn as a box, which the reader sees anyway.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(temporary, format="png")
     return path

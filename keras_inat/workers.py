@@ -1,10 +1,9 @@
-"""The same function on many tasks, in as many processes as there are cores."""
+"""Parallel calls of one function in worker processes."""
 
 import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -13,96 +12,97 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from keras_inat.errors import UserError
+from keras_inat.log import warn
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+Item = TypeVar("Item")
+Output = TypeVar("Output")
 
-# Starting a process takes as long as this many tasks are assumed to take.
-MIN_TASKS = 5
-# What a terminated process has to close its files before it is killed.
+# With fewer items, starting processes takes longer than it saves.
+MIN_ITEMS = 5
+# A terminated process has this long to close its files before it is killed.
 GRACE_SECONDS = 10.0
-# Tasks a process has waiting, so that it never runs dry, and not many more.
-AHEAD = 3
+# The number of items in the queue per worker. It keeps every worker busy and the queue short.
+NUM_QUEUED = 3
 
 
 def list_cores() -> list[int]:
-    """The numbers of the CPU cores that this process may use."""
+    """Returns the numbers of the CPU cores that this process may use."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def count_cores() -> int:
-    """CPU cores that this process may use."""
+    """Returns the number of CPU cores that this process may use."""
     return len(list_cores())
 
 
 def map_unordered(
-    function: Callable[[Task], Result], tasks: Sequence[Task], num_workers: int | None = None
-) -> Generator[Result]:
-    """Calls `function` on each task in worker processes; yields the results as they come.
+    function: Callable[[Item], Output], items: Sequence[Item], num_workers: int | None = None
+) -> Generator[Output]:
+    """Calls `function` on each item in worker processes.
 
     Args:
-        function: Of a module, so that it can be named to another process. What it raises is raised here.
-        tasks: Of which a few at a time are sent to the workers.
-        num_workers: By default one a core. With few tasks, or one worker, all is done in this process.
+        function: A function of a module, so that another process can import it. Its errors are raised here.
+        items: The arguments of the calls. They reach the workers a few at a time.
+        num_workers: The number of processes, by default one per core. One worker or few items need no process.
 
     Yields:
-        A result a task.
+        The output of each call, in the order of completion.
 
     Raises:
-        UserError: When a task ends its process each time.
+        UserError: An item kills its process twice.
     """
-    num_workers = min(num_workers or count_cores(), len(tasks))
-    if num_workers < 2 or len(tasks) < MIN_TASKS:
-        yield from map(function, tasks)
+    num_workers = min(num_workers or count_cores(), len(items))
+    if num_workers < 2 or len(items) < MIN_ITEMS:
+        yield from map(function, items)
         return
-    waiting: dict[Future[Result], int] = {}
+    running: dict[Future[Output], int] = {}
     done: set[int] = set()
     with contextlib.suppress(BrokenProcessPool), _open_pool(num_workers) as pool:
-        upcoming = iter(enumerate(tasks))
+        upcoming = iter(enumerate(items))
         while True:
-            while len(waiting) < AHEAD * num_workers and (item := next(upcoming, None)):
-                waiting[pool.submit(function, item[1])] = item[0]
-            if not waiting:
+            while len(running) < NUM_QUEUED * num_workers and (numbered := next(upcoming, None)):
+                running[pool.submit(function, numbered[1])] = numbered[0]
+            if not running:
                 return
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                result = future.result()
-                done.add(waiting.pop(future))
-                yield result
-    yield from _go_on(function, [task for number, task in enumerate(tasks) if number not in done])
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                output = future.result()
+                done.add(running.pop(future))
+                yield output
+    yield from _map_one_by_one(function, [item for number, item in enumerate(items) if number not in done])
 
 
-def _go_on(function: Callable[[Task], Result], tasks: list[Task]) -> Generator[Result]:
-    """What was left when a process died, one after the other, away from this process, which is not to die of it too."""
+def _map_one_by_one(function: Callable[[Item], Output], items: list[Item]) -> Generator[Output]:
+    """Calls `function` on one item at a time in a subprocess, so that a crash cannot kill this process."""
     fatal = None
-    while tasks:
+    while items:
         with contextlib.suppress(BrokenProcessPool), _open_pool(1) as pool:
             try:
                 pool.submit(os.getpid).result()
             except BrokenProcessPool:
-                # None can start where the main program cannot be imported again: a script on stdin, or one without
+                # A subprocess cannot start if it cannot import the main program: a script on stdin, or one without
                 # `if __name__ == "__main__"`.
-                yield from map(function, tasks)
+                yield from map(function, items)
                 return
             if fatal is None:
-                print("warning: a process was killed; going on with one at a time", file=sys.stderr)
-            while tasks:
-                result = pool.submit(function, tasks[0]).result()
-                del tasks[0]
-                yield result
+                warn("a worker process was killed; the remaining work runs in one process at a time")
+            while items:
+                output = pool.submit(function, items[0]).result()
+                del items[0]
+                yield output
             return
-        if tasks[0] is fatal:
-            raise UserError(f"a process is killed each time at the same task: {tasks[0]!r:.300}")
-        fatal = tasks[0]
+        if items[0] is fatal:
+            raise UserError(f"a worker process was killed twice by the same item: {items[0]!r:.300}")
+        fatal = items[0]
 
 
 @contextlib.contextmanager
 def _open_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
-    # "spawn", since a fork of a process with TensorFlow's threads may hang.
+    # "spawn", because a fork of a process with TensorFlow's threads may hang.
     pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), _start_worker)
     try:
         yield pool
     except BaseException:
-        # Interrupted, or a task failed: what is in work is given up, so that nobody waits for it.
+        # Nobody needs the running calls after an interruption or an error.
         for process in list((pool._processes or {}).values()):
             process.kill()
         raise
@@ -111,13 +111,13 @@ def _open_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which stops its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
 
 
-def end_with_parent() -> None:
-    """Waits for the parent's end, then ends this process: a parent that was killed outright cannot do so."""
+def exit_with_parent() -> None:
+    """Waits until the parent process ends, then ends this process. A killed parent cannot stop its workers."""
     if parent := multiprocessing.parent_process():
         parent.join()
     os.kill(os.getpid(), signal.SIGTERM)

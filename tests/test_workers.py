@@ -20,7 +20,7 @@ def refuse(number):
 
 
 def kill_once(path):
-    """Ends its process the first time."""
+    """Kills its process at the first call."""
     if not Path(path).exists():
         Path(path).touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -28,12 +28,12 @@ def kill_once(path):
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, None])
-def test_every_task_has_its_result(num_workers):
+def test_every_item_has_its_output(num_workers):
     assert sorted(map_unordered(square, range(40), num_workers)) == [number**2 for number in range(40)]
     assert list(map_unordered(square, [], num_workers)) == []
 
 
-def test_few_tasks_are_done_here():
+def test_few_items_need_no_process():
     assert set(map_unordered(process_id, range(3), 2)) == {os.getpid()}
     assert os.getpid() not in set(map_unordered(process_id, range(9), 2))
 
@@ -42,24 +42,26 @@ def process_id(_):
     return os.getpid()
 
 
-def test_what_a_worker_raises_is_raised_here():
+def test_error_of_a_worker_is_raised_in_the_parent():
     with pytest.raises(ValueError, match="not "):
         list(map_unordered(refuse, range(9), 2))
 
 
-def test_what_is_in_work_is_given_up_when_nobody_wants_it():
-    results = map_unordered(time.sleep, [0.0, 0.0, *[60.0] * 9], 2)
-    next(results)
+def test_closing_the_generator_kills_running_calls():
+    outputs = map_unordered(time.sleep, [0.0, 0.0, *[60.0] * 9], 2)
+    next(outputs)
     began = time.monotonic()
-    results.close()
+    outputs.close()
     assert time.monotonic() - began < 10
 
 
-def test_a_killed_worker_costs_no_result(tmp_path, capsys):
+def test_killed_worker_loses_no_output(tmp_path, capsys):
     done = list(map_unordered(kill_once, [str(tmp_path / "mark")] * 9, 2))
     assert len(done) == 9
     assert os.getpid() not in done
-    assert capsys.readouterr().err == "warning: a process was killed; going on with one at a time\n"
+    assert capsys.readouterr().err == (
+        "warning: a worker process was killed; the remaining work runs in one process at a time\n"
+    )
 
 
 def kill_at_seven(number):
@@ -68,10 +70,10 @@ def kill_at_seven(number):
     return number
 
 
-def test_a_task_that_kills_its_process_is_named():
-    results = map_unordered(kill_at_seven, range(12), 2)
-    with pytest.raises(UserError, match="killed each time at the same task: 7"):
-        list(results)
+def test_item_that_kills_its_process_is_named_in_the_error():
+    outputs = map_unordered(kill_at_seven, range(12), 2)
+    with pytest.raises(UserError, match="killed twice by the same item: 7"):
+        list(outputs)
 
 
 def test_workers_end_with_their_parent(tmp_path):
@@ -101,5 +103,5 @@ def test_workers_end_with_their_parent(tmp_path):
         pytest.fail("a worker outlived its parent")
 
 
-def test_cores_are_those_that_may_be_used():
+def test_at_least_one_core_may_be_used():
     assert 1 <= count_cores() <= (os.cpu_count() or 1)

@@ -11,7 +11,7 @@ from keras_inat.data.duplicates import find_duplicates, group_duplicates
 from keras_inat.data.scan import Scan
 from keras_inat.data.source import FOLDERS, Source
 from keras_inat.errors import UserError
-from keras_inat.files import make_printable, write_text, write_whole
+from keras_inat.files import make_printable, write_atomically, write_text
 from keras_inat.store.data_summary import (
     ClassCounts,
     DuplicateCounts,
@@ -67,7 +67,7 @@ def write_index(source: Source, scan: Scan, directory: Path, near_duplicates: bo
     _check_classes(source, per_class, [*quarantined, *leaked])
 
     representative = _choose_representatives(groups, scan.hashes)
-    with write_whole(directory / "index.npz") as path, open(path, "wb") as file:
+    with write_atomically(directory / "index.npz") as path, open(path, "wb") as file:
         np.savez(file, labels=labels, used=used, hashes=scan.hashes, representative=representative)
     write_text(directory / "paths.json", json.dumps(paths))
     # Pairs across train and test come first, then those with the lowest similarity: they are worth checking most.

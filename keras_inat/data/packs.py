@@ -13,7 +13,7 @@ from keras_inat.data.index import VERSION, write_index
 from keras_inat.data.pack import Pack, training_size
 from keras_inat.data.scan import JOURNAL, Scan, scan_files
 from keras_inat.data.source import Source, open_source
-from keras_inat.errors import ObstacleError, UserError
+from keras_inat.errors import ExternalError, UserError
 from keras_inat.files import hold_lock
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
@@ -140,7 +140,7 @@ def _check_unchanged(source: Source, scan: Scan, home: Path) -> None:
     """Pixels that are added must be of the files that the index speaks of."""
     with np.load(home / "index.npz") as index:
         if not np.array_equal(index["hashes"], scan.hashes):
-            raise ObstacleError(f"images of {source.path} changed or could not be read this time: run it again")
+            raise ExternalError(f"images of {source.path} changed or could not be read this time: run it again")
 
 
 def _is_whole(home: Path, num_files: int) -> bool:
@@ -171,7 +171,7 @@ def _length(path: Path) -> int:
 def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise ObstacleError(
+        raise ExternalError(
             f"the decoded pixels need {needed / 2**20:,.0f} MiB in {folder}, {free / 2**20:,.0f} MiB are free: make "
             "room (`make clean-packs` removes old ones), or set `data.directory`, or a smaller `data.image_size`"
         )

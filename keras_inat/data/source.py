@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_inat.data.reader import Reader
-from keras_inat.errors import ObstacleError
+from keras_inat.errors import ExternalError
 from keras_inat.settings.schema import Config
 
 # The folders of iNaturalist-12K: its `val/` is the unseen part, the test images.
@@ -95,7 +95,7 @@ class Source:
 
     def _take_only(self, homes: list[str]) -> str:
         if len(homes) > 1:
-            raise ObstacleError(f"{self.path} holds several data sets: give one of {', '.join(sorted(homes))}")
+            raise ExternalError(f"{self.path} holds several data sets: give one of {', '.join(sorted(homes))}")
         return homes[0] if homes else ""
 
     def _list_classes(self, home: Path) -> Iterator[ImageFile]:
@@ -110,25 +110,25 @@ class Source:
                             empty = False
                             yield ImageFile(split, directory.name, f"{place}/{entry.name}", *_fingerprint(entry))
                 if empty:
-                    raise ObstacleError(f"the class folder {directory} holds no image")
+                    raise ExternalError(f"the class folder {directory} holds no image")
 
     def _check_classes(self) -> tuple[str, ...]:
         found = {split: {file.class_name for file in self.files if file.split == split} for split in FOLDERS}
         for split, folder in FOLDERS.items():
             if not found[split]:
-                raise ObstacleError(f"{self.path} has no {folder}/<Class>/ folders with images")
+                raise ExternalError(f"{self.path} has no {folder}/<Class>/ folders with images")
         odd = [
             f"only in {folder}/: {', '.join(sorted(more))}"
             for split, folder in FOLDERS.items()
             if (more := found[split].difference(*(found[other] for other in FOLDERS if other != split)))
         ]
         if odd:
-            raise ObstacleError(f"train/ and val/ of {self.path} differ in their classes: {'; '.join(odd)}")
+            raise ExternalError(f"train/ and val/ of {self.path} differ in their classes: {'; '.join(odd)}")
         for name in found["train"]:
             if not name.isprintable():
-                raise ObstacleError(f"the name of the class folder {name!a} of {self.path} cannot be shown: rename it")
+                raise ExternalError(f"the name of the class folder {name!a} of {self.path} cannot be shown: rename it")
         if len(found["train"]) < 2:
-            raise ObstacleError(f"{self.path} has one class only, {found['train'].pop()!r}: nothing to tell apart")
+            raise ExternalError(f"{self.path} has one class only, {found['train'].pop()!r}: nothing to tell apart")
         return tuple(sorted(found["train"]))
 
 
@@ -143,9 +143,9 @@ def open_source(config: Config) -> Source:
         return Source(_draw(name, Path(config.data.directory)))
     path = Path(name)
     if not path.exists():
-        raise ObstacleError(f"DATA {name!r} does not exist: run `make data` to download it, or use DATA=demo")
+        raise ExternalError(f"DATA {name!r} does not exist: run `make data` to download it, or use DATA=demo")
     if not path.is_dir() and path.suffix.lower() != ".zip":
-        raise ObstacleError(f"DATA must be a folder, a .zip or 'demo'. Received: {name!r}.")
+        raise ExternalError(f"DATA must be a folder, a .zip or 'demo'. Received: {name!r}.")
     return Source(path)
 
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_inat.errors import ObstacleError, UserError, describe_choices
+from keras_inat.errors import ExternalError, UserError, describe_choices
 from keras_inat.models.backbones import BACKBONES, IMAGENET_STD, PIXELS
 from keras_inat.models.clone import clone_model
 from keras_inat.settings.schema import Finetune
@@ -77,7 +77,7 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
     except Exception as error:  # Keras reports a failed download and a file that does not fit in many ways
         reason = " ".join(str(error).split())[:300]
         if weights == "imagenet":
-            raise ObstacleError(
+            raise ExternalError(
                 f"the ImageNet weights of {config.backbone} could not be had ({reason}): connect to the network, or "
                 "get that file elsewhere and give WEIGHTS=<it>.h5; or WEIGHTS=<our model>.keras, or WEIGHTS=none"
             ) from None
@@ -156,4 +156,4 @@ def _check_file(path: Path, suffixes: tuple[str, ...]) -> None:
             f"Received: {str(path)!r}."
         )
     if not path.is_file():
-        raise ObstacleError(f"`finetune.weights` {str(path)!r} does not exist")
+        raise ExternalError(f"`finetune.weights` {str(path)!r} does not exist")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from keras_inat.files import write_json, write_whole
+from keras_inat.files import write_atomically, write_json
 from keras_inat.plotting import save_figure
 from keras_inat.report.blocks import Block, Picture, Prose, Table
 
@@ -50,7 +50,7 @@ class FigureFolder:
             shutil.rmtree(folder.parent, ignore_errors=True)
             for block in blocks:
                 if isinstance(block, Picture):
-                    with write_whole(folder / Path(block.file).name) as temporary:
+                    with write_atomically(folder / Path(block.file).name) as temporary:
                         shutil.copyfile(self.folder.parent / block.file, temporary)
             write_json(folder / "blocks.json", [[type(block).__name__, dataclasses.asdict(block)] for block in blocks])
 
@@ -65,7 +65,7 @@ class FigureFolder:
                 if kind == Picture.__name__:
                     source = folder / Path(fields["file"]).name
                     fields["file"] = f"figures/{self._claim(source.stem)}"
-                    with write_whole(self.folder.parent / fields["file"]) as temporary:
+                    with write_atomically(self.folder.parent / fields["file"]) as temporary:
                         shutil.copyfile(source, temporary)
                 blocks.append(KEPT[kind](**fields))
             return blocks

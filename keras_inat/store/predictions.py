@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_inat.files import write_whole
+from keras_inat.files import write_atomically
 
 # Reading a damaged file of arrays may raise any of these.
 DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, zipfile.BadZipFile, zlib.error)
@@ -137,5 +137,5 @@ class DuplicatePictures:
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Writes a compressed `.npz` file, whole or not at all."""
-    with write_whole(path) as temporary, open(temporary, "wb") as file:
+    with write_atomically(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)

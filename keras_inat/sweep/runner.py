@@ -1,4 +1,4 @@
-"""The search: an oracle proposes, slots train, records keep."""
+"""The search loop: an oracle proposes trials, slots train them, and every outcome is recorded."""
 
 import contextlib
 import signal
@@ -11,35 +11,43 @@ from keras_tuner.engine.trial import TrialStatus
 from keras_inat.data.packs import load_pack
 from keras_inat.errors import ObstacleError, UserError
 from keras_inat.settings.schema import Config
-from keras_inat.store.runs import RunFolder, now
+from keras_inat.store.provenance import now
+from keras_inat.store.trials import Trial
 from keras_inat.sweep.executors import Slot, open_slots, wait_for
 from keras_inat.sweep.live_table import LiveTable, open_live_table
 from keras_inat.sweep.oracle import build_oracle
-from keras_inat.sweep.pruning import estimate_end
-from keras_inat.sweep.records import Records, Trial
+from keras_inat.sweep.pruning import estimate_final_score
+from keras_inat.sweep.records import Records
 from keras_inat.sweep.space import build_hyperparameters
-from keras_inat.sweep.trial import Outcome, Task, configure_trial, forget_checkpoint
+from keras_inat.sweep.trial import TrialOutcome, configure_trial, remove_checkpoint
 
-POLL_SECONDS = 0.5  # between looks at what the trials have written
+POLL_SECONDS = 0.5  # between two updates of the live table
 
 
 def search(config: Config) -> list[Trial]:
-    """Runs `sweep.trials` trials, or those that are still missing, and gives every trial on record.
+    """Runs the trials that `sweep.trials` still lacks.
+
+    Returns:
+        Every recorded trial.
 
     Raises:
-        UserError: When the space is wrong, or the folder holds another sweep.
+        UserError: The space is wrong, or the folder holds another sweep.
     """
     records = open_records(config)
     with records.hold():
         oracle = build_oracle(records, build_hyperparameters(config))
         with open_live_table(records) as live_table:
-            run_trials(records, oracle, live_table)
-        records.write_tables()  # a kill may have come between the last record and its row
+            TrialLoop(records, oracle, live_table).run()
+        records.write_tables()  # a kill may have come between the last record and the tables
     return records.read_trials()
 
 
 def open_records(config: Config) -> Records:
-    """The sweep's folder, after a look at what every trial would otherwise fail for: its space, epochs and images."""
+    """Opens the folder of a sweep after checking its space, its epochs and its images.
+
+    Raises:
+        UserError: No trial of this sweep could be trained, or the folder holds another sweep.
+    """
     build_hyperparameters(config)
     try:
         configure_trial(config, {})
@@ -48,93 +56,155 @@ def open_records(config: Config) -> Records:
     return Records(config, load_pack(config).hash)
 
 
-def run_trials(
-    records: Records, oracle: Any, live_table: LiveTable, name: str = "slot", running: dict[str, Trial] | None = None
-) -> None:
-    """Keeps every slot busy until the oracle has no more to propose and all trials have ended.
+class TrialLoop:
+    """Keeps every slot busy until the oracle proposes no more trials.
 
     Args:
-        records: Where trials are put on record.
-        oracle: Of KerasTuner, or a client of one.
-        board: Shows what happens.
-        name: Begins the names of the slots, by which the oracle knows them.
-        running: Kept up to date: the trials that run here, by their id, until the oracle knows of their end.
+        records: The records of the sweep.
+        oracle: An oracle of KerasTuner, or a client of one.
+        live_table: Shows the trials.
+        name: The first part of the slots' names. The oracle knows its workers by these names.
+
+    Attributes:
+        running: The trials that this process trains and whose end the oracle does not know yet, by number.
     """
-    running = {} if running is None else running
-    began = dict[str, float]()
-    slots = open_slots(records.config.sweep.workers, records.config.sweep.trial_timeout_seconds)
-    with _ending(slots):
-        exhausted = False
-        while True:
-            for number, slot in enumerate(slots):
-                if slot.task or exhausted:
-                    continue
-                trial = oracle.create_trial(f"{name}{number}")
-                exhausted = trial.status == TrialStatus.STOPPED
-                if trial.status == TrialStatus.RUNNING:
-                    record = records.begin(trial.trial_id, trial.hyperparameters.values)
-                    if record.status != "running":  # another worker, taken for dead, has finished it since
-                        tell(oracle, record)
-                        continue
-                    if load_pack(records.config).hash != records.data_hash:
-                        raise ObstacleError("the images changed while the sweep was at work: its scores are of the old")
-                    running[record.id], began[record.id] = record, time.perf_counter()
-                    live_table.refresh()
-                    slot.start(Task(records.config, record.id, record.values, records.trial_folder(record.id)))
-            if exhausted and not running:
-                return
-            wait_for(slots, POLL_SECONDS)
-            for slot in slots:
-                task = slot.task
-                if task and (outcome := slot.poll()):
-                    end_trial(records, oracle, running[task.id], outcome, time.perf_counter() - began[task.id])
-                    del running[task.id]
-            live_table.refresh()
+
+    def __init__(self, records: Records, oracle: Any, live_table: LiveTable, name: str = "slot") -> None:
+        self.running: dict[str, Trial] = {}
+        self._records = records
+        self._oracle = oracle
+        self._live_table = live_table
+        self._name = name
+        self._exhausted = False
+        self._began: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Runs trials until all have ended.
+
+        Raises:
+            ObstacleError: The images changed during the sweep.
+        """
+        sweep = self._records.config.sweep
+        slots = open_slots(sweep.workers, sweep.trial_timeout_seconds)
+        with _ending(slots):
+            while True:
+                for number, slot in enumerate(slots):
+                    if not slot.trial and not self._exhausted:
+                        self._fill(slot, f"{self._name}{number}")
+                if self._exhausted and not self.running:
+                    return
+                wait_for(slots, POLL_SECONDS)
+                for slot in slots:
+                    self._empty(slot)
+                self._live_table.refresh()
+
+    def _fill(self, slot: Slot, worker: str) -> None:
+        """Starts the next trial in a free slot, if the oracle proposes one."""
+        proposed = self._oracle.create_trial(worker)
+        self._exhausted = proposed.status == TrialStatus.STOPPED
+        if proposed.status != TrialStatus.RUNNING:
+            return
+        trial = self._records.begin(proposed.trial_id, proposed.hyperparameters.values)
+        if trial.status != "running":
+            # The chief gave up a silent worker, which has finished the trial since.
+            report_outcome(self._oracle, trial)
+            return
+        if load_pack(self._records.config).hash != self._records.data_hash:
+            raise ObstacleError(
+                "the images changed during the sweep, and its scores belong to the old ones: restore them, or give "
+                "another NAME"
+            )
+        self.running[trial.id] = trial
+        self._began[trial.id] = time.perf_counter()
+        self._live_table.refresh()
+        slot.start(self._records.config, trial)
+
+    def _empty(self, slot: Slot) -> None:
+        """Records the outcome of a slot's trial, if there is one."""
+        trial = slot.trial
+        if trial is None:
+            return
+        outcome = slot.poll()
+        if outcome is None:
+            return
+        seconds = time.perf_counter() - self._began[trial.id]
+        end_trial(self._records, self._oracle, apply_outcome(self._records, trial, outcome, seconds))
+        del self.running[trial.id]
 
 
-def end_trial(records: Records, oracle: Any, record: Trial, outcome: Outcome, seconds: float) -> None:
-    """Puts on record what became of a trial, then tells the oracle."""
-    if outcome.mistake:
-        raise outcome.mistake  # no fault of the configuration, which goes on when it is mended or there is room
-    record.ended, record.seconds = now(), round(seconds, 1)
-    if result := outcome.result:
-        record.seconds = result.get("seconds", record.seconds)  # those before it was interrupted, too
-        record.status, record.score = "pruned" if result["pruned"] else "completed", result["val_accuracy"]
-        record.epochs, record.parameters, record.macs = result["epochs"], result["parameters"], result["macs"]
-        metrics = RunFolder(records.trial_folder(record.id), "sweep").read_metrics()
-        record.val_accuracies = [row["val_accuracy"] for row in metrics]
-        if result["pruned"]:
-            completed = [row.curve for row in records.read_trials() if row.status == "completed"]
-            record.estimate = round(estimate_end(record.curve, completed), 6)
+def apply_outcome(records: Records, trial: Trial, outcome: TrialOutcome, seconds: float) -> Trial:
+    """Returns the record of an ended trial.
+
+    Args:
+        records: The records of the sweep.
+        trial: The record of the trial while it was running.
+        outcome: The outcome of its training.
+        seconds: The time since this process started the trial. A result knows the time before an interruption too.
+
+    Raises:
+        Exception: The error of an outcome that the configuration does not cause. The sweep can resume.
+    """
+    if outcome.error:
+        raise outcome.error
+    run = records.folder.trial_run(trial.id)
+    if outcome.result is None:
+        remove_checkpoint(run, trial)
+        return trial.model_copy(
+            update={"status": "failed", "error": outcome.failure, "ended": now(), "seconds": round(seconds, 1)}
+        )
+    result = outcome.result
+    return trial.model_copy(
+        update={
+            "status": "pruned" if result.pruned else "completed",
+            "score": result.val_accuracy,
+            "epochs": result.epochs,
+            "val_accuracies": tuple(epoch.val_accuracy for epoch in run.read_epochs()),
+            "seconds": result.seconds,
+            "parameters": result.parameters,
+            "macs": result.macs,
+            "ended": now(),
+        }
+    )
+
+
+def end_trial(records: Records, oracle: Any, trial: Trial) -> Trial:
+    """Records an ended trial and reports it to the oracle.
+
+    Returns:
+        The record, which estimates the final score of a pruned trial.
+    """
+    if trial.status == "pruned":
+        completed = [other.curve for other in records.read_trials() if other.status == "completed"]
+        estimate = round(estimate_final_score(trial.curve, completed), 6)
+        trial = trial.model_copy(update={"estimate": estimate})
+    records.write_trial(trial)
+    report_outcome(oracle, trial)
+    return trial
+
+
+def report_outcome(oracle: Any, trial: Trial) -> None:
+    """Reports the final score of an ended trial, or its failure, to an oracle."""
+    proposed = oracle.get_trial(trial.id)
+    if trial.final_score is None:
+        proposed.status = TrialStatus.FAILED
+        proposed.message = trial.error
     else:
-        record.status, record.error = "failed", outcome.failure
-        forget_checkpoint(records.trial_folder(record.id), record.values)
-    records.write_trial(record)
-    tell(oracle, record)
-
-
-def tell(oracle: Any, record: Trial) -> None:
-    """Tells an oracle what became of a trial."""
-    trial = oracle.get_trial(record.id)
-    if record.told is None:
-        trial.status, trial.message = TrialStatus.FAILED, record.error
-    else:
-        oracle.update_trial(record.id, {"val_accuracy": record.told})
-        trial.status = TrialStatus.COMPLETED
-    oracle.end_trial(trial)
+        oracle.update_trial(trial.id, {"val_accuracy": trial.final_score})
+        proposed.status = TrialStatus.COMPLETED
+    oracle.end_trial(proposed)
 
 
 @contextlib.contextmanager
 def _ending(slots: Sequence[Slot]) -> Iterator[None]:
-    """Ends what still runs in the slots, whatever happens; it goes on when the sweep does."""
+    """Ends the trials that still run in the slots on every way out. They resume when the sweep does."""
     try:
         yield
     finally:
         # A second Ctrl-C must not leave processes behind.
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         for slot in slots:
             slot.terminate()
         for slot in slots:
             slot.end()
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""One trial of a sweep, in this process or in one of its own: the same `fit` as everything else."""
+"""The training of one trial, in this process or in a process of its own."""
 
 import errno
 import gc
@@ -12,148 +12,168 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import keras
 
-from keras_inat.errors import FULL_DISK, TERMINATED, ObstacleError, UserError, is_out_of_memory
-from keras_inat.files import hold_lock, remove_parts, write_json
+from keras_inat.errors import FULL_DISK, TERMINATED, ExternalError, UserError, is_out_of_memory
+from keras_inat.files import hold_lock, remove_temporary_files
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
-from keras_inat.store.runs import RunFolder, open_run
-from keras_inat.sweep.pruning import RULES, read_curves
-from keras_inat.sweep.space import decode_values, describe_values
+from keras_inat.store.results import Result
+from keras_inat.store.runs import RunFolder, restart_run
+from keras_inat.store.sweeps import locate_sweep
+from keras_inat.store.trials import Trial
+from keras_inat.sweep.pruning import is_to_be_pruned
+from keras_inat.sweep.space import describe_values
 from keras_inat.training.checkpoint import read_progress
 from keras_inat.training.session import fit
-from keras_inat.workers import end_with_parent
+from keras_inat.workers import exit_with_parent
 
-# What a configuration that cannot be trained raises; anything else is a mistake in the program and stops the sweep.
+# A configuration that cannot be trained raises one of these. Any other error is a bug and stops the sweep.
 FAILURES = (UserError, FloatingPointError)
+MAX_FAILURE_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
-class Task:
-    """A configuration to try.
+class TrialOutcome:
+    """The outcome of a training. One of the three is set.
 
     Attributes:
-        config: Of the sweep.
-        id: Of the trial.
-        values: Its hyperparameters as KerasTuner encodes them.
-        folder: Where its files go, beside those of the other trials.
+        result: The result of a trial that was trained to its end or pruned.
+        failure: The reason why this configuration cannot be trained, in one line.
+        error: An error that the configuration does not cause. It stops the sweep.
     """
 
-    config: Config
-    id: str
-    values: dict[str, Any]
-    folder: Path
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a task: the trial's `result.json`, why it failed, or what stops the sweep."""
-
-    result: dict[str, Any] | None = None
+    result: Result | None = None
     failure: str = ""
-    mistake: Exception | None = None
+    error: Exception | None = None
 
 
-def run_trial(task: Task) -> Outcome:
-    """Trains a configuration, from where an earlier attempt was interrupted, and judges it by validation accuracy."""
+def run_trial(config: Config, trial: Trial) -> TrialOutcome:
+    """Trains a trial. An interrupted trial resumes from its last epoch.
+
+    Args:
+        config: The configuration of the sweep.
+        trial: The trial, already recorded.
+    """
+    run = locate_sweep(config).trial_run(trial.id)
     try:
-        task.folder.mkdir(parents=True, exist_ok=True)
-        # The process of a sweep that was just killed may not have ended yet.
-        with hold_lock(RunFolder(task.folder, "sweep").lock):
-            return Outcome(_train(task))
+        run.path.mkdir(parents=True, exist_ok=True)
+        # After a kill of the sweep, the process of its trial may still be alive for a moment.
+        with hold_lock(run.lock):
+            return TrialOutcome(result=_train(config, trial, run))
     except Exception as error:
-        if FULL_DISK in str(error):
-            return Outcome(mistake=OSError(errno.ENOSPC, FULL_DISK, str(task.folder)))
-        if isinstance(error, ObstacleError):
-            return Outcome(mistake=error)
-        if isinstance(error, FAILURES) or is_out_of_memory(error):
-            return Outcome(failure=" ".join(f"{type(error).__name__}: {error}".split())[:500])
-        return Outcome(mistake=error)
+        return _classify_error(error, run)
     finally:
         keras.utils.clear_session()
         gc.collect()
 
 
 def configure_trial(config: Config, settings: Mapping[str, Any]) -> Config:
-    """The configuration that a trial with these settings trains."""
+    """Returns the configuration that a trial with these settings trains."""
     return override(config, {"training.epochs": config.sweep.epochs, "training.min_steps": 0} | dict(settings))
 
 
-def loses(task: Task) -> bool:
-    """Whether a trial is to be pruned, by the epochs on record of its own and of the trials beside it."""
-    curves = read_curves(task.folder.parent)
-    own = curves.pop(task.id)
-    return RULES[task.config.sweep.prune](own, list(curves.values()), task.config.sweep.epochs)
+def remove_checkpoint(run: RunFolder, trial: Trial) -> None:
+    """Removes the checkpoint of an ended trial, unless a longer trial of Hyperband may resume from it."""
+    if "tuner/epochs" not in trial.values:
+        run.checkpoint.unlink(missing_ok=True)
 
 
-def run_apart(
-    run: Callable[[Task], Outcome], task: Task, cores: list[int], gpu: int | None, channel: Connection
+def run_in_process(
+    run: Callable[[Config, Trial], TrialOutcome],
+    config: Config,
+    trial: Trial,
+    cores: list[int],
+    gpu: int | None,
+    channel: Connection,
 ) -> None:
-    """Runs a task in a process of its own, on some cores and one GPU; sends the outcome, logs into its folder."""
+    """Runs a trial in a process of its own. Its output goes to `log.txt` in the folder of the trial.
+
+    Args:
+        run: The function that trains, `run_trial`.
+        config: The configuration of the sweep.
+        trial: The trial.
+        cores: The CPU cores to use. An empty list means all.
+        gpu: The index of the only GPU to use; None means all.
+        channel: Receives the `TrialOutcome`.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends its trials
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # and W&B writes what it has
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # an orderly exit lets W&B write its files
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # or the first trial on a GPU would take all its memory
+    # Otherwise the first trial on a GPU takes all of its memory.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     if gpu is not None:
         given = os.environ.get("CUDA_VISIBLE_DEVICES")
         os.environ["CUDA_VISIBLE_DEVICES"] = given.split(",")[gpu] if given else str(gpu)
+    folder = locate_sweep(config).trial_run(trial.id).path
     try:
-        task.folder.mkdir(parents=True, exist_ok=True)
-        with open(task.folder / "log.txt", "a", buffering=1, encoding="utf-8") as log:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "log.txt", "a", buffering=1, encoding="utf-8") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-            outcome = run(task)
-    except OSError as error:  # no room for as much as a log
-        outcome = Outcome(mistake=error)
-    if outcome.mistake:
-        outcome = Outcome(mistake=_make_portable(outcome.mistake))
+            outcome = run(config, trial)
+    except OSError as error:  # the disk is too full for a log
+        outcome = TrialOutcome(error=error)
+    if outcome.error:
+        outcome = TrialOutcome(error=_make_portable(outcome.error))
     channel.send(outcome)
 
 
-def _train(task: Task) -> dict[str, Any]:
-    run = RunFolder(task.folder, "sweep")
-    if result := run.read_result():  # the attempt before was killed when all was done
-        forget_checkpoint(task.folder, task.values)
+def _train(config: Config, trial: Trial, run: RunFolder) -> Result:
+    if result := run.read_result():
+        # An earlier attempt was killed after it had written the result.
+        remove_checkpoint(run, trial)
         return result
-    settings = decode_values(task.config, task.values)
-    config = configure_trial(task.config, settings)
     if read_progress(run) is None:
-        open_run(config, run.path, run.command)
-        if parent := task.values.get("tuner/trial_id"):  # hyperband goes on with what was stopped
-            for name in (run.metrics.name, run.checkpoint.name):
-                shutil.copy(task.folder.parent / parent / name, task.folder / name)
-    remove_parts(task.folder)
+        restart_run(configure_trial(config, trial.settings), run.path, run.command)
+        if parent_id := trial.values.get("tuner/trial_id"):
+            # Hyperband resumes a shorter trial.
+            parent = locate_sweep(config).trial_run(parent_id)
+            shutil.copy(parent.metrics, run.metrics)
+            shutil.copy(parent.checkpoint, run.checkpoint)
+    remove_temporary_files(run.path)
+    planned_epochs = trial.values.get("tuner/epochs")
     pruned = False
 
     def stop(epoch: int) -> bool:
         nonlocal pruned
-        if planned := task.values.get("tuner/epochs"):
-            return epoch >= planned
-        pruned = loses(task)
+        if planned_epochs:
+            return epoch >= planned_epochs
+        pruned = is_to_be_pruned(config, trial.id)
         return pruned
 
-    title = f"{task.id} {describe_values(settings)}"
-    result = fit(config, run, f"trial {task.id}", group=config.run.name, title=title, stop=stop).result
-    result["pruned"] = pruned
-    write_json(run.result, result)
-    forget_checkpoint(task.folder, task.values)
+    fitted = fit(
+        configure_trial(config, trial.settings),
+        run,
+        f"trial {trial.id}",
+        group=config.run.name,
+        title=f"{trial.id} {describe_values(trial.settings)}",
+        stop=stop,
+    )
+    result = fitted.result.model_copy(update={"pruned": pruned})
+    result.write(run.result)
+    remove_checkpoint(run, trial)
     return result
 
 
-def forget_checkpoint(folder: Path, values: Mapping[str, Any]) -> None:
-    """Removes what an ended trial was to go on from, unless hyperband may."""
-    if "tuner/epochs" not in values:
-        RunFolder(folder, "sweep").checkpoint.unlink(missing_ok=True)
+def _classify_error(error: Exception, run: RunFolder) -> TrialOutcome:
+    """Returns a failure of the configuration, or an error that stops the sweep."""
+    if FULL_DISK in str(error):
+        return TrialOutcome(error=OSError(errno.ENOSPC, FULL_DISK, str(run.path)))
+    if isinstance(error, ExternalError):
+        return TrialOutcome(error=error)
+    if isinstance(error, FAILURES) or is_out_of_memory(error):
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        return TrialOutcome(failure=line[:MAX_FAILURE_CHARACTERS])
+    return TrialOutcome(error=error)
 
 
 def _make_portable(error: Exception) -> Exception:
-    """The same error, with its traceback as a note, or its words where it cannot be sent."""
+    """Returns the error with its traceback as a note. One that cannot be pickled becomes a `RuntimeError`."""
     note = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))

@@ -13,8 +13,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_inat.errors import ObstacleError, UserError
-from keras_inat.files import hold_lock, remove_parts, write_whole
+from keras_inat.errors import ExternalError, UserError
+from keras_inat.files import hold_lock, remove_temporary_files, write_atomically
 from keras_inat.settings.schema import Config
 from keras_inat.store.runs import RunFolder, create_run, find_unfinished, hash_weights, lock_path, open_run
 
@@ -64,7 +64,7 @@ def write_checkpoint(
     states: dict[str, Any] = {"progress": json.dumps(asdict(progress))}
     for group, values in (("model", model.variables), ("optimizer", optimizer.variables), ("best", best)):
         states |= _list_arrays(group, values)
-    with write_whole(run.checkpoint) as path, open(path, "wb") as file:
+    with write_atomically(run.checkpoint) as path, open(path, "wb") as file:
         np.savez(file, **states)
 
 
@@ -121,7 +121,7 @@ def _claim_furthest(config: Config, command: str, data_hash: str, stack: context
     stack.push(attempt)
     if not epoch:
         open_run(config, run.path, command)
-    remove_parts(run.path)
+    remove_temporary_files(run.path)
     return run
 
 
@@ -147,7 +147,7 @@ def _restore(run: RunFolder, group: str, variables: list[Any]) -> None:
             for index, variable in enumerate(variables):
                 variable.assign(saved[f"{group}/{index}"])
         except (KeyError, ValueError):  # another version of Keras or of this program has other variables
-            raise ObstacleError(
+            raise ExternalError(
                 f"{run.checkpoint} does not fit this version: remove {run.path} to train anew"
             ) from None
 

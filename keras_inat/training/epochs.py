@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_inat.errors import UserError
-from keras_inat.files import append_jsonl, write_whole
+from keras_inat.files import append_jsonl, write_atomically
 from keras_inat.settings.schema import Training
 from keras_inat.store.runs import RunFolder
 from keras_inat.training.checkpoint import Progress, read_best, write_checkpoint
@@ -151,7 +151,7 @@ class EpochEnd(keras.callbacks.Callback):
                 ) from None
 
     def _write_best(self) -> None:
-        with write_whole(self.run.model) as path:
+        with write_atomically(self.run.model) as path:
             self.twin.model.save(path)
 
 

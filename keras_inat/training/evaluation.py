@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_inat.data.packs import load_pack
 from keras_inat.data.pipeline import build_evaluation_batches, flip_batches
-from keras_inat.files import write_whole
+from keras_inat.files import write_atomically
 from keras_inat.intervals import accuracy_interval, wilson_interval
 from keras_inat.models.cost import check_memory
 from keras_inat.settings.loading import override
@@ -140,7 +140,7 @@ def _keep_sample(run: RunFolder, fit: Fit, rows: np.ndarray) -> None:
 
 
 def _write_arrays(path: Path, **arrays: Any) -> None:
-    with write_whole(path) as temporary, open(temporary, "wb") as file:
+    with write_atomically(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
 
 

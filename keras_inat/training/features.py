@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_inat.data.pack import Pack
 from keras_inat.data.pipeline import read_rows
-from keras_inat.files import write_whole
+from keras_inat.files import write_atomically
 from keras_inat.models.backbones import HEAD
 from keras_inat.settings.schema import Config
 from keras_inat.training.devices import freeze
@@ -47,7 +47,7 @@ def load_features(model: keras.Model, pack: Pack, config: Config) -> np.ndarray:
             mirrored.append(look(pixels[:, :, ::-1]))
     features = np.stack([np.concatenate(view) for view in (plain, mirrored) if view]).astype(np.float32)
     try:
-        with write_whole(path) as temporary:
+        with write_atomically(path) as temporary:
             np.save(temporary, features)
     except OSError as error:  # the pack may lie where nothing can be written
         print(f"warning: what the backbone made of the images is not kept for other runs: {error}", file=sys.stderr)

@@ -19,7 +19,7 @@ from keras_inat.data.pipeline import (
     count_passes,
     read_rows,
 )
-from keras_inat.errors import ObstacleError
+from keras_inat.errors import ExternalError
 from keras_inat.files import write_text
 from keras_inat.models.backbones import HEAD
 from keras_inat.models.cnn import build_cnn
@@ -288,7 +288,7 @@ def _read_progress(config: Config, run: RunFolder, pack: Pack) -> Progress:
     fresh = Progress(pack.hash, hash_weights(config))
     progress = read_progress(run) or fresh
     if (progress.data, progress.weights) != (fresh.data, fresh.weights):
-        raise ObstacleError(f"images or weights are no longer those that {run.path} was trained with")
+        raise ExternalError(f"images or weights are no longer those that {run.path} was trained with")
     rows = [row for row in run.read_metrics() if row["epoch"] <= progress.epoch]
     write_text(run.metrics, "".join(json.dumps(row) + "\n" for row in rows))
     return progress

@@ -101,7 +101,7 @@ def test_a_full_or_read_only_disk_is_one_line(photos, capsys, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device", "runs/x")
 
-    monkeypatch.setattr("keras_inat.files.write_whole", full)
+    monkeypatch.setattr("keras_inat.files.write_atomically", full)
     assert main(["sweep", f"DATA={photos}", "sweep.space={model.filters: [4, 8]}", *SMALL]) == 1
     error = capsys.readouterr().err
     assert "No space left on device" in error

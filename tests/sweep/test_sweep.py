@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_inat.errors import ObstacleError, UserError
+from keras_inat.errors import ExternalError, UserError
 from keras_inat.files import append_jsonl, hold_lock, read_jsonl
 from keras_inat.settings.loading import format_yaml, load_config, read_yaml
 from keras_inat.sweep import runner
@@ -242,7 +242,7 @@ def test_a_mistake_in_the_program_stops_the_sweep(sweep_config, monkeypatch):
     [
         OSError(28, "No space left on device"),
         RuntimeError("x; No space left on device"),
-        ObstacleError("no network to get the weights over"),
+        ExternalError("no network to get the weights over"),
     ],
 )
 def test_what_hinders_every_trial_stops_the_sweep_and_costs_none(sweep_config, fake_fit, monkeypatch, error):
@@ -252,7 +252,7 @@ def test_what_hinders_every_trial_stops_the_sweep_and_costs_none(sweep_config, f
         raise error
 
     monkeypatch.setattr(trials_module, "fit", fail)
-    with pytest.raises((OSError, ObstacleError), match=r"No space left|no network"):
+    with pytest.raises((OSError, ExternalError), match=r"No space left|no network"):
         runner.search(sweep_config("TRIALS=2"))
     assert [row["status"] for row in table()] == ["running"]
     monkeypatch.setattr(trials_module, "fit", real)
@@ -308,7 +308,7 @@ def test_weights_that_are_not_there_cost_no_trial(sweep_config):
     config = sweep_config(
         "STRATEGY=topk", "WEIGHTS=gone.h5", "data.image_size=32", "sweep.space={finetune.unfreeze: [2, 5]}"
     )
-    with pytest.raises(ObstacleError, match=r"'gone\.h5' does not exist"):
+    with pytest.raises(ExternalError, match=r"'gone\.h5' does not exist"):
         runner.search(config)
     assert [row["status"] for row in table()] == ["running"]
 
@@ -333,7 +333,7 @@ def test_images_that_change_meanwhile_stop_the_sweep(sweep_config, fake_fit, mon
         return real(*arguments, **named)
 
     monkeypatch.setattr(trials_module, "fit", change)
-    with pytest.raises(ObstacleError, match="the images changed while the sweep was at work"):
+    with pytest.raises(ExternalError, match="the images changed while the sweep was at work"):
         runner.search(sweep_config("TRIALS=2"))
     assert len(fake_fit) == 1
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_inat.data.packs import load_pack
-from keras_inat.files import write_whole
+from keras_inat.files import write_atomically
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.pretrained import build_finetune
 from keras_inat.store.runs import create_run
@@ -56,7 +56,7 @@ def test_features_are_found_again_until_anything_they_follow_from_changes(config
 
 def test_what_cannot_be_kept_is_had_all_the_same(config, monkeypatch, capsys):
     pack, model = load_pack(config), build_finetune(config.finetune, 16, 3)
-    monkeypatch.setattr(features, "write_whole", lambda path: write_whole(Path("/proc/none") / path.name))
+    monkeypatch.setattr(features, "write_atomically", lambda path: write_atomically(Path("/proc/none") / path.name))
     assert load_features(model, pack, config).shape == (1, 30, 4)
     assert "is not kept for other runs: [Errno 2] No such" in capsys.readouterr().err
     assert not list(pack.directory.glob("features-*"))
