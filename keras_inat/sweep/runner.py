@@ -9,7 +9,7 @@ from typing import Any
 from keras_tuner.engine.trial import TrialStatus
 
 from keras_inat.data.packs import load_pack
-from keras_inat.errors import ObstacleError, UserError
+from keras_inat.errors import ExternalError, UserError
 from keras_inat.settings.schema import Config
 from keras_inat.store.provenance import now
 from keras_inat.store.trials import Trial
@@ -82,7 +82,7 @@ class TrialLoop:
         """Runs trials until all have ended.
 
         Raises:
-            ObstacleError: The images changed during the sweep.
+            ExternalError: The images changed during the sweep.
         """
         sweep = self._records.config.sweep
         slots = open_slots(sweep.workers, sweep.trial_timeout_seconds)
@@ -110,7 +110,7 @@ class TrialLoop:
             report_outcome(self._oracle, trial)
             return
         if load_pack(self._records.config).hash != self._records.data_hash:
-            raise ObstacleError(
+            raise ExternalError(
                 "the images changed during the sweep, and its scores belong to the old ones: restore them, or give "
                 "another NAME"
             )
