@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras_tuner
-from keras_tuner.engine.trial import Trial, TrialStatus
+from keras_tuner.engine.trial import Trial as KerasTunerTrial
+from keras_tuner.engine.trial import TrialStatus
 from sklearn.exceptions import ConvergenceWarning
 
 from keras_inat.errors import UserError
-from keras_inat.files import append_jsonl
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
-from keras_inat.store.runs import RunFolder
+from keras_inat.store.trials import Trial
 from keras_inat.sweep.oracle import build_oracle, describe_search
+from keras_inat.sweep.pruning import RULES, build_curve
 from keras_inat.sweep.records import Records
 from keras_inat.sweep.runner import end_trial
 from keras_inat.sweep.space import build_hyperparameters
-from keras_inat.sweep.trial import Outcome, Task, loses
 
 STOCK = "stock"
 # Name -> `sweep.oracle`, or KerasTuner's as it comes, and `sweep.prune`.
@@ -96,8 +96,7 @@ def replay(config: Config, curves: Curves, method: str, folder: Path, budget: in
         name = tuple(str(record.settings[setting]) for setting in config.sweep.space)
         search.repeats += name in tried
         tried.add(name)
-        task = Task(config, record.id, record.values, records.trial_folder(record.id))
-        end_trial(records, oracle, record, look_up(task, curves[name]), 0.0)
+        record = end_trial(records, oracle, look_up(records, record, curves[name]))
         spent += record.epochs or 0
         completed = record.score if record.status == "completed" and record.score else 0.0
         search.best.append(max([completed, *search.best[-1:]]))
@@ -105,18 +104,24 @@ def replay(config: Config, curves: Curves, method: str, folder: Path, budget: in
     return search
 
 
-def look_up(task: Task, accuracies: Sequence[float]) -> Outcome:
-    """A trial with these accuracies by epoch, written down and pruned as one that is trained."""
+def look_up(records: Records, trial: Trial, accuracies: Sequence[float]) -> Trial:
+    """Returns the record of a trial with these validation accuracies, pruned as a trial that is trained."""
+    sweep = records.config.sweep
+    others = [other.curve for other in records.read_trials() if other.id != trial.id]
+    seen: list[float] = []
     pruned = False
-    for epoch, accuracy in enumerate(accuracies, 1):
-        append_jsonl(RunFolder(task.folder, "sweep").metrics, {"epoch": epoch, "val_accuracy": accuracy})
-        if pruned := loses(task):
+    for accuracy in accuracies:
+        seen.append(accuracy)
+        pruned = RULES[sweep.prune](build_curve(seen), others, sweep.epochs)
+        if pruned:
             break
-    score = max(accuracies[:epoch])
-    return Outcome({"val_accuracy": score, "epochs": epoch, "parameters": None, "macs": None, "pruned": pruned})
+    status = "pruned" if pruned else "completed"
+    return trial.model_copy(
+        update={"status": status, "score": max(seen), "epochs": len(seen), "val_accuracies": tuple(seen)}
+    )
 
 
-def _propose(oracle: keras_tuner.Oracle) -> Trial:
+def _propose(oracle: keras_tuner.Oracle) -> KerasTunerTrial:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # KerasTuner's fits often end at a bound
         return oracle.create_trial("replay")
@@ -128,5 +133,5 @@ def _build_stock(records: Records, hyperparameters: keras_tuner.HyperParameters)
         max_trials=config.sweep.trials, **describe_search(config, hyperparameters)
     )
     oracle.verbose = 0
-    oracle._set_project_dir(records.folder, "tuner")
+    oracle._set_project_dir(records.folder.path, "tuner")
     return oracle

@@ -7,7 +7,7 @@ from keras_inat.data.packs import load_pack
 from keras_inat.settings.loading import build_config, merge, override, read_yaml
 from keras_inat.settings.schema import Config
 from keras_inat.store.runs import RunFolder, find_finished, finish_run
-from keras_inat.sweep.records import find_best_config
+from keras_inat.store.sweeps import find_best_config
 from keras_inat.training.checkpoint import claim_run
 from keras_inat.training.evaluation import train_and_evaluate
 from keras_inat.training.session import fit

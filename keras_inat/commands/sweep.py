@@ -2,7 +2,8 @@
 
 from keras_inat.errors import UserError
 from keras_inat.settings.schema import Config
-from keras_inat.sweep.records import Trial, find_best, locate_sweep
+from keras_inat.store.sweeps import locate_sweep
+from keras_inat.store.trials import Trial, find_best
 from keras_inat.sweep.runner import search
 from keras_inat.sweep.space import describe_values
 from keras_inat.sweep.wandb_report import publish_report
@@ -27,4 +28,4 @@ def conclude(config: Config, trials: list[Trial]) -> None:
         f"{len(trials)} trials; the best is {best.id} with {best.score:.1%} validation accuracy: "
         f"{describe_values(best.settings)}"
     )
-    print(f"table: {locate_sweep(config) / 'trials.csv'}    next: make train-best SWEEP={config.run.name}")
+    print(f"table: {locate_sweep(config).table}    next: make train-best SWEEP={config.run.name}")

@@ -22,10 +22,11 @@ from keras_tuner.src.engine import oracle as oracle_module
 
 from keras_inat.errors import UserError
 from keras_inat.settings.schema import Config
+from keras_inat.store.trials import Trial
 from keras_inat.sweep.live_table import open_live_table
 from keras_inat.sweep.oracle import Recorded, build_oracle
-from keras_inat.sweep.records import Records, Trial
-from keras_inat.sweep.runner import open_records, run_trials, tell
+from keras_inat.sweep.records import Records
+from keras_inat.sweep.runner import TrialLoop, open_records, report_outcome
 from keras_inat.sweep.space import build_hyperparameters
 
 conditions.print = lambda *_: None  # it prints a condition whenever one is sent
@@ -85,11 +86,11 @@ def work(config: Config) -> list[Trial]:
     name = f"{config.run.name}/{socket.gethostname()}-{uuid.uuid4().hex[:8]}-"
     os.environ |= {"KERASTUNER_ORACLE_IP": host, "KERASTUNER_ORACLE_PORT": port, "KERASTUNER_TUNER_ID": name}
     os.environ |= {"no_grpc_proxy": host}  # a cluster may have one for the outside
-    running = dict[str, Trial]()
-    threading.Thread(target=_beat, args=(records, running), daemon=True).start()
     try:
         with open_live_table(records) as live_table:
-            run_trials(records, PatientClient(records), live_table, name, running)
+            loop = TrialLoop(records, PatientClient(records), live_table, name)
+            threading.Thread(target=_beat, args=(records, loop.running), daemon=True).start()
+            loop.run()
     except grpc.RpcError as error:
         if error.code() == REFUSED:
             raise UserError(error.details()) from None
@@ -106,7 +107,7 @@ def _beat(records: Records, running: Mapping[str, Trial]) -> None:
     while True:
         for trial_id in list(running):
             with contextlib.suppress(OSError):
-                (records.trial_folder(trial_id) / BEAT).touch()
+                (records.folder.trial_run(trial_id).path / BEAT).touch()
         time.sleep(BEAT_SECONDS)
 
 
@@ -124,19 +125,19 @@ class PatientClient:
     def create_trial(self, name: str) -> Any:
         """A trial that the chief has put on record; were it in another folder, its score would be lost."""
         trial = self.__getattr__("create_trial")(name)
-        file, end = self._records.trial_folder(trial.trial_id) / "trial.json", time.monotonic() + SHOW_SECONDS
+        file, end = self._records.folder.trial_run(trial.trial_id).path / "trial.json", time.monotonic() + SHOW_SECONDS
         while trial.status == TrialStatus.RUNNING and not file.exists():
             if time.monotonic() > end:
                 raise UserError(
-                    f"the chief's trial {trial.trial_id} is not in {self._records.folder}: give the chief's NAME, and "
+                    f"the chief's trial {trial.trial_id} is not in {self._records.folder.path}: give the chief's NAME, and "
                     "a `run.directory` that both see"
                 )
             time.sleep(POLL_SECONDS)
         if trial.status == TrialStatus.RUNNING:
             self._records.check()
-            if self._records.read_trial(file).values != trial.hyperparameters.values:
+            if self._records.read_trial(trial.trial_id).values != trial.hyperparameters.values:
                 raise UserError(
-                    f"the chief's trial {trial.trial_id} is another one in {self._records.folder}: give a "
+                    f"the chief's trial {trial.trial_id} is another one in {self._records.folder.path}: give a "
                     "`run.directory` that both see"
                 )
         return trial
@@ -174,14 +175,14 @@ class Leases:
         """Looks at every ongoing trial."""
         ended = {trial.id: trial for trial in self._records.read_trials() if trial.status != "running"}
         for trial_id in self._oracle.list_ongoing():
-            beat, since = _read_beat(self._records.trial_folder(trial_id) / BEAT), self._clock()
+            beat, since = _read_beat(self._records.folder.trial_run(trial_id).path / BEAT), self._clock()
             known = self._seen.get(trial_id)
             if known is None or known[0] != beat:
                 self._seen[trial_id] = beat, since
             elif since - known[1] > LEASE_SECONDS:
                 del self._seen[trial_id]
                 if trial_id in ended:  # it died between record and report
-                    tell(self._oracle, ended[trial_id])
+                    report_outcome(self._oracle, ended[trial_id])
                 else:
                     print(f"trial {trial_id}: its worker is silent, another goes on with it", flush=True)
                     self._oracle.give_back(trial_id)

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep at work: a live table on a terminal, a line an event elsewhere."""
+"""The progress of a sweep: a live table in a terminal, one line for each event elsewhere."""
 
 import contextlib
 import sys
@@ -12,30 +12,38 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_inat.progress import format_seconds
+from keras_inat.store.trials import Trial, find_best
 from keras_inat.sweep.pruning import read_curve
-from keras_inat.sweep.records import Records, Trial, find_best
+from keras_inat.sweep.records import Records
 from keras_inat.sweep.space import describe_values
 
 BARS = "▁▂▃▄▅▆▇█"
-MARKS = {"completed": "done", "pruned": "pruned", "failed": "failed", "running": "runs"}
+CURVE_WIDTH = 30  # characters
+LINES_BESIDE_TRIALS = 6
+MIN_TRIALS_SHOWN = 3
+MARKS = {"completed": "done", "pruned": "pruned", "failed": "failed", "running": "running"}
 STYLES = {"completed": "", "pruned": "dim", "failed": "red", "running": "bold"}
 
 
 class LiveTable:
-    """Follows the trials of a sweep, from their records and the epochs that they write.
+    """Follows the trials of a sweep through their records and the epochs that they write.
 
     Args:
-        records: Of the sweep.
-        live: The display that is kept up to date; None prints a line where a trial begins or ends.
+        records: The records of the sweep.
+        live: The display to keep up to date. With None, a line is printed when a trial begins or ends.
     """
 
     def __init__(self, records: Records, live: Live | None) -> None:
-        self._records, self._live = records, live
-        self._shown = {trial.id: trial.status for trial in records.read_trials() if trial.status != "running"}
-        self._began, self._before = time.monotonic(), len(self._shown)
+        self._records = records
+        self._live = live
+        self._shown: dict[str, str] = {
+            trial.id: trial.status for trial in records.read_trials() if trial.status != "running"
+        }
+        self._num_ended_before = len(self._shown)
+        self._began = time.monotonic()
 
     def refresh(self) -> None:
-        """Shows what has happened since, wherever it happened."""
+        """Shows the events since the last call, from whichever process they come."""
         if self._live:
             self._live.update(self.draw(self._live.console.size.height))
             return
@@ -43,57 +51,61 @@ class LiveTable:
         for trial in trials:
             if self._shown.get(trial.id) != trial.status:
                 self._shown[trial.id] = trial.status
-                print(f"trial {trial.id}{self._tell(trial, trials)}", flush=True)
+                print(f"trial {trial.id}{self._describe_event(trial, trials)}", flush=True)
 
-    def _tell(self, trial: Trial, trials: list[Trial]) -> str:
+    def _describe_event(self, trial: Trial, trials: list[Trial]) -> str:
         sweep = self._records.config.sweep
         if trial.status == "running":
             return f" of {sweep.trials}: {describe_values(trial.settings)}"
-        said = f"failed: {trial.error}" if trial.status == "failed" else f"{trial.score or 0:.1%}"
-        said += f", pruned after {trial.epochs} of {sweep.epochs} epochs" if trial.status == "pruned" else ""
-        return f": {said}  {self._summarise(trials)}"
+        outcome = f"failed: {trial.error}" if trial.status == "failed" else f"{trial.score or 0:.1%}"
+        if trial.status == "pruned":
+            outcome += f", pruned after {trial.epochs} of {sweep.epochs} epochs"
+        return f": {outcome}  {self._summarize(trials)}"
 
     def draw(self, height: int) -> Group:
-        """The table: what runs and the newest, and the best if it is older, in so many lines."""
+        """Draws the table for a terminal of `height` lines.
+
+        It shows the newest trials and the best one, and below them a summary.
+        """
         trials = self._records.read_trials()
-        best, room = find_best(trials), max(3, height - 6)
-        shown = trials[-room:]
+        best = find_best(trials)
+        shown = trials[-max(MIN_TRIALS_SHOWN, height - LINES_BESIDE_TRIALS) :]
         if best and best not in shown:
             shown = [best, *shown[1:]]
-        table = Table("trial", "", "validation accuracy", "best", "epochs", "configuration", box=box.SIMPLE_HEAD)
-        curves = [read_curve(self._records.trial_folder(trial.id) / "metrics.jsonl") for trial in shown]
+        curves = [read_curve(self._records.folder.trial_run(trial.id)) for trial in shown]
         top = max((curve[-1] for curve in curves if curve), default=1.0)
+        table = Table("trial", "", "validation accuracy", "best", "epochs", "configuration", box=box.SIMPLE_HEAD)
         for trial, curve in zip(shown, curves, strict=True):
-            told = trial.error if trial.status == "failed" else describe_values(trial.settings)
+            text = trial.error if trial.status == "failed" else describe_values(trial.settings)
             table.add_row(
                 trial.id,
                 "best" if trial is best else MARKS[trial.status],
                 draw_curve(curve, top),
                 f"{curve[-1]:.1%}" if curve else "",
                 f"{len(curve)}/{self._records.config.sweep.epochs}",
-                Text(told, overflow="ellipsis", no_wrap=True),
+                Text(text, overflow="ellipsis", no_wrap=True),
                 style="green" if trial is best else STYLES[trial.status],
             )
-        return Group(table, Text(self._summarise(trials)))
+        return Group(table, Text(self._summarize(trials)))
 
-    def _summarise(self, trials: list[Trial]) -> str:
-        """Best so far, epochs saved by pruning, and the time left."""
+    def _summarize(self, trials: list[Trial]) -> str:
+        """Returns the number of ended trials, the best one, the epochs saved by pruning and the time left."""
         sweep = self._records.config.sweep
-        ended = [trial for trial in trials if trial.status != "running"]
-        parts = [f"{len(ended)} of {sweep.trials}"]
+        num_ended = sum(trial.status != "running" for trial in trials)
+        phrases = [f"{num_ended} of {sweep.trials}"]
         if best := find_best(trials):
-            parts.append(f"best so far {best.score:.1%}, trial {best.id}")
+            phrases.append(f"best so far {best.score:.1%}, trial {best.id}")
         if saved := sum(sweep.epochs - (trial.epochs or 0) for trial in trials if trial.status == "pruned"):
-            parts.append(f"{saved} epochs saved")
-        if self._before < len(ended) < sweep.trials:
-            pace = (time.monotonic() - self._began) / (len(ended) - self._before)
-            parts.append(f"about {format_seconds((sweep.trials - len(ended)) * pace)} left")
-        return "(" + "; ".join(parts) + ")"
+            phrases.append(f"{saved} epochs saved")
+        if self._num_ended_before < num_ended < sweep.trials:
+            seconds_per_trial = (time.monotonic() - self._began) / (num_ended - self._num_ended_before)
+            phrases.append(f"about {format_seconds((sweep.trials - num_ended) * seconds_per_trial)} left")
+        return "(" + "; ".join(phrases) + ")"
 
 
 @contextlib.contextmanager
 def open_live_table(records: Records) -> Iterator[LiveTable]:
-    """A live table where output is a terminal and trials have processes of their own, plain lines elsewhere."""
+    """Opens a live table in a terminal. Without worker processes, or with other output, it prints plain lines."""
     if not sys.stdout.isatty() or records.config.sweep.workers == 0:
         yield LiveTable(records, None)
         return
@@ -102,5 +114,6 @@ def open_live_table(records: Records) -> Iterator[LiveTable]:
 
 
 def draw_curve(curve: list[float], top: float) -> str:
-    """A curve from zero to `top`, a character an epoch."""
-    return "".join(BARS[min(int(value / (top or 1.0) * len(BARS)), len(BARS) - 1)] for value in curve[-30:])
+    """Draws the last epochs of a curve on a scale from zero to `top`, one character for each epoch."""
+    heights = [int(value / (top or 1.0) * len(BARS)) for value in curve[-CURVE_WIDTH:]]
+    return "".join(BARS[min(height, len(BARS) - 1)] for height in heights)

@@ -6,14 +6,15 @@ from typing import Any
 import keras_tuner
 import numpy as np
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed
-from keras_tuner.engine.trial import Trial, TrialStatus
+from keras_tuner.engine.trial import Trial as KerasTunerTrial
+from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.src.engine.oracle import synchronized
 
 from keras_inat.errors import UserError
 from keras_inat.files import write_json
 from keras_inat.settings.schema import Config
+from keras_inat.store.trials import Trial
 from keras_inat.sweep.records import Records
-from keras_inat.sweep.records import Trial as Record
 from keras_inat.sweep.space import encode_base, is_forbidden
 from keras_inat.sweep.surrogate import predict
 
@@ -72,20 +73,20 @@ class Recorded(keras_tuner.Oracle):
     def recall(self, records: Records) -> None:
         """Takes over what is on record."""
         self.config, self.verbose, self.max_trials = records.config, 0, records.config.sweep.trials
-        self._set_project_dir(records.folder, "tuner")
+        self._set_project_dir(records.folder.path, "tuner")
         for number, row in enumerate(records.read_trials()):
             if int(row.id) != number:  # KerasTuner counts trials to number the next
                 raise UserError(
-                    f"trial {number} is missing from {records.folder / 'trials'}: put it back, or delete the folder "
+                    f"trial {number} is missing from {records.folder.trials}: put it back, or delete the folder "
                     "to start anew"
                 )
             self._restore(row)
 
-    def _restore(self, row: Record) -> None:
+    def _restore(self, row: Trial) -> None:
         hyperparameters = self.get_space()
         hyperparameters.values = dict(row.values)
-        trial = Trial(hyperparameters, row.id, STATUSES.get(row.status, TrialStatus.RUNNING))
-        trial.score = row.told
+        trial = KerasTunerTrial(hyperparameters, row.id, STATUSES.get(row.status, TrialStatus.RUNNING))
+        trial.score = row.final_score
         self.trials[row.id] = trial
         self.start_order.append(row.id)
         self._record_values(trial)
@@ -115,7 +116,7 @@ class Recorded(keras_tuner.Oracle):
         self._retry_queue.insert(0, trial_id)
 
     @synchronized
-    def end_trial(self, trial: Trial) -> None:
+    def end_trial(self, trial: KerasTunerTrial) -> None:
         super().end_trial(trial)
         # One that was given back may end after all.
         self._retry_queue = [waiting for waiting in self._retry_queue if waiting != trial.trial_id]
@@ -123,7 +124,7 @@ class Recorded(keras_tuner.Oracle):
     def save(self) -> None:
         write_json(self._file("oracle.json"), self.get_state())
 
-    def _save_trial(self, trial: Trial) -> None:
+    def _save_trial(self, trial: KerasTunerTrial) -> None:
         write_json(self._file(f"trial_{trial.trial_id}/trial.json"), trial.get_state())
 
     def _file(self, name: str) -> Any:
@@ -179,7 +180,7 @@ class Hyperband(Recorded, keras_tuner.oracles.HyperbandOracle):
                 "give it more choices or fewer `sweep.epochs`, or take another oracle"
             )
 
-    def _restore(self, row: Record) -> None:
+    def _restore(self, row: Trial) -> None:
         super()._restore(row)
         past = row.values.get("tuner/trial_id")
         entry = {"past_id": past, "id": row.id}
@@ -254,7 +255,7 @@ class Bayesian(Recorded, keras_tuner.oracles.BayesianOptimizationOracle):
                 self._seed_state += 1
         return values
 
-    def _predict(self, known: list[Trial], candidates: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    def _predict(self, known: list[KerasTunerTrial], candidates: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the candidates' accuracy."""
         failed = [trial for trial in self.trials.values() if trial.status in (TrialStatus.FAILED, TrialStatus.INVALID)]
         running = [trial for trial in self.trials.values() if trial.status == TrialStatus.RUNNING]

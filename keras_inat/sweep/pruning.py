@@ -1,24 +1,27 @@
-"""Which trials to stop early, judged by the validation accuracy of their epochs beside that of the other trials."""
+"""Early stopping of trials, by their validation accuracy compared with that of the other trials."""
 
 import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
-from keras_inat.files import read_jsonl
+from keras_inat.settings.schema import Config
+from keras_inat.store.runs import RunFolder
+from keras_inat.store.sweeps import locate_sweep
 
-# Of the trials that reach a rung, one in so many goes on.
+# One in three of the trials that reach a rung continues.
 FACTOR = 3
-# No trial is judged before so many epochs, which is fair to slow starters, nor before so many others got that far.
-MIN_EPOCHS, MIN_OTHERS = 2, 3
+# No trial is pruned before this epoch, so that a slow start does not count.
+MIN_EPOCHS = 2
+# No trial is pruned before this many others have reached the same epoch.
+MIN_OTHERS = 3
 
-# A trial's best validation accuracy until each of its epochs, first to last.
+# The best validation accuracy of a trial up to and including each of its epochs.
 Curve = Sequence[float]
 
 
 def list_rungs(epochs: int) -> list[int]:
-    """The epochs at which successive halving judges trials of `epochs`: a third of them, a ninth, and so on."""
+    """Returns the epochs at which successive halving compares trials of `epochs`: a third, a ninth, and so on."""
     rungs = []
     for power in range(1, epochs):
         rung = math.ceil(epochs / FACTOR**power)
@@ -28,10 +31,15 @@ def list_rungs(epochs: int) -> list[int]:
     return sorted(set(rungs) - {epochs})
 
 
-def loses_by_halving(own: Curve, others: Sequence[Curve], epochs: int) -> bool:
-    """Whether a trial is not among the best third of those that reached its rung.
+def is_pruned_by_halving(own: Curve, others: Sequence[Curve], epochs: int) -> bool:
+    """Returns True if a trial at a rung is not among the best third of the trials that have reached it.
 
-    Asynchronous successive halving, in the form that stops trials (Li et al. 2020, arXiv 1810.05934, and Ray Tune).
+    This is asynchronous successive halving in its stopping variant (Li et al. 2020, arXiv 1810.05934, and Ray Tune).
+
+    Args:
+        own: The curve of the trial so far.
+        others: The curves of the other trials.
+        epochs: The planned epochs of a trial.
     """
     rung = len(own)
     reached = [other[rung - 1] for other in others if len(other) >= rung]
@@ -40,10 +48,15 @@ def loses_by_halving(own: Curve, others: Sequence[Curve], epochs: int) -> bool:
     return sum(other > own[-1] for other in reached) >= math.ceil((len(reached) + 1) / FACTOR)
 
 
-def loses_by_median(own: Curve, others: Sequence[Curve], epochs: int) -> bool:
-    """Whether a trial's best is below the median of the other trials' mean accuracy so far.
+def is_pruned_by_median(own: Curve, others: Sequence[Curve], epochs: int) -> bool:
+    """Returns True if the best accuracy of a trial is below the median of the other trials' mean accuracy so far.
 
-    The median stopping rule (Golovin et al. 2017, "Google Vizier"), on curves of the best so far.
+    This is the median stopping rule (Golovin et al. 2017, "Google Vizier"), on curves of the best accuracy so far.
+
+    Args:
+        own: The curve of the trial so far.
+        others: The curves of the other trials.
+        epochs: The planned epochs of a trial.
     """
     epoch = len(own)
     means = [statistics.fmean(other[:epoch]) for other in others if len(other) >= epoch]
@@ -53,29 +66,34 @@ def loses_by_median(own: Curve, others: Sequence[Curve], epochs: int) -> bool:
 
 
 RULES: dict[str, Callable[[Curve, Sequence[Curve], int], bool]] = {
-    "halving": loses_by_halving,
-    "median": loses_by_median,
+    "halving": is_pruned_by_halving,
+    "median": is_pruned_by_median,
     "none": lambda own, others, epochs: False,
 }
 
 
-def read_curves(trials: Path) -> dict[str, list[float]]:
-    """The curves of the trials in `trials`, by their id, from their `metrics.jsonl`."""
-    found = sorted(path for path in trials.glob("*/metrics.jsonl") if path.parent.name.isdecimal())
-    return {path.parent.name: read_curve(path) for path in found}
+def is_to_be_pruned(config: Config, trial_id: str) -> bool:
+    """Applies the rule of `sweep.prune` to a trial of a sweep, by the epochs that all trials have recorded."""
+    folder = locate_sweep(config)
+    curves = {number: read_curve(folder.trial_run(number)) for number in folder.list_trial_ids()}
+    own = curves.pop(trial_id)
+    return RULES[config.sweep.prune](own, list(curves.values()), config.sweep.epochs)
 
 
-def read_curve(metrics: Path) -> list[float]:
-    """The curve of the epochs that were recorded."""
-    return build_curve(row["val_accuracy"] for row in read_jsonl(metrics))
+def read_curve(run: RunFolder) -> list[float]:
+    """Returns the curve of the epochs that a trial has recorded."""
+    return build_curve(epoch.val_accuracy for epoch in run.read_epochs())
 
 
 def build_curve(accuracies: Iterable[float]) -> list[float]:
-    """The best of the epochs' validation accuracies until each of them."""
+    """Returns the best validation accuracy up to and including each epoch."""
     return list(itertools.accumulate(accuracies, max))
 
 
-def estimate_end(own: Curve, finished: Sequence[Curve]) -> float:
-    """What a pruned trial would have had at its end: as much more as the finished ones gained from there, by median."""
-    gains = [other[-1] - other[len(own) - 1] for other in finished if len(other) >= len(own)]
+def estimate_final_score(own: Curve, completed: Sequence[Curve]) -> float:
+    """Returns the estimated final score of a pruned trial.
+
+    The estimate adds the median gain of the completed trials from that epoch to their end.
+    """
+    gains = [other[-1] - other[len(own) - 1] for other in completed if len(other) >= len(own)]
     return own[-1] + (statistics.median(gains) if gains else 0.0)

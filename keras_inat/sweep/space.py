@@ -9,19 +9,14 @@ from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed, Float, Hy
 from keras_tuner.src.engine.conditions import Parent
 
 from keras_inat.errors import UserError, describe_choices
-from keras_inat.settings.loading import list_settings, override
+from keras_inat.settings import roles
+from keras_inat.settings.catalog import list_names, list_settings
+from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 
 RANGE_KEYS = {"min", "max", "step", "log"}
 MAX_STEPS = 1000
-# What may be searched: the rest would make scores incomparable, or choose a lucky split or seed.
-SEARCHABLE = [
-    name
-    for name in list_settings()
-    if name.split(".")[0] in ("augment", "model", "training", "finetune") or name == "data.image_size"
-    # A trial's epochs are `sweep.epochs`.
-    if name not in ("training.epochs", "training.min_steps")
-]
+SEARCHABLE = list_names(roles.SEARCHABLE)
 
 
 def build_hyperparameters(config: Config) -> HyperParameters:

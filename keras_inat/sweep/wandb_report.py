@@ -6,7 +6,7 @@ from keras_tuner.engine.hyperparameters import Fixed
 
 from keras_inat.files import write_text
 from keras_inat.settings.schema import Config
-from keras_inat.sweep.records import locate_sweep
+from keras_inat.store.sweeps import locate_sweep
 from keras_inat.sweep.space import build_hyperparameters
 from keras_inat.training.tracking import BEST_ACCURACY, is_online, name_setting
 
@@ -20,7 +20,7 @@ def publish_report(config: Config) -> None:
     """
     if not is_online(config):
         return
-    address = locate_sweep(config) / "wandb-report"
+    address = locate_sweep(config).path / "wandb-report"
     try:
         import wandb
         import wandb_workspaces.reports.v2 as reports

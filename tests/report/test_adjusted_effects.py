@@ -11,7 +11,7 @@ from keras_inat.report.groups import SweepHistory, Trial
 from keras_inat.report.statistics.adjusted_effects import Observations, observe
 from keras_inat.report.statistics.design_matrix import build_factor
 from keras_inat.report.statistics.importance import measure_importance
-from keras_inat.sweep.pruning import build_curve, loses_by_halving
+from keras_inat.sweep.pruning import build_curve, is_pruned_by_halving
 
 CHOICES = {
     "a.filters": [16, 32, 64],
@@ -131,7 +131,7 @@ def halve(sweep):
     for trial in sweep.trials:
         steps = trial.score * (1 - 0.5 * np.exp(-np.arange(1, 5) / 1.5)) + rng.normal(0, 0.006, 4)
         curve = build_curve([*steps, trial.score])
-        length = next((n for n in range(1, 6) if loses_by_halving(curve[:n], curves, 5)), None)
+        length = next((n for n in range(1, 6) if is_pruned_by_halving(curve[:n], curves, 5)), None)
         curves.append(curve[:length])
         status = "pruned" if length else "completed"
         trials.append(replace(trial, status=status, score=curves[-1][-1], curve=tuple(curves[-1])))
