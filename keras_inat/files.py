@@ -14,6 +14,16 @@ from keras_inat.errors import UserError
 TEMPORARY_PREFIX = ".part-"
 
 
+class InFolder:
+    """An attribute that is a path in the owner's folder, `owner.path / name`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: Any, owner_type: type | None = None) -> Path:
+        return owner.path / self._name
+
+
 @contextlib.contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`. Renames it to `path` on success and removes it on failure."""

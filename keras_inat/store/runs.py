@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_inat.errors import UserError
-from keras_inat.files import append_jsonl, read_jsonl, write_text
+from keras_inat.files import InFolder, append_jsonl, read_jsonl, write_text
 from keras_inat.log import warn
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import select
@@ -29,64 +29,19 @@ class RunFolder:
     path: Path
     command: str
 
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def result(self) -> Path:
-        return self.path / "result.json"
-
-    @property
-    def model(self) -> Path:
-        return self.path / "best.keras"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoint.npz"
-
-    @property
-    def wandb_id(self) -> Path:
-        return self.path / "wandb-id"
-
-    @property
-    def lock(self) -> Path:
-        return self.path / "lock"
-
-    @property
-    def predictions(self) -> Path:
-        return self.path / "test_predictions.npz"
-
-    @property
-    def sample(self) -> Path:
-        return self.path / "validation_sample.npz"
-
-    @property
-    def duplicates(self) -> Path:
-        return self.path / "duplicates.npz"
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Everything that a run writes, besides its configuration and its lock."""
-        return (
-            self.result,
-            self.metrics,
-            self.model,
-            self.checkpoint,
-            self.predictions,
-            self.sample,
-            self.duplicates,
-            self.wandb_id,
-        )
-
-    @property
-    def subfolders(self) -> tuple[Path, ...]:
-        """The folders that a run and its report write."""
-        return self.path / "tensorboard", self.path / "wandb", self.path / "pictures"
+    config = InFolder("config.yaml")
+    metrics = InFolder("metrics.jsonl")
+    result = InFolder("result.json")
+    model = InFolder("best.keras")
+    checkpoint = InFolder("checkpoint.npz")
+    wandb_id = InFolder("wandb-id")
+    lock = InFolder("lock")
+    predictions = InFolder("test_predictions.npz")
+    sample = InFolder("validation_sample.npz")
+    duplicates = InFolder("duplicates.npz")
+    tensorboard = InFolder("tensorboard")
+    wandb = InFolder("wandb")
+    pictures = InFolder("pictures")
 
     def append_epoch(self, epoch: Epoch) -> None:
         """Adds a line to `metrics.jsonl`, on disk when this returns."""
@@ -132,9 +87,11 @@ def restart_run(config: Config, path: Path, command: str) -> RunFolder:
     """Starts a run in a given folder. The files of an earlier attempt are removed."""
     run = RunFolder(path, command)
     path.mkdir(parents=True, exist_ok=True)
-    for file in run.files:
+    for file in (run.result, run.metrics, run.model, run.checkpoint, run.wandb_id):
         file.unlink(missing_ok=True)
-    for folder in run.subfolders:
+    for file in (run.predictions, run.sample, run.duplicates):
+        file.unlink(missing_ok=True)
+    for folder in (run.tensorboard, run.wandb, run.pictures):
         shutil.rmtree(folder, ignore_errors=True)
     write_text(run.config, format_yaml(config.model_dump()))
     return run

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_inat.errors import UserError
-from keras_inat.files import write_text
+from keras_inat.files import InFolder, write_text
 from keras_inat.settings.loading import format_yaml, read_yaml
 from keras_inat.settings.schema import Config
 from keras_inat.store.data_summary import DataSummary
@@ -42,29 +42,15 @@ class SweepFolder:
 
     path: Path
 
+    identity = InFolder("space.yaml")
+    table = InFolder("trials.csv")
+    best = InFolder("best.yaml")
+    lock = InFolder("lock")
+    trials = InFolder("trials")
+
     @property
     def name(self) -> str:
         return self.path.name
-
-    @property
-    def identity(self) -> Path:
-        return self.path / "space.yaml"
-
-    @property
-    def table(self) -> Path:
-        return self.path / "trials.csv"
-
-    @property
-    def best(self) -> Path:
-        return self.path / "best.yaml"
-
-    @property
-    def lock(self) -> Path:
-        return self.path / "lock"
-
-    @property
-    def trials(self) -> Path:
-        return self.path / "trials"
 
     def trial_run(self, trial_id: str) -> RunFolder:
         """Returns the run folder of a trial."""
