@@ -44,14 +44,14 @@ def open_archive(path: Path) -> zipfile.ZipFile:
 
 
 def check_bytes(archive: zipfile.ZipFile, report_progress: Callable[[int], None]) -> None:
-    """Reads every member, so that its checksum is compared.
+    """Reads every member, so that its checksum is verified.
 
     Args:
-        archive: Open for reading.
+        archive: An archive open for reading.
         report_progress: Called with the number of members read since the last call.
 
     Raises:
-        UserError: Naming the first member that is damaged.
+        UserError: A member is damaged. The error names it.
     """
     members = archive.infolist()
     for member in members:

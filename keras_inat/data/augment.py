@@ -1,7 +1,7 @@
-"""Random changes to a batch of images and labels, a pure function of the batch and a seed.
+"""Data augmentation of a batch of images and labels, as a pure function of the batch and a seed.
 
-An image is moved (mirror, crop, rotation, a policy's moves) in one interpolation, recoloured by one matrix, and only
-then changed by what is neither; what is off costs nothing.
+All geometric changes of an image (flip, crop, rotation, a policy's geometric operations) are one affine warp, and all
+color changes are one matrix. Other changes follow. Changes that are switched off cost no time.
 """
 
 import math
@@ -13,38 +13,35 @@ import numpy as np
 from keras_inat.data.decode import stored_size
 from keras_inat.data.policies import (
     Drawn,
+    build_affine,
     build_color_matrices,
-    build_map,
-    build_moves,
+    build_policy_affine,
     change_pixels,
     draw_operations,
     recolor,
 )
 from keras_inat.settings.schema import Augment
 
-# Batches are made in parallel by the caller's threads; threads of OpenCV's own would only get in their way.
-cv2.setNumThreads(0)
-
-GREY = 128  # of what cutout erases
-WIDEST = math.log(4 / 3)  # aspect ratio of a crop, either way
+CUTOUT_GRAY = 128
+MAX_LOG_ASPECT = math.log(4 / 3)  # of a crop, wide or tall
 Step = Callable[[np.ndarray, int], np.ndarray]
 
 
 def augment(
     images: np.ndarray, labels: np.ndarray, size: int, seed: Sequence[int], config: Augment
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Changes every image of a batch as `config` says, then mixes pairs of them.
+    """Changes every image of a batch at random, then mixes pairs of them (mixup or CutMix).
 
     Args:
-        images: `(batch, stored, stored, 3)` uint8, `stored` at least `size`. Not changed.
-        labels: `(batch, classes)` float32, each summing to 1. Not changed.
-        size: Side of the images to return; from larger ones crops are taken, or they are scaled down whole.
-        seed: Non-negative integers; the same give the same changes.
-        config: What may change, and by how much.
+        images: `(batch, stored, stored, 3)` uint8, where `stored` is at least `size`. Not modified.
+        labels: `(batch, classes)` float32, each row with the sum 1. Not modified.
+        size: Side in pixels of the images to return. Larger images are cropped or scaled down.
+        seed: Non-negative integers. The same seed gives the same changes.
+        config: The kinds and strengths of the changes.
 
     Returns:
-        Images `(batch, size, size, 3)` uint8 and labels `(batch, classes)` float32; the arguments themselves where
-        nothing is to be done.
+        Images `(batch, size, size, 3)` uint8 and labels `(batch, classes)` float32. These are the arguments themselves
+        if no change is configured.
     """
     rng = np.random.default_rng(seed)
     if images.shape[1] > 2 * size:
@@ -52,7 +49,7 @@ def augment(
     count, stored = images.shape[:2]
     drawn = draw_operations(rng, count, config)
     plans = (
-        (_plan_move if moves(config) else _plan_mirror)(rng, drawn, stored, size, config),
+        (_plan_warp if needs_margin(config) else _plan_flip)(rng, drawn, stored, size, config),
         _plan_recolor(rng, count, config.color) if config.color else None,
         (lambda image, index: change_pixels(image, drawn, index)) if drawn.chosen.size else None,
         _plan_cutout(rng, count, size, config.cutout) if config.cutout else None,
@@ -65,13 +62,13 @@ def augment(
     return images, labels
 
 
-def moves(config: Augment) -> bool:
-    """Whether parts of images are enlarged or turned, so that they are worth storing larger than they are served."""
+def needs_margin(config: Augment) -> bool:
+    """Returns True if images are cropped, rotated or warped, so that stored images should be larger than the input."""
     return config.crop < 1 or config.rotation > 0 or config.policy != "none"
 
 
 def _shrink(images: np.ndarray, size: int) -> np.ndarray:
-    """Smaller images, every pixel counted: the bilinear interpolation of moved images would leave some out."""
+    """Scales images down by area averaging. The bilinear interpolation of a warp would skip pixels."""
     return np.stack([cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in images])
 
 
@@ -84,104 +81,107 @@ def _run(steps: list[Step], images: np.ndarray, size: int) -> np.ndarray:
     return changed
 
 
-def _plan_mirror(rng: np.random.Generator, drawn: Drawn, stored: int, size: int, config: Augment) -> Step | None:
+def _plan_flip(rng: np.random.Generator, drawn: Drawn, stored: int, size: int, config: Augment) -> Step | None:
     if not config.flip and stored == size:
         return None
-    mirrored = _draw_mirrored(rng, len(drawn.chosen), config)
+    flipped = _draw_flips(rng, len(drawn.chosen), config)
 
-    def mirror(image: np.ndarray, index: int) -> np.ndarray:
-        image = image if stored == size else cv2.resize(image, (size, size))
-        return cv2.flip(image, 1) if mirrored[index] else image
+    def flip(image: np.ndarray, index: int) -> np.ndarray:
+        if stored != size:
+            image = cv2.resize(image, (size, size))
+        return cv2.flip(image, 1) if flipped[index] else image
 
-    return mirror
+    return flip
 
 
-def _draw_mirrored(rng: np.random.Generator, count: int, config: Augment) -> np.ndarray:
+def _draw_flips(rng: np.random.Generator, count: int, config: Augment) -> np.ndarray:
     return rng.random(count) < (0.5 if config.flip else 0)
 
 
-def _plan_move(rng: np.random.Generator, drawn: Drawn, stored: int, size: int, config: Augment) -> Step:
-    """Rotation, random resized crop (Szegedy et al. 2015, arXiv 1409.4842), mirror and a policy's moves, in one.
+def _plan_warp(rng: np.random.Generator, drawn: Drawn, stored: int, size: int, config: Augment) -> Step:
+    """Combines rotation, random resized crop (Szegedy et al. 2015, arXiv 1409.4842), flip and a policy in one warp.
 
-    Where a result reaches beyond its image, the image goes on mirrored.
+    Pixels beyond the border are filled by reflection.
     """
     count = len(drawn.chosen)
-    maps = build_map(rng.uniform(-1, 1, count) * math.radians(config.rotation))
+    maps = build_affine(rng.uniform(-1, 1, count) * math.radians(config.rotation))
     area = rng.uniform(config.crop, 1, count)
-    # No wider than the image, so that a crop has the area that was drawn.
-    aspect = np.exp(rng.uniform(-1, 1, count) * np.minimum(WIDEST, -np.log(area)))
+    # A crop that is no wider and no taller than the image has exactly the drawn area.
+    aspect = np.exp(rng.uniform(-1, 1, count) * np.minimum(MAX_LOG_ASPECT, -np.log(area)))
     sides = np.sqrt([area * aspect, area / aspect])
     maps[:, :2, 2] = (rng.uniform(-0.5, 0.5, (2, count)) * (1 - sides)).T
-    sides[0] *= np.where(_draw_mirrored(rng, count, config), -1, 1)
+    sides[0] *= np.where(_draw_flips(rng, count, config), -1, 1)
     maps[:, :2, :2] *= sides.T[:, None]
-    maps = maps @ build_moves(drawn)
-    # From units of the side about the centre to pixels, whose centres lie at integers.
-    linear, shift = maps[:, :2, :2] * (stored / size), maps[:, :2, 2] * stored
+    maps = maps @ build_policy_affine(drawn)
+    # The maps have the side as their unit and the image center as their origin. Pixel centers lie at integers.
+    linear = maps[:, :2, :2] * (stored / size)
+    shift = maps[:, :2, 2] * stored
     shift += (stored - 1) / 2 - linear.sum(axis=2) * ((size - 1) / 2)
     matrices = np.concatenate([linear, shift[:, :, None]], axis=2)
     return lambda image, index: _warp(image, matrices[index], size)
 
 
 def _warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)  # OpenCV is twice as fast on four channels, conversions included
+    # OpenCV warps four channels twice as fast as three, conversions included.
+    image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     image = cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
     return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)
 
 
 def _plan_recolor(rng: np.random.Generator, count: int, strength: float) -> Step:
-    """Brightness, contrast and saturation, each scaled by its own factor in 1 - strength ... 1 + strength."""
+    """Scales brightness, contrast and saturation by random factors between 1 - strength and 1 + strength."""
     matrices = build_color_matrices(*rng.uniform(1 - strength, 1 + strength, (3, count)))
     return lambda image, index: recolor(image, matrices[index])
 
 
 def _plan_cutout(rng: np.random.Generator, count: int, size: int, fraction: float) -> Step:
-    """A grey square about a random pixel (DeVries & Taylor 2017, arXiv 1708.04552); part of it may lie outside."""
+    """Erases a square around a random pixel (cutout, DeVries & Taylor 2017, arXiv 1708.04552), clipped to the image."""
     rows, columns = _draw_squares(rng, size, np.full(count, round(fraction * size)))
 
     def erase(image: np.ndarray, index: int) -> np.ndarray:
         image = image.copy()
-        image[slice(*rows[index]), slice(*columns[index])] = GREY
+        image[slice(*rows[index]), slice(*columns[index])] = CUTOUT_GRAY
         return image
 
     return erase
 
 
 def _draw_squares(rng: np.random.Generator, size: int, sides: np.ndarray) -> np.ndarray:
-    """Rows and columns from ... to of squares about random pixels, clipped to the image: `(2, batch, 2)`."""
+    """Returns the row and column bounds of squares around random pixels, clipped to the image: `(2, batch, 2)`."""
     start = rng.integers(size, size=(2, len(sides))) - sides // 2
     return np.clip(np.stack([start, start + sides], axis=2), 0, size)
 
 
-# A batch comes shuffled, so the image before, of the last one the first, is as random a partner as any, and not the
-# image itself where there is another. Every image has its own share.
+# Each image is mixed with the previous one of its batch. Batches are shuffled, so this partner is random, and it is
+# another image if the batch has more than one.
 
 
 def _mix_up(
     rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, config: Augment
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each image a convex combination with another, labels likewise (Zhang et al. 2017, arXiv 1710.09412)."""
-    shares = rng.beta(config.mixup, config.mixup, len(images)).astype(np.float32)
+    """Blends each image and its label with another (mixup, Zhang et al. 2017, arXiv 1710.09412)."""
+    fractions = rng.beta(config.mixup, config.mixup, len(images)).astype(np.float32)
     mixed = np.empty(images.shape, np.uint8)
-    for index, share in enumerate(shares.tolist()):
-        cv2.addWeighted(images[index], share, images[index - 1], 1 - share, 0, dst=mixed[index])
-    return mixed, _mix_labels(labels, shares)
+    for index, fraction in enumerate(fractions.tolist()):
+        cv2.addWeighted(images[index], fraction, images[index - 1], 1 - fraction, 0, dst=mixed[index])
+    return mixed, _mix_labels(labels, fractions)
 
 
 def _cut_mix(
     rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, config: Augment
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each image with a square of another pasted in, labels by the areas (Yun et al. 2019, arXiv 1905.04899)."""
+    """Pastes a square of another image and mixes labels by area (CutMix, Yun et al. 2019, arXiv 1905.04899)."""
     size = images.shape[1]
     sides = size * np.sqrt(1 - rng.beta(config.cutmix, config.cutmix, len(images)))
     rows, columns = _draw_squares(rng, size, np.rint(sides).astype(int))
     mixed = np.array(images)
     for index in range(len(images)):
-        square = slice(*rows[index]), slice(*columns[index])
+        square = (slice(*rows[index]), slice(*columns[index]))
         mixed[index][square] = images[index - 1][square]
     pasted = np.diff(rows)[:, 0] * np.diff(columns)[:, 0] / size**2
     return mixed, _mix_labels(labels, (1 - pasted).astype(np.float32))
 
 
-def _mix_labels(labels: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    return labels * shares[:, None] + np.roll(labels, 1, axis=0) * (1 - shares[:, None])
+def _mix_labels(labels: np.ndarray, fractions: np.ndarray) -> np.ndarray:
+    return labels * fractions[:, None] + np.roll(labels, 1, axis=0) * (1 - fractions[:, None])

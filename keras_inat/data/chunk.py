@@ -1,4 +1,7 @@
-"""A few files decoded by a worker, their pixels written to where they belong. Imports little: a worker waits for it."""
+"""A task of a decoding worker: consecutive files, whose pixels it writes to disk.
+
+Workers import this module when they start, so it imports little.
+"""
 
 import contextlib
 import functools
@@ -10,13 +13,13 @@ from typing import NamedTuple
 from keras_inat.data.decode import decode
 from keras_inat.data.reader import Reader
 
-# Side of the thumbnails by which copies are found.
+# Side in pixels of the thumbnails in which duplicates are searched.
 THUMBNAIL = 16
-NESTED = "lies in a folder within the folder of its class"
+NESTED = "is in a subfolder of its class folder"
 
 
 class Record(NamedTuple):
-    """What one file is. Of one that was left out, only `reason`, and `sha256` where it could be read."""
+    """The result for one file. A quarantined file has a `reason`, and a `sha256` if it could be read."""
 
     sha256: str
     format: str
@@ -25,31 +28,44 @@ class Record(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Consecutive files to decode, `start` being the number of the first."""
+    """Consecutive files to decode.
+
+    Attributes:
+        source: The folder or archive.
+        key: `Source.key`, the version of the source.
+        start: The number of the first file.
+        files: For each file its path in the source, and True if it is in a subfolder of its class folder.
+        sizes: Sides in pixels, the size of the model's input first.
+        directory: The folder of the pixels.
+    """
 
     source: Path
     key: str
     start: int
-    files: Sequence[tuple[str, bool]]  # their paths, and whether they lie too deep
+    files: Sequence[tuple[str, bool]]
     sizes: Sequence[int]
     directory: Path
 
 
 def pixel_path(directory: Path, image_size: int, size: int) -> Path:
-    """Where pixels are: `(files, size, size, 3)` uint8, zero where a file was left out.
+    """Returns the path of the pixels `(files, size, size, 3)` uint8, which are zero for quarantined files.
 
-    Named by all that decides them: their size, and, where it is another, that of the model they are stored for.
+    The name holds the size and, if it differs, the input size of the model. The decoder depends on both.
     """
     return directory / (f"{size}.uint8" if size == image_size else f"{image_size}-at-{size}.uint8")
 
 
 def thumbnail_path(directory: Path) -> Path:
-    """Where the thumbnails are that copies are found by: `(files, 16, 16, 3)` uint8."""
+    """Returns the path of the thumbnails `(files, 16, 16, 3)` uint8 in which duplicates are searched."""
     return directory / "thumbnails.uint8"
 
 
 def decode_chunk(task: Task) -> tuple[int, list[Record]]:
-    """Decodes consecutive files, writes their pixels to where they belong, gives their records."""
+    """Decodes consecutive files and writes their pixels.
+
+    Returns:
+        The number of the first file, and one record per file.
+    """
     reader = _open_reader(task.source, task.key)
     records = []
     with contextlib.ExitStack() as stack:
@@ -78,5 +94,5 @@ def decode_chunk(task: Task) -> tuple[int, list[Record]]:
 
 @functools.lru_cache(maxsize=1)
 def _open_reader(path: Path, key: str) -> Reader:
-    """A worker opens an archive once; `key` tells another version of it."""
+    """Opens a source once per worker. A changed source has another `key`."""
     return Reader(path)

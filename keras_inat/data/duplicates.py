@@ -1,10 +1,10 @@
-"""Copies of one image among many: identical files, and those resized, recompressed, mirrored or brightened.
+"""Search for duplicates: identical files, and near-duplicates that were resized, recompressed, mirrored or brightened.
 
-Each image is reduced to 16 x 16 grey pixels less their neighbourhood's mean, at unit length: what is left of it when
-brightness, contrast and fine detail are taken away. Two images are copies when these correlate by at least
-`SIMILARITY`, one of them mirrored or not. Candidates come from locality-sensitive hashing (Charikar 2002, "Similarity
-estimation techniques from rounding algorithms") of the middle frequencies, so that time grows with the number of
-images, not with that of pairs.
+Each image is reduced to 16 x 16 gray pixels minus the mean of their neighborhood, scaled to unit length. These features
+do not depend on brightness, contrast and fine detail. Two images are near-duplicates if their features correlate by at
+least `MIN_SIMILARITY`, with or without mirroring one of them. Candidate pairs come from locality-sensitive hashing
+(Charikar 2002, "Similarity estimation techniques from rounding algorithms") of the middle frequencies, so that the time
+grows with the number of images, not with the number of pairs.
 """
 
 from collections.abc import Iterator
@@ -14,48 +14,49 @@ from scipy import fft, ndimage, sparse
 
 from keras_inat.data.chunk import THUMBNAIL
 
-# Of 1,000 copies of photographs of 64 pixels, mirrored, shrunk to as little as 40 % and recompressed at qualities from
-# 95 down to 20, 999 stayed above 0.9; pairs of different pictures reached 0.86.
-SIMILARITY = 0.9
-# Root mean square of the local contrast, in grey levels, under which an image shows too little to be compared.
+# Measured on 1,000 near-duplicates of photographs of 64 pixels, mirrored, scaled down to as little as 40 % and
+# recompressed at qualities from 95 to 20: 999 had a similarity above 0.9. Different pictures reached 0.86.
+MIN_SIMILARITY = 0.9
+# Images whose local contrast has a smaller root mean square, in gray levels, are too plain to be compared.
 MIN_CONTRAST = 1.5
-MOST_NEAR = 0.9999  # 1 is for identical files
+MAX_NEAR_SIMILARITY = 0.9999  # 1 means identical files.
 NUM_TABLES = 24
-# In a table an image is compared with so many of those of the same code. Larger clusters hang together by their links.
-NUM_NEIGHBOURS = 3
+# In each table an image is compared with this many images of the same code. Larger clusters are connected by chains.
+NUM_NEIGHBORS = 3
 CHUNK = 16384
-# Mean size of a middle frequency in photographs: planes through it part them evenly.
-TYPICAL = 0.08
+# Mean magnitude of a middle frequency in photographs. Subtracting it centers the absolute values for the hashing.
+TYPICAL_MAGNITUDE = 0.08
 _FREQUENCY = np.hypot(*np.indices((THUMBNAIL, THUMBNAIL)))
 _MIDDLE = (_FREQUENCY >= 3) & (_FREQUENCY < 8.5)
-# One pair: row numbers with `first` < `second`; correlation (1 for identical files); whether one is mirrored.
-PAIR = np.dtype([("first", np.int64), ("second", np.int64), ("similarity", np.float32), ("mirrored", np.bool_)])
+# A pair has row numbers with `first` < `second`, the correlation (1 for identical files), and if one is mirrored.
+PAIR_DTYPE = np.dtype([("first", np.int64), ("second", np.int64), ("similarity", np.float32), ("mirrored", np.bool_)])
 
 
 def find_duplicates(thumbnails: np.ndarray, hashes: np.ndarray, rows: np.ndarray, near: bool = True) -> np.ndarray:
-    """Finds the pairs of images that are copies of each other.
+    """Finds the pairs of images that are duplicates of each other.
 
     Args:
-        thumbnails: `(images, 16, 16, 3)` uint8; a memory map will do.
-        hashes: `(images, 32)` uint8, of the files' contents.
-        rows: `(n,)` int64, sorted, the images to look at.
-        near: Whether to look for more than identical files.
+        thumbnails: `(images, 16, 16, 3)` uint8, which may be a memory map.
+        hashes: `(images, 32)` uint8, the hashes of the files' contents.
+        rows: `(n,)` int64, the sorted numbers of the images to compare.
+        near: True to find near-duplicates too, not only identical files.
 
     Returns:
-        `(pairs,)` of `PAIR`, sorted. Of a cluster enough pairs to hold it together, not every pair.
+        `(pairs,)` of `PAIR_DTYPE`, sorted. A cluster gets enough pairs to connect it, not all of its pairs.
     """
     contents = np.ascontiguousarray(hashes[rows]).view("V32").ravel()
     _, firsts, inverse = np.unique(contents, return_index=True, return_inverse=True)
     repeated = np.flatnonzero(firsts[inverse] != np.arange(len(rows)))
-    identical = np.zeros(len(repeated), PAIR)
-    identical["first"], identical["second"] = rows[firsts[inverse[repeated]]], rows[repeated]
+    identical = np.zeros(len(repeated), PAIR_DTYPE)
+    identical["first"] = rows[firsts[inverse[repeated]]]
+    identical["second"] = rows[repeated]
     identical["similarity"] = 1
     others = [_find_near(thumbnails, rows[np.sort(firsts)])] if near else []
     return np.sort(np.concatenate([identical, *others]), order=["first", "second"])
 
 
 def group_duplicates(count: int, pairs: np.ndarray) -> np.ndarray:
-    """`(count,)` int32: the number of the group that each of `count` images belongs to; most are alone in theirs."""
+    """Returns `(count,)` int32: the group of each image. An image without duplicates is its own group."""
     links = sparse.coo_array((np.ones(len(pairs), bool), (pairs["first"], pairs["second"])), shape=(count, count))
     return sparse.csgraph.connected_components(links, directed=False)[1]
 
@@ -65,39 +66,43 @@ def _find_near(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
     plain = np.empty(len(rows), bool)
     for start in range(0, len(rows), CHUNK):
         part = slice(start, start + CHUNK)
-        features = _describe(thumbnails[rows[part]])
+        features = _compute_features(thumbnails[rows[part]])
         spectrum = fft.dctn(features, axes=(1, 2), norm="ortho")
-        # A mirrored image has its odd horizontal frequencies negated.
-        spectrum[:, :, 1::2] = np.abs(spectrum[:, :, 1::2]) - TYPICAL
+        # Mirroring an image negates its odd horizontal frequencies.
+        spectrum[:, :, 1::2] = np.abs(spectrum[:, :, 1::2]) - TYPICAL_MAGNITUDE
         sketches[part] = spectrum[:, _MIDDLE]
         plain[part] = ~features.any(axis=(1, 2))
-    rows, sketches = rows[~plain], sketches[~plain]
-    found = [np.zeros(0, PAIR)]
+    rows = rows[~plain]
+    sketches = sketches[~plain]
+    found = [np.zeros(0, PAIR_DTYPE)]
     for first, second in _list_candidates(sketches):
-        pairs = np.zeros(len(first), PAIR)
-        pairs["first"], pairs["second"] = rows[first], rows[second]
-        features, others = _describe(thumbnails[pairs["first"]]), _describe(thumbnails[pairs["second"]])
-        straight, mirrored = (np.einsum("nij,nij->n", features, other) for other in (others, others[:, :, ::-1]))
-        pairs["similarity"] = np.minimum(np.maximum(straight, mirrored), MOST_NEAR)
-        pairs["mirrored"] = mirrored > straight
-        found.append(pairs[pairs["similarity"] >= SIMILARITY])
+        pairs = np.zeros(len(first), PAIR_DTYPE)
+        pairs["first"] = rows[first]
+        pairs["second"] = rows[second]
+        features = _compute_features(thumbnails[pairs["first"]])
+        others = _compute_features(thumbnails[pairs["second"]])
+        upright = np.einsum("nij,nij->n", features, others)
+        mirrored = np.einsum("nij,nij->n", features, others[:, :, ::-1])
+        pairs["similarity"] = np.minimum(np.maximum(upright, mirrored), MAX_NEAR_SIMILARITY)
+        pairs["mirrored"] = mirrored > upright
+        found.append(pairs[pairs["similarity"] >= MIN_SIMILARITY])
     return np.concatenate(found)
 
 
-def _describe(images: np.ndarray) -> np.ndarray:
-    """`(n, 16, 16)` float32 of unit length; zero where the image shows too little."""
-    grey = images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    local = grey - ndimage.uniform_filter(grey, (0, 5, 5))
+def _compute_features(images: np.ndarray) -> np.ndarray:
+    """Returns `(n, 16, 16)` float32 features of unit length, or zero for plain images."""
+    gray = images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    local = gray - ndimage.uniform_filter(gray, (0, 5, 5))
     local -= local.mean(axis=(1, 2), keepdims=True)
     length = np.sqrt(np.square(local).sum(axis=(1, 2), keepdims=True))
     return np.where(length >= MIN_CONTRAST * THUMBNAIL, local / np.maximum(length, 1e-6), 0)
 
 
 def _list_candidates(sketches: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of rows that fall on the same side of every plane of a table, in parts of a bounded size."""
+    """Yields pairs of rows that are on the same side of every hyperplane of a table, at most `CHUNK` pairs at once."""
     if len(sketches) < 2:
         return
-    # Hence few of different pictures agree by chance, whatever their number.
+    # With this many bits few different pictures agree by chance, whatever their number.
     num_bits = max(8, int(np.ceil(np.log2(len(sketches)))) + 2)
     rng = np.random.default_rng(0)
     weights = 2.0 ** np.arange(num_bits)
@@ -106,19 +111,21 @@ def _list_candidates(sketches: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndar
         planes = rng.normal(size=(sketches.shape[1], num_bits)).astype(np.float32)
         codes = (sketches @ planes > 0).astype(np.float64) @ weights
         order = np.argsort(codes, kind="stable")
-        for step in range(1, NUM_NEIGHBOURS + 1):
+        for step in range(1, NUM_NEIGHBORS + 1):
             same = np.flatnonzero(codes[order[step:]] == codes[order[:-step]])
-            one, other = order[same], order[same + step]
-            # Verified only where the sketches are near already: 0.9 of correlation is 0.45 of distance.
-            near = _measure(sketches, one, other) <= np.sqrt(2 - 2 * SIMILARITY)
-            one, other = one[near], other[near]
+            one = order[same]
+            other = order[same + step]
+            # For unit vectors, a correlation of 0.9 is a distance of 0.45. Sketches are parts of such vectors.
+            near = _measure_distances(sketches, one, other) <= np.sqrt(2 - 2 * MIN_SIMILARITY)
+            one = one[near]
+            other = other[near]
             keys = np.sort(np.concatenate([keys, np.minimum(one, other) * len(sketches) + np.maximum(one, other)]))
             keys = keys[np.diff(keys, prepend=-1) > 0]
     for start in range(0, len(keys), CHUNK):
         yield np.divmod(keys[start : start + CHUNK], len(sketches))
 
 
-def _measure(points: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _measure_distances(points: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     parts = [slice(start, start + CHUNK) for start in range(0, len(one), CHUNK)]
     return np.concatenate(
         [np.linalg.norm(points[one[part]] - points[other[part]], axis=1) for part in parts] or [np.zeros(0)]

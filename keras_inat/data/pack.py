@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_inat.data.augment import moves
+from keras_inat.data.augment import needs_margin
 from keras_inat.data.chunk import pixel_path
 from keras_inat.data.decode import stored_size
 from keras_inat.data.split import split_validation
@@ -161,4 +161,4 @@ class Pack:
 
 def training_size(config: Config) -> int:
     """The side that pixels are stored at to train from: with room for what augmentation moves."""
-    return stored_size(config.data.image_size) if moves(config.augment) else config.data.image_size
+    return stored_size(config.data.image_size) if needs_margin(config.augment) else config.data.image_size

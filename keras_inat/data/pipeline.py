@@ -1,4 +1,4 @@
-"""Batches for training and for evaluation, as `tf.data`."""
+"""Batches for training and evaluation, as `tf.data` datasets."""
 
 import functools
 import mmap
@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inat.data.augment import augment
+from keras_inat.data.decode import set_up_decoding
 from keras_inat.settings.schema import Config
 
 PREFETCH = 4
@@ -16,30 +17,31 @@ PREFETCH = 4
 def build_training_batches(
     images: np.ndarray, labels: np.ndarray, rows: np.ndarray, num_classes: int, config: Config, first_step: int = 0
 ) -> tf.data.Dataset:
-    """Endless shuffled, augmented batches; each is a pure function of `run.seed` and its step.
+    """Builds endless shuffled, augmented batches. Each batch is a pure function of `run.seed` and its step.
 
-    Every epoch is a new permutation. The images that do not fill its last batch are left out of it, others each time.
+    Every pass over the images is a new permutation. The images that do not fill the last batch of a pass are skipped in
+    that pass.
 
     Args:
-        images: `(images, stored, stored, 3)` uint8, at least as large as `data.image_size`; a memory map is read only
-            where needed.
+        images: `(images, stored, stored, 3)` uint8, at least as large as `data.image_size`; may be a memory map.
         labels: `(images,)` int.
         rows: Indices of the images to train on.
-        num_classes: Length of the one-hot labels.
+        num_classes: The length of the one-hot labels.
         config: Gives batch size, image sizes, augmentation and seed.
-        first_step: Where to begin, so that a resumed run goes on with the batches it has not seen.
+        first_step: The step of the first batch. A resumed run continues with the batches that it has not seen.
 
     Returns:
         A dataset of (`(batch, size, size, 3)` uint8, `(batch, num_classes)` float32).
     """
-    seed, sizes, passes = config.run.seed, config.training_sizes, count_passes(config, len(rows))
-    num_epochs = config.training.epochs * passes
+    set_up_decoding()  # Augmentation uses OpenCV.
+    sizes = config.training_sizes
+    num_passes = config.training.epochs * count_passes(config, len(rows))
 
-    def change(chosen: np.ndarray, targets: np.ndarray, step: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        size = sizes[min(epoch * len(sizes) // num_epochs, len(sizes) - 1)]
-        return augment(read_rows(images, chosen), targets, size, (seed, step, 1), config.augment)
+    def change(chosen: np.ndarray, targets: np.ndarray, step: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        size = sizes[min(index * len(sizes) // num_passes, len(sizes) - 1)]
+        return augment(read_rows(images, chosen), targets, size, (config.run.seed, step, 1), config.augment)
 
-    # Progressive resizing (Tan & Le 2021, arXiv 2104.00298) has images of several sides.
+    # Progressive resizing (Tan & Le 2021, arXiv 2104.00298) trains on images of several sizes.
     side = sizes[0] if len(sizes) == 1 else None
     return _serve_shuffled(labels, rows, num_classes, config, first_step, change, (side, side, 3), tf.uint8)
 
@@ -47,17 +49,18 @@ def build_training_batches(
 def build_feature_batches(
     features: np.ndarray, labels: np.ndarray, rows: np.ndarray, num_classes: int, config: Config, first_step: int = 0
 ) -> tf.data.Dataset:
-    """The same batches of what a frozen backbone makes of the images: of each image one of its views, at random.
+    """Builds the same batches of cached features of a frozen backbone, with a random view of each image.
 
     Args:
-        features: `(views, images, channels)` float32.
+        features: `(views, images, channels)` float32. The views are the image and, if cached, its mirror image.
+        labels: As in `build_training_batches`, and so are the other arguments.
 
     Returns:
         A dataset of (`(batch, channels)` float32, `(batch, num_classes)` float32).
     """
     views, _, channels = features.shape
 
-    def change(chosen: np.ndarray, targets: np.ndarray, step: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    def change(chosen: np.ndarray, targets: np.ndarray, step: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         view = np.random.default_rng((config.run.seed, step, 1)).integers(views, size=len(chosen))
         return features[view, chosen], targets
 
@@ -65,20 +68,20 @@ def build_feature_batches(
 
 
 def count_passes(config: Config, num_images: int) -> int:
-    """Passes over so many training images in an epoch: more than one where `training.min_steps` asks for it."""
+    """Returns the passes over the training images per epoch: more than one if `training.min_steps` needs it."""
     steps = num_images // min(config.training.batch_size, num_images) * config.training.epochs
     return max(1, -(-config.training.min_steps // steps))
 
 
 def flip_batches(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """The same batches with every image mirrored left to right."""
+    """Returns the same batches with every image flipped horizontally."""
     return batches.map(lambda pixels, targets: (pixels[:, :, ::-1], targets))
 
 
 def build_evaluation_batches(
     images: np.ndarray, labels: np.ndarray, rows: np.ndarray, num_classes: int, batch_size: int
 ) -> tf.data.Dataset:
-    """Every image of `rows` once, in order, the last batch as short as it comes; dtypes and shapes as in training."""
+    """Builds batches of every image of `rows` once, in order. The last may be smaller. Dtypes are as in training."""
     one_hot = np.eye(num_classes, dtype=np.float32)
 
     def make(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,13 +92,13 @@ def build_evaluation_batches(
 
 
 def read_rows(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Copies rows of an array, those of a memory map asked of the disk all at once.
+    """Reads rows of an array. All rows of a memory map are requested from the disk at once.
 
-    Met one after the other, as page faults, rows that are not in memory take some hundred times as long. What is read
-    stays with the system to share and to drop: a pack larger than memory costs no more of it than a small one.
+    Reading them one at a time, as page faults, takes about a hundred times as long if they are not in memory. The pages
+    stay in the page cache of the system, so a pack that is larger than the memory needs no more of it than a small one.
 
     Args:
-        images: `(images, size, size, 3)` uint8, C-contiguous; a memory map or not.
+        images: `(images, size, size, 3)` uint8, C-contiguous, which may be a memory map.
         rows: `(n,)` int64.
 
     Returns:
@@ -120,18 +123,19 @@ def _serve_shuffled(
     shape: tuple[int | None, ...],
     dtype: tf.DType,
 ) -> tf.data.Dataset:
-    """Batches of shuffled rows and their labels, as `change` makes them of rows, targets, step and pass."""
+    """Builds batches of shuffled rows. `change` makes a batch from rows, targets, step and the index of the pass."""
     batch_size = min(config.training.batch_size, len(rows))
-    steps, one_hot = len(rows) // batch_size, np.eye(num_classes, dtype=np.float32)
+    steps = len(rows) // batch_size
+    one_hot = np.eye(num_classes, dtype=np.float32)
 
     @functools.lru_cache(maxsize=2)
-    def order(epoch: int) -> np.ndarray:
-        return np.random.default_rng((config.run.seed, epoch, 0)).permutation(rows)
+    def order(index: int) -> np.ndarray:
+        return np.random.default_rng((config.run.seed, index, 0)).permutation(rows)
 
     def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        epoch, position = divmod(int(step), steps)
-        chosen = order(epoch)[position * batch_size : (position + 1) * batch_size]
-        return change(chosen, one_hot[labels[chosen]], int(step), epoch)
+        index, position = divmod(int(step), steps)
+        chosen = order(index)[position * batch_size : (position + 1) * batch_size]
+        return change(chosen, one_hot[labels[chosen]], int(step), index)
 
     return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, *shape), (batch_size, num_classes), dtype)
 
@@ -143,7 +147,7 @@ def _serve(
     label_shape: tuple[int | None, ...],
     dtype: tf.DType,
 ) -> tf.data.Dataset:
-    """Batches made in parallel, ahead of their use, in order. Pixels stay uint8: the model casts them, where it is."""
+    """Builds batches in parallel, in order and ahead of use. Pixels stay uint8: the model casts them on its device."""
 
     def load(key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         inputs, targets = tf.numpy_function(make, [key], (dtype, tf.float32))

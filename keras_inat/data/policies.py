@@ -1,4 +1,4 @@
-"""The operations of RandAugment and TrivialAugment as a table, and the matrices that `augment` composes."""
+"""The table of RandAugment and TrivialAugment operations, and the matrices that `augment` composes."""
 
 import math
 from collections.abc import Callable
@@ -9,22 +9,22 @@ import numpy as np
 
 from keras_inat.settings.schema import Augment
 
-LUMA = np.array((0.299, 0.587, 0.114))  # of red, green and blue: ITU-R BT.601, as in Pillow and so in the papers
+LUMA = np.array((0.299, 0.587, 0.114))  # ITU-R BT.601, as in Pillow, which the papers use
 VALUES = np.arange(256)
-# TrivialAugment draws one of 31 magnitudes.
-STEPS = 30
+# TrivialAugment draws one of 31 magnitudes, 0/30 to 30/30.
+MAX_MAGNITUDE = 30
 
 
 def build_color_matrices(brightness: Any, contrast: Any, saturation: Any) -> np.ndarray:
-    """Brightness, then contrast about the mean luma, then saturation, each times a factor, as one matrix for `recolor`.
+    """Builds one matrix per image for brightness, then contrast around the mean luma, then saturation.
 
     Args:
-        brightness: Factor, or an array of them; 1 changes nothing, 0 is black.
-        contrast: 1 changes nothing, 0 is the image's mean luma everywhere.
-        saturation: 1 changes nothing, 0 is grey.
+        brightness: A factor or an array of factors. 1 changes nothing, 0 gives black.
+        contrast: Likewise. 1 changes nothing, 0 gives the image's mean luma everywhere.
+        saturation: Likewise. 1 changes nothing, 0 gives gray.
 
     Returns:
-        `(..., 3, 4)` float32; the last column is in units of the image's mean luma.
+        `(..., 3, 4)` float32; the last column is multiplied by the image's mean luma in `recolor`.
     """
     factors = np.broadcast_arrays(brightness, contrast, saturation)
     brightness, contrast, saturation = (factor[..., None, None] for factor in factors)
@@ -34,7 +34,7 @@ def build_color_matrices(brightness: Any, contrast: Any, saturation: Any) -> np.
 
 
 def recolor(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """The image `(size, size, 3)` uint8 in the colours of a `(3, 4)` matrix of `build_color_matrices`."""
+    """Applies a `(3, 4)` matrix of `build_color_matrices` to an image `(size, size, 3)` uint8."""
     mean = LUMA @ cv2.mean(image)[:3]
     return cv2.transform(image, matrix * np.array((1, 1, 1, mean), np.float32))
 
@@ -52,7 +52,7 @@ def _saturation(image: np.ndarray, level: float) -> np.ndarray:
 
 
 def _sharpness(image: np.ndarray, level: float) -> np.ndarray:
-    """Away from the smoothed image, or towards it where `level` is negative, in one filter."""
+    """Sharpens by moving away from the smoothed image. A negative level smooths."""
     kernel = np.ones((3, 3)) * (-level / 13)
     kernel[1, 1] = 1 + level - 5 * level / 13
     return cv2.filter2D(image, -1, kernel)
@@ -67,9 +67,11 @@ def _solarize(image: np.ndarray, level: float) -> np.ndarray:
 
 
 def _autocontrast(image: np.ndarray, _: float) -> np.ndarray:
-    """Every channel stretched to 0 ... 255; one that is all the same stays."""
-    ends = [cv2.minMaxLoc(channel)[:2] for channel in cv2.split(image)]
-    tables = [np.clip((VALUES - low) * (255 / (high - low)), 0, 255) if high > low else VALUES for low, high in ends]
+    """Scales the range of every channel to 0 ... 255. A constant channel stays as it is."""
+    tables = []
+    for channel in cv2.split(image):
+        low, high = cv2.minMaxLoc(channel)[:2]
+        tables.append(np.clip((VALUES - low) * (255 / (high - low)), 0, 255) if high > low else VALUES)
     return cv2.LUT(image, np.rint(tables).astype(np.uint8).T[None])
 
 
@@ -78,7 +80,14 @@ def _equalize(image: np.ndarray, _: float) -> np.ndarray:
 
 
 class Operation(NamedTuple):
-    """What changes the pixels (None: nothing, or the image is moved), and its level at magnitude 1."""
+    """An operation of the policies.
+
+    Attributes:
+        change: Changes an image at a level; None for the identity and for geometric operations.
+        randaugment: The level at magnitude 1 in RandAugment.
+        trivialaugment: The level at magnitude 1 in TrivialAugment.
+        signed: True if the level gets a random sign.
+    """
 
     change: Callable[[np.ndarray, float], np.ndarray] | None
     randaugment: float
@@ -86,7 +95,8 @@ class Operation(NamedTuple):
     signed: bool = True
 
 
-# The papers' fourteen. Their translations are in pixels, of images of 331 and of 224: here parts of the side.
+# The fourteen operations of the papers. Their translations are in pixels, for images of 331 and 224 pixels. Here they
+# are fractions of the side.
 OPERATIONS = {
     "identity": Operation(None, 0, 0, False),
     "rotate": Operation(None, math.radians(30), math.radians(135)),
@@ -103,61 +113,67 @@ OPERATIONS = {
     "autocontrast": Operation(_autocontrast, 0, 0, False),
     "equalize": Operation(_equalize, 0, 0, False),
 }
-MOVES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 _NAMES = tuple(OPERATIONS)
 _CHANGES = tuple(operation.change for operation in OPERATIONS.values())
 _SIGNED = np.array([operation.signed for operation in OPERATIONS.values()])
 
 
 class Drawn(NamedTuple):
-    """The operations of a batch: indices into the table and signed levels, both `(batch, operations)`."""
+    """The drawn operations of a batch: indices into the table and signed levels, both `(batch, operations)`."""
 
     chosen: np.ndarray
     levels: np.ndarray
 
 
 def draw_operations(rng: np.random.Generator, count: int, config: Augment) -> Drawn:
-    """Draws the operations of `count` images, none where no policy is set.
+    """Draws the operations for `count` images; no operations without a policy.
 
-    RandAugment (Cubuk et al. 2019, arXiv 1909.13719) takes `policy_operations` at `policy_magnitude`; TrivialAugment
-    (Müller & Hutter 2021, arXiv 2103.10158, its wide space) takes one at a random magnitude.
+    RandAugment (Cubuk et al. 2019, arXiv 1909.13719) draws `policy_operations` operations at `policy_magnitude`.
+    TrivialAugment (Müller & Hutter 2021, arXiv 2103.10158, wide space) draws one at a random magnitude.
     """
     if config.policy == "none":
         return Drawn(np.empty((count, 0), int), np.empty((count, 0)))
     trivial = config.policy == "trivialaugment"
     shape = (count, 1 if trivial else config.policy_operations)
     chosen = rng.integers(len(OPERATIONS), size=shape)
-    magnitudes = rng.integers(STEPS + 1, size=shape) / STEPS if trivial else np.full(shape, config.policy_magnitude)
+    magnitudes = np.full(shape, config.policy_magnitude)
+    if trivial:
+        magnitudes = rng.integers(MAX_MAGNITUDE + 1, size=shape) / MAX_MAGNITUDE
     largest = np.array([getattr(operation, config.policy) for operation in OPERATIONS.values()])
     signs = np.where(_SIGNED[chosen] & (rng.random(shape) < 0.5), -1, 1)
     return Drawn(chosen, magnitudes * largest[chosen] * signs)
 
 
-def build_moves(drawn: Drawn) -> np.ndarray:
-    """The drawn operations that move an image, composed.
+def build_policy_affine(drawn: Drawn) -> np.ndarray:
+    """Composes the drawn geometric operations of each image.
 
     Returns:
-        `(batch, 3, 3)`: where a point of the result is found in the image, both from the centre in units of the side.
+        `(batch, 3, 3)` matrices that map points of the result to points of the image. Both have the image center as
+        their origin and the side as their unit.
     """
     maps = np.tile(np.eye(3), (len(drawn.chosen), 1, 1))
     for chosen, levels in zip(drawn.chosen.T, drawn.levels.T, strict=True):
-        maps = maps @ build_map(**{name: np.where(chosen == _NAMES.index(name), levels, 0) for name in MOVES})
+        maps = maps @ build_affine(**{name: np.where(chosen == _NAMES.index(name), levels, 0) for name in GEOMETRIC})
     return maps
 
 
-def build_map(
+def build_affine(
     rotate: np.ndarray, shear_x: Any = 0, shear_y: Any = 0, translate_x: Any = 0, translate_y: Any = 0
 ) -> np.ndarray:
-    """One move for each image, as in `build_moves`; `rotate` in radians turns the image counterclockwise."""
+    """Builds `(batch, 3, 3)` matrices as `build_policy_affine` does. `rotate` is counterclockwise, in radians."""
     maps = np.zeros((len(rotate), 3, 3))
     maps[:, 0, 0] = maps[:, 1, 1] = np.cos(rotate)
-    maps[:, 0, 1], maps[:, 1, 0] = shear_x - np.sin(rotate), shear_y + np.sin(rotate)
-    maps[:, 0, 2], maps[:, 1, 2], maps[:, 2, 2] = translate_x, translate_y, 1
+    maps[:, 0, 1] = shear_x - np.sin(rotate)
+    maps[:, 1, 0] = shear_y + np.sin(rotate)
+    maps[:, 0, 2] = translate_x
+    maps[:, 1, 2] = translate_y
+    maps[:, 2, 2] = 1
     return maps
 
 
 def change_pixels(image: np.ndarray, drawn: Drawn, index: int) -> np.ndarray:
-    """Applies image `index`'s drawn operations that change pixels, in the order drawn."""
+    """Applies the drawn operations of image `index` that are not geometric, in the drawn order."""
     for chosen, level in zip(drawn.chosen[index], drawn.levels[index], strict=True):
         change = _CHANGES[chosen]
         image = change(image, float(level)) if change else image

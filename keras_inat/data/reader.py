@@ -1,4 +1,7 @@
-"""The bytes of one file of a data set. Imports little: workers that decode begin with it."""
+"""Reading single files of a data set from a folder or an archive.
+
+Decoding workers import this module when they start, so it imports little.
+"""
 
 import errno
 import stat
@@ -7,14 +10,14 @@ from pathlib import Path
 
 from keras_inat.data.archive import DAMAGED, MAX_MEMBER_BYTES, open_archive
 
-FOLDER = "is a folder: images belong directly into their class folder"
+FOLDER = "is a folder: images must be directly in their class folder"
 
 
 class Reader:
-    """Reads the files of a folder or of a zip archive by their path in it.
+    """Reads the files of a folder or zip archive by their path in it.
 
     Raises:
-        UserError: When an archive is damaged, or one that should not be opened.
+        UserError: The archive is damaged, or it is refused.
     """
 
     def __init__(self, path: Path) -> None:
@@ -22,10 +25,10 @@ class Reader:
         self.archive = None if path.is_dir() else open_archive(path)
 
     def read(self, path: str) -> bytes:
-        """The bytes of one file. Safe to call from several threads.
+        """Reads one file. Safe to call from several threads.
 
         Raises:
-            ValueError: When there are none to be had, saying why.
+            ValueError: The file cannot be read. The message follows "it", such as "is a broken link".
         """
         try:
             return self._read_member(path) if self.archive else _read_file(self.path / path)
@@ -38,11 +41,12 @@ class Reader:
         assert self.archive
         try:
             with self.archive.open(path) as file:
-                content = file.read(MAX_MEMBER_BYTES + 1)  # it may hold more than it says
+                content = file.read(MAX_MEMBER_BYTES + 1)  # A member may hold more than it declares.
         except OSError as error:
-            if error.errno not in (None, errno.EINVAL):  # the disk's own errors have a number
+            # bz2 raises an OSError without a number, or EINVAL, for damaged data. Other errors come from the disk.
+            if error.errno not in (None, errno.EINVAL):
                 raise
-            raise zipfile.BadZipFile(str(error)) from None  # bz2 says so of bytes that mean nothing
+            raise zipfile.BadZipFile(str(error)) from None
         if len(content) > MAX_MEMBER_BYTES:
             raise ValueError("is too large for an image")
         return content
@@ -57,7 +61,7 @@ def _read_file(path: Path) -> bytes:
         raise ValueError("is a broken link" if path.is_symlink() else "is gone") from None
     if stat.S_ISDIR(status.st_mode):
         raise ValueError(FOLDER)
-    if not stat.S_ISREG(status.st_mode):  # a pipe would never end
+    if not stat.S_ISREG(status.st_mode):  # Reading a pipe would never end.
         raise ValueError("is not a file")
     if status.st_size > MAX_MEMBER_BYTES:
         raise ValueError(f"is too large for an image ({status.st_size >> 20} MiB)")

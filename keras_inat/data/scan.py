@@ -1,4 +1,4 @@
-"""Every file of a source opened and fully decoded once: what it is, and its pixels at the sizes asked for."""
+"""The scan of a source: every file is fully decoded once, in parallel, and an interrupted scan resumes."""
 
 import contextlib
 import itertools
@@ -21,22 +21,23 @@ from keras_inat.files import read_jsonl
 from keras_inat.progress import track_progress
 from keras_inat.workers import map_unordered
 
-# What one task of a worker holds: enough files to be worth sending, few enough to lose when it is interrupted.
-CHUNK, CHUNK_BYTES = 64, 4 << 20
+# Limits of one task: enough files to be worth sending to a worker, few enough to decode again after an interruption.
+CHUNK = 64
+CHUNK_BYTES = 4 << 20
 SYNC_SECONDS = 1
 JOURNAL = "journal.jsonl"
 
 
 @dataclass
 class Scan:
-    """What the files of a source are, in the order of `Source.files`.
+    """The result of a scan, in the order of `Source.files`.
 
     Attributes:
-        hashes: `(files, 32)` uint8, SHA-256 of the contents; zero where they could not be read.
-        readable: `(files,)` bool: whether there are pixels.
-        reasons: Of each file that is not readable, by its number, why.
-        formats: How many readable files have which format.
-        traits: How many have what else is not plain 8-bit RGB; see `decode.Decoded`.
+        hashes: `(files, 32)` uint8, the SHA-256 of the contents; zero if they could not be read.
+        readable: `(files,)` bool, True if the file could be decoded.
+        reasons: For each file that could not be decoded, its number and the reason.
+        formats: The number of readable files by format.
+        traits: The number of readable files by trait, as in `decode.Decoded`.
     """
 
     hashes: np.ndarray
@@ -46,7 +47,7 @@ class Scan:
     traits: Counter[str] = field(default_factory=Counter)
 
     def add(self, start: int, records: Iterable[Sequence]) -> None:
-        """Takes over the records of consecutive files, from number `start` on."""
+        """Adds the records of consecutive files, beginning with file number `start`."""
         for number, record in enumerate(map(Record._make, records), start):
             if record.sha256:
                 self.hashes[number] = np.frombuffer(bytes.fromhex(record.sha256), np.uint8)
@@ -58,40 +59,37 @@ class Scan:
                 self.traits.update(record.traits)
 
     def count_reasons(self) -> dict[str, int]:
-        """How many files were left out for which kind of reason, the most frequent first."""
+        """Returns the number of quarantined files by kind of reason, the most frequent first."""
         return dict(Counter(reason.split(" (")[0] for reason in self.reasons.values()).most_common())
 
 
 def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
-    """Decodes every file into `directory`; what an interrupted call there left is gone on from.
+    """Decodes every file into `directory`, resuming an interrupted scan there.
 
     Args:
-        source: Of the files.
-        sizes: Sides in pixels: of what the model sees, then of whatever else is wanted; `decode` says how.
-        directory: Gets `<size>.uint8` for every size and `thumbnails.uint8`, synced to the disk, and `journal.jsonl`,
-            by which the next call goes on.
-
-    Returns:
-        What was found.
+        source: The source of the files.
+        sizes: Sides in pixels. The first is the input size of the model, as in `decode`.
+        directory: Receives `<size>.uint8` for every size and `thumbnails.uint8`, synced to disk, and `journal.jsonl`,
+            which lets the next call resume.
 
     Raises:
-        OSError: When the disk is full, for one.
+        OSError: Reading or writing failed, for example because the disk is full.
     """
     count = len(source.files)
     scan = Scan(np.zeros((count, 32), np.uint8), np.zeros(count, bool))
     sides = {pixel_path(directory, sizes[0], size): size for size in sizes} | {thumbnail_path(directory): THUMBNAIL}
     lengths = {path: count * side * side * 3 for path, side in sides.items()}
-    done = _resume(directory, [source.key, list(sizes)], lengths)
-    for start, records in done.items():
+    finished = _resume(directory, [source.key, list(sizes)], lengths)
+    for start, records in finished.items():
         scan.add(start, records)
     for path, length in lengths.items():
         with open(path, "ab") as file:
-            file.truncate(length)  # sparse: what is not written takes no room
+            file.truncate(length)  # The file is sparse: unwritten pixels take no space.
     files = [(file.path, source.place(file).count("/") > 2) for file in source.files]
     tasks = [
         Task(source.path, source.key, start, files[start:stop], sizes, directory)
         for start, stop in itertools.pairwise(_cut([file.num_bytes for file in source.files]))
-        if start not in done
+        if start not in finished
     ]
     num_done = len(scan.reasons) + int(scan.readable.sum())
     with (
@@ -111,13 +109,14 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
 
 
 def _cut(sizes: Sequence[int]) -> list[int]:
-    """Where chunks of at most `CHUNK` files begin, and of `CHUNK_BYTES` unless one file alone has more; and the end."""
-    starts, held = [0], 0
+    """Returns the chunk boundaries: at most `CHUNK` files and `CHUNK_BYTES` bytes; a larger file gets its own chunk."""
+    starts = [0]
+    num_bytes = 0
     for number, size in enumerate(sizes):
-        if number > starts[-1] and (number - starts[-1] == CHUNK or held + size > CHUNK_BYTES):
+        if number > starts[-1] and (number - starts[-1] == CHUNK or num_bytes + size > CHUNK_BYTES):
             starts.append(number)
-            held = 0
-        held += size
+            num_bytes = 0
+        num_bytes += size
     return [*starts, len(sizes)]
 
 
@@ -128,7 +127,7 @@ def _sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def _sync_meanwhile(paths: Iterable[Path]) -> Iterator[None]:
-    """Lets the disk write while workers decode, so that little is left to wait for at the end."""
+    """Syncs the files in the background while workers decode, so that the last sync is short."""
     ended = threading.Event()
 
     def sync() -> None:
@@ -142,24 +141,24 @@ def _sync_meanwhile(paths: Iterable[Path]) -> Iterator[None]:
             yield
         finally:
             ended.set()
-        syncing.result()  # raises what the disk reported, for it does so once
+        syncing.result()  # The system reports a failed write only once, so an error is raised here.
 
 
-def _resume(directory: Path, wanted: list, lengths: Mapping[Path, int]) -> dict[int, list]:
-    """The chunks that are on the disk already, with their records.
+def _resume(directory: Path, header: list, lengths: Mapping[Path, int]) -> dict[int, list]:
+    """Returns the finished chunks on disk by their first file, with their records.
 
-    Pixels that were written outlive a killed process, but perhaps not the system's end: the journal says under which
-    start of the system it was written, and for what.
+    Written pixels survive a killed process, but not necessarily a crash of the system. Therefore the first line of the
+    journal holds the boot id of the system beside the source and the sizes. Anything that does not match is removed.
     """
     with contextlib.suppress(OSError):
-        wanted = [*wanted, Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
+        header = [*header, Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
     journal = directory / JOURNAL
     with contextlib.suppress(OSError, ValueError, TypeError):
         first, *rest = list[Any](read_jsonl(journal))
-        if first == wanted and all(path.stat().st_size == length for path, length in lengths.items()):
+        if first == header and all(path.stat().st_size == length for path, length in lengths.items()):
             return dict(rest)
-    journal.unlink(missing_ok=True)  # before what it speaks of
+    journal.unlink(missing_ok=True)  # before the pixels that it describes
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    journal.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
+    journal.write_text(json.dumps(header) + "\n", encoding="utf-8")
     return {}

@@ -1,4 +1,4 @@
-"""Where the photographs are: a folder or a zip archive, laid out `train/<Class>/*` and `val/<Class>/*`."""
+"""The source of the images: a folder or a zip archive with `train/<Class>/*` and `val/<Class>/*`."""
 
 import functools
 import hashlib
@@ -12,15 +12,22 @@ from keras_inat.data.reader import Reader
 from keras_inat.errors import ExternalError
 from keras_inat.settings.schema import Config
 
-# The folders of iNaturalist-12K: its `val/` is the unseen part, the test images.
+# Folders by split, as in iNaturalist-12K. Its `val/` folder holds the test images.
 FOLDERS = {"train": "train", "test": "val"}
-# The drawn data sets, with train and test images a class: the organisms, and other things to pretrain on.
+# The drawn data sets, with their training and test images per class: organisms, and other things for pretraining.
 DEMOS = {"demo": (200, 50), "demo-things": (120, 10)}
 
 
 class ImageFile(NamedTuple):
-    """What lies in the folder of a class: which split and class it belongs to, its path in the source, and what tells
-    it from another version of itself."""
+    """A file in a class folder.
+
+    Attributes:
+        split: "train" or "test".
+        class_name: The name of the class folder.
+        path: The path in the source.
+        num_bytes: The size of the file.
+        fingerprint: Changes when the file changes: its times, or its checksum in an archive.
+    """
 
     split: str
     class_name: str
@@ -30,24 +37,25 @@ class ImageFile(NamedTuple):
 
 
 class Source:
-    """A folder or a zip archive of labelled images.
+    """A folder or a zip archive of labeled images.
 
     Args:
-        path: A folder that holds `train/` and `val/`, itself or in a folder of its own, or a `.zip` of such.
+        path: A folder with `train/` and `val/`, its parent folder, or a `.zip` archive of either.
 
     Attributes:
-        name: Of the data set, from its folder or archive.
-        home: The folder that holds `train/` and `val/`, relative to `path`; "" for itself.
-        classes: Sorted names of the class folders.
-        files: All that lies in the class folders but hidden files, sorted by split, class and path: also what is no
-            image, for `read` and the decoder to say so.
+        name: The name of the data set, taken from its folder or archive.
+        home: The folder with `train/` and `val/`, relative to `path`; empty for `path` itself.
+        classes: The sorted names of the class folders.
+        files: All files in the class folders except hidden ones, sorted by split, class and path. Files that are not
+            images are included; `read` and the decoder report them.
 
     Raises:
-        UserError: When there are no such folders, or the classes of the two differ, or one has no file.
+        UserError: `train/` or `val/` is missing, their classes differ, or a class folder is empty.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.name = path, path.resolve().name if path.is_dir() else path.resolve().stem
+        self.path = path
+        self.name = path.resolve().name if path.is_dir() else path.resolve().stem
         self._reader = Reader(path)
         self.home, listing = self._list_archive() if self._reader.archive else self._list_folder()
         self.files = sorted(listing)
@@ -55,18 +63,18 @@ class Source:
 
     @functools.cached_property
     def key(self) -> str:
-        """Of the files by their names, sizes and times or checksums: another version of a source has another."""
+        """The hash of the files' paths, sizes and fingerprints. It identifies a version of the source."""
         digest = hashlib.sha256()
         for file in self.files:
             digest.update(f"{file.path}\0{file.num_bytes}-{file.fingerprint}\0".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def read(self, file: ImageFile) -> bytes:
-        """The bytes of one file; see `Reader.read`."""
+        """Reads one file, as `Reader.read` does."""
         return self._reader.read(file.path)
 
     def place(self, file: ImageFile) -> str:
-        """Where a file belongs in a data set: `train/<Class>/<file>`, or deeper, where it should not be."""
+        """Returns the path of a file relative to `home`: `train/<Class>/<file>`, or deeper if it is in a subfolder."""
         return _slashed(file.path)[len(self.home) + 1 if self.home else 0 :]
 
     def _list_archive(self) -> tuple[str, list[ImageFile]]:
@@ -80,7 +88,7 @@ class Source:
                 if split := next((split for split, folder in FOLDERS.items() if folder == part), None):
                     file = ImageFile(split, parts[depth + 1], entry.filename, entry.file_size, f"{entry.CRC:08x}")
                     found[parts[:depth]].append(file)
-        # As in a folder, the uppermost that has both counts.
+        # As in a folder, the topmost folder with both splits is used.
         whole = [home for home, files in found.items() if len({file.split for file in files}) == len(FOLDERS)]
         homes = [home for home in whole if len(home) == min(map(len, whole))] or list(found)[:1]
         home = self._take_only(["/".join(home) for home in homes])
@@ -95,7 +103,7 @@ class Source:
 
     def _take_only(self, homes: list[str]) -> str:
         if len(homes) > 1:
-            raise ExternalError(f"{self.path} holds several data sets: give one of {', '.join(sorted(homes))}")
+            raise ExternalError(f"{self.path} contains several data sets. Use one of them: {', '.join(sorted(homes))}")
         return homes[0] if homes else ""
 
     def _list_classes(self, home: Path) -> Iterator[ImageFile]:
@@ -103,40 +111,40 @@ class Source:
             for directory in sorted((home / folder).glob("*/")):
                 if _is_stray((directory.name,)):
                     continue
-                place, empty = directory.relative_to(self.path).as_posix(), True
+                place = directory.relative_to(self.path).as_posix()
+                empty = True
                 with os.scandir(directory) as entries:
                     for entry in entries:
                         if not _is_stray((entry.name,)):
                             empty = False
                             yield ImageFile(split, directory.name, f"{place}/{entry.name}", *_fingerprint(entry))
                 if empty:
-                    raise ExternalError(f"the class folder {directory} holds no image")
+                    raise ExternalError(f"the class folder {directory} is empty: add images or remove it")
 
     def _check_classes(self) -> tuple[str, ...]:
         found = {split: {file.class_name for file in self.files if file.split == split} for split in FOLDERS}
         for split, folder in FOLDERS.items():
             if not found[split]:
-                raise ExternalError(f"{self.path} has no {folder}/<Class>/ folders with images")
-        odd = [
-            f"only in {folder}/: {', '.join(sorted(more))}"
-            for split, folder in FOLDERS.items()
-            if (more := found[split].difference(*(found[other] for other in FOLDERS if other != split)))
-        ]
-        if odd:
-            raise ExternalError(f"train/ and val/ of {self.path} differ in their classes: {'; '.join(odd)}")
+                raise ExternalError(f"{self.path} has no class folders {folder}/<Class>/ with images")
+        differences = []
+        for split, other in (("train", "test"), ("test", "train")):
+            if unmatched := sorted(found[split] - found[other]):
+                differences.append(f"only in {FOLDERS[split]}/: {', '.join(unmatched)}")
+        if differences:
+            raise ExternalError(f"train/ and val/ of {self.path} have different classes: {'; '.join(differences)}")
         for name in found["train"]:
             if not name.isprintable():
-                raise ExternalError(f"the name of the class folder {name!a} of {self.path} cannot be shown: rename it")
+                raise ExternalError(f"the name of the class folder {name!a} of {self.path} is not printable: rename it")
         if len(found["train"]) < 2:
-            raise ExternalError(f"{self.path} has one class only, {found['train'].pop()!r}: nothing to tell apart")
+            raise ExternalError(f"{self.path} has only one class, {found['train'].pop()!r}: at least 2 are needed")
         return tuple(sorted(found["train"]))
 
 
 def open_source(config: Config) -> Source:
-    """Opens what `data.source` names, drawing the demo first when it is asked for.
+    """Opens the source that `data.source` names. A demo data set is drawn first if it does not exist.
 
     Raises:
-        UserError: When it is missing, naming the two ways on.
+        UserError: The source is missing, or it is not a folder or an archive of the required layout.
     """
     name = config.data.source
     if name in DEMOS:
@@ -145,12 +153,12 @@ def open_source(config: Config) -> Source:
     if not path.exists():
         raise ExternalError(f"DATA {name!r} does not exist: run `make data` to download it, or use DATA=demo")
     if not path.is_dir() and path.suffix.lower() != ".zip":
-        raise ExternalError(f"DATA must be a folder, a .zip or 'demo'. Received: {name!r}.")
+        raise ExternalError(f"DATA must be a folder, a .zip archive or 'demo'. Received: {name!r}.")
     return Source(path)
 
 
 def _draw(name: str, directory: Path) -> Path:
-    from keras_inat.demo import dataset  # here, since no other source needs the drawings
+    from keras_inat.demo import dataset  # imported here because no other source needs it
 
     num_train, num_test = DEMOS[name]
     return dataset.write_demo(
@@ -162,12 +170,12 @@ def _draw(name: str, directory: Path) -> Path:
 
 
 def _slashed(path: str) -> str:
-    # Some programs write archives with the separators of Windows, others with the folder itself in front.
+    # Some programs write archives with the separators of Windows, or with "./" in front.
     return path.replace("\\", "/").removeprefix("./")
 
 
 def _fingerprint(entry: os.DirEntry[str]) -> tuple[int, str]:
-    """Size in bytes, and the times of the last changes of content, name or permissions."""
+    """Returns the size in bytes, and the times of the last changes of content, name or permissions."""
     try:
         status = entry.stat()
     except OSError:

@@ -19,7 +19,7 @@ Change = Callable[[Image.Image], Image.Image]
 SIDE = 64
 UNREADABLE = "may not be read"
 
-# Primaries (columns XYZ under D50) and gamma of colour spaces.
+# Primaries (columns XYZ under D50) and gamma of color spaces.
 SRGB = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
 ADOBE_RGB = np.array([[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]])
 SWAPPED = SRGB[:, [1, 0, 2]]
@@ -35,7 +35,7 @@ class Expectation:
         colors: Top left, top right, bottom left, bottom right; empty when only decoding itself is expected.
         traits: As in `Decoded`.
         format: As in `Decoded`.
-        tolerance: Of the colours, of 255.
+        tolerance: Of the colors, of 255.
         by_scan: Whether only a walk through the folder can tell, not the content.
     """
 
@@ -48,7 +48,7 @@ class Expectation:
 
 
 def draw(colors: tuple[Color, ...], width: int = SIDE, height: int = SIDE) -> Image.Image:
-    """Four quarters of a colour each."""
+    """Four quarters of a color each."""
     pixels = np.empty((height, width, 3), dtype=np.uint8)
     for color, (y, x) in zip(colors, itertools.product((0, 1), repeat=2), strict=True):
         pixels[y * height // 2 :, x * width // 2 :] = color
@@ -107,7 +107,7 @@ def write_press_profile(lightness: dict[tuple[int, ...], int], black: int = 0) -
 
 
 def to_srgb(color: Color, primaries: np.ndarray) -> Color:
-    """What a colour of such a profile is in sRGB, computed by the definition."""
+    """What a color of such a profile is in sRGB, computed by the definition."""
     linear = np.linalg.solve(SRGB, primaries @ (np.array(color) / 255) ** GAMMA).clip(0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     red, green, blue = (int(value) for value in np.rint(encoded * 255))
@@ -125,7 +125,7 @@ def _gray(colors: tuple[Color, ...]) -> tuple[Color, ...]:
 
 
 class _Collection:
-    """Files are written as they are named; each gets colours of its own, so that no two images are alike."""
+    """Files are written as they are named; each gets colors of its own, so that no two images are alike."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -133,7 +133,7 @@ class _Collection:
         self.rng = np.random.default_rng(0)
 
     def mix(self) -> tuple[Color, ...]:
-        """Four muted colours: within the gamut of every colour space here."""
+        """Four muted colors: within the gamut of every color space here."""
         base = np.array([(170, 70, 60), (60, 160, 80), (60, 80, 170), (180, 170, 70)])
         colors = (base + self.rng.integers(-25, 26, base.shape)).tolist()
         return tuple((int(r), int(g), int(b)) for r, g, b in colors)
@@ -151,7 +151,7 @@ class _Collection:
         colors = self.mix()
         image = draw(colors)
         options = about.pop("options", {})
-        shown = _gray(colors) if "grey" in about.get("traits", ()) else colors
+        shown = _gray(colors) if "gray" in about.get("traits", ()) else colors
         tolerance = about.pop("tolerance", 12 if kind in ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000") else 2)
         content = encode(change(image), kind, **options)
         self.accept(name, content, shown, format=about.pop("format", kind), tolerance=tolerance, **about)
@@ -190,7 +190,7 @@ def _write_no_images(files: _Collection) -> None:
     for name, content in contents.items():
         files.reject(name, content, "is not an image")
     files.reject("empty.jpg", b"", "is empty")
-    files.reject("IMG_0001.HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), r"is a HEIC image, .* as JPEG.*")
+    files.reject("IMG_0001.HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), r"is a HEIC image: .* as JPEG.*")
 
 
 def _write_damaged(files: _Collection) -> None:
@@ -243,7 +243,7 @@ def _write_limits(files: _Collection) -> None:
     panorama = Image.new("L", (30000, 3000), 20)
     panorama.paste(200, (13500, 0, 16500, 3000))  # the middle
     bright = ((200, 200, 200),) * 4
-    files.accept("panorama.jpg", encode(panorama, "JPEG"), bright, traits=("grey",), format="JPEG", tolerance=3)
+    files.accept("panorama.jpg", encode(panorama, "JPEG"), bright, traits=("gray",), format="JPEG", tolerance=3)
 
 
 def _write_modes(files: _Collection) -> None:
@@ -262,15 +262,15 @@ def _write_modes(files: _Collection) -> None:
     files.add("cmyk.tif", "TIFF", lambda image: image.convert("CMYK"), traits=("CMYK",))
     files.add("lab.tif", "TIFF", lambda image: image.convert("LAB"), traits=("LAB",), tolerance=5)
     files.add("ycbcr.tif", "TIFF", lambda image: image.convert("YCbCr"), tolerance=3)
-    files.add("grey.jpg", "JPEG", lambda image: image.convert("L"), traits=("grey",))
-    files.add("grey.png", "PNG", lambda image: image.convert("L"), traits=("grey",))
+    files.add("gray.jpg", "JPEG", lambda image: image.convert("L"), traits=("gray",))
+    files.add("gray.png", "PNG", lambda image: image.convert("L"), traits=("gray",))
     files.add("palette.png", "PNG", lambda image: image.quantize(8), traits=("palette",))
     files.add("rgba.png", "PNG", make_transparent, traits=("alpha",))
     is_half_white("rgba.png")
     files.add("rgba.webp", "WEBP", make_transparent, traits=("alpha",), options={"lossless": True})
     is_half_white("rgba.webp")
-    files.add("grey_alpha.png", "PNG", lambda image: make_transparent(image).convert("LA"), traits=("alpha", "grey"))
-    is_half_white("grey_alpha.png")
+    files.add("gray_alpha.png", "PNG", lambda image: make_transparent(image).convert("LA"), traits=("alpha", "gray"))
+    is_half_white("gray_alpha.png")
 
     for name, transparency in (("palette_key.png", 2), ("palette_alpha.png", bytes((255, 255, 128, 255)))):
         colors = files.mix()
@@ -289,15 +289,15 @@ def _write_modes(files: _Collection) -> None:
     content = encode(image, "TIFF", compression="group4")
     files.accept("bit.tif", content, (white, black, black, white), traits=("1-bit",), format="TIFF")
 
-    # Sixteen bits: cut off to the lower or the upper byte, or clipped, each would give other colours.
+    # Sixteen bits: cut off to the lower or the upper byte, or clipped, each would give other colors.
     levels = np.array([[3000, 20000], [40000, 65000]], dtype=np.uint16).repeat(SIDE // 2, 0).repeat(SIDE // 2, 1)
-    grey: list[Color] = [(round(level / 257),) * 3 for level in (3000, 20000, 40000, 65000)]
-    deep: dict[str, Any] = {"traits": ("16-bit", "grey"), "tolerance": 1}
-    files.accept("grey16.png", encode(Image.fromarray(levels)), tuple(grey), **deep)
+    gray: list[Color] = [(round(level / 257),) * 3 for level in (3000, 20000, 40000, 65000)]
+    deep: dict[str, Any] = {"traits": ("16-bit", "gray"), "tolerance": 1}
+    files.accept("gray16.png", encode(Image.fromarray(levels)), tuple(gray), **deep)
     turned = encode(Image.fromarray(levels[::-1, ::-1].copy()), "TIFF")
-    files.accept("grey16.tif", turned, tuple(grey[::-1]), format="TIFF", **deep)
+    files.accept("gray16.tif", turned, tuple(gray[::-1]), format="TIFF", **deep)
     pgm = b"P5 64 64 65535\n" + levels.T.astype(">u2").tobytes()
-    files.accept("grey16.pgm", pgm, (grey[0], grey[2], grey[1], grey[3]), format="PPM", **deep)
+    files.accept("gray16.pgm", pgm, (gray[0], gray[2], gray[1], gray[3]), format="PPM", **deep)
     colors = files.mix()
     wide = np.asarray(draw(colors)).astype(np.uint16) * 257
     files.accept("rgb16.png", write_png(wide, 2), colors, traits=("16-bit",))
@@ -306,9 +306,9 @@ def _write_modes(files: _Collection) -> None:
     files.accept("rgba16.png", write_png(wide, 6), colors, traits=("16-bit", "alpha"))
     is_half_white("rgba16.png")
     floating = Image.fromarray(np.linspace(0, 1, SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE))
-    files.reject("float.tif", encode(floating, "TIFF"), r"has floating-point pixels, whose range is not known")
+    files.reject("float.tif", encode(floating, "TIFF"), r"has floating-point pixels of unknown range")
     integers = Image.fromarray(np.arange(SIDE * SIDE, dtype=np.int32).reshape(SIDE, SIDE))
-    files.reject("int32.tif", encode(integers, "TIFF"), r"has .*32-bit integer pixels, whose range is not known")
+    files.reject("int32.tif", encode(integers, "TIFF"), r"has .*32-bit integer pixels of unknown range")
 
     # YCCK: Pillow writes CMYK, so it gets what has to stand in the file, and the marker is changed afterwards.
     colors = files.mix()
@@ -363,7 +363,7 @@ def _write_orientations(files: _Collection) -> None:
 
 
 def _write_profiles(files: _Collection) -> None:
-    converted: dict[str, Any] = {"traits": ("colour profile",), "format": "JPEG", "tolerance": 6}
+    converted: dict[str, Any] = {"traits": ("color profile",), "format": "JPEG", "tolerance": 6}
     sharp: dict[str, Any] = {"quality": 100, "subsampling": 0}
     for name, primaries in (("adobe_rgb.jpg", ADOBE_RGB), ("swapped.jpg", SWAPPED)):
         colors = files.mix()
@@ -387,7 +387,7 @@ def _write_profiles(files: _Collection) -> None:
         inks.paste(ink, (index % 2 * half, index // 2 * half, index % 2 * half + half, index // 2 * half + half))
     content = encode(inks, "JPEG", icc_profile=write_press_profile(levels), **sharp)
     shown = tuple(_neutral(level) for level in levels.values())
-    about = {"traits": ("CMYK", "colour profile"), "format": "JPEG", "tolerance": 6}
+    about = {"traits": ("CMYK", "color profile"), "format": "JPEG", "tolerance": 6}
     files.accept("press.jpg", content, shown, **about)
 
 
@@ -428,7 +428,7 @@ def _write_file_system(files: _Collection) -> None:
     expect("pipe.png", "is not a file")
     (files.folder / "subfolder").mkdir()
     (files.folder / "subfolder" / "image.png").write_bytes(encode(draw(files.mix())))
-    expect("subfolder", "is a folder: images belong directly into their class folder")
+    expect("subfolder", "is a folder: images must be directly in their class folder")
     if os.geteuid():  # root may read anything
         (files.folder / "locked.png").write_bytes(encode(draw(files.mix())))
         (files.folder / "locked.png").chmod(0)

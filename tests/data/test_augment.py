@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_inat.data.augment import augment, moves
+from keras_inat.data.augment import augment, needs_margin
 from keras_inat.data.policies import (
     OPERATIONS,
     Drawn,
+    build_affine,
     build_color_matrices,
-    build_map,
-    build_moves,
+    build_policy_affine,
     change_pixels,
     draw_operations,
     recolor,
@@ -136,7 +136,7 @@ def test_a_crop_enlarges_a_part_within_its_bounds():
 
 def test_a_crop_is_taken_from_the_stored_pixels(monkeypatch):
     # Half of the side of images stored twice as large: pixels as they are, moved by whole ones where the place is 0.
-    monkeypatch.setattr("keras_inat.data.augment.WIDEST", 0)
+    monkeypatch.setattr("keras_inat.data.augment.MAX_LOG_ASPECT", 0)
     stored = noise(1, 32)
     rng = FixedDraws({(-1, 1): 0.0, (0.25, 1): 0.25, (-0.5, 0.5): 0.0})
     monkeypatch.setattr(np.random, "default_rng", lambda _: rng)
@@ -198,17 +198,17 @@ def test_moves_follow_each_other_in_the_order_drawn():
     names = list(OPERATIONS)
     drawn = Drawn(np.array([[names.index("rotate"), names.index("translate_x")]]), np.array([[np.pi / 2, 0.1]]))
     # A point of the result is first moved along x, back to before the translation, then turned back.
-    turn, shift = build_map(np.array([np.pi / 2])), build_map(np.zeros(1), translate_x=0.1)
-    np.testing.assert_allclose(build_moves(drawn), turn @ shift)
-    np.testing.assert_allclose(build_moves(drawn)[0] @ (0, 0, 1), (0, 0.1, 1), atol=1e-9)
+    turn, shift = build_affine(np.array([np.pi / 2])), build_affine(np.zeros(1), translate_x=0.1)
+    np.testing.assert_allclose(build_policy_affine(drawn), turn @ shift)
+    np.testing.assert_allclose(build_policy_affine(drawn)[0] @ (0, 0, 1), (0, 0.1, 1), atol=1e-9)
 
 
 def test_which_settings_make_larger_images_worthwhile():
-    assert not any(map(moves, (settings(), settings(flip=True, color=0.2, cutout=0.2, mixup=1, cutmix=1))))
-    assert all(map(moves, (settings(crop=0.9), settings(rotation=1), settings(policy="trivialaugment"))))
+    assert not any(map(needs_margin, (settings(), settings(flip=True, color=0.2, cutout=0.2, mixup=1, cutmix=1))))
+    assert all(map(needs_margin, (settings(crop=0.9), settings(rotation=1), settings(policy="trivialaugment"))))
 
 
-# Colours
+# Colors
 
 
 def test_the_color_matrix_is_brightness_then_contrast_then_saturation():
@@ -217,8 +217,8 @@ def test_the_color_matrix_is_brightness_then_contrast_then_saturation():
     expected = image * brightness
     mean = (expected @ LUMA).mean()
     expected = mean + (expected - mean) * contrast
-    grey = (expected @ LUMA)[..., None]
-    expected = grey + (expected - grey) * saturation
+    gray = (expected @ LUMA)[..., None]
+    expected = gray + (expected - gray) * saturation
     received = recolor(image, build_color_matrices(brightness, contrast, saturation))
     np.testing.assert_allclose(received, expected, atol=1.01)
     assert np.abs(received - expected).mean() < 0.3
@@ -234,8 +234,8 @@ def test_colors_unchanged_are_exact_and_clipped_at_the_ends():
 
 
 def test_color_changes_each_image_within_its_bounds():
-    grey = np.full((400, 2, 2, 3), 100, np.uint8)
-    changed = change(grey, color=0.2)[:, 0, 0, 0]
+    gray = np.full((400, 2, 2, 3), 100, np.uint8)
+    changed = change(gray, color=0.2)[:, 0, 0, 0]
     assert 80 <= changed.min() < 83
     assert 117 < changed.max() <= 120
     np.testing.assert_allclose(np.quantile(changed, [0.25, 0.5, 0.75]), [90, 100, 110], atol=3)
@@ -332,13 +332,13 @@ def test_trivialaugment_draws_one_at_any_magnitude():
 # Erasing and mixing
 
 
-def test_cutout_erases_a_grey_square_clipped_at_the_border():
+def test_cutout_erases_a_gray_square_clipped_at_the_border():
     white = np.full((500, 20, 20, 3), 255, np.uint8)
     erased = change(white, cutout=0.3)
     assert set(np.unique(erased)) == {128, 255}
-    grey = erased[..., 0] == 128
-    heights, widths = grey.any(axis=2).sum(axis=1), grey.any(axis=1).sum(axis=1)
-    np.testing.assert_array_equal(grey.sum(axis=(1, 2)), heights * widths)
+    gray = erased[..., 0] == 128
+    heights, widths = gray.any(axis=2).sum(axis=1), gray.any(axis=1).sum(axis=1)
+    np.testing.assert_array_equal(gray.sum(axis=(1, 2)), heights * widths)
     assert heights.max() == widths.max() == 6
     assert heights.min() >= 3
     # Of centres 0 ... 19 all from 3 to 17 leave the square whole.

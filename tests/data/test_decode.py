@@ -16,10 +16,10 @@ from keras_inat.data.decode import MODES, decode, decode_image, stored_size
 
 MIX = ((170, 70, 60), (60, 160, 80), (60, 80, 170), (180, 170, 70))
 REASONS = re.compile(
-    r"is empty|is not an image|is cut short|is a HEIC image, which has to be saved as JPEG first"
+    r"is empty|is not an image|is cut short|is a HEIC image: save it as JPEG first"
     r"|cannot be decoded \(.+\)|has too many pixels \(\d+ x \d+\)"
     r"|is (too small|too long and thin) \(\d+ x \d+ pixels\)"
-    r"|has (floating-point|signed or 32-bit integer) pixels, whose range is not known"
+    r"|has (floating-point|signed or 32-bit integer) pixels of unknown range"
 )
 
 
@@ -68,8 +68,8 @@ def test_traits_are_a_closed_vocabulary(tmp_path):
         "LAB",
         "alpha",
         "animated",
-        "colour profile",
-        "grey",
+        "color profile",
+        "gray",
         "palette",
     }
     assert {trait for _, names in MODES.values() for trait in names} < traits
@@ -228,7 +228,7 @@ def test_the_middle_is_kept_in_proportion():
     assert (decode_image(encode(image), 20) == [0, 0, 255]).all()
 
 
-def test_invisible_colours_do_not_bleed():
+def test_invisible_colors_do_not_bleed():
     image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))  # black, were it seen
     image.paste((255, 255, 255, 255), (0, 0, 31, 64))
     assert (decode_image(encode(image), 8) == 255).all()
@@ -243,7 +243,7 @@ def test_twelve_bits_are_scaled():
     content = b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + directory + bytes(4) + packed.tobytes()
     decoded = decode(content, 16)
     np.testing.assert_array_equal(decoded.images[0][::8, ::8, 0], np.rint(levels[::8, ::8] / 4095 * 255))
-    assert decoded.traits == ("16-bit", "grey")
+    assert decoded.traits == ("16-bit", "gray")
 
 
 def test_a_profile_is_read_once_and_an_srgb_one_does_nothing(monkeypatch):
@@ -254,7 +254,7 @@ def test_a_profile_is_read_once_and_an_srgb_one_does_nothing(monkeypatch):
     np.testing.assert_array_equal(decode_image(encode(image, icc_profile=srgb), 16), plain)
     swapped = encode(image, icc_profile=write_rgb_profile(SWAPPED))
     first = decode(swapped, 16)
-    assert first.traits == ("colour profile",)
+    assert first.traits == ("color profile",)
     assert module._build_transform.cache_info().currsize == 2
     monkeypatch.setattr(ImageCms, "ImageCmsProfile", None)  # from now on only the cache can help
     np.testing.assert_array_equal(decode_image(swapped, 16), first.images[0])
@@ -263,10 +263,10 @@ def test_a_profile_is_read_once_and_an_srgb_one_does_nothing(monkeypatch):
     assert np.argmax(first.images[0][4, 4]) == 1
 
 
-def test_a_grey_image_may_have_a_profile_of_three_colours():
+def test_a_gray_image_may_have_a_profile_of_three_colors():
     linear = write_rgb_profile(ADOBE_RGB, gamma=1)
     decoded = decode(encode(Image.new("L", (16, 16), 128), icc_profile=linear), 16)
-    assert decoded.traits == ("colour profile", "grey")
+    assert decoded.traits == ("color profile", "gray")
     np.testing.assert_allclose(decoded.images[0], 188, atol=1)  # 1.055 (128 / 255)^(1 / 2.4) - 0.055, of 255
 
 
@@ -274,7 +274,7 @@ def test_the_darkest_a_press_can_print_is_black():
     profile = write_press_profile({(0, 0, 0, 0): 255}, black=30)
     image = Image.new("CMYK", (16, 16), (255, 255, 255, 255))
     decoded = decode(encode(image, "TIFF", icc_profile=profile), 16)
-    assert decoded.traits == ("CMYK", "colour profile")
+    assert decoded.traits == ("CMYK", "color profile")
     assert decoded.images[0].max() <= 8
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 
 from keras_inat.data.decode import decode_image
-from keras_inat.data.duplicates import PAIR, find_duplicates, group_duplicates
+from keras_inat.data.duplicates import PAIR_DTYPE, find_duplicates, group_duplicates
 
 NUM_IMAGES = 300
 
@@ -34,7 +34,7 @@ CHANGES = {
     "mirrored": lambda image: encode(ImageOps.mirror(image)),
     "all of them": lambda image: encode(ImageOps.mirror(shrink(image)), 40),
     "brighter": lambda image: encode(image.point(lambda value: 40 + 0.7 * value)),
-    "grey": lambda image: encode(image.convert("L")),
+    "gray": lambda image: encode(image.convert("L")),
 }
 
 
@@ -92,9 +92,9 @@ def test_a_thousand_frames_of_one_scene_hang_together():
 
 
 def test_groups_are_what_hangs_together():
-    pairs = np.array([(0, 2, 1, False), (2, 5, 1, False), (3, 4, 1, True)], PAIR)
+    pairs = np.array([(0, 2, 1, False), (2, 5, 1, False), (3, 4, 1, True)], PAIR_DTYPE)
     groups = group_duplicates(6, pairs)
     assert groups[0] == groups[2] == groups[5]
     assert groups[3] == groups[4]
     assert len(set(groups)) == 3
-    assert len(set(group_duplicates(3, np.zeros(0, PAIR)))) == 3
+    assert len(set(group_duplicates(3, np.zeros(0, PAIR_DTYPE)))) == 3

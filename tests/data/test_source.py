@@ -52,7 +52,7 @@ def test_of_several_data_sets_one_has_to_be_given(write_photos, tmp_path):
     for name in ("mine", "photos"):
         write_photos(several / name, num_train=2)
     for path in (several, make_zip(several, tmp_path / "both.zip", prefix="all/")):
-        with pytest.raises(UserError, match=r"holds several data sets: give one of (all/)?mine, (all/)?photos"):
+        with pytest.raises(UserError, match=r"contains several data sets. Use one of them: (all/)?mine, (all/)?photos"):
             Source(path)
     (several / "mine" / "val").rename(several / "mine" / "test")  # which is none then
     assert Source(several).home == "photos"
@@ -70,12 +70,12 @@ def test_strays_are_ignored(photos):
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
-        (lambda p: [f.unlink() for f in (p / "train/red").iterdir()], "train/red holds no image"),
+        (lambda p: [f.unlink() for f in (p / "train/red").iterdir()], "train/red is empty"),
         (
             lambda p: (p / "val/red").rename(p / "val/rot"),
-            "differ in their classes: only in train/: red; only in val/: rot",
+            "have different classes: only in train/: red; only in val/: rot",
         ),
-        (lambda p: (p / "val").rename(p / "test"), r"no train/<Class>/ folders|no val/<Class>/ folders"),
+        (lambda p: (p / "val").rename(p / "test"), r"no class folders train/<Class>/|no class folders val/<Class>/"),
     ],
 )
 def test_what_is_no_data_set(photos, break_it, words):
@@ -94,5 +94,5 @@ def test_files_that_are_no_archive(tmp_path):
     with pytest.raises(UserError, match="cannot be read as a zip"):
         open_source(load_config([f"DATA={tmp_path / 'a.zip'}"]))
     (tmp_path / "a.tar").write_text("no zip")
-    with pytest.raises(UserError, match=r"a folder, a \.zip or 'demo'"):
+    with pytest.raises(UserError, match=r"a folder, a \.zip archive or 'demo'"):
         open_source(load_config([f"DATA={tmp_path / 'a.tar'}"]))

@@ -3,7 +3,9 @@
 from typing import Any
 
 from keras_inat.report.blocks import Block, Prose, Section, Table
-from keras_inat.report.charts import curves, image_grids
+from keras_inat.report.charts.class_counts import describe_shown_classes, draw_class_counts
+from keras_inat.report.charts.duplicate_pairs import draw_duplicate_pairs
+from keras_inat.report.charts.image_grid import draw_examples
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import plural
 from keras_inat.report.history import DataSet
@@ -18,8 +20,8 @@ TRAITS = {
     "LAB": "CIELAB, converted to RGB",
     "alpha": "transparency, made white",
     "animated": "animated, the first frame taken",
-    "colour profile": "a colour profile, converted to sRGB",
-    "grey": "grey",
+    "color profile": "a color profile, converted to sRGB",
+    "gray": "gray",
     "palette": "a palette",
 }
 
@@ -41,15 +43,15 @@ def describe_data(data_set: DataSet, figures: FigureFolder) -> Section:
         ),
         figures.add(
             "classes",
-            curves.draw_class_counts(classes, data["per_class"]),
-            f"Images of {curves.count_shown(len(classes))}, in train/ and in val/.",
-            f"Images of {curves.count_shown(len(classes))} on disk that could be used.",
+            draw_class_counts(classes, data["per_class"]["train"], data["per_class"]["test"]),
+            f"Images of {describe_shown_classes(len(classes))}, in train/ and in val/.",
+            f"Images of {describe_shown_classes(len(classes))} on disk that could be used.",
         ),
     ]
     for group in reversed(data_set.groups):
         if predictions := group.best.read_predictions():
             text = f"{len(predictions.examples)} of the {counts['test']:,} test images, at random, with their classes."
-            blocks.append(figures.add("examples", image_grids.draw_examples(predictions, classes), text, text))
+            blocks.append(figures.add("examples", draw_examples(predictions, classes), text, text))
             break
     return Section("The images", [*blocks, *_describe_files(data), *_describe_copies(data_set, figures)])
 
@@ -127,6 +129,6 @@ def _describe_copies(data_set: DataSet, figures: FigureFolder) -> list[Block]:
     for group in reversed(data_set.groups):
         if duplicates := group.best.read_duplicates():
             text = "Near copies that were found, those across train/ and val/ first, the least alike first."
-            blocks.append(figures.add("duplicates", image_grids.draw_duplicates(duplicates), text, text))
+            blocks.append(figures.add("duplicates", draw_duplicate_pairs(duplicates), text, text))
             break
     return blocks
