@@ -1,30 +1,35 @@
-"""How numbers are put into words: always with their interval and what they were counted over."""
+"""Text for numbers, with their intervals and sample sizes, and for settings."""
+
+from typing import Any
 
 from keras_inat.report.statistics.estimates import Estimate
 
 SPACE = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
+MISSING = "–"
+MAGNITUDES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+AMBIGUOUS_SETTINGS = ("finetune.dropout", "finetune.batch_norm")  # other sections have the same names
 
 
-def percent(share: float | None, digits: int = 1) -> str:
-    """`62.1 %`; a dash for a value that is missing."""
-    return "–" if share is None else f"{100 * share:.{digits}f}{SPACE}%"
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """Returns `62.1 %`, or a dash for a missing value."""
+    return MISSING if fraction is None else f"{100 * fraction:.{digits}f}{SPACE}%"
 
 
-def brief(number: float | None) -> str:
-    """A large number in three digits: `16.1 M`."""
+def abbreviate(number: float | None) -> str:
+    """Returns a large number with three significant digits, as in `16.1 M`."""
     if number is None:
-        return "–"
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= 0.9995 * size:  # which is told as the next thousand
+        return MISSING
+    for size, unit in MAGNITUDES:
+        if number >= 0.9995 * size:  # three digits round it up to the next unit
             return f"{number / size:.3g}{SPACE}{unit}"
     return f"{number:.3g}"
 
 
 def duration(seconds: float | None) -> str:
-    """`49.7 s`, `12.5 min`, `3.1 h`; a dash for a value that is missing."""
+    """Returns `49.7 s`, `12.5 min` or `3.1 h`, or a dash for a missing value."""
     if seconds is None:
-        return "–"
+        return MISSING
     for size, unit in ((3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f}{SPACE}{unit}"
@@ -32,44 +37,68 @@ def duration(seconds: float | None) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """`1 run`, `2 runs`, `0 classes`."""
-    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    """Returns `1 run`, `2 runs` or `0 classes`."""
+    if number == 1:
+        return f"1{SPACE}{noun}"
+    ending = "es" if noun.endswith("s") else "s"
     return f"{number:,}{SPACE}{noun}{ending}"
 
 
 def interval(estimate: Estimate) -> str:
-    """`59.7 to 64.4 %`."""
+    """Returns the interval of a proportion, as in `59.7 to 64.4 %`."""
     return f"{100 * estimate.low:.1f} to {percent(estimate.high)}"
 
 
-def sample(estimate: Estimate) -> str:
-    """`n = 1,600 images`."""
+def sample_size(estimate: Estimate) -> str:
+    """Returns `n = 1,600 images`."""
     return f"n{SPACE}={SPACE}{estimate.num:,}{SPACE}{estimate.unit}"
 
 
-def share(estimate: Estimate | None) -> str:
-    """`62.1 % (59.7 to 64.4 %, n = 1,600 images)`; a dash for a value that is missing."""
+def percent_with_interval(estimate: Estimate | None) -> str:
+    """Returns `62.1 % (59.7 to 64.4 %, n = 1,600 images)`, or a dash for a missing value."""
     if estimate is None:
-        return "–"
-    return f"{percent(estimate.value)} ({interval(estimate)}, {sample(estimate)})"
+        return MISSING
+    return f"{percent(estimate.value)} ({interval(estimate)}, {sample_size(estimate)})"
 
 
-def points(estimate: Estimate) -> tuple[str, str]:
-    """A difference of shares and its interval, in percentage points: `+24.9`, `+22.1 to +27.6`."""
-    value, low, high = (signed(100 * number, 1) for number in (estimate.value, estimate.low, estimate.high))
-    return value, f"{low} to {high}"
+def percentage_points(estimate: Estimate) -> tuple[str, str]:
+    """Returns a difference of proportions and its interval: `+24.9`, `+22.1 to +27.6`."""
+    low = signed(100 * estimate.low, 1)
+    high = signed(100 * estimate.high, 1)
+    return signed(100 * estimate.value, 1), f"{low} to {high}"
 
 
 def correlation(estimate: Estimate) -> tuple[str, str]:
-    """The value and its interval: `+0.42`, `+0.12 to +0.65`."""
+    """Returns a correlation and its interval: `+0.42`, `+0.12 to +0.65`."""
     return signed(estimate.value, 2), f"{signed(estimate.low, 2)} to {signed(estimate.high, 2)}"
 
 
 def signed(number: float, digits: int) -> str:
-    """`+24.9`, `−3.0`."""
-    return f"{round(number, digits) + 0.0:+.{digits}f}".replace("-", MINUS)  # zero has no minus
+    """Returns `+24.9` or `−3.0`."""
+    rounded = round(number, digits) + 0.0  # turns -0.0 into 0.0
+    return f"{rounded:+.{digits}f}".replace("-", MINUS)
 
 
-def name_score(epoch: int | None) -> str:
-    """What trials are compared by, at their end or after so many epochs."""
-    return "validation accuracy" + (f" after {plural(epoch, 'epoch')}" if epoch else "")
+def score_name(epoch: int | None) -> str:
+    """Returns the name of the score of trials: the validation accuracy, at the end or after some epochs."""
+    return f"validation accuracy after {plural(epoch, 'epoch')}" if epoch else "validation accuracy"
+
+
+def setting_name(name: str) -> str:
+    """Returns a dotted name without its section: `training.learning_rate` becomes `learning_rate`.
+
+    Names that two sections share keep it: `finetune.dropout` becomes `finetune dropout`.
+    """
+    section, _, key = name.partition(".")
+    if name in AMBIGUOUS_SETTINGS:
+        return f"{section} {key}"
+    return key or section
+
+
+def setting_value(value: Any) -> str:
+    """Returns the value of a setting as a configuration has it: `0.001`, `3e-05`, `gelu` or `true`."""
+    if value is None:
+        return MISSING
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

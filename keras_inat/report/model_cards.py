@@ -9,7 +9,9 @@ from keras_inat.report.formatting import percent, plural
 from keras_inat.report.groups import Record
 from keras_inat.report.sections.data import count_left_out
 from keras_inat.report.sections.model import tabulate_classes
-from keras_inat.report.statistics.estimates import count_confusion, estimate_share, measure_calibration
+from keras_inat.report.statistics.calibration import measure_calibration
+from keras_inat.report.statistics.confusion import count_confusion
+from keras_inat.report.statistics.estimates import estimate_proportion
 
 FOLDER, TITLE = "models", "Model card: "
 
@@ -87,11 +89,11 @@ def _judge(record: Record) -> list[Block]:
     ]
     if predictions is None:
         return [*blocks, Prose("Its predictions on the test images are not on disk.")]
-    test = estimate_share(int(predictions.correct.sum()), len(predictions.labels))
+    test = estimate_proportion(int(predictions.correct.sum()), len(predictions.labels))
     _, error, chance = measure_calibration(predictions)
     return [
         *blocks,
-        Prose(f"Test accuracy: {formatting.share(test)}."),
+        Prose(f"Test accuracy: {formatting.percent_with_interval(test)}."),
         Prose(
             f"Its confidence is off by {percent(error)} in the mean (expected calibration error); below "
             f"{percent(chance)} that may be chance."

@@ -37,7 +37,8 @@ from keras_inat.report.sections.model import describe_model
 from keras_inat.report.sections.network import describe_network
 from keras_inat.report.sections.run_comparison import compare_runs
 from keras_inat.report.sections.sweep import describe_sweeps
-from keras_inat.report.statistics.estimates import Estimate, estimate_accuracy
+from keras_inat.report.statistics.accuracy import estimate_accuracy
+from keras_inat.report.statistics.estimates import Estimate
 from keras_inat.settings.schema import Config
 
 NUM_LOOKS = 50
@@ -134,14 +135,15 @@ def find_findings(data_set: DataSet) -> list[str]:
         if groups and (test := estimate_accuracy(groups[0])):
             which = f" ({groups[0].title})" if command == "finetune" else ""
             findings.append(
-                f"{data_set.name}: the best model {ways}{which} has a test accuracy of {formatting.share(test)}."
+                f"{data_set.name}: the best model {ways}{which} has a test accuracy of "
+                f"{formatting.percent_with_interval(test)}."
             )
     if gain := find_gain(data_set):
-        value, between = formatting.points(gain)
+        value, between = formatting.percentage_points(gain)
         told = "" if gain.excludes_zero else ": not told apart"
         findings.append(
             f"{data_set.name}: the best fine-tuned model against the best from scratch, on the same test images: "
-            f"{value} points of accuracy (95 % interval {between}, {formatting.sample(gain)}){told}."
+            f"{value} points of accuracy (95 % interval {between}, {formatting.sample_size(gain)}){told}."
         )
     if not findings and data_set.sweeps and (best := data_set.sweeps[0].best):
         findings.append(
@@ -184,7 +186,7 @@ def _summarise(history: History, findings: list[str]) -> Section:
 
 
 def _make_card(label: str, test: Estimate) -> Card:
-    detail = f"{formatting.interval(test)}, {formatting.sample(test)}"
+    detail = f"{formatting.interval(test)}, {formatting.sample_size(test)}"
     return Card(label, percent(test.value), detail, test.value, max(test.low, 0.0), min(test.high, 1.0))
 
 
@@ -196,7 +198,7 @@ def _list_costs(records: list[Record]) -> Section:
             record.folder.path.name,
             f"{record.result['parameters']:,}",
             f"{record.trained_parameters:,}",
-            formatting.brief(record.result["macs"]),
+            formatting.abbreviate(record.result["macs"]),
             f"{record.data['image_size']}",
             f"{record.result['epochs']:,}",
             formatting.duration(record.result["seconds"]),

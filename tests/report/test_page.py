@@ -19,7 +19,7 @@ from keras_inat.commands import report
 from keras_inat.errors import UserError
 from keras_inat.files import write_text
 from keras_inat.report.blocks import Part, Picture, Prose, Section, Table, escape_markdown
-from keras_inat.report.charts.comparison import _move_apart
+from keras_inat.report.charts.cost_comparison import separate
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.history import read_history
 from keras_inat.report.page import write_report
@@ -182,7 +182,7 @@ def test_near_copies_that_were_not_looked_for_are_not_denied(workshop: Workshop)
 
 
 def test_points_that_would_cover_each_other_stay_in_their_order() -> None:
-    assert _move_apart([900.0, 870.0, 880.0, 2000.0]) == pytest.approx([870 * 1.09**2, 870, 870 * 1.09, 2000])
+    assert separate([900.0, 870.0, 880.0, 2000.0]) == pytest.approx([870 * 1.09**2, 870, 870 * 1.09, 2000])
 
 
 def test_results_table(told: Workshop) -> None:
@@ -423,17 +423,17 @@ def test_trained_model_is_looked_into(
     write_report(workshop.config)
     assert len(drawn) == 3
     assert not any(re.search("-2.png", name) for name in _read_figures(workshop))
-    rows = re.findall(r"<td class=\"l\">(Grad-CAM|Occlusion|At random)</td>", page)
-    assert sorted(rows) == ["At random", "Grad-CAM", "Occlusion"]
+    rows = re.findall(r"<td class=\"l\">(Grad-CAM|Occlusion|Random order)</td>", page)
+    assert sorted(rows) == ["Grad-CAM", "Occlusion", "Random order"]
 
 
 def test_methods_are_told_apart_only_as_far_as_images_tell() -> None:
     chance, spread = np.linspace(-0.1, 0.1, 9), np.array([-1.0, 1] * 4 + [0])
-    scores = {"Good": chance + 0.2, "Unclear": chance + spread, "Edges of the image": chance + 0.3, "At random": chance}
-    table, prose = explanations._compare_methods(scores, {"Edges of the image": "--", "At random": ":"})
+    scores = {"Good": chance + 0.2, "Unclear": chance + spread, "Image edges": chance + 0.3, "Random order": chance}
+    table, prose = explanations._compare_methods(scores, {"Image edges": "--", "Random order": ":"})
     assert isinstance(table, Table)
     assert isinstance(prose, Prose)
-    assert [row[0] for row in table.rows] == ["Edges of the image", "Good", "Unclear", "At random"]
+    assert [row[0] for row in table.rows] == ["Image edges", "Good", "Unclear", "Random order"]
     assert table.rows[1][2:] == ["+0.20", "+0.20 to +0.20"]
     assert prose.text == "Better than pixels at random: Good. Not shown to be better on so few images: Unclear."
 

@@ -10,18 +10,19 @@ import numpy as np
 
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Prose, Section, Table
-from keras_inat.report.charts import comparison, curves
-from keras_inat.report.charts.comparison import ComparedModel
+from keras_inat.report.charts.accuracy_comparison import draw_accuracies
+from keras_inat.report.charts.class_counts import MAX_CLASSES
+from keras_inat.report.charts.compared_models import ComparedModel
+from keras_inat.report.charts.cost_comparison import draw_costs
+from keras_inat.report.charts.forest_plot import draw_forest_plot
+from keras_inat.report.charts.learning_curves import draw_validation_by_time
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent
 from keras_inat.report.groups import SeedGroup
 from keras_inat.report.history import DataSet
-from keras_inat.report.statistics.estimates import (
-    Estimate,
-    compare_classes,
-    compare_groups,
-    estimate_accuracy,
-)
+from keras_inat.report.statistics.accuracy import estimate_accuracy
+from keras_inat.report.statistics.estimates import Estimate
+from keras_inat.report.statistics.paired_differences import compare_classes, compare_groups
 
 GAINS = f"percentage points more of the class's images are recognised, with 95{formatting.SPACE}% interval"
 
@@ -40,7 +41,7 @@ def describe_finetuning(data_set: DataSet, figures: FigureFolder) -> Section:
             [
                 title,
                 f"{len(group.records)}",
-                " → ".join(f"{stage['stage']} {formatting.brief(stage['parameters'])}" for stage in stages),
+                " → ".join(f"{stage['stage']} {formatting.abbreviate(stage['parameters'])}" for stage in stages),
                 f"{result['parameters']:,}",
                 f"{result['epochs']:,}",
                 formatting.duration(result["seconds"]),
@@ -64,7 +65,7 @@ def describe_finetuning(data_set: DataSet, figures: FigureFolder) -> Section:
             "one would cover another it is moved to the right, so that they stay in their order. What a frozen "
             "backbone makes of the images is kept, and the time for it is that of the first run to need it."
         )
-        blocks.append(figures.add("costs", comparison.draw_costs(compared_models), alt, caption))
+        blocks.append(figures.add("costs", draw_costs(compared_models), alt, caption))
         blocks += tabulate_gains(
             groups[0], groups[1:], name_groups(groups)[1:], "the configuration with the best validation accuracy"
         )
@@ -90,7 +91,7 @@ def compare_ways(data_set: DataSet, figures: FigureFolder) -> Section:
             "Learning curves on one scale of time, for each configuration its best run. The head of a frozen backbone "
             "learns from features that are taken once, and so in seconds; the time to take them is in no curve."
         )
-        section.blocks.append(figures.add("races", comparison.draw_learning_curves(compared_models), alt, caption))
+        section.blocks.append(figures.add("races", draw_validation_by_time(compared_models), alt, caption))
     section.blocks += tabulate_gains(scratch[0], tuned, name_groups(tuned), "the best configuration from scratch")
     section.blocks += _show_gains(scratch[0], tuned[0], data_set, figures)
     return section
@@ -102,7 +103,8 @@ def tabulate_gains(base: SeedGroup, others: Sequence[SeedGroup], titles: Sequenc
     for group, title in zip(others, titles, strict=True):
         if gain := compare_groups(base, group):
             verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "not told apart"
-            rows.append([title, *formatting.points(gain), f"{gain.num:,}{formatting.SPACE}{gain.unit}", verdict])
+            sample = f"{gain.num:,}{formatting.SPACE}{gain.unit}"
+            rows.append([title, *formatting.percentage_points(gain), sample, verdict])
             seeded |= gain.unit == "seeds"
     caption = (
         f"Against {what} (`{base.best.folder.path.name}`), image by image on the same test images. n counts images "
@@ -123,12 +125,12 @@ def _show_gains(scratch: SeedGroup, tuned: SeedGroup, data_set: DataSet, figures
     gains = compare_classes(first, second, data_set.data["classes"])
     if not gains:
         return []
-    num_classes, half = len(gains), curves.MAX_CLASSES // 2
-    if num_classes > curves.MAX_CLASSES:
+    num_classes, half = len(gains), MAX_CLASSES // 2
+    if num_classes > MAX_CLASSES:
         gains = gains[:half] + gains[-half:]
     clear = [name for name, gain in gains if gain.excludes_zero]
     alt = "Gain by class, in percentage points: " + ", ".join(
-        f"{name} {formatting.points(gain)[0]}" for name, gain in gains
+        f"{name} {formatting.percentage_points(gain)[0]}" for name, gain in gains
     )
     some = f": the {half} that gain most and the {half} that gain least of {num_classes}"
     left_out = some if num_classes > len(gains) else ""
@@ -137,7 +139,7 @@ def _show_gains(scratch: SeedGroup, tuned: SeedGroup, data_set: DataSet, figures
         f"class{left_out}. Filled points exclude zero ({len(clear)} of {len(gains)}); with intervals of 95 % one in "
         "twenty would by chance. What other seeds would change is not in them."
     )
-    return [figures.add("gains", curves.draw_intervals(gains, GAINS, in_points=True), alt + ".", caption)]
+    return [figures.add("gains", draw_forest_plot(gains, GAINS, in_points=True), alt + ".", caption)]
 
 
 def find_gain(data_set: DataSet) -> Estimate | None:
@@ -199,7 +201,7 @@ def _draw_accuracies(
     return [
         figures.add(
             key,
-            comparison.draw_accuracies(compared_models, chance),
+            draw_accuracies(compared_models, chance),
             f"Test accuracy: {_join(compared_models)}.",
             caption,
         )

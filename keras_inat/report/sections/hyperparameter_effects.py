@@ -5,17 +5,18 @@ from statistics import median
 
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Bullets, Heading, Prose, Table
-from keras_inat.report.charts import curves
+from keras_inat.report.charts.forest_plot import draw_forest_plot
+from keras_inat.report.charts.partial_residuals import MAX_PANELS, draw_partial_residuals
 from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.formatting import percent, plural
+from keras_inat.report.formatting import percent, plural, setting_name
 from keras_inat.report.groups import SweepHistory
-from keras_inat.report.statistics.adjusted_effects import Observations, observe
-from keras_inat.report.statistics.estimates import MIN_TRIALS, Effect, shorten_setting
+from keras_inat.report.statistics.adjusted_effects import AdjustedEffects, estimate_adjusted_effects
+from keras_inat.report.statistics.correlation import MIN_TRIALS, SettingCorrelation
 from keras_inat.report.statistics.importance import measure_importance
 
 
-def describe_effects(sweep: SweepHistory, effects: list[Effect], figures: FigureFolder) -> list[Block]:
-    """Observations, importance and correlations, of a sweep on common ground."""
+def describe_effects(sweep: SweepHistory, effects: list[SettingCorrelation], figures: FigureFolder) -> list[Block]:
+    """Adjusted effects, importance and correlations, of a sweep on common ground."""
     return [
         Heading("What the hyperparameters did"),
         *_explain_ground(sweep),
@@ -38,50 +39,50 @@ def _explain_ground(sweep: SweepHistory) -> list[Block]:
 
 def _tell(sweep: SweepHistory, figures: FigureFolder) -> list[Block]:
     """A sentence for each hyperparameter, its evidence, and how it was come by."""
-    observed, measure = observe(sweep), formatting.name_score(sweep.epoch)
-    if isinstance(observed, str):
-        return [Prose(f"Nothing is said of single hyperparameters: {observed}.")]
-    shown = [row for row in observed.rows if row.says]
-    told = {row.setting for row in shown} | observed.aliased.keys()
-    sentences = [row.says + _name_doubles(row.setting, observed) for row in shown]
-    sentences += [f"Together: {sentence}" for sentence in observed.interactions]
+    adjusted, measure = estimate_adjusted_effects(sweep), formatting.score_name(sweep.epoch)
+    if isinstance(adjusted, str):
+        return [Prose(adjusted)]
+    shown = [row for row in adjusted.effects if row.is_significant]
+    told = {row.setting for row in shown} | adjusted.aliased.keys()
+    sentences = [row.sentence + _name_doubles(row.setting, adjusted) for row in shown]
+    sentences += [f"Together: {sentence}" for sentence in adjusted.interactions]
     if silent := _list(setting for setting in sweep.settings if setting not in told):
         sentences.append(f"Not shown by this sweep, one way or the other: {silent}.")
     method = (
         f"Effects on {measure} with the other hyperparameters held fixed, from one linear model "
-        f"over {plural(observed.num, 'trial')}, which explains {percent(observed.explained, 0)} of its variance "
-        "(adjusted for the size of the model). In a search values travel together; fitted together they are told apart "
-        "as far as they can be. Were the model right, all intervals would hold at once in 95 of 100 sweeps; a curve "
-        "that it cannot follow makes the size of an effect less sure, not so much whether there is one."
+        f"over {plural(adjusted.num_trials, 'trial')}, which explains {percent(adjusted.adjusted_r2, 0)} of its "
+        "variance (adjusted for the size of the model). In a search values travel together; fitted together they are "
+        "told apart as far as they can be. Were the model right, all intervals would hold at once in 95 of 100 sweeps; "
+        "a curve that it cannot follow makes the size of an effect less sure, not so much whether there is one."
     )
-    if observed.left_out:
+    if adjusted.excluded:
         method += (
-            f" Left out: {plural(len(observed.left_out), 'trial')} that fell far behind all others, at "
-            f"{percent(max(observed.left_out))} or less; so what ruins a trial counts too little."
+            f" Left out: {plural(len(adjusted.excluded), 'trial')} that fell far behind all others, at "
+            f"{percent(max(adjusted.excluded))} or less; so what ruins a trial counts too little."
         )
-    if observed.rows and not shown:
-        half = median(row.estimate.high - row.estimate.low for row in observed.rows) / 2
+    if adjusted.effects and not shown:
+        half = median(row.estimate.high - row.estimate.low for row in adjusted.effects) / 2
         method += f" Here they reach {100 * half:.1f} points either way, by median: more trials make them narrower."
-    if observed.aliased:
-        method += f" Determined by other hyperparameters, and so not told apart from them: {_list(observed.aliased)}."
+    if adjusted.aliased:
+        method += f" Determined by other hyperparameters, and so not told apart from them: {_list(adjusted.aliased)}."
     rows = [
         [
-            shorten_setting(row.setting),
+            setting_name(row.setting),
             row.change,
-            *formatting.points(row.estimate),
+            *formatting.percentage_points(row.estimate),
             f"{row.estimate.num:,}",
-            "shown" if row.says else "not shown by this sweep",
+            "shown" if row.is_significant else "not shown by this sweep",
         ]
-        for row in observed.rows
+        for row in adjusted.effects
     ]
     return [
         Bullets(sentences),
         Prose(method),
         figures.add(
             f"sweep-{sweep.name}-observations",
-            curves.draw_observations(observed, measure),
-            f"The {measure} of {plural(observed.num, 'trial')} against each of "
-            f"{plural(min(len(observed.factors), curves.MAX_PANELS), 'hyperparameter')}, the others held fixed.",
+            draw_partial_residuals(adjusted, measure),
+            f"The {measure} of {plural(adjusted.num_trials, 'trial')} against each of "
+            f"{plural(min(len(adjusted.factors), MAX_PANELS), 'hyperparameter')}, the others held fixed.",
             "Each point is a trial, moved to where it would be with the other hyperparameters at their means; the "
             "line is the model. Grey: not shown by this sweep.",
         ),
@@ -95,12 +96,12 @@ def _tell(sweep: SweepHistory, figures: FigureFolder) -> list[Block]:
 
 
 def _list(settings: Iterable[str]) -> str:
-    return ", ".join(f"`{shorten_setting(setting)}`" for setting in settings)
+    return ", ".join(f"`{setting_name(setting)}`" for setting in settings)
 
 
-def _name_doubles(setting: str, observed: Observations) -> str:
+def _name_doubles(setting: str, adjusted: AdjustedEffects) -> str:
     """What an effect may be due to instead."""
-    doubles = _list(name for name, others in observed.aliased.items() if setting in others)
+    doubles = _list(name for name, others in adjusted.aliased.items() if setting in others)
     return f" Or {doubles} did it, which went with it." if doubles else ""
 
 
@@ -108,7 +109,7 @@ def _show_importance(sweep: SweepHistory, figures: FigureFolder) -> list[Block]:
     rows = measure_importance(sweep)
     if not rows:
         return []
-    names = [f"`{shorten_setting(setting)}`" for setting, estimate in rows if estimate.low > 0]
+    names = [f"`{setting_name(setting)}`" for setting, estimate in rows if estimate.low > 0]
     text = "No hyperparameter helps to foretell accuracy, by the intervals below."
     if names:
         text = f"What helps to foretell accuracy, most of all first: {', '.join(names)}."
@@ -116,8 +117,8 @@ def _show_importance(sweep: SweepHistory, figures: FigureFolder) -> list[Block]:
         Prose(text),
         figures.add(
             f"sweep-{sweep.name}-importance",
-            curves.draw_intervals(
-                [(shorten_setting(setting), estimate) for setting, estimate in rows[:30]],
+            draw_forest_plot(
+                [(setting_name(setting), estimate) for setting, estimate in rows[:30]],
                 "points of error more when its values are shuffled, with 95 % interval",
                 in_points=True,
             ),
@@ -130,14 +131,14 @@ def _show_importance(sweep: SweepHistory, figures: FigureFolder) -> list[Block]:
     ]
 
 
-def _show_correlations(sweep: SweepHistory, effects: list[Effect], figures: FigureFolder) -> list[Block]:
+def _show_correlations(sweep: SweepHistory, effects: list[SettingCorrelation], figures: FigureFolder) -> list[Block]:
     if not effects:
         text = (
             f"No correlations: they need at least {MIN_TRIALS} trials whose accuracies differ, with numbers that "
             f"differ or choices that come again, and {len(sweep.completed)} have an accuracy."
         )
         return [Prose(text)]
-    measure = formatting.name_score(sweep.epoch)
+    measure = formatting.score_name(sweep.epoch)
     rows = []
     for effect in effects:
         value, between = formatting.correlation(effect.estimate)
@@ -154,7 +155,7 @@ def _show_correlations(sweep: SweepHistory, effects: list[Effect], figures: Figu
     return [
         figures.add(
             f"sweep-{sweep.name}-correlations",
-            curves.draw_intervals(
+            draw_forest_plot(
                 [(effect.label, effect.estimate) for effect in effects[:30]],
                 f"rank correlation with {measure}, with 95 % interval",
                 limits=(-1, 1),

@@ -4,18 +4,19 @@ import numpy as np
 
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Heading, Prose, Section, Table
-from keras_inat.report.charts import curves, image_grids
+from keras_inat.report.charts.class_counts import describe_shown_classes
+from keras_inat.report.charts.confusion_matrix import draw_confusion_matrix
+from keras_inat.report.charts.image_grid import draw_predictions
+from keras_inat.report.charts.learning_curves import draw_training
+from keras_inat.report.charts.reliability_diagram import draw_reliability_diagram
 from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.formatting import percent, plural
+from keras_inat.report.formatting import percent, percent_with_interval, plural
 from keras_inat.report.groups import Predictions, Record, SeedGroup
 from keras_inat.report.sections.explanations import look_inside
-from keras_inat.report.statistics.estimates import (
-    count_confusion,
-    estimate_accuracy,
-    estimate_share,
-    estimate_top,
-    measure_calibration,
-)
+from keras_inat.report.statistics.accuracy import estimate_accuracy, estimate_top_k
+from keras_inat.report.statistics.calibration import measure_calibration
+from keras_inat.report.statistics.confusion import count_confusion
+from keras_inat.report.statistics.estimates import estimate_proportion
 from keras_inat.settings.schema import Report
 
 NUM_ERRORS = 5
@@ -46,7 +47,7 @@ def _show_learning(group: SeedGroup, figures: FigureFolder) -> list[Block]:
             f"`{record.folder.path.name}` (seed {record.result['seed']}{seeds}) trained for {epochs} in "
             f"{formatting.duration(record.result['seconds'])}; the weights of epoch {record.result['best_epoch']} were "
             f"kept, for their validation accuracy. On the test images this configuration reaches "
-            f"{formatting.share(estimate_accuracy(group))}."
+            f"{percent_with_interval(estimate_accuracy(group))}."
         )
     ]
     if rows:
@@ -54,7 +55,7 @@ def _show_learning(group: SeedGroup, figures: FigureFolder) -> list[Block]:
         blocks.append(
             figures.add(
                 f"{record.command}-curves",
-                curves.draw_curves(rows, record.result["best_epoch"], [other for other in others if other]),
+                draw_training(rows, record.result["best_epoch"], [other for other in others if other]),
                 f"Accuracy and loss on training and validation images over {epochs}.",
                 "Training accuracy is measured while the weights still change, and on augmented images: it may lie "
                 "below validation accuracy without anything being wrong. The training loss is that of targets which "
@@ -70,11 +71,11 @@ def _show_predictions(record: Record, predictions: Predictions, figures: FigureF
         Prose(
             f"{shown} test images, chosen at random before anything was known about the outcome. Of these, {right} are "
             f"right; of all {len(predictions.labels):,} it is "
-            f"{formatting.share(estimate_share(int(predictions.correct.sum()), len(predictions.labels)))}."
+            f"{percent_with_interval(estimate_proportion(int(predictions.correct.sum()), len(predictions.labels)))}."
         ),
         figures.add(
             f"{record.command}-predictions",
-            image_grids.draw_predictions(predictions, record.data["classes"]),
+            draw_predictions(predictions, record.data["classes"]),
             f"Grid of {shown} test images with true label, predicted label and confidence: {right} right, "
             f"{shown - right} wrong.",
             "Beside each picture its true class, below it the classes the model finds most probable, the true one "
@@ -108,7 +109,7 @@ def _show_mistakes(record: Record, predictions: Predictions, figures: FigureFold
     wrong = counts - np.diag(np.diag(counts))
     pairs = [divmod(int(cell), len(classes)) for cell in np.argsort(-wrong, axis=None, kind="stable")[:NUM_ERRORS]]
     said = [
-        f"{classes[true]} for {classes[taken]}, {formatting.share(estimate_share(number, int(totals[true])))}"
+        f"{classes[true]} for {classes[taken]}, {percent_with_interval(estimate_proportion(number, int(totals[true])))}"
         for true, taken in pairs
         if (number := int(wrong[true, taken]))
     ]
@@ -116,10 +117,10 @@ def _show_mistakes(record: Record, predictions: Predictions, figures: FigureFold
     blocks: list[Block] = [
         figures.add(
             f"{record.command}-confusion",
-            curves.draw_confusion(counts, classes),
-            f"Confusion matrix of {curves.count_shown(len(classes))}, n = {len(predictions.labels):,} test images.",
+            draw_confusion_matrix(counts, classes),
+            f"Confusion matrix of {describe_shown_classes(len(classes))}, n = {len(predictions.labels):,} test images.",
             f"Each row is a true class, its cells the percentage of its images given to each class; "
-            f"{curves.count_shown(len(classes))}, n = {len(predictions.labels):,} test images of all.",
+            f"{describe_shown_classes(len(classes))}, n = {len(predictions.labels):,} test images of all.",
         ),
         Prose(frequent),
         table,
@@ -129,7 +130,7 @@ def _show_mistakes(record: Record, predictions: Predictions, figures: FigureFold
         blocks.append(
             figures.add(
                 f"{record.command}-mistakes",
-                image_grids.draw_predictions(worst, classes),
+                draw_predictions(worst, classes),
                 f"The {len(worst.examples)} wrong predictions on test images that the model is most sure of.",
                 "The wrong predictions that it is most sure of: where the picture shows what the label says, the model "
                 "is at fault; where it does not, the label is.",
@@ -140,31 +141,32 @@ def _show_mistakes(record: Record, predictions: Predictions, figures: FigureFold
 
 def _state(number: int, total: int) -> list[str]:
     """A share and its interval as two cells."""
-    share = estimate_share(int(number), int(total)) if total else None
+    share = estimate_proportion(int(number), int(total)) if total else None
     return [percent(share.value), formatting.interval(share)] if share else ["–", "–"]
 
 
 def _show_calibration(record: Record, predictions: Predictions, figures: FigureFolder) -> list[Block]:
     bins, error, chance = measure_calibration(predictions)
     confidence = float(predictions.probabilities.max(axis=1).mean())
-    right = estimate_share(int(predictions.correct.sum()), len(predictions.labels))
+    right = estimate_proportion(int(predictions.correct.sum()), len(predictions.labels))
     leaning = "neither surer nor less sure than it should be, as far as so many images tell"
     if not right.low <= confidence <= right.high:
         leaning = f"{'surer' if confidence > right.high else 'less sure'} than it should be"
     told = "more than" if error > chance else "no more than"
     top = ""
     if len(record.data["classes"]) > 3:
-        top = f"The true class is among its first three for {formatting.share(estimate_top(predictions))}. "
+        top = f"The true class is among its first three for {percent_with_interval(estimate_top_k(predictions))}. "
     return [
         Prose(
-            f"{top}On average it is {percent(confidence)} sure, and right for {formatting.share(right)}: {leaning}. "
+            f"{top}On average it is {percent(confidence)} sure, and right for {percent_with_interval(right)}: "
+            f"{leaning}. "
             f"At each level of sureness it is off by {100 * error:.1f} points in the mean (expected calibration error, "
             f"{plural(len(bins), 'bin')}), {told} chance alone can do on so many images (up to "
             f"{100 * chance:.1f} points)."
         ),
         figures.add(
             f"{record.command}-calibration",
-            curves.draw_reliability(bins),
+            draw_reliability_diagram(bins),
             "Accuracy against confidence on the test images.",
             "Test images sorted by how sure the model is of its prediction. Below the dashed line it is surer than it "
             "should be, above it less sure.",

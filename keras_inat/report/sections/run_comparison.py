@@ -5,13 +5,13 @@ from typing import Any
 from keras_inat.errors import UserError, describe_choices
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Part, Prose, Section, Table
-from keras_inat.report.charts import comparison
+from keras_inat.report.charts.learning_curves import draw_validation_by_epoch
 from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.formatting import percent
+from keras_inat.report.formatting import percent, setting_value
 from keras_inat.report.groups import SeedGroup
 from keras_inat.report.history import INDIFFERENT_SECTIONS, History
 from keras_inat.report.sections.fine_tuning import tabulate_gains
-from keras_inat.report.statistics.estimates import estimate_accuracy, format_value
+from keras_inat.report.statistics.accuracy import estimate_accuracy
 
 
 def compare_runs(history: History, named: str, figures: FigureFolder) -> Part:
@@ -58,7 +58,7 @@ def _compare(titles: list[str], groups: list[SeedGroup], figures: FigureFolder) 
     if any(epochs for _, epochs in curves):
         alt = f"Validation accuracy over epochs, of {', '.join(titles)}."
         caption = "Validation accuracy, epoch by epoch; of several seeds that with the best."
-        blocks.append(figures.add("curves", comparison.draw_epochs(curves), alt, caption))
+        blocks.append(figures.add("curves", draw_validation_by_epoch(curves), alt, caption))
     for title, group in zip(titles[1:], groups[1:], strict=True):
         if group.best.data["hash"] != groups[0].best.data["hash"]:
             blocks.append(Prose(f"`{title}` is of other images than `{titles[0]}`: neither is called better."))
@@ -81,7 +81,7 @@ def _flatten(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _format(value: Any) -> str:
-    return ", ".join(map(format_value, value)) or "none" if isinstance(value, list) else format_value(value)
+    return ", ".join(map(setting_value, value)) or "none" if isinstance(value, list) else setting_value(value)
 
 
 def _describe(group: SeedGroup) -> list[str]:
@@ -89,7 +89,7 @@ def _describe(group: SeedGroup) -> list[str]:
     return [
         ", ".join(str(record.result["seed"]) for record in group.records),
         percent(estimate_accuracy(group, "validation").value),  # type: ignore[union-attr]
-        formatting.share(estimate_accuracy(group)),
+        formatting.percent_with_interval(estimate_accuracy(group)),
         f"{result['epochs']:,}",
         formatting.duration(result["seconds"]),
         f"{result['parameters']:,}",

@@ -1,28 +1,30 @@
-"""The hyperparameters of a sweep as columns of a linear model."""
+"""Hyperparameters of a sweep as columns of a linear model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from keras_inat.report.formatting import setting_name, setting_value
 from keras_inat.report.history import is_number
-from keras_inat.report.statistics.estimates import format_value, shorten_setting
 
-WIDEST = 3.0  # times as far from the middle as these, where a search that came close leaves its first trials
-TAIL = 5  # per cent of the trials below what counts as a low value, and above a high one
+MAX_DISTANCE = 3.0  # limits the leverage of the first trials of a search that has converged since; low and high are ±1
+TAIL = 5  # percentile of the values that counts as low; 100 minus it as high
+LOGARITHMIC_RATIO = 4  # of high to low, from which a positive number is taken as its logarithm
 
 
 @dataclass(frozen=True)
 class Factor:
-    """A hyperparameter as columns of the model.
+    """A hyperparameter as columns of a linear model.
 
     Attributes:
         setting: Dotted name.
-        values: Of each trial; None where it does not apply.
-        columns: `(trials, k)` float64: a number and its powers, or one for each choice but the first.
-        points: Two values or all choices, each with its columns `(k,)`.
-        middle: Of a number with powers, the columns `(k,)` half-way between the two values.
-        logarithmic: Whether a number acts by factors, not by differences.
+        values: One for each trial; None where the hyperparameter does not apply.
+        columns: `(trials, k)` float64: a number and its powers, or an indicator of each choice but the first.
+        points: Two values of a number, low and high, or all choices, each with its columns `(k,)`.
+        middle: The columns `(k,)` half-way between low and high; None for a linear number and for choices.
+        logarithmic: Whether a number is taken as its logarithm.
     """
 
     setting: str
@@ -36,81 +38,97 @@ class Factor:
     def is_number(self) -> bool:
         return all(value is None or is_number(value) for value in self.values)
 
-    def name(self, index: int) -> str:
-        """`learning_rate = 0.001`."""
-        return f"`{shorten_setting(self.setting)}` = {format_value(self.points[index][0])}"
+    def describe_point(self, index: int) -> str:
+        """Returns `learning_rate` = 0.001."""
+        return f"`{setting_name(self.setting)}` = {setting_value(self.points[index][0])}"
 
 
 def build_factor(setting: str, values: list[Any], degree: int) -> Factor | None:
-    """Columns for a hyperparameter, of a number its powers up to `degree`; None where it does not vary.
+    """Encodes a hyperparameter. The columns are zero where it does not apply.
 
-    Where it does not apply they are zero.
+    Args:
+        setting: Dotted name.
+        values: One for each trial; None where the hyperparameter does not apply.
+        degree: The highest power of a number.
+
+    Returns:
+        None when the hyperparameter does not vary.
     """
-    given = [value for value in values if value is not None]
-    levels = sorted(set(given), key=lambda value: (0, value) if is_number(value) else (1, str(value)))
+    levels = sorted({value for value in values if value is not None}, key=_sort_key)
     if len(levels) < 2:
         return None
-    applies = np.array([value is not None for value in values])
-    if not all(is_number(value) for value in levels):
-        columns = np.array([[float(value == level) for level in levels[1:]] for value in values])
-        return Factor(setting, values, columns, [(level, _one_hot(i, len(levels))) for i, level in enumerate(levels)])
+    if all(is_number(value) for value in levels):
+        return _encode_number(setting, values, levels, degree)
+    columns = np.array([[float(value == level) for level in levels[1:]] for value in values])
+    points = list(zip(levels, np.eye(len(levels))[:, 1:], strict=True))
+    return Factor(setting, values, columns, points)
+
+
+def _sort_key(value: Any) -> tuple[int, Any]:
+    return (0, value) if is_number(value) else (1, str(value))
+
+
+def _encode_number(setting: str, values: list[Any], levels: list[Any], degree: int) -> Factor:
+    given = [value for value in values if value is not None]
     low, high = np.percentile(given, [TAIL, 100 - TAIL], method="nearest").tolist()
     if low == high:
-        low, high = levels[0], levels[-1]
-    # Rates and widths that span a factor of four or more act by factors, not by differences.
-    logarithmic = levels[0] > 0 and high / low >= 4
+        low = levels[0]
+        high = levels[-1]
+    logarithmic = levels[0] > 0 and high / low >= LOGARITHMIC_RATIO
     scale = np.log if logarithmic else np.asarray
     ends = scale(np.array([low, high], float))
-    place = np.zeros(len(values))
-    place[applies] = (2 * scale(np.array(given, float)) - ends.sum()) / (ends[1] - ends[0])  # -1 and 1 at the two ends
-    place = np.clip(place, -WIDEST, WIDEST)
+    positions = np.zeros(len(values))
+    applies = np.array([value is not None for value in values])
+    positions[applies] = (2 * scale(np.array(given, float)) - ends.sum()) / (ends[1] - ends[0])
+    positions = np.clip(positions, -MAX_DISTANCE, MAX_DISTANCE)
     powers = np.arange(1, min(degree, len(levels) - 1) + 1)
-    points = [(value, float(at) ** powers) for value, at in ((low, -1), (high, 1))]
+    points = [(low, (-1.0) ** powers), (high, 1.0**powers)]
     middle = np.zeros(len(powers)) if len(powers) > 1 else None
-    return Factor(setting, values, place[:, None] ** powers, points, middle, logarithmic)
+    return Factor(setting, values, positions[:, None] ** powers, points, middle, logarithmic)
 
 
-def _one_hot(index: int, count: int) -> np.ndarray:
-    return np.eye(count)[index, 1:]
+def build_applicability_columns(factors: Sequence[Factor]) -> list[np.ndarray]:
+    """Returns indicator columns `(trials,)` of conditional hyperparameters: 1 where they apply, 0 elsewhere.
 
-
-def find_conditions(factors: list[Factor]) -> list[np.ndarray]:
-    """Whether hyperparameters that do not always apply do, each `(trials,)`, where no other one by itself says so.
-
-    Without these columns, what goes with a hyperparameter that applies would be put down to one of its values.
+    Hyperparameters whose applicability is a function of another hyperparameter get none. Without these columns the
+    effect of a conditional hyperparameter being applied would be attributed to one of its values.
     """
     columns = dict[tuple[bool, ...], None]()
     for factor in factors:
         applies = tuple(value is not None for value in factor.values)
         others = (other.values for other in factors if other is not factor)
-        if not all(applies) and not any(_decides(values, applies) for values in others):
+        if not all(applies) and not any(_determines(values, applies) for values in others):
             columns[applies] = None
     return [np.array(column, float) for column in columns]
 
 
-def _decides(values: list[Any], applies: tuple[bool, ...]) -> bool:
-    """Whether equal values always go with the same answer."""
-    return len(set(zip(map(str, values), applies, strict=True))) == len(set(map(str, values)))
+def _determines(values: list[Any], applies: tuple[bool, ...]) -> bool:
+    """Returns whether equal values always come with the same applicability."""
+    texts = list(map(str, values))
+    return len(set(zip(texts, applies, strict=True))) == len(set(texts))
 
 
 def drop_aliased(factors: list[Factor]) -> tuple[list[Factor], dict[str, list[str]]]:
-    """Leaves out what others determine, one at a time, from the last on.
+    """Drops factors that the other factors determine, one at a time, the last first.
 
     Returns:
-        The factors that are left, and by the setting of each other one those that it cannot be told apart from.
+        The remaining factors, and by the setting of each dropped one the settings that it is aliased with.
     """
-    kept, aliased = list(factors), dict[str, list[str]]()
+    kept = list(factors)
+    aliased = dict[str, list[str]]()
     for factor in reversed(factors):
         rest = [other for other in kept if other is not factor]
-        if not _adds(factor, rest):
+        if not _is_independent(factor, rest):
             kept = rest
             without = {other.setting: [third for third in rest if third is not other] for other in rest}
-            aliased[factor.setting] = [setting for setting, others in without.items() if _adds(factor, others)]
+            aliased[factor.setting] = [
+                setting for setting, others in without.items() if _is_independent(factor, others)
+            ]
     return kept, aliased
 
 
-def _adds(factor: Factor, others: list[Factor]) -> bool:
-    """Whether all columns of a factor say what the others do not."""
+def _is_independent(factor: Factor, others: list[Factor]) -> bool:
+    """Returns whether no column of a factor is a linear combination of the other columns."""
     return _rank([*others, factor]) == _rank(others) + factor.columns.shape[1]
 
 

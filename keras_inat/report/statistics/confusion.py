@@ -1,0 +1,11 @@
+"""The confusion matrix."""
+
+import numpy as np
+from sklearn.metrics import confusion_matrix
+
+from keras_inat.report.groups import Predictions
+
+
+def count_confusion(predictions: Predictions, num_classes: int) -> np.ndarray:
+    """Returns the confusion matrix `(classes, classes)` int64: true classes in rows, predicted classes in columns."""
+    return confusion_matrix(predictions.labels, predictions.predicted, labels=np.arange(num_classes))
