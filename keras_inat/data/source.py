@@ -158,12 +158,12 @@ def open_source(config: Config) -> Source:
 
 
 def _draw(name: str, directory: Path) -> Path:
-    from keras_inat.demo import dataset  # imported here because no other source needs it
+    from keras_inat.demo import classes, dataset  # imported here because no other source needs them
 
     num_train, num_test = DEMOS[name]
     return dataset.write_demo(
         directory / name,
-        classes=dataset.CLASSES if name == "demo" else dataset.OTHER_CLASSES,
+        classes=classes.ORGANISMS if name == "demo" else classes.THINGS,
         num_train=num_train,
         num_test=num_test,
     )

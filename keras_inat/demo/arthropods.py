@@ -1,11 +1,12 @@
 """Arachnids and insects.
 
-One function a species: numbers in the pen's unit frame, from back to front.
+One function draws one species, from back to front, in the unit frame of the pen.
 """
 
 import numpy as np
 
-from keras_inat.demo.pen import SIDES, WHITE, Pen, Scheme, darken, mix, ring, symmetric
+from keras_inat.demo.palette import WHITE, Scheme, darken, mix
+from keras_inat.demo.pen import SIDES, Pen, ring, symmetric
 
 
 def _eight_legs(pen: Pen, fill: tuple[int, int, int], width: float, reach: float, rng: np.random.Generator) -> None:
@@ -22,7 +23,7 @@ def _eight_legs(pen: Pen, fill: tuple[int, int, int], width: float, reach: float
 
 
 def spider(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
-    """From above, the abdomen below."""
+    """From above, the abdomen at the bottom."""
     _eight_legs(pen, c.main, 0.11, 0.95, rng)
     pen.blob(symmetric([(0, 0), (0.36, 0.14), (0.44, 0.46), (0.22, 0.8), (0, 0.88)]), c.main)
     if rng.random() < 0.5:
@@ -102,8 +103,8 @@ def butterfly(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
         ]
         for wing, fill in ((low, mix(c.main, c.second, 0.35)), (high, c.main)):
             pen.blob(wing, darken(fill, 0.45), 0.3)
-            centre = np.mean(wing, axis=0)
-            pen.blob((np.array(wing) - centre) * 0.76 + centre * (0.93, 1.0), fill, 0.8, ink=0)
+            center = np.mean(wing, axis=0)
+            pen.blob((np.array(wing) - center) * 0.76 + center * (0.93, 1.0), fill, 0.8, ink=0)
         pen.oval(0.62 * k, -0.46, 0.14, 0.14, c.second, shade=0.3, ink=0.5)
         pen.dot(0.62 * k, -0.46, 0.06, c.dark)
         pen.oval(0.48 * k, 0.42, 0.11, 0.11, c.accent, shade=0.3, ink=0.5)
@@ -114,7 +115,7 @@ def butterfly(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
 
 
 def beetle(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
-    """From above, the head up; spotted or striped."""
+    """From above, the head up, spotted or striped."""
     for s in SIDES:
         for y, knee, tip in (
             (-0.3, (0.62, -0.42), (0.72, -0.7)),

@@ -1,11 +1,12 @@
 """Birds and mammals.
 
-One function a species: numbers in the pen's unit frame, from back to front.
+One function draws one species, from back to front, in the unit frame of the pen.
 """
 
 import numpy as np
 
-from keras_inat.demo.pen import INK, SIDES, WHITE, Pen, Scheme, darken, mix, symmetric
+from keras_inat.demo.palette import INK, WHITE, Scheme, darken, mix
+from keras_inat.demo.pen import SIDES, Pen, symmetric
 
 
 def songbird(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
@@ -62,7 +63,7 @@ def owl(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
 
 
 def swallow(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
-    """On the wing, seen from below, the head up."""
+    """In flight, seen from below, the head up."""
     sweep = rng.uniform(-0.12, 0.2)
     for s in SIDES:
         pen.polygon([(0, 0.3), (0.1 * s, 0.4), (0.36 * s, 0.98), (0.06 * s, 0.62)], darken(c.main, 0.25))
@@ -88,7 +89,7 @@ def swallow(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
 
 
 def _face(pen: Pen, c: Scheme, muzzle: float) -> None:
-    """Eyes, nose and mouth of a mammal that looks at the viewer."""
+    """Draws the eyes, nose and mouth of a mammal that faces the viewer."""
     for s in SIDES:
         pen.eye(0.3 * s, -0.1, 0.1)
     pen.blob(

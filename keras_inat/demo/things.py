@@ -1,8 +1,12 @@
-"""Man-made things and a crystal, to pretrain a backbone on: one function a thing, in the pen's unit frame."""
+"""Man-made things and a crystal, which a backbone is pretrained on.
+
+One function draws one thing, from back to front, in the unit frame of the pen.
+"""
 
 import numpy as np
 
-from keras_inat.demo.pen import INK, SIDES, WHITE, Pen, Scheme, darken, mix, ring, symmetric
+from keras_inat.demo.palette import INK, WHITE, Scheme, darken, mix
+from keras_inat.demo.pen import SIDES, Pen, ring, symmetric
 
 
 def boat(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
@@ -72,7 +76,10 @@ def kite(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
     for x, y in tail[1:]:
         for s in SIDES:
             pen.polygon([(x, y), (x + 0.14 * s, y - 0.08), (x + 0.14 * s, y + 0.08)], c.accent, ink=0.7)
-    top, right, low, left = (0, -0.98), (0.6, -0.42), (0, 0.4), (-0.6, -0.42)
+    top = (0, -0.98)
+    right = (0.6, -0.42)
+    low = (0, 0.4)
+    left = (-0.6, -0.42)
     for corner, fill in (
         ((top, right), c.main),
         ((right, low), c.second),
@@ -162,9 +169,14 @@ def crystal(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
         (0.0, 0.05, 1.6, c.main),
     ):
         height *= rng.uniform(0.9, 1.05)
-        low, top, width = 0.85, 0.85 - height, 0.22 + 0.04 * height
-        apex, left, right = x + tilt, x + tilt * 0.7 - width, x + tilt * 0.7 + width
-        middle, shoulder = x + tilt * 0.7 - 0.2 * width, top + 0.26
+        low = 0.85
+        top = 0.85 - height
+        width = 0.22 + 0.04 * height
+        apex = x + tilt
+        left = x + tilt * 0.7 - width
+        right = x + tilt * 0.7 + width
+        middle = x + tilt * 0.7 - 0.2 * width
+        shoulder = top + 0.26
         outline = [(x - width, low), (left, shoulder), (apex, top), (right, shoulder), (x + width, low)]
         pen.polygon(outline, fill)
         pen.polygon(

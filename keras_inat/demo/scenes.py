@@ -1,6 +1,6 @@
-"""Kinds of places, and what lies around there.
+"""Scenes and their clutter.
 
-Clutter is drawn in a frame of 0..w by 0..h whose shorter side is 1, in the colours of its scene.
+Clutter is drawn in a frame from 0 to `w` and from 0 to `h`, whose shorter side is 1, in the colors of its scene.
 """
 
 from collections.abc import Callable
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_inat.demo.pen import SCHEMES, SIDES, WHITE, Colour, Pen, colour, darken, mix, ring
+from keras_inat.demo.palette import SCHEMES, WHITE, Color, darken, mix, parse_color
+from keras_inat.demo.pen import SIDES, Pen, ring
 
 Clutter = Callable[[Pen, "Scene", float, float, np.random.Generator], None]
 
@@ -18,13 +19,13 @@ class Scene:
     """A kind of place.
 
     Attributes:
-        top, bottom: colours of the vertical gradient.
-        texture: strength of the noise over it, in grey levels, and how fine that is along x and along y.
-        clutter: what lies around, drawn behind the subject, sparingly in front of it.
+        top, bottom: The colors of the vertical gradient.
+        texture: The strength of the noise in gray levels, and its frequency along x and along y.
+        clutter: The kinds of clutter, most of it behind the subject.
     """
 
-    top: Colour
-    bottom: Colour
+    top: Color
+    bottom: Color
     texture: tuple[float, int, int]
     clutter: tuple[Clutter, ...]
 
@@ -40,7 +41,9 @@ def hills(pen: Pen, scene: Scene, w: float, h: float, rng: np.random.Generator) 
 
 def blades(pen: Pen, scene: Scene, w: float, h: float, rng: np.random.Generator) -> None:
     for _ in range(int(rng.integers(4, 10))):
-        x, height, bend = rng.uniform(0, w), rng.uniform(0.15, 0.5), rng.uniform(-0.25, 0.25)
+        x = rng.uniform(0, w)
+        height = rng.uniform(0.15, 0.5)
+        bend = rng.uniform(-0.25, 0.25)
         fill = mix(darken(scene.bottom, 0.25), mix(scene.top, (150, 180, 90), 0.5), rng.uniform(0, 0.8))
         path = [(x, h + 0.05), (x + bend * 0.3, h - height * 0.55), (x + bend, h - height)]
         pen.limb(path, (0.05, 0.035, 0.006), fill, ink=0)
@@ -88,7 +91,8 @@ def leaves(pen: Pen, scene: Scene, w: float, h: float, rng: np.random.Generator)
 
 def trunks(pen: Pen, scene: Scene, w: float, h: float, rng: np.random.Generator) -> None:
     for x in rng.uniform(0, w, int(rng.integers(2, 5))):
-        width, lean = rng.uniform(0.05, 0.16), rng.uniform(-0.1, 0.1)
+        width = rng.uniform(0.05, 0.16)
+        lean = rng.uniform(-0.1, 0.1)
         fill = darken(mix(scene.top, scene.bottom, rng.random()), rng.uniform(0.1, 0.35))
         pen.limb(
             [(x, -0.1), (x + lean * 0.6, h * 0.6), (x + lean, h + 0.1)],
@@ -127,8 +131,8 @@ def twigs(pen: Pen, scene: Scene, w: float, h: float, rng: np.random.Generator) 
         pen.limb([middle, middle + (end - start) * 0.25 + rng.uniform(-0.12, 0.12, 2)], (0.02, 0.006), fill, ink=0)
 
 
-def hide(pen: Pen, scene: Scene, w: float, h: float, rng: np.random.Generator) -> None:
-    """Large leaves close to the camera, over a good part of the picture."""
+def large_leaves(pen: Pen, scene: Scene, w: float, h: float, rng: np.random.Generator) -> None:
+    """Leaves close to the camera that cover much of the picture."""
     tone = mix(darken(scene.bottom, rng.uniform(0.1, 0.4)), SCHEMES[int(rng.integers(len(SCHEMES)))].main, 0.35)
     root = np.array([rng.choice((-0.1, w + 0.1)), h * rng.uniform(0.3, 1.1)])
     for _ in range(int(rng.integers(2, 5))):
@@ -146,11 +150,11 @@ def hide(pen: Pen, scene: Scene, w: float, h: float, rng: np.random.Generator) -
         pen.line([root, root + 0.92 * along], 0.014, darken(fill, 0.3), smooth=False)
 
 
-# Small enough to stand in front of a subject without hiding it.
+# Clutter that is small enough to stand in front of a subject without hiding it.
 FRONT = (blades, pebbles, bubbles, leaves, flakes, twigs)
 
 SCENES = tuple(
-    Scene(colour(top), colour(bottom), texture, clutter)
+    Scene(parse_color(top), parse_color(bottom), texture, clutter)
     for top, bottom, texture, clutter in (
         ("8fc9ea", "f1f4e6", (3, 1, 2), (clouds, hills, blades)),
         ("f6c19c", "fbe8c8", (3, 1, 2), (clouds, hills, flakes)),

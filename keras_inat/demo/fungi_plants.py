@@ -1,11 +1,12 @@
 """Fungi and plants.
 
-One function a species: numbers in the pen's unit frame, from back to front.
+One function draws one species, from back to front, in the unit frame of the pen.
 """
 
 import numpy as np
 
-from keras_inat.demo.pen import SIDES, WHITE, Colour, Pen, Scheme, darken, mix, ring, symmetric
+from keras_inat.demo.palette import WHITE, Color, Scheme, darken, mix
+from keras_inat.demo.pen import SIDES, Pen, ring, symmetric
 
 
 def toadstool(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
@@ -84,8 +85,9 @@ def chanterelle(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
     pen.oval(lean, -0.46, 0.48, 0.13, darken(c.main, 0.35), shade=0.5, ink=0)
 
 
-def _leaf(pen: Pen, start: tuple[float, float], tip: tuple[float, float], width: float, fill: Colour) -> None:
-    a, b = np.array(start), np.array(tip)
+def _leaf(pen: Pen, start: tuple[float, float], tip: tuple[float, float], width: float, fill: Color) -> None:
+    a = np.array(start)
+    b = np.array(tip)
     across = np.array([-(b - a)[1], (b - a)[0]]) * width
     pen.blob([a, a + (b - a) * 0.4 + across, b, a + (b - a) * 0.4 - across], fill, 0.7)
     pen.line([tuple(a), tuple(a + (b - a) * 0.85)], 0.03, darken(fill, 0.35))
@@ -98,7 +100,8 @@ def daisy(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
     for s, y in ((1, 0.62), (-1, 0.46)):
         _leaf(pen, (lean, y + 0.1), (lean + 0.62 * s, y - 0.2), 0.24, green)
     number = int(rng.integers(7, 12))
-    reach, width = 0.58, 2.0 / number
+    reach = 0.58
+    width = 2.0 / number
     for axis in ring(number, turn=rng.uniform(0, 40)):
         across = np.array([-axis[1], axis[0]]) * width
         pen.blob(

@@ -1,11 +1,12 @@
-"""Other sea animals, and molluscs.
+"""Sea animals and mollusks.
 
-One function a species: numbers in the pen's unit frame, from back to front.
+One function draws one species, from back to front, in the unit frame of the pen.
 """
 
 import numpy as np
 
-from keras_inat.demo.pen import SIDES, Pen, Scheme, darken, mix, ring, symmetric
+from keras_inat.demo.palette import Scheme, darken, mix
+from keras_inat.demo.pen import SIDES, Pen, ring, symmetric
 
 
 def starfish(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
@@ -57,7 +58,8 @@ def crab(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
                 c.main,
             )
         pen.limb([(0.45 * s, 0), (0.82 * s, -0.16), (0.72 * s, -0.5 - lift)], (0.15, 0.17, 0.14), c.main)
-        x, y = 0.66 * s, -0.66 - lift
+        x = 0.66 * s
+        y = -0.66 - lift
         pen.blob(
             [(x + 0.14 * s, y + 0.2), (x + 0.24 * s, y - 0.1), (x, y - 0.34), (x + 0.02 * s, y - 0.04)],
             c.main,

@@ -1,15 +1,16 @@
 """Amphibians and reptiles.
 
-One function a species: numbers in the pen's unit frame, from back to front.
+One function draws one species, from back to front, in the unit frame of the pen.
 """
 
 import numpy as np
 
-from keras_inat.demo.pen import INK, SIDES, WHITE, Pen, Scheme, darken, mix, ring, spline, symmetric
+from keras_inat.demo.palette import INK, WHITE, Scheme, darken, mix
+from keras_inat.demo.pen import SIDES, Pen, ring, spline, symmetric
 
 
 def frog(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
-    """Sits facing the viewer."""
+    """Seated, facing the viewer."""
     for s in SIDES:
         pen.oval(0.62 * s, 0.45, 0.33, 0.42, c.main, turn=-18 * s)
         pen.blob(
@@ -65,7 +66,8 @@ def axolotl(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
     body = [(0.4, -0.1), (0, 0.06), (-0.4, 0.04), (-0.75, 0.04 + sway), (-1.0, -0.1 + sway)]
     pen.limb(body, (0.36, 0.4, 0.44, 0.4, 0.04), c.second)
     for x, y, turn in ((0.2, 0.25, 60), (-0.3, 0.3, 110), (0.1, -0.22, -70), (-0.36, -0.2, -115)):
-        dx, dy = np.cos(np.radians(turn)) * 0.28, np.sin(np.radians(turn)) * 0.28
+        dx = np.cos(np.radians(turn)) * 0.28
+        dy = np.sin(np.radians(turn)) * 0.28
         pen.limb([(x, y), (x + dx, y + dy)], (0.16, 0.12), c.main)
     pen.limb(body, (0.4, 0.42, 0.34, 0.16, 0.03), c.main)
     for s in SIDES:
@@ -74,7 +76,8 @@ def axolotl(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
             tip = (root + 0.1 + 0.48 * np.cos(a), -0.12 + s * (0.18 + 0.45 * np.sin(a)))
             pen.limb([(root + 0.1, -0.12 + 0.2 * s), tip], (0.12, 0.05), c.accent)
             for f in (0.4, 0.65, 0.9):
-                x, y = root + 0.1 + (tip[0] - root - 0.1) * f, -0.12 + 0.2 * s + (tip[1] + 0.12 - 0.2 * s) * f
+                x = root + 0.1 + (tip[0] - root - 0.1) * f
+                y = -0.12 + 0.2 * s + (tip[1] + 0.12 - 0.2 * s) * f
                 pen.line([(x - 0.07, y + 0.02 * s), (x + 0.07, y + 0.05 * s)], 0.035, c.accent)
     pen.blob(
         [(0.3, -0.42), (0.65, -0.46), (0.95, -0.3), (1.0, -0.1), (0.93, 0.12), (0.65, 0.24), (0.3, 0.18)],
@@ -87,7 +90,7 @@ def axolotl(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
 
 
 def newt(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
-    """From above, much like a lizard: a blunt head, a smooth spotted back, a crested tail."""
+    """From above: a blunt head, a smooth spotted back, a crested tail."""
     curl = rng.choice(SIDES) * rng.uniform(0.5, 1.0)
     tail = [(0, 0.2), (0, 0.5), (-0.22 * curl, 0.76), (-0.5 * curl, 0.94)]
     pen.limb(tail, (0.32, 0.34, 0.34, 0.2, 0.03), c.second)
@@ -106,7 +109,7 @@ def newt(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
 
 
 def snake(pen: Pen, c: Scheme, rng: np.random.Generator) -> None:
-    """Winds up from the tail at the lower left to the head."""
+    """Winding from the tail at the lower left up to the head."""
     knots = np.array(
         [
             (-0.95, 0.55),
