@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from keras_inat.data.download import download, unpack
+from keras_inat.data.download import download
 from keras_inat.data.pack import Pack
 from keras_inat.data.packs import load_pack
 from keras_inat.data.source import DEMOS
+from keras_inat.data.unpacking import unpack
 from keras_inat.errors import UserError
 from keras_inat.settings.schema import Config, Data
 
