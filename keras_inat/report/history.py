@@ -1,173 +1,105 @@
-"""What `runs/` tells: finished runs, their seeds, the sweeps, the ledger, sorted by the images they saw.
+"""The contents of `runs/`: finished runs, seed groups, sweeps and the test ledger, sorted by their images.
 
-Reads the run folders alone: no data set, no test images but those that a run kept, no TensorFlow.
+Only the run folders are read: no data set, no test images except those that a run kept, no TensorFlow.
 """
 
 import contextlib
-import csv
-import io
 import json
-import math
-import sys
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeGuard
-
-import numpy as np
 
 from keras_inat.errors import UserError
-from keras_inat.report.groups import Record, SeedGroup, SweepHistory, Trial
-from keras_inat.settings.loading import read_yaml
-from keras_inat.settings.schema import Model
-from keras_inat.store.ledger import read_ledger
-from keras_inat.store.runs import RunFolder, list_runs
-
-# Sections of a configuration that leave the result as it is, beside the seed.
-INDIFFERENT_SECTIONS = ("run", "sweep", "train_best", "tracking", "report", "predict")
+from keras_inat.report.seed_groups import FinishedRun, SeedGroup
+from keras_inat.report.statistics.accuracy import estimate_validation_accuracy
+from keras_inat.report.sweep_history import SweepHistory, read_sweep
+from keras_inat.settings import roles
+from keras_inat.settings.catalog import select
+from keras_inat.settings.loading import build_config, read_yaml
+from keras_inat.store.data_summary import DataSummary
+from keras_inat.store.ledger import LedgerEntry, read_ledger
+from keras_inat.store.runs import list_runs
+from keras_inat.store.sweeps import SweepFolder, list_sweeps
 
 
 @dataclass
 class DataSet:
-    """All that was done with one set of images, told apart by the hash of their contents."""
+    """Everything that was done with one set of images.
+
+    Attributes:
+        name: Its name.
+        data: Its summary; None if no run and no trial has a result.
+        groups: The runs, grouped by seed.
+        sweeps: The sweeps, the newest first.
+    """
 
     name: str
-    data: dict[str, Any] | None
+    data: DataSummary | None = None
     groups: list[SeedGroup] = field(default_factory=list)
     sweeps: list[SweepHistory] = field(default_factory=list)
 
     def find_groups(self, command: str) -> list[SeedGroup]:
-        """The groups of a command, best validation accuracy first."""
+        """Returns the groups of a command, the best validation accuracy first."""
         found = [group for group in self.groups if group.command == command]
-        return sorted(found, key=lambda group: -float(np.mean([r.result["val_accuracy"] for r in group.records])))
+        return sorted(found, key=lambda group: -estimate_validation_accuracy(group).value)
+
+    @property
+    def num_commands(self) -> int:
+        """The number of different commands that used the images."""
+        return bool(self.sweeps) + len({group.command for group in self.groups})
 
 
 @dataclass(frozen=True)
 class History:
-    """Everything that the report shows."""
+    """The contents of `runs/`."""
 
     data_sets: list[DataSet]
-    records: list[Record]
-    ledger: list[dict[str, Any]]
+    runs: list[FinishedRun]
+    ledger: list[LedgerEntry]
 
 
 def read_history(directory: str | Path) -> History:
-    """Reads `runs/`. Runs without a `result.json` are still at work, or were given up, and are left out."""
-    records = [
-        record
-        for run in list_runs(directory)
-        if (result := run.read_result()) and _is_known(record := Record(run, result))
-    ]
-    sweeps = list[SweepHistory]()
-    for path in sorted(Path(directory, "sweep").glob("*/trials.csv")):
-        try:
-            sweeps.append(read_sweep(path.parent))
-        except (ValueError, TypeError, KeyError, csv.Error):
-            print(f"warning: {path} is damaged and left out", file=sys.stderr)
-    data_sets: dict[str, DataSet] = {}
-    for record in records:
-        # The newest run describes the data: the hash is the same, the image size need not be.
-        data_sets.setdefault(record.data["hash"], DataSet(record.data["name"], None)).data = record.data
-    for group in group_seeds(records):
-        data_sets[group.best.data["hash"]].groups.append(group)
+    """Reads the folder of all runs. Unfinished runs are skipped, and damaged ones are skipped with a warning."""
+    runs = []
+    for folder in list_runs(directory):
+        result = folder.read_result()
+        if result and result.test:
+            runs.append(FinishedRun(folder, result, result.test))
+    sweeps = [read_sweep(folder) for folder in list_sweeps(directory)]
+    data_sets = sort_by_data(runs, [sweep for sweep in sweeps if sweep.trials])
+    return History(data_sets, runs, read_ledger(directory))
+
+
+def sort_by_data(runs: list[FinishedRun], sweeps: list[SweepHistory]) -> list[DataSet]:
+    """Sorts runs and sweeps by the hash of their images. The data set that most commands used comes first."""
+    data_sets = dict[str, DataSet]()
+    for run in runs:
+        # The newest run describes the data: the hash is the same, but the image size may differ.
+        data_sets.setdefault(run.data.hash, DataSet(run.data.name)).data = run.data
+    for group in group_by_seed(runs):
+        data_sets[group.best.data.hash].groups.append(group)
     for sweep in sorted(sweeps, key=lambda sweep: sweep.last_started, reverse=True):
-        if sweep.data:
-            key = sweep.data["hash"]
-        else:
-            # No trial came to open the images: the name is all there is to go by.
-            named = [key for key, data_set in data_sets.items() if data_set.name == sweep.source]
-            key = named[-1] if named else f"unopened {sweep.source}"
-        data_set = data_sets.setdefault(key, DataSet(sweep.source, None))
+        name = sweep.data.name if sweep.data else _read_source_name(sweep.folder)
+        data_set = data_sets.setdefault(sweep.data_hash, DataSet(name))
         data_set.data = data_set.data or sweep.data
-        data_set.name = data_set.data["name"] if data_set.data else data_set.name
+        data_set.name = data_set.data.name if data_set.data else name
         data_set.sweeps.append(sweep)
-    # Most told first: the set on which the most was done leads.
-    ordered = sorted(data_sets.values(), key=lambda data_set: -_count_commands(data_set))
-    return History(ordered, records, read_ledger(directory))
+    return sorted(data_sets.values(), key=lambda data_set: -data_set.num_commands)
 
 
-def group_seeds(records: list[Record]) -> list[SeedGroup]:
-    """Puts runs together that differ in nothing but the seed; of a seed run twice, the newest counts."""
-    groups: dict[str, dict[int, Record]] = {}
-    for record in records:
-        settings = {name: values for name, values in record.config.items() if name not in INDIFFERENT_SECTIONS}
-        settings["data"] = {"image_size": record.data["image_size"], "hash": record.data["hash"]} | {
-            name: record.config["data"].get(name) for name in ("val_fraction", "split_seed", "near_duplicates")
-        }
-        weights = record.result.get("weights_hash", "")
-        key = json.dumps([record.command, record.name, settings, weights], sort_keys=True)
-        groups.setdefault(key, {})[record.result["seed"]] = record
+def group_by_seed(runs: list[FinishedRun]) -> list[SeedGroup]:
+    """Groups runs that differ only in the seed. Of several runs with one seed the newest is taken."""
+    groups = dict[str, dict[int, FinishedRun]]()
+    for run in runs:
+        settings = select(run.result.config, roles.GROUP)
+        key = json.dumps([settings, run.data.hash, run.result.weights_hash])
+        groups.setdefault(key, {})[run.result.seed] = run
     return [SeedGroup(tuple(seeds[seed] for seed in sorted(seeds))) for seeds in groups.values()]
 
 
-def read_sweep(folder: Path) -> SweepHistory:
-    """Reads `trials.csv` and the first trial's result, which names the data.
-
-    Raises:
-        ValueError: When the table is damaged; or `TypeError`, `KeyError`, `csv.Error`.
-    """
-    rows = list(csv.DictReader(io.StringIO((folder / "trials.csv").read_text(encoding="utf-8"))))
-    trials = []
-    for row in rows:
-        values = {name: parse_cell(text) for name, text in row.items()}
-        score = values["score"]
-        if is_number(score) and not 0 <= score <= 1:
-            raise ValueError(f"{score} is no accuracy")
-        trials.append(
-            Trial(
-                id=row["id"],
-                status=row["status"],
-                score=float(score) if is_number(score) else None,
-                settings={name: value for name, value in values.items() if "." in name},
-                parameters=values["parameters"],
-                seconds=values["seconds"],
-                started=row["started"],
-                error=row["error"],
-                curve=tuple(accumulate(map(float, (row.get("val_accuracies") or "").split()), max)),
-            )
-        )
-    for trial in trials:
-        run = RunFolder(folder / "trials" / trial.id, "sweep")
-        if trial.score is not None and (result := run.read_result()):
-            return SweepHistory(folder, trials, result["data"], result["data"]["name"])
-    return SweepHistory(folder, trials, None, _read_source(folder))
-
-
-def parse_cell(text: str) -> bool | int | float | str | None:
-    """A cell of `trials.csv` as what it was before it was text; an empty one is None."""
-    if text in ("", "True", "False"):
-        return {"": None, "True": True, "False": False}[text]
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text) if math.isfinite(kind(text)) else None
-    return text
-
-
-def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value is a number on a scale, which True and False are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_known(record: Record) -> bool:
-    """Whether its network can be described: another version of the program may have had other settings."""
-    try:
-        Model(**record.config["model"])
-        return True
-    except ValueError:
-        print(f"warning: {record.folder.result} is of another version and left out", file=sys.stderr)
-        return False
-
-
-def _read_source(folder: Path) -> str:
-    """The name of the data that a sweep was meant for; its own where that is not known."""
-    values: Any = {}
-    with contextlib.suppress(UserError, OSError):
-        values = read_yaml(folder / "space.yaml")
-    values = values.get("base") or values
-    data = values.get("data") if isinstance(values, dict) else None
-    source = Path(str((data.get("source") if isinstance(data, dict) else None) or folder.name))
-    return source.stem if source.suffix == ".zip" else source.name
-
-
-def _count_commands(data_set: DataSet) -> int:
-    return bool(data_set.sweeps) + len({group.command for group in data_set.groups})
+def _read_source_name(folder: SweepFolder) -> str:
+    """Returns the name of the folder or archive of a sweep's images, or the sweep's name if no trial tells it."""
+    for trial_id in folder.list_trial_ids():
+        with contextlib.suppress(UserError):
+            source = Path(build_config(read_yaml(folder.trial_run(trial_id).config)).data.source)
+            return source.stem if source.suffix == ".zip" else source.name
+    return folder.name

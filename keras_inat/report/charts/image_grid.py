@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from keras_inat.plotting import CORRECT, GRID, WRONG, clip
 from keras_inat.report.charts.axes import WIDTH, new_canvas, place_image
 from keras_inat.report.formatting import percent
-from keras_inat.report.groups import Predictions
+from keras_inat.store.predictions import Predictions
 
 EXAMPLE_COLUMNS = 10
 EXAMPLE_HEIGHT = 1.2

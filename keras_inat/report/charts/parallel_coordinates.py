@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from keras_inat.plotting import INK, PAPER, clip
 from keras_inat.report.charts.axes import WIDTH, new_canvas
 from keras_inat.report.formatting import setting_name, setting_value
-from keras_inat.report.groups import SweepHistory
-from keras_inat.report.history import is_number
 from keras_inat.report.statistics.design_matrix import LOGARITHMIC_RATIO
+from keras_inat.report.sweep_history import SweepHistory, is_number, read_level
 
 MAX_VALUE_TICKS = 6  # values that all get a tick
 MIN_TICK_DISTANCE = 0.05  # of the length of an axis
@@ -45,7 +44,7 @@ def build_axes(sweep: SweepHistory) -> list[Axis]:
     trials = sweep.completed
     axes = []
     for name in sweep.settings:
-        values = [trial.settings[name] for trial in trials]
+        values: list[Any] = [read_level(trial, name) for trial in trials]
         levels = {value for value in values if value is not None}
         if len(levels) > 1 and all(is_number(level) for level in levels):
             axes.append(_build_number_axis(setting_name(name), values))

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from keras_inat.plotting import ACCENT, INK, WRONG, new_figure
 from keras_inat.report.charts.axes import PERCENT, WIDTH
 from keras_inat.report.formatting import percent
-from keras_inat.report.groups import Trial
 from keras_inat.report.statistics.accuracy import running_best
+from keras_inat.store.trials import Trial
 
 # From so many seconds on, the unit, and its length in seconds.
 TIME_UNITS = ((172_800, "days", 86_400), (7_200, "hours", 3_600), (120, "minutes", 60))

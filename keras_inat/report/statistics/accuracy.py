@@ -5,35 +5,28 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_inat.intervals import accuracy_interval
-from keras_inat.report.groups import Predictions, SeedGroup, SweepHistory, Trial
+from keras_inat.report.seed_groups import SeedGroup
 from keras_inat.report.statistics.estimates import Estimate, estimate_proportion
+from keras_inat.report.sweep_history import SweepHistory
+from keras_inat.store.predictions import Predictions
+from keras_inat.store.trials import Trial
 
 
-def estimate_accuracy(group: SeedGroup, key: str = "test") -> Estimate | None:
-    """Returns the accuracy of a group, the mean over its seeds.
+def estimate_test_accuracy(group: SeedGroup) -> Estimate:
+    """Returns the test accuracy of a group, the mean over its seeds."""
+    return _estimate_mean_accuracy([run.test.accuracy for run in group.runs], group.best.data.counts.test)
 
-    Args:
-        group: Runs that differ only in the seed.
-        key: "test" or "validation".
 
-    Returns:
-        None when no run of the group has that accuracy.
-    """
-    name = {"test": "test_accuracy", "validation": "val_accuracy"}[key]
-    values = [record.result[name] for record in group.records if record.result.get(name) is not None]
-    if not values:
-        return None
-    total = group.best.data["counts"][key]
-    if len(values) > 1:
-        return Estimate(float(np.mean(values)), *accuracy_interval(values, total), len(values), "seeds")
-    return estimate_proportion(round(values[0] * total), total)
+def estimate_validation_accuracy(group: SeedGroup) -> Estimate:
+    """Returns the validation accuracy of a group, the mean over its seeds."""
+    return _estimate_mean_accuracy([run.result.val_accuracy for run in group.runs], group.best.data.counts.validation)
 
 
 def estimate_best_trial(sweep: SweepHistory) -> Estimate | None:
     """Returns the validation accuracy of a sweep's best trial, or None when it or the number of images is unknown."""
     if sweep.best is None or sweep.best.score is None or sweep.data is None:
         return None
-    total = sweep.data["counts"]["validation"]
+    total = sweep.data.counts.validation
     return estimate_proportion(round(sweep.best.score * total), total)
 
 
@@ -50,3 +43,10 @@ def running_best(trials: Sequence[Trial]) -> list[float]:
     if not trials:
         return []
     return np.maximum.accumulate([trial.score or 0.0 for trial in trials]).tolist()
+
+
+def _estimate_mean_accuracy(values: list[float], total: int) -> Estimate:
+    """Returns the mean of the accuracies of one or more seeds on `total` images."""
+    if len(values) > 1:
+        return Estimate(float(np.mean(values)), *accuracy_interval(values, total), len(values), "seeds")
+    return estimate_proportion(round(values[0] * total), total)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_inat.report.formatting import percentage_points, sample_size, setting_name, setting_value
-from keras_inat.report.groups import SweepHistory, Trial
 from keras_inat.report.statistics.design_matrix import (
     Factor,
     build_applicability_columns,
@@ -26,6 +25,8 @@ from keras_inat.report.statistics.linear_model import (
     count_effective_trials,
     simulate_max_t,
 )
+from keras_inat.report.sweep_history import SweepHistory, read_level
+from keras_inat.store.trials import Trial
 
 MIN_DEGREES_OF_FREEDOM = 8
 # Degree of polynomials, and the trials that it needs for each column. The first with enough trials is taken.
@@ -141,7 +142,7 @@ def _exclude_outliers(trials: list[Trial]) -> tuple[list[Trial], list[float]]:
 def _choose_factors(settings: list[str], trials: list[Trial]) -> tuple[list[Factor], int]:
     """Returns the factors with polynomials of the highest degree that the number of trials allows, and the columns."""
     for degree, trials_per_column in TRIALS_PER_COLUMN.items():
-        built = (build_factor(name, [trial.settings[name] for trial in trials], degree) for name in settings)
+        built = (build_factor(name, [read_level(trial, name) for trial in trials], degree) for name in settings)
         factors = [factor for factor in built if factor]
         num_columns = 1 + sum(factor.columns.shape[1] for factor in factors)
         num_columns += len(build_applicability_columns(factors))

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_inat.report.groups import Predictions
 from keras_inat.report.statistics.estimates import Estimate, estimate_proportion
+from keras_inat.store.predictions import Predictions
 
 NUM_BINS = 10
 NUM_SIMULATIONS = 400

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from keras_inat.report.groups import Predictions
+from keras_inat.store.predictions import Predictions
 
 
 def count_confusion(predictions: Predictions, num_classes: int) -> np.ndarray:

@@ -10,9 +10,8 @@ from scipy import stats
 
 from keras_inat.intervals import Z
 from keras_inat.report.formatting import setting_name, setting_value
-from keras_inat.report.groups import SweepHistory
-from keras_inat.report.history import is_number
 from keras_inat.report.statistics.estimates import Estimate
+from keras_inat.report.sweep_history import SweepHistory, is_number, read_level
 
 # With fewer trials the interval loses its coverage: simulations gave 10 % false positives at n = 6.
 MIN_TRIALS = 8
@@ -62,11 +61,11 @@ def correlate_settings(sweep: SweepHistory) -> list[SettingCorrelation]:
     """
     correlations = []
     for setting in sweep.settings:
-        trials = [trial for trial in sweep.completed if trial.settings[setting] is not None]
+        trials = [trial for trial in sweep.completed if read_level(trial, setting) is not None]
         if len(trials) < MIN_TRIALS or len({trial.score for trial in trials}) == 1:
             continue
         scores = np.array([trial.score for trial in trials], dtype=float)
-        for level, column in encode_setting([trial.settings[setting] for trial in trials]):
+        for level, column in encode_setting([read_level(trial, setting) for trial in trials]):
             correlations.append(SettingCorrelation(setting, level, correlate_ranks(column, scores)))
     return sorted(correlations, key=lambda correlation: -abs(correlation.estimate.value))
 

@@ -8,9 +8,8 @@ import numpy as np
 from scipy import stats
 from sklearn.ensemble import RandomForestRegressor
 
-from keras_inat.report.groups import SweepHistory
-from keras_inat.report.history import is_number
 from keras_inat.report.statistics.estimates import Estimate
+from keras_inat.report.sweep_history import SweepHistory, is_number, read_level
 
 MIN_TRIALS = 24
 TEST_FRACTION = 4  # one trial in so many is held out
@@ -34,7 +33,7 @@ def measure_importance(sweep: SweepHistory) -> list[tuple[str, Estimate]]:
     trials = sweep.completed
     if len(trials) < MIN_TRIALS or not sweep.settings or len({trial.score for trial in trials}) == 1:
         return []
-    columns = [_encode_ordinal([trial.settings[name] for trial in trials]) for name in sweep.settings]
+    columns = [_encode_ordinal([read_level(trial, name) for trial in trials]) for name in sweep.settings]
     table = np.column_stack(columns)
     scores = np.array([trial.score for trial in trials], dtype=float)
     num_test = len(trials) // TEST_FRACTION

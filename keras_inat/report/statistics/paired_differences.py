@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_inat.intervals import Z, combine_intervals, mean_interval
-from keras_inat.report.groups import Predictions, SeedGroup
+from keras_inat.report.seed_groups import SeedGroup
 from keras_inat.report.statistics.estimates import Estimate
+from keras_inat.store.predictions import Predictions
 
 
 def compare_predictions(pairs: Sequence[tuple[Predictions, Predictions]]) -> Estimate | None:
@@ -55,13 +56,13 @@ def compare_groups(first: SeedGroup, second: SeedGroup) -> Estimate | None:
     Returns:
         None when predictions are missing, or when the images differ.
     """
-    before = {record.result["seed"]: record for record in first.records}
-    after = {record.result["seed"]: record for record in second.records}
+    before = {run.result.seed: run for run in first.runs}
+    after = {run.result.seed: run for run in second.runs}
     shared = sorted(before.keys() & after.keys())
-    records = [(first.best, second.best)]
+    runs = [(first.best, second.best)]
     if len(shared) > 1:
-        records = [(before[seed], after[seed]) for seed in shared]
-    pairs = [(old.read_predictions(), new.read_predictions()) for old, new in records]
+        runs = [(before[seed], after[seed]) for seed in shared]
+    pairs = [(old.read_predictions(), new.read_predictions()) for old, new in runs]
     return compare_predictions([(old, new) for old, new in pairs if old and new])
 
 

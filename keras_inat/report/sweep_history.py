@@ -1,0 +1,118 @@
+"""A sweep for the report: its trials, its images, and the values of its hyperparameters."""
+
+from dataclasses import dataclass, replace
+from typing import Any, TypeGuard
+
+from keras_inat.errors import UserError
+from keras_inat.log import warn
+from keras_inat.report import formatting
+from keras_inat.store.data_summary import DataSummary
+from keras_inat.store.sweeps import SweepFolder, SweepIdentity
+from keras_inat.store.trials import Trial, find_best
+
+Level = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class SweepHistory:
+    """A sweep.
+
+    Attributes:
+        folder: Its folder.
+        trials: Its trials, in order of creation.
+        data: The images; None if no trial has a result.
+        identity: Its space and the hash of its images; None if the file is damaged.
+        epoch: The epoch after which the trials are compared; None: at their end.
+    """
+
+    folder: SweepFolder
+    trials: list[Trial]
+    data: DataSummary | None = None
+    identity: SweepIdentity | None = None
+    epoch: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def data_hash(self) -> str:
+        """The hash of the images; a text of its own if it is unknown."""
+        if self.data:
+            return self.data.hash
+        return self.identity.data_hash if self.identity else f"unknown: {self.name}"
+
+    @property
+    def completed(self) -> list[Trial]:
+        """The completed trials, in order of creation."""
+        return [trial for trial in self.trials if trial.status == "completed" and trial.score is not None]
+
+    @property
+    def best(self) -> Trial | None:
+        """The completed trial with the best score."""
+        return find_best(self.trials)
+
+    @property
+    def settings(self) -> list[str]:
+        """Dotted names of the hyperparameters that took more than one value, in the order of the space."""
+        space = self.identity.space if self.identity else {}
+        names = dict.fromkeys([*space, *(name for trial in self.trials for name in trial.settings)])
+        return [name for name in names if len({read_level(trial, name) for trial in self.trials}) > 1]
+
+    @property
+    def last_started(self) -> str:
+        return max((trial.started for trial in self.trials), default="")
+
+    def truncate(self) -> "SweepHistory":
+        """Returns the sweep as if all trials had ended with the first one that was stopped early.
+
+        Trials that were trained for longer were selected by their score, which the report wants to explain. The
+        truncated trials are not selected.
+
+        Returns:
+            The sweep itself if no trial was stopped early.
+        """
+        distinct = dict[tuple[str, float], Trial]()
+        stopped = list[Trial]()
+        for trial in self.trials:
+            if not trial.curve or trial.status not in ("completed", "pruned"):
+                continue
+            # Hyperband resumes a trial as another one, which begins with the same epochs.
+            first = distinct.setdefault((str(trial.settings), trial.curve[0]), trial)
+            if trial.status == "pruned" or first is not trial:
+                stopped.append(first)
+        if not stopped:
+            return self
+        epoch = min(len(trial.curve) for trial in stopped)
+        trials = []
+        for trial in distinct.values():
+            score = trial.curve[:epoch][-1]
+            trials.append(trial.model_copy(update={"status": "completed", "score": score}))
+        return replace(self, trials=trials, epoch=epoch)
+
+
+def read_sweep(folder: SweepFolder) -> SweepHistory:
+    """Reads a sweep. Damaged files are skipped with a warning."""
+    recorded = [Trial.read_if_sound(folder.trial_file(trial_id)) for trial_id in folder.list_trial_ids()]
+    trials = [trial for trial in recorded if trial]
+    try:
+        identity = folder.read_identity()
+    except UserError:
+        warn(f"{folder.identity} is damaged and skipped")
+        identity = None
+    return SweepHistory(folder, trials, folder.read_data(), identity)
+
+
+def read_level(trial: Trial, setting: str) -> Level | None:
+    """Returns the value of a hyperparameter. A list or null becomes text, and None says that it does not apply."""
+    if setting not in trial.settings:
+        return None
+    value = trial.settings[setting]
+    if value is None:
+        return "null"
+    return formatting.setting_value(value) if isinstance(value, list) else value
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Returns whether a value is a number on a scale, which True and False are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
