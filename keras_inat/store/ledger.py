@@ -15,21 +15,13 @@ Images = TypeVar("Images")
 
 
 class LedgerEntry(Stored):
-    """One evaluation on the test images.
+    """One evaluation on the test images."""
 
-    Attributes:
-        time: UTC, ISO 8601.
-        command: The command that evaluated.
-        run: Path of the run folder.
-        data: Hash of the images.
-        commit: Of the program; None outside a git checkout.
-    """
-
-    time: str
-    command: str
-    run: str
-    data: str
-    commit: str | None
+    time: str  # UTC, ISO 8601
+    command: str  # the command that evaluated
+    run: str  # path of the run folder
+    data: str  # hash of the images
+    commit: str | None  # of the program; None outside a git checkout
 
 
 def read_ledger(directory: str | Path) -> list[LedgerEntry]:

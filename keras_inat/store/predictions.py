@@ -19,25 +19,15 @@ NO_ROWS = np.empty(0, np.int64)
 
 @dataclass(frozen=True)
 class Predictions:
-    """The predictions of a run on the test images, `test_predictions.npz`.
+    """The predictions of a run on the test images, `test_predictions.npz`."""
 
-    Attributes:
-        probabilities: `(images, classes)` float32.
-        labels: `(images,)` int64.
-        files: `(images,)` str, the path of each image.
-        examples: `(30,)` int64, rows chosen at random before the outcome was known.
-        pixels: `(30, size, size, 3)` uint8, the images of these rows.
-        errors: `(12,)` int64, the misclassified images with the highest confidence.
-        error_pixels: `(12, size, size, 3)` uint8, the images of these rows.
-    """
-
-    probabilities: np.ndarray
-    labels: np.ndarray
-    files: np.ndarray
-    examples: np.ndarray
-    pixels: np.ndarray
-    errors: np.ndarray
-    error_pixels: np.ndarray
+    probabilities: np.ndarray  # `(images, classes)` float32
+    labels: np.ndarray  # `(images,)` int64
+    files: np.ndarray  # `(images,)` str, the path of each image
+    examples: np.ndarray  # `(30,)` int64, rows chosen at random before the outcome was known
+    pixels: np.ndarray  # `(30, size, size, 3)` uint8, the images of these rows
+    errors: np.ndarray  # `(12,)` int64, the misclassified images with the highest confidence
+    error_pixels: np.ndarray  # `(12, size, size, 3)` uint8, the images of these rows
 
     @property
     def predicted(self) -> np.ndarray:
@@ -89,15 +79,10 @@ class Predictions:
 
 @dataclass(frozen=True)
 class ValidationSample:
-    """Random validation images, `validation_sample.npz`.
+    """Random validation images, `validation_sample.npz`."""
 
-    Attributes:
-        pixels: `(images, size, size, 3)` uint8.
-        labels: `(images,)` int64.
-    """
-
-    pixels: np.ndarray
-    labels: np.ndarray
+    pixels: np.ndarray  # `(images, size, size, 3)` uint8
+    labels: np.ndarray  # `(images,)` int64
 
     def write(self, path: Path) -> None:
         """Writes the arrays, whole or not at all."""
@@ -113,15 +98,10 @@ class ValidationSample:
 
 @dataclass(frozen=True)
 class DuplicatePictures:
-    """The pixels of some near-duplicates, `duplicates.npz`.
+    """The pixels of some near-duplicates, `duplicates.npz`."""
 
-    Attributes:
-        pairs: `(pairs,)` int64, positions in `DataSummary.duplicates`.
-        pixels: `(pairs, 2, size, size, 3)` uint8.
-    """
-
-    pairs: np.ndarray
-    pixels: np.ndarray
+    pairs: np.ndarray  # `(pairs,)` int64, positions in `DataSummary.duplicates`
+    pixels: np.ndarray  # `(pairs, 2, size, size, 3)` uint8
 
     def write(self, path: Path) -> None:
         """Writes the arrays, whole or not at all."""

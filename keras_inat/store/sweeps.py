@@ -15,17 +15,11 @@ from keras_inat.store.trials import Trial
 
 
 class SweepIdentity(Stored):
-    """The facts that make the scores of two trials comparable, `space.yaml`.
+    """The facts that make the scores of two trials comparable, `space.yaml`."""
 
-    Attributes:
-        space: `sweep.space`.
-        settings: The other settings, by dotted name.
-        data_hash: Hash of the images.
-    """
-
-    space: dict[str, Any]
-    settings: dict[str, Any]
-    data_hash: str
+    space: dict[str, Any]  # `sweep.space`
+    settings: dict[str, Any]  # the other settings, by dotted name
+    data_hash: str  # hash of the images
 
     def compare(self, other: "SweepIdentity") -> list[str]:
         """Lists the differences, each as `name: value -> other value`."""

@@ -9,39 +9,22 @@ Status = Literal["running", "completed", "pruned", "failed"]
 
 
 class Trial(Stored):
-    """One configuration of a sweep and its outcome, `trial.json`.
+    """One configuration of a sweep and its outcome, `trial.json`."""
 
-    Attributes:
-        id: Its number, zero-padded.
-        values: Hyperparameters as KerasTuner encodes them.
-        settings: The same as settings, by dotted name. A setting that does not apply is missing.
-        status: "running", "completed", "pruned" or "failed".
-        score: Best validation accuracy of its epochs; None while it runs or when it failed.
-        estimate: Estimated final score of a pruned trial.
-        epochs: Epochs trained.
-        val_accuracies: Validation accuracy of each epoch.
-        seconds: Duration of the training.
-        parameters: Parameters of the network.
-        macs: Multiply-accumulates for one image.
-        started: UTC, ISO 8601.
-        ended: UTC, ISO 8601.
-        error: The reason of a failure, in one line.
-    """
-
-    id: str
-    values: dict[str, Any]
-    settings: dict[str, Any]
-    status: Status = "running"
-    score: float | None = None
-    estimate: float | None = None
-    epochs: int | None = None
-    val_accuracies: tuple[float, ...] = ()
-    seconds: float | None = None
-    parameters: int | None = None
-    macs: int | None = None
-    started: str = ""
-    ended: str = ""
-    error: str = ""
+    id: str  # its number, zero-padded
+    values: dict[str, Any]  # hyperparameters as KerasTuner encodes them
+    settings: dict[str, Any]  # the same as settings, by dotted name. A setting that does not apply is missing
+    status: Status = "running"  # "running", "completed", "pruned" or "failed"
+    score: float | None = None  # best validation accuracy of its epochs; None while it runs or when it failed
+    estimate: float | None = None  # estimated final score of a pruned trial
+    epochs: int | None = None  # epochs trained
+    val_accuracies: tuple[float, ...] = ()  # validation accuracy of each epoch
+    seconds: float | None = None  # duration of the training
+    parameters: int | None = None  # parameters of the network
+    macs: int | None = None  # multiply-accumulates for one image
+    started: str = ""  # UTC, ISO 8601
+    ended: str = ""  # UTC, ISO 8601
+    error: str = ""  # the reason of a failure, in one line
 
     @property
     def final_score(self) -> float | None:
