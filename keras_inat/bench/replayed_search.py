@@ -16,11 +16,11 @@ from keras_inat.errors import UserError
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.store.trials import Trial
-from keras_inat.sweep.oracle import build_oracle, describe_search
+from keras_inat.sweep.kerastuner import set_folder
+from keras_inat.sweep.oracle import build_oracle, list_arguments
 from keras_inat.sweep.pruning import RULES, build_curve
 from keras_inat.sweep.records import Records
 from keras_inat.sweep.runner import end_trial
-from keras_inat.sweep.space import build_hyperparameters
 
 STOCK = "stock"
 # Name -> `sweep.oracle`, or KerasTuner's as it comes, and `sweep.prune`.
@@ -88,8 +88,7 @@ def replay(config: Config, curves: Curves, method: str, folder: Path, budget: in
     settings = {"run.directory": str(folder), "sweep.prune": prune}
     config = override(config, settings | ({} if oracle_name == STOCK else {"sweep.oracle": oracle_name}))
     records = Records(config, "")
-    build = _build_stock if oracle_name == STOCK else build_oracle
-    oracle = build(records, build_hyperparameters(config))
+    oracle = _build_stock(records) if oracle_name == STOCK else build_oracle(config)
     search, tried, spent = Search([], [], 0), set[tuple[str, ...]](), 0
     while spent < budget and (trial := _propose(oracle)).status == TrialStatus.RUNNING:
         record = records.begin(trial.trial_id, trial.hyperparameters.values)
@@ -127,11 +126,8 @@ def _propose(oracle: keras_tuner.Oracle) -> KerasTunerTrial:
         return oracle.create_trial("replay")
 
 
-def _build_stock(records: Records, hyperparameters: keras_tuner.HyperParameters) -> keras_tuner.Oracle:
+def _build_stock(records: Records) -> keras_tuner.Oracle:
     config = records.config
-    oracle = keras_tuner.oracles.BayesianOptimizationOracle(
-        max_trials=config.sweep.trials, **describe_search(config, hyperparameters)
-    )
-    oracle.verbose = 0
-    oracle._set_project_dir(records.folder.path, "tuner")
+    oracle = keras_tuner.oracles.BayesianOptimizationOracle(max_trials=config.sweep.trials, **list_arguments(config))
+    set_folder(oracle, records.folder)
     return oracle

@@ -10,22 +10,26 @@ from keras_inat.sweep.wandb_report import publish_report
 
 
 def run(config: Config) -> None:
-    """Runs the trials that are still missing, and says what was found."""
+    """Runs the missing trials and prints the best one."""
     conclude(config, search(config))
     publish_report(config)
 
 
 def conclude(config: Config, trials: list[Trial]) -> None:
-    """Says which of the trials is best."""
+    """Prints the best trial and the next step.
+
+    Raises:
+        UserError: There is no trial, or none has a score.
+    """
     if not trials:
-        raise UserError("there is nothing to try: `sweep.forbid` leaves no configuration of `sweep.space`")
+        raise UserError("there is nothing to try: `sweep.forbid` forbids every configuration of `sweep.space`")
     best = find_best(trials)
     if best is None:
         failed = [trial for trial in trials if trial.status == "failed"]
-        said = f"; the last said: {failed[-1].error}" if failed else ""
-        raise UserError(f"none of {len(trials)} trials has a score, {len(failed)} failed{said}")
+        last = f". The last error: {failed[-1].error}" if failed else ""
+        raise UserError(f"none of {len(trials)} trials has a score, and {len(failed)} failed{last}")
     print(
-        f"{len(trials)} trials; the best is {best.id} with {best.score:.1%} validation accuracy: "
+        f"{len(trials)} trials. The best is {best.id} with {best.score:.1%} validation accuracy: "
         f"{describe_values(best.settings)}"
     )
     print(f"table: {locate_sweep(config).table}    next: make train-best SWEEP={config.run.name}")

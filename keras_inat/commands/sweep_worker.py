@@ -2,9 +2,9 @@
 
 from keras_inat.commands.sweep import conclude
 from keras_inat.settings.schema import Config
-from keras_inat.sweep.cluster import work
+from keras_inat.sweep.worker import run_worker
 
 
 def run(config: Config) -> None:
-    """Trains what the chief proposes, and says what was found."""
-    conclude(config, work(config))
+    """Trains the trials that the chief proposes and prints the best one."""
+    conclude(config, run_worker(config))

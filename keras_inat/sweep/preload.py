@@ -1,4 +1,4 @@
-"""Imported once by the process that trials are forked from, so that none of them has to import TensorFlow."""
+"""Imports TensorFlow in the process that trials are forked from, so that no trial has to import it."""
 
 from keras_inat.progress import hide_startup_messages
 

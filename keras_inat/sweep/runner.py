@@ -35,7 +35,7 @@ def search(config: Config) -> list[Trial]:
     """
     records = open_records(config)
     with records.hold():
-        oracle = build_oracle(records, build_hyperparameters(config))
+        oracle = build_oracle(config)
         with open_live_table(records) as live_table:
             TrialLoop(records, oracle, live_table).run()
         records.write_tables()  # a kill may have come between the last record and the tables

@@ -1,22 +1,24 @@
-"""W&B's own report of a sweep, with the panels that people look for there."""
+"""The report of a sweep on W&B's server, with the panels that W&B users expect."""
 
 from typing import Any
 
 from keras_tuner.engine.hyperparameters import Fixed
 
 from keras_inat.files import write_text
+from keras_inat.log import warn
 from keras_inat.settings.schema import Config
 from keras_inat.store.sweeps import locate_sweep
 from keras_inat.sweep.space import build_hyperparameters
 from keras_inat.training.tracking import BEST_ACCURACY, is_online, name_setting
 
-WIDTH, HEIGHT = 24, 10  # of a panel, in W&B's grid, which is 24 wide
+PANEL_WIDTH = 24  # the full width of W&B's grid
+PANEL_HEIGHT = 10
 
 
 def publish_report(config: Config) -> None:
-    """Makes the report of a sweep, or its earlier one anew, when runs go to W&B's server; prints its address.
+    """Writes the report of a sweep, or updates it, and prints its address.
 
-    Whatever goes wrong is a warning, since the records are on the disk.
+    Nothing happens unless runs go to W&B's server. A failure is a warning, because the records are on disk.
     """
     if not is_online(config):
         return
@@ -33,14 +35,14 @@ def publish_report(config: Config) -> None:
         report.blocks = build_blocks(config, report.entity)
         report.save()
         write_text(address, report.url)
-    except Exception as error:  # no network, no such project any more, a service of another version
-        print(f"warning: W&B's report is left out: {error}", flush=True)
+    except Exception as error:  # such as no network, a deleted project or another version of the service
+        warn(f"W&B's report is skipped: {error}")
     else:
         print(f"W&B's report: {report.url}", flush=True)
 
 
 def build_blocks(config: Config, entity: str) -> list[Any]:
-    """Of this sweep's runs: the best so far, accuracy by epoch, parallel coordinates, and importance."""
+    """Builds the blocks of the report: the best score so far, learning curves, parallel coordinates and importance."""
     import wandb_workspaces.reports.v2 as reports
 
     space = config.sweep.space
@@ -61,7 +63,7 @@ def build_blocks(config: Config, entity: str) -> list[Any]:
         reports.ParameterImportancePlot(with_respect_to=BEST_ACCURACY),
     ]
     for row, panel in enumerate(panels):
-        panel.layout = reports.Layout(x=0, y=row * HEIGHT, w=WIDTH, h=HEIGHT)
+        panel.layout = reports.Layout(x=0, y=row * PANEL_HEIGHT, w=PANEL_WIDTH, h=PANEL_HEIGHT)
     runs = reports.Runset(
         entity=entity, project=config.tracking.project, name=config.run.name, filters=f"Group = '{config.run.name}'"
     )

@@ -1,0 +1,215 @@
+"""The private names of KerasTuner that the sweep needs. No other module uses them.
+
+`tests/sweep/test_kerastuner.py` lists these names and fails if a version of KerasTuner lacks one.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import keras_tuner
+from keras_tuner.engine.trial import Trial as KerasTunerTrial
+from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.src import protos
+from keras_tuner.src.distribute import oracle_client
+from keras_tuner.src.distribute.oracle_chief import OracleServicer
+from keras_tuner.src.engine import conditions
+from keras_tuner.src.engine import oracle as oracle_module
+
+from keras_inat.errors import UserError
+from keras_inat.files import write_json
+from keras_inat.settings.schema import Config
+from keras_inat.store.sweeps import SweepFolder, locate_sweep
+from keras_inat.store.trials import Trial
+
+# A condition of a hyperparameter: another one has one of some values.
+Condition = conditions.Parent
+
+STATUSES = {
+    "completed": TrialStatus.COMPLETED,
+    "pruned": TrialStatus.COMPLETED,
+    "failed": TrialStatus.FAILED,
+}
+# The distance between the random seeds of one proposal and those of the next.
+SEED_STRIDE = 100_000
+# The number of random configurations that may have been tried before the space counts as exhausted.
+MAX_COLLISIONS = 2000
+
+
+class ResumableOracle(keras_tuner.Oracle):
+    """An oracle whose state is restored from the records of a sweep.
+
+    KerasTuner overwrites its JSON files in place and cannot read a file that a kill cut short. Here these files are
+    written whole, and only for other tools. The state is rebuilt from the records, each of which is whole. The trials
+    that were running when the sweep stopped run again with the same values.
+    """
+
+    is_forbidden: Callable[[Mapping[str, Any]], bool]
+    _retry_queue: list[str]
+
+    def restore(self, config: Config, is_forbidden: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Restores the state after the recorded trials of a sweep.
+
+        Args:
+            config: The configuration of the sweep.
+            is_forbidden: Returns True for hyperparameter values that must not be proposed.
+
+        Raises:
+            UserError: The record of a trial is missing.
+        """
+        folder = locate_sweep(config)
+        self.is_forbidden = is_forbidden
+        self.max_trials = config.sweep.trials
+        set_folder(self, folder)
+        for number, trial in enumerate(folder.read_trials()):
+            if int(trial.id) != number:  # KerasTuner counts the trials to number a new one
+                raise UserError(
+                    f"trial {number} is missing from {folder.trials}: put it back, or delete {folder.path} to start "
+                    "anew"
+                )
+            self.restore_trial(trial)
+
+    def restore_trial(self, trial: Trial) -> None:
+        """Restores one recorded trial. Trials come in order of creation."""
+        hyperparameters = self.get_space()
+        hyperparameters.values = dict(trial.values)
+        restored = KerasTunerTrial(hyperparameters, trial.id, STATUSES.get(trial.status, TrialStatus.RUNNING))
+        restored.score = trial.final_score
+        self.trials[trial.id] = restored
+        self.start_order.append(trial.id)
+        self._record_values(restored)
+        if trial.status in STATUSES:
+            self.end_order.append(trial.id)
+        else:
+            # The queue is a stack: its last trial is proposed first.
+            self._retry_queue.insert(0, trial.id)
+
+    @keras_tuner.synchronized
+    def list_ongoing(self) -> list[str]:
+        """Returns the numbers of the trials that are being trained."""
+        return [trial.trial_id for trial in self.ongoing_trials.values()]
+
+    @keras_tuner.synchronized
+    def adopt_running(self) -> None:
+        """Counts the trials that are recorded as running as ongoing, because the workers still train them."""
+        self.ongoing_trials = {f"before-{trial_id}": self.trials[trial_id] for trial_id in self._retry_queue}
+        self._retry_queue = []
+
+    @keras_tuner.synchronized
+    def give_back(self, trial_id: str) -> None:
+        """Proposes a trial again, if it is still ongoing."""
+        if trial_id not in self.list_ongoing():
+            return
+        self.ongoing_trials = {name: trial for name, trial in self.ongoing_trials.items() if trial.trial_id != trial_id}
+        self._retry_queue.insert(0, trial_id)
+
+    @keras_tuner.synchronized
+    def end_trial(self, trial: KerasTunerTrial) -> None:
+        super().end_trial(trial)
+        # A trial that was given back may end after all.
+        self._retry_queue = [waiting for waiting in self._retry_queue if waiting != trial.trial_id]
+
+    def draw_untried(self) -> dict[str, Any] | None:
+        """Returns random values that were not tried; None if there seem to be none."""
+        return self._random_values()
+
+    def was_tried(self, values: dict[str, Any]) -> bool:
+        """Returns True if values were tried before or are forbidden."""
+        return self._duplicate(values)
+
+    def hash_values(self, values: dict[str, Any]) -> str:
+        """Returns the hash by which KerasTuner recognizes equal values."""
+        return self._compute_values_hash(values)
+
+    def save(self) -> None:
+        write_json(Path(self._get_oracle_fname()), self.get_state())
+
+    def _save_trial(self, trial: KerasTunerTrial) -> None:
+        write_json(Path(self._get_trial_dir(trial.trial_id), "trial.json"), trial.get_state())
+
+    def _random_values(self) -> dict[str, Any] | None:
+        # The values depend on the seed and on the number of trials only, whether or not the sweep was interrupted.
+        self._seed_state = self.seed + SEED_STRIDE * len(self.trials)
+        self._max_collisions = MAX_COLLISIONS
+        return super()._random_values()
+
+    def _duplicate(self, values: dict[str, Any]) -> bool:
+        return super()._duplicate(values) or self.is_forbidden(values)
+
+
+def set_folder(oracle: keras_tuner.Oracle, folder: SweepFolder) -> None:
+    """Makes an oracle write its files into the folder of a sweep, and print nothing."""
+    oracle.verbose = 0
+    oracle._set_project_dir(folder.path, "tuner")
+
+
+def next_combination(oracle: keras_tuner.oracles.GridSearchOracle, values: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns the values that follow in a grid search; None after the last ones."""
+    return oracle._get_next_combination(values)
+
+
+def count_first_round(oracle: keras_tuner.oracles.HyperbandOracle) -> int:
+    """Returns the number of configurations in the first round of Hyperband."""
+    return oracle._get_size(oracle._get_num_brackets() - 1, 0)
+
+
+def restore_round(oracle: keras_tuner.oracles.HyperbandOracle, trial: Trial) -> None:
+    """Adds a recorded trial to its bracket and round of Hyperband. Trials come in order of creation."""
+    past_id = trial.values.get("tuner/trial_id")
+    entry = {"past_id": past_id, "id": trial.id}
+    if past_id is None:
+        last = oracle._brackets[-1]
+        if len(last["rounds"][0]) >= oracle._get_size(last["bracket_num"], 0):
+            oracle._increment_bracket_num()
+            oracle._start_new_bracket()
+        oracle._brackets[-1]["rounds"][0].append(entry)
+        return
+    for bracket in oracle._brackets:
+        for before, after in zip(bracket["rounds"], bracket["rounds"][1:], strict=False):
+            if any(known["id"] == past_id for known in before):
+                after.append(entry)
+
+
+@contextlib.contextmanager
+def release_lock_on_error(oracle: keras_tuner.Oracle) -> Iterator[None]:
+    """Releases the lock of an oracle that fails. KerasTuner keeps it, and the chief would hang forever."""
+    try:
+        yield
+    except BaseException:
+        if oracle_module.THREADS[oracle] == threading.current_thread().name:
+            oracle_module.THREADS[oracle] = None
+            oracle_module.LOCKS[oracle].release()
+        raise
+
+
+def add_servicer(servicer: OracleServicer, server: grpc.Server) -> None:
+    """Adds the service of a chief to a gRPC server."""
+    _silence_conditions()
+    protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
+
+
+def connect(address: str, name: str, timeout_seconds: float) -> oracle_client.OracleClient:
+    """Returns a client of the chief at `address`.
+
+    Args:
+        address: `host:port`.
+        name: The name of this worker.
+        timeout_seconds: The time to wait for an answer.
+    """
+    _silence_conditions()
+    host, _, port = address.rpartition(":")
+    os.environ["KERASTUNER_ORACLE_IP"] = host
+    os.environ["KERASTUNER_ORACLE_PORT"] = port
+    os.environ["KERASTUNER_TUNER_ID"] = name
+    os.environ |= {"no_grpc_proxy": host}  # a cluster may have a proxy to the outside
+    oracle_client.TIMEOUT = timeout_seconds
+    return oracle_client.OracleClient(None)
+
+
+def _silence_conditions() -> None:
+    """Stops KerasTuner from printing every condition that it sends."""
+    conditions.print = lambda *_: None
