@@ -1,90 +1,86 @@
-"""`predict`: class probabilities and an explanation picture for one image or for a folder of them."""
+"""`predict`: class probabilities and an attribution map for one image or for a folder of images."""
 
 import itertools
 import json
 import os
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
-from keras_inat.explain.guided import explain_predictions
+from keras_inat.explain.guided_backpropagation import explain_predictions
 from keras_inat.files import make_printable
+from keras_inat.log import warn
 from keras_inat.plotting import save_figure
 from keras_inat.report.charts.explanations import draw_prediction
 from keras_inat.settings.schema import Config
+from keras_inat.store.results import Result
 from keras_inat.store.runs import RunFolder, list_runs
 
-BATCH_SIZE, MAX_PICTURES, NUM_CLASSES = 64, 20, 3
-MAX_STEM = 200  # bytes: with what is added to it while it is written, file systems take 255
+BATCH_SIZE = 64
+MAX_PICTURES = 20
+NUM_CLASSES = 3
+MAX_STEM = 200  # bytes; a temporary name is longer, and file systems accept 255
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction for one image.
+
+    Attributes:
+        file: Path of the image, relative to the given folder.
+        pixels: `(height, width, 3)` uint8.
+        probabilities: `(classes,)` float32.
+        picture: Path of the picture that explains the prediction; None after the first images.
+    """
+
+    file: Path
+    pixels: np.ndarray
+    probabilities: np.ndarray
+    picture: Path | None
 
 
 def run(config: Config) -> None:
-    """Prints the most probable classes of each image, and explains the first of them in pictures.
+    """Prints the most probable classes of each image and explains the first predictions in pictures.
 
-    The pictures go to `<run>/predictions/<image>.png`. With `predict.format=json` stdout has an object a line and
-    image: `file`, `class`, `probabilities` by class, and `explanation`, the path of the picture or null.
+    The pictures are written to `<run>/predictions/<image>.png`. With `predict.format=json`, stdout has one JSON object
+    per line and image: `file`, `class`, `probabilities` by class, and `explanation`, the path of the picture or null.
 
     Raises:
-        UserError: When run or image are missing, or no file is a readable image.
+        UserError: If the run or the images are missing, or no file is a readable image.
     """
     run_folder, result = _find_run(config)
-    home, paths = _list_images(config)
-    class_names, image_size = result["data"]["classes"], result["data"]["image_size"]
-    model = _load_model(run_folder, (image_size, image_size, 3), len(class_names))
+    folder, files = _list_images(config)
+    model = _load_model(run_folder, result)
+    classes = result.data.classes
     as_json = config.predict.format == "json"
-    remarks = sys.stderr if as_json else sys.stdout
-    print(f"model: {run_folder.path}", file=remarks, flush=True)
-    directory, num_read = run_folder.path / "predictions", 0
-    pictures: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for readable, images in _read_batches(home, paths, image_size):
-        probabilities = keras.ops.convert_to_numpy(model(images.astype(np.float32), training=False))
-        for path, image, row in zip(readable, images, probabilities, strict=True):
-            explanation = None
-            if len(pictures) < MAX_PICTURES:
-                explanation = _name_picture(path.stem, pictures)
-                pictures[explanation] = image, row
-            file = path.relative_to(home)
-            picture = None if explanation is None else directory / f"{explanation}.png"
-            told = _to_json(file, class_names, row, picture) if as_json else _describe(file, class_names, row)
-            print(told, flush=True)
-        num_read += len(readable)
-    if not num_read:
+    notes = sys.stderr if as_json else sys.stdout
+    print(f"model: {run_folder.path}", file=notes, flush=True)
+    explained: dict[Path, Prediction] = {}
+    num_images = 0
+    for prediction in _predict(model, folder, files, run_folder.path / "predictions"):
+        print(_format_json(prediction, classes) if as_json else _format_line(prediction, classes), flush=True)
+        num_images += 1
+        if prediction.picture:
+            explained[prediction.picture] = prediction
+    if not explained:
         raise UserError(
-            f"IMAGE {config.predict.image!r} holds no readable image: give a JPEG, a PNG or a folder of them"
+            f"IMAGE {config.predict.image!r} contains no readable image: give a JPEG file, a PNG file or a folder"
         )
-    gradients = explain_predictions(model, np.stack([image for image, _ in pictures.values()]))
-    for (name, (image, row)), gradient in zip(pictures.items(), gradients, strict=True):
-        save_figure(draw_prediction(image, class_names, row, gradient), directory / f"{name}.png")
-    if num_read == 1:
-        print(make_printable(f"explanation: {directory / f'{next(iter(pictures))}.png'}"), file=remarks)
+    _draw_explanations(model, explained, classes)
+    if num_images == 1:
+        print(make_printable(f"explanation: {next(iter(explained))}"), file=notes)
     else:
-        print(f"explanations of {len(pictures)} of {num_read} images: {directory}", file=remarks)
+        print(f"explanations of {len(explained)} of {num_images} images: {run_folder.path / 'predictions'}", file=notes)
 
 
-def _describe(path: Path, class_names: list[str], row: np.ndarray) -> str:
-    best = np.argsort(-row, kind="stable")[:NUM_CLASSES]
-    classes = ", ".join(f"{class_names[label]} {100 * row[label]:.1f} %" for label in best)
-    return f"{make_printable(str(path))}: {classes}"
-
-
-def _to_json(path: Path, class_names: list[str], row: np.ndarray, picture: Path | None) -> str:
-    told = {
-        "file": str(path),
-        "class": class_names[int(row.argmax())],
-        "probabilities": {name: round(float(value), 6) for name, value in zip(class_names, row, strict=True)},
-        "explanation": picture and str(picture),
-    }
-    return json.dumps(told)
-
-
-def _find_run(config: Config) -> tuple[RunFolder, dict[str, Any]]:
-    """The run that `predict.run` names, else the newest with a model, and its result."""
+def _find_run(config: Config) -> tuple[RunFolder, Result]:
+    """Returns the run that `predict.run` names, or the newest one with a model, and its result."""
     if config.predict.run is None:
         for run_folder in reversed(list_runs(config.run.directory)):
             if run_folder.model.exists() and (result := run_folder.read_result()):
@@ -108,52 +104,96 @@ def _find_run(config: Config) -> tuple[RunFolder, dict[str, Any]]:
 
 
 def _list_images(config: Config) -> tuple[Path, list[Path]]:
-    """The files that `predict.image` names, and the folder that they are in."""
+    """Returns the folder of the images that `predict.image` names, and their files. Hidden files are skipped."""
     if not config.predict.image:
-        raise UserError("what to predict is missing: give IMAGE=<image file or folder>")
+        raise UserError("IMAGE is missing: give IMAGE=<image file or folder>")
     image = Path(config.predict.image)
     if not image.exists():
-        raise UserError(f"IMAGE {config.predict.image!r} does not exist: give an image file or a folder of them")
+        raise UserError(f"IMAGE {config.predict.image!r} does not exist: give an image file or a folder of images")
     if not image.is_dir():
         return image.parent, [image]
-    paths = (path for path in image.rglob("*") if path.is_file())
-    return image, sorted(
-        path for path in paths if not any(part.startswith(".") for part in path.relative_to(image).parts)
-    )
+    files = []
+    for path in sorted(image.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(image).parts)
+        if path.is_file() and not hidden:
+            files.append(path)
+    return image, files
 
 
-def _load_model(run_folder: RunFolder, image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
+def _load_model(run_folder: RunFolder, result: Result) -> keras.Model:
+    """Loads the model of a run and compares its shapes with the result."""
     try:
         model = keras.models.load_model(run_folder.model, compile=False)
-    except Exception as error:  # whatever a damaged archive leads Keras into
+    except Exception as error:  # Keras raises many types of exception for a damaged archive.
         raise UserError(f"{run_folder.model} cannot be loaded: {' '.join(str(error).split())[:200]}") from None
-    if model.input_shape[1:] != image_shape or model.output_shape[1:] != (num_classes,):
+    image_shape = (result.data.image_size, result.data.image_size, 3)
+    if model.input_shape[1:] != image_shape or model.output_shape[1:] != (len(result.data.classes),):
         raise UserError(f"{run_folder.model} is not the model that result.json describes: give another RUN")
     return model
 
 
-def _read_batches(home: Path, paths: list[Path], size: int) -> Iterator[tuple[list[Path], np.ndarray]]:
-    """Readable files with their pixels `(files, size, size, 3)` uint8; the others are named on stderr."""
-    for start in range(0, len(paths), BATCH_SIZE):
-        readable, images = [], []
-        for path in paths[start : start + BATCH_SIZE]:
+def _predict(model: keras.Model, folder: Path, files: Sequence[Path], pictures: Path) -> Iterator[Prediction]:
+    """Predicts images batch by batch. The first `MAX_PICTURES` predictions get a picture in the folder `pictures`."""
+    names: set[str] = set()
+    for readable, images in _read_batches(folder, files, model.input_shape[1]):
+        probabilities = keras.ops.convert_to_numpy(model(images.astype(np.float32), training=False))
+        for path, pixels, row in zip(readable, images, probabilities, strict=True):
+            picture = None
+            if len(names) < MAX_PICTURES:
+                name = _name_picture(path.stem, names)
+                names.add(name)
+                picture = pictures / f"{name}.png"
+            yield Prediction(path.relative_to(folder), pixels, row, picture)
+
+
+def _read_batches(folder: Path, files: Sequence[Path], size: int) -> Iterator[tuple[list[Path], np.ndarray]]:
+    """Reads images batch by batch. Unreadable files are skipped with a warning.
+
+    Yields:
+        The readable files and their pixels, `(files, size, size, 3)` uint8.
+    """
+    for start in range(0, len(files), BATCH_SIZE):
+        readable = []
+        images = []
+        for path in files[start : start + BATCH_SIZE]:
+            name = make_printable(str(path.relative_to(folder)))
             try:
                 images.append(decode_image(path.read_bytes(), size))
                 readable.append(path)
             except ValueError as error:
-                _warn(path.relative_to(home), str(error))
+                warn(f"skipped {name}: it {error}")
             except OSError as error:
-                _warn(path.relative_to(home), str(error.strerror))
+                warn(f"skipped {name}: it cannot be read: {error.strerror}")
         if images:
             yield readable, np.stack(images)
 
 
-def _warn(path: Path, reason: str) -> None:
-    print(f"warning: {make_printable(str(path))} is skipped: {reason}", file=sys.stderr)
-
-
 def _name_picture(stem: str, taken: Container[str]) -> str:
-    """`stem`, or with a number where another folder's image has the same name."""
+    """Returns the stem of an image's file name, with a number if an image of another folder has the same name."""
     stem = os.fsdecode(os.fsencode(stem)[:MAX_STEM])
-    names = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
     return next(name for name in names if name not in taken)
+
+
+def _format_line(prediction: Prediction, classes: Sequence[str]) -> str:
+    best = np.argsort(-prediction.probabilities, kind="stable")[:NUM_CLASSES]
+    scores = ", ".join(f"{classes[label]} {100 * prediction.probabilities[label]:.1f} %" for label in best)
+    return f"{make_printable(str(prediction.file))}: {scores}"
+
+
+def _format_json(prediction: Prediction, classes: Sequence[str]) -> str:
+    row = prediction.probabilities
+    values = {
+        "file": str(prediction.file),
+        "class": classes[int(row.argmax())],
+        "probabilities": {name: round(float(value), 6) for name, value in zip(classes, row, strict=True)},
+        "explanation": str(prediction.picture) if prediction.picture else None,
+    }
+    return json.dumps(values)
+
+
+def _draw_explanations(model: keras.Model, explained: Mapping[Path, Prediction], classes: Sequence[str]) -> None:
+    """Writes a picture of each prediction with the guided gradient of the predicted class."""
+    gradients = explain_predictions(model, np.stack([prediction.pixels for prediction in explained.values()]))
+    for (path, prediction), gradient in zip(explained.items(), gradients, strict=True):
+        save_figure(draw_prediction(prediction.pixels, classes, prediction.probabilities, gradient), path)

@@ -1,1 +1,1 @@
-"""What the network sees: filters, feature maps, guided backpropagation."""
+"""Explanations of a trained model: filters, feature maps, top activating patches, attribution methods."""

@@ -1,126 +1,110 @@
-"""Which pixels speak for a class, by several methods, each a function of model, images and classes.
+"""Attribution methods: the importance of each pixel for the score of a class.
 
-All explain the scores (logits) of `classes` `(images,)` int, for `images` `(images, height, width, 3)` in [0, 255];
-the model, a functional classifier with one image as its input, stays as it is.
+Each method takes a model, images and classes and explains the score (logit) of `classes` `(images,)` int for `images`
+`(images, height, width, 3)` in [0, 255]. The model is a functional classifier with one image as its input. It is
+unchanged.
 """
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from scipy import ndimage
 
-from keras_inat.explain.activations import (
-    BATCH_SIZE,
-    build_scorer,
-    copy_model,
-    find_spatial_activations,
-    map_batches,
-    trace_score,
-)
-from keras_inat.explain.guided import explain_predictions
+from keras_inat.explain.activations import find_spatial_activations
+from keras_inat.explain.batches import BATCH_SIZE, map_batches, trace_class_output
+from keras_inat.explain.guided_backpropagation import explain_predictions
+from keras_inat.explain.logits import build_logits_model, copy_model
 
 INTEGRATED = "Integrated gradients"
-GREY = 127.5
+EDGES = "Image edges"
+RANDOM = "Random order"
+GRAY = 127.5
 MIN_CAM_SIDE = 4
-NUM_SMOOTH_SAMPLES, SMOOTH_NOISE = 20, 0.1
-FIRST_STEPS, MAX_STEPS, TOLERANCE = 8, 512, 0.01
+NUM_SMOOTH_SAMPLES = 20
+SMOOTH_NOISE = 0.1  # standard deviation, as a fraction of the image's range
+FIRST_STEPS = 8
+MAX_STEPS = 512
+TOLERANCE = 0.01
 
 
-def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Grad-CAM: Selvaraju et al. 2017, arXiv 1610.02391.
+def compute_grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Computes Grad-CAM: Selvaraju et al. 2017, arXiv 1610.02391.
 
-    Of the last activation of at least 4 x 4 positions: fewer tell little of where. Of several networks side by side,
-    the sum over that of each.
+    The maps come from the last activation with at least 4 x 4 positions, because smaller ones localize poorly. For an
+    ensemble, the maps of its networks are added.
 
     Returns:
         `(images, height, width)` float32, not negative.
 
     Raises:
-        ValueError: When the model has no activation with rows and columns.
+        ValueError: If the model has no activation with rows and columns.
     """
-    found = find_spatial_activations(model)
-    large = [layer for layer in found if min(layer.output.shape[1:3]) >= MIN_CAM_SIDE] or found[-1:]
-    # A dictionary keeps the last layer of each network.
-    names = {re.sub(r"^(tower\d+_)?.*", r"\1", layer.name): layer.name for layer in large}.values()
-    scorer = build_scorer(model)
-    both = keras.Model(scorer.inputs, [*(scorer.get_layer(name).output for name in names), scorer.outputs[0]])
+    names = [layer.name for layer in _find_cam_layers(model)]
+    logits_model = build_logits_model(model)
+    outputs = [logits_model.get_layer(name).output for name in names]
+    both = keras.Model(logits_model.inputs, [*outputs, logits_model.outputs[0]])
 
     @tf.function(reduce_retracing=True)
-    def weigh(batch: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+    def compute_heatmap(batch: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            tape.watch(batch)  # else nothing is recorded below the layers that may train
-            *maps, scores = both([batch], training=False)
-            chosen = tf.gather(scores, part, batch_dims=1)
-        weights = [tf.reduce_mean(slope, axis=(1, 2), keepdims=True) for slope in tape.gradient(chosen, maps)]
-        sums = [tf.reduce_sum(weight * part_, -1, keepdims=True) for weight, part_ in zip(weights, maps, strict=True)]
+            tape.watch(batch)  # otherwise the tape records nothing below the first trainable layer
+            *maps, logits = both([batch], training=False)
+            scores = tf.gather(logits, labels, batch_dims=1)
+        sums = []
+        for gradient, activations in zip(tape.gradient(scores, maps), maps, strict=True):
+            weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
+            sums.append(tf.reduce_sum(weights * activations, -1, keepdims=True))
         return tf.image.resize(tf.nn.relu(tf.add_n(sums)), images.shape[1:3])[..., 0]
 
-    return map_batches(weigh, images, classes)
+    return map_batches(compute_heatmap, images, classes)
 
 
-def smooth_gradients(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """SmoothGrad: Smilkov et al. 2017, arXiv 1706.03825.
+def compute_smooth_grad(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Computes SmoothGrad: Smilkov et al. 2017, arXiv 1706.03825.
 
-    The mean gradient over twenty copies of an image, with noise of a tenth of its range.
+    The result is the mean gradient over 20 noisy versions of an image. The standard deviation of the noise is a tenth
+    of the image's range.
 
     Returns:
         `(images, height, width, 3)` float32.
     """
-    differentiate, rng = _build_gradient(build_scorer(model)), np.random.default_rng(0)
+    differentiate = _build_gradient(model)
+    rng = np.random.default_rng(0)
     means = []
     for image, label in zip(images, classes, strict=True):
         noise = rng.normal(0, SMOOTH_NOISE * np.ptp(image), (NUM_SMOOTH_SAMPLES, *image.shape))
-        means.append(map_batches(differentiate, image + noise, np.full(NUM_SMOOTH_SAMPLES, label))[0].mean(axis=0))
+        gradients, _ = map_batches(differentiate, image + noise, np.full(NUM_SMOOTH_SAMPLES, label))
+        means.append(gradients.mean(axis=0))
     return np.stack(means)
 
 
-def integrate_gradients(
+def compute_integrated_gradients(
     model: keras.Model, images: np.ndarray, classes: np.ndarray, tolerance: float = TOLERANCE
 ) -> np.ndarray:
-    """Integrated gradients: Sundararajan et al. 2017, arXiv 1703.01365.
+    """Computes integrated gradients: Sundararajan et al. 2017, arXiv 1703.01365.
 
-    Along the straight line from a grey image, by the trapezoidal rule. The steps whose areas are furthest from what
-    the score gains over them are halved, until all parts add up to the score less that of grey but for `tolerance` of
-    it, and what the steps are off by, whatever their signs, for ten times that; or there are 512.
+    The path is the straight line from a gray image, and the integral follows the trapezoidal rule with adaptive steps.
+    The steps with the largest errors are halved until two conditions hold, or until there are 512 steps: the
+    attributions add up to the difference between the score of the image and that of the gray image within `tolerance`
+    of it, and the absolute errors of the steps add up to at most ten times as much.
 
     Returns:
-        `(images, height, width, 3)` float32, the part of every pixel and colour in the score.
+        `(images, height, width, 3)` float32, the contribution of every pixel and channel to the score.
     """
-    differentiate = _build_gradient(build_scorer(model))
-    parts = []
-    for image, label in zip(np.asarray(images, dtype=np.float32), classes, strict=True):
-        line = image - GREY
-
-        def follow(shares: np.ndarray, line: np.ndarray = line, label: int = label) -> tuple[np.ndarray, np.ndarray]:
-            path = GREY + shares[:, None, None, None].astype(np.float32) * line
-            return map_batches(differentiate, path, np.full(len(path), label))
-
-        shares = np.linspace(0, 1, FIRST_STEPS + 1)
-        gradients, scores = follow(shares)
-        while True:
-            slopes = np.einsum("nhwc,hwc->n", gradients, line, dtype=np.float64)
-            gaps = (slopes[1:] + slopes[:-1]) / 2 * np.diff(shares) - np.diff(scores)
-            allowed = tolerance * abs(scores[-1] - scores[0])
-            if (abs(gaps.sum()) <= allowed and np.abs(gaps).sum() <= 10 * allowed) or len(gaps) >= MAX_STEPS:
-                break
-            worst = np.sort(np.argsort(-np.abs(gaps))[: BATCH_SIZE // 2])
-            middles = (shares[worst] + shares[worst + 1]) / 2
-            found, values = follow(middles)
-            shares, scores = np.insert(shares, worst + 1, middles), np.insert(scores, worst + 1, values)
-            gradients = np.insert(gradients, worst + 1, found, axis=0)
-        steps = np.diff(shares, prepend=0, append=1)
-        weights = (steps[1:] + steps[:-1]).astype(np.float32) / 2
-        parts.append(line * np.einsum("n,nhwc->hwc", weights, gradients))
-    return np.stack(parts)
+    differentiate = _build_gradient(model)
+    pairs = zip(np.asarray(images, dtype=np.float32), classes, strict=True)
+    return np.stack([_integrate_path(differentiate, image, label, tolerance) for image, label in pairs])
 
 
-def occlude(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Occlusion: Zeiler and Fergus 2014, arXiv 1311.2901.
+def compute_occlusion(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Computes the occlusion map: Zeiler and Fergus 2014, arXiv 1311.2901.
 
-    How much the score falls when a grey square of a quarter of the side covers a pixel, over the squares that do.
+    A gray square with a quarter of the image's side moves over the image. The value of a pixel is the mean decrease of
+    the score over the squares that cover it.
 
     Returns:
         `(images, height, width)` float32.
@@ -129,85 +113,127 @@ def occlude(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.n
     height, width = images.shape[1:3]
     size = max(1, min(height, width) // 4)
     corners = [(top, left) for top in _spread(height - size) for left in _spread(width - size)]
-    score = trace_score(build_scorer(model))
-    falls, covered = np.zeros(images.shape[:3], np.float32), np.zeros((height, width), np.float32)
-    for top, left in corners:
-        covered[top : top + size, left : left + size] += 1
-    for image, label, fall in zip(images, classes, falls, strict=True):
-        hidden = np.repeat(image[None], len(corners) + 1, axis=0)
-        for copy, (top, left) in zip(hidden[1:], corners, strict=True):
-            copy[top : top + size, left : left + size] = GREY
-        whole, *parts = map_batches(score, hidden, np.full(len(hidden), label))
-        for part, (top, left) in zip(parts, corners, strict=True):
-            fall[top : top + size, left : left + size] += whole - part
-    return falls / np.maximum(covered, 1)
+    squares = [np.s_[top : top + size, left : left + size] for top, left in corners]
+    score = trace_class_output(build_logits_model(model))
+    decreases = np.zeros(images.shape[:3], np.float32)
+    covers = np.zeros((height, width), np.float32)
+    for square in squares:
+        covers[square] += 1
+    for image, label, decrease in zip(images, classes, decreases, strict=True):
+        occluded = np.repeat(image[None], len(squares) + 1, axis=0)
+        for version, square in zip(occluded[1:], squares, strict=True):
+            version[square] = GRAY
+        whole, *scores = map_batches(score, occluded, np.full(len(occluded), label))
+        for value, square in zip(scores, squares, strict=True):
+            decrease[square] += whole - value
+    return decreases / np.maximum(covers, 1)
 
 
-def find_edges(images: np.ndarray) -> np.ndarray:
-    """The edges of images, for which no model is needed: `(images, height, width)` float32, lengths of gradients."""
+def compute_edges(images: np.ndarray) -> np.ndarray:
+    """Computes the edges of images, a control that ignores the model: `(images, height, width)` float32."""
     brightness = np.asarray(images, dtype=np.float32).mean(axis=-1)
     return np.stack([np.hypot(ndimage.sobel(image, axis=0), ndimage.sobel(image, axis=1)) for image in brightness])
 
 
-def shuffle_weights(model: keras.Model, seed: int = 0) -> keras.Model:
-    """A copy of a model with the numbers of every weight in random order: a control of Adebayo et al. 2018.
-
-    The layers keep the scale of their weights and the statistics of normalisation, which stay as they are.
-    """
-    rng = np.random.default_rng(seed)
-    copy = copy_model(model)
-    copy.set_weights(
-        [
-            array if "moving_" in weight.path else rng.permutation(array.ravel()).reshape(array.shape)
-            for weight, array in zip(copy.weights, copy.get_weights(), strict=True)
-        ]
-    )
-    return copy
-
-
-def explain_by_all(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
-    """What every method says, and two that know nothing of the model.
+def compute_attributions(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
+    """Computes the attributions of all methods and of two controls that ignore the model.
 
     Returns:
-        By method, in an order to show them in, `(images, height, width)` or `(images, height, width, 3)` float32.
+        `(images, height, width)` or `(images, height, width, 3)` float32 by method, in the order of the legend.
     """
-    cam, guided = grad_cam(model, images, classes), explain_predictions(model, images, classes)
+    cam = compute_grad_cam(model, images, classes)
+    guided = explain_predictions(model, images, classes)
     return {
         "Grad-CAM": cam,
         "Guided Grad-CAM": guided * cam[..., None],
         "Guided backpropagation": guided,
-        "SmoothGrad": smooth_gradients(model, images, classes),
-        INTEGRATED: integrate_gradients(model, images, classes),
-        "Occlusion": occlude(model, images, classes),
-        "Edges of the image": find_edges(images),
-        "At random": np.random.default_rng(0).random(images.shape[:3], np.float32),
+        "SmoothGrad": compute_smooth_grad(model, images, classes),
+        INTEGRATED: compute_integrated_gradients(model, images, classes),
+        "Occlusion": compute_occlusion(model, images, classes),
+        EDGES: compute_edges(images),
+        RANDOM: np.random.default_rng(0).random(images.shape[:3], np.float32),
     }
 
 
-def rank_pixels(name: str, attribution: np.ndarray) -> np.ndarray:
-    """One number a pixel, the most important highest: `(images, height, width)` of what a method of that name says.
+def compute_importance(method: str, attribution: np.ndarray) -> np.ndarray:
+    """Reduces the attribution of a method to one number per pixel, `(images, height, width)`; higher is more important.
 
-    The sum over the colours of parts of a score, whose sign means something, else the sum of sizes.
+    Integrated gradients are added over the channels, because their signs have a meaning. Of other methods, the
+    absolute values are added.
     """
     if attribution.ndim == 3:
         return attribution
-    return attribution.sum(axis=-1) if name == INTEGRATED else np.abs(attribution).sum(axis=-1)
+    return attribution.sum(axis=-1) if method == INTEGRATED else np.abs(attribution).sum(axis=-1)
 
 
-def _build_gradient(scorer: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
-    """A function of images and classes, to the gradients of the scores with respect to the pixels, and the scores."""
-    score = trace_score(scorer)
+def randomize_weights(model: keras.Model, seed: int = 0) -> keras.Model:
+    """Returns a copy of a model with the values of every weight in random order: a control of Adebayo et al. 2018.
+
+    The layers keep the scale of their weights. The moving statistics of batch normalization are unchanged.
+    """
+    rng = np.random.default_rng(seed)
+    copy = copy_model(model)
+    for weight in copy.weights:
+        if "moving_" not in weight.path:
+            values = weight.numpy()
+            weight.assign(rng.permutation(values.ravel()).reshape(values.shape))
+    return copy
+
+
+def _find_cam_layers(model: keras.Model) -> list[Any]:
+    """Returns the last activation with 4 x 4 positions of each network of an ensemble, or else the last of any size."""
+    layers = find_spatial_activations(model)
+    large = [layer for layer in layers if min(layer.output.shape[1:3]) >= MIN_CAM_SIDE]
+    last = {}
+    for layer in large or layers[-1:]:
+        # In an ensemble, the names of the layers begin with that of their network.
+        network = re.match(r"([a-z]+\d+_)block\d+_activation", layer.name)
+        last[network[1] if network else ""] = layer
+    return list(last.values())
+
+
+def _build_gradient(model: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """Returns a function of images and classes: the gradients of the scores at the pixels, and the scores."""
+    score = trace_class_output(build_logits_model(model))
 
     @tf.function(reduce_retracing=True)
-    def differentiate(batch: tf.Tensor, part: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def differentiate(batch: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(batch)
-            chosen = score(batch, part)
-        return tape.gradient(chosen, batch), chosen
+            scores = score(batch, labels)
+        return tape.gradient(scores, batch), scores
 
     return differentiate
 
 
+def _integrate_path(differentiate: Callable[..., Any], image: np.ndarray, label: int, tolerance: float) -> np.ndarray:
+    """Computes the integrated gradients of one image."""
+    line = image - GRAY
+
+    def evaluate(fractions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        points = GRAY + fractions[:, None, None, None].astype(np.float32) * line
+        return map_batches(differentiate, points, np.full(len(points), label))
+
+    fractions = np.linspace(0, 1, FIRST_STEPS + 1)
+    gradients, scores = evaluate(fractions)
+    while True:
+        slopes = np.einsum("nhwc,hwc->n", gradients, line, dtype=np.float64)
+        errors = (slopes[1:] + slopes[:-1]) / 2 * np.diff(fractions) - np.diff(scores)
+        allowed = tolerance * abs(scores[-1] - scores[0])
+        accurate = abs(errors.sum()) <= allowed and np.abs(errors).sum() <= 10 * allowed
+        if accurate or len(errors) >= MAX_STEPS:
+            break
+        worst = np.sort(np.argsort(-np.abs(errors))[: BATCH_SIZE // 2])
+        middles = (fractions[worst] + fractions[worst + 1]) / 2
+        new_gradients, new_scores = evaluate(middles)
+        fractions = np.insert(fractions, worst + 1, middles)
+        scores = np.insert(scores, worst + 1, new_scores)
+        gradients = np.insert(gradients, worst + 1, new_gradients, axis=0)
+    steps = np.diff(fractions, prepend=0, append=1)
+    weights = (steps[1:] + steps[:-1]).astype(np.float32) / 2
+    return line * np.einsum("n,nhwc->hwc", weights, gradients)
+
+
 def _spread(last: int) -> list[int]:
-    """Nine starts from 0 to `last`, or fewer where there are not so many."""
+    """Returns up to nine integers, evenly spaced from 0 to `last`."""
     return sorted({round(last * step / 8) for step in range(9)})

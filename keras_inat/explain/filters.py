@@ -1,46 +1,39 @@
-"""What a network's first filters look like, and what its convolutions make of one image."""
-
-import re
-from typing import Any
+"""First-layer filters: their weights, their order and the types of pattern that they detect."""
 
 import keras
 import numpy as np
 from scipy.cluster import hierarchy
 
-from keras_inat.explain.activations import find_spatial_activations, run_batches
 
-MAX_STAGES = 5
-
-
-def read_first_filters(model: keras.Model) -> np.ndarray:
-    """Reads the kernels of the first convolution that sees colours.
+def read_first_layer_filters(model: keras.Model) -> np.ndarray:
+    """Returns the kernels of the first convolution with color input.
 
     Args:
-        model: Any built model; nested ones are searched too.
+        model: Any built model. Nested models are searched too.
 
     Returns:
-        `(filters, height, width, 3)` float32, the last axis in the order red, green, blue.
+        `(filters, height, width, 3)` float32, channels in the order red, green, blue.
 
     Raises:
-        ValueError: When no convolution has three input channels.
+        ValueError: If no convolution has three input channels.
     """
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.Conv2D) and layer.kernel.shape[2] == 3:
             filters = np.asarray(layer.kernel, dtype=np.float32).transpose(3, 0, 1, 2)
-            # ResNet50 and VGG16 read blue first, so their models begin with a flip of the channels.
+            # ResNet50 and VGG16 expect blue first, so their models begin with a flip of the channels.
             flipped = any(type(operation).__name__ == "Flip" for operation in model.operations)
             return filters[..., ::-1] if flipped else filters
-    raise ValueError(f"the model {model.name!r} has no convolution with 3 input channels: there are no filters to show")
+    raise ValueError(f"the model {model.name!r} has no convolution with 3 input channels, so it has no filters to show")
 
 
 def order_filters(filters: np.ndarray, order: str = "index") -> np.ndarray:
-    """Puts filters in order.
+    """Returns an order in which to show filters.
 
     Args:
         filters: `(filters, height, width, 3)` float.
-        order: `index`; `strength`, the largest norm first; or `similarity`, neighbours being alike: the leaves of a
-            tree that joins those with the highest correlation first, turned so that neighbouring leaves are closest
-            (Bar-Joseph et al. 2001).
+        order: `index`: the order in the layer. `strength`: the largest norm first. `similarity`: similar filters next
+            to each other, by average-linkage clustering of their correlations with optimal leaf ordering (Bar-Joseph
+            et al. 2001).
 
     Returns:
         `(filters,)` int64, indices into `filters`.
@@ -55,63 +48,30 @@ def order_filters(filters: np.ndarray, order: str = "index") -> np.ndarray:
     return np.arange(len(rows))
 
 
-def sort_filters(filters: np.ndarray) -> dict[str, int]:
-    """Counts what filters answer to, by where the largest part of their squared weights lies.
+def count_filter_types(filters: np.ndarray) -> dict[str, int]:
+    """Counts filters by the type of pattern that holds most of their energy (squared weights).
 
-    The squares of a filter's weights are the sum of four: those of its mean over positions and colours, of what its
-    colours differ by at all positions alike, of what its positions differ by in all colours alike, and of the rest.
+    The energy of a filter is the sum of four components: brightness (its mean over positions and channels), color
+    (differences of channels, the same at all positions), luminance edges (differences of positions, the same in all
+    channels) and color edges (the rest).
 
     Args:
         filters: `(filters, height, width, 3)` float.
 
     Returns:
-        How many filters answer to each thing, the most frequent first; one without weights to none.
+        Number of filters by type, the most frequent first. Filters without weights are not counted.
     """
     size = filters.shape[1] * filters.shape[2]
-    by_color, by_place = filters.mean(axis=(1, 2)), filters.mean(axis=3)
-    mean = by_color.mean(axis=1)
-    parts = {
+    by_channel = filters.mean(axis=(1, 2))
+    by_position = filters.mean(axis=3)
+    mean = by_channel.mean(axis=1)
+    energies = {
         "brightness": 3 * size * mean**2,
-        "a colour": size * ((by_color - mean[:, None]) ** 2).sum(axis=1),
-        "edges of light and dark": 3 * ((by_place - mean[:, None, None]) ** 2).sum(axis=(1, 2)),
+        "color": size * ((by_channel - mean[:, None]) ** 2).sum(axis=1),
+        "luminance edges": 3 * ((by_position - mean[:, None, None]) ** 2).sum(axis=(1, 2)),
     }
-    parts["edges between colours"] = (filters**2).sum(axis=(1, 2, 3)) - sum(parts.values())
-    table = np.stack(list(parts.values()), axis=1)
+    energies["color edges"] = (filters**2).sum(axis=(1, 2, 3)) - sum(energies.values())
+    table = np.stack(list(energies.values()), axis=1)
     largest = table[table.max(axis=1) > 0].argmax(axis=1)
-    counts = {name: int((largest == number).sum()) for number, name in enumerate(parts)}
+    counts = {name: int((largest == number).sum()) for number, name in enumerate(energies)}
     return {name: count for name, count in sorted(counts.items(), key=lambda item: -item[1]) if count}
-
-
-def find_stages(model: keras.Model) -> list[Any]:
-    """The layers to look at, first to last: the activation that ends each block of our CNN, or of other networks the
-    last one at each of the last five resolutions.
-
-    Raises:
-        ValueError: When there is no activation with rows and columns.
-    """
-    activations = find_spatial_activations(model)
-    # The last of each block; of several networks side by side, the first one's.
-    blocks = {
-        match[1]: layer for layer in activations if (match := re.fullmatch(r"block(\d+)_activation\d*", layer.name))
-    }
-    # A dictionary keeps the last layer of each resolution.
-    resolutions = {layer.output.shape[1:3]: layer for layer in activations}
-    return list(blocks.values()) or list(resolutions.values())[-MAX_STAGES:]
-
-
-def compute_feature_maps(model: keras.Model, image: np.ndarray) -> dict[str, np.ndarray]:
-    """Computes what the stages of a network, as `find_stages` gives them, put out for one image.
-
-    Args:
-        model: A functional model with one image as its input.
-        image: `(height, width, 3)` in [0, 255].
-
-    Returns:
-        `(rows, columns, filters)` float32 by layer name, first to last.
-
-    Raises:
-        ValueError: When there is no activation with rows and columns.
-    """
-    chosen = find_stages(model)
-    (outputs,) = run_batches(keras.Model(model.inputs, [layer.output for layer in chosen]), image[None])
-    return {layer.name: output[0] for layer, output in zip(chosen, outputs, strict=True)}

@@ -10,11 +10,11 @@ from PIL import Image
 from keras_inat.commands import predict
 from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
-from keras_inat.explain.guided import explain_predictions
+from keras_inat.explain.guided_backpropagation import explain_predictions
 from keras_inat.models.cnn import build_cnn
 from keras_inat.report.charts.explanations import draw_prediction
 from keras_inat.settings.loading import load_config
-from keras_inat.settings.schema import Model
+from keras_inat.settings.networks import Model
 
 CLASSES = ["Aves", "Fungi", "Insecta", "Plantae"]
 
@@ -26,11 +26,11 @@ def model():
 
 
 @pytest.fixture
-def runs(tmp_path, model, describe_result):
-    result = describe_result(classes=CLASSES)
-    _write_run(tmp_path / "runs/train-best/20260101-000000-old", model, describe_result(classes=CLASSES[::-1]))
+def runs(tmp_path, model, build_result):
+    result = build_result(classes=CLASSES)
+    _write_run(tmp_path / "runs/train-best/20260101-000000-old", model, build_result(classes=CLASSES[::-1]))
     _write_run(tmp_path / "runs/finetune/20260102-000000-new", model, result)
-    # Newer, but its model is gone.
+    # The newest run has no model.
     lost = tmp_path / "runs/train-best/20260103-000000-lost"
     _write_run(lost, model, result)
     (lost / "best.keras").unlink()
@@ -40,7 +40,7 @@ def runs(tmp_path, model, describe_result):
 def _write_run(path, model, result):
     path.mkdir(parents=True)
     model.save(path / "best.keras")
-    (path / "result.json").write_text(json.dumps(result))
+    result.write(path / "result.json")
 
 
 def _write_image(path, seed):
@@ -59,7 +59,7 @@ def _expect(model, path, classes=CLASSES):
     return ", ".join(f"{classes[label]} {100 * probabilities[label]:.1f} %" for label in best)
 
 
-def test_a_folder_with_bad_files_is_predicted_without_them(runs, model, tmp_path, capsys, monkeypatch):
+def test_unreadable_files_of_a_folder_are_skipped(runs, model, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(predict, "BATCH_SIZE", 2)
     drawn = []
     monkeypatch.setattr(predict, "draw_prediction", lambda *given: drawn.append(given) or draw_prediction(*given))
@@ -77,7 +77,7 @@ def test_a_folder_with_bad_files_is_predicted_without_them(runs, model, tmp_path
     assert lines[1:4] == [f"{name}: {_expect(model, photos / name)}" for name in names]
     pictures = runs / "finetune/20260102-000000-new/predictions"
     assert lines[4:] == [f"explanations of 3 of 3 images: {pictures}"]
-    assert err == "warning: a/text.jpg is skipped: is not an image\n"
+    assert err == "warning: skipped a/text.jpg: it is not an image\n"
     assert sorted(path.name for path in pictures.iterdir()) == ["one-2.png", "one.png", "two.png"]
     for path in pictures.iterdir():
         with Image.open(path) as picture:
@@ -85,12 +85,12 @@ def test_a_folder_with_bad_files_is_predicted_without_them(runs, model, tmp_path
     for name, (image, class_names, row, gradient) in zip(names, drawn, strict=True):
         pixels = decode_image((photos / name).read_bytes(), 16)
         np.testing.assert_array_equal(image, pixels)
-        assert class_names == CLASSES
+        assert list(class_names) == CLASSES
         np.testing.assert_allclose(row, model(pixels[None].astype(np.float32)).numpy()[0], atol=1e-6)
         np.testing.assert_allclose(gradient, explain_predictions(model, pixels[None])[0], rtol=1e-3, atol=1e-6)
 
 
-def test_a_file_name_that_is_no_text_is_told_in_escapes(runs, model, tmp_path, capfd):
+def test_file_names_that_are_not_text_are_escaped(runs, model, tmp_path, capfd):
     odd = tmp_path / os.fsdecode(b"b\xffd.png")
     _write_image(odd, 0)
     _write_image(tmp_path / "z.png", 1)
@@ -102,10 +102,10 @@ def test_a_file_name_that_is_no_text_is_told_in_escapes(runs, model, tmp_path, c
     assert capfd.readouterr().out.splitlines()[-1].endswith("predictions/b\\udcffd.png")
     (tmp_path / "text\n.png").write_text("no image")
     _run(runs, f"IMAGE={tmp_path}")
-    assert "warning: text\\n.png is skipped: is not an image" in capfd.readouterr().err.splitlines()
+    assert "warning: skipped text\\n.png: it is not an image" in capfd.readouterr().err.splitlines()
 
 
-def test_names_near_the_limit_of_the_file_system_have_pictures(runs, tmp_path, capsys):
+def test_long_file_names_have_pictures(runs, tmp_path, capsys):
     names = ["x" * 251 + ".png", "y" * 255, "é" * 125 + ".png"]
     for seed, name in enumerate(names):
         _write_image(tmp_path / "photos/first.png", seed)
@@ -115,14 +115,14 @@ def test_names_near_the_limit_of_the_file_system_have_pictures(runs, tmp_path, c
     assert pictures == ["x" * 200 + ".png", "y" * 200 + ".png", "é" * 100 + ".png"]
 
 
-def test_class_names_in_any_script(runs, model, tmp_path, capsys, describe_result):
+def test_class_names_in_any_script_are_drawn_without_warnings(runs, model, tmp_path, capsys, build_result):
     _write_image(tmp_path / "bird.jpg", 0)
-    _write_run(tmp_path / "scripts", model, describe_result(classes=["红色", "青", "🐦", "Aves"]))
+    _write_run(tmp_path / "scripts", model, build_result(classes=["红色", "青", "🐦", "Aves"]))
     _run(runs, f"IMAGE={tmp_path / 'bird.jpg'}", f"RUN={tmp_path / 'scripts'}")
     assert not capsys.readouterr().err
 
 
-def test_one_image_and_a_run_of_choice(runs, model, tmp_path, capsys):
+def test_one_image_with_a_given_run(runs, model, tmp_path, capsys):
     _write_image(tmp_path / "bird.jpg", 0)
     old = runs / "train-best/20260101-000000-old"
     _run(runs, f"IMAGE={tmp_path / 'bird.jpg'}", f"RUN={old}")
@@ -134,7 +134,7 @@ def test_one_image_and_a_run_of_choice(runs, model, tmp_path, capsys):
     assert (old / "predictions/bird.png").stat().st_size > 10_000
 
 
-def test_json_has_a_line_an_image_and_nothing_else(runs, model, tmp_path, capsys, monkeypatch):
+def test_json_output_has_one_line_per_image(runs, model, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(predict, "MAX_PICTURES", 1)
     for seed, name in enumerate(["a/bird.png", 'b/"two"\n.png']):
         _write_image(tmp_path / "photos" / name, seed)
@@ -151,7 +151,7 @@ def test_json_has_a_line_an_image_and_nothing_else(runs, model, tmp_path, capsys
     assert first["explanation"] == str(runs / "finetune/20260102-000000-new/predictions/bird.png")
     assert (second["file"], second["explanation"]) == ('b/"two"\n.png', None)
     assert "model: " in err
-    assert "text.jpg is skipped" in err
+    assert "skipped text.jpg" in err
 
 
 def test_only_the_first_images_get_pictures(runs, tmp_path, capsys, monkeypatch):
@@ -167,10 +167,10 @@ def test_only_the_first_images_get_pictures(runs, tmp_path, capsys, monkeypatch)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "what to predict is missing: give IMAGE="),
+        ([], "IMAGE is missing: give IMAGE="),
         (["IMAGE={tmp}/none.jpg"], "none.jpg' does not exist"),
-        (["IMAGE={tmp}/text.jpg"], "text.jpg' holds no readable image"),
-        (["IMAGE={tmp}/empty"], "empty' holds no readable image"),
+        (["IMAGE={tmp}/text.jpg"], "text.jpg' contains no readable image"),
+        (["IMAGE={tmp}/empty"], "empty' contains no readable image"),
         (["IMAGE={tmp}/text.jpg", "RUN={tmp}"], "which has no best.keras and no result.json"),
         (["IMAGE={tmp}/text.jpg", "RUN={tmp}/damaged"], "result.json is damaged: give another RUN"),
         (["IMAGE={tmp}/text.jpg", "RUN={tmp}/runs/train-best/20260103-000000-lost"], "which has no best.keras."),
@@ -180,14 +180,14 @@ def test_only_the_first_images_get_pictures(runs, tmp_path, capsys, monkeypatch)
         (["IMAGE={tmp}/text.jpg", "run.directory={tmp}/elsewhere"], "run `make train-best`"),
     ],
 )
-def test_mistakes_say_what_to_do(runs, model, tmp_path, arguments, message, describe_result):
-    _write_run(tmp_path / "fewer", model, describe_result(classes=CLASSES[:3]))
-    _write_run(tmp_path / "larger", model, describe_result(classes=CLASSES, image_size=32))
+def test_errors_say_what_to_do(runs, model, tmp_path, arguments, message, build_result):
+    _write_run(tmp_path / "fewer", model, build_result(classes=CLASSES[:3]))
+    _write_run(tmp_path / "larger", model, build_result(classes=CLASSES, image_size=32))
     (tmp_path / "text.jpg").write_text("hello")
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/best.keras").write_text("hello")
-    (tmp_path / "broken/result.json").write_text(json.dumps(describe_result()))
+    build_result().write(tmp_path / "broken/result.json")
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged/best.keras").write_text("hello")
     (tmp_path / "damaged/result.json").write_text("{")

@@ -1,4 +1,4 @@
-"""Methods of attribution against numbers worked out by hand, on networks simple enough for it."""
+"""Attribution methods compared with values computed by hand, on simple networks."""
 
 import keras
 import numpy as np
@@ -6,22 +6,23 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from keras_inat.explain.activations import build_scorer
 from keras_inat.explain.attribution import (
-    GREY,
-    explain_by_all,
-    find_edges,
-    grad_cam,
-    integrate_gradients,
-    occlude,
-    rank_pixels,
-    shuffle_weights,
-    smooth_gradients,
+    GRAY,
+    compute_attributions,
+    compute_edges,
+    compute_grad_cam,
+    compute_importance,
+    compute_integrated_gradients,
+    compute_occlusion,
+    compute_smooth_grad,
+    randomize_weights,
 )
+from keras_inat.explain.logits import build_logits_model
 from keras_inat.models.cnn import build_cnn
-from keras_inat.settings.schema import Model
+from keras_inat.settings.networks import Model
 
-SIZE, CLASSES = 8, 3
+SIZE = 8
+CLASSES = 3
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def images():
 
 @pytest.fixture
 def linear():
-    """A classifier whose scores are weighted sums of the pixels."""
+    """A classifier whose logits are weighted sums of the pixels."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((SIZE, SIZE, 3))
     return keras.Model(inputs, layers.Dense(CLASSES, activation="softmax")(layers.Flatten()(inputs)))
@@ -46,26 +47,27 @@ def _weights(linear, classes):
     return linear.layers[-1].kernel.numpy().T[classes].reshape(-1, SIZE, SIZE, 3)
 
 
-def test_of_a_weighted_sum_every_method_gives_the_weights(linear, images):
+def test_every_method_returns_the_weights_of_a_linear_model(linear, images):
     classes = np.array([2, 0, 1])
     weights = _weights(linear, classes)
-    np.testing.assert_allclose(smooth_gradients(linear, images, classes), weights, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(compute_smooth_grad(linear, images, classes), weights, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(
-        integrate_gradients(linear, images, classes), weights * (images - GREY), rtol=1e-4, atol=1e-5
+        compute_integrated_gradients(linear, images, classes), weights * (images - GRAY), rtol=1e-4, atol=1e-5
     )
-    # A square hides 2 x 2 pixels; each pixel gets the mean over the squares that hide it.
-    parts = (weights * (images - GREY)).sum(axis=-1)
-    falls, covered = np.zeros_like(parts), np.zeros((SIZE, SIZE))
+    # A square covers 2 x 2 pixels. The value of a pixel is the mean over the squares that cover it.
+    parts = (weights * (images - GRAY)).sum(axis=-1)
+    decreases = np.zeros_like(parts)
+    covers = np.zeros((SIZE, SIZE))
     for top in range(SIZE - 1):
         for left in range(SIZE - 1):
             hidden = np.s_[top : top + 2, left : left + 2]
-            falls[:, *hidden] += parts[:, *hidden].sum(axis=(1, 2), keepdims=True)
-            covered[hidden] += 1
-    np.testing.assert_allclose(occlude(linear, images, classes), falls / covered, rtol=1e-3, atol=1e-3)
+            decreases[:, *hidden] += parts[:, *hidden].sum(axis=(1, 2), keepdims=True)
+            covers[hidden] += 1
+    np.testing.assert_allclose(compute_occlusion(linear, images, classes), decreases / covers, rtol=1e-3, atol=1e-3)
 
 
 def test_grad_cam_by_hand(images):
-    """Its maps are the three colours, and the weights of their means those of the classes."""
+    """The feature maps are the three channels of the image."""
     inputs = keras.Input((SIZE, SIZE, 3))
     head = layers.Dense(CLASSES, activation="softmax")
     model = keras.Model(inputs, head(layers.GlobalAveragePooling2D()(layers.ReLU()(inputs))))
@@ -73,11 +75,11 @@ def test_grad_cam_by_hand(images):
     weights = head.kernel.numpy().T[classes] / SIZE**2
     expected = np.maximum((images * weights[:, None, None]).sum(axis=-1), 0)
     assert (expected > 0).any()
-    np.testing.assert_allclose(grad_cam(model, images, classes), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(compute_grad_cam(model, images, classes), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_grad_cam_looks_where_there_are_four_by_four_positions(images):
-    """block3_activation has 2 x 2, so block2_activation it is; and what is frozen is explained like the rest."""
+def test_grad_cam_uses_a_layer_with_four_by_four_positions(images):
+    """block3_activation has only 2 x 2 positions, so the layer is block2_activation. The model is frozen."""
     keras.utils.set_random_seed(1)
     model = build_cnn(Model(num_blocks=3, filters=4, activation="gelu", dense_units=0), SIZE, CLASSES)
     model.trainable = False
@@ -95,32 +97,34 @@ def test_grad_cam_looks_where_there_are_four_by_four_positions(images):
     weights = tf.reduce_mean(tape.gradient(score, maps), axis=(1, 2), keepdims=True)
     heat = tf.image.resize(tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1, keepdims=True)), (SIZE, SIZE))
     assert maps.shape[1:3] == (4, 4)
-    np.testing.assert_allclose(grad_cam(model, images, classes), heat[..., 0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(compute_grad_cam(model, images, classes), heat[..., 0], rtol=1e-4, atol=1e-6)
 
 
-def test_grad_cam_looks_at_all_networks_side_by_side(images):
+def test_grad_cam_covers_all_networks_of_an_ensemble(images):
     keras.utils.set_random_seed(1)
     shape = Model(num_blocks=2, filters=4, dense_units=0, pooling="average", batch_norm=False)
     both = build_cnn(shape.model_copy(update={"ensemble_size": 2}), SIZE, CLASSES)
     classes = np.array([0, 1, 2])
-    kernel = both.get_layer("tower2_predictions").kernel
-    seen = grad_cam(both, images, classes)
+    kernel = both.get_layer("member2_predictions").kernel
+    before = compute_grad_cam(both, images, classes)
     kernel.assign(-5 * kernel)
-    assert not np.allclose(grad_cam(both, images, classes), seen)
+    assert not np.allclose(compute_grad_cam(both, images, classes), before)
     kernel.assign(0 * kernel)
-    other = both.get_layer("tower1_predictions").kernel
-    alone = grad_cam(both, images, classes)
+    other = both.get_layer("member1_predictions").kernel
+    alone = compute_grad_cam(both, images, classes)
     other.assign(2 * other)
-    np.testing.assert_allclose(grad_cam(both, images, classes), 2 * alone, rtol=1e-4, atol=1e-8)
+    np.testing.assert_allclose(compute_grad_cam(both, images, classes), 2 * alone, rtol=1e-4, atol=1e-8)
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_integrated_gradients_add_up_to_the_score(activation, images):
-    model, classes = _build(activation), np.array([0, 1, 2])
-    scorer = build_scorer(model)
-    scores, grey = (scorer([part]).numpy() for part in (images, np.full_like(images[:1], GREY)))
-    wanted = scores[np.arange(3), classes] - grey[0, classes]
-    parts = integrate_gradients(model, images, classes)
+    model = _build(activation)
+    classes = np.array([0, 1, 2])
+    logits_model = build_logits_model(model)
+    scores = logits_model([images]).numpy()
+    gray_scores = logits_model([np.full_like(images[:1], GRAY)]).numpy()
+    wanted = scores[np.arange(3), classes] - gray_scores[0, classes]
+    parts = compute_integrated_gradients(model, images, classes)
     assert parts.dtype == np.float32
     np.testing.assert_allclose(parts.sum(axis=(1, 2, 3)), wanted, rtol=0.01)
 
@@ -128,17 +132,17 @@ def test_integrated_gradients_add_up_to_the_score(activation, images):
 def test_edges_of_a_step():
     images = np.zeros((2, 6, 6, 3))
     images[1, :, 3:] = 255
-    flat, edges = find_edges(images)
+    flat, edges = compute_edges(images)
     assert not flat.any()
     assert (edges[:, [0, 1, 4, 5]] == 0).all()
     assert (edges[:, 2:4] == 4 * 255).all()
 
 
-def test_shuffled_weights_are_the_same_numbers_in_another_place(images):
+def test_randomized_weights_are_a_permutation(images):
     model = _build()
     before = model.get_weights()
-    shuffled = shuffle_weights(model)
-    for weight, old, new in zip(model.weights, before, shuffled.get_weights(), strict=True):
+    randomized = randomize_weights(model)
+    for weight, old, new in zip(model.weights, before, randomized.get_weights(), strict=True):
         np.testing.assert_array_equal(np.sort(old, axis=None), np.sort(new, axis=None))
         if weight.name in ("kernel", "moving_mean", "moving_variance"):
             assert (weight.name == "kernel") == (old != new).any()
@@ -146,14 +150,16 @@ def test_shuffled_weights_are_the_same_numbers_in_another_place(images):
         np.testing.assert_array_equal(old, new)
 
 
-def test_explaining_by_all_methods_leaves_the_model_as_it_is(images):
-    model, classes = _build(), np.array([0, 1, 2])
-    weights, outputs = model.get_weights(), model(images).numpy()
+def test_computing_attributions_does_not_change_the_model(images):
+    model = _build()
+    classes = np.array([0, 1, 2])
+    weights = model.get_weights()
+    outputs = model(images).numpy()
     functions = [getattr(layer, "activation", None) for layer in model.layers]
-    explained = explain_by_all(model, images, classes)
+    explained = compute_attributions(model, images, classes)
     for name, attribution in explained.items():
         assert attribution.shape in ((3, SIZE, SIZE), (3, SIZE, SIZE, 3)), name
-        assert rank_pixels(name, attribution).shape == (3, SIZE, SIZE), name
+        assert compute_importance(name, attribution).shape == (3, SIZE, SIZE), name
         assert np.isfinite(attribution).all(), name
     guided = explained["Guided backpropagation"]
     np.testing.assert_array_equal(explained["Guided Grad-CAM"], guided * explained["Grad-CAM"][..., None])
@@ -163,7 +169,7 @@ def test_explaining_by_all_methods_leaves_the_model_as_it_is(images):
         np.testing.assert_array_equal(old, new)
 
 
-def test_signs_count_where_they_mean_something():
+def test_only_integrated_gradients_keep_their_signs():
     attribution = np.array([1.0, -2, 0.5]).reshape(1, 1, 1, 3)
-    assert rank_pixels("Integrated gradients", attribution) == -0.5
-    assert rank_pixels("SmoothGrad", attribution) == 3.5
+    assert compute_importance("Integrated gradients", attribution) == -0.5
+    assert compute_importance("SmoothGrad", attribution) == 3.5

@@ -3,90 +3,49 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_inat.explain.filters import compute_feature_maps, order_filters, read_first_filters, sort_filters
+from keras_inat.explain.filters import count_filter_types, order_filters, read_first_layer_filters
 from keras_inat.models.cnn import build_cnn
-from keras_inat.settings.schema import Model
+from keras_inat.settings.networks import Model
 
 
-def test_first_filters_are_the_kernels():
+def test_first_layer_filters_are_the_kernels():
     model = build_cnn(Model(num_blocks=2, filters=4, kernel_size=(5, 3)), 8, 3)
-    filters = read_first_filters(model)
+    filters = read_first_layer_filters(model)
     assert filters.shape == (4, 5, 5, 3)
     assert filters.dtype == np.float32
     kernel = model.get_layer("block1_conv").kernel.numpy()
     np.testing.assert_array_equal(filters[2], kernel[:, :, :, 2])
 
 
-def test_filters_of_a_blue_first_network_come_as_red_green_blue():
+def test_filters_of_a_network_with_blue_first_are_returned_as_red_green_blue():
     inputs = keras.Input((8, 8, 3))
     body_inputs = keras.Input((8, 8, 3))
     body = keras.Model(body_inputs, layers.Conv2D(2, 3, name="conv")(body_inputs))
     model = keras.Model(inputs, body(keras.ops.flip(inputs, axis=-1)))
     kernel = body.get_layer("conv").kernel.numpy()
-    np.testing.assert_array_equal(read_first_filters(model)[1, 0, 2], kernel[0, 2, ::-1, 1])
+    np.testing.assert_array_equal(read_first_layer_filters(model)[1, 0, 2], kernel[0, 2, ::-1, 1])
 
 
-def test_a_network_that_sees_no_colours_has_no_first_filters():
+def test_a_network_without_color_input_is_an_error():
     model = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(2, 3), layers.Conv2D(2, 3)])
     with pytest.raises(ValueError, match="no convolution with 3 input channels"):
-        read_first_filters(model)
+        read_first_layer_filters(model)
 
 
-def test_feature_maps_are_what_the_blocks_put_out():
-    model = build_cnn(Model(num_blocks=3, filters=4, filter_organization="double"), 16, 3)
-    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    maps = compute_feature_maps(model, image)
-    assert {name: values.shape for name, values in maps.items()} == {
-        "block1_activation": (16, 16, 4),
-        "block2_activation": (8, 8, 8),
-        "block3_activation": (4, 4, 16),
-    }
-    x = image[None].astype(np.float32)
-    for layer in model.layers[1:]:
-        x = layer(x, training=False)
-        if layer.name in maps:
-            assert maps[layer.name].dtype == np.float32
-            np.testing.assert_allclose(maps[layer.name], x[0], rtol=1e-5, atol=1e-6)
-
-
-def test_more_blocks_than_five_are_all_shown():
-    maps = compute_feature_maps(build_cnn(Model(num_blocks=6, filters=2), 64, 3), np.zeros((64, 64, 3)))
-    assert [values.shape[0] for values in maps.values()] == [64, 32, 16, 8, 4, 2]
-
-
-def test_other_networks_show_the_last_activation_of_each_of_five_resolutions():
-    inputs = x = keras.Input((64, 64, 3))
-    for stage in range(6):
-        x = layers.Conv2D(2, 3, strides=2, padding="same", activation="relu", name=f"stage{stage}_first")(x)
-        gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
-        x = layers.Multiply()([x, layers.Conv2D(2, 1, activation="sigmoid")(gate)])
-        x = layers.ReLU(name=f"stage{stage}_last")(x)
-    x = layers.Flatten()(layers.ZeroPadding2D()(x))
-    model = keras.Model(inputs, layers.Dense(2, activation="softmax")(x))
-    maps = compute_feature_maps(model, np.zeros((64, 64, 3)))
-    assert list(maps) == [f"stage{stage}_last" for stage in range(5)]
-    assert [values.shape for values in maps.values()] == [(size, size, 2) for size in (32, 16, 8, 4, 2)]
-
-
-def test_no_activation_is_an_error():
-    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3), layers.Flatten(), layers.ReLU()])
-    with pytest.raises(ValueError, match="no activation with rows and columns"):
-        compute_feature_maps(model, np.zeros((8, 8, 3)))
-
-
-def test_filters_are_sorted_by_what_they_answer_to():
+def test_filter_types():
     edge = np.array([-1.0, 0, 1])[None, :, None] * np.ones((3, 3, 3))
     opponent = edge * [1, -1, 0]
-    red, grey = np.ones((3, 3, 3)) * [1, -0.5, -0.5], np.ones((3, 3, 3))
-    filters = np.stack([edge + 0.3, -2 * edge, edge + 0.5 * red, opponent, red + 0.5 * grey, grey, 0 * grey])
-    counts = {"edges of light and dark": 3, "brightness": 1, "a colour": 1, "edges between colours": 1}
-    assert sort_filters(filters) == counts
-    assert next(iter(sort_filters(filters))) == "edges of light and dark"
-    random = sort_filters(np.random.default_rng(0).normal(size=(200, 3, 3, 3)))
-    assert random["edges between colours"] > 180
+    red = np.ones((3, 3, 3)) * [1, -0.5, -0.5]
+    gray = np.ones((3, 3, 3))
+    filters = np.stack([edge + 0.3, -2 * edge, edge + 0.5 * red, opponent, red + 0.5 * gray, gray, 0 * gray])
+    counts = {"luminance edges": 3, "brightness": 1, "color": 1, "color edges": 1}
+    assert count_filter_types(filters) == counts
+    assert next(iter(count_filter_types(filters))) == "luminance edges"
+    random = count_filter_types(np.random.default_rng(0).normal(size=(200, 3, 3, 3)))
+    assert random["color edges"] > 180
 
 
-def test_filters_in_order():
+def test_orders_of_filters():
     edge = np.linspace(-1, 1, 27).reshape(3, 3, 3)
     noise = np.random.default_rng(0).normal(size=(3, 3, 3))
     filters = np.stack([edge, noise, 3 * edge, 0.1 * noise, -2 * edge])
@@ -94,11 +53,5 @@ def test_filters_in_order():
     assert order_filters(filters, "strength").tolist() == [2, 4, 1, 0, 3]
     places = {index: place for place, index in enumerate(order_filters(filters, "similarity").tolist())}
     assert sorted(places) == [0, 1, 2, 3, 4]
-    assert abs(places[0] - places[2]) == abs(places[1] - places[3]) == 1  # whatever their strength
+    assert abs(places[0] - places[2]) == abs(places[1] - places[3]) == 1  # at any strength
     assert order_filters(filters[:1], "similarity").tolist() == [0]
-
-
-def test_a_residual_block_is_shown_where_it_ends():
-    config = Model(num_blocks=2, filters=4, convolutions=(1, 3), residual=True, ensemble_size=2)
-    maps = compute_feature_maps(build_cnn(config, 16, 3), np.zeros((16, 16, 3)))
-    assert list(maps) == ["block1_activation", "block2_activation3"]

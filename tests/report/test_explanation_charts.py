@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_inat.explain.fidelity import NUM_STEPS, Fidelity
-from keras_inat.explain.guided import NeuronExplanation
-from keras_inat.explain.preferences import Preference
+from keras_inat.explain.deletion_insertion import NUM_STEPS, DeletionInsertion
+from keras_inat.explain.neurons import NeuronExplanation
+from keras_inat.explain.top_patches import FilterExplanation
 from keras_inat.report.charts.explanations import (
+    draw_deletion_insertion,
     draw_feature_maps,
-    draw_fidelity,
-    draw_filters,
+    draw_first_layer_filters,
     draw_guided_predictions,
     draw_neurons,
     draw_prediction,
-    draw_preferences,
+    draw_top_patches,
 )
-from keras_inat.report.charts.tiles import arrange, draw_grid, lay_over, scale_gradient
+from keras_inat.report.charts.tiles import choose_grid, draw_grid, overlay_heatmap, scale_gradient
 
 
 def _render(figure):
@@ -35,15 +35,15 @@ def _mosaic(figure, index=0):
     ("count", "grid"),
     [(1, (1, 1)), (2, (1, 2)), (7, (3, 3)), (10, (3, 4)), (30, (5, 6)), (32, (4, 8)), (64, (8, 8)), (96, (8, 12))],
 )
-def test_grids_are_as_square_as_can_be(count, grid):
-    assert arrange(count) == grid
+def test_grids_are_full_or_square(count, grid):
+    assert choose_grid(count) == grid
 
 
 @pytest.mark.parametrize("count", [1, 30, 64])
-def test_filters_share_one_scale_around_grey(count):
+def test_filters_share_one_scale_around_gray(count):
     filters = np.zeros((count, 3, 3, 3), np.float32)
     filters[0, 0, 0] = [0.5, -0.5, 0.25]
-    figure = draw_filters(filters)
+    figure = draw_first_layer_filters(filters)
     np.testing.assert_allclose(_mosaic(figure)[0, 0], [1, 0, 0.75])
     np.testing.assert_allclose(_mosaic(figure)[-1, -1], [0.5, 0.5, 0.5])
     _render(figure)
@@ -62,12 +62,12 @@ def test_feature_maps_are_drawn_layer_by_layer(count):
     _render(figure)
 
 
-def test_silent_feature_maps_are_drawn():
+def test_feature_maps_of_zeros_are_drawn():
     _render(draw_feature_maps(np.zeros((8, 8, 3)), {"block1_activation": np.zeros((8, 8, 4), np.float32)}))
 
 
 @pytest.mark.parametrize("count", [0, 1, 10])
-def test_neurons_are_drawn_beside_their_image(count):
+def test_neurons_are_drawn_with_their_images(count):
     images = np.zeros((3, 8, 8, 3), np.uint8)
     images[2] = 255
     gradient = np.zeros((8, 8, 3), np.float32)
@@ -89,12 +89,12 @@ def test_neurons_are_drawn_beside_their_image(count):
     _render(figure)
 
 
-def test_filters_in_another_order():
+def test_filters_in_another_order_have_no_numbers():
     filters = np.zeros((2, 3, 3, 3), np.float32)
     filters[1] = 0.5
-    figure = draw_filters(filters[[1, 0]], "strength")
+    figure = draw_first_layer_filters(filters[[1, 0]], "strength")
     np.testing.assert_allclose(_mosaic(figure)[0, 0], [1, 1, 1])
-    assert "Strongest first" in figure.get_supxlabel()
+    assert "sorted by norm, largest first" in figure.get_supxlabel()
 
 
 def test_a_grid_places_pictures_in_rows_and_columns():
@@ -110,33 +110,40 @@ def test_a_grid_places_pictures_in_rows_and_columns():
     _render(figure)
 
 
-def test_heat_lies_over_the_image():
-    heat = np.zeros((8, 8))
-    heat[2, 3] = 5
-    over = lay_over(np.tile(np.array([50, 100, 150], np.uint8), (8, 8, 1)), heat)
+def test_heatmap_is_drawn_over_the_image():
+    heatmap = np.zeros((8, 8))
+    heatmap[2, 3] = 5
+    over = overlay_heatmap(np.tile(np.array([50, 100, 150], np.uint8), (8, 8, 1)), heatmap)
     np.testing.assert_allclose(over[0, 0], 0.9 * 100 / 255, rtol=1e-5)
     assert over[2, 3, 0] > 0.8 > over[2, 3, 2] + 0.1
-    np.testing.assert_allclose(lay_over(np.zeros((8, 8, 3)), -heat), 0)
-    np.testing.assert_allclose(lay_over(np.zeros((8, 8, 3)), -1 - heat), 0)
+    np.testing.assert_allclose(overlay_heatmap(np.zeros((8, 8, 3)), -heatmap), 0)
+    np.testing.assert_allclose(overlay_heatmap(np.zeros((8, 8, 3)), -1 - heatmap), 0)
     few = np.full((20, 20), -1.0)
     few[4, 4] = 5
-    assert lay_over(np.zeros((20, 20, 3)), few)[4, 4, 0] > 0.5
+    assert overlay_heatmap(np.zeros((20, 20, 3)), few)[4, 4, 0] > 0.5
 
 
-def test_preferences_and_curves_are_drawn():
+def test_top_patches_and_curves_are_drawn():
     patches = np.random.default_rng(0).integers(0, 256, (3, 6, 6, 3))
-    filters = [Preference("block1_activation", 5, 6, patches[0] / 1.0, patches, (4, 1, 0), np.array([3.0, 2, 1]))]
-    figure = draw_preferences(filters)
-    assert "block1_activation\nfilter 5\nsees 6 × 6\n3 to 1" in [text.get_text() for text in figure.axes[0].texts]
+    filters = [
+        FilterExplanation("block1_activation", 5, 6, patches[0] / 1.0, patches, (4, 1, 0), np.array([3.0, 2, 1]))
+    ]
+    figure = draw_top_patches(filters)
+    assert "block1_activation\nfilter 5\nfield 6 × 6\n3 to 1" in [text.get_text() for text in figure.axes[0].texts]
     assert len(figure.axes[0].images) == 4
     _render(figure)
     falling = np.linspace(1, 0, NUM_STEPS + 1)[None]
-    figure = draw_fidelity({"Grad-CAM": Fidelity(falling, 1 - falling), "At random": Fidelity(falling, falling)})
+    figure = draw_deletion_insertion(
+        {
+            "Grad-CAM": DeletionInsertion(falling, 1 - falling),
+            "Random order": DeletionInsertion(falling, falling),
+        }
+    )
     deletion, insertion = figure.axes
     np.testing.assert_allclose(deletion.lines[0].get_ydata(), falling[0])
     np.testing.assert_allclose(insertion.lines[0].get_ydata(), 1 - falling[0])
     _render(figure)
-    _render(draw_guided_predictions(np.zeros((3, 8, 8, 3)), np.ones((3, 8, 8, 3)), ["✓ a", "✗ b taken for a", "c"]))
+    _render(draw_guided_predictions(np.zeros((3, 8, 8, 3)), np.ones((3, 8, 8, 3)), ["✓ a", "✗ b predicted as a", "c"]))
 
 
 def test_a_prediction_shows_its_five_most_probable_classes():
@@ -147,7 +154,7 @@ def test_a_prediction_shows_its_five_most_probable_classes():
     assert labels == ["Costs $5 and $6", "x" * 21 + "…", "Fungi", "Insecta", "Plantae"]
     assert [bar.get_width() for bar in figure.axes[2].patches] == [0.4, 0.2, 0.1, 0.1, 0.1]
     assert [text.get_text() for text in figure.axes[2].texts][:2] == ["40.0 %", "20.0 %"]
-    assert figure.axes[1].get_title() == "what speaks for Costs $5 and $6"
+    assert figure.axes[1].get_title() == "guided gradient: Costs $5 and $6"
     assert "1810.03292" in figure.get_supxlabel()
     _render(figure)
 
@@ -157,7 +164,7 @@ def test_two_classes_have_two_bars():
     assert [label.get_text() for label in figure.axes[2].get_yticklabels()] == ["b", "a"]
 
 
-def test_gradients_are_centred_at_grey_and_scaled_robustly():
+def test_gradients_are_scaled_by_a_percentile_around_gray():
     gradient = np.linspace(-1, 1, 300).reshape(10, 10, 3)
     gradient[0, 0, 0] = -1000
     scaled = scale_gradient(gradient)

@@ -1,119 +1,120 @@
-"""Pictures of filters, feature maps, guided gradients and other explanations, each readable on its own."""
+"""Charts of filters, feature maps, guided gradients and attribution methods."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from keras_inat.explain.fidelity import NUM_STEPS, Fidelity
-from keras_inat.explain.guided import CAVEAT, NeuronExplanation
-from keras_inat.explain.preferences import Preference
+from keras_inat.explain.attribution import EDGES, RANDOM
+from keras_inat.explain.deletion_insertion import NUM_STEPS, DeletionInsertion
+from keras_inat.explain.guided_backpropagation import CAVEAT
+from keras_inat.explain.neurons import NeuronExplanation
+from keras_inat.explain.top_patches import FilterExplanation
 from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, clip
 from keras_inat.report.charts.tiles import (
     WIDTH,
-    arrange,
-    as_pixels,
+    choose_grid,
     draw_grid,
+    join_tiles,
+    maximize_contrast,
     new_picture,
     number_tiles,
     scale_gradient,
-    stretch,
-    tile,
+    scale_pixels,
     write_caption,
 )
 
 MAX_MAPS = 64
 NUM_BARS = 5
 MAX_NAME = 22
-CONTROLS = {"Edges of the image": "--", "At random": ":"}
-LEGEND = "Grey: the pixel does not matter; brighter or darker: more or less of that colour raises what is explained."
+CONTROLS = {EDGES: "--", RANDOM: ":"}
+ORDERS = {
+    "index": "Numbers: index of the first filter of each row.",
+    "strength": "Filters are sorted by norm, largest first.",
+    "similarity": "Similar filters are next to each other.",
+}
+LEGEND = "Gray: zero gradient. Brighter or darker: more or less of that color raises the explained output."
 
 
-def draw_filters(filters: np.ndarray, ordered_by: str = "index") -> Figure:
-    """Draws the kernels of a first convolution as one grid, all on the same scale.
+def draw_first_layer_filters(filters: np.ndarray, order: str = "index") -> Figure:
+    """Draws the kernels of the first convolution as one grid, all on the same scale.
 
     Args:
-        filters: `(filters, height, width, 3)` float, as `read_first_filters` gives them.
-        ordered_by: What their order is, as `order_filters` has it, for the caption.
+        filters: `(filters, height, width, 3)` float, as `read_first_layer_filters` returns them.
+        order: Their order, see `order_filters`.
     """
     count, height, width, _ = filters.shape
-    rows, columns = arrange(count)
+    rows, columns = choose_grid(count)
     side = min(0.72 * WIDTH / columns, 1.5)
     figure = new_picture(side * rows * height / width + 1.15, width=0.8 * WIDTH)
     axes = figure.subplots()
     scale = float(np.abs(filters).max()) or 1.0
     zoom = max(1, 24 // max(height, width))
+    gap = max(1, zoom // 3)
     tiles = (0.5 + filters / (2 * scale)).repeat(zoom, axis=1).repeat(zoom, axis=2)
-    axes.imshow(tile(tiles, rows, columns, gap=max(1, zoom // 3)), interpolation="nearest")
-    number_tiles(axes, tiles, rows, columns, gap=max(1, zoom // 3))
-    if ordered_by != "index":
+    axes.imshow(join_tiles(tiles, rows, columns, gap), interpolation="nearest")
+    number_tiles(axes, tiles, rows, columns, gap)
+    if order != "index":
         axes.set_yticks([])
     axes.set_title(f"First convolution: {count} filter{'s' * (count > 1)} of {height} × {width} × 3")
     write_caption(
         figure,
-        f"One scale for all: mid-grey is a weight of 0, a full red, green or blue one of +{scale:.2g}, none of it "
-        f"−{scale:.2g}. {_explain_order(ordered_by)}",
+        f"All filters share one scale: mid-gray is a weight of 0, full red, green or blue is +{scale:.2g}, and its "
+        f"absence is −{scale:.2g}. {ORDERS[order]}",
         width=88,
     )
     return figure
 
 
 def draw_feature_maps(image: np.ndarray, maps: Mapping[str, np.ndarray]) -> Figure:
-    """Draws an image and, layer by layer, what the network makes of it.
+    """Draws an image and its feature maps, layer by layer.
 
     Args:
         image: `(height, width, 3)` in [0, 255].
-        maps: `(rows, columns, filters)` float by layer name, as `compute_feature_maps` gives them; of each layer the
-            first 64 are drawn.
+        maps: `(rows, columns, filters)` float by layer name, as `compute_feature_maps` returns them. The first 64 of
+            each layer are drawn.
     """
-    shapes = [arrange(min(MAX_MAPS, values.shape[-1])) for values in maps.values()]
-    # Two cells a row, the image being the first; a row is as high as the higher of its grids.
-    ratios = [0.0] + [rows / columns for rows, columns in shapes]
+    grids = [choose_grid(min(MAX_MAPS, values.shape[-1])) for values in maps.values()]
+    # Each row has two cells. The first cell holds the image. A row is as high as the higher of its grids.
+    ratios = [0.0] + [rows / columns for rows, columns in grids]
     heights = [max(ratios[start : start + 2]) for start in range(0, len(ratios), 2)]
     figure = new_picture(sum(0.47 * WIDTH * height + 0.45 for height in heights) + 0.7)
     cells = figure.subplots(len(heights), 2, squeeze=False, height_ratios=heights).ravel()
     for axes in cells:
         axes.set_axis_off()
-    cells[0].imshow(as_pixels(image), interpolation="nearest")
-    cells[0].set_title(f"the image, {image.shape[0]} × {image.shape[1]}")
-    for axes, (name, values), (rows, columns) in zip(cells[1:], maps.items(), shapes, strict=False):
-        count = min(rows * columns, values.shape[-1])
-        top = float(np.percentile(values, 99.5)) or 1.0
-        zoom = max(1, 64 // max(values.shape[:2]))
-        tiles = np.moveaxis(values, -1, 0)[:count].repeat(zoom, axis=1).repeat(zoom, axis=2)
-        mosaic = tile(tiles[..., None], rows, columns, gap=max(1, tiles.shape[1] // 24), blank=np.nan)
-        axes.imshow(mosaic[..., 0], cmap="viridis", vmin=min(0.0, float(values.min())), vmax=top)
-        shown = f"{count}" if count >= values.shape[-1] else f"first {count} of {values.shape[-1]}"
-        axes.set_title(f"{name}: {values.shape[0]} × {values.shape[1]}, {shown} filters, up to {top:.2g}")
+    cells[0].imshow(scale_pixels(image), interpolation="nearest")
+    cells[0].set_title(f"input image, {image.shape[0]} × {image.shape[1]}")
+    for axes, (name, values), grid in zip(cells[1:], maps.items(), grids, strict=False):
+        _draw_maps(axes, name, values, grid)
     write_caption(
         figure,
-        "A small picture a filter, index increasing from left to right, row by row. One scale a layer: dark violet is "
-        "the smallest activation, yellow the value in its title (99.5th percentile) and more.",
+        "One tile per filter, by index, from left to right and row by row. Each layer has its own scale: dark violet "
+        "is the smallest activation, yellow the value in the title (99.5th percentile) or more.",
     )
     return figure
 
 
-def draw_preferences(preferences: Sequence[Preference]) -> Figure:
-    """Draws, filter by filter, the image made to excite it and the patches of real images that do."""
-    columns = ["made to\nexcite it", *(f"patch {place}" for place in range(1, 1 + len(preferences[0].patches)))]
-    rows = [
-        (
-            f"{clip(filter_.layer, 19)}\nfilter {filter_.filter}\nsees {filter_.side} × {filter_.side}\n"
-            f"{filter_.activations[0]:.2g} to {filter_.activations[-1]:.2g}",
-            [stretch(filter_.synthetic), *map(as_pixels, filter_.patches)],
-        )
-        for filter_ in preferences
-    ]
+def draw_top_patches(explanations: Sequence[FilterExplanation]) -> Figure:
+    """Draws the synthetic image and the top activating patches of each filter."""
+    num_patches = len(explanations[0].patches)
+    columns = ["synthetic\nimage", *(f"patch {number}" for number in range(1, num_patches + 1))]
+    rows = []
+    for explanation in explanations:
+        side = explanation.receptive_field
+        label = f"{clip(explanation.layer, 19)}\nfilter {explanation.filter}\nfield {side} × {side}"
+        label += f"\n{explanation.activations[0]:.2g} to {explanation.activations[-1]:.2g}"
+        rows.append((label, [maximize_contrast(explanation.synthetic), *map(scale_pixels, explanation.patches)]))
     return draw_grid(
-        "What filters look for, stage by stage",
+        "Activation maximization and top activating patches, stage by stage",
         columns,
         rows,
-        "Left: an image made from noise to excite the filter everywhere (activation maximisation), its contrast "
-        "stretched. Then the patches that excite it most, one an image, as large as what one of its neurons sees, in "
-        "pixels; last line of the label: its activation for the first and the last. Filters drawn at random from those "
-        "that any image excites.",
+        "Left: synthetic image that maximizes the filter's activation (activation maximization from noise, contrast "
+        "increased). Right: the patches with the highest activation, one per image. They are as large as the filter's "
+        "receptive field (“field”, in pixels). Last line of a label: activation for the first and the last patch. The "
+        "filters are drawn at random from those that are active on any image.",
         group=1,
     )
 
@@ -121,50 +122,42 @@ def draw_preferences(preferences: Sequence[Preference]) -> Figure:
 def draw_neurons(
     images: np.ndarray, explanations: Sequence[NeuronExplanation], class_names: Sequence[str] = ()
 ) -> Figure:
-    """Draws, neuron by neuron, the images that excite it most, each beside its guided gradient.
+    """Draws the top activating images of each neuron and their guided gradients.
 
     Args:
-        images: `(images, height, width, 3)` in [0, 255], those that were given to `explain_neurons`.
-        explanations: What it gave back.
-        class_names: Of the labels, where these were given.
+        images: `(images, height, width, 3)` in [0, 255], the images that `explain_neurons` received.
+        explanations: Its result.
+        class_names: Names of the labels, if `explain_neurons` received labels.
     """
     if not explanations:
         figure = new_picture(1.0)
         figure.suptitle("No neuron of the last convolution is active on these images")
         return figure
+    columns = []
+    for number in range(1, len(explanations[0].images) + 1):
+        columns += [f"image {number}", "guided"]
     rows = []
     for neuron in explanations:
-        label = f"filter {neuron.filter}\nrow {neuron.row}, column {neuron.column}"
-        label += f"\n{neuron.activations[0]:.2f} to {neuron.activations[-1]:.2f}"
-        if neuron.preferred is not None and class_names:
-            label += f"\n{clip(class_names[neuron.preferred], 18)}\nselectivity {neuron.selectivity:.2f}"
-        pairs = [
-            (as_pixels(images[index]), scale_gradient(gradient))
-            for index, gradient in zip(neuron.images, neuron.gradients, strict=True)
-        ]
-        rows.append((label, [picture for pair in pairs for picture in pair]))
-    columns = [name for place in range(len(explanations[0].images)) for name in (f"image {place + 1}", "guided")]
-    words = (
-        "A class name: the one that excites the neuron most on average; selectivity 1: it alone does, 0: all do alike. "
-        if class_names
-        else ""
-    )
-    return draw_grid(
-        f"What excites {len(explanations)} neurons of {explanations[0].layer}",
-        columns,
-        rows,
-        "The images that excite each neuron most, with its activation for the first and the last. "
-        f"{words}{LEGEND} {CAVEAT}",
-        group=2,
-    )
+        pictures = []
+        for index, gradient in zip(neuron.images, neuron.gradients, strict=True):
+            pictures += [scale_pixels(images[index]), scale_gradient(gradient)]
+        rows.append((_describe_neuron(neuron, class_names), pictures))
+    caption = "The images with the highest activation of each neuron. Label: activation for the first and the last. "
+    if class_names:
+        caption += (
+            "Class: the one with the highest mean activation. Selectivity: 1 if the neuron is active for this class "
+            "only, 0 if it is equally active for all. "
+        )
+    title = f"Top activating images of {len(explanations)} neurons of {explanations[0].layer}"
+    return draw_grid(title, columns, rows, f"{caption}{LEGEND} {CAVEAT}", group=2)
 
 
 def draw_guided_predictions(images: np.ndarray, gradients: np.ndarray, titles: Sequence[str]) -> Figure:
-    """Draws images beside the guided gradients of their predicted classes, two pairs in a row.
+    """Draws images with the guided gradients of their predicted classes, two pairs in a row.
 
     Args:
         images: `(images, height, width, 3)` in [0, 255].
-        gradients: The same shape, as `explain_predictions` gives them.
+        gradients: The same shape, as `explain_predictions` returns them.
         titles: A few words on each image.
     """
     num_rows = max(1, math.ceil(len(images) / 2))
@@ -173,32 +166,30 @@ def draw_guided_predictions(images: np.ndarray, gradients: np.ndarray, titles: S
     for axes in cells:
         axes.set_axis_off()
     for axes, image, gradient, title in zip(cells, images, gradients, titles, strict=False):
-        pair = np.stack([as_pixels(image), scale_gradient(gradient)])
-        axes.imshow(tile(pair, 1, 2, gap=max(1, pair.shape[1] // 24)), interpolation="nearest")
+        pair = np.stack([scale_pixels(image), scale_gradient(gradient)])
+        axes.imshow(join_tiles(pair, 1, 2, gap=max(1, pair.shape[1] // 24)), interpolation="nearest")
         axes.set_title(title)
     write_caption(figure, f"{LEGEND} {CAVEAT}")
     return figure
 
 
-def draw_fidelity(curves: Mapping[str, Fidelity]) -> Figure:
-    """Draws the mean probability of the explained class while pixels go (left) and come back (right)."""
+def draw_deletion_insertion(curves: Mapping[str, DeletionInsertion]) -> Figure:
+    """Draws the mean probability of the explained class during deletion (left) and insertion (right)."""
     figure = new_picture(4.4)
-    panels = figure.subplots(1, 2, sharey=True)
-    parts = np.linspace(0, 1, NUM_STEPS + 1)
-    for index, (name, fidelity) in enumerate(curves.items()):
-        control = name in CONTROLS
-        look = {"color": MUTED if control else CYCLE[index % len(CYCLE)], "ls": CONTROLS.get(name, "-")}
-        for axes, values in zip(panels, (fidelity.deletion, fidelity.insertion), strict=True):
-            axes.plot(parts, values.mean(axis=0), label=name, lw=1.8, **look)
-    for axes, title in zip(
-        panels, ("deletion: the faster it falls, the better", "insertion: the faster it rises, the better"), strict=True
-    ):
-        axes.set_title(title)
+    deletion, insertion = figure.subplots(1, 2, sharey=True)
+    fractions = np.linspace(0, 1, NUM_STEPS + 1)
+    for index, (name, curve) in enumerate(curves.items()):
+        color = MUTED if name in CONTROLS else CYCLE[index % len(CYCLE)]
+        for axes, values in ((deletion, curve.deletion), (insertion, curve.insertion)):
+            axes.plot(fractions, values.mean(axis=0), label=name, lw=1.8, color=color, ls=CONTROLS.get(name, "-"))
+    deletion.set_title("deletion: a faster fall is better")
+    insertion.set_title("insertion: a faster rise is better")
+    for axes in (deletion, insertion):
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.set_xlabel("pixels, most important first")
-    panels[0].set_ylim(0, 1)
-    panels[0].set_ylabel("probability of the class")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    deletion.set_ylim(0, 1)
+    deletion.set_ylabel("probability of the class")
+    figure.legend(*deletion.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
 
 
@@ -211,36 +202,56 @@ def draw_prediction(
         image: `(height, width, 3)` in [0, 255].
         class_names: In the order of the model's outputs.
         probabilities: `(classes,)` float in [0, 1].
-        gradient: `(height, width, 3)` float, as `explain_predictions` gives it.
+        gradient: `(height, width, 3)` float, as `explain_predictions` returns it.
     """
     best = np.argsort(-probabilities, kind="stable")[:NUM_BARS]
     names = [clip(class_names[label], MAX_NAME) for label in best]
     figure = new_picture(4.0)
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 1])
-    for axes, picture, title in (
-        (left, as_pixels(image), "image"),
-        (middle, scale_gradient(gradient), f"what speaks for {names[0]}"),
-    ):
-        axes.imshow(picture, interpolation="nearest")
-        axes.set_title(title)
+    left.imshow(scale_pixels(image), interpolation="nearest")
+    left.set_title("image")
+    middle.imshow(scale_gradient(gradient), interpolation="nearest")
+    middle.set_title(f"guided gradient: {names[0]}")
+    for axes in (left, middle):
         axes.set_axis_off()
-    colors = [ACCENT] + [MUTED] * (len(best) - 1)
-    bars = right.barh(range(len(best)), probabilities[best], color=colors, height=0.6)
-    right.bar_label(bars, [f"{100 * probability:.1f} %" for probability in probabilities[best]], padding=4)
-    right.set_yticks(range(len(best)), names, color=INK)
-    right.invert_yaxis()
-    right.set_xlim(0, 1.22)
-    right.set_xticks([])
-    right.grid(False)
-    right.spines[["bottom", "left"]].set_visible(False)
-    right.tick_params(left=False)
-    right.set_box_aspect(1)
-    right.set_title("probability")
+    _draw_bars(right, names, probabilities[best])
     write_caption(figure, f"{LEGEND} {CAVEAT}")
     return figure
 
 
-def _explain_order(ordered_by: str) -> str:
-    if ordered_by == "index":
-        return "Numbers: index of the first filter of each row."
-    return {"strength": "Strongest first.", "similarity": "Neighbours are alike."}[ordered_by]
+def _draw_maps(axes: Axes, name: str, values: np.ndarray, grid: tuple[int, int]) -> None:
+    """Draws the feature maps of one layer as a grid."""
+    rows, columns = grid
+    num_filters = values.shape[-1]
+    count = min(rows * columns, num_filters)
+    top = float(np.percentile(values, 99.5)) or 1.0
+    zoom = max(1, 64 // max(values.shape[:2]))
+    tiles = np.moveaxis(values, -1, 0)[:count].repeat(zoom, axis=1).repeat(zoom, axis=2)
+    mosaic = join_tiles(tiles[..., None], rows, columns, gap=max(1, tiles.shape[1] // 24), blank=np.nan)
+    axes.imshow(mosaic[..., 0], cmap="viridis", vmin=min(0.0, float(values.min())), vmax=top)
+    shown = f"{count}" if count == num_filters else f"first {count} of {num_filters}"
+    axes.set_title(f"{name}: {values.shape[0]} × {values.shape[1]}, {shown} filters, up to {top:.2g}")
+
+
+def _describe_neuron(neuron: NeuronExplanation, class_names: Sequence[str]) -> str:
+    label = f"filter {neuron.filter}\nrow {neuron.row}, column {neuron.column}"
+    label += f"\n{neuron.activations[0]:.2f} to {neuron.activations[-1]:.2f}"
+    if neuron.preferred_class is not None and class_names:
+        label += f"\n{clip(class_names[neuron.preferred_class], 18)}\nselectivity {neuron.selectivity:.2f}"
+    return label
+
+
+def _draw_bars(axes: Axes, names: Sequence[str], probabilities: np.ndarray) -> None:
+    """Draws one bar per class. The first bar has the accent color."""
+    colors = [ACCENT] + [MUTED] * (len(names) - 1)
+    bars = axes.barh(range(len(names)), probabilities, color=colors, height=0.6)
+    axes.bar_label(bars, [f"{100 * probability:.1f} %" for probability in probabilities], padding=4)
+    axes.set_yticks(range(len(names)), names, color=INK)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.22)
+    axes.set_xticks([])
+    axes.grid(False)
+    axes.spines[["bottom", "left"]].set_visible(False)
+    axes.tick_params(left=False)
+    axes.set_box_aspect(1)
+    axes.set_title("probability")

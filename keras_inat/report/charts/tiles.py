@@ -1,4 +1,4 @@
-"""What the pictures are made of: grids of tiles, the colours of gradients, captions."""
+"""Parts of the explanation charts: grids of tiles, color scales and captions."""
 
 import math
 import textwrap
@@ -11,12 +11,19 @@ from matplotlib.figure import Figure
 
 from keras_inat.plotting import MUTED, new_figure
 
+# In inches.
 WIDTH = 10.0
-MARGIN, LABEL, GAP, LINE = 0.1, 1.32, 0.05, 0.17  # inches
+MARGIN = 0.1
+LABEL = 1.32
+GAP = 0.05
+LINE = 0.17
 
 
-def arrange(count: int) -> tuple[int, int]:
-    """Rows and columns of a grid for `count` tiles: full and near square if possible, else square with blanks."""
+def choose_grid(count: int) -> tuple[int, int]:
+    """Returns the rows and columns of a grid for `count` tiles.
+
+    The grid is full if that takes at most twice as many columns as rows. Otherwise it is square, with blanks.
+    """
     rows = next(rows for rows in range(math.isqrt(count), 0, -1) if count % rows == 0)
     if count <= 2 * rows**2:
         return rows, count // rows
@@ -25,36 +32,37 @@ def arrange(count: int) -> tuple[int, int]:
 
 
 def scale_gradient(gradient: np.ndarray) -> np.ndarray:
-    """Brings `(height, width, 3)` to [0, 1]: 0 becomes mid-grey, the 99th percentile of the size the extremes."""
+    """Scales `(height, width, 3)` to [0, 1]: 0 becomes mid-gray, the 99th percentile of the absolute values 0 or 1."""
     scale = float(np.percentile(np.abs(gradient), 99)) or float(np.abs(gradient).max()) or 1.0
     return np.clip(0.5 + gradient / (2 * scale), 0, 1)
 
 
 def new_picture(height: float, width: float = WIDTH) -> Figure:
-    """An empty figure, in inches, that matplotlib lays out."""
+    """Returns an empty figure of a size in inches, with constrained layout."""
     figure = new_figure(width, height)
     figure.set_layout_engine("constrained", w_pad=0.09, h_pad=0.09)  # inches
     return figure
 
 
-def as_pixels(image: np.ndarray) -> np.ndarray:
-    """Brings [0, 255] to [0, 1], float32."""
+def scale_pixels(image: np.ndarray) -> np.ndarray:
+    """Scales [0, 255] to [0, 1], float32."""
     return np.clip(np.asarray(image, dtype=np.float32) / 255, 0, 1)
 
 
-def tile(tiles: np.ndarray, rows: int, columns: int, gap: int, blank: float = 1.0) -> np.ndarray:
-    """Lays `(count, height, width, channels)` out as one picture, which draws faster and sharper than as many axes."""
+def join_tiles(tiles: np.ndarray, rows: int, columns: int, gap: int, blank: float = 1.0) -> np.ndarray:
+    """Joins `(count, height, width, channels)` to one picture, which is faster and sharper than one axes per tile."""
     count, height, width, channels = tiles.shape
     canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), blank, dtype=np.float32)
     for index in range(min(count, rows * columns)):
         row, column = divmod(index, columns)
-        top, left = row * (height + gap), column * (width + gap)
+        top = row * (height + gap)
+        left = column * (width + gap)
         canvas[top : top + height, left : left + width] = tiles[index]
     return canvas
 
 
 def number_tiles(axes: Axes, tiles: np.ndarray, rows: int, columns: int, gap: int) -> None:
-    """Writes the index of each row's first tile on its left."""
+    """Writes the index of the first tile of each row on the left."""
     height = tiles.shape[1]
     middles = [row * (height + gap) + height / 2 for row in range(rows)]
     axes.set_yticks(middles, [str(row * columns) for row in range(rows)])
@@ -65,7 +73,7 @@ def number_tiles(axes: Axes, tiles: np.ndarray, rows: int, columns: int, gap: in
 
 
 def write_caption(figure: Figure, text: str, width: int = 116) -> None:
-    """Writes a caption below all, in lines of at most `width` characters."""
+    """Writes a caption at the bottom, in lines of at most `width` characters."""
     figure.supxlabel(textwrap.fill(text, width), fontsize=9, color=MUTED)
 
 
@@ -79,12 +87,12 @@ def draw_grid(
     """Draws rows of pictures, each with a label on its left.
 
     Args:
-        title: Above all.
-        columns: A few words above each.
-        rows: Label, of one line or more, and pictures `(height, width)` or `(height, width, 3)` in [0, 1] of any size;
-            None leaves a place empty.
-        caption: Below all.
-        group: Leave a gap after every so many columns; 0: none.
+        title: Title of the figure.
+        columns: Titles of the columns.
+        rows: Label, of one line or more, and pictures `(height, width)` or `(height, width, 3)` in [0, 1] of any size.
+            None leaves a cell empty.
+        caption: Text at the bottom.
+        group: Number of columns between two gaps; 0: no gaps.
     """
     gaps = (len(columns) - 1) // group if group else 0
     cell = (WIDTH - LABEL - 2 * MARGIN - 2 * GAP * gaps) / len(columns)
@@ -96,17 +104,19 @@ def draw_grid(
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     axes.text(MARGIN, 0.2, title, fontsize=13, va="center")
-    lefts = [
-        LABEL + MARGIN + index * cell + 2 * GAP * (index // group if group else 0) for index in range(len(columns))
-    ]
-    for left, name in zip(lefts, columns, strict=True):
+    lefts = []
+    for index, name in enumerate(columns):
+        left = LABEL + MARGIN + index * cell
+        if group:
+            left += 2 * GAP * (index // group)
+        lefts.append(left)
         axes.text(left + (cell - GAP) / 2, top - 0.08, name, fontsize=9, ha="center", va="bottom")
     for number, (label, pictures) in enumerate(rows):
         y = top + number * cell
         axes.text(MARGIN, y + (cell - GAP) / 2, label, fontsize=8.5, va="center", linespacing=1.35)
         for left, picture in zip(lefts, pictures, strict=False):
             if picture is not None:
-                small = max(picture.shape[:2]) < 160 * cell  # as large as it is drawn, and not smeared
+                small = max(picture.shape[:2]) < 160 * cell  # smaller than its size on the page: keep the pixels sharp
                 axes.imshow(
                     picture, extent=(left, left + cell - GAP, y + cell - GAP, y), aspect="auto", vmin=0, vmax=1,
                     cmap="gray", interpolation="nearest" if small else "antialiased",
@@ -117,20 +127,28 @@ def draw_grid(
     return figure
 
 
-def lay_over(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A heat map over a grey image: `(height, width, 3)` in [0, 1] of `(height, width, 3)` in [0, 255].
+def overlay_heatmap(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+    """Overlays a heatmap on a gray image.
 
-    From nothing at zero and below to yellow at the 99th percentile and above.
+    The heatmap is transparent at zero and below, and yellow at the 99th percentile and above.
+
+    Args:
+        image: `(height, width, 3)` in [0, 255].
+        heatmap: `(height, width)` float.
+
+    Returns:
+        `(height, width, 3)` float32 in [0, 1].
     """
-    grey = np.repeat(as_pixels(image).mean(axis=-1, keepdims=True), 3, axis=-1)
-    heat = np.maximum(heat, 0)
-    strength = np.clip(heat / (float(np.percentile(heat, 99)) or float(heat.max()) or 1.0), 0, 1)[..., None]
+    gray = np.repeat(scale_pixels(image).mean(axis=-1, keepdims=True), 3, axis=-1)
+    positive = np.maximum(heatmap, 0)
+    scale = float(np.percentile(positive, 99)) or float(positive.max()) or 1.0
+    strength = np.clip(positive / scale, 0, 1)[..., None]
     colors = matplotlib.colormaps["inferno"](strength[..., 0])[..., :3]
-    return np.asarray(grey * (1 - 0.75 * strength) * 0.9 + colors * 0.75 * strength, dtype=np.float32)
+    return np.asarray(gray * (1 - 0.75 * strength) * 0.9 + colors * 0.75 * strength, dtype=np.float32)
 
 
-def stretch(picture: np.ndarray) -> np.ndarray:
-    """Brings `(height, width, 3)` in [0, 255] to [0, 1], the contrast with mid-grey at its fullest."""
+def maximize_contrast(picture: np.ndarray) -> np.ndarray:
+    """Scales `(height, width, 3)` in [0, 255] to [0, 1] with full contrast around mid-gray."""
     deviation = np.asarray(picture, dtype=np.float32) - 127.5
     scale = float(np.percentile(np.abs(deviation), 99)) or 1.0
     return np.clip(0.5 + deviation / (2 * scale), 0, 1)

@@ -18,8 +18,9 @@ from keras_inat.report.blocks import Block, Prose, Table
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent, plural
 from keras_inat.report.groups import Predictions, Record
-from keras_inat.report.statistics import estimates
-from keras_inat.report.statistics.estimates import Estimate, correlate, estimate_mean
+from keras_inat.report.statistics import correlation, estimates
+from keras_inat.report.statistics.correlation import correlate_ranks
+from keras_inat.report.statistics.estimates import Estimate, estimate_mean
 from keras_inat.settings.schema import Report
 
 NUM_NEURONS, NUM_GUIDED, NUM_ROWS, NUM_SCORED = 10, 10, 6, 12
@@ -58,9 +59,10 @@ def look_inside(record: Record, predictions: Predictions, figures: FigureFolder,
 
 def _identify(record: Record, settings: Report) -> str:
     """Tells what the pictures depend on: the run's files, the settings, and the code that makes them."""
-    modules = (plotting, intervals, estimates, formatting)
+    modules = (plotting, intervals, correlation, estimates, formatting)
     home = Path(keras_inat.__file__).parent
     code = [*home.glob("explain/*.py"), home / "models/clone.py", *(Path(str(module.__file__)) for module in modules)]
+    code += [home / "report/charts/explanations.py", home / "report/charts/tiles.py"]
     parts = [path.read_bytes() for path in sorted([*code, Path(__file__)])]
     files = [
         path.stat() for path in (record.folder.model, record.folder.predictions, record.folder.sample) if path.exists()
@@ -107,23 +109,23 @@ def _look(
 
 
 def _show_filters(it: Subject) -> Iterator[Block]:
-    from keras_inat.explain.filters import order_filters, read_first_filters, sort_filters
-    from keras_inat.report.charts.explanations import draw_filters
+    from keras_inat.explain.filters import count_filter_types, order_filters, read_first_layer_filters
+    from keras_inat.report.charts.explanations import draw_first_layer_filters
 
-    filters, order = read_first_filters(it.model), it.settings.filter_order
+    filters, order = read_first_layer_filters(it.model), it.settings.filter_order
     yield it.figures.add(
         f"{it.record.command}-filters",
-        draw_filters(filters[order_filters(filters, order)], order),
+        draw_first_layer_filters(filters[order_filters(filters, order)], order),
         "The weights of the first convolution, one tile a filter.",
         "A tile with a gradient from dark to light answers to edges across it, one with opposite colours to a change "
         "of colour, one of a single tint to that colour.",
     )
-    kinds = sort_filters(filters)
+    kinds = count_filter_types(filters)
     counted = ", ".join(f"{count} {what}" for what, count in kinds.items())
     if silent := len(filters) - sum(kinds.values()):
         counted += f"; {silent} {'has' if silent == 1 else 'have'} no weights"
     drawn = np.random.default_rng(0).normal(size=(NUM_DRAWN, *filters.shape[1:]))
-    what, count = next(iter(sort_filters(drawn).items()))
+    what, count = next(iter(count_filter_types(drawn).items()))
     yield Prose(
         f"What the {plural(len(filters), 'filter')} answer to most, by where the largest part of their squared weights "
         f"lies: {counted}. Of {NUM_DRAWN:,} filters of this size with weights at random, "
@@ -132,7 +134,7 @@ def _show_filters(it: Subject) -> Iterator[Block]:
 
 
 def _show_maps(it: Subject) -> Iterator[Block]:
-    from keras_inat.explain.filters import compute_feature_maps
+    from keras_inat.explain.feature_maps import compute_feature_maps
     from keras_inat.report.charts.explanations import draw_feature_maps
 
     example, true = it.predictions.pixels[0], it.predictions.labels[it.predictions.examples[0]]
@@ -146,16 +148,16 @@ def _show_maps(it: Subject) -> Iterator[Block]:
 
 
 def _show_preferences(it: Subject) -> Iterator[Block]:
-    from keras_inat.explain.preferences import find_preferences
-    from keras_inat.report.charts.explanations import draw_preferences
+    from keras_inat.explain.top_patches import explain_filters
+    from keras_inat.report.charts.explanations import draw_top_patches
 
     images, _ = it.sample
-    found = find_preferences(it.model, images)
+    found = explain_filters(it.model, images)
     if not found:
         raise ValueError(f"none of {len(images):,} validation images excites any filter")
     yield it.figures.add(
         f"{it.record.command}-preferences",
-        draw_preferences(found),
+        draw_top_patches(found),
         f"For {len(found)} filters of all stages an image made to excite it, and the patches that do so most.",
         f"What filters of every stage look for, among {len(images):,} validation images: what the patches of a row "
         "share.",
@@ -163,7 +165,7 @@ def _show_preferences(it: Subject) -> Iterator[Block]:
 
 
 def _show_neurons(it: Subject) -> Iterator[Block]:
-    from keras_inat.explain.guided import explain_neurons
+    from keras_inat.explain.neurons import explain_neurons
     from keras_inat.report.charts.explanations import draw_neurons
 
     images, labels = it.sample
@@ -183,7 +185,7 @@ def _show_neurons(it: Subject) -> Iterator[Block]:
 
 
 def _show_guided_predictions(it: Subject) -> Iterator[Block]:
-    from keras_inat.explain.guided import explain_predictions
+    from keras_inat.explain.guided_backpropagation import explain_predictions
     from keras_inat.report.charts.explanations import draw_guided_predictions
 
     rows, images = it.predictions.examples[:NUM_GUIDED], it.predictions.pixels[:NUM_GUIDED]
@@ -204,31 +206,31 @@ def _show_guided_predictions(it: Subject) -> Iterator[Block]:
 
 
 def _show_evidence(it: Subject) -> Iterator[Block]:
-    from keras_inat.explain.attribution import explain_by_all, rank_pixels, shuffle_weights
-    from keras_inat.explain.fidelity import measure_fidelity
-    from keras_inat.explain.guided import explain_predictions
-    from keras_inat.report.charts.explanations import CONTROLS, draw_fidelity
-    from keras_inat.report.charts.tiles import as_pixels, draw_grid, lay_over, scale_gradient
+    from keras_inat.explain.attribution import compute_attributions, compute_importance, randomize_weights
+    from keras_inat.explain.deletion_insertion import compute_deletion_insertion
+    from keras_inat.explain.guided_backpropagation import explain_predictions
+    from keras_inat.report.charts.explanations import CONTROLS, draw_deletion_insertion
+    from keras_inat.report.charts.tiles import draw_grid, overlay_heatmap, scale_gradient, scale_pixels
 
     if len(it.sample[1]) < 2:
         raise ValueError("a single validation image tells nothing about methods")
     images, labels = (part[np.random.default_rng(1).permutation(len(it.sample[1]))[:NUM_SCORED]] for part in it.sample)
     probabilities = np.asarray(it.model(images.astype(np.float32), training=False), dtype=np.float32)
     predicted = probabilities.argmax(axis=1)
-    explained = explain_by_all(it.model, images, predicted)
-    maps = {name: rank_pixels(name, attribution) for name, attribution in explained.items()}
+    explained = compute_attributions(it.model, images, predicted)
+    maps = {name: compute_importance(name, attribution) for name, attribution in explained.items()}
     guided, focused = explained["Guided backpropagation"], explained["Guided Grad-CAM"]
-    control = explain_predictions(shuffle_weights(it.model), images, predicted)
+    control = explain_predictions(randomize_weights(it.model), images, predicted)
     rows = []
     for index in range(min(NUM_ROWS, len(images))):
         name, sure = it.record.data["classes"][predicted[index]], percent(float(probabilities[index].max()), 0)
         mark = "✓" if predicted[index] == labels[index] else "✗"
         overlays = [
-            lay_over(images[index], maps[method][index])
+            overlay_heatmap(images[index], maps[method][index])
             for method in ("SmoothGrad", "Integrated gradients", "Grad-CAM", "Occlusion")
         ]
         gradients = [scale_gradient(gradient[index]) for gradient in (guided, control, focused)]
-        rows.append((f"{mark} {plotting.clip(name, 16)}\n{sure}", [as_pixels(images[index]), *gradients, *overlays]))
+        rows.append((f"{mark} {plotting.clip(name, 16)}\n{sure}", [scale_pixels(images[index]), *gradients, *overlays]))
     columns = ["image", "guided", "guided,\nshuffled\nweights", "Guided\nGrad-CAM", "SmoothGrad"]
     columns += ["Integrated\ngradients", "Grad-CAM", "Occlusion"]
     caption = (
@@ -243,10 +245,10 @@ def _show_evidence(it: Subject) -> Iterator[Block]:
         f"{len(rows)} validation images, each with seven explanations of its predicted class.",
         f"Random validation images. {_liken(guided, control)}",
     )
-    curves = measure_fidelity(it.model, images, predicted, maps)
+    curves = compute_deletion_insertion(it.model, images, predicted, maps)
     yield it.figures.add(
         f"{it.record.command}-fidelity",
-        draw_fidelity(curves),
+        draw_deletion_insertion(curves),
         "Probability of the predicted class while pixels are blurred, or come back, in the order each method gives.",
         f"Whether the pixels that a method names are those that the model uses, on {len(images)} validation images: "
         "they are replaced by a blurred image, or put back into it, most important first (Petsiuk et al. 2018).",
@@ -261,7 +263,7 @@ def _liken(guided: np.ndarray, control: np.ndarray) -> str:
     pairs = [pair for pair in zip(*sizes, strict=True) if all(np.ptp(side) for side in pair)]
     if len(pairs) < 2:
         return ""
-    value, between = formatting.correlation(_average([correlate(*pair).value for pair in pairs]))
+    value, between = formatting.correlation(_average([correlate_ranks(*pair).value for pair in pairs]))
     return (
         f"The sizes of the guided gradients and of those with shuffled weights have a rank correlation of {value} "
         f"(95 % interval {between}, n = {len(pairs)} images): the nearer to one, the less of such a picture comes "
@@ -271,8 +273,10 @@ def _liken(guided: np.ndarray, control: np.ndarray) -> str:
 
 def _compare_methods(scores: dict[str, np.ndarray], controls: Any) -> Iterator[Block]:
     """A table of the methods, and what their intervals support."""
-    chance = scores["At random"]
-    gains = {name: _average(values - chance) for name, values in scores.items() if name != "At random"}
+    from keras_inat.explain.attribution import RANDOM
+
+    chance = scores[RANDOM]
+    gains = {name: _average(values - chance) for name, values in scores.items() if name != RANDOM}
     order = sorted(gains, key=lambda name: -gains[name].value)
     areas = {name: formatting.signed(float(values.mean()), 2) for name, values in scores.items()}
     rows = [[name, areas[name], *formatting.correlation(gains[name])] for name in order]
@@ -282,7 +286,7 @@ def _compare_methods(scores: dict[str, np.ndarray], controls: Any) -> Iterator[B
         "twenty would exclude zero by chance.",
         "lrrr",
         ["method", "area", "against random", "95 % interval"],
-        [*rows, ["At random", areas["At random"], "", ""]],
+        [*rows, [RANDOM, areas[RANDOM], "", ""]],
     )
     better = [name for name in order if gains[name].low > 0 and name not in controls]
     others = [name for name in order if name not in better and name not in controls]

@@ -1,4 +1,4 @@
-"""In every backbone all activations of the graph are guided: some backbones in `make test`, all in `make test-all`."""
+"""All activations of every backbone are guided. `make test` covers some backbones, `make test-all` covers all."""
 
 import keras
 import numpy as np
@@ -6,14 +6,14 @@ import pytest
 import tensorflow as tf
 
 from keras_inat.explain.activations import find_activations
-from keras_inat.explain.guided import explain_predictions
+from keras_inat.explain.guided_backpropagation import explain_predictions
 from keras_inat.models.backbones import BACKBONES
 from keras_inat.models.pretrained import build_finetune
-from keras_inat.settings.schema import Finetune
+from keras_inat.settings.networks import Finetune
 
-# One of each kind: nested, with gates in layers of their own, as arguments of convolutions.
+# One of each kind: activations in a nested model, gates in layers of their own, arguments of convolutions.
 QUICK = ("ConvNeXtTiny", "MobileNetV3Small", "VGG16")
-# What activations become in a TensorFlow graph: GELU an error function or its complement, a hard sigmoid a ReLU6.
+# Operations of activations in a TensorFlow graph. GELU is an error function or its complement, hard sigmoid a ReLU6.
 OPERATIONS = {"Relu", "Relu6", "Sigmoid", "Erf", "Erfc"}
 CHOICES = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in BACKBONES]
 
@@ -26,7 +26,7 @@ def _count_in_graph(model: keras.Model) -> int:
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_as_many_are_guided_as_there_are(name):
+def test_all_activations_are_guided(name):
     keras.utils.set_random_seed(0)
     side = BACKBONES[name].min_size
     model = build_finetune(Finetune(backbone=name, weights="none"), side, 3)
@@ -34,7 +34,8 @@ def test_as_many_are_guided_as_there_are(name):
     assert len({id(layer) for layer in found}) == len(found) == _count_in_graph(model)
     if name in QUICK[1:]:
         images = np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype(np.float32)
-        before, outputs = model.get_weights(), model(images).numpy()
+        before = model.get_weights()
+        outputs = model(images).numpy()
         assert np.isfinite(explain_predictions(model, images)).all()
         np.testing.assert_array_equal(model(images).numpy(), outputs)
         for old, new in zip(before, model.get_weights(), strict=True):
