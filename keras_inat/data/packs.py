@@ -1,6 +1,7 @@
-"""The packs on the disk: one is opened, and made where it is missing; stale ones are removed."""
+"""The packs on disk: a missing pack is made before it is opened, and stale packs are removed."""
 
 import contextlib
+import dataclasses
 import json
 import shutil
 import zipfile
@@ -8,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_inat.data.augment import needs_margin
 from keras_inat.data.chunk import THUMBNAIL, pixel_path
+from keras_inat.data.decode import stored_size
+from keras_inat.data.disk import check_space, file_size
 from keras_inat.data.index import VERSION, write_index
-from keras_inat.data.pack import Pack, training_size
+from keras_inat.data.pack import Pack, open_pack
 from keras_inat.data.scan import JOURNAL, Scan, scan_files
 from keras_inat.data.source import Source, open_source
 from keras_inat.errors import ExternalError, UserError
@@ -20,71 +24,81 @@ from keras_inat.settings.schema import Config
 from keras_inat.store.data_summary import Manifest
 
 NUM_NAMED = 10
-# What reading a damaged file of a pack may raise.
+# Exceptions that reading a damaged file of a pack may raise.
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
-# Part of the training images above which copies of test images deserve a question.
-MANY_LEAKED = 0.05
+# A warning suggests other settings if the leaked images are a larger fraction of the training images.
+MAX_LEAKED_FRACTION = 0.05
 _warned: set[Path] = set()
 
 
 def load_pack(config: Config) -> Pack:
-    """Opens the pack of `data.source` at `data.image_size`, decoding the images first where that was not yet done.
+    """Opens the pack of `data.source` at `data.image_size`. The images are decoded first if that was not done before.
 
-    Files that are no image are left out with a warning that names them, and so are training images that are copies of
-    test images.
+    Files that cannot be decoded and training images that are duplicates of test images are skipped with a warning.
 
     Raises:
-        UserError: When the source is missing or has a class without a readable image, or the disk has no room.
+        UserError: The source is missing, has a class with too few usable images, or the disk is full.
     """
     source = open_source(config)
     packs = _packs_folder(config)
     home = packs / _name(source, config.data.near_duplicates)
     image_size = config.data.image_size
-    sizes = sorted({image_size, training_size(config)})
-    if _list_missing(home, source, image_size, sizes):  # one that is whole may lie where nothing can be written
+    training_size = stored_size(image_size) if needs_margin(config.augment) else image_size
+    sizes = sorted({image_size, training_size})
+    # A complete pack may be in a read-only folder, where no lock can be made.
+    if _list_missing(home, source, image_size, sizes):
         packs.mkdir(parents=True, exist_ok=True)
         with hold_lock(packs / f"{home.name}.lock"):
             if missing := _list_missing(home, source, image_size, sizes):
                 _make(home, source, image_size, missing, config.data.near_duplicates)
-    manifest = Manifest.read(home / "manifest.json")
-    place = str(source.path.resolve())
-    if manifest.source != place:  # The images were moved. `remove_stale_packs` needs their current place.
-        manifest = manifest.model_copy(update={"source": place})
-        with contextlib.suppress(OSError):
-            manifest.write(home / "manifest.json")
-    pack = Pack(home, image_size, manifest)
-    pack.training_images(config)  # is open from here on, too
+    pack = _update_source(open_pack(home, image_size, training_size), source)
     _warn_about_skipped_files(pack)
     return pack
 
 
+def _update_source(pack: Pack, source: Source) -> Pack:
+    """Writes the current path of moved images into the manifest. `remove_stale_packs` needs it."""
+    path = str(source.path.resolve())
+    if pack.manifest.source == path:
+        return pack
+    manifest = pack.manifest.model_copy(update={"source": path})
+    with contextlib.suppress(OSError):
+        manifest.write(pack.directory / "manifest.json")
+    return dataclasses.replace(pack, manifest=manifest)
+
+
 def _list_missing(home: Path, source: Source, image_size: int, sizes: list[int]) -> list[int]:
-    """The sizes of which the pixels are not there; a file of another length was damaged by something else than us."""
+    """Returns the sizes whose pixels are missing or damaged; all sizes if the index is."""
     num_files = len(source.files)
-    if not _is_whole(home, num_files):
+    if not _has_index(home, num_files):
         return sizes
-    return [size for size in sizes if _length(pixel_path(home, image_size, size)) != num_files * size * size * 3]
+    return [size for size in sizes if file_size(pixel_path(home, image_size, size)) != num_files * size * size * 3]
 
 
 def _make(home: Path, source: Source, image_size: int, missing: list[int], near_duplicates: bool) -> None:
-    """Decodes the missing sizes into the pack, or makes it where it is not whole; to be called under its lock."""
+    """Adds the missing sizes to a pack, or makes the pack if it has no index. The caller holds the lock of the pack."""
     num_files = len(source.files)
-    found = _is_whole(home, num_files)
-    # Under the lock it can only be what a killed process left.
+    has_index = _has_index(home, num_files)
+    # Only a killed process can have left this folder, because the lock is held.
     partial = home.with_name(f".{home.name}")
     sizes = [image_size, *(size for size in missing if size != image_size)]
     needed = num_files * sum(size * size * 3 for size in (*sizes, THUMBNAIL))
-    _check_space(home.parent, needed - _count_bytes(partial))
+    check_space(
+        home,
+        needed - _count_bytes(partial),
+        "free some space (`make clean-packs` removes stale packs), set `data.directory` to another disk, or lower "
+        "`data.image_size`",
+    )
     scan = scan_files(source, sizes, partial)
     try:
-        if found:
+        if has_index:
             _check_unchanged(source, scan, home)
         else:
             write_index(source, scan, partial, near_duplicates)
     except UserError:
-        _remove(partial)  # nothing to go on from: the images have to change
+        _remove(partial)  # Resuming is pointless: the images have to change.
         raise
-    if found:
+    if has_index:
         for size in missing:
             pixel_path(partial, image_size, size).replace(pixel_path(home, image_size, size))
         _remove(partial)
@@ -95,16 +109,19 @@ def _make(home: Path, source: Source, image_size: int, missing: list[int], near_
 
 
 def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
-    """Removes the packs whose images have changed or are gone, and what killed processes left.
+    """Removes the packs whose images have changed or are gone, and the leftovers of killed processes.
+
+    Packs that another process is making are kept.
 
     Returns:
-        A row a pack: name, size in bytes, whether it was removed. A pack that is being made stays.
+        For each pack its name, its size in bytes, and True if it was removed.
     """
-    packs, rows = _packs_folder(config), []
+    packs = _packs_folder(config)
+    rows = []
     for home in sorted(path for path in packs.glob("*") if path.is_dir()):
         size = _count_bytes(home)
         try:
-            with hold_lock(packs / f"{home.name.removeprefix('.')}.lock", "at work"):
+            with hold_lock(packs / f"{home.name.removeprefix('.')}.lock", "another process is making this pack"):
                 stale = home.name.startswith(".") or not _is_current(home)
                 if stale:
                     _remove(home)
@@ -119,32 +136,32 @@ def _packs_folder(config: Config) -> Path:
 
 
 def _name(source: Source, near_duplicates: bool) -> str:
-    # A name that begins with a dot is that of a pack in the making.
+    # Names that begin with a dot belong to unfinished packs.
     return f"{source.name.lstrip('.')}-{VERSION}-{'' if near_duplicates else 'identical-'}{source.key[:12]}"
 
 
 def _remove(partial: Path) -> None:
-    (partial / JOURNAL).unlink(missing_ok=True)  # before what it speaks of
+    (partial / JOURNAL).unlink(missing_ok=True)  # before the pixels that it describes
     shutil.rmtree(partial)
 
 
 def _count_bytes(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # another process renamed it
+        with contextlib.suppress(FileNotFoundError):  # Another process may have renamed it.
             total += path.stat().st_blocks * 512
     return total
 
 
 def _check_unchanged(source: Source, scan: Scan, home: Path) -> None:
-    """Pixels that are added must be of the files that the index speaks of."""
+    """Checks that added pixels belong to the files of the index."""
     with np.load(home / "index.npz") as index:
         if not np.array_equal(index["hashes"], scan.hashes):
-            raise ExternalError(f"images of {source.path} changed or could not be read this time: run it again")
+            raise ExternalError(f"images of {source.path} have changed or could not be read this time: run it again")
 
 
-def _is_whole(home: Path, num_files: int) -> bool:
-    """Whether the index is there and can be read; what something else has damaged is made anew."""
+def _has_index(home: Path, num_files: int) -> bool:
+    """Returns True if the files of the index exist, are not damaged and describe `num_files` files."""
     try:
         manifest = Manifest.read(home / "manifest.json")
         Manifest.read(home / "scan.json")
@@ -164,19 +181,6 @@ def _is_current(home: Path) -> bool:
         return False
 
 
-def _length(path: Path) -> int:
-    return path.stat().st_size if path.exists() else -1
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise ExternalError(
-            f"the decoded pixels need {needed / 2**20:,.0f} MiB in {folder}, {free / 2**20:,.0f} MiB are free: make "
-            "room (`make clean-packs` removes old ones), or set `data.directory`, or a smaller `data.image_size`"
-        )
-
-
 def _warn_about_skipped_files(pack: Pack) -> None:
     """Names the first files that are not used, once per process and pack."""
     manifest = pack.manifest
@@ -189,7 +193,7 @@ def _warn_about_skipped_files(pack: Pack) -> None:
     total = manifest.num_quarantined + manifest.num_leaked
     if total > NUM_NAMED:
         warn(f"skipped {total - NUM_NAMED} more files, listed in {pack.directory / 'scan.json'}")
-    if manifest.near_duplicates and manifest.num_leaked > MANY_LEAKED * manifest.counts.train:
+    if manifest.near_duplicates and manifest.num_leaked > MAX_LEAKED_FRACTION * manifest.counts.train:
         warn(
             f"{manifest.num_leaked:,} training images look like test images and are excluded. If the images are "
             "drawings or letters, set `data.near_duplicates=false`: then only identical files count as duplicates"

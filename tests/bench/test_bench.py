@@ -7,7 +7,7 @@ import pytest
 from keras_inat.bench import peers, photos, table, training
 from keras_inat.bench.bookkeeping import NamedSource
 from keras_inat.commands import bench
-from keras_inat.data.packs import load_pack
+from keras_inat.data.dataset import open_data
 from keras_inat.data.source import Source
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Model
@@ -66,7 +66,7 @@ def test_a_ratio_above_one_is_in_our_favour(capsys):
 def test_what_an_epoch_writes_is_in_its_time(make_config, monkeypatch):
     monkeypatch.setattr(epochs, "write_checkpoint", lambda *_: time.sleep(0.3))
     config = make_config("tracking.tensorboard=false")
-    images = len(load_pack(config).split(config)[0])
+    images = len(open_data(config).training_rows)
     speeds = training.fit_with_records(config)
     assert len(speeds) == training.FIT_EPOCHS - 1
     assert all(images / written - images / bare > 0.3 for written, bare in speeds)

@@ -7,27 +7,27 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from keras_inat.data.dataset import split_rows
 from keras_inat.data.decode import decode_image
 from keras_inat.data.packs import load_pack, remove_stale_packs
 from keras_inat.errors import UserError
-from keras_inat.files import read_jsonl
 from keras_inat.store.data_summary import DuplicateCounts, Manifest, SplitCounts
 from keras_inat.store.runs import RunFolder
 
 
-def test_pixels_and_labels_belong_together(make_config, photos):
+def test_pixels_and_labels_match(make_config, photos):
     pack = load_pack(make_config())
-    assert pack.classes == ["blue", "green", "red"]
-    assert pack.train_images.shape == (30, 16, 16, 3)
-    assert pack.train_images.dtype == np.uint8
-    assert np.bincount(pack.train_labels).tolist() == [10, 10, 10]
+    assert pack.manifest.classes == ("blue", "green", "red")
+    assert pack.images.shape == (30, 16, 16, 3)
+    assert pack.images.dtype == np.uint8
+    assert np.bincount(pack.labels).tolist() == [10, 10, 10]
     # The strongest channel of a class is its own: blue is 2, green 1, red 0.
-    assert (pack.train_images.mean(axis=(1, 2)).argmax(axis=1) == 2 - pack.train_labels).all()
+    assert (pack.images.mean(axis=(1, 2)).argmax(axis=1) == 2 - pack.labels).all()
     first = decode_image((photos / "train" / "blue" / "0.png").read_bytes(), 16)
-    np.testing.assert_array_equal(pack.train_images[0], first)
+    np.testing.assert_array_equal(pack.images[0], first)
 
 
-def test_made_once_and_again_only_when_the_images_change(make_config, photos):
+def test_a_pack_is_made_again_only_if_the_images_change(make_config, photos):
     first = load_pack(make_config())
     stamp = (first.directory / "16.uint8").stat().st_mtime_ns
     assert load_pack(make_config()).directory == first.directory
@@ -36,34 +36,34 @@ def test_made_once_and_again_only_when_the_images_change(make_config, photos):
     assert load_pack(make_config()).hash != first.hash
 
 
-def test_several_sizes_lie_side_by_side(make_config, photos):
+def test_a_pack_holds_several_sizes(make_config, photos):
     small, large = load_pack(make_config()), load_pack(make_config("data.image_size=24"))
     assert small.directory == large.directory
     assert small.hash == large.hash
-    assert small.train_images.shape == (30, 16, 16, 3)
-    assert large.train_images.shape == (30, 24, 24, 3)
+    assert small.images.shape == (30, 16, 16, 3)
+    assert large.images.shape == (30, 24, 24, 3)
     first = decode_image((photos / "train" / "blue" / "0.png").read_bytes(), 24)
-    np.testing.assert_array_equal(large.train_images[0], first)
-    np.testing.assert_array_equal(load_pack(make_config()).train_images, small.train_images)
+    np.testing.assert_array_equal(large.images[0], first)
+    np.testing.assert_array_equal(load_pack(make_config()).images, small.images)
 
 
-def test_pixels_of_other_files_are_not_added(make_config, photos, monkeypatch):
+def test_pixels_of_changed_files_are_not_added(make_config, photos, monkeypatch):
     pack = load_pack(make_config())
     larger = make_config("data.image_size=24")
     with monkeypatch.context() as patch:
-        patch.setattr("keras_inat.data.chunk.Reader.read", lambda *_: b"")  # a disk that fails, say
-        with pytest.raises(UserError, match="changed or could not be read this time"):
+        patch.setattr("keras_inat.data.chunk.Reader.read", lambda *_: b"")  # as with a failing disk
+        with pytest.raises(UserError, match="have changed or could not be read this time"):
             load_pack(larger)
     assert load_pack(larger).directory == pack.directory
 
 
-def test_room_for_crops_where_images_are_moved(make_config):
-    still, moved = make_config("augment.flip=true"), make_config("augment.crop=0.5")
-    assert load_pack(still).training_images(still).shape == (30, 16, 16, 3)
-    pack = load_pack(moved)
-    assert pack.training_images(moved).shape == (30, 20, 20, 3)
-    assert pack.train_images.shape == (30, 16, 16, 3)
-    assert (pack.training_images(moved).mean(axis=(1, 2)).argmax(axis=1) == 2 - pack.train_labels).all()
+def test_images_are_larger_if_they_are_cropped(make_config):
+    plain, cropped = make_config("augment.flip=true"), make_config("augment.crop=0.5")
+    assert load_pack(plain).training_images.shape == (30, 16, 16, 3)
+    pack = load_pack(cropped)
+    assert pack.training_images.shape == (30, 20, 20, 3)
+    assert pack.images.shape == (30, 16, 16, 3)
+    assert (pack.training_images.mean(axis=(1, 2)).argmax(axis=1) == 2 - pack.labels).all()
 
 
 def test_damaged_pixels_are_decoded_again(make_config):
@@ -76,7 +76,7 @@ def test_damaged_pixels_are_decoded_again(make_config):
 
 @pytest.mark.parametrize("name", ["manifest.json", "index.npz", "paths.json", "scan.json"])
 @pytest.mark.parametrize("content", [None, b"", b"null", b"{"])
-def test_a_damaged_index_is_made_anew(make_config, name, content):
+def test_a_damaged_index_is_rebuilt(make_config, name, content):
     pack = load_pack(make_config())
     whole = (pack.directory / name).read_bytes()
     (pack.directory / name).unlink() if content is None else (pack.directory / name).write_bytes(content)
@@ -86,7 +86,7 @@ def test_a_damaged_index_is_made_anew(make_config, name, content):
         assert (pack.directory / name).read_bytes() == whole
 
 
-def test_a_whole_pack_is_read_where_nothing_can_be_written(make_config, monkeypatch):
+def test_a_complete_pack_is_opened_in_a_read_only_folder(make_config, monkeypatch):
     pack = load_pack(make_config())
     shutil.copytree(make_config().data.source, "moved", copy_function=shutil.copy2)
 
@@ -100,7 +100,7 @@ def test_a_whole_pack_is_read_where_nothing_can_be_written(make_config, monkeypa
         load_pack(make_config("data.image_size=20"))
 
 
-def test_images_that_were_moved_keep_their_pack(make_config, photos, monkeypatch):
+def test_moved_images_keep_their_pack(make_config, photos, monkeypatch):
     name = load_pack(make_config()).directory.name
     Path("elsewhere").mkdir()
     moved = photos.rename(Path("elsewhere") / photos.name)
@@ -108,7 +108,7 @@ def test_images_that_were_moved_keep_their_pack(make_config, photos, monkeypatch
     assert [(pack, stale) for pack, _, stale in remove_stale_packs(make_config())] == [(name, False)]
 
 
-def test_a_hidden_folder_has_a_pack_like_any_other(make_config, photos):
+def test_a_hidden_folder_has_a_visible_pack(make_config, photos):
     hidden = photos.rename(photos.with_name(".photos"))
     config = make_config(f"DATA={hidden}")
     name = load_pack(config).directory.name
@@ -121,7 +121,7 @@ def test_stale_packs_are_removed(make_config, photos):
     old = load_pack(config)
     (photos / "train" / "red" / "0.png").unlink()
     new = load_pack(config)
-    (new.directory.parent / f".{old.directory.name}").mkdir()  # what a killed process left
+    (new.directory.parent / f".{old.directory.name}").mkdir()  # leftover of a killed process
     assert [(name, stale) for name, _, stale in remove_stale_packs(config)] == sorted(
         [(f".{old.directory.name}", True), (old.directory.name, True), (new.directory.name, False)]
     )
@@ -131,81 +131,61 @@ def test_stale_packs_are_removed(make_config, photos):
     assert remove_stale_packs(config) == []
 
 
-def test_no_room_on_the_disk_is_told_beforehand(make_config, monkeypatch):
+def test_a_full_disk_is_reported_before_decoding(make_config, monkeypatch):
     usage = shutil.disk_usage(".")
     monkeypatch.setattr("keras_inat.data.packs.shutil.disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(UserError, match=r"need 0 MiB in data/\.packs, 0 MiB are free: make room"):
+    with pytest.raises(
+        UserError, match=r"data/\.packs/.* needs 0\.00 GiB more disk space, but only 0\.00 GiB are free"
+    ):
         load_pack(make_config())
 
 
-def test_what_a_kill_left_is_cleared(make_config):
+def test_leftovers_of_a_killed_process_are_removed(make_config):
     directory = load_pack(make_config()).directory
     shutil.rmtree(directory)
     partial = directory.parent / f".{directory.name}"
     partial.mkdir()
     (partial / "train.uint8").write_bytes(b"half")
-    assert len(load_pack(make_config()).train_images) == 30
+    assert len(load_pack(make_config()).images) == 30
     assert not partial.exists()
 
 
-def test_a_file_that_is_no_image_is_named_and_left_out(make_config, photos, capsys):
+def test_a_file_that_is_not_an_image_is_named_and_skipped(make_config, photos, capsys):
     (photos / "train" / "red" / "notes.jpg").write_text("not an image")
     (photos / "train" / "red" / "short.png").write_bytes((photos / "train" / "red" / "1.png").read_bytes()[:300])
     pack = load_pack(make_config())
     assert pack.manifest.counts == SplitCounts(train=30, test=12)
     assert pack.manifest.num_quarantined == 2
-    rows = np.sort(np.concatenate(pack.split(make_config())))
+    rows = np.sort(np.concatenate(split_rows(pack, make_config())))
     assert len(rows) == 30
-    means = pack.train_images[rows].mean(axis=(1, 2))
-    assert (means.argmax(axis=1) == 2 - pack.train_labels[rows]).all()  # no label has shifted
+    means = pack.images[rows].mean(axis=(1, 2))
+    assert (means.argmax(axis=1) == 2 - pack.labels[rows]).all()  # No label has shifted.
     reasons = {file.path: file.reason for file in pack.manifest.quarantined}
     assert reasons["train/red/notes.jpg"] == "is not an image"
     assert reasons["train/red/short.png"] == "is cut short"
     assert "warning: skipped train/red/notes.jpg: it is not an image" in capsys.readouterr().err
     load_pack(make_config())
-    assert capsys.readouterr().err == ""  # once is enough
+    assert capsys.readouterr().err == ""  # Each pack is reported once.
 
 
-def test_copies_of_test_images_are_left_out_of_train(make_config, photos):
-    shutil.copy(photos / "val" / "red" / "0.png", photos / "train" / "blue" / "copy.png")
+def test_duplicates_of_test_images_are_excluded_from_training(make_config, photos):
+    shutil.copy(photos / "val" / "red" / "0.png", photos / "train" / "blue" / "duplicate.png")
     with Image.open(photos / "val" / "green" / "1.png") as image:
         ImageOps.mirror(image).resize((4 * image.width, 4 * image.height)).save(
             photos / "train" / "green" / "near.jpg", quality=85
         )
     pack = load_pack(make_config())
     assert [(file.path, file.reason) for file in pack.manifest.leaked] == [
-        ("train/blue/copy.png", "is an exact duplicate of the test image val/red/0.png"),
+        ("train/blue/duplicate.png", "is an exact duplicate of the test image val/red/0.png"),
         ("train/green/near.jpg", "is a near-duplicate of the test image val/green/1.png, mirrored"),
     ]
     assert pack.manifest.num_duplicates == DuplicateCounts(
         identical=1, near=1, mirrored=1, of_another_class=1, train_and_test=2
     )
-    rows = np.concatenate(pack.split(make_config()))
+    rows = np.concatenate(split_rows(pack, make_config()))
     assert len(rows) == 30
     paths = json.loads((pack.directory / "paths.json").read_text())[12:]
-    assert not {"train/blue/copy.png", "train/green/near.jpg"} & {paths[row] for row in rows}
-
-
-def test_near_copies_stay_on_one_side_of_the_split(make_config, photos):
-    for index in range(10):
-        with Image.open(photos / "train" / "red" / f"{index}.png") as image:
-            image.resize((2 * image.width, 2 * image.height)).save(
-                photos / "train" / "red" / f"{index}-near.jpg", quality=85
-            )
-            ImageOps.mirror(image).save(photos / "train" / "blue" / f"{index}-mirrored.png")
-    pack = load_pack(make_config())
-    assert pack.manifest.num_duplicates.mirrored >= 10
-    paths = json.loads((pack.directory / "paths.json").read_text())[12:]
-    for seed in range(3):
-        sides = {
-            paths[row]: side
-            for side, rows in enumerate(pack.split(make_config(f"data.split_seed={seed}")))
-            for row in rows
-        }
-        assert set(sides.values()) == {0, 1}
-        for index in range(10):
-            family = {f"train/red/{index}.png", f"train/red/{index}-near.jpg", f"train/blue/{index}-mirrored.png"}
-            assert len({sides[path] for path in family}) == 1
+    assert not {"train/blue/duplicate.png", "train/green/near.jpg"} & {paths[row] for row in rows}
 
 
 def test_a_class_without_readable_images_is_an_error(make_config, photos):
@@ -218,16 +198,6 @@ def test_a_class_without_readable_images_is_an_error(make_config, photos):
     with pytest.raises(UserError, match=words):
         load_pack(make_config())
     assert not [path for path in (photos.parent / "data" / ".packs").iterdir() if path.is_dir()]
-
-
-def test_the_test_images_open_only_through_the_ledger(make_config, tmp_path):
-    config, pack = make_config(), load_pack(make_config())
-    with pytest.raises(PermissionError):
-        pack.read_test(config, RunFolder(tmp_path / "t", "sweep"))
-    images, labels, rows, files = pack.read_test(config, RunFolder(tmp_path / "t", "train-best"))
-    assert (len(images), len(labels), len(files), len(rows)) == (12, 12, 12, 12)
-    assert (images.mean(axis=(1, 2)).argmax(axis=1) == 2 - labels).all()
-    assert [line["data"] for line in read_jsonl(tmp_path / "runs" / "test_ledger.jsonl")] == [pack.hash]
 
 
 def test_an_interrupted_build_leaves_nothing(make_config, monkeypatch):
@@ -243,7 +213,7 @@ def test_an_interrupted_build_leaves_nothing(make_config, monkeypatch):
     assert json.loads((pack.directory / "manifest.json").read_text())["counts"] == {"train": 30, "test": 12}
 
 
-def test_a_damaged_member_of_an_archive_is_left_out(make_config, photos, tmp_path):
+def test_a_damaged_member_of_an_archive_is_skipped(make_config, photos, tmp_path):
     path = tmp_path / "p.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(photos.rglob("*.png")):
@@ -257,29 +227,8 @@ def test_a_damaged_member_of_an_archive_is_left_out(make_config, photos, tmp_pat
     assert "cannot be read from the archive" in skipped.reason
 
 
-def test_copies_of_one_image_only(make_config, photos):
-    for path in sorted((photos / "train").glob("*/*.png")):
-        if path.stem != "0":
-            shutil.copy(path.with_name("0.png"), path)
-    with pytest.raises(UserError, match="no image of 'blue' can be held out"):
-        load_pack(make_config()).split(make_config())
-
-
-def test_copies_of_another_class_only(make_config, photos):
-    first = photos / "train" / "blue" / "0.png"
-    for path in (photos / "train" / "red").glob("*.png"):
-        shutil.copy(first, path) if path.stem in "01" else path.unlink()
-    said = set()
-    for seed in range(12):
-        config = make_config(f"data.split_seed={seed}", "data.val_fraction=0.3")
-        with pytest.raises(UserError, match="no image of 'red'") as error:
-            load_pack(config).split(config)
-        said.add(str(error.value).split("'red' ")[1].split(":")[0])
-    assert said == {"is left to train on", "can be held out for validation"}
-
-
 @pytest.mark.parametrize("first", ["16", "64", "24"])
-def test_what_is_found_does_not_depend_on_which_size_came_first(make_config, workplace, first):
+def test_duplicates_do_not_depend_on_the_size_decoded_first(make_config, workplace, first):
     rng = np.random.default_rng(0)
     for number in range(40):
         image = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((320, 240))
@@ -288,8 +237,8 @@ def test_what_is_found_does_not_depend_on_which_size_came_first(make_config, wor
         folder.mkdir(parents=True, exist_ok=True)
         image.save(folder / f"{number}.jpg", quality=90)
         if number > 8:
-            copy = folder.parents[1] / "train" / folder.name / f"copy-{number}.jpg"
-            image.resize((64, 48)).save(copy, quality=20)
+            duplicate = folder.parents[1] / "train" / folder.name / f"duplicate-{number}.jpg"
+            image.resize((64, 48)).save(duplicate, quality=20)
     large = f"DATA={workplace / 'large'}"
     load_pack(make_config(large, f"data.image_size={first}", "augment.crop=0.5"))
     pack = load_pack(make_config(large, "data.image_size=20"))
@@ -297,23 +246,23 @@ def test_what_is_found_does_not_depend_on_which_size_came_first(make_config, wor
     first, second = (json.loads((made.directory / "scan.json").read_text()) for made in (pack, fresh))
     assert first == second
     assert fresh.manifest.num_duplicates.near > 20
-    np.testing.assert_array_equal(pack.train_images, fresh.train_images)
+    np.testing.assert_array_equal(pack.images, fresh.images)
 
 
-def test_a_pack_that_is_open_outlives_its_removal(make_config, photos):
+def test_an_open_pack_survives_its_removal(make_config, photos):
     config = make_config("augment.crop=0.5")
     pack = load_pack(config)
     (photos / "train" / "red" / "0.png").unlink()
     assert [stale for _, _, stale in remove_stale_packs(config)] == [True]
-    images = pack.training_images(config)
-    assert len(np.concatenate(pack.split(config))) == 30
-    test_images, _, rows, paths = pack.read_test(config, RunFolder(Path("t"), "train-best"))
+    images = pack.training_images
+    assert len(np.concatenate(split_rows(pack, config))) == 30
+    test_images, _, rows, paths = pack.open_test(config, RunFolder(Path("t"), "train-best"))
     assert test_images[rows].any(axis=(1, 2, 3)).all()
     assert len(paths) == 12
     assert images.shape == (30, 20, 20, 3)
 
 
-def test_near_copies_can_be_kept(make_config, photos, capsys):
+def test_near_duplicates_can_be_kept(make_config, photos, capsys):
     for index in range(4):
         with Image.open(photos / "val" / "red" / f"{index}.png") as image:
             ImageOps.mirror(image).save(photos / "train" / "red" / f"mirrored-{index}.png")
@@ -325,19 +274,3 @@ def test_near_copies_can_be_kept(make_config, photos, capsys):
     assert pack.manifest.counts.train == 34
     assert "look like" not in capsys.readouterr().err
     assert {stale for _, _, stale in remove_stale_packs(make_config())} == {False}
-
-
-def test_near_copies_are_shown(make_config, photos):
-    with Image.open(photos / "val" / "green" / "1.png") as image:
-        ImageOps.mirror(image).save(photos / "train" / "green" / "near.png")
-    with Image.open(photos / "train" / "red" / "3.png") as image:
-        image.save(photos / "train" / "red" / "near.jpg", quality=80)
-    config = make_config()
-    pack = load_pack(config)
-    test_images, *_ = pack.read_test(config, RunFolder(Path("t"), "train-best"))
-    numbers, pixels = pack.show_duplicates(test_images, 4)
-    shown = [pack.manifest.duplicates[number].path for number in numbers]
-    assert shown == ["train/green/near.png", "train/red/near.jpg"]  # those across train and test first
-    assert pixels.shape == (2, 2, 16, 16, 3)
-    np.testing.assert_allclose(pixels[0, 0], pixels[0, 1, :, ::-1].astype(int), atol=1)
-    np.testing.assert_allclose(pixels[1, 0], pixels[1, 1].astype(int), atol=60)
