@@ -1,79 +1,88 @@
-"""A pretrained backbone, adapted by one strategy or by each of them, and judged once a seed."""
+"""Fine-tunes a pretrained backbone by one strategy or by each of them and evaluates it once a seed."""
 
 import re
 import statistics
-import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from keras_inat.errors import UserError
 from keras_inat.intervals import accuracy_interval
+from keras_inat.log import warn
 from keras_inat.settings.loading import override
-from keras_inat.settings.schema import Config, Finetune
+from keras_inat.settings.schema import Config
+from keras_inat.store.results import Result
 from keras_inat.training.evaluation import train_seeds
 from keras_inat.training.session import build_model
 from keras_inat.training.stages import STRATEGIES, apply_stage, plan_stages
 
 
 def run(config: Config) -> None:
-    """Fine-tunes as `finetune.strategy` says, and says how well it did."""
+    """Fine-tunes by `finetune.strategy` and prints the scores."""
     if config.finetune is None:
         raise UserError("this configuration has no `finetune` section: give one, or finetune.strategy=head")
     if config.finetune.weights == "none" and config.finetune.batch_norm == "frozen":
-        print(
-            "warning: WEIGHTS=none is a backbone that has learned nothing, and frozen batch normalisation normalises "
-            "nothing there: to train it from scratch give STRATEGY=full, finetune.batch_norm=trained and "
-            "finetune.backbone_rate=1",
-            file=sys.stderr,
+        warn(
+            "WEIGHTS=none gives the backbone random weights, and frozen batch normalization does not normalize there. "
+            "To train it from scratch, give STRATEGY=full, finetune.batch_norm=trained and finetune.backbone_rate=1"
         )
     if config.model != Config().model:
-        print("warning: settings of `model` are for training from scratch: a backbone has its own", file=sys.stderr)
-    every = config.finetune.strategy == "all"
-    strategies = STRATEGIES if every else (config.finetune.strategy,)
-    chosen = dict[str, Config]()
-    for strategy in strategies:
-        one = override(config, {"finetune.strategy": strategy})
-        chosen[strategy] = override(one, {"run.name": _name(one, every)})
-    if every:
-        _check(list(chosen.values()))
-    table = {strategy: train_seeds(one, "finetune", strategy) for strategy, one in chosen.items()}
-    if every:
-        _compare(table)
+        warn("settings of `model` are for training from scratch. They do not change a backbone")
+    if config.finetune.strategy == "all":
+        _compare_strategies(config)
+    else:
+        _finetune(override(config, {"run.name": _choose_name(config)}))
 
 
-def _check(configs: list[Config]) -> None:
-    """Finds what one of the strategies cannot do before any of them has looked at the test images."""
+def _compare_strategies(config: Config) -> None:
+    """Fine-tunes by every strategy and prints a table of them."""
+    configs = []
+    for strategy in STRATEGIES:
+        changed = override(config, {"finetune.strategy": strategy})
+        configs.append(override(changed, {"run.name": _choose_name(changed, f"-{strategy}")}))
+    _check_feasible(configs)
+    _print_comparison({strategy: _finetune(changed) for strategy, changed in zip(STRATEGIES, configs, strict=True)})
+
+
+def _finetune(config: Config) -> list[Result]:
+    assert config.finetune
+    return train_seeds(config, "finetune", config.finetune.strategy)
+
+
+def _check_feasible(configs: Sequence[Config]) -> None:
+    """Finds a strategy that cannot be trained before any other has been evaluated on the test images."""
     network = build_model(configs[0], num_classes=2)
     for config in configs:
         for stage, _ in plan_stages(config):
             apply_stage(network, stage, config.finetune)
 
 
-def _name(config: Config, every: bool) -> str:
-    """The run's name: the one given, or one that says what was adapted and how."""
-    settings: Finetune = config.finetune  # type: ignore[assignment]
+def _choose_name(config: Config, suffix: str = "") -> str:
+    """Returns the given name with `suffix`, or else one made of the strategy and the backbone."""
+    assert config.finetune
     if config.run.name != Config().run.name:
-        return f"{config.run.name}-{settings.strategy}" if every else config.run.name
-    # One of our own models has no name but that of the run that made it.
-    own = settings.weights.endswith(".keras")
-    name = f"{settings.strategy}-{Path(settings.weights).resolve().parent.name if own else settings.backbone}"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100]
+        return config.run.name + suffix
+    backbone = config.finetune.backbone
+    if config.finetune.weights.endswith(".keras"):  # the folder of the run that trained it
+        backbone = Path(config.finetune.weights).resolve().parent.name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{config.finetune.strategy}-{backbone}")[:100]
 
 
-def _compare(table: dict[str, list[dict[str, Any]]]) -> None:
-    """Prints a row a strategy: what it trained, how long it took, how well it did."""
+def _print_comparison(results: Mapping[str, Sequence[Result]]) -> None:
+    """Prints a row for each strategy: its trained parameters, its duration and its scores."""
     print(f"{'strategy':10} {'trained':>12} {'minutes':>8} {'validation':>11} {'test':>7}  95 % interval")
-    for strategy, results in table.items():
-        trained = max(stage["parameters"] for stage in results[0]["stages"])
-        seconds, validation, test = (
-            statistics.mean(result[key] for result in results) for key in ("seconds", "val_accuracy", "test_accuracy")
-        )
-        if len(results) > 1:
-            low, high = accuracy_interval([result["test_accuracy"] for result in results], results[0]["test_images"])
-            count = f"{len(results)} seeds"
+    for strategy, runs in results.items():
+        tests = [result.test_scores for result in runs]
+        accuracies = [test.accuracy for test in tests]
+        if len(runs) > 1:
+            low, high = accuracy_interval(accuracies, tests[0].num_images)
+            count = f"{len(runs)} seeds"
         else:
-            (low, high), count = results[0]["test_interval"], f"{results[0]['test_images']:,} images"
+            low, high = tests[0].interval
+            count = f"{tests[0].num_images:,} images"
+        trained = max(stage.parameters for stage in runs[0].stages)
+        minutes = statistics.mean(result.seconds for result in runs) / 60
+        validation = statistics.mean(result.val_accuracy for result in runs)
         print(
-            f"{strategy:10} {trained:>12,} {seconds / 60:>8.1f} {validation:>11.1%} {test:>7.1%}  "
+            f"{strategy:10} {trained:>12,} {minutes:>8.1f} {validation:>11.1%} {statistics.mean(accuracies):>7.1%}  "
             f"{low:.1%} to {high:.1%}, n = {count}"
         )

@@ -16,7 +16,7 @@ import numpy as np
 from keras_inat.errors import ExternalError, UserError
 from keras_inat.files import hold_lock, remove_temporary_files, write_atomically
 from keras_inat.settings.schema import Config
-from keras_inat.store.runs import RunFolder, create_run, find_unfinished, hash_weights, lock_path, open_run
+from keras_inat.store.runs import RunFolder, create_run, find_unfinished, hash_weights, lock_path, restart_run
 
 # What reading a damaged file may raise.
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -120,7 +120,7 @@ def _claim_furthest(config: Config, command: str, data_hash: str, stack: context
     epoch, run, attempt = best
     stack.push(attempt)
     if not epoch:
-        open_run(config, run.path, command)
+        restart_run(config, run.path, command)
     remove_temporary_files(run.path)
     return run
 

@@ -9,12 +9,13 @@ import keras
 import numpy as np
 
 from keras_inat.errors import UserError
-from keras_inat.files import append_jsonl, write_atomically
+from keras_inat.files import write_atomically
 from keras_inat.settings.schema import Training
+from keras_inat.store.results import Epoch
 from keras_inat.store.runs import RunFolder
 from keras_inat.training.checkpoint import Progress, read_best, write_checkpoint
 from keras_inat.training.evaluation_model import EvaluationModel
-from keras_inat.training.losses import FINITE_STEPS, SMALLEST
+from keras_inat.training.losses import FINITE_STEPS, MIN_PROBABILITY
 from keras_inat.training.schedules import PLATEAU_FACTOR, PLATEAU_PATIENCE
 
 
@@ -85,7 +86,7 @@ class EpochEnd(keras.callbacks.Callback):
         self.twin.follow(self.model.optimizer)
         probabilities = self.predict_validation()
         likelihoods = probabilities[np.arange(len(self.labels)), self.labels]
-        logs["val_loss"] = -float(np.mean(np.log(np.maximum(likelihoods, SMALLEST))))
+        logs["val_loss"] = -float(np.mean(np.log(np.maximum(likelihoods, MIN_PROBABILITY))))
         logs["val_accuracy"] = float(np.mean(probabilities.argmax(axis=1) == self.labels))
         _check_finite(logs["val_loss"], f"epoch {epoch + 1}, after step {finite_steps}")
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
@@ -122,14 +123,22 @@ class EpochEnd(keras.callbacks.Callback):
     def _record(
         self, epoch: int, logs: dict[str, float], rate: float, seconds: float, images_per_second: float
     ) -> None:
-        row: dict[str, Any] = {"epoch": epoch, "stage": self.stage}
-        row |= {name: round(float(value), 6) for name, value in logs.items()}  # float32 has no more digits
-        row |= {"learning_rate": rate, "seconds": round(seconds, 3), "images_per_second": round(images_per_second, 1)}
-        append_jsonl(self.run.metrics, row)
+        row = Epoch(
+            epoch=epoch,
+            stage=self.stage,
+            loss=_round(logs["loss"]),
+            accuracy=_round(logs["accuracy"]),
+            val_loss=_round(logs["val_loss"]),
+            val_accuracy=_round(logs["val_accuracy"]),
+            learning_rate=rate,
+            seconds=round(seconds, 3),
+            images_per_second=round(images_per_second, 1),
+        )
+        self.run.append_epoch(row)
         epochs = self.training.epochs
         print(
             f"{self.label} epoch {epoch:>{len(str(epochs))}}/{epochs}"
-            f"  loss {row['loss']:.3f}  accuracy {row['accuracy']:6.1%}  validation {row['val_accuracy']:6.1%}"
+            f"  loss {row.loss:.3f}  accuracy {row.accuracy:6.1%}  validation {row.val_accuracy:6.1%}"
             f"  best {self.progress.best:6.1%}  {images_per_second:.0f} images/s  {seconds:.1f} s",
             flush=True,
         )
@@ -153,6 +162,10 @@ class EpochEnd(keras.callbacks.Callback):
     def _write_best(self) -> None:
         with write_atomically(self.run.model) as path:
             self.twin.model.save(path)
+
+
+def _round(value: float) -> float:
+    return round(float(value), 6)  # float32 has no more digits
 
 
 def _check_finite(loss: float, where: str) -> None:

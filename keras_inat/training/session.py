@@ -1,6 +1,5 @@
 """The one way to train: `sweep`, `train-best` and `finetune` all end in `fit`."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -10,8 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_inat.data.pack import Pack
-from keras_inat.data.packs import load_pack
+from keras_inat.data.dataset import Dataset, open_data
 from keras_inat.data.pipeline import (
     build_evaluation_batches,
     build_feature_batches,
@@ -20,22 +18,24 @@ from keras_inat.data.pipeline import (
     read_rows,
 )
 from keras_inat.errors import ExternalError
-from keras_inat.files import write_text
 from keras_inat.models.backbones import HEAD
 from keras_inat.models.cnn import build_cnn
-from keras_inat.models.cost import check_memory, count_model
+from keras_inat.models.cost import count_model
+from keras_inat.models.memory import check_memory
 from keras_inat.models.pretrained import build_finetune
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config, Training
-from keras_inat.store.runs import RunFolder, hash_weights, now, package_versions, read_commit
+from keras_inat.store.provenance import now, read_commit, read_package_versions
+from keras_inat.store.results import Result, StageSummary
+from keras_inat.store.runs import RunFolder, hash_weights
 from keras_inat.training.checkpoint import Progress, read_progress, restore_model, restore_optimizer
 from keras_inat.training.devices import (
-    choose_compilation,
+    choose_jit_compile,
     choose_precision,
     choose_strategy,
     has_accelerator,
     make_deterministic,
-    say_device,
+    print_device,
     use_precision,
 )
 from keras_inat.training.epochs import EpochEnd
@@ -72,15 +72,15 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Fit:
+class TrainedModel:
     """A finished training: the data it saw, what `result.json` says, and the model.
 
     The model has its best epoch's weights; after a trial of a sweep its last.
     """
 
     model: keras.Model
-    pack: Pack
-    result: dict[str, Any]
+    data: Dataset
+    result: Result
 
 
 def fit(
@@ -90,7 +90,7 @@ def fit(
     group: str | None = None,
     title: str | None = None,
     stop: Callable[[int], bool] | None = None,
-) -> Fit:
+) -> TrainedModel:
     """Trains what `config` describes and keeps the epoch with the best validation accuracy.
 
     A run whose folder holds a checkpoint goes on from it, to the same end as if it had not been interrupted.
@@ -112,20 +112,20 @@ def fit(
         FloatingPointError: When the loss is no longer finite, naming epoch and step.
         UserError: When data, weights or settings do not go together.
     """
-    say_device()
+    print_device()
     if config.run.deterministic:
         make_deterministic()
     keras.utils.set_random_seed(config.run.seed)
-    pack = load_pack(config)
-    train_rows, val_rows = pack.split(config)
-    num_classes = len(pack.classes)
+    data = open_data(config)
+    train_rows = data.training_rows
+    num_classes = len(data.classes)
     batch_size = min(config.training.batch_size, len(train_rows))
     # An epoch is what lies between two judgements: of few images, several passes.
     steps = count_passes(config, len(train_rows)) * (len(train_rows) // batch_size)
-    training, labels = config.training, pack.train_labels
+    training, labels = config.training, data.labels
     ensemble_size = 1 if config.finetune else config.model.ensemble_size
-    progress = _read_progress(config, run, pack)
-    trained = list[dict[str, Any]]()
+    progress = _read_progress(config, run, data)
+    trained = list[StageSummary]()
     if not progress.precision:
         progress.precision = choose_precision() if training.precision == "auto" else training.precision
     if not config.finetune and not has_accelerator():  # which has a memory of its own
@@ -137,8 +137,8 @@ def fit(
         parameters, macs = count_model(judged)
         with strategy.scope():
             model = clone_for_training(judged, any_size=bool(training.image_scales))
-        twin = EvaluationModel(judged, model, _plan_calibration(config, pack, train_rows, batch_size))
-        end = EpochEnd(run, training, progress, twin, labels[val_rows], steps * batch_size, label, stop)
+        twin = EvaluationModel(judged, model, _plan_calibration(data, train_rows, batch_size))
+        end = EpochEnd(run, training, progress, twin, labels[data.validation_rows], steps * batch_size, label, stop)
         starts = _keep_starts(config, model)
         if progress.epoch:
             print(f"{label} goes on after epoch {progress.epoch} of {training.epochs}", flush=True)
@@ -152,20 +152,20 @@ def fit(
         for index, (stage, last_epoch) in enumerate(plan):
             first_epoch, planned = planned, last_epoch
             trainable = [apply_stage(network, stage, config.finetune) for network in (judged, model)][-1]
-            trained.append(_describe_stage(config, stage, trainable))
+            trained.append(_summarize_stage(config, stage, trainable))
             if end.stopped or index < progress.stage or (index == progress.stage and progress.ended):
                 continue
             if config.finetune:
                 print(f"{label} {_announce(trained[-1], parameters)}", flush=True)
             stage_steps = steps * (last_epoch - first_epoch)
             with strategy.scope():
-                task = _plan_task(config, pack, (train_rows, val_rows), twin, trainable)
+                task = _plan_task(data, twin, trainable)
                 network = task.network
                 network.compile(
                     optimizer=build_optimizer(training, stage_steps, trainable.rates, starts),
                     loss=build_loss(training, labels[train_rows], num_classes, ensemble_size),
                     metrics=build_metrics(),
-                    jit_compile=choose_compilation(),
+                    jit_compile=choose_jit_compile(),
                     steps_per_execution=_count_steps_per_execution(training, steps, task.stretch, strategy),
                 )
                 # A step that makes no variables is traced once, not twice: it starts in half the time.
@@ -189,28 +189,29 @@ def fit(
                 break
         if end.best_weights:
             judged.set_weights(end.best_weights)
-    rows = run.read_metrics()
-    result = {
-        "command": run.command,
-        "name": config.run.name,
-        "created": now(),
-        "config": config.model_dump(mode="json"),
-        "seed": config.run.seed,
-        "val_accuracy": progress.best,
-        "best_epoch": progress.best_epoch,
-        "epochs": len(rows),
-        "seconds": round(progress.seconds + time.perf_counter() - end.began, 1),
-        "images_per_second": round(float(np.median([row["images_per_second"] for row in rows])), 1),
-        "parameters": parameters,
-        "macs": macs,
-        "precision": progress.precision,
-        "weights_hash": progress.weights,
-        "stages": trained,
-        "data": pack.describe(config),
-        "packages": package_versions(),
-        "commit": read_commit(),
-    }
-    return Fit(judged, pack, result)
+    epochs = run.read_epochs()
+    result = Result(
+        command=run.command,
+        name=config.run.name,
+        created=now(),
+        config=config,
+        seed=config.run.seed,
+        val_accuracy=progress.best,
+        best_epoch=progress.best_epoch,
+        epochs=len(epochs),
+        planned_epochs=training.epochs,
+        seconds=round(progress.seconds + time.perf_counter() - end.began, 1),
+        images_per_second=round(float(np.median([epoch.images_per_second for epoch in epochs])), 1),
+        parameters=parameters,
+        macs=macs,
+        precision=progress.precision,
+        weights_hash=progress.weights,
+        stages=tuple(trained),
+        data=data.summary,
+        packages=read_package_versions(),
+        commit=read_commit(),
+    )
+    return TrainedModel(judged, data, result)
 
 
 def build_model(config: Config, num_classes: int) -> keras.Model:
@@ -220,22 +221,25 @@ def build_model(config: Config, num_classes: int) -> keras.Model:
     return build_cnn(config.model, config.data.image_size, num_classes)
 
 
-def _plan_task(
-    config: Config, pack: Pack, rows: tuple[np.ndarray, np.ndarray], twin: EvaluationModel, trainable: TrainableLayers
-) -> Task:
+def _plan_task(data: Dataset, twin: EvaluationModel, trainable: TrainableLayers) -> Task:
     """The whole network on images, or, where its backbone is frozen, the head on what that makes of them."""
-    (train_rows, val_rows), labels, num_classes = rows, pack.train_labels, len(pack.classes)
-    common: dict[str, Any] = {"labels": labels, "rows": train_rows, "num_classes": num_classes, "config": config}
+    config, val_rows, num_classes = data.config, data.validation_rows, len(data.classes)
+    common: dict[str, Any] = {
+        "labels": data.labels,
+        "rows": data.training_rows,
+        "num_classes": num_classes,
+        "config": config,
+    }
     if config.finetune and config.finetune.cache_features and not trainable.layers:
-        features, judged = load_features(twin.model, pack, config), split_head(twin.model)
+        features, judged = load_features(twin.model, data), split_head(twin.model)
         return Task(
             split_head(twin.trained),
             lambda: judged.predict(features[0, val_rows], batch_size=len(val_rows), verbose=0),
             lambda step: build_feature_batches(features, first_step=step, **common),
             HEAD_STRETCH,
         )
-    images, size = pack.training_images(config), config.training.batch_size
-    validation = build_evaluation_batches(pack.train_images, labels, val_rows, num_classes, size)
+    images, size = data.training_images, config.training.batch_size
+    validation = build_evaluation_batches(data.images, data.labels, val_rows, num_classes, size)
     return Task(
         twin.trained,
         lambda: twin.model.predict(validation, verbose=0),
@@ -252,25 +256,24 @@ def _keep_starts(config: Config, model: keras.Model) -> dict[str, np.ndarray]:
     return {weight.path: weight.numpy() for layer in backbone for weight in layer.trainable_weights}
 
 
-def _describe_stage(config: Config, stage: Stage, trainable: TrainableLayers) -> dict[str, Any]:
+def _summarize_stage(config: Config, stage: Stage, trainable: TrainableLayers) -> StageSummary:
     rates = [rate * config.training.learning_rate for rate in trainable.rates.values()]
-    described = {
-        "stage": stage.name,
-        "parameters": trainable.parameters,
-        "learning_rate": config.training.learning_rate,
-    }
-    if config.finetune:
-        described |= {"layers": trainable.layers, "backbone_rates": [max(rates), min(rates)] if rates else []}
-    return described
+    return StageSummary(
+        stage=stage.name,
+        parameters=trainable.parameters,
+        learning_rate=config.training.learning_rate,
+        layers=trainable.layers if config.finetune else None,
+        backbone_rates=(max(rates), min(rates)) if rates else (),
+    )
 
 
-def _announce(stage: dict[str, Any], parameters: int) -> str:
+def _announce(stage: StageSummary, parameters: int) -> str:
     """What trains in a stage of fine-tuning, in one line."""
-    highest, lowest = stage["backbone_rates"] or (0.0, 0.0)
+    highest, lowest = stage.backbone_rates or (0.0, 0.0)
     rates = "" if not highest else f", the backbone's {highest:.2g}" + (f" to {lowest:.2g}" if lowest < highest else "")
     return (
-        f"stage '{stage['stage']}': {stage['layers']} backbone layers and the head train, {stage['parameters']:,} of "
-        f"{parameters:,} parameters, learning rate {stage['learning_rate']:g}{rates}"
+        f"stage '{stage.stage}': {stage.layers} backbone layers and the head train, {stage.parameters:,} of "
+        f"{parameters:,} parameters, learning rate {stage.learning_rate:g}{rates}"
     )
 
 
@@ -283,24 +286,24 @@ def _count_steps_per_execution(training: Training, steps: int, most: int, strate
     return max(n for n in range(1, min(most, steps) + 1) if steps % n == 0)
 
 
-def _read_progress(config: Config, run: RunFolder, pack: Pack) -> Progress:
+def _read_progress(config: Config, run: RunFolder, data: Dataset) -> Progress:
     """Where the run is to go on; what was written after its checkpoint is forgotten."""
-    fresh = Progress(pack.hash, hash_weights(config))
+    fresh = Progress(data.hash, hash_weights(config))
     progress = read_progress(run) or fresh
     if (progress.data, progress.weights) != (fresh.data, fresh.weights):
         raise ExternalError(f"images or weights are no longer those that {run.path} was trained with")
-    rows = [row for row in run.read_metrics() if row["epoch"] <= progress.epoch]
-    write_text(run.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+    run.truncate_epochs(progress.epoch)
     return progress
 
 
 def _plan_calibration(
-    config: Config, pack: Pack, train_rows: np.ndarray, batch_size: int
+    data: Dataset, train_rows: np.ndarray, batch_size: int
 ) -> Callable[[], Iterator[np.ndarray]] | None:
     """What the statistics of batch normalisation are taken from, where those that training leaves do not fit."""
+    config = data.config
     if not config.training.ema and set(config.training_sizes) == {config.data.image_size}:
         return None
     chosen = np.random.default_rng(config.run.seed).permutation(train_rows)[:NUM_CALIBRATION]
     # Of equal size, for each counts the same: a last one of few images would give variances that are too small.
     parts = np.array_split(chosen, math.ceil(len(chosen) / batch_size))
-    return lambda: (read_rows(pack.train_images, np.sort(part)) for part in parts)
+    return lambda: (read_rows(data.images, np.sort(part)) for part in parts)

@@ -12,18 +12,16 @@ import keras
 import tensorflow as tf
 
 from keras_inat.files import write_text
-from keras_inat.settings.loading import list_settings
+from keras_inat.settings import roles
+from keras_inat.settings.catalog import select
 from keras_inat.settings.schema import Config
+from keras_inat.store.results import Epoch
 from keras_inat.store.runs import RunFolder
-
-# What identifies a configuration to a sweep's dashboards; where things lie and come from is nobody else's business.
-TRACKED_SECTIONS = ("data", "augment", "model", "training", "finetune", "run")
-PRIVATE_SETTINGS = ("data.directory", "data.url", "data.zip", "run.directory")
 
 # The number in W&B's summary of a run that its panels compare runs by.
 BEST_ACCURACY = "val_accuracy"
-# What of a row of `metrics.jsonl` is no scalar of training.
-UNTRACKED = {"epoch", "stage", "seconds", "images_per_second"}
+# The fields of an epoch that both trackers get.
+SCALARS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
 @contextlib.contextmanager
@@ -54,17 +52,17 @@ class TensorBoardLog(keras.callbacks.Callback):
         from tensorboard.plugins.hparams import api as hparams
 
         with self._writer.as_default():
-            hparams.hparams(flatten(config), trial_id=f"{config.run.name}-{run.path.name}")
-        self._write(run.read_metrics())
+            hparams.hparams(select_tracked(config), trial_id=f"{config.run.name}-{run.path.name}")
+        self._write(run.read_epochs())
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._write(self._run.read_metrics()[-1:])
+        self._write(self._run.read_epochs()[-1:])
 
-    def _write(self, rows: list[dict[str, Any]]) -> None:
+    def _write(self, epochs: list[Epoch]) -> None:
         with self._writer.as_default():
-            for row in rows:
-                for name in row.keys() - UNTRACKED:
-                    tf.summary.scalar(name, row[name], step=row["epoch"])
+            for epoch in epochs:
+                for name in SCALARS:
+                    tf.summary.scalar(name, getattr(epoch, name), step=epoch.epoch)
         self._writer.flush()
 
 
@@ -86,11 +84,11 @@ def _open_wandb(config: Config, run: RunFolder, group: str, title: str) -> Itera
         "resume": "allow",
         "job_type": run.command,
         "dir": str(run.path.absolute()),  # its service may be at work in another folder
-        "config": {name_setting(name): value for name, value in flatten(config).items()},
+        "config": {name_setting(name): value for name, value in select_tracked(config).items()},
         "reinit": "finish_previous",
         "settings": settings,
     }
-    rows = run.read_metrics()  # of a run that goes on
+    epochs = run.read_epochs()  # of a run that resumes
     try:
         try:
             if mode == "offline":
@@ -105,12 +103,12 @@ def _open_wandb(config: Config, run: RunFolder, group: str, title: str) -> Itera
         return
     try:
         logger = WandbMetricsLogger()
-        best = max((row["val_accuracy"] for row in rows), default=0.0)
+        best = max((epoch.val_accuracy for epoch in epochs), default=0.0)
         with contextlib.suppress(Exception):
-            for row in rows if mode == "offline" else ():
-                named = {f"epoch/{name}": row[name] for name in row if name not in UNTRACKED}
-                tracked.log(named | {"epoch/epoch": row["epoch"] - 1})  # Keras counts from zero
-            if rows:
+            for epoch in epochs if mode == "offline" else ():
+                named = {f"epoch/{name}": getattr(epoch, name) for name in SCALARS}
+                tracked.log(named | {"epoch/epoch": epoch.epoch - 1})  # Keras counts from zero
+            if epochs:
                 tracked.summary[BEST_ACCURACY] = best
         yield [_Unfailing(logger, tracked.summary, best)]
     finally:
@@ -149,16 +147,12 @@ class _Unfailing(keras.callbacks.Callback):
             self._callback = None
 
 
-def flatten(config: Config) -> dict[str, Any]:
-    """The settings that make a run what it is, by dotted name, as scalars."""
-    flat: dict[str, Any] = {}
-    for name in list_settings():
-        section, key = name.split(".")
-        values = getattr(config, section)
-        if section in TRACKED_SECTIONS and values is not None and name not in PRIVATE_SETTINGS:
-            value = getattr(values, key)
-            flat[name] = value if isinstance(value, bool | int | float | str) else str(value)
-    return flat
+def select_tracked(config: Config) -> dict[str, bool | int | float | str]:
+    """Returns the settings that identify a run by dotted name, as scalars."""
+    return {
+        name: value if isinstance(value, bool | int | float | str) else str(value)
+        for name, value in select(config, roles.TRACKED).items()
+    }
 
 
 def name_setting(name: str) -> str:

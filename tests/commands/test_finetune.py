@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ from keras_inat.commands import finetune
 from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import load_config
+from keras_inat.store.results import Result
 from keras_inat.training.stages import STRATEGIES
 
 
@@ -20,7 +20,7 @@ def own(make_config, tmp_path):
 
 
 def read_results():
-    return [json.loads(path.read_text()) for path in sorted(Path("runs/finetune").glob("*/result.json"))]
+    return [Result.read(path) for path in sorted(Path("runs/finetune").glob("*/result.json"))]
 
 
 def test_every_strategy_over_the_same_seeds_in_one_table(make_config, own, capsys, monkeypatch):
@@ -29,13 +29,13 @@ def test_every_strategy_over_the_same_seeds_in_one_table(make_config, own, capsy
     finetune.run(make_config(own, "STRATEGY=all", "SEEDS=2"))
     results = read_results()
     names = [f"{strategy}-20260101-000000-first" for strategy in chosen for _ in range(2)]
-    assert sorted((result["name"], result["seed"]) for result in results) == sorted(zip(names, [0, 1] * 2, strict=True))
+    assert sorted((result.name, result.seed) for result in results) == sorted(zip(names, [0, 1] * 2, strict=True))
     table = capsys.readouterr().out.split("95 % interval\n")[-1].splitlines()
     assert [line.split()[0] for line in table] == list(chosen)
     for line, strategy in zip(table, chosen, strict=True):
-        runs = [result for result in results if result["config"]["finetune"]["strategy"] == strategy]
-        assert f"{max(stage['parameters'] for stage in runs[0]['stages']):,}" in line
-        assert f" {np.mean([result['test_accuracy'] for result in runs]):.1%}  " in line
+        runs = [result for result in results if result.config.finetune.strategy == strategy]
+        assert f"{max(stage.parameters for stage in runs[0].stages):,}" in line
+        assert f" {np.mean([result.test_scores.accuracy for result in runs]):.1%}  " in line
         assert line.endswith("n = 2 seeds")
     before = len(Path("runs/test_ledger.jsonl").read_text().splitlines())
     finetune.run(make_config(own, "STRATEGY=all"))
@@ -63,7 +63,7 @@ def test_what_has_no_effect_is_warned_of(make_config, monkeypatch, capsys):
     assert not capsys.readouterr().err
     finetune.run(load_config([*trained, "model.dropout=0.9"]))
     assert capsys.readouterr().err == (
-        "warning: settings of `model` are for training from scratch: a backbone has its own\n"
+        "warning: settings of `model` are for training from scratch. They do not change a backbone\n"
     )
 
 
@@ -76,13 +76,13 @@ def test_other_weights_under_the_same_name_are_trained_anew(make_config, own, ca
     finetune.run(make_config(*arguments))
     assert "already done" not in capsys.readouterr().out
     assert len(read_results()) == 2
-    assert len({result["weights_hash"] for result in read_results()}) == 2
+    assert len({result.weights_hash for result in read_results()}) == 2
 
 
 def test_names(make_config, own):
     for arguments in ((), ("NAME=mine",)):
         finetune.run(make_config(own, "STRATEGY=head", "training.epochs=1", *arguments))
-    assert [result["name"] for result in read_results()] == ["head-20260101-000000-first", "mine"]
+    assert [result.name for result in read_results()] == ["head-20260101-000000-first", "mine"]
 
 
 def test_without_a_section():

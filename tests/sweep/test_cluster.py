@@ -21,7 +21,7 @@ from keras_inat.sweep.cluster import BEAT, LEASE_SECONDS, Leases, lead, work
 from keras_inat.sweep.oracle import Bayesian, build_oracle
 from keras_inat.sweep.records import Records, Trial
 from keras_inat.sweep.space import build_hyperparameters
-from keras_inat.training.session import Fit
+from keras_inat.training.session import TrainedModel
 
 SPACE = "sweep.space={model.filters: [2, 4, 6], model.activation: [relu, gelu], model.dropout: {min: 0, max: 0.5}}"
 
@@ -46,7 +46,7 @@ def sweep_config(make_config, free_port, monkeypatch):
 def fake_fit(monkeypatch):
     def fit(config, run, label="", group=None, title=None, stop=None):
         result = {"val_accuracy": config.model.filters / 10, "epochs": 1, "parameters": 1, "macs": 2, "data": {}}
-        return Fit(None, None, result)
+        return TrainedModel(None, None, result)
 
     monkeypatch.setattr(trials_module, "fit", fit)
 

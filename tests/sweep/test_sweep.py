@@ -11,7 +11,7 @@ from keras_inat.settings.loading import format_yaml, load_config, read_yaml
 from keras_inat.sweep import runner
 from keras_inat.sweep import trial as trials_module
 from keras_inat.sweep.records import find_best, find_best_config
-from keras_inat.training.session import Fit
+from keras_inat.training.session import TrainedModel
 
 SPACE = (
     "sweep.space={model.filters: [2, 4, 6, 8], model.activation: [relu, gelu, silu], model.batch_norm: [true, false]}"
@@ -33,7 +33,7 @@ def fake_fit(monkeypatch, describe_result):
         calls.append(config.model)
         score = config.model.filters / 10 + (config.model.activation == "gelu") * 0.1
         scored = {"val_accuracy": score, "epochs": config.training.epochs, "parameters": 1, "macs": 2, "seconds": 7.5}
-        return Fit(None, None, describe_result() | scored)
+        return TrainedModel(None, None, describe_result() | scored)
 
     monkeypatch.setattr(trials_module, "fit", fit)
     return calls
@@ -156,7 +156,7 @@ def test_a_pruned_trial_is_on_record_as_such_and_never_the_best(sweep_config, de
             if stop(epoch):
                 break
         done = curve[:epoch]
-        return Fit(None, None, {"val_accuracy": max(done), "epochs": epoch, "parameters": 1, "macs": 2})
+        return TrainedModel(None, None, {"val_accuracy": max(done), "epochs": epoch, "parameters": 1, "macs": 2})
 
     monkeypatch.setattr(trials_module, "fit", fit)
     trials = runner.search(sweep_config("TRIALS=5", "sweep.epochs=4"))

@@ -8,7 +8,7 @@ from keras_inat.data.packs import load_pack
 from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import override
-from keras_inat.store.runs import create_run, finish_run
+from keras_inat.store.runs import RunFolder, create_run, finish_run
 from keras_inat.training import checkpoint, epochs
 from keras_inat.training.checkpoint import claim_run, read_progress, restore_model
 from keras_inat.training.evaluation import train_and_evaluate
@@ -36,7 +36,8 @@ class Killed(BaseException):
 
 def kill_at(monkeypatch, name, call, after):
     """Lets `epochs.<name>` die at its so-manieth call, before or after its work."""
-    work, calls = getattr(epochs, name), []
+    place = epochs if hasattr(epochs, name) else RunFolder
+    work, calls = getattr(place, name), []
 
     def dying(*arguments, **keywords):
         calls.append(name)
@@ -47,7 +48,7 @@ def kill_at(monkeypatch, name, call, after):
             raise Killed
         return result
 
-    monkeypatch.setattr(epochs, name, dying)
+    monkeypatch.setattr(place, name, dying)
 
 
 def train(config, command="train-best"):
@@ -62,6 +63,12 @@ def die(config, monkeypatch, name, call, after=True):
             train(config)
 
 
+def list_metrics(run):
+    """Returns the rows of `metrics.jsonl` without the timings."""
+    timings = {"seconds", "images_per_second"}
+    return [epoch.model_dump(exclude=timings) for epoch in run.read_epochs()]
+
+
 def check_same(config, monkeypatch, *kills):
     """A run that is killed again and again ends with the bits of one that is not."""
     reference, expected = train(override(config, {"run.name": "reference"}))
@@ -73,11 +80,10 @@ def check_same(config, monkeypatch, *kills):
     for first, second, third in zip(expected.model.get_weights(), received.model.get_weights(), kept, strict=True):
         np.testing.assert_array_equal(first, second)
         np.testing.assert_array_equal(first, third)
-    timings = ("seconds", "images_per_second")
-    rows = [[{k: v for k, v in row.items() if k not in timings} for row in r.read_metrics()] for r in (reference, run)]
+    rows = [list_metrics(reference), list_metrics(run)]
     assert rows[0] == rows[1]
-    for key in ("val_accuracy", "best_epoch", "epochs", "stages"):
-        assert expected.result[key] == received.result[key]
+    for name in ("val_accuracy", "best_epoch", "epochs", "planned_epochs", "stages"):
+        assert getattr(expected.result, name) == getattr(received.result, name)
     return rows[0]
 
 
@@ -85,9 +91,9 @@ def test_a_killed_run_ends_as_if_it_had_not_been(make_config, monkeypatch):
     check_same(
         make_config(*RICH),
         monkeypatch,
-        ("append_jsonl", 1),  # before there is anything to go on from
+        ("append_epoch", 1),  # before there is anything to go on from
         ("write_checkpoint", 1),  # the best weights so far are in the checkpoint alone
-        ("append_jsonl", 2),  # a row is written, its checkpoint is not
+        ("append_epoch", 2),  # a row is written, its checkpoint is not
         ("write_checkpoint", 2),  # after the last epoch
     )
 
@@ -115,7 +121,7 @@ def test_a_stage_that_stopped_early_is_not_trained_again(make_config, monkeypatc
         *("STRATEGY=lpft", f"WEIGHTS={tmp_path / 'own.keras'}", "training.epochs=8", "training.patience=2"),
         "training.learning_rate=1e-9",
     )
-    rows = check_same(config, monkeypatch, ("write_checkpoint", 3), ("append_jsonl", 2))
+    rows = check_same(config, monkeypatch, ("write_checkpoint", 3), ("append_epoch", 2))
     assert [row["epoch"] for row in rows] == [1, 2, 3, 5, 6]
 
 
@@ -156,9 +162,9 @@ def test_a_damaged_checkpoint_is_left_out(make_config, capsys):
         assert "is damaged and left out" in capsys.readouterr().err
 
 
-def test_a_run_that_finishes_while_it_is_looked_for_stays(make_config, monkeypatch):
+def test_a_run_that_finishes_while_it_is_looked_for_stays(make_config, build_result, monkeypatch):
     run = create_run(make_config(), "train-best")
-    finish_run(run, {"data": {}})
+    finish_run(run, build_result())
     monkeypatch.setattr(checkpoint, "find_unfinished", lambda *_: [run])
     with claim_run(make_config(), "train-best", "") as claimed:
         assert claimed.path != run.path
@@ -174,7 +180,7 @@ def test_a_checkpoint_of_another_network_is_one_line(make_config):
             restore_model(run, model)
 
 
-def test_the_run_that_is_furthest_goes_on(make_config, monkeypatch):
+def test_the_run_that_is_furthest_goes_on(make_config, build_result, monkeypatch):
     config = make_config("training.epochs=3")
     die(config, monkeypatch, "write_checkpoint", 2)
     key = load_pack(config).hash
@@ -185,6 +191,6 @@ def test_the_run_that_is_furthest_goes_on(make_config, monkeypatch):
         assert not (again.path / ".part-half.npz").exists()
         with claim_run(config, "train-best", key) as other:
             assert other.path == second.path  # and starts anew
-    finish_run(first, {"data": {}})
+    finish_run(first, build_result())
     with claim_run(config, "train-best", key) as last:
         assert last.path == second.path

@@ -102,7 +102,7 @@ def test_what_is_averaged_or_judged_does_not_change_the_training(make_config, se
         config = make_config("training.epochs=3", "model.pooling=average", *arguments)
         run = create_run(config, "train-best")
         fit(config, run)
-        return [row["loss"] for row in run.read_metrics()]
+        return [epoch.loss for epoch in run.read_epochs()]
 
     assert losses() == losses(setting)
 
@@ -115,8 +115,8 @@ def test_the_kept_model_is_the_averaged_one_that_was_judged(make_config):
     run = create_run(config, "train-best")
     done = fit(config, run)
     kept = keras.models.load_model(run.model, compile=False)
-    _, rows = done.pack.split(config)
-    predicted = kept.predict(done.pack.train_images[rows], verbose=0).argmax(axis=1)
+    rows = done.data.validation_rows
+    predicted = kept.predict(done.data.images[rows], verbose=0).argmax(axis=1)
     assert kept.input_shape == (None, 16, 16, 3)
-    assert (predicted == done.pack.train_labels[rows]).mean() == pytest.approx(done.result["val_accuracy"])
-    assert done.result["val_accuracy"] >= 5 / 6  # with the statistics that training leaves it is far below
+    assert (predicted == done.data.labels[rows]).mean() == pytest.approx(done.result.val_accuracy)
+    assert done.result.val_accuracy >= 5 / 6  # with the statistics that training leaves it is far below

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import keras
@@ -6,6 +5,8 @@ import numpy as np
 import pytest
 
 from keras_inat.commands import train_best
+from keras_inat.data.dataset import open_data
+from keras_inat.data.dataset import open_data
 from keras_inat.data.pack import Pack
 from keras_inat.data.packs import load_pack
 from keras_inat.errors import UserError
@@ -13,6 +14,7 @@ from keras_inat.files import read_jsonl
 from keras_inat.intervals import accuracy_interval
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import build_config, read_yaml
+from keras_inat.store.results import Result
 from keras_inat.store.runs import create_run
 from keras_inat.training import session
 from keras_inat.training.evaluation import evaluate_on_test, train_and_evaluate
@@ -21,23 +23,24 @@ from keras_inat.training.session import fit
 
 def test_a_run_from_start_to_result(make_config, capsys):
     config = make_config("training.epochs=3", "training.learning_rate=0.01", "run.name=tiny")
-    accuracy = train_and_evaluate(config, "train-best", "seed 0")["test_accuracy"]
+    accuracy = train_and_evaluate(config, "train-best", "seed 0").test_scores.accuracy
     (folder,) = Path("runs/train-best").iterdir()
     assert folder.name.endswith("-tiny-seed0")
-    result = json.loads((folder / "result.json").read_text())
+    result = Result.read(folder / "result.json")
     rows = read_jsonl(folder / "metrics.jsonl")
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert set(rows[0]) == {
         *("epoch", "stage", "loss", "accuracy", "val_loss", "val_accuracy"),
         *("learning_rate", "seconds", "images_per_second"),
     }
-    assert result["val_accuracy"] == max(row["val_accuracy"] for row in rows)
-    assert rows[result["best_epoch"] - 1]["val_accuracy"] == result["val_accuracy"]
-    assert result["data"]["counts"] == {"train": 24, "validation": 6, "test": 12}
-    assert result["test_accuracy"] == accuracy
-    assert result["test_images"] == 12
-    assert result["packages"]["keras"] == keras.__version__
-    assert build_config(read_yaml(folder / "config.yaml")) == build_config(result["config"]) == config
+    assert result.val_accuracy == max(row["val_accuracy"] for row in rows)
+    assert rows[result.best_epoch - 1]["val_accuracy"] == result.val_accuracy
+    assert (result.epochs, result.planned_epochs) == (3, 3)
+    assert result.data.counts.model_dump() == {"train": 24, "validation": 6, "test": 12}
+    assert result.test_scores.accuracy == accuracy
+    assert result.test_scores.num_images == 12
+    assert result.packages["keras"] == keras.__version__
+    assert build_config(read_yaml(folder / "config.yaml")) == result.config == config
 
     # The kept model is the judged one, and every test image was judged once.
     saved = np.load(folder / "test_predictions.npz")
@@ -64,7 +67,7 @@ def test_a_run_from_start_to_result(make_config, capsys):
 
 def test_learns_what_can_be_learned(make_config):
     config = make_config("training.epochs=12", "training.learning_rate=0.01")
-    assert fit(config, create_run(config, "train-best")).result["val_accuracy"] == 1
+    assert fit(config, create_run(config, "train-best")).result.val_accuracy == 1
 
 
 def test_the_same_seed_gives_the_same_weights(make_config):
@@ -99,8 +102,8 @@ def test_fine_tuning_goes_through_its_stages(make_config, tmp_path, monkeypatch)
     rows = read_jsonl(run.metrics)
     assert [row["stage"] for row in rows] == ["head", "head", "all", "all"]
     np.testing.assert_allclose([row["learning_rate"] for row in rows], [0.01] * 4, rtol=1e-5)
-    assert [stage["backbone_rates"] for stage in result["stages"]] == [[], pytest.approx([0.001, 0.001])]
-    assert [stage["parameters"] for stage in result["stages"]] == [4 * 3 + 3, 4 * 3 + 3 + 112 + 148]
+    assert [stage.backbone_rates for stage in result.stages] == [(), pytest.approx((0.001, 0.001))]
+    assert [stage.parameters for stage in result.stages] == [4 * 3 + 3, 4 * 3 + 3 + 112 + 148]
 
 
 def test_a_stage_that_cannot_be_is_said_before_any_trains(make_config, tmp_path):
@@ -109,14 +112,14 @@ def test_a_stage_that_cannot_be_is_said_before_any_trains(make_config, tmp_path)
     run = create_run(config, "finetune")
     with pytest.raises(UserError, match=r"one of \{block1_conv, block2_conv\}\. Received: 'block7'"):
         fit(config, run)
-    assert run.read_metrics() == []
+    assert run.read_epochs() == []
 
 
 def test_what_no_images_could_be_trained_with_is_refused_before_any_is_decoded(make_config, monkeypatch):
-    monkeypatch.setattr("keras_inat.training.evaluation.load_pack", lambda config: pytest.fail("decoded"))
+    monkeypatch.setattr("keras_inat.training.evaluation.open_data", lambda config: pytest.fail("decoded"))
     large = ("model.num_blocks=1", "data.image_size=1024", "model.filters=1024", "model.dense_units=16384")
     for settings, words in (
-        (large, "makes the layer dense"),
+        (large, "gives the layer dense 268,435,456 x 16,384"),
         (("STRATEGY=gradual", "training.epochs=2"), "at least 4"),
     ):
         with pytest.raises(UserError, match=words):
@@ -132,10 +135,10 @@ def test_loss_and_optimizer_are_told_what_they_follow(make_config, tmp_path, mon
         monkeypatch.setattr(session, name, noted)
     config = make_config("model.ensemble_size=2", "training.epochs=1")
     fit(config, create_run(config, "train-best"))
-    pack = load_pack(config)
+    data = open_data(config)
     training, labels, num_classes, ensemble_size = told["build_loss"]
     assert (training, num_classes, ensemble_size) == (config.training, 3, 2)
-    np.testing.assert_array_equal(labels, pack.train_labels[pack.split(config)[0]])
+    np.testing.assert_array_equal(labels, data.labels[data.training_rows])
     assert told["build_optimizer"] == (config.training, 3, {}, {})
 
     build_cnn(make_config().model, 16, 3).save(tmp_path / "own.keras")
@@ -163,12 +166,12 @@ def test_the_best_epoch_is_kept(make_config):
     config = make_config("training.epochs=6", "training.learning_rate=0.02", "training.schedule=step")
     run = create_run(config, "train-best")
     done = fit(config, run)
-    accuracies = [row["val_accuracy"] for row in run.read_metrics()]
-    assert done.result["best_epoch"] == accuracies.index(max(accuracies)) + 1
-    _, rows = done.pack.split(config)
+    accuracies = [epoch.val_accuracy for epoch in run.read_epochs()]
+    assert done.result.best_epoch == accuracies.index(max(accuracies)) + 1
+    rows = done.data.validation_rows
     kept = keras.models.load_model(run.model, compile=False)
-    predicted = kept.predict(done.pack.train_images[rows], verbose=0).argmax(axis=1)
-    assert (predicted == done.pack.train_labels[rows]).mean() == pytest.approx(max(accuracies))
+    predicted = kept.predict(done.data.images[rows], verbose=0).argmax(axis=1)
+    assert (predicted == done.data.labels[rows]).mean() == pytest.approx(max(accuracies))
     for first, second in zip(kept.get_weights(), done.model.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
 
@@ -178,8 +181,8 @@ def test_few_images_are_seen_more_often(make_config):
     run = create_run(config, "train-best")
     result = fit(config, run).result
     # 2 passes in each epoch.
-    assert (result["epochs"], result["config"]["training"]["epochs"]) == (2, 2)
-    assert all(row["images_per_second"] * row["seconds"] >= 2 * 24 * 0.99 for row in run.read_metrics())
+    assert (result.epochs, result.config.training.epochs) == (2, 2)
+    assert all(row.images_per_second * row.seconds >= 2 * 24 * 0.99 for row in run.read_epochs())
 
 
 def test_small_images_first(make_config, monkeypatch):
@@ -224,21 +227,21 @@ def test_mirror_images_are_judged_beside_the_images(make_config):
     pixels = saved["pixels"].astype("float32")  # all of them: 12 are fewer than 30
     mean = model.predict(pixels, verbose=0) + model.predict(pixels[:, :, ::-1], verbose=0)
     expected = (mean.argmax(axis=1) == saved["labels"][saved["examples"]]).mean()
-    assert result["mirrored"]["test_accuracy"] == pytest.approx(expected)
-    assert result["test_accuracy"] == (saved["probabilities"].argmax(axis=1) == saved["labels"]).mean()
-    assert 0 <= result["mirrored"]["val_accuracy"] <= 1
+    assert result.test_scores.flip.test_accuracy == pytest.approx(expected)
+    assert result.test_scores.accuracy == (saved["probabilities"].argmax(axis=1) == saved["labels"]).mean()
+    assert 0 <= result.test_scores.flip.val_accuracy <= 1
 
 
 def test_seeds_are_told_one_by_one_and_together(make_config, capsys):
     train_best.run(make_config("training.epochs=1", "SEEDS=3", "run.seed=4"))
-    results = [json.loads((path / "result.json").read_text()) for path in sorted(Path("runs/train-best").iterdir())]
-    assert [result["seed"] for result in results] == [4, 5, 6]
-    tests = [result["test_accuracy"] for result in results]
-    low, high = accuracy_interval(tests, results[0]["test_images"])
+    results = [Result.read(path / "result.json") for path in sorted(Path("runs/train-best").iterdir())]
+    assert [result.seed for result in results] == [4, 5, 6]
+    tests = [result.test_scores.accuracy for result in results]
+    low, high = accuracy_interval(tests, results[0].test_scores.num_images)
     said = capsys.readouterr().out
     assert f"test accuracy, mean of 3 seeds: {np.mean(tests):.1%} " in said
     assert f"({'95 % interval'} {low:.1%} to {high:.1%})" in said
-    best = max(results, key=lambda result: result["val_accuracy"])["seed"]
+    best = max(results, key=lambda result: result.val_accuracy).seed
     assert f"best on validation: seed {best}" in said
 
 
@@ -254,14 +257,14 @@ def test_early_stopping(make_config):
     config = make_config("training.epochs=30", "training.patience=2", "training.learning_rate=0.01")
     run = create_run(config, "train-best")
     result = fit(config, run).result
-    assert result["epochs"] == len(run.read_metrics()) == result["best_epoch"] + 2 < 30
+    assert result.epochs == len(run.read_epochs()) == result.best_epoch + 2 < 30
 
 
 def test_a_run_that_selects_may_not_be_judged(make_config):
     config = make_config("training.epochs=1")
     run = create_run(config, "pretrain")
     with pytest.raises(PermissionError):
-        evaluate_on_test(config, run, fit(config, run))
+        evaluate_on_test(run, fit(config, run))
 
 
 def test_trials_of_a_sweep_keep_no_model(make_config):
@@ -278,7 +281,7 @@ def test_no_test_image_is_opened_while_training(make_config, monkeypatch):
     before = fit(config, create_run(config, "train-best"))
     with open(pixels, "r+b") as file:
         file.write(np.random.default_rng(0).bytes(12 * 16 * 16 * 3))  # the test images come first
-    monkeypatch.setattr(Pack, "read_test", lambda *_: pytest.fail("the test images were opened"))
+    monkeypatch.setattr(Pack, "open_test", lambda *_: pytest.fail("the test images were opened"))
     after = fit(config, create_run(config, "train-best"))
     for first, second in zip(before.model.get_weights(), after.model.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
@@ -286,7 +289,6 @@ def test_no_test_image_is_opened_while_training(make_config, monkeypatch):
 
 def test_statistics_are_taken_from_batches_of_equal_size(make_config):
     config = make_config("training.ema=0.1")
-    pack = load_pack(config)
-    calibrate = session._plan_calibration(config, pack, np.arange(25), 8)
+    calibrate = session._plan_calibration(open_data(config), np.arange(25), 8)
     assert sorted(map(len, calibrate())) == [6, 6, 6, 7]  # not 8, 8, 8 and one image, which has no variance
-    assert session._plan_calibration(make_config(), pack, np.arange(25), 8) is None
+    assert session._plan_calibration(open_data(make_config()), np.arange(25), 8) is None

@@ -6,10 +6,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from keras_inat.files import append_jsonl
 from keras_inat.store.runs import create_run
 from keras_inat.training.session import fit
-from keras_inat.training.tracking import _is_logged_in, flatten, open_tracking
+from keras_inat.training.tracking import _is_logged_in, open_tracking, select_tracked
 
 
 def read_tensorboard(run):
@@ -24,21 +23,21 @@ def test_tensorboard_has_every_epoch_and_the_hyperparameters(make_config):
     fit(config, run)
     events, read = read_tensorboard(run)
     for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
-        assert read(name) == [(row["epoch"], pytest.approx(row[name])) for row in run.read_metrics()]
+        assert read(name) == [(epoch.epoch, pytest.approx(getattr(epoch, name))) for epoch in run.read_epochs()]
     content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert b"model.filters" in content
 
 
-def test_tensorboard_of_a_run_that_goes_on_has_each_epoch_once(make_config, describe_epoch):
+def test_tensorboard_of_a_run_that_goes_on_has_each_epoch_once(make_config, build_epoch):
     config = make_config("tracking.tensorboard=true")
     run = create_run(config, "train-best")
     with open_tracking(config, run) as (log,):  # killed before it wrote the second epoch
         for epoch, accuracy in enumerate((0.5, 0.25), 1):
-            append_jsonl(run.metrics, describe_epoch(epoch, accuracy))
+            run.append_epoch(build_epoch(epoch, accuracy))
             if epoch == 1:
                 log.on_epoch_end(0)
     with open_tracking(config, run) as (log,):
-        append_jsonl(run.metrics, describe_epoch(3, 0.75))
+        run.append_epoch(build_epoch(3, 0.75))
         log.on_epoch_end(2)
     events, read = read_tensorboard(run)
     assert read("val_accuracy") == [(1, 0.5), (2, 0.25), (3, 0.75)]
@@ -66,20 +65,20 @@ def test_wandb_records_offline_without_login_or_network(make_config):
     begun, epochs, summary = read_wandb(run)
     assert (begun["run_group"], begun["display_name"], begun["job_type"]) == ("group", "7 filters=4", "sweep")
     assert begun["config"]["update"]["model_filters"] == 4
-    accuracies = [row["val_accuracy"] for row in run.read_metrics()]
+    accuracies = [epoch.val_accuracy for epoch in run.read_epochs()]
     assert [epoch["epoch/val_accuracy"] for epoch in epochs] == pytest.approx(accuracies, abs=1e-6)
     assert [epoch["epoch/epoch"] for epoch in epochs] == [0, 1, 2]
     assert summary["val_accuracy"] == pytest.approx(max(accuracies), abs=1e-6)
 
 
-def test_the_offline_record_of_a_run_that_goes_on_has_its_earlier_epochs(make_config, describe_epoch):
+def test_the_offline_record_of_a_run_that_goes_on_has_its_earlier_epochs(make_config, build_epoch):
     config = make_config("tracking.wandb=offline")
     run = create_run(config, "sweep")
     stale = run.path / "wandb" / "offline-run-0" / "0.wandb"  # cut short by a kill
     stale.parent.mkdir(parents=True)
     stale.touch()
     for epoch, accuracy in enumerate((0.5, 0.25), 1):
-        append_jsonl(run.metrics, describe_epoch(epoch, accuracy))
+        run.append_epoch(build_epoch(epoch, accuracy))
     with open_tracking(config, run):
         pass
     _, epochs, summary = read_wandb(run)
@@ -103,7 +102,7 @@ def test_wandb_that_dies_in_the_middle_stops_nothing(make_config, monkeypatch, c
 
     monkeypatch.setattr(wandb.integration.keras.WandbMetricsLogger, "on_epoch_end", lambda *_: 1 / 0)
     config = make_config("tracking.wandb=offline")
-    assert fit(config, create_run(config, "sweep")).result["epochs"] == 2
+    assert fit(config, create_run(config, "sweep")).result.epochs == 2
     assert capsys.readouterr().out.count("W&B is left out from here on") == 1
 
 
@@ -116,8 +115,8 @@ def test_a_login_is_found(netrc, tmp_path, monkeypatch):
 
 
 def test_settings_are_flat_scalars(make_config):
-    flat = flatten(make_config("model.kernel_size=[3,2]"))
-    assert flat["model.kernel_size"] == "(3, 2)"
+    flat = select_tracked(make_config("model.kernel_size=[3,2]"))
+    assert flat["model.kernel_size"] == "[3, 2]"
     assert flat["training.batch_size"] == 8
     assert not any(name.startswith(("sweep.", "finetune.")) for name in flat)
     assert not {"data.url", "data.directory"} & flat.keys()
