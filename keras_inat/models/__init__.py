@@ -1,1 +1,1 @@
-"""The 5-block CNN, the pretrained backbones, and what they cost."""
+"""The 5-block CNN, the pretrained backbones, and their cost."""

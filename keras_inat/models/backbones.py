@@ -1,23 +1,41 @@
-"""The networks that can be fine-tuned: every image model of keras.applications, a row each; imports no TensorFlow."""
+"""A table of the backbones for fine-tuning: every image model of keras.applications. Imports no TensorFlow."""
 
 from dataclasses import dataclass
 from typing import Any
 
-HEAD = ("head_pool", "head_dropout", "predictions")  # the layers put on top
+HEAD = ("head_pool", "head_dropout", "predictions")  # the new layers on top of a backbone
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# What `preprocess_input` does in each family, as (reverse channels, scale, offset) applied to RGB in [0, 255].
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-PIXELS: dict[str, tuple[bool, Any, Any]] = {
-    "raw": (False, 1.0, 0.0),
-    "tf": (False, 1 / 127.5, -1.0),
-    "torch": (
-        False,
-        [1 / (255 * std) for std in IMAGENET_STD],
-        [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)],
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """An affine map of RGB pixels in [0, 255], as `preprocess_input` of a family of keras.applications applies it.
+
+    Attributes:
+        pixel_range: The resulting range in words.
+        scale: The factor, or one factor for each channel.
+        offset: The number added after the scaling, or one for each channel.
+        reverse_channels: True if RGB becomes BGR first.
+    """
+
+    pixel_range: str
+    scale: Any = 1.0
+    offset: Any = 0.0
+    reverse_channels: bool = False
+
+
+# The keys are the modes of `keras.applications.imagenet_utils.preprocess_input`; "raw" leaves the pixels as they are.
+PREPROCESSING = {
+    "raw": Preprocessing("0 to 255"),
+    "tf": Preprocessing("-1 to 1", scale=1 / 127.5, offset=-1.0),
+    "torch": Preprocessing(
+        "mean 0, standard deviation 1",
+        scale=[1 / (255 * std) for std in IMAGENET_STD],
+        offset=[-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)],
     ),
-    "caffe": (True, 1.0, [-103.939, -116.779, -123.68]),
+    "caffe": Preprocessing("BGR, mean 0", offset=[-103.939, -116.779, -123.68], reverse_channels=True),
 }
-RANGES = {"raw": "0 to 255", "tf": "-1 to 1", "torch": "mean 0, deviation 1", "caffe": "BGR, mean 0"}
 
 
 @dataclass(frozen=True)
@@ -25,14 +43,14 @@ class Backbone:
     """A row of the table.
 
     Attributes:
-        pixels: The range that the network was trained on, a key of `PIXELS`.
-        default_size: Side in pixels of the images that its accuracy is given for.
-        min_size: Side of the smallest images that it takes.
-        top1: Its accuracy on ImageNet in percent, as the documentation of Keras gives it.
-        parameters: Without the head.
+        preprocessing: The pixel range of its pretrained weights, a key of `PREPROCESSING`.
+        default_size: The side in pixels of the images behind `top1`.
+        min_size: The side in pixels of the smallest images that it accepts.
+        top1: The top-1 accuracy on ImageNet in percent, from the documentation of Keras.
+        parameters: The number of parameters without the head.
     """
 
-    pixels: str
+    preprocessing: str
     default_size: int
     min_size: int
     top1: float
@@ -40,11 +58,11 @@ class Backbone:
 
     @property
     def megabytes(self) -> float:
-        """Size of its weights, which are float32: what there is to download."""
+        """The size of its float32 weights, which is the size of the download."""
         return self.parameters * 4 / 1e6
 
 
-# Names are those of keras.applications.
+# The keys are the names in keras.applications.
 BACKBONES = {
     "ConvNeXtTiny": Backbone("raw", 224, 32, 81.3, 27_820_128),
     "ConvNeXtSmall": Backbone("raw", 224, 32, 82.3, 49_454_688),

@@ -7,18 +7,19 @@ import keras
 
 
 def clone_model(
-    model: keras.Model, copy: Callable[[keras.Layer], keras.Layer] | None = None, inputs: Any = None
+    model: keras.Model, clone_layer: Callable[[keras.Layer], keras.Layer] | None = None, inputs: Any = None
 ) -> keras.Model:
-    """As Keras's function of this name, with the weights, and with what layers compute from them.
+    """Clones a model together with its weights. `keras.models.clone_model` initializes new ones.
 
     Args:
-        model: What is to be cloned.
-        copy: Gives a layer of its own, without weights, for each; by default one with the same settings.
-        inputs: A symbolic tensor in place of the model's input.
+        model: The model to clone.
+        clone_layer: Returns a new layer without weights for each layer; by default one with the same settings.
+        inputs: A symbolic tensor that replaces the model's input.
     """
-    cloned = keras.models.clone_model(model, input_tensors=inputs, clone_function=copy)
+    cloned = keras.models.clone_model(model, input_tensors=inputs, clone_function=clone_layer)
     cloned.set_weights(model.get_weights())
     for layer in cloned._flatten_layers():
         if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # it computes with a copy of its weights: the first layers of EfficientNets do
+            # The layer, the first of an EfficientNet, computes with values derived from its weights.
+            layer.finalize_state()
     return cloned

@@ -1,11 +1,11 @@
-"""The CNN of a few blocks: convolutions, activations and pooling; then a dense layer; then softmax."""
+"""The CNN: blocks of convolution, activation and pooling, then a dense layer, then softmax."""
 
 from typing import Any
 
 import keras
 from keras import layers
 
-from keras_inat.models.convolutions import list_convolutions, list_prefixes
+from keras_inat.models.convolutions import Convolution, list_convolutions, list_prefixes
 from keras_inat.settings.schema import Model
 
 LAST_LAYER = "predictions"
@@ -18,20 +18,22 @@ POOLING = {
 
 
 def build_cnn(config: Model, image_size: int, num_classes: int) -> keras.Model:
-    """Builds the network with random weights, uncompiled.
+    """Builds the network with random initial weights, uncompiled.
 
-    Every activation is a layer of its own, named after its block, so that it can be found, drawn and explained:
-    `block1_conv`, `block1_norm`, `block1_activation`, `block1_pool`, ..., `dense`, `dense_activation`, `dropout`,
-    `predictions`. Further convolutions of a block go on with `block1_conv2`, `block1_norm2`, `block1_activation2`; a
-    residual pair ends in `block1_norm3`, `block1_add3`, `block1_activation3`. Of several towers all but the first have
-    names that begin with `tower2_`, ..., each ends in `tower1_predictions`, ..., and `predictions` is their mean.
+    Every activation is a layer of its own, so that explanations can refer to it. The layers of a block are named
+    `block1_conv`, `block1_norm`, `block1_activation` and `block1_pool`. A second convolution adds `block1_conv2`,
+    `block1_norm2` and `block1_activation2`. A residual pair ends with `block1_norm3`, `block1_add3` and
+    `block1_activation3`. The head consists of `dense`, `dense_activation`, `dropout` and `predictions`.
 
-    A residual pair begins as the identity, so that depth does no harm at first: the last scale of its normalisation
-    is zero (Goyal et al. 2017, arXiv 1706.02677) or, where there is none, its last kernel (Zhang et al. 2019, arXiv
-    1901.09321). Dropout within blocks drops whole feature maps (Tompson et al. 2015, arXiv 1411.4280).
+    In an ensemble, the names of the second member's layers begin with `member2_`, and so on. The members end in
+    `member1_predictions`, `member2_predictions`, ..., and `predictions` is their mean.
+
+    A residual pair is initialized as the identity. The last scale of its batch normalization is zero (Goyal et al.
+    2017, arXiv 1706.02677). Without batch normalization, its last kernel is zero (Zhang et al. 2019, arXiv 1901.09321).
+    Dropout within blocks drops whole feature maps (Tompson et al. 2015, arXiv 1411.4280).
 
     Args:
-        config: Its shape.
+        config: The architecture.
         image_size: Side of the input in pixels.
         num_classes: Length of the output.
 
@@ -41,56 +43,67 @@ def build_cnn(config: Model, image_size: int, num_classes: int) -> keras.Model:
     """
     inputs = keras.Input((image_size, image_size, 3), name="image")
     image = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(inputs)
-    ensemble_size = [_build_tower(config, image, prefix) for prefix in list_prefixes(config)]
-    # Probabilities stay in full precision whatever the rest computes in.
-    outputs = [
-        layers.Dense(
-            num_classes,
-            activation="softmax",
-            dtype="float32",
-            name=LAST_LAYER if config.ensemble_size == 1 else f"tower{number}_{LAST_LAYER}",
-        )(x)
-        for number, x in enumerate(ensemble_size, 1)
-    ]
-    mean = layers.Average(dtype="float32", name=LAST_LAYER)(outputs) if config.ensemble_size > 1 else outputs[0]
+    features = []
+    for prefix in list_prefixes(config):
+        maps = _build_blocks(config, image, prefix)
+        features.append(_build_head(config, maps, prefix))
+    outputs = []
+    for number, x in enumerate(features, 1):
+        name = LAST_LAYER if config.ensemble_size == 1 else f"member{number}_{LAST_LAYER}"
+        # Probabilities are float32 under every precision policy.
+        outputs.append(layers.Dense(num_classes, activation="softmax", dtype="float32", name=name)(x))
+    if config.ensemble_size == 1:
+        return keras.Model(inputs, outputs[0], name="cnn")
+    mean = layers.Average(dtype="float32", name=LAST_LAYER)(outputs)
     return keras.Model(inputs, mean, name="cnn")
 
 
-def _build_tower(config: Model, image: Any, prefix: str) -> Any:
-    """What goes into the last layer, of an image in [-1, 1]; the names of all layers begin with `prefix`."""
-    x = skip = image
+def _build_blocks(config: Model, image: Any, prefix: str) -> Any:
+    """Returns the feature maps of the last block for an image in [-1, 1]. All layer names begin with `prefix`."""
+    x = image
+    skip = image
     for conv in list_convolutions(config):
         pool = BLOCK_POOLING[config.block_pooling](2, padding="same", name=f"{prefix}block{conv.block}_pool")
-        if conv.opens:
+        if conv.opens_pair:
             skip = x
-        x = layers.Conv2D(
-            conv.filters,
-            conv.kernel_size,
-            padding="same",
-            # A bias before batch normalisation would be cancelled by it.
-            use_bias=not config.batch_norm,
-            kernel_initializer="zeros" if conv.closes and not config.batch_norm else "he_normal",
-            name=prefix + conv.name("conv"),
-        )(x)
+        x = _build_convolution(config, conv, prefix)(x)
         if conv.pooled and config.pool_first:
             x = pool(x)
         if config.batch_norm:
-            start = "zeros" if conv.closes else "ones"
-            x = layers.BatchNormalization(momentum=0.9, gamma_initializer=start, name=prefix + conv.name("norm"))(x)
-        if conv.closes:
+            gamma = "zeros" if conv.closes_pair else "ones"
+            x = layers.BatchNormalization(momentum=0.9, gamma_initializer=gamma, name=prefix + conv.name("norm"))(x)
+        if conv.closes_pair:
             x = layers.Add(name=prefix + conv.name("add"))([skip, x])
         x = layers.Activation(config.activation, name=prefix + conv.name("activation"))(x)
         if conv.pooled and not config.pool_first:
             x = pool(x)
-        if conv.last and config.block_dropout:
+        if conv.ends_block and config.block_dropout:
             x = layers.SpatialDropout2D(config.block_dropout, name=f"{prefix}block{conv.block}_dropout")(x)
-    x = POOLING[config.pooling](name=prefix + config.pooling)(x)
-    dropout = layers.Dropout(config.dropout, name=f"{prefix}dropout") if config.dropout else lambda inputs: inputs
-    if config.dropout_placement == "before_dense":
+    return x
+
+
+def _build_convolution(config: Model, conv: Convolution, prefix: str) -> layers.Conv2D:
+    return layers.Conv2D(
+        conv.filters,
+        conv.kernel_size,
+        padding="same",
+        # Batch normalization would cancel a bias.
+        use_bias=not config.batch_norm,
+        kernel_initializer="zeros" if conv.closes_pair and not config.batch_norm else "he_normal",
+        name=prefix + conv.name("conv"),
+    )
+
+
+def _build_head(config: Model, maps: Any, prefix: str) -> Any:
+    """Returns the input of the last layer for the feature maps of the last block."""
+    x = POOLING[config.pooling](name=prefix + config.pooling)(maps)
+    # It is created before the dense layer, because layers draw their seeds in the order of their creation.
+    dropout = layers.Dropout(config.dropout, name=f"{prefix}dropout")
+    if config.dropout and config.dropout_placement == "before_dense":
         x = dropout(x)
     if config.dense_units:
         x = layers.Dense(config.dense_units, kernel_initializer="he_normal", name=f"{prefix}dense")(x)
         x = layers.Activation(config.dense_activation or config.activation, name=f"{prefix}dense_activation")(x)
-    if config.dropout_placement == "after_dense":
+    if config.dropout and config.dropout_placement == "after_dense":
         x = dropout(x)
     return x

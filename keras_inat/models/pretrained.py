@@ -1,4 +1,4 @@
-"""Pretrained networks without their heads, each fed the pixel range that its weights were trained on."""
+"""Pretrained networks without their heads. Each receives the pixel range that its weights were trained on."""
 
 import os
 import re
@@ -13,29 +13,29 @@ import numpy as np
 from keras import layers
 
 from keras_inat.errors import ExternalError, UserError, describe_choices
-from keras_inat.models.backbones import BACKBONES, IMAGENET_STD, PIXELS
+from keras_inat.models.backbones import BACKBONES, IMAGENET_STD, PREPROCESSING
 from keras_inat.models.clone import clone_model
 from keras_inat.settings.schema import Finetune
 
 
 def build_finetune(config: Finetune, image_size: int, num_classes: int, smallest: int | None = None) -> keras.Model:
-    """Builds a backbone with a new head on the same level, not nested, uncompiled, everything trainable.
+    """Builds a backbone with a new head as a flat model, uncompiled and with all layers trainable.
 
     Args:
         config: Names the backbone and its weights.
         image_size: Side of the input in pixels.
         num_classes: Length of the output.
-        smallest: Side of the smallest images that it is to be trained on; None: `image_size`.
+        smallest: Side of the smallest training images; by default `image_size`.
 
     Returns:
         A functional model from `(batch, image_size, image_size, 3)` in [0, 255] to `(batch, num_classes)`
         probabilities. The layers of `HEAD` are new, the others come from the backbone.
 
     Raises:
-        UserError: When backbone, size or weights do not go together or are missing.
+        UserError: If backbone, size and weights do not fit together, or the weights are missing.
     """
     if config.weights.endswith(".keras"):
-        inputs, features = _load_own(Path(config.weights), image_size)
+        inputs, features = _load_trained_model(Path(config.weights), image_size)
     else:
         inputs, features = _load_application(config, image_size, smallest or image_size)
     x = layers.GlobalAveragePooling2D(name="head_pool")(features)
@@ -45,70 +45,80 @@ def build_finetune(config: Finetune, image_size: int, num_classes: int, smallest
     return keras.Model(inputs, outputs, name="finetune")
 
 
-def preprocess(images: Any, pixels: str) -> Any:
-    """Brings RGB pixels in [0, 255] to the range `pixels` of the table, as layers of the model."""
-    reverse, scale, offset = PIXELS[pixels]
-    if reverse:
+def preprocess(images: Any, name: str) -> Any:
+    """Converts RGB pixels in [0, 255] to a range of `PREPROCESSING`, with layers of the model."""
+    row = PREPROCESSING[name]
+    if row.reverse_channels:
         images = keras.ops.flip(images, axis=-1)
-    return images if pixels == "raw" else layers.Rescaling(scale, offset, name="rescale")(images)
+    if name == "raw":
+        return images
+    return layers.Rescaling(row.scale, row.offset, name="rescale")(images)
 
 
 def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple[Any, Any]:
+    """Returns the input and the feature maps of a network of keras.applications."""
     if config.backbone not in BACKBONES:
         raise UserError(f"`finetune.backbone` {describe_choices(config.backbone, BACKBONES)}")
     row = BACKBONES[config.backbone]
     if smallest < row.min_size:
-        scaled = f", which `training.image_scales` make {smallest}" if smallest < image_size else ""
+        scaled = f", which `training.image_scales` reduces to {smallest}" if smallest < image_size else ""
         raise UserError(
             f"{config.backbone} needs `data.image_size` of at least {row.min_size}. Received: {image_size}{scaled}."
         )
-    weights: str | None = None if config.weights == "none" else config.weights
-    if weights == "imagenet":
-        _announce_weights(config.backbone)
-    elif weights:
-        _check_file(Path(weights), (".h5",))
+    from_file = config.weights not in ("imagenet", "none")
+    if from_file:
+        _check_file(Path(config.weights), (".h5",))
+    elif config.weights == "imagenet":
+        _print_download(config.backbone)
     inputs = keras.Input((image_size, image_size, 3), name="image")
-    extra: dict[str, Any] = _arguments(config.backbone, config.weights)
-    build: Callable[..., keras.Model] = getattr(keras.applications, config.backbone)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MobileNets warn that ImageNet's weights for 224 pixels serve every size
-            backbone = build(include_top=False, weights=weights, input_tensor=preprocess(inputs, row.pixels), **extra)
-    except Exception as error:  # Keras reports a failed download and a file that does not fit in many ways
-        reason = " ".join(str(error).split())[:300]
-        if weights == "imagenet":
-            raise ExternalError(
-                f"the ImageNet weights of {config.backbone} could not be had ({reason}): connect to the network, or "
-                "get that file elsewhere and give WEIGHTS=<it>.h5; or WEIGHTS=<our model>.keras, or WEIGHTS=none"
-            ) from None
-        raise UserError(f"{config.weights} does not fit {config.backbone}: {reason}") from None
-    if weights not in (None, "imagenet") and re.fullmatch(r"EfficientNetB\d", config.backbone):
+    backbone = _build_application(config, preprocess(inputs, row.preprocessing))
+    if from_file and re.fullmatch(r"EfficientNetB\d", config.backbone):
         _scale_stem(backbone)
     return inputs, backbone.output
 
 
-def _announce_weights(backbone: str) -> None:
-    """Says where Keras keeps its downloads, and how large this one is."""
+def _build_application(config: Finetune, inputs: Any) -> keras.Model:
+    """Builds a network of keras.applications without its head and loads its weights."""
+    build: Callable[..., keras.Model] = getattr(keras.applications, config.backbone)
+    weights = None if config.weights == "none" else config.weights
+    options: dict[str, Any] = _read_width_multiplier(config.backbone, config.weights)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MobileNets warn that the ImageNet weights for 224 pixels fit every size
+            return build(include_top=False, weights=weights, input_tensor=inputs, **options)
+    except Exception as error:  # Keras reports a failed download or an unsuitable file with many classes
+        reason = " ".join(str(error).split())[:300]
+        if weights == "imagenet":
+            raise ExternalError(
+                f"the ImageNet weights of {config.backbone} could not be downloaded ({reason}): connect to the "
+                "network, or download that file elsewhere and set WEIGHTS=<file>.h5, or set WEIGHTS=<model>.keras or "
+                "WEIGHTS=none"
+            ) from None
+        raise UserError(f"{config.weights} does not fit {config.backbone}: {reason}") from None
+
+
+def _print_download(backbone: str) -> None:
+    """Prints the folder in which Keras stores its downloads, and the size of this one."""
     home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
     if not os.access(home if home.exists() else home.parent, os.W_OK):
-        home = Path(tempfile.gettempdir(), ".keras")  # which Keras would not say
+        home = Path(tempfile.gettempdir(), ".keras")  # Keras uses it without a message
     size = BACKBONES[backbone].megabytes
-    print(f"ImageNet weights of {backbone}: from {home / 'models'}, or downloaded to it ({size:,.0f} MB)", flush=True)
+    print(f"ImageNet weights of {backbone}: read from {home / 'models'}, or downloaded ({size:,.0f} MB)", flush=True)
 
 
 def _scale_stem(backbone: keras.Model) -> None:
-    """Makes the network of a file's weights the one that they were trained in.
+    """Adapts an EfficientNet whose weights come from a file to the preprocessing that they were trained with.
 
-    Keras divides the normalised pixels once more, by the square root of their deviation, where `weights` is "imagenet",
-    and does not where it names the same file. Here the kernel that meets them takes the factors in.
+    Keras divides the normalized pixels by the square root of their standard deviation, but only if `weights` is
+    "imagenet" and not if it names the same file. Here the first kernel absorbs these factors.
     """
     stem = backbone.get_layer("stem_conv")
     factors = np.array([deviation**-0.5 for deviation in IMAGENET_STD], np.float32)
     stem.kernel.assign(stem.kernel * factors[:, None])
 
 
-def _arguments(backbone: str, weights: str) -> dict[str, Any]:
-    """The width multiplier of a MobileNet is read off the name of its weights, as keras.applications writes it."""
+def _read_width_multiplier(backbone: str, weights: str) -> dict[str, Any]:
+    """Reads the width multiplier of a MobileNet from the file name that keras.applications gives to its weights."""
     name = Path(weights).name
     if backbone == "MobileNet" and (match := re.search(r"mobilenet_(1_0|7_5|5_0|2_5)_\d+_tf", name)):
         return {"alpha": {"1_0": 1.0, "7_5": 0.75, "5_0": 0.5, "2_5": 0.25}[match[1]]}
@@ -117,34 +127,36 @@ def _arguments(backbone: str, weights: str) -> dict[str, Any]:
     return {}
 
 
-def _load_own(path: Path, image_size: int) -> tuple[Any, Any]:
-    """A model that this project trained, up to the feature maps before its head."""
+def _load_trained_model(path: Path, image_size: int) -> tuple[Any, Any]:
+    """Returns the input and the last feature maps of a model that this program trained."""
     _check_file(path, (".keras",))
     try:
         model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # whatever a damaged archive leads Keras into
-        raise UserError(f"{path} is not a model of ours: {' '.join(str(error).split())[:200]}") from None
+    except Exception as error:  # a damaged archive raises many classes of errors
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is not a model saved by keras-inat: {reason}") from None
     if model.input_shape[1:] != (image_size, image_size, 3):
         raise UserError(
             f"{path} was trained on {model.input_shape[1]} px images: set data.image_size={model.input_shape[1]}. "
             f"Received: {image_size}."
         )
-    # A file remembers the precision that it was trained in, and which layers were frozen then.
-    model = clone_model(model, _clone_to_train)
-    # The feature maps that nothing makes others of: one, or one of each tower.
-    maps = [layer.output for layer in model.layers if _has_maps(layer) and not any(map(_has_maps, _list_users(layer)))]
-    return model.input, keras.layers.Concatenate(name="towers")(maps) if len(maps) > 1 else maps[0]
+    # The file contains the precision of the training and which layers were frozen. Neither applies here.
+    model = clone_model(model, _clone_trainable_layer)
+    # Each ensemble member has its own last feature maps.
+    maps = [layer.output for layer in model.layers if _has_last_maps(layer)]
+    return model.input, layers.Concatenate(name="ensemble")(maps) if len(maps) > 1 else maps[0]
+
+
+def _has_last_maps(layer: keras.Layer) -> bool:
+    """Returns True if the layer outputs feature maps and no following layer does."""
+    return _has_maps(layer) and not any(_has_maps(node.operation) for node in layer._outbound_nodes)
 
 
 def _has_maps(layer: keras.Layer) -> bool:
     return len(layer.output.shape) == 4
 
 
-def _list_users(layer: keras.Layer) -> list[keras.Layer]:
-    return [node.operation for node in layer._outbound_nodes]
-
-
-def _clone_to_train(layer: keras.Layer) -> keras.Layer:
+def _clone_trainable_layer(layer: keras.Layer) -> keras.Layer:
     settings = {"dtype": keras.config.dtype_policy().name, "trainable": True}
     return type(layer).from_config(layer.get_config() | settings)
 
@@ -152,8 +164,8 @@ def _clone_to_train(layer: keras.Layer) -> keras.Layer:
 def _check_file(path: Path, suffixes: tuple[str, ...]) -> None:
     if path.suffix not in suffixes:
         raise UserError(
-            "`finetune.weights` must be 'imagenet', 'none', an .h5 or .weights.h5 file, or one of our .keras models. "
-            f"Received: {str(path)!r}."
+            "`finetune.weights` must be 'imagenet', 'none', an .h5 or .weights.h5 file, or a .keras model saved by "
+            f"keras-inat. Received: {str(path)!r}."
         )
     if not path.is_file():
         raise ExternalError(f"`finetune.weights` {str(path)!r} does not exist")

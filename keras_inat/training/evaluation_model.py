@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_inat.models.clone import clone_model
-from keras_inat.training.fast_layers import copy_to_train
+from keras_inat.training.fast_layers import clone_layer_for_training
 
 NUM_CALIBRATION = 1024
 
@@ -18,7 +18,7 @@ def clone_for_training(model: keras.Model, any_size: bool) -> keras.Model:
     `fast_layers`, so it is `model` that is to be saved: its file needs none but Keras's.
     """
     inputs = keras.Input((None, None, 3), name="image") if any_size else None
-    return clone_model(model, copy_to_train, inputs)
+    return clone_model(model, clone_layer_for_training, inputs)
 
 
 class EvaluationModel:

@@ -1,4 +1,4 @@
-"""Layers of Keras's that train faster than they come, with the same weights and results."""
+"""Faster training layers with the same weights and results as the layers of Keras that they replace."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import keras
 import tensorflow as tf
 
 from keras_inat.models.cnn import LAST_LAYER
-from keras_inat.training.ensemble import SeparateAverage
+from keras_inat.training.ensemble import IndependentAverage
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Batch normalisation as one operation.
+    """Batch normalization in one operation.
 
-    Keras composes it of simple ones, of which each, and each one's gradient, goes through all the maps. On a CPU that
-    takes longer than the convolutions before it; the fused operation takes a quarter of the time.
+    Keras composes it of elementary operations. Each of them, and the gradient of each, reads all feature maps. On a CPU
+    this takes longer than the convolutions before it. The fused operation takes a quarter of the time.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -26,7 +26,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             epsilon=self.epsilon,
             is_training=True,
         )
-        # It reports the variance of the population that the batch is a sample of, Keras follows the batch's own.
+        # The operation returns the unbiased variance. The moving average of Keras uses the biased one.
         count = tf.cast(tf.size(inputs) // tf.size(mean), mean.dtype)
         variance *= tf.maximum(count - 1, 1) / count
         for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
@@ -34,12 +34,15 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
 
-def copy_to_train(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A layer with the settings of a built one and other weights, of the kind to train with where there is one."""
+def clone_layer_for_training(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Returns a layer with the settings of a built one and without weights, of the training class if there is one."""
     kind = type(layer)
-    plain = kind is keras.layers.BatchNormalization and not (layer.renorm or layer.synchronized)
     if kind is keras.layers.Average and layer.name == LAST_LAYER:
-        kind = SeparateAverage
-    if plain and layer.input_spec.ndim == 4 and layer.axis in (-1, 3):
+        kind = IndependentAverage
+    elif kind is keras.layers.BatchNormalization and _can_be_fused(layer):
         kind = FusedBatchNormalization
     return kind.from_config(layer.get_config())
+
+
+def _can_be_fused(layer: keras.layers.BatchNormalization) -> bool:
+    return not (layer.renorm or layer.synchronized) and layer.input_spec.ndim == 4 and layer.axis in (-1, 3)

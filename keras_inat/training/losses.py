@@ -1,4 +1,4 @@
-"""Loss and metrics that take mixed labels as they are: probabilities over the classes."""
+"""The loss and the metrics. They accept mixed labels, which are probabilities over the classes."""
 
 from typing import Any
 
@@ -9,66 +9,73 @@ from keras import ops
 from keras_inat.settings.schema import Training
 
 FINITE_STEPS = "finite_steps"
-# Probability in a logarithm: where a loss is cut off it has no gradient, and what is most wrong would teach nothing.
-SMALLEST = 1e-30
+# The lower limit of a probability in a logarithm. A clipped loss has no gradient, so the limit has to be far below the
+# probabilities of the worst predictions.
+MIN_PROBABILITY = 1e-30
 
 
 def build_loss(training: Training, labels: np.ndarray, num_classes: int, ensemble_size: int = 1) -> keras.losses.Loss:
-    """The cross-entropy that `training` asks for; `labels` `(images,)` are those of the training images."""
+    """Builds the cross-entropy for `training`; `labels` `(images,)` are the classes of the training images."""
     if training.class_weights == "none" and ensemble_size == 1:
         return keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing)
-    balanced = training.class_weights == "balanced"
-    weights = weigh_classes(labels, num_classes) if balanced else np.ones(num_classes, np.float32)
-    return LogLoss(weights, training.label_smoothing, training.codistillation)
+    if training.class_weights == "balanced":
+        weights = compute_class_weights(labels, num_classes)
+    else:
+        weights = np.ones(num_classes, np.float32)
+    return WeightedCrossentropy(weights, training.label_smoothing, training.codistillation)
 
 
 def build_metrics() -> list[keras.metrics.Metric]:
-    """What is measured at every step."""
+    """Builds the metrics of a training step."""
     return [keras.metrics.MeanMetricWrapper(measure_accuracy, name="accuracy"), FiniteSteps(FINITE_STEPS)]
 
 
-class LogLoss(keras.losses.CategoricalCrossentropy):
-    """Cross-entropy that takes labels and probabilities as they are.
+class WeightedCrossentropy(keras.losses.CategoricalCrossentropy):
+    """Cross-entropy with class weights, for labels that need not sum to one.
 
-    Keras's divides probabilities by their sum, which has a gradient too, and leaves those of a softmax to an operation
-    whose gradient is right only for labels that sum to one.
+    The loss of Keras divides the probabilities by their sum, which also has a gradient. It computes a softmax and the
+    loss together in one operation, whose gradient is correct only for labels that sum to one.
 
     Args:
-        weights: `(classes,)`, how much each class counts; of a mixed label each part counts by its own.
-        label_smoothing: Is not weighted.
-        distillation: Part of each target that is the prediction itself. Where that is the mean of towers, each learns
-            from the others (Anil et al. 2018, arXiv 1804.03235).
+        weights: `(classes,)`, the weight of each class. In a mixed label, each class has its own weight.
+        label_smoothing: The smoothing, which is not weighted.
+        codistillation: The fraction of each target that is the prediction itself. In an ensemble the prediction is the
+            mean of the members, so that each member learns from the others (Anil et al. 2018, arXiv 1804.03235).
     """
 
     def __init__(self, weights: np.ndarray, label_smoothing: float, codistillation: float) -> None:
         super().__init__()
-        self._weights, self._smoothing = np.asarray(weights, np.float32), label_smoothing
-        self._distillation = codistillation
+        self._weights = np.asarray(weights, np.float32)
+        self._smoothing = label_smoothing
+        self._codistillation = codistillation
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         targets = y_true * self._weights * (1 - self._smoothing) + self._smoothing / y_true.shape[-1]
-        targets += self._distillation * (ops.stop_gradient(y_pred) - targets)
-        return -ops.sum(targets * ops.log(ops.maximum(y_pred, SMALLEST)), axis=-1)
+        targets += self._codistillation * (ops.stop_gradient(y_pred) - targets)
+        return -ops.sum(targets * ops.log(ops.maximum(y_pred, MIN_PROBABILITY)), axis=-1)
 
 
-def weigh_classes(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Weights `(classes,)` float32 that let each class count as if all had as many of the `labels` `(images,)`."""
+def compute_class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns weights `(classes,)` float32, inversely proportional to the counts of the classes in `labels`.
+
+    The weighted images of every class count as much as if all classes had the same number of images.
+    """
     counts = np.bincount(labels, minlength=num_classes)
     return (len(labels) / (num_classes * np.maximum(counts, 1))).astype(np.float32)
 
 
 def measure_accuracy(y_true: Any, y_pred: Any) -> Any:
-    """The part of each label that lies on the predicted class: for a label that is not mixed, 1 or 0."""
+    """Returns the probability that each label gives to the predicted class: 1 or 0 unless the label is mixed."""
     predicted = ops.one_hot(ops.argmax(y_pred, axis=-1), y_pred.shape[-1])
     return ops.sum(y_true * predicted, axis=-1)
 
 
 class FiniteSteps(keras.metrics.Metric):
-    """Counts the steps whose predictions are all finite: once weights are not, nothing after them is."""
+    """The number of steps whose predictions are all finite. Once weights are not finite, they remain so."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name)
-        # Of several devices the mean: each counts its own part of the same steps.
+        # Every device counts the same steps on its own images, so the count is the mean over the devices.
         self._count = self.add_variable(shape=(), initializer="zeros", aggregation="mean", name="count")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:

@@ -1,7 +1,7 @@
-"""Optimizers, from their names in the configuration, with a rate and a decay for every weight."""
+"""The optimizers, with a learning rate and a weight decay for every weight."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -12,83 +12,127 @@ from keras_inat.settings.schema import Training
 from keras_inat.training.muon import Muon
 from keras_inat.training.schedules import Schedule
 
-OPTIMIZERS: dict[str, tuple[type[keras.optimizers.Optimizer], dict[str, Any]]] = {
-    "adam": (keras.optimizers.Adam, {}),
-    "adamw": (keras.optimizers.Adam, {}),  # the decay is ours
-    "muon": (Muon, {"exclude_layers": [LAST_LAYER], "weight_decay": None, "adam_weight_decay": None}),
-    "sgd": (keras.optimizers.SGD, {"momentum": 0.9, "nesterov": True}),
-    "rmsprop": (keras.optimizers.RMSprop, {}),
-}
-
 
 def build_optimizer(
     training: Training,
     steps: int,
-    rates: Mapping[str, float] | None = None,
-    starts: Mapping[str, np.ndarray] | None = None,
+    rate_multipliers: Mapping[str, float] | None = None,
+    decay_targets: Mapping[str, np.ndarray] | None = None,
 ) -> keras.optimizers.Optimizer:
-    """The optimizer for a stage of `steps` steps, which also keeps the running average of the weights.
+    """Builds the optimizer for a stage. It also maintains the exponential moving average of the weights.
 
-    The average is exponential (Polyak & Juditsky 1992), with a decay that suits the length of the stage; while fewer
-    steps are done than it reaches back, it is their plain mean.
+    The average (Polyak & Juditsky 1992) has a decay in proportion to the length of the stage. It is the plain mean of
+    the weights as long as fewer steps are done than its time constant.
 
     Args:
-        training: Names the optimizer, its highest learning rate, schedule and decay.
-        steps: Of the stage.
-        rates: By a weight's path, its learning rate over that of `training`, where it is not 1.
-        starts: By a weight's path, what its decay draws it to, where that is not zero.
+        training: Names the optimizer, its peak learning rate, its schedule and its weight decay.
+        steps: The number of steps of the stage.
+        rate_multipliers: By the path of a weight, the factor on the learning rate of `training`; by default 1.
+        decay_targets: By the path of a weight, the value that weight decay pulls it towards; by default zero.
     """
-    kind, settings = OPTIMIZERS[training.optimizer]
-    peak, plateau = training.learning_rate, training.schedule == "plateau"
-    return type(kind.__name__, (_PerWeight, kind), {})(
-        rates=rates or {},
-        starts=starts or {},
+    optimizer, settings = OPTIMIZERS[training.optimizer]
+    learning_rate: Any = training.learning_rate
+    if training.schedule != "plateau":
+        learning_rate = Schedule(training.schedule, training.learning_rate, steps, training.warmup)
+    return optimizer(
+        rate_multipliers=rate_multipliers or {},
+        decay_targets=decay_targets or {},
         decay=training.weight_decay,
-        learning_rate=peak if plateau else Schedule(training.schedule, peak, steps, training.warmup),
+        learning_rate=learning_rate,
         use_ema=training.ema > 0,
         ema_momentum=1 - 1 / max(1.0, training.ema * steps),
         **settings,
     )
 
 
-class _PerWeight:
-    """Laid over an optimizer: gives every weight a learning rate and a decay.
+class WeightOptions(NamedTuple):
+    """The options of a weight.
 
-    Weight decay is decoupled (Loshchilov & Hutter 2019, arXiv 1711.05101), multiplied by the weight's learning rate,
-    and spares biases and the scales and shifts of normalisation: shrinking those only costs accuracy. Where a weight
-    has a start other than zero this is L2-SP (Li et al. 2018, arXiv 1802.01483), decoupled.
+    Attributes:
+        rate_multiplier: The factor on the learning rate.
+        decay: The weight decay.
+        target: The variable that the decay pulls the weight towards; None means zero.
+    """
+
+    rate_multiplier: float
+    decay: float
+    target: Any
+
+
+class PerWeightOptimizer(keras.optimizers.Optimizer):
+    """A mixin that gives every weight of an optimizer its own learning rate and weight decay.
+
+    Weight decay is decoupled (Loshchilov & Hutter 2019, arXiv 1711.05101) and multiplied by the learning rate of the
+    weight. It does not apply to biases or to the scales and shifts of normalization, where it only costs accuracy. With
+    a target other than zero it is a decoupled L2-SP (Li et al. 2018, arXiv 1802.01483).
     """
 
     def __init__(
-        self, *, rates: Mapping[str, float], starts: Mapping[str, np.ndarray], decay: float, **settings: Any
+        self,
+        *,
+        rate_multipliers: Mapping[str, float],
+        decay_targets: Mapping[str, np.ndarray],
+        decay: float,
+        **settings: Any,
     ) -> None:
         super().__init__(**settings)
-        self._given = rates, starts, decay
+        self._rate_multipliers = rate_multipliers
+        self._decay_targets = decay_targets
+        self._decay = decay
 
-    def build(self: Any, variables: list[Any]) -> None:
+    def build(self, variables: list[Any]) -> None:
         if self.built:
             return
-        super().build(variables)  # type: ignore[misc]
-        (rates, starts, decay), self._plans = self._given, {}
+        super().build(variables)
+        self._options: dict[int, WeightOptions] = {}
         for variable in variables:
-            share, start = decay if len(variable.shape) > 1 else 0.0, None
-            if share and variable.path in starts:
-                # A variable, and not a constant of the graph, which may hold two gigabytes only.
-                start = self.add_variable_from_reference(variable, name="start")
-                start.assign(starts[variable.path])
-            self._plans[self._get_variable_index(variable)] = rates.get(variable.path, 1.0), share, start
+            rate_multiplier = self._rate_multipliers.get(variable.path, 1.0)
+            decay = self._decay if len(variable.shape) > 1 else 0.0
+            target = None
+            if decay and variable.path in self._decay_targets:
+                # A variable, because the constants of a graph are limited to two gigabytes.
+                target = self.add_variable_from_reference(variable, name="decay_target")
+                target.assign(self._decay_targets[variable.path])
+            index = self._get_variable_index(variable)
+            self._options[index] = WeightOptions(rate_multiplier, decay, target)
 
-    def _update_model_variables_moving_average(self: Any, trainable_variables: list[Any]) -> None:
-        # Keras's begins with the first step's weights, of which a long average would keep a third to its end.
-        share = ops.maximum(1 - self.ema_momentum, 1 / (ops.cast(self.iterations, "float32") + 1))
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        rate_multiplier, decay, target = self._options[self._get_variable_index(variable)]
+        learning_rate = learning_rate * rate_multiplier
+        if decay:
+            excess = variable if target is None else variable - target.value
+            self.assign_sub(variable, excess * decay * learning_rate)
+        super().update_step(gradient, variable, learning_rate)
+
+    def _update_model_variables_moving_average(self, trainable_variables: list[Any]) -> None:
+        # Keras initializes the average with the weights after the first step. A long average would still contain a
+        # third of them at its end.
+        fraction = ops.maximum(1 - self.ema_momentum, 1 / (ops.cast(self.iterations, "float32") + 1))
         for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
             if average is not None:
-                average.assign(average + share * (variable - average))
+                average.assign(average + fraction * (variable - average))
 
-    def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        rate, decay, start = self._plans[self._get_variable_index(variable)]
-        learning_rate = learning_rate * rate
-        if decay:
-            excess = variable if start is None else variable - start.value
-            self.assign_sub(variable, excess * decay * learning_rate)
-        super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
+
+class PerWeightAdam(PerWeightOptimizer, keras.optimizers.Adam):
+    """Adam, or AdamW with a weight decay."""
+
+
+class PerWeightMuon(PerWeightOptimizer, Muon):
+    """Muon."""
+
+
+class PerWeightSGD(PerWeightOptimizer, keras.optimizers.SGD):
+    """Stochastic gradient descent."""
+
+
+class PerWeightRMSprop(PerWeightOptimizer, keras.optimizers.RMSprop):
+    """RMSprop."""
+
+
+OPTIMIZERS: dict[str, tuple[type[PerWeightOptimizer], dict[str, Any]]] = {
+    "adam": (PerWeightAdam, {}),
+    "adamw": (PerWeightAdam, {}),
+    "muon": (PerWeightMuon, {"exclude_layers": [LAST_LAYER], "weight_decay": None, "adam_weight_decay": None}),
+    "sgd": (PerWeightSGD, {"momentum": 0.9, "nesterov": True}),
+    "rmsprop": (PerWeightRMSprop, {}),
+}
