@@ -1,1 +1,1 @@
-"""."""
+"""Benchmarks against common alternatives, and searches replayed from recorded trials."""

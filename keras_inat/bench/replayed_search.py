@@ -1,4 +1,4 @@
-"""Searches replayed from recorded trials: what would have been found, and after how many epochs of training."""
+"""A search over recorded trials, with their accuracies in place of trainings."""
 
 import csv
 import itertools
@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import keras_tuner
 from keras_tuner.engine.trial import Trial as KerasTunerTrial
@@ -22,27 +23,38 @@ from keras_inat.sweep.pruning import RULES, build_curve
 from keras_inat.sweep.records import Records
 from keras_inat.sweep.runner import end_trial
 
-STOCK = "stock"
-# Name -> `sweep.oracle`, or KerasTuner's as it comes, and `sweep.prune`.
+
+class Method(NamedTuple):
+    """A search method.
+
+    Attributes:
+        oracle: A value of `sweep.oracle`, or None for the Bayesian oracle of KerasTuner.
+        prune: A value of `sweep.prune`.
+    """
+
+    oracle: str | None
+    prune: str
+
+
 METHODS = {
-    "KerasTuner's Bayesian": (STOCK, "none"),
-    "random": ("random", "none"),
-    "ours, without pruning": ("bayesian", "none"),
-    "ours": ("bayesian", "halving"),
+    "KerasTuner's Bayesian": Method(None, "none"),
+    "random": Method("random", "none"),
+    "ours, without pruning": Method("bayesian", "none"),
+    "ours": Method("bayesian", "halving"),
 }
 
-# Accuracies by epoch of every configuration of a space, which is named by its settings as text.
+# The validation accuracies by epoch of every configuration of a space. Its settings, as text, are the key.
 Curves = Mapping[tuple[str, ...], Sequence[float]]
 
 
 @dataclass
 class Search:
-    """What a search found.
+    """The course of a search.
 
     Attributes:
-        best: Score of the best completed trial after each of its trials.
-        epochs: Trained until then, in all.
-        repeats: Trials of a configuration that had been tried.
+        best: The best score of a completed trial, after each trial.
+        epochs: The total number of trained epochs, after each trial.
+        repeats: The number of trials that repeat an earlier configuration.
     """
 
     best: list[float]
@@ -50,52 +62,63 @@ class Search:
     repeats: int
 
     def count_epochs(self, score: float) -> int | None:
-        """Epochs until a trial of at least this score; None where there was none."""
+        """Returns the number of epochs until a trial reaches `score`, or None if no trial does."""
         return next((spent for best, spent in zip(self.best, self.epochs, strict=True) if best >= score), None)
 
     def find_best(self, epochs: int) -> float:
-        """The best score within so many epochs."""
+        """Returns the best score within `epochs` epochs, 0.0 if no trial ends within them."""
         return max((best for best, spent in zip(self.best, self.epochs, strict=True) if spent <= epochs), default=0.0)
 
 
 def read_recorded(path: Path, config: Config) -> Curves:
-    """Reads a `trials.csv` in which every configuration of `sweep.space` was trained to its end."""
+    """Reads a `trials.csv` that holds every configuration of `sweep.space`, trained for `sweep.epochs` epochs.
+
+    Raises:
+        UserError: The file lacks settings, configurations or epochs.
+    """
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     space = config.sweep.space
     if not all(isinstance(choices, list) for choices in space.values()) or not set(space) <= set(rows[0]):
-        raise UserError(f"{path} can be searched by lists of choices of its own columns only")
-    curves = {
-        tuple(row[name] for name in space): [float(text) for text in row["val_accuracies"].split()] for row in rows
-    }
+        raise UserError(f"`sweep.space` must be lists of choices for columns of {path}. Received: {list(space)}.")
+    curves = {}
+    for row in rows:
+        configuration = tuple(row[name] for name in space)
+        curves[configuration] = [float(accuracy) for accuracy in row["val_accuracies"].split()]
     wanted = set(itertools.product(*(map(str, choices) for choices in space.values())))  # type: ignore[arg-type]
     if not wanted <= set(curves) or {len(curve) for curve in curves.values()} != {config.sweep.epochs}:
-        raise UserError(f"{path} has not all configurations of this `sweep.space` after `sweep.epochs` epochs")
+        raise UserError(
+            f"{path} does not hold every configuration of `sweep.space` with {config.sweep.epochs} epochs: use the "
+            "choices and the epochs of configs/replay.yaml"
+        )
     return curves
 
 
 def replay(config: Config, curves: Curves, method: str, folder: Path, budget: int) -> Search:
-    """Searches with recorded accuracies in place of trainings.
+    """Runs a search with recorded accuracies in place of trainings.
 
     Args:
-        config: Of the sweep that was recorded; `run.seed` is the search's.
-        curves: Of every configuration of its space.
-        method: A name in `METHODS`.
-        folder: Where the search keeps its records; an empty one.
-        budget: Epochs; no trial begins after them.
+        config: The configuration of the recorded sweep. `run.seed` is the seed of the search.
+        curves: The accuracies of every configuration of the space.
+        method: A key of `METHODS`.
+        folder: An empty folder for the records of the search.
+        budget: The search ends after this number of epochs.
     """
     oracle_name, prune = METHODS[method]
-    settings = {"run.directory": str(folder), "sweep.prune": prune}
-    config = override(config, settings | ({} if oracle_name == STOCK else {"sweep.oracle": oracle_name}))
+    config = override(config, {"run.directory": str(folder), "sweep.prune": prune})
+    if oracle_name:
+        config = override(config, {"sweep.oracle": oracle_name})
     records = Records(config, "")
-    oracle = _build_stock(records) if oracle_name == STOCK else build_oracle(config)
-    search, tried, spent = Search([], [], 0), set[tuple[str, ...]](), 0
+    oracle = build_oracle(config) if oracle_name else _build_kerastuner_oracle(records)
+    search = Search([], [], 0)
+    tried: set[tuple[str, ...]] = set()
+    spent = 0
     while spent < budget and (trial := _propose(oracle)).status == TrialStatus.RUNNING:
         record = records.begin(trial.trial_id, trial.hyperparameters.values)
-        name = tuple(str(record.settings[setting]) for setting in config.sweep.space)
-        search.repeats += name in tried
-        tried.add(name)
-        record = end_trial(records, oracle, look_up(records, record, curves[name]))
+        configuration = tuple(str(record.settings[setting]) for setting in config.sweep.space)
+        search.repeats += configuration in tried
+        tried.add(configuration)
+        record = end_trial(records, oracle, _replay_trial(records, record, curves[configuration]))
         spent += record.epochs or 0
         completed = record.score if record.status == "completed" and record.score else 0.0
         search.best.append(max([completed, *search.best[-1:]]))
@@ -103,8 +126,8 @@ def replay(config: Config, curves: Curves, method: str, folder: Path, budget: in
     return search
 
 
-def look_up(records: Records, trial: Trial, accuracies: Sequence[float]) -> Trial:
-    """Returns the record of a trial with these validation accuracies, pruned as a trial that is trained."""
+def _replay_trial(records: Records, trial: Trial, accuracies: Sequence[float]) -> Trial:
+    """Returns the record of a trial with these validation accuracies, pruned like a trained trial."""
     sweep = records.config.sweep
     others = [other.curve for other in records.read_trials() if other.id != trial.id]
     seen: list[float] = []
@@ -122,11 +145,11 @@ def look_up(records: Records, trial: Trial, accuracies: Sequence[float]) -> Tria
 
 def _propose(oracle: keras_tuner.Oracle) -> KerasTunerTrial:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # KerasTuner's fits often end at a bound
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the Gaussian processes of KerasTuner often end at a bound
         return oracle.create_trial("replay")
 
 
-def _build_stock(records: Records) -> keras_tuner.Oracle:
+def _build_kerastuner_oracle(records: Records) -> keras_tuner.Oracle:
     config = records.config
     oracle = keras_tuner.oracles.BayesianOptimizationOracle(max_trials=config.sweep.trials, **list_arguments(config))
     set_folder(oracle, records.folder)

@@ -1,11 +1,9 @@
-"""How fast it is, beside what others do with the same files. Imports little: the peers' workers import it, too."""
+"""The command `bench`: speeds of loading, training and fine-tuning beside common alternatives."""
 
-from keras_inat.progress import hide_startup_messages
+from keras_inat.bench.benchmarks import print_benchmarks
 from keras_inat.settings.schema import Config
 
 
 def run(config: Config) -> None:
-    """Prints a row a comparison: images a second of both sides, and the median of the ratios with their range."""
-    with hide_startup_messages():
-        from keras_inat.bench import table
-    table.print_table(config)
+    """Prints a row for each comparison: images per second of both sides, the median ratio and its range."""
+    print_benchmarks(config)

@@ -1,4 +1,4 @@
-"""Searches replayed from made-up tables of trials, and the table that is kept."""
+"""Searches replayed from synthetic trials, and the recorded trials."""
 
 import csv
 import itertools
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from keras_inat.bench import replay as bench_replay
 from keras_inat.bench.replayed_search import METHODS, Search, read_recorded, replay
 from keras_inat.commands import replay as command
 from keras_inat.errors import UserError
@@ -26,7 +27,7 @@ def config():
 
 @pytest.fixture
 def curves(config):
-    """More filters are better, and so is GELU; all rise alike."""
+    """More filters are better, and GELU is better. All accuracies rise linearly."""
     table = {}
     for values in itertools.product(*config.sweep.space.values()):
         filters, activation, _ = values
@@ -35,32 +36,32 @@ def curves(config):
     return table
 
 
-def test_a_search_knows_when_it_found_what():
+def test_search_finds_epochs_and_scores():
     search = Search(best=[0.2, 0.2, 0.5], epochs=[3, 4, 7], repeats=0)
     assert [search.count_epochs(score) for score in (0.1, 0.3, 0.6)] == [3, 7, None]
     assert [search.find_best(epochs) for epochs in (2, 3, 6, 7, 100)] == [0, 0.2, 0.2, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("method", ["random", "ours, without pruning", "ours"])
-def test_a_small_space_is_searched_to_its_best(method, config, curves, tmp_path):
+def test_search_finds_the_best_of_a_small_space(method, config, curves, tmp_path):
     search = replay(config, curves, method, tmp_path, 90)
     assert search.best[-1] == pytest.approx(0.75)
     assert search.best == sorted(search.best)
 
 
-def test_pruned_trials_take_fewer_epochs(config, curves, tmp_path):
+def test_pruned_trials_need_fewer_epochs(config, curves, tmp_path):
     search = replay(config, curves, "ours", tmp_path, 60)
     trained = [spent - before for before, spent in itertools.pairwise([0, *search.epochs])]
     assert set(trained) == {2, 6}
     assert trained[:3] == [6, 6, 6]
 
 
-def test_a_search_goes_on_for_as_many_epochs_as_asked(config, curves, tmp_path):
+def test_search_ends_after_the_budget(config, curves, tmp_path):
     search = replay(config, curves, "random", tmp_path, 20)
     assert search.epochs == [6, 12, 18, 24]
 
 
-def test_a_search_ends_with_the_space_and_repeats_nothing(config, curves, tmp_path):
+def test_search_ends_with_the_space_and_repeats_nothing(config, curves, tmp_path):
     search = replay(override(config, {"sweep.trials": 99}), curves, "ours, without pruning", tmp_path, 999)
     assert (len(search.best), search.repeats) == (16, 0)
 
@@ -73,14 +74,14 @@ def test_repetitions_are_counted(config, tmp_path):
     assert search.repeats >= 3
 
 
-def test_the_command_prints_a_row_a_method(config, curves, tmp_path, monkeypatch, capsys):
+def test_command_prints_a_row_for_each_method(config, curves, tmp_path, monkeypatch, capsys):
     with open(tmp_path / "trials.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*config.sweep.space, "val_accuracies"])
         writer.writerows([*values, " ".join(map(str, curve))] for values, curve in curves.items())
-    monkeypatch.setattr(command, "RECORDED", tmp_path / "trials.csv")
-    monkeypatch.setattr(command, "NUM_SEEDS", 1)
-    monkeypatch.setattr(command, "BUDGETS", (6, 60))
+    monkeypatch.setattr(bench_replay, "RECORDED", tmp_path / "trials.csv")
+    monkeypatch.setattr(bench_replay, "NUM_SEEDS", 1)
+    monkeypatch.setattr(bench_replay, "BUDGETS", (6, 60))
     command.run(config)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("16 configurations of 6 epochs; 2 of them within 0.5 points of the best, 75.0%.")
@@ -93,20 +94,20 @@ def test_the_command_prints_a_row_a_method(config, curves, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (["sweep.epochs=3"], "has not all configurations"),
-        (["sweep.space={training.learning_rate: [0.005]}"], "has not all configurations"),
-        (["sweep.space={model.dropout: [0.0, 0.1]}"], "its own columns only"),
-        (["sweep.space={training.learning_rate: {min: 1e-3, max: 1e-2}}"], "its own columns only"),
+        (["sweep.epochs=3"], "does not hold every configuration"),
+        (["sweep.space={training.learning_rate: [0.005]}"], "does not hold every configuration"),
+        (["sweep.space={model.dropout: [0.0, 0.1]}"], "lists of choices for columns"),
+        (["sweep.space={training.learning_rate: {min: 1e-3, max: 1e-2}}"], "lists of choices for columns"),
     ],
 )
-def test_what_was_not_recorded_cannot_be_replayed(changes, words):
+def test_configurations_without_record_cannot_be_replayed(changes, words):
     with pytest.raises(UserError, match=words):
-        read_recorded(command.RECORDED, load_config(changes, CONFIGS / "replay.yaml"))
+        read_recorded(bench_replay.RECORDED, load_config(changes, CONFIGS / "replay.yaml"))
 
 
-def test_the_recorded_trials_are_the_whole_space():
+def test_recorded_trials_cover_the_whole_space():
     config = load_config([], CONFIGS / "replay.yaml")
-    curves = read_recorded(command.RECORDED, config)
+    curves = read_recorded(bench_replay.RECORDED, config)
     space = itertools.product(*config.sweep.space.values())
     assert set(curves) == {tuple(map(str, values)) for values in space}
     assert {len(curve) for curve in curves.values()} == {config.sweep.epochs}

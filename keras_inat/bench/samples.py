@@ -1,4 +1,4 @@
-"""The files that all sides read: images of the data as they are, and some of them enlarged."""
+"""The image files that all sides read: some of the data set, and some of those enlarged."""
 
 import itertools
 from collections import defaultdict
@@ -10,17 +10,21 @@ from PIL import Image
 from keras_inat.data.decode import decode
 from keras_inat.data.source import FOLDERS, ImageFile, Source
 
-# Of a large data set a part will do, of small files all the same enough that starting processes does not weigh.
-MAX_FILES, MAX_BYTES = 4_000, 2**26
-# Images for the test, a class: nearly all are for training, since only those are served.
+# Enough files to make the start of the processes negligible.
+MAX_FILES = 4_000
+MAX_BYTES = 2**26
+# Test images per class. Only training images are served.
 NUM_TEST = 5
-LARGE, NUM_LARGE, QUALITY = (800, 600), 384, 90
-# What every side can read, by its file name's end.
+# Width and height of the enlarged images in pixels.
+LARGE = (800, 600)
+NUM_LARGE = 384
+QUALITY = 90
+# The formats that every side can read, with the suffix that they need.
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png"}
 
 
-def write_own(source: Source, folder: Path) -> Path:
-    """Copies images of `source` into `folder`, laid out `train/<Class>/`, `val/<Class>/`; gives `folder`."""
+def write_originals(source: Source, folder: Path) -> Path:
+    """Copies images of `source` to `train/<Class>/` and `val/<Class>/` in `folder`, which it returns."""
     num_bytes = 0
     readable = ((file, content, suffix) for file in _choose(source) for content, suffix in _read(source, file))
     for number, (file, content, suffix) in enumerate(itertools.islice(readable, MAX_FILES)):
@@ -31,18 +35,18 @@ def write_own(source: Source, folder: Path) -> Path:
     return folder
 
 
-def write_large(own: Path, folder: Path) -> Path:
-    """Enlarges some images that `write_own` wrote to JPEGs of the size that photographs come in."""
-    source = Source(own)
+def write_large(originals: Path, folder: Path) -> Path:
+    """Enlarges some images of `write_originals` to JPEGs of the size of photographs."""
+    source = Source(originals)
     for file in itertools.islice(_choose(source), NUM_LARGE):
-        with Image.open(own / file.path) as image:
+        with Image.open(originals / file.path) as image:
             large = image.convert("RGB").resize(LARGE, Image.Resampling.BICUBIC)
         large.save(_place(folder, file, f"{Path(file.path).stem}.jpg"), quality=QUALITY)
     return folder
 
 
 def _choose(source: Source) -> Iterator[ImageFile]:
-    """The files class by class in turn, a few of each for the test."""
+    """Returns the files of all classes in turn, few of them test images."""
     groups: dict[tuple[str, str], list[ImageFile]] = defaultdict(list)
     for file in source.files:
         groups[file.split, file.class_name].append(file)
@@ -51,7 +55,7 @@ def _choose(source: Source) -> Iterator[ImageFile]:
 
 
 def _read(source: Source, file: ImageFile) -> Iterator[tuple[bytes, str]]:
-    """The bytes of a file and how its name should end; nothing where one of the sides could not read it."""
+    """Yields the bytes of a file and its suffix, or nothing if some side could not read it."""
     try:
         content = source.read(file)
         decoded = decode(content, 64)

@@ -1,4 +1,7 @@
-"""What others do with a folder of images. Imports little, since worker processes import it before they begin."""
+"""Common ways to load a folder of images.
+
+This module imports little, because worker processes import it when they start.
+"""
 
 import importlib
 import io
@@ -11,12 +14,12 @@ from typing import Any
 
 from PIL import Image
 
-# The files are read many times over in one long epoch, so that no end of an epoch holds the workers up.
-EPOCH = 100_000
+# Images in an epoch, which repeats the files, so that the workers do not wait at the end of a short epoch.
+EPOCH_SIZE = 100_000
 
 
 def decode_all(paths: list[Path], size: int, num_workers: int) -> None:
-    """The least that a pack of decoded pixels costs: every file read, decoded and resized, nothing kept."""
+    """Reads, decodes and resizes every file without keeping the pixels."""
     with ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn")) as pool:
         for _ in pool.map(_decode, paths, itertools.repeat(size), chunksize=16):
             pass
@@ -26,14 +29,14 @@ def _decode(path: Path, size: int) -> None:
     Image.open(io.BytesIO(path.read_bytes())).convert("RGB").resize((size, size))
 
 
-class Photos:
-    """A dataset for PyTorch that decodes with Pillow and changes it as torchvision's `Resize` and `ToTensor` do."""
+class ImageFolder:
+    """A PyTorch dataset that decodes with Pillow and converts like `Resize` and `ToTensor` of torchvision."""
 
     def __init__(self, folder: Path, size: int) -> None:
         classes = sorted(path.name for path in folder.iterdir())
         self.size = size
         self.files = [(path, classes.index(path.parent.name)) for path in sorted(folder.glob("*/*"))]
-        self.repeats = -(-EPOCH // len(self.files))
+        self.repeats = -(-EPOCH_SIZE // len(self.files))
 
     def __len__(self) -> int:
         return len(self.files) * self.repeats
@@ -49,14 +52,14 @@ class Photos:
 
 
 def open_torch(folder: Path, size: int, batch_size: int, num_workers: int) -> Iterator[Any]:
-    """Endless shuffled batches of PyTorch's `DataLoader`.
+    """Returns endless shuffled batches of PyTorch's `DataLoader`.
 
     Raises:
-        ImportError: When PyTorch is not installed.
+        ImportError: PyTorch is not installed.
     """
-    torch_data: Any = importlib.import_module("torch.utils.data")  # which the type checker need not know
+    torch_data: Any = importlib.import_module("torch.utils.data")  # the type checker does not know PyTorch
     loader = torch_data.DataLoader(
-        Photos(folder, size),
+        ImageFolder(folder, size),
         batch_size,
         shuffle=True,
         num_workers=num_workers,
@@ -67,7 +70,7 @@ def open_torch(folder: Path, size: int, batch_size: int, num_workers: int) -> It
 
 
 def open_keras(folder: Path, size: int, batch_size: int) -> Iterator[Any]:
-    """Endless shuffled batches of `keras.utils.image_dataset_from_directory`."""
+    """Returns endless shuffled batches of `keras.utils.image_dataset_from_directory`."""
     import keras
 
     dataset = keras.utils.image_dataset_from_directory(
