@@ -1,11 +1,11 @@
-"""Makes room: decoded pixels of images that have changed or are gone."""
+"""Removal of decoded pixels whose images have changed or are gone."""
 
 from keras_inat.data.packs import remove_stale_packs
 from keras_inat.settings.schema import Config
 
 
 def run(config: Config) -> None:
-    """Removes what no data set needs any more, and says what stays."""
+    """Removes the stale packs and prints the size of every pack."""
     rows = remove_stale_packs(config)
     for name, size, removed in rows:
         print(f"{'removed' if removed else 'kept':8} {size / 2**20:>9,.1f} MiB  {name}")

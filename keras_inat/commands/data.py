@@ -1,4 +1,4 @@
-"""Getting the photographs: an archive from the network or the disk, unpacked where `data.source` says."""
+"""Getting the images: from the network, from an archive or from a folder."""
 
 from pathlib import Path
 
@@ -12,12 +12,13 @@ from keras_inat.settings.schema import Config, Data
 
 
 def run(config: Config) -> None:
-    """Makes the data set ready: downloaded where that was not done, unpacked, decoded; and says what is in it."""
-    folder, given = Path(config.data.source), config.data.url != Data().url
-    if config.data.zip and given:
+    """Makes the data set ready: downloads, unpacks and decodes the images where needed, and prints a summary."""
+    folder = Path(config.data.source)
+    has_url = config.data.url != Data().url
+    if config.data.zip and has_url:
         raise UserError("give ZIP or URL, not both")
-    if config.data.source in DEMOS and (config.data.zip or given):
-        raise UserError(f"DATA={config.data.source} is drawn: give DATA=<folder> for what is in the archive")
+    if config.data.source in DEMOS and (config.data.zip or has_url):
+        raise UserError(f"DATA={config.data.source} is a drawn data set: give DATA=<folder> to unpack an archive into")
     if config.data.zip:
         archive = Path(config.data.zip)
         if not archive.is_file() or archive.suffix.lower() != ".zip":
@@ -25,21 +26,22 @@ def run(config: Config) -> None:
         if folder.is_file():
             raise UserError(f"DATA must be the folder to unpack into. Received: {str(folder)!r}, which is a file.")
         print(f"unpacked {unpack(archive, folder)} images into {folder}")
-    elif folder.exists() and given:
-        print(f"{folder} is there, so that nothing was downloaded: delete it first to take {config.data.url} instead")
-    elif _is_to_come(config):
+    elif folder.exists() and has_url:
+        print(f"{folder} exists, so nothing was downloaded: delete it first to use {config.data.url} instead")
+    elif _needs_download(config):
         archive = download(config.data.url, Path(config.data.directory))
         num_images = unpack(archive, folder)
         archive.unlink()
-        print(f"unpacked {num_images} images into {folder}; removed the archive, {archive}")
+        print(f"unpacked {num_images} images into {folder} and removed the archive {archive}")
     _report(load_pack(config))
 
 
-def _is_to_come(config: Config) -> bool:
-    """Whether to download: the standard data set, or from an address that was given; a mistyped DATA is neither."""
+def _needs_download(config: Config) -> bool:
+    """Returns True if the images are missing and either DATA is the standard folder or URL was given."""
     standard = Data()
-    named = config.data.source == standard.source or config.data.url != standard.url
-    return named and not (Path(config.data.source).exists() or config.data.source in DEMOS)
+    if Path(config.data.source).exists() or config.data.source in DEMOS:
+        return False
+    return config.data.source == standard.source or config.data.url != standard.url
 
 
 def _report(pack: Pack) -> None:

@@ -12,7 +12,7 @@ def check_space(target: Path, needed: int, hint: str) -> None:
     Args:
         target: A path in an existing folder.
         needed: The number of bytes to be written.
-        hint: The ways to go on, for the error message.
+        hint: Advice for the error message.
 
     Raises:
         ExternalError: The disk has less space.

@@ -65,13 +65,13 @@ def _find_near(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
     sketches = np.empty((len(rows), int(_MIDDLE.sum())), np.float32)
     plain = np.empty(len(rows), bool)
     for start in range(0, len(rows), CHUNK):
-        part = slice(start, start + CHUNK)
-        features = _compute_features(thumbnails[rows[part]])
+        block = slice(start, start + CHUNK)
+        features = _compute_features(thumbnails[rows[block]])
         spectrum = fft.dctn(features, axes=(1, 2), norm="ortho")
         # Mirroring an image negates its odd horizontal frequencies.
         spectrum[:, :, 1::2] = np.abs(spectrum[:, :, 1::2]) - TYPICAL_MAGNITUDE
-        sketches[part] = spectrum[:, _MIDDLE]
-        plain[part] = ~features.any(axis=(1, 2))
+        sketches[block] = spectrum[:, _MIDDLE]
+        plain[block] = ~features.any(axis=(1, 2))
     rows = rows[~plain]
     sketches = sketches[~plain]
     found = [np.zeros(0, PAIR_DTYPE)]
@@ -115,7 +115,7 @@ def _list_candidates(sketches: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndar
             same = np.flatnonzero(codes[order[step:]] == codes[order[:-step]])
             one = order[same]
             other = order[same + step]
-            # For unit vectors, a correlation of 0.9 is a distance of 0.45. Sketches are parts of such vectors.
+            # For unit vectors, a correlation of 0.9 is a distance of 0.45. Sketches are blocks of such vectors.
             near = _measure_distances(sketches, one, other) <= np.sqrt(2 - 2 * MIN_SIMILARITY)
             one = one[near]
             other = other[near]
@@ -126,7 +126,7 @@ def _list_candidates(sketches: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndar
 
 
 def _measure_distances(points: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    parts = [slice(start, start + CHUNK) for start in range(0, len(one), CHUNK)]
+    blocks = [slice(start, start + CHUNK) for start in range(0, len(one), CHUNK)]
     return np.concatenate(
-        [np.linalg.norm(points[one[part]] - points[other[part]], axis=1) for part in parts] or [np.zeros(0)]
+        [np.linalg.norm(points[one[block]] - points[other[block]], axis=1) for block in blocks] or [np.zeros(0)]
     )

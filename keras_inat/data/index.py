@@ -21,7 +21,7 @@ from keras_inat.store.data_summary import (
     SplitCounts,
 )
 
-# Version of the pack's files. It is part of a pack's name, so that other versions are never read.
+# Version of the pack's files. The name of a pack contains it, so that other versions are never read.
 VERSION = 3
 # `scan.json` lists every skipped file and at most MAX_PAIRS duplicates; `manifest.json` lists NUM_NAMED of each.
 MAX_PAIRS = 10_000

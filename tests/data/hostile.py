@@ -1,4 +1,4 @@
-"""A collection of everything that may lie in a folder of images, each file with what should become of it."""
+"""A collection of everything that a folder of images may contain, with the expected outcome for each file."""
 
 import contextlib
 import io
@@ -28,15 +28,15 @@ GAMMA = 563 / 256
 
 @dataclass(frozen=True)
 class Expectation:
-    """What should become of a file: a reason to leave it out, or pixels.
+    """The expected outcome for a file: a reason to skip it, or pixels.
 
     Attributes:
-        reason: A regular expression for the whole reason; empty when the file is an image.
-        colors: Top left, top right, bottom left, bottom right; empty when only decoding itself is expected.
+        reason: A regular expression for the whole reason; empty if the file is a usable image.
+        colors: The colors top left, top right, bottom left and bottom right; empty if any pixels are accepted.
         traits: As in `Decoded`.
         format: As in `Decoded`.
-        tolerance: Of the colors, of 255.
-        by_scan: Whether only a walk through the folder can tell, not the content.
+        tolerance: The tolerance of the colors, of 255.
+        by_scan: True if the outcome depends on the file system, not on the contents.
     """
 
     reason: str = ""
@@ -48,7 +48,7 @@ class Expectation:
 
 
 def draw(colors: tuple[Color, ...], width: int = SIDE, height: int = SIDE) -> Image.Image:
-    """Four quarters of a color each."""
+    """Draws an image of four quarters, each of one color."""
     pixels = np.empty((height, width, 3), dtype=np.uint8)
     for color, (y, x) in zip(colors, itertools.product((0, 1), repeat=2), strict=True):
         pixels[y * height // 2 :, x * width // 2 :] = color
@@ -62,7 +62,7 @@ def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def write_png(pixels: np.ndarray, color_type: int, interlaced: bool = False) -> bytes:
-    """A PNG of `(height, width, channels)` uint8 or uint16, which Pillow cannot write with 16 bits or interlaced."""
+    """Writes a PNG of `(height, width, channels)` uint8 or uint16. Pillow cannot write 16 bits or interlacing."""
     height, width = pixels.shape[:2]
     passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
     parts = [pixels[y::dy, x::dx] for y, x, dy, dx in (passes if interlaced else [(0, 0, 1, 1)])]
@@ -77,12 +77,14 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def write_profile(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """An ICC profile of version 2: header, table of tags, tags."""
-    table, body, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    """Writes an ICC profile of version 2: header, table of tags, tags."""
+    table = struct.pack(">I", len(tags))
+    body = b""
+    start = 128 + 4 + 12 * len(tags)
     for name, data in tags.items():
         table += name + struct.pack(">II", start + len(body), len(data))
         body += data + bytes(-len(data) % 4)
-    about = b"lcms", 0x02400000, b"mntr", space, connection, b"acsp"
+    about = (b"lcms", 0x02400000, b"mntr", space, connection, b"acsp")
     header = struct.pack(">I4sI4s4s4s12x4s28x", start + len(body), *about) + _fixed(0.9642, 1.0, 0.8249)
     return header.ljust(128, b"\0") + table + body
 
@@ -98,7 +100,7 @@ def write_rgb_profile(primaries: np.ndarray, gamma: float = GAMMA) -> bytes:
 
 
 def write_press_profile(lightness: dict[tuple[int, ...], int], black: int = 0) -> bytes:
-    """Of CMYK, where each mixture of full inks is a neutral lightness of 255; those not named are `black`."""
+    """Writes a CMYK profile that maps mixtures of full inks to a neutral lightness, of 255; others are `black`."""
     identity = bytes(range(256))
     nodes = b"".join(bytes((lightness.get(inks, black), 128, 128)) for inks in itertools.product((0, 1), repeat=4))
     matrix = _fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
@@ -107,7 +109,7 @@ def write_press_profile(lightness: dict[tuple[int, ...], int], black: int = 0) -
 
 
 def to_srgb(color: Color, primaries: np.ndarray) -> Color:
-    """What a color of such a profile is in sRGB, computed by the definition."""
+    """Converts a color of a profile with these primaries to sRGB, by the definition."""
     linear = np.linalg.solve(SRGB, primaries @ (np.array(color) / 255) ** GAMMA).clip(0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     red, green, blue = (int(value) for value in np.rint(encoded * 255))
@@ -125,7 +127,7 @@ def _gray(colors: tuple[Color, ...]) -> tuple[Color, ...]:
 
 
 class _Collection:
-    """Files are written as they are named; each gets colors of its own, so that no two images are alike."""
+    """Writes files. Each file has its own colors, so that no two images are alike."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -133,7 +135,7 @@ class _Collection:
         self.rng = np.random.default_rng(0)
 
     def mix(self) -> tuple[Color, ...]:
-        """Four muted colors: within the gamut of every color space here."""
+        """Returns four muted colors, which are within the gamut of every color space used here."""
         base = np.array([(170, 70, 60), (60, 160, 80), (60, 80, 170), (180, 170, 70)])
         colors = (base + self.rng.integers(-25, 26, base.shape)).tolist()
         return tuple((int(r), int(g), int(b)) for r, g, b in colors)
@@ -147,7 +149,7 @@ class _Collection:
         self.expected[name] = Expectation("", colors, **about)
 
     def add(self, name: str, kind: str, change: Change = Image.Image.copy, **about: Any) -> None:
-        """A picture in some format and mode; `about` is for the encoder (a dictionary) and for `Expectation`."""
+        """Adds a picture in a format and mode. `about` holds `options` for the encoder and fields of `Expectation`."""
         colors = self.mix()
         image = draw(colors)
         options = about.pop("options", {})
@@ -158,23 +160,23 @@ class _Collection:
 
 
 def write_hostile_collection(folder: Path) -> dict[str, Expectation]:
-    """Fills a folder, and says for every name in it what should become of it.
+    """Fills a folder with the collection.
 
     Args:
-        folder: Empty; stands for the folder of one class.
+        folder: An empty folder of one class.
 
     Returns:
-        An expectation for each name.
+        The expected outcome for each file name.
     """
     files = _Collection(folder)
-    for write in (_write_no_images, _write_damaged, _write_limits, _write_modes, _write_formats, _write_orientations):
+    for write in (_write_other_files, _write_damaged, _write_limits, _write_modes, _write_formats, _write_orientations):
         write(files)
     for write in (_write_profiles, _write_names, _write_file_system):
         write(files)
     return files.expected
 
 
-def _write_no_images(files: _Collection) -> None:
+def _write_other_files(files: _Collection) -> None:
     contents = {
         "text.jpg": b"not an image, but long enough to be one: " * 9,
         "page.jpg": b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
@@ -216,7 +218,7 @@ def _write_damaged(files: _Collection) -> None:
     files.reject("data.png", bytes(content), r"cannot be decoded \(.*data stream.*\)")
     content = bytearray(encode(noise.rotate(180), "JPEG", quality=95))
     content[len(content) // 2] ^= 0x55
-    files.accept("huffman.jpg", bytes(content), (), format="JPEG")  # half of it is still there
+    files.accept("huffman.jpg", bytes(content), (), format="JPEG")  # Half of the image is intact.
 
     colors = files.mix()
     trailing = encode(draw(colors), "JPEG") + b"\0garbage" * 99
@@ -251,10 +253,10 @@ def _write_modes(files: _Collection) -> None:
 
     def make_transparent(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
-        image.paste((255, 0, 255, 0), (SIDE // 2, 0, SIDE, SIDE))  # magenta that nobody may see
+        image.paste((255, 0, 255, 0), (SIDE // 2, 0, SIDE, SIDE))  # invisible magenta
         return image
 
-    def is_half_white(name: str) -> None:
+    def expect_half_white(name: str) -> None:
         top, _, bottom, _ = files.expected[name].colors
         files.expected[name] = replace(files.expected[name], colors=(top, white, bottom, white))
 
@@ -266,11 +268,11 @@ def _write_modes(files: _Collection) -> None:
     files.add("gray.png", "PNG", lambda image: image.convert("L"), traits=("gray",))
     files.add("palette.png", "PNG", lambda image: image.quantize(8), traits=("palette",))
     files.add("rgba.png", "PNG", make_transparent, traits=("alpha",))
-    is_half_white("rgba.png")
+    expect_half_white("rgba.png")
     files.add("rgba.webp", "WEBP", make_transparent, traits=("alpha",), options={"lossless": True})
-    is_half_white("rgba.webp")
+    expect_half_white("rgba.webp")
     files.add("gray_alpha.png", "PNG", lambda image: make_transparent(image).convert("LA"), traits=("alpha", "gray"))
-    is_half_white("gray_alpha.png")
+    expect_half_white("gray_alpha.png")
 
     for name, transparency in (("palette_key.png", 2), ("palette_alpha.png", bytes((255, 255, 128, 255)))):
         colors = files.mix()
@@ -289,28 +291,28 @@ def _write_modes(files: _Collection) -> None:
     content = encode(image, "TIFF", compression="group4")
     files.accept("bit.tif", content, (white, black, black, white), traits=("1-bit",), format="TIFF")
 
-    # Sixteen bits: cut off to the lower or the upper byte, or clipped, each would give other colors.
+    # Sixteen bits. Truncation to the lower or upper byte, or clipping, would give other colors.
     levels = np.array([[3000, 20000], [40000, 65000]], dtype=np.uint16).repeat(SIDE // 2, 0).repeat(SIDE // 2, 1)
     gray: list[Color] = [(round(level / 257),) * 3 for level in (3000, 20000, 40000, 65000)]
-    deep: dict[str, Any] = {"traits": ("16-bit", "gray"), "tolerance": 1}
-    files.accept("gray16.png", encode(Image.fromarray(levels)), tuple(gray), **deep)
+    sixteen_bit: dict[str, Any] = {"traits": ("16-bit", "gray"), "tolerance": 1}
+    files.accept("gray16.png", encode(Image.fromarray(levels)), tuple(gray), **sixteen_bit)
     turned = encode(Image.fromarray(levels[::-1, ::-1].copy()), "TIFF")
-    files.accept("gray16.tif", turned, tuple(gray[::-1]), format="TIFF", **deep)
+    files.accept("gray16.tif", turned, tuple(gray[::-1]), format="TIFF", **sixteen_bit)
     pgm = b"P5 64 64 65535\n" + levels.T.astype(">u2").tobytes()
-    files.accept("gray16.pgm", pgm, (gray[0], gray[2], gray[1], gray[3]), format="PPM", **deep)
+    files.accept("gray16.pgm", pgm, (gray[0], gray[2], gray[1], gray[3]), format="PPM", **sixteen_bit)
     colors = files.mix()
     wide = np.asarray(draw(colors)).astype(np.uint16) * 257
     files.accept("rgb16.png", write_png(wide, 2), colors, traits=("16-bit",))
     colors = files.mix()
     wide = np.asarray(make_transparent(draw(colors))).astype(np.uint16) * 257
     files.accept("rgba16.png", write_png(wide, 6), colors, traits=("16-bit", "alpha"))
-    is_half_white("rgba16.png")
+    expect_half_white("rgba16.png")
     floating = Image.fromarray(np.linspace(0, 1, SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE))
     files.reject("float.tif", encode(floating, "TIFF"), r"has floating-point pixels of unknown range")
     integers = Image.fromarray(np.arange(SIDE * SIDE, dtype=np.int32).reshape(SIDE, SIDE))
     files.reject("int32.tif", encode(integers, "TIFF"), r"has .*32-bit integer pixels of unknown range")
 
-    # YCCK: Pillow writes CMYK, so it gets what has to stand in the file, and the marker is changed afterwards.
+    # YCCK. Pillow writes these values as CMYK, and the marker is changed afterwards.
     colors = files.mix()
     complement = Image.eval(draw(colors), lambda value: 255 - value).convert("YCbCr")
     bands = [Image.eval(band, lambda value: 255 - value) for band in complement.split()]
@@ -348,10 +350,10 @@ def _write_formats(files: _Collection) -> None:
 
 
 def _write_orientations(files: _Collection) -> None:
-    # Where the quarters of the stored picture stand when it is shown, by the definition of EXIF: for each orientation
-    # the stored quarters that are seen top left, top right, bottom left, bottom right.
-    seen = {1: "0123", 2: "1032", 3: "3210", 4: "2301", 5: "0213", 6: "2031", 7: "3120", 8: "1302"}
-    for orientation, order in seen.items():
+    # By the definition of EXIF: for each orientation, the stored quarters that are shown top left, top right, bottom
+    # left and bottom right.
+    shown_quarters = {1: "0123", 2: "1032", 3: "3210", 4: "2301", 5: "0213", 6: "2031", 7: "3120", 8: "1302"}
+    for orientation, order in shown_quarters.items():
         for kind in ("JPEG", *(["PNG", "TIFF"] if orientation in (5, 6) else [])):
             colors = files.mix()
             exif = Image.Exif()
@@ -406,7 +408,7 @@ def _write_names(files: _Collection) -> None:
         os.fsdecode(b"not utf-8 \xff\xfe.png"),
     ]
     for name in names:
-        with contextlib.suppress(OSError):  # some file systems do not take all of them
+        with contextlib.suppress(OSError):  # Some file systems refuse some of them.
             files.add(name, "PNG")
 
 
@@ -429,7 +431,7 @@ def _write_file_system(files: _Collection) -> None:
     (files.folder / "subfolder").mkdir()
     (files.folder / "subfolder" / "image.png").write_bytes(encode(draw(files.mix())))
     expect("subfolder", "is a folder: images must be directly in their class folder")
-    if os.geteuid():  # root may read anything
+    if os.geteuid():  # Root may read every file.
         (files.folder / "locked.png").write_bytes(encode(draw(files.mix())))
         (files.folder / "locked.png").chmod(0)
         expect("locked.png", UNREADABLE)

@@ -23,8 +23,8 @@ REASONS = re.compile(
 )
 
 
-def outcome(*arguments):
-    """What is decoded, or why nothing is."""
+def try_decode(*arguments):
+    """Returns the decoded image or the reason of the error."""
     try:
         return decode(*arguments)
     except ValueError as error:
@@ -32,7 +32,7 @@ def outcome(*arguments):
 
 
 def smooth(width, height, seed=0):
-    """A picture with detail, whose pixels are all different."""
+    """Draws a picture with detail, whose pixels are all different."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
     return small.resize((width, height), Image.Resampling.BICUBIC)
@@ -45,16 +45,16 @@ def test_the_hostile_collection(tmp_path, capfd):
     assert len(expected) >= 100
     wrong = []
     for name, file in expected.items():
-        result = outcome((folder / name).read_bytes(), 16)
+        result = try_decode((folder / name).read_bytes(), 16)
         if isinstance(result, str):
-            right = file.reason and re.fullmatch(file.reason, result) and REASONS.fullmatch(result)
+            correct = file.reason and re.fullmatch(file.reason, result) and REASONS.fullmatch(result)
         else:
             seen = np.array([result.images[0][y, x] for y in (4, 11) for x in (4, 11)], dtype=int)
             near = not file.colors or np.abs(seen - file.colors).max() <= file.tolerance
-            right = near and (file.reason, file.traits, file.format) == ("", result.traits, result.format)
+            correct = near and (file.reason, file.traits, file.format) == ("", result.traits, result.format)
             result = f"{result.format} {result.traits} {seen.tolist()}"
-        if not right:
-            wrong.append(f"{name!r}: {result}, not {file}")
+        if not correct:
+            wrong.append(f"{name!r}: {result}, expected {file}")
     assert not wrong, "\n".join(wrong)
     assert capfd.readouterr() == ("", "")
 
@@ -105,7 +105,7 @@ def base_files(kind):
 
 
 def mutate(content, rng):
-    """One of six kinds of damage, as often to the header as anywhere."""
+    """Applies one of six kinds of damage, in half of the cases to the header."""
     content = bytearray(content)
     end = min(len(content), 700) if rng.random() < 0.5 else len(content)
     first, last = sorted(int(at) for at in rng.integers(0, end, 2))
@@ -131,12 +131,12 @@ def mutate(content, rng):
 @pytest.mark.parametrize(
     ("kind", "count"), [("JPEG", 2000), ("PNG", 300), ("GIF", 300), ("WEBP", 300), ("TIFF", 300), ("BMP", 300)]
 )
-def test_damaged_files_are_decoded_or_left_out(kind, count, capfd):
+def test_damaged_files_are_decoded_or_refused(kind, count, capfd):
     rng = np.random.default_rng(0)
     bases = base_files(kind)
     num_decoded = 0
     for index in range(count):
-        result = outcome(mutate(bases[index % len(bases)], rng), 16, (20,))
+        result = try_decode(mutate(bases[index % len(bases)], rng), 16, (20,))
         if isinstance(result, str):
             assert REASONS.fullmatch(result)
             assert result.isprintable()
@@ -150,7 +150,7 @@ def test_damaged_files_are_decoded_or_left_out(kind, count, capfd):
 
 
 @pytest.mark.parametrize("mark", [b"Exif\0\0", b"ICC_PROFILE\0\1\1", b"MPF\0"])
-def test_damaged_metadata_never_costs_an_image(mark):
+def test_images_with_damaged_metadata_are_decoded(mark):
     rng = np.random.default_rng(0)
     base = base_files("JPEG")[3 if mark == b"MPF\0" else 0]
     start = base.index(mark)
@@ -167,7 +167,7 @@ def test_stored_images_leave_room_for_crops():
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (640, 480), (211, 500), (1900, 300)])
-def test_pixels_do_not_depend_on_what_else_is_asked_for(width, height):
+def test_pixels_do_not_depend_on_the_other_sizes(width, height):
     content = encode(smooth(width, height), "JPEG")
     alone = decode(content, 48).images
     together = decode(content, 48, (60, 300, 16)).images
@@ -177,7 +177,7 @@ def test_pixels_do_not_depend_on_what_else_is_asked_for(width, height):
 
 
 def triangle(pixels, size, start, length):
-    """Resizes the first axis from `length` pixels at `start` on, with a triangle as wide as a new pixel and more."""
+    """Resizes `length` pixels of the first axis, beginning at `start`, with a triangle filter."""
     scale = length / size
     centers = start + (np.arange(size)[:, None] + 0.5) * scale
     weights = np.maximum(0, 1 - np.abs(np.arange(len(pixels)) + 0.5 - centers) / max(scale, 1))
@@ -185,7 +185,7 @@ def triangle(pixels, size, start, length):
 
 
 @pytest.mark.parametrize(("width", "height", "size"), [(90, 60, 16), (50, 131, 16), (30, 24, 48)])
-def test_pixels_are_those_of_the_definition(width, height, size):
+def test_pixels_match_the_definition_of_the_filter(width, height, size):
     image = smooth(width, height)
     side = min(width, height)
     expected = triangle(np.asarray(image, dtype=float), size, (height - side) / 2, side)
@@ -193,10 +193,10 @@ def test_pixels_are_those_of_the_definition(width, height, size):
     np.testing.assert_allclose(decode_image(encode(image), size), expected, atol=1.5)
 
 
-def test_a_large_jpeg_is_reduced_while_it_is_decoded():
+def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size():
     image = smooth(1500, 1120)
     content = encode(image, "JPEG", quality=95)
-    for size in (64, 224):  # to the same for both, so that pixels do not depend on what was decoded first
+    for size in (64, 224):  # The fraction is the same for both sizes.
         with Image.open(io.BytesIO(content)) as reduced:
             reduced.draft(None, (280, 280))
             assert reduced.size == (375, 280)
@@ -207,14 +207,14 @@ def test_a_large_jpeg_is_reduced_while_it_is_decoded():
 
 
 @pytest.mark.parametrize("mode", ["P", "1", "L", "LA", "RGBA", "CMYK", "YCbCr"])
-def test_every_mode_is_smoothed_like_rgb(mode):
+def test_every_mode_is_resized_like_rgb(mode):
     image = smooth(90, 70).convert(mode)
     content = encode(image, "TIFF" if mode in ("CMYK", "YCbCr") else "PNG")
     expected = decode_image(encode(image.convert("RGB")), 16)
     np.testing.assert_allclose(decode_image(content, 16), expected, atol=2)
 
 
-def test_orientation_turns_the_square_of_the_middle():
+def test_the_orientation_is_applied_to_the_cropped_square():
     exif = Image.Exif()
     exif[0x0112] = 6
     image = smooth(90, 60)
@@ -222,14 +222,14 @@ def test_orientation_turns_the_square_of_the_middle():
     np.testing.assert_allclose(decode_image(encode(image, exif=exif), 16), upright, atol=1)
 
 
-def test_the_middle_is_kept_in_proportion():
+def test_the_center_is_cropped_without_distortion():
     image = Image.new("RGB", (60, 20), "red")
     image.paste("blue", (20, 0, 40, 20))
     assert (decode_image(encode(image), 20) == [0, 0, 255]).all()
 
 
 def test_invisible_colors_do_not_bleed():
-    image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))  # black, were it seen
+    image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))  # invisible black
     image.paste((255, 255, 255, 255), (0, 0, 31, 64))
     assert (decode_image(encode(image), 8) == 255).all()
 
@@ -246,7 +246,7 @@ def test_twelve_bits_are_scaled():
     assert decoded.traits == ("16-bit", "gray")
 
 
-def test_a_profile_is_read_once_and_an_srgb_one_does_nothing(monkeypatch):
+def test_a_profile_is_parsed_once_and_an_srgb_profile_changes_nothing(monkeypatch):
     module._build_transform.cache_clear()
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = draw(MIX)
@@ -256,9 +256,9 @@ def test_a_profile_is_read_once_and_an_srgb_one_does_nothing(monkeypatch):
     first = decode(swapped, 16)
     assert first.traits == ("color profile",)
     assert module._build_transform.cache_info().currsize == 2
-    monkeypatch.setattr(ImageCms, "ImageCmsProfile", None)  # from now on only the cache can help
+    monkeypatch.setattr(ImageCms, "ImageCmsProfile", None)  # A second parsing would fail.
     np.testing.assert_array_equal(decode_image(swapped, 16), first.images[0])
-    # Red and green of the swapped profile have exchanged their places.
+    # The swapped profile exchanges red and green.
     assert np.argmax(plain[4, 4]) == 0
     assert np.argmax(first.images[0][4, 4]) == 1
 
@@ -270,7 +270,7 @@ def test_a_gray_image_may_have_a_profile_of_three_colors():
     np.testing.assert_allclose(decoded.images[0], 188, atol=1)  # 1.055 (128 / 255)^(1 / 2.4) - 0.055, of 255
 
 
-def test_the_darkest_a_press_can_print_is_black():
+def test_the_darkest_printable_color_becomes_black():
     profile = write_press_profile({(0, 0, 0, 0): 255}, black=30)
     image = Image.new("CMYK", (16, 16), (255, 255, 255, 255))
     decoded = decode(encode(image, "TIFF", icc_profile=profile), 16)
@@ -279,28 +279,28 @@ def test_the_darkest_a_press_can_print_is_black():
 
 
 def odd_exif():
-    """EXIF that announces more than there is: Pillow warns."""
+    """Returns a JPEG whose EXIF declares more data than it has, so that Pillow warns."""
     entry = b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0" + b"\x0f\x01\x02\0\xff\xff\0\0\x00\x10\0\0"
     return encode(draw(MIX), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x02\0" + entry)
 
 
-def test_pillows_warnings_do_not_escape_and_others_do(recwarn, monkeypatch):
+def test_only_warnings_of_pillow_are_silenced(recwarn, monkeypatch):
     content = odd_exif()
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         with Image.open(io.BytesIO(content)) as image:
             image.getexif()
-    assert seen  # so there is something to be silent about
+    assert seen  # There is a warning to silence.
     warnings.simplefilter("error")
     assert decode(content, 16).traits == ("EXIF-rotated",)
     with pytest.raises(UserWarning, match="of others"):
         warnings.warn("of others", stacklevel=1)
-    monkeypatch.setattr(warnings, "filterwarnings", None)  # once is enough
+    monkeypatch.setattr(warnings, "filterwarnings", None)  # A second filter would fail.
     decode(content, 16)
     assert not recwarn
 
 
-def test_threads_decode_in_silence():
+def test_threads_decode_without_warnings():
     content, failures = odd_exif(), []
 
     def work():
@@ -318,7 +318,7 @@ def test_threads_decode_in_silence():
     assert not failures
 
 
-def test_nothing_is_logged(caplog):
+def test_pillow_logs_nothing(caplog):
     caplog.set_level(logging.DEBUG)
     content = bytearray(encode(draw(MIX), "TIFF"))
     at = content.index(b"\x15\x01\x03\0\x01\0\0\0")  # samples per pixel
@@ -328,7 +328,7 @@ def test_nothing_is_logged(caplog):
     assert not caplog.records
 
 
-def test_what_is_decoded_cannot_be_changed():
+def test_decoded_images_are_read_only():
     decoded = decode(encode(draw(MIX)), 16)
     assert not decoded.images[0].flags.writeable
     with pytest.raises(FrozenInstanceError):

@@ -359,13 +359,15 @@ def test_make_data_downloads_unpacks_and_removes_the_archive(photos, server, cap
     assert main(["data", f"URL={server.url}", "DATA=data/mine"]) == 0
     assert read_tree(Path("data/mine")) == read_tree(photos)
     output = capsys.readouterr().out
-    assert re.search(r"unpacked 42 images into data/mine; removed the archive, data/photos-[0-9a-f]{8}\.zip\n", output)
+    assert re.search(
+        r"unpacked 42 images into data/mine and removed the archive data/photos-[0-9a-f]{8}\.zip\n", output
+    )
     assert "mine: 30 train and 12 test images" in output
     assert not [*Path("data").rglob("*.zip"), *Path("data").rglob("*.part")]
     # The second run sends no request.
     assert main(["data", f"URL={server.url}", "DATA=data/mine"]) == 0
     assert server.asked == [None]
-    assert "data/mine is there, so that nothing was downloaded: delete it first" in capsys.readouterr().out
+    assert "data/mine exists, so nothing was downloaded: delete it first" in capsys.readouterr().out
     assert main(["data", "ZIP=given.zip", "DATA=data/other"]) == 0
     assert Path("given.zip").exists()
     assert main(["data", "ZIP=given.zip", "DATA=given.zip"]) == 2

@@ -11,7 +11,7 @@ NUM_IMAGES = 300
 
 
 def paint(index):
-    """A picture of soft blobs, unlike that of any other index."""
+    """Draws a picture of soft blobs that differs from those of other indices."""
     rng = np.random.default_rng(index)
     noise = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
     return noise.resize((160, 120), Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(2))
@@ -50,12 +50,12 @@ def originals():
     return [encode(paint(index)) for index in range(NUM_IMAGES)]
 
 
-def test_different_pictures_are_no_copies(originals):
+def test_different_pictures_are_not_duplicates(originals):
     assert len(search(originals)) == 0
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_changed_copies_are_found(originals, change):
+def test_changed_images_are_found(originals, change):
     duplicates = [CHANGES[change](paint(index)) for index in range(40)]
     pairs = search([*originals, *duplicates])
     assert pairs[["first", "second"]].tolist() == [(index, NUM_IMAGES + index) for index in range(40)]
@@ -63,8 +63,8 @@ def test_changed_copies_are_found(originals, change):
     assert ((pairs["similarity"] >= 0.9) & (pairs["similarity"] <= 1)).all()
 
 
-def test_identical_files_are_copies_whatever_they_show():
-    thumbnails = np.full((6, 16, 16, 3), 90, np.uint8)  # too plain to be compared by their looks
+def test_identical_files_are_duplicates_even_if_plain():
+    thumbnails = np.full((6, 16, 16, 3), 90, np.uint8)  # too plain for near-duplicates
     hashes = np.zeros((6, 32), np.uint8)
     hashes[:, 0] = [1, 2, 1, 3, 1, 2]
     pairs = find_duplicates(thumbnails, hashes, np.array([0, 1, 2, 4, 5]))
@@ -72,7 +72,7 @@ def test_identical_files_are_copies_whatever_they_show():
     assert (pairs["similarity"] == 1).all()
 
 
-def test_only_the_given_rows(originals):
+def test_only_the_given_rows_are_compared(originals):
     contents = [originals[0], originals[1], encode(paint(0), 50), encode(paint(1), 50)]
     thumbnails = np.stack([decode_image(content, 16) for content in contents])
     hashes = np.arange(128, dtype=np.uint8).reshape(4, 32)
@@ -81,17 +81,17 @@ def test_only_the_given_rows(originals):
     assert len(find_duplicates(thumbnails, hashes, np.array([2]))) == 0
 
 
-def test_a_thousand_frames_of_one_scene_hang_together():
+def test_a_thousand_frames_of_one_scene_are_one_group():
     rng = np.random.default_rng(0)
     scene = np.asarray(paint(0).resize((16, 16)), np.float64)
     thumbnails = (scene + rng.normal(0, 2, (1000, 16, 16, 3))).clip(0, 255).astype(np.uint8)
     hashes = np.frombuffer(rng.bytes(32_000), np.uint8).reshape(1000, 32)
     pairs = find_duplicates(thumbnails, hashes, np.arange(1000))
     assert len(set(group_duplicates(1000, pairs))) == 1
-    assert len(pairs) < 100_000  # and not each with each
+    assert len(pairs) < 100_000  # not all pairs
 
 
-def test_groups_are_what_hangs_together():
+def test_groups_are_connected_components():
     pairs = np.array([(0, 2, 1, False), (2, 5, 1, False), (3, 4, 1, True)], PAIR_DTYPE)
     groups = group_duplicates(6, pairs)
     assert groups[0] == groups[2] == groups[5]

@@ -20,11 +20,11 @@ from keras_inat.data.source import Source
 
 @pytest.fixture
 def many(write_photos, workplace):
-    """Enough files for several chunks, and so for worker processes."""
+    """Writes enough files for several chunks, so that worker processes are started."""
     return Source(write_photos(workplace / "many", num_train=4 * CHUNK // 3, num_test=2 * CHUNK // 3))
 
 
-def test_every_file_of_a_hostile_collection_is_told(write_photos, workplace):
+def test_every_file_of_a_hostile_collection_has_the_expected_outcome(write_photos, workplace):
     folder = write_photos(workplace / "photos", num_train=2, num_test=1)
     expected = write_hostile_collection(folder / "train" / "red")
     source = Source(folder)
@@ -33,14 +33,14 @@ def test_every_file_of_a_hostile_collection_is_told(write_photos, workplace):
     numbers = {os.path.basename(file.path): number for number, file in enumerate(source.files)}
     listed = [name for name in expected if name in numbers]
     assert len(listed) >= 40
-    # Hidden files and what systems leave in folders are no part of the collection.
+    # Hidden files and files of operating systems are ignored.
     assert all(name.startswith(".") or name == "Thumbs.db" for name in expected.keys() - numbers.keys())
     for name in listed:
         number, wanted = numbers[name], expected[name]
         assert found.readable[number] == (not wanted.reason), name
         if wanted.reason:
             assert re.fullmatch(wanted.reason, found.reasons[number]), name
-            assert not pixels[number].any(), name  # never the pixels of another file
+            assert not pixels[number].any(), name  # never pixels of another file
         for color, (y, x) in zip(wanted.colors, ((8, 8), (8, 55), (55, 8), (55, 55)), strict=False):
             np.testing.assert_allclose(pixels[number, y, x], color, atol=wanted.tolerance + 3, err_msg=name)
     assert sum(found.formats.values()) == found.readable.sum() == len(source.files) - len(found.reasons)
@@ -49,7 +49,7 @@ def test_every_file_of_a_hostile_collection_is_told(write_photos, workplace):
     assert found.traits["EXIF-rotated"] >= 7
 
 
-def test_pixels_are_at_the_number_of_their_file(many, workplace):
+def test_pixels_are_at_the_index_of_their_file(many, workplace):
     found = scan_files(many, [16, 20], workplace / "scan")
     assert len(many.files) > 5 * CHUNK
     for size in (16, 20):
@@ -63,15 +63,15 @@ def test_pixels_are_at_the_number_of_their_file(many, workplace):
             # The strongest channel of a class is its own.
             assert 2 - pixels[number].mean(axis=(0, 1)).argmax() == many.classes.index(many.files[number].class_name)
     assert found.readable.all()
-    assert scan_files(many, [16, 20], workplace / "scan").formats == found.formats  # all of it from the journal
+    assert scan_files(many, [16, 20], workplace / "scan").formats == found.formats  # everything from the journal
 
 
-def test_an_interrupted_scan_goes_on(many, workplace, monkeypatch):
+def test_an_interrupted_scan_resumes(many, workplace, monkeypatch):
     whole = scan_files(many, [16], workplace / "whole")
     monkeypatch.setattr(
         "keras_inat.data.scan.map_unordered", lambda function, tasks: (function(task) for task in tasks[:3])
     )
-    monkeypatch.setattr("keras_inat.data.scan.os.fsync", lambda _: 1 / 0)  # where the first attempt ends
+    monkeypatch.setattr("keras_inat.data.scan.os.fsync", lambda _: 1 / 0)  # The first attempt ends here.
     with pytest.raises(ZeroDivisionError):
         scan_files(many, [16], workplace / "part")
     monkeypatch.undo()
@@ -84,7 +84,7 @@ def test_an_interrupted_scan_goes_on(many, workplace, monkeypatch):
 
     monkeypatch.setattr("keras_inat.data.scan.map_unordered", note)
     journal = workplace / "part" / "journal.jsonl"
-    journal.write_text(journal.read_text()[:-20])  # a line cut short
+    journal.write_text(journal.read_text()[:-20])  # a truncated line
     found = scan_files(many, [16], workplace / "part")
     assert decoded == list(range(2 * CHUNK, len(many.files), CHUNK))
     np.testing.assert_array_equal(found.hashes, whole.hashes)
@@ -93,7 +93,7 @@ def test_an_interrupted_scan_goes_on(many, workplace, monkeypatch):
 
 
 @pytest.mark.parametrize("change", ["sizes", "boot", "garbage"])
-def test_what_does_not_fit_is_not_gone_on_from(many, workplace, change):
+def test_a_journal_that_does_not_match_is_discarded(many, workplace, change):
     directory = workplace / "scan"
     directory.mkdir()
     header = [many.key, [16], Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
@@ -117,7 +117,7 @@ def _scan_slowly(path, directory):
     scan_files(Source(Path(path)), [16, 64], Path(directory))
 
 
-def test_kill_9_at_any_moment_changes_nothing(many, workplace):
+def test_killed_scans_resume_to_the_same_result(many, workplace):
     expected = scan_files(many, [16, 64], workplace / "whole")
     journal, context = workplace / "part" / "journal.jsonl", multiprocessing.get_context("spawn")
     num_chunks = len((workplace / "whole" / "journal.jsonl").read_text().splitlines()) - 1
@@ -136,12 +136,12 @@ def test_kill_9_at_any_moment_changes_nothing(many, workplace):
         assert functools.reduce(bytes.__eq__, parts)
 
 
-def test_what_the_disk_reports_meanwhile_is_not_lost(many, workplace, monkeypatch):
-    reports = [OSError(5, "Input/output error")]
+def test_a_write_error_during_the_scan_is_raised(many, workplace, monkeypatch):
+    errors = [OSError(5, "Input/output error")]
 
     def sync(path):
-        if reports:  # the system reports an error of writing once
-            raise reports.pop()
+        if errors:  # The system reports a failed write only once.
+            raise errors.pop()
 
     monkeypatch.setattr(scan, "SYNC_SECONDS", 0)
     monkeypatch.setattr(scan, "_sync", sync)
@@ -149,16 +149,16 @@ def test_what_the_disk_reports_meanwhile_is_not_lost(many, workplace, monkeypatc
         scan_files(many, [16], workplace / "scan")
 
 
-def test_a_journal_without_its_pixels_is_not_believed(many, workplace):
+def test_a_journal_without_its_pixels_is_discarded(many, workplace):
     scan_files(many, [16], workplace / "scan")
     pixels = pixel_path(workplace / "scan", 16, 16)
     whole = pixels.read_bytes()
-    pixels.unlink()  # as by a kill in the middle of a removal
+    pixels.unlink()  # as after a kill during a removal
     scan_files(many, [16], workplace / "scan")
     assert pixels.read_bytes() == whole
 
 
-def test_folders_within_a_class_of_an_archive_are_told(photos, workplace):
+def test_subfolders_of_a_class_are_reported(photos, workplace):
     import shutil
 
     (photos / "train" / "red" / "more").mkdir()

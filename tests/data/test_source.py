@@ -14,7 +14,7 @@ def make_zip(folder, path, prefix=""):
     return path
 
 
-def test_a_folder_its_parent_and_its_zip_are_the_same(photos, tmp_path):
+def test_a_folder_its_parent_and_its_zip_have_the_same_files(photos, tmp_path):
     archive = make_zip(photos, tmp_path / "photos.zip", prefix="some/photos/")
     direct, parent, zipped = Source(photos), Source(photos.parent), Source(archive)
     for source in (direct, parent, zipped):
@@ -25,7 +25,7 @@ def test_a_folder_its_parent_and_its_zip_are_the_same(photos, tmp_path):
     assert len(direct.files) == 3 * (10 + 4)
 
 
-def test_a_damaged_member_is_named_however_it_was_compressed(photos, tmp_path):
+def test_a_damaged_member_is_reported_for_every_compression(photos, tmp_path):
     for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
         path = tmp_path / f"{compression}.zip"
         with zipfile.ZipFile(path, "w", compression) as archive:
@@ -40,26 +40,26 @@ def test_a_damaged_member_is_named_however_it_was_compressed(photos, tmp_path):
             source.read(next(file for file in source.files if file.path == info.filename))
 
 
-def test_a_folder_that_is_called_as_a_split_is_none_in_an_archive_either(photos, tmp_path):
+def test_a_data_set_may_have_the_name_of_a_split(photos, tmp_path):
     home = photos.rename(tmp_path / "train")
     for source in (Source(home), Source(make_zip(home, tmp_path / "train.zip", prefix="train/"))):
         assert source.classes == ("blue", "green", "red")
         assert len(source.files) == 3 * (10 + 4)
 
 
-def test_of_several_data_sets_one_has_to_be_given(write_photos, tmp_path):
+def test_several_data_sets_are_refused(write_photos, tmp_path):
     several = tmp_path / "several"
     for name in ("mine", "photos"):
         write_photos(several / name, num_train=2)
     for path in (several, make_zip(several, tmp_path / "both.zip", prefix="all/")):
         with pytest.raises(UserError, match=r"contains several data sets. Use one of them: (all/)?mine, (all/)?photos"):
             Source(path)
-    (several / "mine" / "val").rename(several / "mine" / "test")  # which is none then
+    (several / "mine" / "val").rename(several / "mine" / "test")  # This is not a data set any more.
     assert Source(several).home == "photos"
     assert Source(make_zip(several, tmp_path / "one.zip")).home == "photos"
 
 
-def test_strays_are_ignored(photos):
+def test_hidden_and_system_files_are_ignored(photos):
     before = Source(photos).files
     for stray in (".DS_Store", "train/.DS_Store", "train/red/.DS_Store", "val/red/Thumbs.db", "train/list.txt"):
         (photos / stray).write_text("stray")
@@ -78,18 +78,18 @@ def test_strays_are_ignored(photos):
         (lambda p: (p / "val").rename(p / "test"), r"no class folders train/<Class>/|no class folders val/<Class>/"),
     ],
 )
-def test_what_is_no_data_set(photos, break_it, words):
+def test_invalid_layouts_are_refused(photos, break_it, words):
     break_it(photos)
     with pytest.raises(UserError, match=words):
         Source(photos)
 
 
-def test_a_missing_source_names_the_two_ways_on():
+def test_a_missing_source_names_the_alternatives():
     with pytest.raises(UserError, match=r"'nowhere' does not exist: run `make data` .* DATA=demo"):
         open_source(load_config(["DATA=nowhere"]))
 
 
-def test_files_that_are_no_archive(tmp_path):
+def test_files_that_are_not_archives_are_refused(tmp_path):
     (tmp_path / "a.zip").write_text("no zip")
     with pytest.raises(UserError, match="cannot be read as a zip"):
         open_source(load_config([f"DATA={tmp_path / 'a.zip'}"]))
