@@ -19,7 +19,6 @@ from keras_inat.commands import report
 from keras_inat.errors import UserError
 from keras_inat.files import write_text
 from keras_inat.report.blocks import Part, Picture, Prose, Section, Table, escape_markdown
-from keras_inat.report.charts.cost_comparison import separate
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.history import read_history
 from keras_inat.report.page import write_report
@@ -179,10 +178,6 @@ def test_near_copies_that_were_not_looked_for_are_not_denied(workshop: Workshop)
         text = _read_text(workshop)
         assert words in text
         assert ("none in train/ was found identical to one of val/" in text) is not near
-
-
-def test_points_that_would_cover_each_other_stay_in_their_order() -> None:
-    assert separate([900.0, 870.0, 880.0, 2000.0]) == pytest.approx([870 * 1.09**2, 870, 870 * 1.09, 2000])
 
 
 def test_results_table(told: Workshop) -> None:
