@@ -87,9 +87,9 @@ def test_cost_in_numbers(capsys):
     assert out.splitlines()[3].split() == ["block1_conv", "32", "x", "32", "x", "8", "216", "221,184", "8,192"]
     # The same totals in the table and in closed form.
     total = next(line for line in out.splitlines() if line.startswith("total")).split()
-    results = [line.removeprefix(f"{'':12} = ") for line in out.splitlines() if line.startswith(f"{'':12} = ")]
+    results = [line.removeprefix(f"{'':20} = ") for line in out.splitlines() if line.startswith(f"{'':20} = ")]
     assert [result for result in results if "·" not in result] == total[1:3]
-    assert "parameters   = m k² (3 + 4 m) + 4·5 m + n (d + 1) + C (n + 1)\n" in out
+    assert "parameters           = m k² (3 + 4 m) + 4·5 m + n (d + 1) + C (n + 1)\n" in out
     assert "             = 8·3²·3 + 4·8·3²·8 + " in out
     assert "Memory for training with batches of 64 images of 32 px, estimated: 14.4 MB" in out
 

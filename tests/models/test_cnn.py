@@ -6,11 +6,11 @@ from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.schema import Model
 
 
-def names_of(**settings):
+def list_names(**settings):
     return [layer.name for layer in build_cnn(Model(num_blocks=1, filters=4, **settings), 16, 3).layers[2:]]
 
 
-def test_its_layers_by_name():
+def test_layers_and_their_names():
     model = build_cnn(Model(filters=4, num_blocks=2, dense_units=6, dropout=0.5), 16, 3)
     block = ["conv", "norm", "activation", "pool"]
     assert [layer.name for layer in model.layers] == [
@@ -22,7 +22,7 @@ def test_its_layers_by_name():
     assert model.output_shape == (None, 3)
 
 
-def test_every_size_and_activation_can_be_changed():
+def test_sizes_and_activations_can_be_changed():
     config = Model(
         filters=4,
         num_blocks=3,
@@ -43,7 +43,7 @@ def test_every_size_and_activation_can_be_changed():
     assert not [layer for layer in model.layers if "norm" in layer.name]
 
 
-def test_outputs_are_probabilities_of_pixels():
+def test_pixels_become_probabilities():
     model = build_cnn(Model(filters=4, num_blocks=2), 16, 3)
     outputs = model(np.random.default_rng(0).uniform(0, 255, (5, 16, 16, 3))).numpy()
     np.testing.assert_allclose(outputs.sum(axis=1), 1, rtol=1e-5)
@@ -74,7 +74,7 @@ def test_outputs_are_probabilities_of_pixels():
     ],
 )
 def test_the_order_within_a_block(settings, block):
-    names = names_of(**settings)
+    names = list_names(**settings)
     assert names[: names.index("flatten")] == [f"block1_{part}" for part in block]
 
 
@@ -88,11 +88,11 @@ def test_the_order_within_a_block(settings, block):
     ],
 )
 def test_the_order_within_the_head(settings, head):
-    names = names_of(**settings)
+    names = list_names(**settings)
     assert names[names.index("block1_pool") + 1 :] == [*head, "predictions"]
 
 
-def test_whole_feature_maps_are_dropped_within_blocks():
+def test_dropout_within_blocks_drops_whole_feature_maps():
     model = build_cnn(Model(num_blocks=1, filters=64, block_dropout=0.5), 16, 3)
     dropped = model.get_layer("block1_dropout")(np.ones((1, 8, 8, 64)), training=True).numpy()[0]
     assert set(np.unique(dropped)) == {0.0, 2.0}
@@ -100,7 +100,7 @@ def test_whole_feature_maps_are_dropped_within_blocks():
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_residual_pairs_begin_as_the_identity(batch_norm):
+def test_residual_pairs_are_initialized_as_the_identity(batch_norm):
     config = Model(num_blocks=2, filters=4, convolutions=(1, 5), residual=True, batch_norm=batch_norm)
     model = build_cnn(config, 16, 3)
     images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3))
@@ -120,13 +120,13 @@ def test_a_residual_pair_adds_to_its_input():
     assert not after.numpy()[..., 1].any()
 
 
-def test_pairs_are_3x3_whatever_the_first_kernel():
+def test_residual_pairs_are_3x3_for_every_kernel_size():
     model = build_cnn(Model(num_blocks=1, filters=2, kernel_size=5, convolutions=3, residual=True), 8, 3)
     sizes = [layer.kernel_size for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     assert sizes == [(5, 5), (3, 3), (3, 3)]
 
 
-def test_pooling_first_is_the_same_function_where_the_activation_rises():
+def test_pooling_first_gives_the_same_output_for_a_monotonic_activation():
     images = np.random.default_rng(0).uniform(0, 255, (2, 18, 18, 3))
     first, last = (build_cnn(Model(num_blocks=2, filters=4, pool_first=first), 18, 3) for first in (True, False))
     last.set_weights(first.get_weights())
@@ -134,7 +134,7 @@ def test_pooling_first_is_the_same_function_where_the_activation_rises():
 
 
 @pytest.mark.parametrize(("name", "expected"), [("average", [[2.0, 3.5], [6.5, 8.0]]), ("max", [[4, 5], [7, 8]])])
-def test_pooling_of_an_odd_side_sees_every_number_and_no_padding(name, expected):
+def test_pooling_of_an_odd_side_includes_every_value_and_no_padding(name, expected):
     model = build_cnn(Model(num_blocks=1, filters=1, block_pooling=name), 9, 3)
     values = np.arange(9.0).reshape(1, 3, 3, 1)
     assert model.get_layer("block1_pool")(values)[0, :, :, 0].numpy().tolist() == expected
@@ -142,7 +142,7 @@ def test_pooling_of_an_odd_side_sees_every_number_and_no_padding(name, expected)
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
 @pytest.mark.parametrize("residual", [False, True])
-def test_a_clone_takes_images_of_every_size(pooling, residual):
+def test_a_clone_accepts_images_of_every_size(pooling, residual):
     settings = {"convolutions": 3, "residual": residual, "pool_first": True, "block_dropout": 0.1, "dropout": 0.1}
     model = build_cnn(Model(num_blocks=2, filters=4, pooling=pooling, **settings), 16, 3)
     clone = keras.models.clone_model(model, input_tensors=keras.Input((None, None, 3)))

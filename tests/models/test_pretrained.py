@@ -7,7 +7,7 @@ import pytest
 from keras.src.legacy.saving import legacy_h5_format
 
 from keras_inat.errors import UserError
-from keras_inat.explain.activations import copy_model
+from keras_inat.explain.logits import copy_model
 from keras_inat.models.backbones import BACKBONES, HEAD
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.pretrained import build_finetune, preprocess
@@ -20,11 +20,11 @@ def test_every_image_model_of_keras_has_a_row():
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_pixels_arrive_in_the_range_of_the_backbones_own_preprocessing(name):
+def test_pixels_have_the_range_of_the_backbones_own_preprocessing(name):
     images = np.random.default_rng(0).uniform(0, 255, (2, 5, 5, 3)).astype("float32")
     expected = inspect.getmodule(getattr(keras.applications, name)).preprocess_input(images.copy())
     inputs = keras.Input((5, 5, 3))
-    ours = keras.Model(inputs, preprocess(inputs, BACKBONES[name].pixels))(images)
+    ours = keras.Model(inputs, preprocess(inputs, BACKBONES[name].preprocessing))(images)
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -47,12 +47,12 @@ def test_weights_from_a_file_are_the_weights_of_the_model(tmp_path):
 
 
 def write_h5(model, path):
-    """As keras.applications keeps weights."""
+    """Writes weights in the format of keras.applications."""
     with h5py.File(path, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, model)
 
 
-def test_an_efficientnet_is_the_same_from_a_file_as_from_keras(tmp_path, monkeypatch):
+def test_an_efficientnet_is_the_same_from_a_file_and_from_keras(tmp_path, monkeypatch):
     keras.utils.set_random_seed(1)
     backbone = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
     backbone.get_layer("normalization").set_weights(
@@ -69,10 +69,10 @@ def test_an_efficientnet_is_the_same_from_a_file_as_from_keras(tmp_path, monkeyp
     np.testing.assert_allclose(*features, rtol=1e-3, atol=1e-5)
     plain = backbone(images).numpy().mean(axis=(1, 2))
     assert np.abs(features[0] - plain).max() > 0.01 * np.abs(plain).max()
-    # Its normalisation is the same in the twin that is trained, a model that goes on from it, and one that explains it.
+    # The training model, a model fine-tuned from it and a copy for explanations have the same normalization.
     model.save(tmp_path / "best.keras")
-    own = build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 32, 4)
-    for other in (clone_for_training(model, any_size=False), own, copy_model(model)):
+    finetuned = build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 32, 4)
+    for other in (clone_for_training(model, any_size=False), finetuned, copy_model(model)):
         received = keras.Model(other.inputs[0], other.get_layer("head_pool").output)(images)
         np.testing.assert_allclose(received, features[1], rtol=1e-3, atol=1e-5)
 
@@ -86,7 +86,7 @@ def test_an_efficientnet_is_the_same_from_a_file_as_from_keras(tmp_path, monkeyp
         ("MobileNetV3Small", "weights_mobilenet_v3_small_224_0.75_float_no_top_v2.h5", 0.75),
     ],
 )
-def test_the_width_of_a_mobilenet_is_that_of_its_file(tmp_path, backbone, file, alpha):
+def test_the_width_multiplier_of_a_mobilenet_comes_from_its_file_name(tmp_path, backbone, file, alpha):
     build = getattr(keras.applications, backbone)
     narrow = build(include_top=False, weights=None, alpha=alpha, input_shape=(32, 32, 3))
     write_h5(narrow, tmp_path / file)
@@ -94,7 +94,7 @@ def test_the_width_of_a_mobilenet_is_that_of_its_file(tmp_path, backbone, file, 
     assert model.get_layer("head_pool").output.shape == (None, narrow.output.shape[-1])
 
 
-def test_imagenet_without_a_network_says_what_to_do(monkeypatch, capsys):
+def test_a_failed_download_names_the_alternatives(monkeypatch, capsys):
     def fail(name, origin, **named):
         raise Exception(f"URL fetch failure on {origin}: None -- [Errno -3] Temporary failure in name resolution")
 
@@ -102,13 +102,17 @@ def test_imagenet_without_a_network_says_what_to_do(monkeypatch, capsys):
     monkeypatch.setenv("KERAS_HOME", "/nowhere/to/write")
     with pytest.raises(UserError) as error:
         build_finetune(Finetune(backbone="MobileNetV2"), 32, 3)
-    for words in ("1.0_224_no_top.h5: None -- [Errno -3]", "connect to the network, or get that file", "WEIGHTS=none"):
+    for words in (
+        "1.0_224_no_top.h5: None -- [Errno -3]",
+        "connect to the network, or download that file",
+        "WEIGHTS=none",
+    ):
         assert words in str(error.value)
     assert "\n" not in str(error.value)
     assert "(9 MB)" in capsys.readouterr().out
 
 
-def test_one_of_our_own_models_as_backbone(tmp_path):
+def test_a_trained_model_as_backbone(tmp_path):
     cnn = build_cnn(Model(filters=4, num_blocks=2), 16, 3)
     cnn.save(tmp_path / "best.keras")
     model = build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 16, 5)
@@ -121,12 +125,12 @@ def test_one_of_our_own_models_as_backbone(tmp_path):
         build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 32, 5)
 
 
-def test_all_towers_are_the_backbone(tmp_path):
+def test_all_ensemble_members_are_the_backbone(tmp_path):
     cnn = build_cnn(Model(filters=4, num_blocks=2, ensemble_size=2), 16, 3)
     cnn.save(tmp_path / "best.keras")
     model = build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 16, 5)
     images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
-    maps = [cnn.get_layer(f"{tower}block2_pool").output for tower in ("", "tower2_")]
+    maps = [cnn.get_layer(f"{prefix}block2_pool").output for prefix in ("", "member2_")]
     expected = np.concatenate([part.numpy().mean(axis=(1, 2)) for part in keras.Model(cnn.input, maps)(images)], axis=1)
     received = keras.Model(model.input, model.get_layer("head_pool").output)(images)
     np.testing.assert_allclose(received, expected, rtol=1e-5)
@@ -136,12 +140,12 @@ def test_all_towers_are_the_backbone(tmp_path):
     np.testing.assert_allclose(received, expected, rtol=1e-5)
 
 
-def test_a_model_fine_tuned_before_is_a_backbone_too(tmp_path):
+def test_a_fine_tuned_model_as_backbone(tmp_path):
     build_finetune(Finetune(backbone="MobileNet", weights="none"), 32, 4).save(tmp_path / "best.keras")
     assert build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 32, 2).output_shape == (None, 2)
 
 
-def test_what_a_file_has_frozen_trains_again(tmp_path):
+def test_frozen_layers_of_a_file_become_trainable(tmp_path):
     network = build_finetune(Finetune(backbone="MobileNet", weights="none"), 32, 4)
     count = len(network.trainable_weights)
     for layer in network.layers[:-1]:
@@ -160,30 +164,30 @@ def test_what_a_file_has_frozen_trains_again(tmp_path):
         ({"weights": "imagnet"}, 64, "`finetune.weights` must be 'imagenet', 'none'"),
     ],
 )
-def test_mistakes(settings, size, words):
+def test_invalid_settings_are_refused(settings, size, words):
     with pytest.raises(UserError) as error:
         build_finetune(Finetune(**settings), size, 3)
     assert words in str(error.value)
 
 
-def test_smaller_images_to_train_on_are_not_too_small():
-    with pytest.raises(UserError, match=r"Received: 100, which `training\.image_scales` make 50\."):
+def test_scaled_training_images_below_the_minimum_are_refused():
+    with pytest.raises(UserError, match=r"Received: 100, which `training\.image_scales` reduces to 50\."):
         build_finetune(Finetune(backbone="InceptionV3", weights="none"), 100, 3, smallest=50)
 
 
 @pytest.mark.parametrize(("name", "size"), [("MobileNetV2", 40), ("Xception", 71)])
-def test_the_twin_in_training_is_at_every_size_the_network_of_that_size(name, size):
+def test_a_training_model_for_any_size_is_the_network_of_that_size(name, size):
     settings = Finetune(backbone=name, weights="none", dropout=0)
     trained = clone_for_training(build_finetune(settings, 96, 3), any_size=True)
-    there = build_finetune(settings, size, 3)
-    there.set_weights(trained.get_weights())
+    fixed = build_finetune(settings, size, 3)
+    fixed.set_weights(trained.get_weights())
     images = np.random.default_rng(0).uniform(0, 255, (2, size, size, 3)).astype("float32")
-    np.testing.assert_allclose(trained(images), there(images), rtol=1e-5)
+    np.testing.assert_allclose(trained(images), fixed(images), rtol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
-def test_files_that_hold_no_weights(tmp_path, suffix):
+def test_files_without_weights_are_refused(tmp_path, suffix):
     path = tmp_path / f"w{suffix}"
     path.write_bytes(b"not weights")
-    with pytest.raises(UserError, match=r"does not fit MobileNetV2|is not a model of ours"):
+    with pytest.raises(UserError, match=r"does not fit MobileNetV2|is not a model saved by keras-inat"):
         build_finetune(Finetune(weights=str(path)), 32, 3)

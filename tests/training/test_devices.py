@@ -12,7 +12,7 @@ from keras_inat.training import devices
 from keras_inat.training.devices import choose_precision, use_precision
 from keras_inat.training.session import fit
 
-# Two processors as if they were GPUs: the same images, in the same order, give the same training as one.
+# Trains on two logical CPUs in place of GPUs.
 TWO_DEVICES = """
 import sys
 import tensorflow as tf
@@ -23,7 +23,7 @@ from keras_inat.store.runs import create_run
 from keras_inat.training import devices, session
 devices.list_gpus = lambda: [device.name for device in tf.config.list_logical_devices("CPU")]
 runs = []
-# In one process, as the stages and seeds of a command are.
+# In one process, like the stages and the seeds of a command.
 for changes in ([], ["model.filters=6", "training.optimizer=muon", "training.schedule=plateau", "training.warmup=0.5"],
                 ["finetune.strategy=head", "finetune.weights={0}/best.keras"], ["training.learning_rate=1e30"]):
     config = load_config([*sys.argv[1:], *(change.format(*runs) for change in changes)])
@@ -41,12 +41,9 @@ print(*runs)
     sys.platform != "linux" or platform.machine() != "x86_64", reason="TensorFlow has oneDNN on Linux and x86-64 only"
 )
 @pytest.mark.parametrize(("given", "expected"), [(None, True), ("0", False)])
-def test_a_cpu_computes_with_onednn_unless_told_otherwise(given, expected):
+def test_a_cpu_computes_with_onednn_unless_the_environment_disables_it(given, expected):
     environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
-    code = (
-        "import keras_inat.training.devices; from tensorflow.python.util import _pywrap_util_port as port; "
-        "print(port.IsMklEnabled())"
-    )
+    code = "import keras_inat; from tensorflow.python.util import _pywrap_util_port as port; print(port.IsMklEnabled())"
     out = subprocess.run(
         [sys.executable, "-c", code],
         env=environment | ({"TF_ENABLE_ONEDNN_OPTS": given} if given else {}),
@@ -68,14 +65,14 @@ def test_a_cpu_computes_with_onednn_unless_told_otherwise(given, expected):
         ([None], "float32"),
     ],
 )
-def test_precision_follows_the_weakest_gpu(monkeypatch, capabilities, expected):
+def test_precision_depends_on_the_lowest_compute_capability(monkeypatch, capabilities, expected):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: range(len(capabilities)))
     details = [{"compute_capability": capability} if capability else {} for capability in capabilities]
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda index: details[index])
     assert choose_precision() == expected
 
 
-def test_precision_is_of_what_is_built_meanwhile():
+def test_precision_applies_to_the_layers_built_in_its_context():
     with use_precision("mixed_bfloat16"):
         dense = keras.layers.Dense(2)
     assert (dense.compute_dtype, dense.variable_dtype) == ("bfloat16", "float32")
@@ -85,30 +82,31 @@ def test_precision_is_of_what_is_built_meanwhile():
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_training_in_mixed_precision(make_config, precision):
     config = make_config(f"training.precision={precision}", "training.epochs=2", "training.ema=0.9")
-    done = fit(config, create_run(config, "train-best"))
-    assert done.result["precision"] == precision
-    assert done.model.get_layer("block1_conv").compute_dtype == precision.removeprefix("mixed_")
-    assert {weight.dtype for weight in done.model.weights} == {"float32"}
-    assert done.model.output.dtype == "float32"
+    trained = fit(config, create_run(config, "train-best"))
+    assert trained.result.precision == precision
+    assert trained.model.get_layer("block1_conv").compute_dtype == precision.removeprefix("mixed_")
+    assert {weight.dtype for weight in trained.model.weights} == {"float32"}
+    assert trained.model.output.dtype == "float32"
 
 
-def test_steps_taken_at_a_stretch_are_the_same_steps(make_config):
+def test_several_steps_per_execution_give_the_same_training(make_config):
     def train(steps):
         config = make_config("training.epochs=3", f"training.steps_per_execution={steps}", "training.batch_size=4")
         run = create_run(config, "train-best")
-        return fit(config, run).model.get_weights(), [row["loss"] for row in run.read_metrics()]
+        return fit(config, run).model.get_weights(), [epoch.loss for epoch in run.read_epochs()]
 
-    (one, first), (four, second) = train(1), train(4)  # of 6 steps an epoch: 3 at a stretch
-    assert first == pytest.approx(second, rel=1e-5)
-    for a, b in zip(one, four, strict=True):
+    one, expected = train(1)
+    three, losses = train(4)  # an epoch has 6 steps, so an execution has 3
+    assert losses == pytest.approx(expected, rel=1e-5)
+    for a, b in zip(three, one, strict=True):
         assert a == pytest.approx(b, rel=1e-3, abs=1e-4)
 
 
-def test_several_devices_share_every_batch(make_config, photos):
+def test_several_devices_give_the_same_training_as_one(make_config, photos):
     settings = [
-        *(f"DATA={photos}", "data.image_size=16", "model.num_blocks=2", "model.filters=4", "model.batch_norm=false"),
+        *(f"DATA={photos}", "data.image_size=16", "model.num_blocks=1", "model.filters=4", "model.dense_units=8"),
+        *("model.batch_norm=false", "data.val_fraction=0.3"),  # 9 validation images: the last batch has one image
         *("training.epochs=2", "training.batch_size=8", "training.ema=0.5", "tracking.wandb=disabled"),
-        "data.val_fraction=0.3",  # 9 images: of the last batch there is nothing for the second device
         *("tracking.tensorboard=false", "training.optimizer=sgd"),
     ]
     script = subprocess.run(
@@ -118,27 +116,27 @@ def test_several_devices_share_every_batch(make_config, photos):
     from keras_inat.settings.loading import load_config, override
     from keras_inat.store.runs import RunFolder
 
-    *_, exploded, paths = script.stdout.splitlines()
+    *_, exploding_loss, paths = script.stdout.splitlines()
     shared, plateau, head, _ = (RunFolder(type(photos)(path), "train-best") for path in paths.split())
     config = load_config(settings)
     alone = create_run(config, "train-best")
     fit(config, alone)
-    for first, second in zip(shared.read_metrics(), alone.read_metrics(), strict=True):
-        assert first["loss"] == pytest.approx(second["loss"], rel=1e-4)
-        assert first["val_loss"] == pytest.approx(second["val_loss"], rel=1e-4)
-    assert [len(run.read_metrics()) for run in (plateau, head)] == [2, 2]
+    for epoch, expected in zip(shared.read_epochs(), alone.read_epochs(), strict=True):
+        assert epoch.loss == pytest.approx(expected.loss, rel=1e-4)
+        assert epoch.val_loss == pytest.approx(expected.val_loss, rel=1e-4)
+    assert [len(run.read_epochs()) for run in (plateau, head)] == [2, 2]
     with pytest.raises(FloatingPointError) as error:
         fit(override(config, {"training.learning_rate": 1e30}), create_run(config, "train-best"))
-    assert exploded == str(error.value)
+    assert exploding_loss == str(error.value)
 
 
 @pytest.mark.parametrize(("gpus", "batch_size", "expected"), [(0, 8, 1), (1, 8, 1), (2, 8, 2), (2, 9, 1), (4, 6, 3)])
-def test_as_many_devices_as_can_share_a_batch_equally(gpus, batch_size, expected, monkeypatch):
+def test_the_number_of_devices_divides_the_batch(gpus, batch_size, expected, monkeypatch):
     monkeypatch.setattr(devices, "list_gpus", lambda: [f"/gpu:{index}" for index in range(gpus)])
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda chosen: chosen)
     chosen = devices.choose_strategy(batch_size)
     assert (len(chosen) if isinstance(chosen, list) else chosen.num_replicas_in_sync) == expected
 
 
-def test_there_is_one_device_here():
+def test_this_machine_has_no_gpu():
     assert devices.list_gpus() == []

@@ -14,25 +14,25 @@ def draw(*shape):
 
 
 @pytest.mark.parametrize("shape", [(90, 20), (20, 90), (16, 16)])
-def test_orthogonalises_as_keras_does(shape):
+def test_orthogonalization_equals_that_of_keras(shape):
     matrix = draw(*shape)
     expected = keras.optimizers.Muon().zeropower_via_newtonschulz5(matrix, 5)
     np.testing.assert_allclose(Muon().zeropower_via_newtonschulz5(matrix, 5), expected, atol=1e-4)
 
 
-def test_a_kernel_moves_equally_in_all_directions():
+def test_a_kernel_takes_equal_steps_in_all_directions():
     kernel = keras.Variable(draw(3, 3, 4, 8))
     before = kernel.numpy()
     optimizer = Muon(0.1, weight_decay=None, nesterov=True)
-    gradient = draw(36, 8) * np.logspace(0, -1.5, 8)  # its directions differ 30 times in size
+    gradient = draw(36, 8) * np.logspace(0, -1.5, 8)  # the singular values differ by a factor of 30
     optimizer.apply([gradient.reshape(kernel.shape).astype("float32")], [kernel])
     moved = np.linalg.svd((before - kernel.numpy()).reshape(36, 8), compute_uv=False) / (0.1 * 0.2 * 36**0.5)
     assert moved.min() > 0.6
     assert moved.max() < 1.3
 
 
-def test_the_rest_moves_as_with_adamw():
-    """Vectors, the last layer and depthwise kernels."""
+def test_all_other_weights_take_the_steps_of_adamw():
+    """The others are vectors, the last layer and depthwise kernels."""
     model = keras.Sequential(
         [
             build_cnn(load_config(["model.num_blocks=1", "model.filters=2"]).model, 8, 2),

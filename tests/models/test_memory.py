@@ -1,0 +1,88 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_inat.errors import UserError
+from keras_inat.models.memory import MOMENTS, check_memory, estimate_memory
+from keras_inat.settings.loading import load_config
+from keras_inat.settings.schema import Config
+
+
+def test_memory_by_hand():
+    # 8 x 8 pixels; 2 filters, normalization and activation at 8 x 8; pooling to 4 x 4; flatten; dense 3; output 2.
+    config = load_config(
+        [
+            *("data.image_size=8", "model.num_blocks=1", "model.filters=2", "model.dense_units=3"),
+            *("training.batch_size=5", "training.optimizer=sgd"),
+        ]
+    )
+    memory = estimate_memory(config, 2)
+    weights = 27 * 2 + 4 * 2 + 3 * (32 + 1) + 2 * (3 + 1)
+    assert memory.weights == 3 * 4 * weights
+    assert memory.gradients == memory.moments == 4 * (weights - 2 * 2)  # means and variances are not trainable
+    assert memory.activations == 4 * 5 * (64 * 3 + 3 * 64 * 2 + 32 + 32 + 3 + 3 + 2)
+    assert memory.output_gradients == 2 * 4 * 5 * 64 * 3
+    assert memory.activation_inputs == 4 * 5 * (64 * 2 + 3)  # of both activation functions
+    assert memory.min_activations == memory.activations - memory.activation_inputs
+    assert memory.minimum == memory.weights + memory.gradients + memory.moments + memory.min_activations
+    assert memory.total == memory.minimum + memory.activation_inputs + memory.output_gradients
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_optimizers_have_as_many_moments_as_the_table_says(name):
+    arguments = {"momentum": 0.9, "nesterov": True} if name == "sgd" else {}
+    optimizer = keras.optimizers.get({"class_name": name, "config": arguments})
+    optimizer.build([keras.Variable(np.zeros((5, 20)))])
+    sizes = [int(np.prod(variable.shape)) for variable in optimizer.variables]
+    assert sum(size for size in sizes if size > 1) == MOMENTS[name] * 100
+
+
+def test_averaged_weights_image_scales_and_precision_count():
+    settings = ["model.pooling=average", "training.optimizer=sgd"]
+    plain = estimate_memory(load_config(settings), 10)
+    averaged = estimate_memory(load_config([*settings, "training.ema=0.99"]), 10)
+    small = estimate_memory(load_config([*settings, "training.image_scales=[0.5]"]), 10)
+    mixed = estimate_memory(load_config([*settings, "training.precision=mixed_bfloat16"]), 10)
+    assert averaged.moments == 2 * plain.moments
+    assert (small.weights, small.output_gradients) == (plain.weights, plain.output_gradients // 4)
+    assert mixed.activations == plain.activations // 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["data.image_size=256", "model.filters=2048", "model.dense_units=16384", "training.batch_size=1"],
+            ["`model.pooling`=flatten gives the layer dense 131,072 x 16,384 = 2.1e+09 weights", "`model.pooling`=av"],
+        ),
+        (
+            ["model.filters=4096", "model.filter_organization=double", "model.pooling=average", "model.dense_units=0"],
+            ["`model.filters` gives the layer block5_conv 1.9e+10 weights", "Use fewer `model.filters`"],
+        ),
+        (["training.batch_size=9999"], ["`training.batch_size`=9999 causes 64.8 GB of activations"]),
+    ],
+)
+def test_training_that_cannot_fit_is_refused_with_the_arithmetic(arguments, words):
+    with pytest.raises(UserError) as error:
+        check_memory(load_config(arguments), 10, available=24 * 10**9)
+    for word in [*words, "This machine has 24 GB", "moments of adam"]:
+        assert word in str(error.value)
+
+
+def test_the_limit_of_a_container_applies(tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("keras_inat.models.memory.CONTAINER_LIMITS", (limit, tmp_path / "none"))
+    limit.write_text("max\n")
+    check_memory(Config(), 10)
+    limit.write_text("30000000\n")
+    with pytest.raises(UserError, match=r"This machine has 0.03 GB"):
+        check_memory(Config(), 10)
+
+
+def test_training_that_fits_is_accepted():
+    config = Config()
+    check_memory(config, 10)
+    minimum = estimate_memory(config, 10).minimum
+    check_memory(config, 10, available=minimum)
+    with pytest.raises(UserError):
+        check_memory(config, 10, available=minimum - 1)
