@@ -1,102 +1,102 @@
-"""A card for each kept model (Mitchell et al. 2019, arXiv 1810.03993): what it is, how good, and what it is not for."""
+"""Model cards (Mitchell et al. 2019, arXiv 1810.03993): the data, accuracy and intended use of each kept model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_inat.files import write_text
 from keras_inat.report import formatting
-from keras_inat.report.blocks import Block, Bullets, Part, Prose, Section, Table, write_markdown
-from keras_inat.report.formatting import percent, plural
-from keras_inat.report.groups import Record
-from keras_inat.report.sections.data import count_left_out
-from keras_inat.report.sections.model import tabulate_classes
+from keras_inat.report.blocks import Block, Bullets, Chapter, Prose, Section, Table
+from keras_inat.report.formatting import percent, percent_with_interval, plural
+from keras_inat.report.markdown import render_markdown
+from keras_inat.report.sections.confusion_matrix import tabulate_classes
+from keras_inat.report.sections.data import count_skipped
+from keras_inat.report.seed_groups import FinishedRun
 from keras_inat.report.statistics.calibration import measure_calibration
 from keras_inat.report.statistics.confusion import count_confusion
 from keras_inat.report.statistics.estimates import estimate_proportion
 
-FOLDER, TITLE = "models", "Model card: "
+FOLDER = "models"
+TITLE = "Model card: "
 
 
-def write_cards(records: list[Record], directory: Path) -> None:
-    """Writes `models/<run>.md` for every run whose model is on disk, and removes cards of others."""
+def write_cards(runs: Sequence[FinishedRun], directory: Path) -> None:
+    """Writes `models/<run>.md` for every run whose model is on disk, and removes the cards of other runs."""
     folder = directory / FOLDER
-    cards = {f"{record.folder.path.name}.md": record for record in records if record.folder.model.exists()}
-    for name, record in cards.items():
-        write_text(folder / name, write_markdown(build_card(record), TITLE + record.folder.path.name))
-    for stale in folder.glob("*.md"):
-        if stale.name not in cards and stale.read_text(encoding="utf-8", errors="replace").startswith(f"# {TITLE}"):
-            stale.unlink()
+    kept = {f"{run.title}.md": run for run in runs if run.folder.model.exists()}
+    for name, run in kept.items():
+        write_text(folder / name, render_markdown(build_card(run), TITLE + run.title))
+    for file in folder.glob("*.md"):
+        is_card = file.read_text(encoding="utf-8", errors="replace").startswith(f"# {TITLE}")
+        if is_card and file.name not in kept:
+            file.unlink()
 
 
-def build_card(record: Record) -> list[Part]:
-    """The card of a finished run."""
-    classes = record.data["classes"]
+def build_card(run: FinishedRun) -> list[Chapter]:
+    """Returns the card of a run."""
     return [
-        Part("The model", [Section("", _describe_model(record))]),
-        Part("What it is for", [Section("", [Bullets(_describe_use(classes))])]),
-        Part("What it learned from", [Section("", [Prose(_describe_data(record))])]),
-        Part("How good it is", [Section("", _judge(record))]),
+        Chapter("Model", [Section("", _describe_model(run))]),
+        Chapter("Intended use", [Section("", [Bullets(_describe_use(run.data.classes))])]),
+        Chapter("Training data", [Section("", [Prose(_describe_data(run))])]),
+        Chapter("Evaluation", [Section("", _describe_evaluation(run))]),
     ]
 
 
-def _describe_model(record: Record) -> list[Block]:
-    result, size = record.result, record.data["image_size"]
-    base = f", a {record.backbone} fine-tuned by `{record.finetune['strategy']}`" if record.finetune else ", a CNN"
+def _describe_model(run: FinishedRun) -> list[Block]:
+    result = run.result
+    size = run.data.image_size
+    kind = f"a {run.backbone}, fine-tuned with the strategy `{run.finetune.strategy}`" if run.finetune else "a CNN"
+    training = f"{result.created[:10]}, {plural(result.epochs, 'epoch')}, {formatting.duration(result.seconds)}"
     rows = [
-        ["file", f"`{record.folder.model}`, to load with `keras.models.load_model`"],
+        ["file", f"`{run.folder.model}`, to load with `keras.models.load_model`"],
         ["input", f"images of {size} x {size} pixels, RGB from 0 to 255, `(batch, {size}, {size}, 3)`"],
-        ["output", f"probabilities of {plural(len(record.data['classes']), 'class')}, in alphabetical order"],
-        ["parameters", f"{result['parameters']:,}"],
-        ["computations", f"{result['macs']:,} multiply-accumulates for one image"],
-        [
-            "trained",
-            f"{result['created'][:10]}, {plural(result['epochs'], 'epoch')}, {formatting.duration(result['seconds'])}",
-        ],
-        ["seed", str(result["seed"])],
-        ["versions", ", ".join(f"{name} {version}" for name, version in sorted(result["packages"].items()))],
-        ["commit", result["commit"] or "not known"],
-        ["configuration", f"`{record.folder.config}`"],
+        ["output", f"probabilities of {plural(len(run.data.classes), 'class')}, in alphabetical order"],
+        ["parameters", f"{result.parameters:,}"],
+        ["multiply-accumulates", f"{result.macs:,} for one image"],
+        ["training", training],
+        ["seed", str(result.seed)],
+        ["versions", ", ".join(f"{name} {version}" for name, version in sorted(result.packages.items()))],
+        ["commit", result.commit or "unknown"],
+        ["configuration", f"`{run.folder.config}`"],
     ]
     return [
-        Prose(
-            f"`{record.name}`{base}. `make predict RUN={record.folder.path} IMAGE=photo.jpg` asks it about an image."
-        ),
+        Prose(f"`{run.name}` is {kind}. `make predict RUN={run.folder.path} IMAGE=photo.jpg` classifies an image."),
         Table("", "ll", ["", ""], rows),
     ]
 
 
-def _describe_use(classes: list[str]) -> list[str]:
+def _describe_use(classes: Sequence[str]) -> list[str]:
     return [
-        f"Telling apart {', '.join(classes)}, in photographs like those that it learned from.",
-        "An image of anything else is given one of these classes all the same: it cannot say that it is none of them.",
-        "What it does on photographs from elsewhere, or of rarer kinds within a class, was not measured.",
+        f"The model classifies photographs that resemble its training images as one of {', '.join(classes)}.",
+        "It cannot reject an image: an image of anything else gets one of these classes as well.",
+        "Its accuracy on photographs from other sources, and on rare kinds within a class, was not measured.",
     ]
 
 
-def _describe_data(record: Record) -> str:
-    data = record.data
-    counts, left_out = data["counts"], count_left_out(data)
+def _describe_data(run: FinishedRun) -> str:
+    data = run.data
+    counts = data.counts
+    num_skipped = count_skipped(data)
     return (
-        f"{data['name']} (hash `{data['hash']}`): {counts['train']:,} images to train on, {counts['validation']:,} to "
-        f"choose by, {counts['test']:,} to be judged on once, at the end; {plural(left_out, 'file')} left out. What "
-        "biases they have, the model has."
+        f"{data.name} (hash `{data.hash}`) has {counts.train:,} training images, {counts.validation:,} validation "
+        f"images to select the weights, and {counts.test:,} test images for one evaluation at the end. "
+        f"{plural(num_skipped, 'file')} {'was' if num_skipped == 1 else 'were'} skipped. The model inherits the biases "
+        "of these images."
     )
 
 
-def _judge(record: Record) -> list[Block]:
-    predictions = record.read_predictions()
-    blocks: list[Block] = [
-        Prose(f"Validation accuracy, by which its weights were chosen: {percent(record.result['val_accuracy'])}.")
-    ]
+def _describe_evaluation(run: FinishedRun) -> list[Block]:
+    validation = Prose(f"Validation accuracy, by which the weights were selected: {percent(run.result.val_accuracy)}.")
+    predictions = run.read_predictions()
     if predictions is None:
-        return [*blocks, Prose("Its predictions on the test images are not on disk.")]
-    test = estimate_proportion(int(predictions.correct.sum()), len(predictions.labels))
-    _, error, chance = measure_calibration(predictions)
+        return [validation, Prose("The predictions on the test images are not on disk.")]
+    accuracy = estimate_proportion(int(predictions.correct.sum()), len(predictions.labels))
+    calibration = measure_calibration(predictions)
     return [
-        *blocks,
-        Prose(f"Test accuracy: {formatting.percent_with_interval(test)}."),
+        validation,
+        Prose(f"Test accuracy: {percent_with_interval(accuracy)}."),
         Prose(
-            f"Its confidence is off by {percent(error)} in the mean (expected calibration error); below "
-            f"{percent(chance)} that may be chance."
+            f"Expected calibration error: {percent(calibration.error)}. Chance alone explains up to "
+            f"{percent(calibration.chance_limit)}."
         ),
-        tabulate_classes(count_confusion(predictions, len(record.data["classes"])), record.data["classes"]),
+        tabulate_classes(count_confusion(predictions, len(run.data.classes)), run.data.classes),
     ]

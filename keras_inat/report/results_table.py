@@ -1,27 +1,35 @@
-"""`results.csv`: the numbers of the report, for a spreadsheet."""
+"""The table of results, `results.csv`, for spreadsheets."""
 
 import csv
 import io
 
-from keras_inat.report.groups import Record
+from keras_inat.report.seed_groups import FinishedRun
 
 COLUMNS = (
     "command", "name", "seed", "strategy", "backbone", "val_accuracy", "test_accuracy", "low", "high", "test_images",
-    "mirrored", "epochs", "seconds", "images_per_second", "parameters", "macs", "data", "data_hash", "commit", "run",
+    "flip_test_accuracy", "epochs", "seconds", "images_per_second", "parameters", "macs", "data", "data_hash", "commit",
+    "run",
 )  # fmt: skip
 
 
-def format_results(records: list[Record]) -> str:
-    """`results.csv`: a row a run."""
+def format_results(runs: list[FinishedRun]) -> str:
+    """Formats `results.csv`, a row for each run."""
     table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for record in records:
-        result = record.result
-        low, high = result.get("test_interval") or ("", "")
-        strategy = record.finetune["strategy"] if record.finetune else "scratch"
-        row = {"strategy": strategy, "backbone": record.backbone, "low": low, "high": high}
-        row["mirrored"] = (result.get("mirrored") or {}).get("test_accuracy", "")
-        row |= {"data": record.data["name"], "data_hash": record.data["hash"], "run": str(record.folder.path)}
-        writer.writerow([row.get(column, result.get(column, "")) for column in COLUMNS])
+    writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for run in runs:
+        low, high = run.test.interval
+        row = dict(run.result) | {
+            "strategy": run.finetune.strategy if run.finetune else "scratch",
+            "backbone": run.backbone,
+            "test_accuracy": run.test.accuracy,
+            "low": low,
+            "high": high,
+            "test_images": run.test.num_images,
+            "flip_test_accuracy": run.test.flip.test_accuracy if run.test.flip else "",
+            "data": run.data.name,
+            "data_hash": run.data.hash,
+            "run": str(run.folder.path),
+        }
+        writer.writerow(row)
     return table.getvalue()

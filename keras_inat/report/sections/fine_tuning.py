@@ -1,7 +1,4 @@
-"""The sections on fine-tuning, and on the two ways to train compared.
-
-Each function gives a section, or a sentence on the command that would fill it.
-"""
+"""Fine-tuning: every fine-tuned configuration with its stages, its accuracy and its cost."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,200 +6,148 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_inat.report import formatting
-from keras_inat.report.blocks import Block, Prose, Section, Table
+from keras_inat.report.blocks import Block, Picture, Prose, Section, Table
 from keras_inat.report.charts.accuracy_comparison import draw_accuracies
-from keras_inat.report.charts.class_counts import MAX_CLASSES
 from keras_inat.report.charts.compared_models import ComparedModel
 from keras_inat.report.charts.cost_comparison import draw_costs
-from keras_inat.report.charts.forest_plot import draw_forest_plot
-from keras_inat.report.charts.learning_curves import draw_validation_by_time
 from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.formatting import percent
-from keras_inat.report.groups import SeedGroup
+from keras_inat.report.formatting import SPACE, percent
 from keras_inat.report.history import DataSet
-from keras_inat.report.statistics.accuracy import estimate_accuracy
+from keras_inat.report.seed_groups import SeedGroup
+from keras_inat.report.statistics.accuracy import estimate_test_accuracy, estimate_validation_accuracy
 from keras_inat.report.statistics.estimates import Estimate
-from keras_inat.report.statistics.paired_differences import compare_classes, compare_groups
+from keras_inat.report.statistics.paired_differences import compare_groups
 
-GAINS = f"percentage points more of the class's images are recognised, with 95{formatting.SPACE}% interval"
+TITLE = "Fine-tuning"
 
 
-def describe_finetuning(data_set: DataSet, figures: FigureFolder) -> Section:
-    """Every fine-tuned configuration, with what it trained."""
+def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
+    """Returns the section on the fine-tuned configurations."""
     groups = data_set.find_groups("finetune")
     if not groups:
-        text = "No fine-tuning on these images yet: `make finetune STRATEGY=head` (or topk, full) does it."
-        return Section("Fine-tuning", [Prose(text)])
-    rows = []
-    for group, title in zip(groups, name_groups(groups), strict=True):
-        result, test = group.best.result, estimate_accuracy(group)
-        stages = result.get("stages", [])
-        rows.append(
-            [
-                title,
-                f"{len(group.records)}",
-                " → ".join(f"{stage['stage']} {formatting.abbreviate(stage['parameters'])}" for stage in stages),
-                f"{result['parameters']:,}",
-                f"{result['epochs']:,}",
-                formatting.duration(result["seconds"]),
-                percent(estimate_accuracy(group, "validation").value),  # type: ignore[union-attr]
-                percent(test.value) if test else "–",
-                f"{formatting.interval(test)}, {test.num:,}{formatting.SPACE}{test.unit}" if test else "–",
-            ]
-        )
-    head = ["strategy: backbone", "seeds", "stages and what they train", "parameters", "epochs", "time", "validation"]
-    caption = (
-        "Best validation accuracy first. The 95 % interval allows for other test images and, where there are several "
-        "seeds, for other seeds, too; the last column says how many of which."
-    )
-    table = Table(caption, "lrlrrrrrr", [*head, "test", "95 % interval, n"], rows)
-    compared_models = _list_contenders(groups)
-    blocks = [table, *_draw_accuracies("finetuning", compared_models, data_set, figures)]
-    if len(compared_models) > 1:
-        alt = "Test accuracy against trained parameters, and against time, of " + _join(compared_models) + "."
+        text = "No model was fine-tuned on these images yet. Run `make finetune STRATEGY=head` (or topk, full)."
+        return Section(TITLE, [Prose(text)])
+    models = list_models(groups)
+    blocks: list[Block] = [
+        _tabulate_configurations(groups),
+        draw_model_accuracies("fine-tuning", models, data_set, figures),
+    ]
+    if len(models) > 1:
         caption = (
-            "What accuracy costs: higher and further left is better. Bars are the intervals of the table above. Where "
-            "one would cover another it is moved to the right, so that they stay in their order. What a frozen "
-            "backbone makes of the images is kept, and the time for it is that of the first run to need it."
+            "Cost of accuracy: higher and further to the left is better. Bars are the intervals of the table above. "
+            "Points that would cover each other are moved to the right, in their order. The features of a frozen "
+            "backbone are cached, and the time to compute them is that of the first run that needs them."
         )
-        blocks.append(figures.add("costs", draw_costs(compared_models), alt, caption))
-        blocks += tabulate_gains(
-            groups[0], groups[1:], name_groups(groups)[1:], "the configuration with the best validation accuracy"
-        )
-    return Section("Fine-tuning", blocks)
-
-
-def compare_ways(data_set: DataSet, figures: FigureFolder) -> Section:
-    """From scratch against fine-tuned, on the same test images."""
-    scratch, tuned = data_set.find_groups("train-best"), data_set.find_groups("finetune")
-    section = Section("From scratch against fine-tuned")
-    if not scratch or not tuned:
-        missing = "make train-best" if not scratch else "make finetune"
-        section.blocks = [Prose(f"To compare the two ways on these images, `{missing}` is still to be run on them.")]
-        return section
-    compared_models = _list_contenders([*tuned, *scratch])
-    section.blocks = [*_draw_accuracies("ways", compared_models, data_set, figures)]
-    if compared_models:
-        compared_models = compared_models[
-            : 1 + sum(not compared_model.scratch for compared_model in compared_models)
-        ]  # best from scratch last
-        alt = "Validation accuracy against time while training, of " + _join(compared_models) + "."
-        caption = (
-            "Learning curves on one scale of time, for each configuration its best run. The head of a frozen backbone "
-            "learns from features that are taken once, and so in seconds; the time to take them is in no curve."
-        )
-        section.blocks.append(figures.add("races", draw_validation_by_time(compared_models), alt, caption))
-    section.blocks += tabulate_gains(scratch[0], tuned, name_groups(tuned), "the best configuration from scratch")
-    section.blocks += _show_gains(scratch[0], tuned[0], data_set, figures)
-    return section
-
-
-def tabulate_gains(base: SeedGroup, others: Sequence[SeedGroup], titles: Sequence[str], what: str) -> list[Block]:
-    """A table of how much better others are than `base`, in as much as it can be told; none where it cannot at all."""
-    rows, seeded = [], False
-    for group, title in zip(others, titles, strict=True):
-        if gain := compare_groups(base, group):
-            verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "not told apart"
-            sample = f"{gain.num:,}{formatting.SPACE}{gain.unit}"
-            rows.append([title, *formatting.percentage_points(gain), sample, verdict])
-            seeded |= gain.unit == "seeds"
-    caption = (
-        f"Against {what} (`{base.best.folder.path.name}`), image by image on the same test images. n counts images "
-        "where two trained models are compared: what another seed would change is not in it. Each interval stands by "
-        "itself: one in twenty would exclude zero by chance."
-    )
-    if seeded:
-        caption += " It counts seeds where both have several in common: then other seeds and other images are."
-    head = ["which", "points more", "95 % interval", "n", "it is"]
-    return [Table(caption, "lrrrl", head, rows)] if rows else []
-
-
-def _show_gains(scratch: SeedGroup, tuned: SeedGroup, data_set: DataSet, figures: FigureFolder) -> list[Block]:
-    """Class by class, what the best fine-tuned model recognises more often than the best from scratch."""
-    first, second = scratch.best.read_predictions(), tuned.best.read_predictions()
-    if not first or not second or not data_set.data:
-        return []
-    gains = compare_classes(first, second, data_set.data["classes"])
-    if not gains:
-        return []
-    num_classes, half = len(gains), MAX_CLASSES // 2
-    if num_classes > MAX_CLASSES:
-        gains = gains[:half] + gains[-half:]
-    clear = [name for name, gain in gains if gain.excludes_zero]
-    alt = "Gain by class, in percentage points: " + ", ".join(
-        f"{name} {formatting.percentage_points(gain)[0]}" for name, gain in gains
-    )
-    some = f": the {half} that gain most and the {half} that gain least of {num_classes}"
-    left_out = some if num_classes > len(gains) else ""
-    caption = (
-        f"{tuned.title} against {scratch.title}, the best run on validation of each, on the same test images, class by "
-        f"class{left_out}. Filled points exclude zero ({len(clear)} of {len(gains)}); with intervals of 95 % one in "
-        "twenty would by chance. What other seeds would change is not in them."
-    )
-    return [figures.add("gains", draw_forest_plot(gains, GAINS, in_points=True), alt + ".", caption)]
-
-
-def find_gain(data_set: DataSet) -> Estimate | None:
-    """How much better the best fine-tuned configuration is than the best from scratch, on the same test images."""
-    scratch, tuned = data_set.find_groups("train-best"), data_set.find_groups("finetune")
-    return compare_groups(scratch[0], tuned[0]) if scratch and tuned else None
+        alt = f"Test accuracy against trained parameters and against training time, of {join_models(models)}."
+        blocks.append(figures.add("costs", draw_costs(models), alt, caption))
+        reference = "the configuration with the best validation accuracy"
+        blocks += tabulate_differences(groups[0], groups[1:], name_groups(groups)[1:], reference)
+    return Section(TITLE, blocks)
 
 
 def name_groups(groups: Sequence[SeedGroup]) -> list[str]:
-    """Their titles; those that share one get their run's name, and a number where that is the same too."""
-    titles = [group.title for group in groups]
-    taken = Counter(titles)
-    named = [f"{t} ({g.best.name})" if taken[t] > 1 else t for t, g in zip(titles, groups, strict=True)]
-    seen: Counter[str] = Counter()
-    for index, title in enumerate(named):
-        seen[title] += 1
-        named[index] = f"{title} #{seen[title]}" if seen[title] > 1 else title
-    return named
+    """Returns unique titles: with the name of the run if several groups have one title, then with a number."""
+    num_uses = Counter(group.title for group in groups)
+    names = []
+    for group in groups:
+        is_unique = num_uses[group.title] == 1
+        names.append(group.title if is_unique else f"{group.title} ({group.best.name})")
+    seen = Counter[str]()
+    for index, name in enumerate(names):
+        seen[name] += 1
+        if seen[name] > 1:
+            names[index] = f"{name} #{seen[name]}"
+    return names
 
 
-def _list_contenders(groups: Sequence[SeedGroup]) -> list[ComparedModel]:
-    """Those that have been judged, as the charts take them."""
-    compared_models = []
+def list_models(groups: Sequence[SeedGroup]) -> list[ComparedModel]:
+    """Returns the groups as the charts take them."""
+    models = []
     for group, title in zip(groups, name_groups(groups), strict=True):
-        if estimate := estimate_accuracy(group):
-            results = [record.result for record in group.records]
-            compared_models.append(
-                ComparedModel(
-                    title,
-                    estimate,
-                    [result["test_accuracy"] for result in results if "test_accuracy" in result],
-                    group.command == "train-best",
-                    group.best.trained_parameters,
-                    float(np.mean([result["seconds"] for result in results])),
-                    group.best.folder.read_metrics(),
-                )
+        models.append(
+            ComparedModel(
+                title=title,
+                accuracy=estimate_test_accuracy(group),
+                seeds=[run.test.accuracy for run in group.runs],
+                scratch=group.command == "train-best",
+                parameters=group.best.trained_parameters,
+                seconds=float(np.mean([run.result.seconds for run in group.runs])),
+                epochs=group.best.folder.read_epochs(),
             )
-    return compared_models
-
-
-def _join(compared_models: Sequence[ComparedModel]) -> str:
-    return "; ".join(
-        f"{compared_model.title} ({percent(compared_model.accuracy.value)})" for compared_model in compared_models
-    )
-
-
-def _draw_accuracies(
-    key: str, compared_models: list[ComparedModel], data_set: DataSet, figures: FigureFolder
-) -> list[Block]:
-    if not compared_models:
-        return []
-    counts = data_set.data["per_class"]["test"] if data_set.data else [0]
-    caption, chance = f"n = {sum(counts):,} test images, the same for all.", None
-    if any(compared_model.scratch for compared_model in compared_models):
-        chance = max(counts) / max(sum(counts), 1)
-        caption += f" Guessing the most frequent class is right on {percent(chance)}."
-    if any(len(compared_model.seeds) > 1 for compared_model in compared_models):
-        caption += " Small points are seeds; where there are several, intervals allow for other seeds, too."
-    return [
-        figures.add(
-            key,
-            draw_accuracies(compared_models, chance),
-            f"Test accuracy: {_join(compared_models)}.",
-            caption,
         )
-    ]
+    return models
+
+
+def join_models(models: Sequence[ComparedModel]) -> str:
+    """Returns the titles and the accuracies of models as text."""
+    return "; ".join(f"{model.title} ({percent(model.accuracy.value)})" for model in models)
+
+
+def draw_model_accuracies(name: str, models: list[ComparedModel], data_set: DataSet, figures: FigureFolder) -> Picture:
+    """Draws the test accuracies of models, with that of guessing if one was trained from scratch."""
+    counts = data_set.data.per_class.test if data_set.data else (0,)
+    caption = f"n = {sum(counts):,} test images, the same for all models."
+    chance = None
+    if any(model.scratch for model in models):
+        chance = max(counts) / max(sum(counts), 1)
+        caption += f" Guessing the most frequent class has an accuracy of {percent(chance)}."
+    if any(len(model.seeds) > 1 for model in models):
+        caption += " Small points are seeds. With several seeds, the intervals cover the variation over seeds as well."
+    return figures.add(name, draw_accuracies(models, chance), f"Test accuracy: {join_models(models)}.", caption)
+
+
+def tabulate_differences(
+    base: SeedGroup, others: Sequence[SeedGroup], titles: Sequence[str], reference: str
+) -> list[Block]:
+    """Tabulates the paired differences of groups from `base`. Returns nothing if no predictions can be compared."""
+    rows = []
+    has_seeds = False
+    for group, title in zip(others, titles, strict=True):
+        difference = compare_groups(base, group)
+        if difference:
+            sample = f"{difference.num:,}{SPACE}{difference.unit}"
+            rows.append([title, *formatting.percentage_points(difference), sample, _describe_difference(difference)])
+            has_seeds = has_seeds or difference.unit == "seeds"
+    if not rows:
+        return []
+    caption = (
+        f"Paired differences in test accuracy from {reference} (`{base.best.title}`), on the same test images. An "
+        "interval with n images does not cover the variation over seeds."
+    )
+    if has_seeds:
+        caption += " An interval with n seeds covers the variation over seeds and over images."
+    caption += " The intervals are not simultaneous: one in twenty would exclude zero by chance."
+    return [Table(caption, "lrrrl", ["model", "points", "95 % interval", "n", "result"], rows)]
+
+
+def _tabulate_configurations(groups: Sequence[SeedGroup]) -> Table:
+    rows = []
+    for group, title in zip(groups, name_groups(groups), strict=True):
+        result = group.best.result
+        accuracy = estimate_test_accuracy(group)
+        stages = [f"{stage.stage} {formatting.abbreviate(stage.parameters)}" for stage in result.stages]
+        rows.append(
+            [
+                title,
+                f"{len(group.runs)}",
+                " → ".join(stages),
+                f"{result.parameters:,}",
+                f"{result.epochs:,}",
+                formatting.duration(result.seconds),
+                percent(estimate_validation_accuracy(group).value),
+                percent(accuracy.value),
+                f"{formatting.interval(accuracy)}, {accuracy.num:,}{SPACE}{accuracy.unit}",
+            ]
+        )
+    caption = (
+        "Fine-tuned configurations, the best validation accuracy first. The last column has n. A 95 % interval with n "
+        "images covers the variation over test images. With n seeds it covers the variation over seeds as well."
+    )
+    head = ["strategy: backbone", "seeds", "stages and trained parameters", "parameters", "epochs", "time"]
+    return Table(caption, "lrlrrrrrr", [*head, "validation", "test", "95 % interval, n"], rows)
+
+
+def _describe_difference(difference: Estimate) -> str:
+    if difference.low > 0:
+        return "better"
+    return "worse" if difference.high < 0 else "not significant"

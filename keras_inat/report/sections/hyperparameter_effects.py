@@ -1,167 +1,187 @@
-"""What the hyperparameters of a sweep had to do with its accuracies, in sentences with their evidence."""
+"""Hyperparameter effects: adjusted effects, importance and correlations, each with its evidence."""
 
 from collections.abc import Iterable
 from statistics import median
 
 from keras_inat.report import formatting
-from keras_inat.report.blocks import Block, Bullets, Heading, Prose, Table
+from keras_inat.report.blocks import Block, Bullets, Prose, Table
 from keras_inat.report.charts.forest_plot import draw_forest_plot
 from keras_inat.report.charts.partial_residuals import MAX_PANELS, draw_partial_residuals
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent, plural, setting_name
-from keras_inat.report.groups import SweepHistory
 from keras_inat.report.statistics.adjusted_effects import AdjustedEffects, estimate_adjusted_effects
 from keras_inat.report.statistics.correlation import MIN_TRIALS, SettingCorrelation
 from keras_inat.report.statistics.importance import measure_importance
+from keras_inat.report.sweep_history import SweepHistory
+
+TITLE = "Hyperparameter effects"
+MAX_ROWS = 30  # of a chart
 
 
-def describe_effects(sweep: SweepHistory, effects: list[SettingCorrelation], figures: FigureFolder) -> list[Block]:
-    """Adjusted effects, importance and correlations, of a sweep on common ground."""
+def describe_hyperparameter_effects(
+    sweep: SweepHistory, correlations: list[SettingCorrelation], figures: FigureFolder
+) -> list[Block]:
+    """Describes the effects of the hyperparameters of a sweep whose trials have the same number of epochs."""
     return [
-        Heading("What the hyperparameters did"),
-        *_explain_ground(sweep),
-        *_tell(sweep, figures),
-        *_show_importance(sweep, figures),
-        *_show_correlations(sweep, effects, figures),
+        *_describe_truncation(sweep),
+        *_describe_adjusted_effects(sweep, figures),
+        *_describe_importance(sweep, figures),
+        *_describe_correlations(sweep, correlations, figures),
     ]
 
 
-def _explain_ground(sweep: SweepHistory) -> list[Block]:
+def _describe_truncation(sweep: SweepHistory) -> list[Block]:
     if not sweep.epoch:
         return []
     text = (
-        f"Some trials were stopped early, for how they did after {plural(sweep.epoch, 'epoch')} or more. So that none "
-        f"is left out for that, all {len(sweep.completed)} are compared as they were then: what helps by then need not "
-        "help in the end. But for hyperband, `sweep.prune=none` trains every trial to its end."
+        f"Some trials were stopped early because of their accuracy after {plural(sweep.epoch, 'epoch')} or later. All "
+        f"{len(sweep.completed)} trials are therefore compared after this number of epochs. A value that helps early "
+        "need not help at the end. `sweep.prune=none` trains every trial to its end, except with hyperband."
     )
     return [Prose(text)]
 
 
-def _tell(sweep: SweepHistory, figures: FigureFolder) -> list[Block]:
-    """A sentence for each hyperparameter, its evidence, and how it was come by."""
-    adjusted, measure = estimate_adjusted_effects(sweep), formatting.score_name(sweep.epoch)
+def _describe_adjusted_effects(sweep: SweepHistory, figures: FigureFolder) -> list[Block]:
+    adjusted = estimate_adjusted_effects(sweep)
     if isinstance(adjusted, str):
         return [Prose(adjusted)]
-    shown = [row for row in adjusted.effects if row.is_significant]
-    told = {row.setting for row in shown} | adjusted.aliased.keys()
-    sentences = [row.sentence + _name_doubles(row.setting, adjusted) for row in shown]
-    sentences += [f"Together: {sentence}" for sentence in adjusted.interactions]
-    if silent := _list(setting for setting in sweep.settings if setting not in told):
-        sentences.append(f"Not shown by this sweep, one way or the other: {silent}.")
-    method = (
-        f"Effects on {measure} with the other hyperparameters held fixed, from one linear model "
-        f"over {plural(adjusted.num_trials, 'trial')}, which explains {percent(adjusted.adjusted_r2, 0)} of its "
-        "variance (adjusted for the size of the model). In a search values travel together; fitted together they are "
-        "told apart as far as they can be. Were the model right, all intervals would hold at once in 95 of 100 sweeps; "
-        "a curve that it cannot follow makes the size of an effect less sure, not so much whether there is one."
+    score = formatting.score_name(sweep.epoch)
+    num_panels = min(len(adjusted.factors), MAX_PANELS)
+    picture = figures.add(
+        f"sweep-{sweep.name}-adjusted-effects",
+        draw_partial_residuals(adjusted, score),
+        f"The {score} of {plural(adjusted.num_trials, 'trial')} against each of "
+        f"{plural(num_panels, 'hyperparameter')}, with the others held fixed.",
+        "Each point is a trial, moved to its value with the other hyperparameters at their means. The line is the "
+        "model. Gray: not significant.",
+    )
+    rows = []
+    for effect in adjusted.effects:
+        result = "significant" if effect.is_significant else "not significant"
+        points, interval = formatting.percentage_points(effect.estimate)
+        rows.append([setting_name(effect.setting), effect.change, points, interval, f"{effect.estimate.num:,}", result])
+    caption = f"Change in {score}, in percentage points, with the other hyperparameters held fixed."
+    head = ["hyperparameter", "change", "points", "95 % interval", "trials", "result"]
+    return [
+        Bullets(_list_effects(adjusted, sweep.settings)),
+        Prose(_describe_method(adjusted, score)),
+        picture,
+        Table(caption, "llrrrl", head, rows),
+    ]
+
+
+def _list_effects(adjusted: AdjustedEffects, settings: list[str]) -> list[str]:
+    """Returns a sentence for each significant effect and interaction, and one for the other hyperparameters."""
+    significant = [effect for effect in adjusted.effects if effect.is_significant]
+    sentences = [effect.sentence + _describe_aliases(effect.setting, adjusted) for effect in significant]
+    sentences += [f"Interaction: {sentence}" for sentence in adjusted.interactions]
+    mentioned = {effect.setting for effect in significant} | adjusted.aliased.keys()
+    others = _join_names(setting for setting in settings if setting not in mentioned)
+    if others:
+        sentences.append(f"Not significant in this sweep: {others}.")
+    return sentences
+
+
+def _describe_aliases(setting: str, adjusted: AdjustedEffects) -> str:
+    """Returns a sentence on hyperparameters that may cause an effect instead."""
+    aliases = _join_names(alias for alias, settings in adjusted.aliased.items() if setting in settings)
+    return f" It is aliased with {aliases}, which may cause this effect instead." if aliases else ""
+
+
+def _describe_method(adjusted: AdjustedEffects, score: str) -> str:
+    """Returns the statistical method, with its limits in this sweep."""
+    text = (
+        f"These are effects on {score} with the other hyperparameters held fixed. One linear model of "
+        f"{plural(adjusted.num_trials, 'trial')} explains {percent(adjusted.adjusted_r2, 0)} of its variance (adjusted "
+        "for the size of the model). The values of different hyperparameters are correlated in a search. Fitting them "
+        "together separates their effects as far as possible. If the model is right, all intervals cover their true "
+        "values at once in 95 of 100 sweeps. If an effect has a shape that the model cannot follow, its size is less "
+        "certain, but hardly its existence."
     )
     if adjusted.excluded:
-        method += (
-            f" Left out: {plural(len(adjusted.excluded), 'trial')} that fell far behind all others, at "
-            f"{percent(max(adjusted.excluded))} or less; so what ruins a trial counts too little."
+        text += (
+            f" Excluded as outliers: {plural(len(adjusted.excluded), 'trial')} with an accuracy of "
+            f"{percent(max(adjusted.excluded))} or less. Values that prevent any learning therefore count too little."
         )
-    if adjusted.effects and not shown:
-        half = median(row.estimate.high - row.estimate.low for row in adjusted.effects) / 2
-        method += f" Here they reach {100 * half:.1f} points either way, by median: more trials make them narrower."
+    if adjusted.effects and not any(effect.is_significant for effect in adjusted.effects):
+        half = median(effect.estimate.high - effect.estimate.low for effect in adjusted.effects) / 2
+        text += f" The median margin of error is {100 * half:.1f} points. More trials make it smaller."
     if adjusted.aliased:
-        method += f" Determined by other hyperparameters, and so not told apart from them: {_list(adjusted.aliased)}."
-    rows = [
-        [
-            setting_name(row.setting),
-            row.change,
-            *formatting.percentage_points(row.estimate),
-            f"{row.estimate.num:,}",
-            "shown" if row.is_significant else "not shown by this sweep",
-        ]
-        for row in adjusted.effects
-    ]
-    return [
-        Bullets(sentences),
-        Prose(method),
-        figures.add(
-            f"sweep-{sweep.name}-observations",
-            draw_partial_residuals(adjusted, measure),
-            f"The {measure} of {plural(adjusted.num_trials, 'trial')} against each of "
-            f"{plural(min(len(adjusted.factors), MAX_PANELS), 'hyperparameter')}, the others held fixed.",
-            "Each point is a trial, moved to where it would be with the other hyperparameters at their means; the "
-            "line is the model. Grey: not shown by this sweep.",
-        ),
-        Table(
-            f"Points of {measure} that a change goes with, the others held fixed.",
-            "llrrrl",
-            ["hyperparameter", "change", "points", "95 % interval", "trials", "says"],
-            rows,
-        ),
-    ]
+        text += (
+            " These hyperparameters are determined by others, so their effects cannot be separated: "
+            f"{_join_names(adjusted.aliased)}."
+        )
+    return text
 
 
-def _list(settings: Iterable[str]) -> str:
+def _join_names(settings: Iterable[str]) -> str:
     return ", ".join(f"`{setting_name(setting)}`" for setting in settings)
 
 
-def _name_doubles(setting: str, adjusted: AdjustedEffects) -> str:
-    """What an effect may be due to instead."""
-    doubles = _list(name for name, others in adjusted.aliased.items() if setting in others)
-    return f" Or {doubles} did it, which went with it." if doubles else ""
-
-
-def _show_importance(sweep: SweepHistory, figures: FigureFolder) -> list[Block]:
+def _describe_importance(sweep: SweepHistory, figures: FigureFolder) -> list[Block]:
     rows = measure_importance(sweep)
     if not rows:
         return []
-    names = [f"`{setting_name(setting)}`" for setting, estimate in rows if estimate.low > 0]
-    text = "No hyperparameter helps to foretell accuracy, by the intervals below."
-    if names:
-        text = f"What helps to foretell accuracy, most of all first: {', '.join(names)}."
-    return [
-        Prose(text),
-        figures.add(
-            f"sweep-{sweep.name}-importance",
-            draw_forest_plot(
-                [(setting_name(setting), estimate) for setting, estimate in rows[:30]],
-                "points of error more when its values are shuffled, with 95 % interval",
-                in_points=True,
-            ),
-            f"Permutation importance of {plural(len(rows[:30]), 'hyperparameter')}.",
-            "Permutation importance: a random forest foretells the accuracy of trials that it has not seen; shown is "
-            "how much worse it does, in points of mean absolute error, when the values of one hyperparameter are "
-            "shuffled. It counts effects of any shape, interactions too. Filled: the interval excludes zero. All of "
-            "them hold at once.",
-        ),
-    ]
+    important = _join_names(setting for setting, estimate in rows if estimate.low > 0)
+    text = "By the intervals below, no hyperparameter improves the prediction of accuracy."
+    if important:
+        text = f"Hyperparameters that improve the prediction of accuracy, the most important first: {important}."
+    shown = rows[:MAX_ROWS]
+    chart = draw_forest_plot(
+        [(setting_name(setting), estimate) for setting, estimate in shown],
+        "increase of the error in points when the values are shuffled, with 95 % interval",
+        in_points=True,
+    )
+    picture = figures.add(
+        f"sweep-{sweep.name}-importance",
+        chart,
+        f"Permutation importance of {plural(len(shown), 'hyperparameter')}.",
+        "Permutation importance. A random forest predicts the accuracy of trials that it was not trained on. The "
+        "importance of a hyperparameter is the increase of the mean absolute error, in points, when its values are "
+        "shuffled. It includes effects of any shape and interactions. Filled: the interval excludes zero. The "
+        "intervals are simultaneous.",
+    )
+    return [Prose(text), picture]
 
 
-def _show_correlations(sweep: SweepHistory, effects: list[SettingCorrelation], figures: FigureFolder) -> list[Block]:
-    if not effects:
+def _describe_correlations(
+    sweep: SweepHistory, correlations: list[SettingCorrelation], figures: FigureFolder
+) -> list[Block]:
+    if not correlations:
         text = (
-            f"No correlations: they need at least {MIN_TRIALS} trials whose accuracies differ, with numbers that "
-            f"differ or choices that come again, and {len(sweep.completed)} have an accuracy."
+            f"Too few trials for correlations: they need at least {MIN_TRIALS} trials with different scores, and "
+            f"numbers that differ or choices that repeat. The sweep has {len(sweep.completed)} scored trials."
         )
         return [Prose(text)]
-    measure = formatting.score_name(sweep.epoch)
+    score = formatting.score_name(sweep.epoch)
+    shown = correlations[:MAX_ROWS]
+    chart = draw_forest_plot(
+        [(correlation.label, correlation.estimate) for correlation in shown],
+        f"rank correlation with {score}, with 95 % interval",
+        limits=(-1, 1),
+    )
+    picture = figures.add(
+        f"sweep-{sweep.name}-correlations",
+        chart,
+        f"Rank correlations of {len(shown)} hyperparameters with {score}.",
+        "Filled: the interval excludes zero. Hollow: not significant.",
+    )
     rows = []
-    for effect in effects:
-        value, between = formatting.correlation(effect.estimate)
-        verdict = "not shown by this sweep"
-        if effect.estimate.excludes_zero:
-            more = "higher" if effect.estimate.value > 0 else "lower"
-            verdict = f"{more} accuracy with it" if effect.level else f"{more} accuracy with larger values"
-        rows.append([effect.label, value, between, f"{effect.estimate.num:,}", verdict])
+    for correlation in correlations:
+        value, interval = formatting.correlation(correlation.estimate)
+        result = _describe_correlation(correlation)
+        rows.append([correlation.label, value, interval, f"{correlation.estimate.num:,}", result])
     caption = (
-        f"Spearman's rank correlation of every hyperparameter with {measure}; a choice is taken as being that "
-        "one against the others. Not adjusted for the other hyperparameters, which the search does not vary evenly; of "
+        f"Spearman's rank correlation of every hyperparameter with {score}. A choice is compared with all others. The "
+        "correlations are not adjusted for the other hyperparameters, which the search does not vary evenly. Of "
         f"{plural(len(rows), 'row')}, {0.05 * len(rows):.1f} would exclude zero by chance alone."
     )
-    return [
-        figures.add(
-            f"sweep-{sweep.name}-correlations",
-            draw_forest_plot(
-                [(effect.label, effect.estimate) for effect in effects[:30]],
-                f"rank correlation with {measure}, with 95 % interval",
-                limits=(-1, 1),
-            ),
-            f"Rank correlations of {len(effects[:30])} hyperparameters with {measure}.",
-            "Filled: the interval excludes zero. Hollow: not shown by this sweep.",
-        ),
-        Table(caption, "lrrrl", ["hyperparameter", "correlation", "95 % interval", "trials", "says"], rows),
-    ]
+    head = ["hyperparameter", "correlation", "95 % interval", "trials", "result"]
+    return [picture, Table(caption, "lrrrl", head, rows)]
+
+
+def _describe_correlation(correlation: SettingCorrelation) -> str:
+    if not correlation.estimate.excludes_zero:
+        return "not significant"
+    direction = "higher" if correlation.estimate.value > 0 else "lower"
+    return f"{direction} accuracy {'with it' if correlation.level else 'with larger values'}"

@@ -1,90 +1,103 @@
-"""The CNN, layer by layer, and what it costs in closed form with the numbers put in."""
+"""Network: the layers of the CNN and its cost, in closed form and in numbers."""
 
 import contextlib
-import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from keras_inat.errors import UserError
-from keras_inat.models.cost import count_cnn
-from keras_inat.models.formula import explain_letters, write_terms
+from keras_inat.log import warn
+from keras_inat.models.closed_form import QUANTITIES, describe_symbols, list_terms
+from keras_inat.models.cost import LayerCost, count_cnn
 from keras_inat.report.blocks import Prose, Section, Table
 from keras_inat.report.formatting import percent
 from keras_inat.report.history import DataSet
 from keras_inat.settings.loading import build_config, read_yaml
 from keras_inat.settings.schema import Config, Model
 
+TITLE = "Network"
+DEFAULT_NUM_CLASSES = 10
+
+
+class Network(NamedTuple):
+    """A CNN: its origin in words, its settings and the side of its input images in pixels."""
+
+    origin: str
+    model: Model
+    image_size: int
+
 
 def describe_network(data_set: DataSet) -> Section:
-    """The CNN's layers, and its cost in closed form with the numbers put in."""
-    section = Section("The network and its cost")
-    groups = data_set.find_groups("train-best")
-    best = {sweep.name: config for sweep in data_set.sweeps if (config := _read_best(sweep.folder / "best.yaml"))}
-    found = [(name, config) for name, config in best.items() if not config.finetune]
-    if groups:
-        record = groups[0].best
-        model, size = Model(**record.config["model"]), record.data["image_size"]
-        origin = f"`{record.folder.path.name}`"
-    elif found and data_set.data:
-        name, config = found[0]
-        model, size = config.model, config.data.image_size
-        origin = f"the best trial of the sweep `{name}`"
-    else:
-        section.blocks = [Prose("No network was trained from scratch on these images yet: `make train-best` does it.")]
-        return section
-    num_classes = len(data_set.data["classes"]) if data_set.data else 10
-    rows = count_cnn(model, size, num_classes)
-    totals = [sum(getattr(row, name) for row in rows) for name in ("parameters", "macs", "activations")]
-    heaviest = max(rows, key=lambda row: row.parameters)
-    widest = max(rows, key=lambda row: row.macs)
+    """Returns the section on the best CNN that was trained on the images."""
+    network = _find_network(data_set)
+    if network is None:
+        return Section(TITLE, [Prose("No CNN was trained from scratch on these images yet. Run `make train-best`.")])
+    num_classes = len(data_set.data.classes) if data_set.data else DEFAULT_NUM_CLASSES
+    layers = count_cnn(network.model, network.image_size, num_classes)
+    parameters = sum(layer.parameters for layer in layers)
+    macs = sum(layer.macs for layer in layers)
+    most_parameters = max(layers, key=lambda layer: layer.parameters)
+    most_macs = max(layers, key=lambda layer: layer.macs)
+    section = Section(TITLE)
     section.blocks = [
         Prose(
-            f"{origin} has {totals[0]:,} parameters and computes {totals[1]:,} multiply-accumulates for one image of "
-            f"{size} × {size} pixels. No layer has more parameters than `{heaviest.name}` "
-            f"({percent(heaviest.parameters / totals[0])} of all), none computes more than `{widest.name}` "
-            f"({percent(widest.macs / totals[1])})."
+            f"{network.origin} has {parameters:,} parameters. It takes {macs:,} multiply-accumulates (MACs), its "
+            f"computations, for one image of {network.image_size} × {network.image_size} pixels. The layer with the "
+            f"most parameters is `{most_parameters.name}` ({percent(most_parameters.parameters / parameters)} of all). "
+            f"The layer with the most multiply-accumulates is `{most_macs.name}` ({percent(most_macs.macs / macs)})."
         ),
-        _write_closed_form(model, size, num_classes),
-        Table(
-            "Layer by layer, for one image.",
-            "lrrrr",
-            ["layer", "output", "parameters", "multiply-accumulates", "activations"],
-            [
-                [
-                    row.name,
-                    " × ".join(map(str, row.output)),
-                    f"{row.parameters:,}",
-                    f"{row.macs:,}",
-                    f"{row.activations:,}",
-                ]
-                for row in rows
-            ]
-            + [["total", "", *(f"{total:,}" for total in totals)]],
-        ),
+        _tabulate_closed_form(network.model, network.image_size, num_classes),
+        _tabulate_layers(layers),
     ]
-    if groups and (record.result["parameters"], record.result["macs"]) == (totals[0], totals[1]):
-        section.blocks.append(Prose("The trained model, counted weight by weight, gives the same two numbers."))
+    groups = data_set.find_groups("train-best")
+    if groups and (groups[0].best.result.parameters, groups[0].best.result.macs) == (parameters, macs):
+        section.blocks.append(Prose("Counting the weights of the trained model gives the same two totals."))
     return section
 
 
-def _read_best(path: Path) -> Config | None:
-    """The best configuration of a sweep; None where there is none or, with a warning, where it is damaged."""
-    if not path.exists():
-        return None
-    with contextlib.suppress(UserError):
-        if "model" in (values := read_yaml(path)):
-            return build_config(values)
-    print(f"warning: {path} is damaged and left out", file=sys.stderr)
+def _find_network(data_set: DataSet) -> Network | None:
+    """Returns the CNN of the best run from scratch, or else of the best trial of the newest sweep."""
+    groups = data_set.find_groups("train-best")
+    if groups:
+        run = groups[0].best
+        return Network(f"`{run.title}`", run.result.config.model, run.data.image_size)
+    for sweep in data_set.sweeps:
+        config = _read_best(sweep.folder.best)
+        if config and not config.finetune and data_set.data:
+            return Network(f"The best trial of the sweep `{sweep.name}`", config.model, config.data.image_size)
     return None
 
 
-def _write_closed_form(model: Model, size: int, num_classes: int) -> Table:
-    terms, rows = write_terms(model, size, num_classes), []
-    for quantity in ("parameters", "computations"):
+def _read_best(path: Path) -> Config | None:
+    """Reads the best configuration of a sweep. Returns None if there is none and, with a warning, if it is damaged."""
+    if not path.exists():
+        return None
+    with contextlib.suppress(UserError):
+        values = read_yaml(path)
+        if "model" in values:
+            return build_config(values)
+    warn(f"{path} is damaged and skipped")
+    return None
+
+
+def _tabulate_closed_form(model: Model, size: int, num_classes: int) -> Table:
+    terms = list_terms(model, size, num_classes)
+    rows = []
+    for quantity in QUANTITIES:
         chosen = [term for term in terms if term.quantity == quantity]
         rows += [[f"{quantity}: {term.part}", term.symbols, term.numbers, f"{term.value:,}"] for term in chosen]
         rows.append([f"{quantity}: total", "", "", f"{sum(term.value for term in chosen):,}"])
     caption = (
-        f"In closed form, with {explain_letters(model, size, num_classes)}. Computations are multiply-accumulates for "
-        "one image."
+        f"Closed form, with {describe_symbols(model, size, num_classes)}. The multiply-accumulates are for one image."
     )
-    return Table(caption, "lllr", ["what", "closed form", "with numbers", "="], rows)
+    return Table(caption, "lllr", ["quantity", "closed form", "with numbers", "value"], rows)
+
+
+def _tabulate_layers(layers: list[LayerCost]) -> Table:
+    rows = []
+    for layer in layers:
+        numbers = [f"{number:,}" for number in (layer.parameters, layer.macs, layer.activations)]
+        rows.append([layer.name, " × ".join(map(str, layer.output)), *numbers])
+    totals = [sum(getattr(layer, name) for layer in layers) for name in ("parameters", "macs", "activations")]
+    rows.append(["total", "", *(f"{total:,}" for total in totals)])
+    head = ["layer", "output", "parameters", "multiply-accumulates", "activations"]
+    return Table("Layers, for one image.", "lrrrr", head, rows)

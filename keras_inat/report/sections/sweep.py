@@ -1,120 +1,163 @@
-"""A sweep: how it went, and the best trials."""
+"""Sweep: its progress, parallel coordinates and best trials."""
 
 from collections import Counter
 
 from keras_inat.report import formatting
-from keras_inat.report.blocks import Parallel, Prose, Section, Table
-from keras_inat.report.charts.parallel_coordinates import build_axes, color_lines, draw_parallel_coordinates
+from keras_inat.report.blocks import Heading, ParallelCoordinates, Prose, Section, Table
+from keras_inat.report.charts.parallel_coordinates import Axis, build_axes, color_lines, draw_parallel_coordinates
 from keras_inat.report.charts.sweep_progress import draw_sweep_progress
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent, plural, setting_name, setting_value
-from keras_inat.report.groups import SweepHistory
 from keras_inat.report.history import DataSet
-from keras_inat.report.sections.hyperparameter_effects import describe_effects
+from keras_inat.report.sections import hyperparameter_effects
+from keras_inat.report.sections.hyperparameter_effects import describe_hyperparameter_effects
 from keras_inat.report.statistics.accuracy import estimate_best_trial
 from keras_inat.report.statistics.correlation import SettingCorrelation, correlate_settings
+from keras_inat.report.sweep_history import SweepHistory, read_level
+from keras_inat.store.trials import Status, Trial
 
-NUM_SWEEPS, NUM_TOP, MAX_AXES = 3, 10, 14
+TITLE = "Sweep"
+NUM_SWEEPS = 3
+NUM_BEST = 10
+NUM_ERRORS = 3
+MAX_AXES = 14
+STATUSES: tuple[Status, ...] = ("completed", "pruned", "failed", "running")
 
 
 def describe_sweeps(data_set: DataSet, figures: FigureFolder) -> list[Section]:
-    """The newest sweeps, a section each."""
+    """Returns a section for each of the newest sweeps."""
     if not data_set.sweeps:
-        return [Section("Sweep", [Prose("No sweep over these images yet: `make sweep` makes one.")])]
+        return [Section(TITLE, [Prose("There is no sweep on these images yet. Run `make sweep`.")])]
     sections = [_describe_sweep(sweep, figures) for sweep in data_set.sweeps[:NUM_SWEEPS]]
-    if older := [f"`{sweep.name}`" for sweep in data_set.sweeps[NUM_SWEEPS:]]:
-        sections[-1].blocks.append(Prose(f"Older sweeps, not shown: {', '.join(older)}."))
+    older = [f"`{sweep.name}`" for sweep in data_set.sweeps[NUM_SWEEPS:]]
+    if older:
+        sections[-1].blocks.append(Prose(f"Older sweeps are not shown: {', '.join(older)}."))
     return sections
 
 
 def _describe_sweep(sweep: SweepHistory, figures: FigureFolder) -> Section:
-    section = Section(f"Sweep “{sweep.name}”")
-    statuses = Counter(trial.status for trial in sweep.trials)
-    tally = f"{plural(len(sweep.trials), 'trial')}: " + ", ".join(
-        f"{statuses[status]} {status}" for status in ("completed", "pruned", "failed", "running") if statuses[status]
-    )
-    best, accuracy = sweep.best, estimate_best_trial(sweep)
+    section = Section(f"{TITLE} “{sweep.name}”")
+    best = sweep.best
     if best is None:
-        errors = Counter(trial.error for trial in sweep.trials if trial.error).most_common(3)
-        said = "".join(f" {number} × “{error}”." for error, number in errors)
-        none = "No trial was trained to its end yet" if statuses["pruned"] else "There is no accuracy to show yet"
-        section.blocks = [Prose(f"{tally}. {none}.{said}")]
+        section.blocks = [_describe_failure(sweep)]
         return section
-    ground, known = sweep.find_common_ground(), "of how many images is not known"
-    caption = "Each point is a trial; the line is the best so far."
-    if accuracy:
-        known = f"{formatting.interval(accuracy)}, {formatting.sample_size(accuracy)}"
-        caption += (
-            f" n = {accuracy.num:,} validation images: of one trial's accuracy, about "
-            f"±{100 * (accuracy.high - accuracy.low) / 2:.1f} points are chance."
-        )
-    effects = correlate_settings(ground)
+    truncated = sweep.truncate()
+    correlations = correlate_settings(truncated)
+    num_completed = len(sweep.completed)
     section.blocks = [
-        Prose(
-            f"{tally}. The best is trial {best.id} with a validation accuracy of {percent(best.score)} ({known}). As "
-            f"the highest of {len(sweep.completed)} it is partly luck, and no interval knows that: only `make "
-            "train-best` judges it on images that took no part in the choice."
-        ),
+        _describe_best(sweep, best),
         figures.add(
             f"sweep-{sweep.name}-progress",
             draw_sweep_progress(sweep.trials),
-            f"Validation accuracy of {len(sweep.completed)} trials against creation time; the best reaches "
+            f"Validation accuracy of {num_completed} trials against creation time; the best reaches "
             f"{percent(best.score)}.",
-            caption,
+            _caption_progress(sweep),
         ),
-        _draw_parallel(sweep, effects, figures),
-        *describe_effects(ground, effects, figures),
-        _list_top(sweep),
+        _draw_parallel_coordinates(sweep, correlations, figures),
+        Heading(hyperparameter_effects.TITLE),
+        *describe_hyperparameter_effects(truncated, correlations, figures),
+        _tabulate_best(sweep),
     ]
     return section
 
 
-def _draw_parallel(sweep: SweepHistory, effects: list[SettingCorrelation], figures: FigureFolder) -> Parallel:
-    axes = build_axes(sweep)
-    if len(axes) > MAX_AXES:
-        ranked = list(dict.fromkeys(setting_name(effect.setting) for effect in effects))[: MAX_AXES - 1]
-        axes = [axis for axis in axes[:-1] if axis.label in (ranked or [a.label for a in axes[: MAX_AXES - 1]])] + axes[
-            -1:
-        ]
+def _count_statuses(sweep: SweepHistory) -> str:
+    """Returns `8 trials: 6 completed, 2 pruned`."""
+    numbers = Counter(trial.status for trial in sweep.trials)
+    counts = [f"{numbers[status]} {status}" for status in STATUSES if numbers[status]]
+    return f"{plural(len(sweep.trials), 'trial')}: {', '.join(counts)}"
+
+
+def _describe_failure(sweep: SweepHistory) -> Prose:
+    """Describes a sweep without a completed trial."""
+    has_pruned = any(trial.status == "pruned" for trial in sweep.trials)
+    text = f"{_count_statuses(sweep)}. No trial has {'been completed' if has_pruned else 'a score'} yet."
+    errors = Counter(trial.error for trial in sweep.trials if trial.error).most_common(NUM_ERRORS)
+    text += "".join(f" {number} × “{error}”." for error, number in errors)
+    return Prose(text)
+
+
+def _describe_best(sweep: SweepHistory, best: Trial) -> Prose:
+    accuracy = estimate_best_trial(sweep)
+    evidence = "number of images unknown"
+    if accuracy:
+        evidence = f"{formatting.interval(accuracy)}, {formatting.sample_size(accuracy)}"
+    return Prose(
+        f"{_count_statuses(sweep)}. The best is trial {best.id} with a validation accuracy of {percent(best.score)} "
+        f"({evidence}). It is the highest of {len(sweep.completed)} accuracies and therefore optimistic, which the "
+        "interval does not take into account. `make train-best` evaluates this configuration on images that were not "
+        "used to select it."
+    )
+
+
+def _caption_progress(sweep: SweepHistory) -> str:
+    caption = "Each point is a trial. The line is the best accuracy so far."
+    accuracy = estimate_best_trial(sweep)
+    if accuracy:
+        margin = 100 * (accuracy.high - accuracy.low) / 2
+        caption += (
+            f" With {accuracy.num:,} validation images, one trial's accuracy has a 95{formatting.SPACE}% margin of "
+            f"error of about ±{margin:.1f} points."
+        )
+    return caption
+
+
+def _draw_parallel_coordinates(
+    sweep: SweepHistory, correlations: list[SettingCorrelation], figures: FigureFolder
+) -> ParallelCoordinates:
+    axes = _choose_axes(build_axes(sweep), correlations)
+    num_completed = len(sweep.completed)
     picture = figures.add(
         f"sweep-{sweep.name}-parallel",
         draw_parallel_coordinates(axes),
-        f"Parallel coordinates of {len(sweep.completed)} trials over {len(axes) - 1} hyperparameters.",
-        f"Each line is one of {len(sweep.completed)} completed trials, dark for a high validation accuracy, pale for a "
-        "low one.",
+        f"Parallel coordinates of {num_completed} trials over {len(axes) - 1} hyperparameters.",
+        f"Each line is one of {num_completed} completed trials: dark for a high validation accuracy, pale for a low "
+        "one.",
     )
-    names = [setting_name(name) for name in sweep.settings]
-    lines = [
-        {
-            "title": f"trial {trial.id}, {percent(trial.score)}: "
-            + ", ".join(
-                f"{n} {setting_value(v)}" for n, v in zip(names, map(trial.settings.get, sweep.settings), strict=True)
-            ),
-            "color": color,
-            "at": [None if axis.positions[i] is None else round(axis.positions[i] or 0.0, 4) for axis in axes],
-        }
-        for i, (trial, color) in enumerate(zip(sweep.completed, color_lines(axes[-1]), strict=True))
-    ]
-    return Parallel({"axes": [{"label": a.label, "ticks": a.ticks} for a in axes], "lines": lines}, picture)
+    lines = []
+    for index, (trial, color) in enumerate(zip(sweep.completed, color_lines(axes[-1]), strict=True)):
+        positions = [axis.positions[index] for axis in axes]
+        lines.append(
+            {
+                "title": _describe_trial(trial, sweep.settings),
+                "color": color,
+                "at": [None if position is None else round(position, 4) for position in positions],
+            }
+        )
+    data = {"axes": [{"label": axis.label, "ticks": axis.ticks} for axis in axes], "lines": lines}
+    return ParallelCoordinates(data, picture)
 
 
-def _list_top(sweep: SweepHistory) -> Table:
-    top = sorted(sweep.completed, key=lambda trial: -(trial.score or 0.0))[:NUM_TOP]
+def _choose_axes(axes: list[Axis], correlations: list[SettingCorrelation]) -> list[Axis]:
+    """Returns all axes or, if they are too many, those with the strongest correlations, and the accuracy."""
+    if len(axes) <= MAX_AXES:
+        return axes
+    labels = list(dict.fromkeys(setting_name(correlation.setting) for correlation in correlations))
+    labels = labels or [axis.label for axis in axes]
+    chosen = labels[: MAX_AXES - 1]
+    return [*(axis for axis in axes[:-1] if axis.label in chosen), axes[-1]]
+
+
+def _describe_trial(trial: Trial, settings: list[str]) -> str:
+    """Returns `trial 3, 47.2 %: filters 16, activation relu`."""
+    values = [f"{setting_name(name)} {setting_value(read_level(trial, name))}" for name in settings]
+    return f"trial {trial.id}, {percent(trial.score)}: {', '.join(values)}"
+
+
+def _tabulate_best(sweep: SweepHistory) -> Table:
+    best = sorted(sweep.completed, key=lambda trial: -(trial.score or 0.0))[:NUM_BEST]
     names = sweep.settings
-    # Words are read from the left, numbers from the right.
-    align = "".join("l" if isinstance(top[0].settings[name], str | bool) else "r" for name in names)
+    # Words are aligned to the left, numbers to the right.
+    align = "".join("l" if isinstance(read_level(best[0], name), str | bool) else "r" for name in names)
+    rows = []
+    for trial in best:
+        values = [setting_value(read_level(trial, name)) for name in names]
+        cost = [formatting.abbreviate(trial.parameters), formatting.duration(trial.seconds)]
+        rows.append([trial.id, percent(trial.score), *values, *cost])
+    labels = [setting_name(name).replace("_", " ") for name in names]
     return Table(
-        f"The best {len(top)} of {plural(len(sweep.completed), 'completed trial')}.",
+        f"The best {len(best)} of {plural(len(sweep.completed), 'completed trial')}.",
         f"rr{align}rr",
-        ["trial", "validation", *(setting_name(name).replace("_", " ") for name in names), "parameters", "time"],
-        [
-            [
-                trial.id,
-                percent(trial.score),
-                *(setting_value(trial.settings[name]) for name in names),
-                formatting.abbreviate(trial.parameters),
-                formatting.duration(trial.seconds),
-            ]
-            for trial in top
-        ],
+        ["trial", "validation", *labels, "parameters", "time"],
+        rows,
     )

@@ -21,6 +21,7 @@ from keras_inat.report.statistics.estimates import Estimate
 from keras_inat.report.statistics.interactions import find_interactions
 from keras_inat.report.statistics.linear_model import (
     MIN_EFFECTIVE_TRIALS,
+    MIN_RESIDUAL,
     LinearModel,
     count_effective_trials,
     simulate_max_t,
@@ -31,7 +32,6 @@ from keras_inat.store.trials import Trial
 MIN_DEGREES_OF_FREEDOM = 8
 # Degree of polynomials, and the trials that it needs for each column. The first with enough trials is taken.
 TRIALS_PER_COLUMN = {4: 6, 2: 3, 1: 0}
-MIN_RESIDUAL = 1e-6  # standard deviation of accuracy, below which there is no variance to estimate errors from
 OUTLIER_RANGES = 3.0  # interquartile ranges below the lower quartile (Tukey 1977): trials that did not learn at all
 MIN_RANGE = 0.02  # least interquartile range of accuracy, as scores on few images are often equal
 

@@ -56,8 +56,8 @@ def correlate_ranks(first: np.ndarray, second: np.ndarray) -> Estimate:
 def correlate_settings(sweep: SweepHistory) -> list[SettingCorrelation]:
     """Returns the correlation of every hyperparameter with validation accuracy, the strongest first.
 
-    Trials to which a hyperparameter does not apply are excluded from its row. A choice that all trials but one share,
-    or that only one trial has, gets no row.
+    Trials to which a hyperparameter does not apply are excluded from its row. A choice that a single trial has, or
+    that a single trial lacks, gets no row.
     """
     correlations = []
     for setting in sweep.settings:

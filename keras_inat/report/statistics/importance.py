@@ -24,7 +24,7 @@ def measure_importance(sweep: SweepHistory) -> list[tuple[str, Estimate]]:
 
     A random forest learns the accuracy of three quarters of the trials. The importance of a hyperparameter is the
     increase of the mean absolute error on the other trials when its values are shuffled among them. The mean over
-    random splits has an interval that allows for the trials that the splits share (Nadeau & Bengio 2003) and for the
+    random splits has an interval that allows for overlapping splits (Nadeau & Bengio 2003) and for the
     number of hyperparameters (Bonferroni).
 
     Returns:

@@ -11,6 +11,7 @@ from keras_inat.report.statistics.design_matrix import Factor
 from keras_inat.report.statistics.linear_model import (
     CONFIDENCE,
     MIN_EFFECTIVE_TRIALS,
+    MIN_RESIDUAL,
     LinearModel,
     count_effective_trials,
     fit_regression,
@@ -18,7 +19,6 @@ from keras_inat.report.statistics.linear_model import (
 
 MAX_FALSE_POSITIVE = 0.001  # probability of any false interaction if the model is exact, which it nearly is
 TRIALS_PER_COLUMN = 3
-MIN_RESIDUAL = 1e-6  # standard deviation of accuracy, below which there is no variance to estimate errors from
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from keras_inat.report.statistics.design_matrix import Factor, build_applicabili
 CONFIDENCE = 0.95
 NUM_SIMULATIONS = 4000
 MIN_EFFECTIVE_TRIALS = 6.0  # that an effect must rest on
+MIN_RESIDUAL = 1e-6  # standard deviation of accuracy, below which there is no variance to estimate errors from
 
 
 class Regression(NamedTuple):

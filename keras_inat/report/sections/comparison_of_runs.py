@@ -1,0 +1,123 @@
+"""Comparison of runs: settings, results, learning curves and paired differences of runs that the user names."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras_inat.errors import UserError, describe_choices
+from keras_inat.report import formatting
+from keras_inat.report.blocks import Block, Chapter, Prose, Section, Table
+from keras_inat.report.charts.learning_curves import draw_validation_by_epoch
+from keras_inat.report.figure_folder import FigureFolder
+from keras_inat.report.formatting import percent, percent_with_interval, setting_value
+from keras_inat.report.history import History
+from keras_inat.report.sections.fine_tuning import tabulate_differences
+from keras_inat.report.seed_groups import SeedGroup
+from keras_inat.report.statistics.accuracy import estimate_test_accuracy, estimate_validation_accuracy
+from keras_inat.settings.catalog import select
+from keras_inat.settings.roles import GROUP, Role
+
+TITLE = "Comparison of runs"
+
+
+def compare_runs(history: History, names: str, figures: FigureFolder) -> Chapter:
+    """Returns the chapter on the runs that `report.compare` names.
+
+    Args:
+        history: All runs.
+        names: Folders of runs, or names that stand for all seeds of a run, separated by spaces.
+        figures: The folder of the figures.
+
+    Raises:
+        UserError: There is only one name, or a name is unknown or ambiguous.
+    """
+    titles = names.split()
+    if len(titles) < 2:
+        raise UserError(
+            f"`report.compare` (RUNS) must name two runs or more, separated by spaces. Received: {names!r}."
+        )
+    groups = [_find_group(history, title) for title in titles]
+    figures.begin_chapter(TITLE)
+    blocks = [
+        _tabulate_settings(titles, groups),
+        _tabulate_results(titles, groups),
+        *_draw_learning_curves(titles, groups, figures),
+    ]
+    for title, group in zip(titles[1:], groups[1:], strict=True):
+        blocks += _compare_with_first(titles[0], groups[0], title, group)
+    return Chapter(TITLE, [Section("", blocks)])
+
+
+def _find_group(history: History, name: str) -> SeedGroup:
+    for run in history.runs:
+        if name.rstrip("/") in (str(run.folder.path), run.title):
+            return SeedGroup((run,))
+    groups = [group for data_set in history.data_sets for group in data_set.groups]
+    found = [group for group in groups if group.best.name == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        folders = " ".join(group.best.title for group in found)
+        raise UserError(
+            f"`report.compare`: {name!r} is the name of {len(found)} configurations. Give one of their folders: "
+            f"{folders}"
+        )
+    choices = {group.best.name for group in groups} | {run.title for run in history.runs}
+    raise UserError(f"`report.compare`: a run {describe_choices(name, choices)}")
+
+
+def _tabulate_settings(titles: list[str], groups: list[SeedGroup]) -> Block:
+    """Tabulates the settings that differ between the runs, apart from seed and name."""
+    settings = [select(group.best.result.config, GROUP - {Role.NAME}) for group in groups]
+    rows = []
+    for name in dict.fromkeys(name for values in settings for name in values):
+        cells = [_format_setting(values.get(name)) for values in settings]
+        if len(set(cells)) > 1:
+            rows.append([name, *cells])
+    if not rows:
+        return Prose("The settings of these runs are the same.")
+    return Table("Settings that differ.", "l" * (1 + len(titles)), ["setting", *titles], rows)
+
+
+def _format_setting(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(setting_value, value)) or "none"
+    return setting_value(value)
+
+
+def _tabulate_results(titles: list[str], groups: list[SeedGroup]) -> Table:
+    rows = []
+    for title, group in zip(titles, groups, strict=True):
+        result = group.best.result
+        rows.append(
+            [
+                title,
+                ", ".join(str(run.result.seed) for run in group.runs),
+                percent(estimate_validation_accuracy(group).value),
+                percent_with_interval(estimate_test_accuracy(group)),
+                f"{result.epochs:,}",
+                formatting.duration(result.seconds),
+                f"{result.parameters:,}",
+            ]
+        )
+    caption = (
+        "Results. With several seeds, the accuracies are means, and epochs and time are those of the run with the best "
+        "validation accuracy."
+    )
+    return Table(caption, "lrrrrrr", ["run", "seeds", "validation", "test", "epochs", "time", "parameters"], rows)
+
+
+def _draw_learning_curves(titles: Sequence[str], groups: Sequence[SeedGroup], figures: FigureFolder) -> list[Block]:
+    curves = [(title, group.best.folder.read_epochs()) for title, group in zip(titles, groups, strict=True)]
+    if not any(epochs for _, epochs in curves):
+        return []
+    alt = f"Validation accuracy by epoch of {', '.join(titles)}."
+    caption = "Validation accuracy by epoch. With several seeds, the curve is that of the best validation accuracy."
+    return [figures.add("learning-curves", draw_validation_by_epoch(curves), alt, caption)]
+
+
+def _compare_with_first(first_title: str, first: SeedGroup, title: str, group: SeedGroup) -> list[Block]:
+    if group.best.data.hash != first.best.data.hash:
+        return [Prose(f"`{title}` and `{first_title}` have different images, so their accuracies are not compared.")]
+    table = tabulate_differences(first, [group], [title], "the first run")
+    missing = f"The predictions of `{title}` or of `{first_title}` are not on disk, so they are not compared."
+    return table or [Prose(missing)]
