@@ -97,7 +97,7 @@ def build_epoch() -> Callable[..., Epoch]:
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_photos() -> Callable[..., Path]:
     """Writes a data set of noisy images of one color each, all different, into a folder."""
 

@@ -27,6 +27,6 @@ def run_until(call, reached):
     """Runs `call` in another Python process and kills it with SIGKILL as soon as `reached()`."""
     process = subprocess.Popen([sys.executable, "-c", call], stdout=subprocess.DEVNULL)
     while not reached() and process.poll() is None:
-        time.sleep(0.002)
+        time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL

@@ -38,10 +38,17 @@ def smooth(width, height, seed=0):
     return small.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def test_the_hostile_collection(tmp_path, capfd):
-    folder = tmp_path / "class"
+@pytest.fixture(scope="module")
+def hostile_collection(tmp_path_factory):
+    """Writes the collection and returns its folder with the expectation for each file."""
+    folder = tmp_path_factory.mktemp("hostile") / "class"
     folder.mkdir()
-    expected = {name: file for name, file in write_hostile_collection(folder).items() if not file.by_scan}
+    return folder, write_hostile_collection(folder)
+
+
+def test_the_hostile_collection(hostile_collection, capfd):
+    folder, files = hostile_collection
+    expected = {name: file for name, file in files.items() if not file.by_scan}
     assert len(expected) >= 100
     wrong = []
     for name, file in expected.items():
@@ -59,7 +66,7 @@ def test_the_hostile_collection(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_traits_are_a_closed_vocabulary(tmp_path):
+def test_traits_are_a_closed_vocabulary(hostile_collection):
     traits = {
         "1-bit",
         "16-bit",
@@ -73,9 +80,8 @@ def test_traits_are_a_closed_vocabulary(tmp_path):
         "palette",
     }
     assert {trait for _, names in MODES.values() for trait in names} < traits
-    (tmp_path / "class").mkdir()
-    files = write_hostile_collection(tmp_path / "class").values()
-    assert {trait for file in files for trait in file.traits} == traits
+    _, files = hostile_collection
+    assert {trait for file in files.values() for trait in file.traits} == traits
     assert all(f'"{trait}"' in module.Decoded.__doc__ for trait in traits)
 
 

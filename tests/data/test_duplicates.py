@@ -38,16 +38,21 @@ CHANGES = {
 }
 
 
-def search(contents):
-    thumbnails = np.stack([decode_image(content, 16) for content in contents])
-    hashes = np.arange(32 * len(contents), dtype=np.uint32).astype(np.uint8).reshape(-1, 32)
-    hashes[:, :4] = np.arange(len(contents), dtype=np.uint32).view(np.uint8).reshape(-1, 4)
-    return find_duplicates(thumbnails, hashes, np.arange(len(contents)))
+def decode_all(contents):
+    return np.stack([decode_image(content, 16) for content in contents])
+
+
+def search(thumbnails):
+    count = len(thumbnails)
+    hashes = np.arange(32 * count, dtype=np.uint32).astype(np.uint8).reshape(-1, 32)
+    hashes[:, :4] = np.arange(count, dtype=np.uint32).view(np.uint8).reshape(-1, 4)
+    return find_duplicates(thumbnails, hashes, np.arange(count))
 
 
 @pytest.fixture(scope="module")
 def originals():
-    return [encode(paint(index)) for index in range(NUM_IMAGES)]
+    """The thumbnails of different pictures."""
+    return decode_all([encode(paint(index)) for index in range(NUM_IMAGES)])
 
 
 def test_different_pictures_are_not_duplicates(originals):
@@ -56,8 +61,8 @@ def test_different_pictures_are_not_duplicates(originals):
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_images_are_found(originals, change):
-    duplicates = [CHANGES[change](paint(index)) for index in range(40)]
-    pairs = search([*originals, *duplicates])
+    duplicates = decode_all([CHANGES[change](paint(index)) for index in range(40)])
+    pairs = search(np.concatenate([originals, duplicates]))
     assert pairs[["first", "second"]].tolist() == [(index, NUM_IMAGES + index) for index in range(40)]
     assert (pairs["mirrored"] == (change in ("mirrored", "all of them"))).all()
     assert ((pairs["similarity"] >= 0.9) & (pairs["similarity"] <= 1)).all()
@@ -73,8 +78,7 @@ def test_identical_files_are_duplicates_even_if_plain():
 
 
 def test_only_the_given_rows_are_compared(originals):
-    contents = [originals[0], originals[1], encode(paint(0), 50), encode(paint(1), 50)]
-    thumbnails = np.stack([decode_image(content, 16) for content in contents])
+    thumbnails = np.concatenate([originals[:2], decode_all([encode(paint(0), 50), encode(paint(1), 50)])])
     hashes = np.arange(128, dtype=np.uint8).reshape(4, 32)
     assert find_duplicates(thumbnails, hashes, np.array([0, 1, 3]))[["first", "second"]].tolist() == [(1, 3)]
     assert len(find_duplicates(thumbnails, hashes, np.array([], np.int64))) == 0

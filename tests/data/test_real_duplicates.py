@@ -38,7 +38,7 @@ def test_planted_duplicates_are_found_among_real_photographs(make_config, workpl
             image.save(duplicate, quality=rng.choice([30, 50, 70]) if change in ("recompressed", "all") else 90)
         planted[duplicate.relative_to(home).as_posix()] = original.relative_to(home).as_posix()
 
-    config = make_config(f"DATA={home}", "data.image_size=64", "model.num_blocks=5")
+    config = make_config(f"DATA={home}")
     pack = load_pack(config)
     scan = Manifest.read(pack.directory / "scan.json")
     found = {frozenset((pair.path, pair.of)) for pair in scan.duplicates}

@@ -1,8 +1,8 @@
-import functools
 import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -18,10 +18,24 @@ from keras_inat.data.scan import CHUNK, scan_files
 from keras_inat.data.source import Source
 
 
-@pytest.fixture
-def many(write_photos, workplace):
+@pytest.fixture(scope="module")
+def many(write_photos, tmp_path_factory):
     """Writes enough files for several chunks, so that worker processes are started."""
-    return Source(write_photos(workplace / "many", num_train=4 * CHUNK // 3, num_test=2 * CHUNK // 3))
+    folder = tmp_path_factory.mktemp("data") / "many"
+    return Source(write_photos(folder, num_train=4 * CHUNK // 3, num_test=2 * CHUNK // 3))
+
+
+@pytest.fixture(scope="module")
+def scanned(many, tmp_path_factory):
+    """Scans the files with worker processes and returns the scan with its folder."""
+    directory = tmp_path_factory.mktemp("scans") / "whole"
+    return scan_files(many, [16, 64], directory), directory
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    """Decodes in this process, because starting workers takes longer."""
+    monkeypatch.setattr(scan, "map_unordered", lambda function, tasks: (function(task) for task in tasks))
 
 
 def test_every_file_of_a_hostile_collection_has_the_expected_outcome(write_photos, workplace):
@@ -49,13 +63,12 @@ def test_every_file_of_a_hostile_collection_has_the_expected_outcome(write_photo
     assert found.traits["EXIF-rotated"] >= 7
 
 
-def test_pixels_are_at_the_index_of_their_file(many, workplace):
-    found = scan_files(many, [16, 20], workplace / "scan")
+def test_pixels_are_at_the_index_of_their_file(many, scanned):
+    found, directory = scanned
     assert len(many.files) > 5 * CHUNK
-    for size in (16, 20):
-        pixels = np.memmap(
-            pixel_path(workplace / "scan", 16, size), np.uint8, "r", shape=(len(many.files), size, size, 3)
-        )
+    for size in (16, 64):
+        shape = (len(many.files), size, size, 3)
+        pixels = np.memmap(pixel_path(directory, 16, size), np.uint8, "r", shape=shape)
         for number in range(0, len(many.files), 37):
             expected = decode_image(many.read(many.files[number]), 16) if size == 16 else None
             if expected is not None:
@@ -63,17 +76,17 @@ def test_pixels_are_at_the_index_of_their_file(many, workplace):
             # The strongest channel of a class is its own.
             assert 2 - pixels[number].mean(axis=(0, 1)).argmax() == many.classes.index(many.files[number].class_name)
     assert found.readable.all()
-    assert scan_files(many, [16, 20], workplace / "scan").formats == found.formats  # everything from the journal
+    assert scan_files(many, [16, 64], directory).formats == found.formats  # everything from the journal
 
 
-def test_an_interrupted_scan_resumes(many, workplace, monkeypatch):
-    whole = scan_files(many, [16], workplace / "whole")
+def test_an_interrupted_scan_resumes(many, scanned, workplace, monkeypatch):
+    whole, directory = scanned
     monkeypatch.setattr(
         "keras_inat.data.scan.map_unordered", lambda function, tasks: (function(task) for task in tasks[:3])
     )
     monkeypatch.setattr("keras_inat.data.scan.os.fsync", lambda _: 1 / 0)  # The first attempt ends here.
     with pytest.raises(ZeroDivisionError):
-        scan_files(many, [16], workplace / "part")
+        scan_files(many, [16], workplace / "partial")
     monkeypatch.undo()
     decoded = []
 
@@ -83,16 +96,17 @@ def test_an_interrupted_scan_resumes(many, workplace, monkeypatch):
             yield function(task)
 
     monkeypatch.setattr("keras_inat.data.scan.map_unordered", note)
-    journal = workplace / "part" / "journal.jsonl"
+    journal = workplace / "partial" / "journal.jsonl"
     journal.write_text(journal.read_text()[:-20])  # a truncated line
-    found = scan_files(many, [16], workplace / "part")
+    found = scan_files(many, [16], workplace / "partial")
     assert decoded == list(range(2 * CHUNK, len(many.files), CHUNK))
     np.testing.assert_array_equal(found.hashes, whole.hashes)
     assert found.formats == whole.formats
-    assert pixel_path(workplace / "part", 16, 16).read_bytes() == pixel_path(workplace / "whole", 16, 16).read_bytes()
+    assert pixel_path(workplace / "partial", 16, 16).read_bytes() == pixel_path(directory, 16, 16).read_bytes()
 
 
 @pytest.mark.parametrize("change", ["sizes", "boot", "garbage"])
+@pytest.mark.usefixtures("one_process")
 def test_a_journal_that_does_not_match_is_discarded(many, workplace, change):
     directory = workplace / "scan"
     directory.mkdir()
@@ -117,25 +131,27 @@ def _scan_slowly(path, directory):
     scan_files(Source(Path(path)), [16, 64], Path(directory))
 
 
-def test_killed_scans_resume_to_the_same_result(many, workplace):
-    expected = scan_files(many, [16, 64], workplace / "whole")
-    journal, context = workplace / "part" / "journal.jsonl", multiprocessing.get_context("spawn")
-    num_chunks = len((workplace / "whole" / "journal.jsonl").read_text().splitlines()) - 1
+def test_killed_scans_resume_to_the_same_result(many, scanned, workplace):
+    expected, directory = scanned
+    journal = workplace / "partial" / "journal.jsonl"
+    context = multiprocessing.get_context("spawn")
+    num_chunks = len((directory / "journal.jsonl").read_text().splitlines()) - 1
     for wanted in range(1, num_chunks, 2):
-        process = context.Process(target=_scan_slowly, args=(str(many.path), str(workplace / "part")))
+        process = context.Process(target=_scan_slowly, args=(str(many.path), str(workplace / "partial")))
         process.start()
         while not journal.exists() or len(journal.read_text().splitlines()) - 1 < wanted:
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert wanted <= len(journal.read_text().splitlines()) - 1 < num_chunks
-    found = scan_files(many, [16, 64], workplace / "part")
+    found = scan_files(many, [16, 64], workplace / "partial")
     np.testing.assert_array_equal(found.hashes, expected.hashes)
     for size in (16, 64):
-        parts = (pixel_path(workplace / name, 16, size).read_bytes() for name in ("whole", "part"))
-        assert functools.reduce(bytes.__eq__, parts)
+        resumed = pixel_path(workplace / "partial", 16, size)
+        assert resumed.read_bytes() == pixel_path(directory, 16, size).read_bytes()
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_write_error_during_the_scan_is_raised(many, workplace, monkeypatch):
     errors = [OSError(5, "Input/output error")]
 
@@ -149,6 +165,7 @@ def test_a_write_error_during_the_scan_is_raised(many, workplace, monkeypatch):
         scan_files(many, [16], workplace / "scan")
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_journal_without_its_pixels_is_discarded(many, workplace):
     scan_files(many, [16], workplace / "scan")
     pixels = pixel_path(workplace / "scan", 16, 16)
@@ -159,8 +176,6 @@ def test_a_journal_without_its_pixels_is_discarded(many, workplace):
 
 
 def test_subfolders_of_a_class_are_reported(photos, workplace):
-    import shutil
-
     (photos / "train" / "red" / "more").mkdir()
     shutil.copy(photos / "train" / "red" / "1.png", photos / "train" / "red" / "more" / "1.png")
     archive = Path(shutil.make_archive("photos", "zip", photos.parent, "photos"))
