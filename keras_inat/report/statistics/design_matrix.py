@@ -1,5 +1,6 @@
 """Hyperparameters of a sweep as columns of a linear model."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ class Factor:
     middle: np.ndarray | None = None
     logarithmic: bool = False
 
-    @property
+    @functools.cached_property
     def is_number(self) -> bool:
         return all(value is None or is_number(value) for value in self.values)
 

@@ -4,7 +4,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import fdtrc, fdtri
 
 from keras_inat.report.formatting import SPACE, setting_name, setting_value, signed
 from keras_inat.report.statistics.design_matrix import Factor
@@ -73,7 +73,8 @@ def _test_pair(model: LinearModel, first: int, second: int, num_pairs: int) -> _
     coefficients = regression.coefficients[-count:]
     covariance = regression.covariance[-count:, -count:]
     wald = float(coefficients @ np.linalg.solve(covariance, coefficients)) / count
-    probability = float(stats.f.sf(wald, count, degrees_of_freedom)) * num_pairs
+    # `fdtrc` is the survival function of `scipy.stats.f` and takes 1/100 of its time for a single number.
+    probability = float(fdtrc(count, degrees_of_freedom, wald)) * num_pairs
     if probability >= MAX_FALSE_POSITIVE:
         return None
     return _Interaction(
@@ -81,7 +82,7 @@ def _test_pair(model: LinearModel, first: int, second: int, num_pairs: int) -> _
         second=model.factors[second],
         slopes=regression.coefficients[model.slices[first]],
         products=coefficients.reshape(left.shape[1], right.shape[1]),
-        covariance=covariance * count * float(stats.f.ppf(CONFIDENCE, count, degrees_of_freedom)),
+        covariance=covariance * count * float(fdtri(count, degrees_of_freedom, CONFIDENCE)),
         probability=probability,
         num_trials=len(model.scores),
     )
