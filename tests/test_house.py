@@ -1,4 +1,4 @@
-"""The house's rules: imports go down, and TensorFlow stays in its rooms."""
+"""The architecture: imports go down, and TensorFlow stays in its rooms."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import keras_inat
 
 PACKAGE = Path(keras_inat.__file__).parent
-# From the top floor to the ground; rooms on one floor do not import each other.
+# From the top floor to the ground. Rooms on the same floor do not import each other.
 FLOORS = [
     {"__main__"},
     {"commands"},
@@ -20,6 +20,7 @@ FLOORS = [
     {"intervals", "workers"},
     {"settings"},
     {"files"},
+    {"log"},
     {"errors"},
 ]
 TENSORFLOW_ROOMS = (
