@@ -109,8 +109,8 @@ def _open_display(
         console=console,
         auto_refresh=False,
         transient=transient,
-        # Warnings go where the user sends them.
-        redirect_stderr=console.is_jupyter or (sys.stderr is not None and sys.stderr.isatty()),
+        # Warnings in a file stay out of the display.
+        redirect_stderr=sys.stderr is not None and sys.stderr.isatty(),
     )
     task = progress.add_task(description, total=work.total, completed=work.completed, status=work.describe())
 

@@ -1,4 +1,4 @@
-"""TensorBoard over all runs."""
+"""The command `dashboard`: TensorBoard over all runs."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from keras_inat.settings.schema import Config
 
 
 def run(config: Config) -> None:
-    """Becomes TensorBoard, until it is interrupted; on this machine only."""
+    """Replaces this process by TensorBoard, which serves this machine only until it is interrupted."""
     if not any(Path(config.run.directory).glob("*/*")):
-        raise UserError(f"there are no runs in {config.run.directory!r} yet: run `make demo` or `make sweep` first")
+        raise UserError(f"{config.run.directory!r} contains no runs: run `make demo` or `make sweep` first")
     os.execv(sys.executable, [sys.executable, "-m", "tensorboard.main", "--logdir", config.run.directory])

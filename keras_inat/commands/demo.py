@@ -1,4 +1,4 @@
-"""The whole story on drawn organisms: search, train, fine-tune, report; offline, on a CPU, in minutes."""
+"""The command `demo`: search, train, fine-tune and report on drawn organisms, offline, on a CPU, in minutes."""
 
 import time
 
@@ -12,47 +12,54 @@ from keras_inat.training.checkpoint import claim_run
 from keras_inat.training.evaluation import train_and_evaluate
 from keras_inat.training.session import fit
 
-# The backbone learns drawn things first: boats, keys, lamps. It is to the organisms what ImageNet is to photographs.
+# The backbone is pretrained on drawings of other things, in place of ImageNet.
 PRETRAINING = {"data.source": "demo-things", "run.name": "demo-things", "training.epochs": 10}
-# So small a backbone, from so different a world, has to change more than one trained on ImageNet.
-FINETUNING = {"backbone_rate": 1.0, "batch_norm": "trained", "unfreeze": 3}
+# A small backbone, pretrained on images this different, needs larger changes than one pretrained on ImageNet.
+FINETUNING = {
+    "finetune.backbone_rate": 1.0,
+    "finetune.batch_norm": "trained",
+    "finetune.unfreeze": 3,
+    "training.epochs": 5,
+}
 STRATEGIES = ("head", "topk", "full")
 
 
 def run(config: Config) -> None:
-    """Runs every step that is not already done, so that an interrupted demo goes on where it stopped."""
+    """Runs all steps. Finished steps are skipped, so that an interrupted demo resumes."""
     began = time.perf_counter()
-    _title("1/4  search the hyperparameters of the 5-block CNN")
+    _print_title("1/4  search the hyperparameters of the 5-block CNN")
     sweep.run(config)
 
-    _title("2/4  train the best configuration fully, judge it once on the test images")
-    values = read_yaml(find_best_config(config.run.directory, config.run.name))
-    best = build_config(merge(config.model_dump(), values))
+    _print_title("2/4  train the best configuration fully, evaluate it once on the test images")
+    best_values = read_yaml(find_best_config(config.run.directory, config.run.name))
+    best = build_config(merge(config.model_dump(), best_values))
     train_and_evaluate(best, "train-best", "scratch")
 
-    _title("3/4  pretrain a backbone on other drawings, then adapt it by several strategies")
+    _print_title("3/4  pretrain a backbone on other drawings, then fine-tune it by several strategies")
     backbone = _pretrain(override(best, PRETRAINING))
     for strategy in STRATEGIES:
-        changes = {f"finetune.{key}": value for key, value in FINETUNING.items()}
-        changes |= {"finetune.strategy": strategy, "finetune.weights": str(backbone.model)}
-        changes |= {"run.name": f"demo-{strategy}", "training.epochs": 5}
+        changes = FINETUNING | {
+            "run.name": f"demo-{strategy}",
+            "finetune.strategy": strategy,
+            "finetune.weights": str(backbone.model),
+        }
         train_and_evaluate(override(best, changes), "finetune", strategy)
 
-    _title("4/4  one page with the evidence")
+    _print_title("4/4  one page with the evidence")
     report.run(config)
     print(f"The demo took {time.perf_counter() - began:.0f} s.")
 
 
-def _title(text: str) -> None:
-    print(f"\n=== {text}", flush=True)
+def _print_title(title: str) -> None:
+    print(f"\n=== {title}", flush=True)
 
 
 def _pretrain(config: Config) -> RunFolder:
-    """Trains the backbone; its test images are of no interest and stay unseen."""
+    """Trains the backbone. It is not evaluated on test images."""
     data_hash = load_pack(config).hash
-    if done := find_finished(config, "pretrain", data_hash):
-        print(f"pretraining: already done, {done.path}")
-        return done
+    if finished := find_finished(config, "pretrain", data_hash):
+        print(f"pretraining: already done, {finished.path}")
+        return finished
     with claim_run(config, "pretrain", data_hash) as run:
         finish_run(run, fit(config, run, "pretraining").result)
     return run

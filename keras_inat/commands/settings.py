@@ -1,4 +1,4 @@
-"""Every setting with its default and meaning."""
+"""The command `settings`: every setting with its default and meaning."""
 
 from keras_inat.settings.loading import VARIABLES, list_choices, list_settings
 from keras_inat.settings.schema import Config

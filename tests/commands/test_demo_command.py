@@ -1,4 +1,4 @@
-"""The demo's steps, on tiny photographs."""
+"""The steps of the demo, on tiny photographs."""
 
 from keras_inat.commands import demo
 from keras_inat.files import read_jsonl, write_text
@@ -7,10 +7,12 @@ from keras_inat.store.ledger import ledger_path
 from keras_inat.store.runs import RunFolder, list_runs
 
 
-def test_every_step_is_done_once(make_config, write_photos, workplace, monkeypatch, capsys):
+def test_finished_steps_are_skipped(make_config, write_photos, workplace, monkeypatch, capsys):
     things = write_photos(workplace / "things")
-    reported, searched = [], []
+    reported = []
+    searched = []
     monkeypatch.setattr(demo, "PRETRAINING", demo.PRETRAINING | {"data.source": str(things), "training.epochs": 1})
+    monkeypatch.setattr(demo, "FINETUNING", demo.FINETUNING | {"training.epochs": 2})
     monkeypatch.setattr(demo.report, "run", reported.append)
     monkeypatch.setattr(demo.sweep, "run", searched.append)
     write_text(workplace / "runs" / "sweep" / "demo" / "best.yaml", format_yaml({"model": {"filters": 8}}))
@@ -18,19 +20,19 @@ def test_every_step_is_done_once(make_config, write_photos, workplace, monkeypat
     demo.run(config)
     runs = list_runs("runs")
     names = ["demo", *(f"demo-{strategy}" for strategy in ("head", "topk", "full"))]
-    assert [run.read_result()["name"] for run in runs] == names
-    assert [run.read_result()["config"]["model"]["filters"] for run in runs] == [8] * 4
+    results = [run.read_result() for run in runs]
+    assert [result.name for result in results] == names
+    assert [result.config["model"]["filters"] for result in results] == [8] * 4
     [backbone] = (workplace / "runs" / "pretrain").iterdir()
-    assert RunFolder(backbone, "pretrain").read_result()["data"]["name"] == "things"
-    weights = [run.read_result()["config"]["finetune"]["weights"] for run in runs[1:]]
+    assert RunFolder(backbone, "pretrain").read_result().data.name == "things"
+    weights = [result.config["finetune"]["weights"] for result in results[1:]]
     assert weights == [f"runs/pretrain/{backbone.name}/best.keras"] * 3
-    # Nobody looked at the test images of what the backbone learned from.
+    # The pretrained backbone is not evaluated on test images.
     assert [line["run"] for line in read_jsonl(ledger_path("runs"))] == [str(run.path) for run in runs]
     assert len(searched) == len(reported) == 1
 
     capsys.readouterr()
     demo.run(config)
-    said = capsys.readouterr().out
-    assert said.count("already done") == 5
+    assert capsys.readouterr().out.count("already done") == 5
     assert list_runs("runs") == runs
     assert len(searched) == len(reported) == 2
