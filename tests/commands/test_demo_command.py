@@ -22,10 +22,10 @@ def test_finished_steps_are_skipped(make_config, write_photos, workplace, monkey
     names = ["demo", *(f"demo-{strategy}" for strategy in ("head", "topk", "full"))]
     results = [run.read_result() for run in runs]
     assert [result.name for result in results] == names
-    assert [result.config["model"]["filters"] for result in results] == [8] * 4
+    assert [result.config.model.filters for result in results] == [8] * 4
     [backbone] = (workplace / "runs" / "pretrain").iterdir()
     assert RunFolder(backbone, "pretrain").read_result().data.name == "things"
-    weights = [result.config["finetune"]["weights"] for result in results[1:]]
+    weights = [result.config.finetune.weights for result in results[1:]]
     assert weights == [f"runs/pretrain/{backbone.name}/best.keras"] * 3
     # The pretrained backbone is not evaluated on test images.
     assert [line["run"] for line in read_jsonl(ledger_path("runs"))] == [str(run.path) for run in runs]
