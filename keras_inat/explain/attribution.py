@@ -15,7 +15,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 from keras_inat.explain.activations import find_spatial_activations
-from keras_inat.explain.batches import BATCH_SIZE, map_batches, trace_class_output
+from keras_inat.explain.batches import BATCH_SIZE, map_batches, trace, trace_class_output
 from keras_inat.explain.guided_backpropagation import explain_predictions
 from keras_inat.explain.logits import build_logits_model, copy_model
 
@@ -194,16 +194,15 @@ def _find_cam_layers(model: keras.Model) -> list[Any]:
 
 def _build_gradient(model: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
     """Returns a function of images and classes: the gradients of the scores at the pixels, and the scores."""
-    score = trace_class_output(build_logits_model(model))
+    logits_model = build_logits_model(model)
 
-    @tf.function(reduce_retracing=True)
     def differentiate(batch: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(batch)
-            scores = score(batch, labels)
+            scores = tf.gather(logits_model([batch], training=False), labels, batch_dims=1)
         return tape.gradient(scores, batch), scores
 
-    return differentiate
+    return trace(differentiate, model)
 
 
 def _integrate_path(differentiate: Callable[..., Any], image: np.ndarray, label: int, tolerance: float) -> np.ndarray:

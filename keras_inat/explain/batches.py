@@ -41,13 +41,17 @@ def map_batches(function: Callable[..., Any], images: np.ndarray, classes: np.nd
         The concatenated results, float32: one array, or a tuple of arrays if `function` returns a tuple.
     """
     results = []
-    for batch, labels in split_batches(np.asarray(images, dtype=np.float32), np.asarray(classes)):
+    for batch, labels in split_batches(np.asarray(images, dtype=np.float32), np.asarray(classes, dtype=np.int64)):
         results.append(function(tf.constant(batch), tf.constant(labels)))
     return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays).astype(np.float32), *results)
 
 
+def trace(function: Callable[..., Any], model: keras.Model) -> Callable[..., Any]:
+    """Traces a function of images and classes once, for batches of any size, to a graph for `map_batches`."""
+    images = tf.TensorSpec(model.inputs[0].shape, tf.float32)
+    return tf.function(function, input_signature=[images, tf.TensorSpec([None], tf.int64)])
+
+
 def trace_class_output(model: keras.Model) -> Callable[..., tf.Tensor]:
     """Returns a traced function of images and classes: the model's output for one class of each image."""
-    return tf.function(
-        lambda batch, labels: tf.gather(model([batch], training=False), labels, batch_dims=1), reduce_retracing=True
-    )
+    return trace(lambda batch, labels: tf.gather(model([batch], training=False), labels, batch_dims=1), model)

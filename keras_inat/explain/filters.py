@@ -27,7 +27,7 @@ def read_first_layer_filters(model: keras.Model) -> np.ndarray:
 
 
 def order_filters(filters: np.ndarray, order: str = "index") -> np.ndarray:
-    """Returns an order in which to show filters.
+    """Returns the order of filters in a chart.
 
     Args:
         filters: `(filters, height, width, 3)` float.

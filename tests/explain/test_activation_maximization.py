@@ -1,19 +1,20 @@
 import keras
 import numpy as np
 
-from keras_inat.explain.activation_maximization import maximize_filters
+from keras_inat.explain import activation_maximization
 from keras_inat.explain.feature_maps import find_stages
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.networks import Model
 
 
-def test_synthetic_images_activate_their_filters_more_than_noise():
+def test_synthetic_images_activate_their_filters_more_than_noise(monkeypatch):
+    monkeypatch.setattr(activation_maximization, "NUM_STEPS", 8)
     keras.utils.set_random_seed(0)
     model = build_cnn(Model(num_blocks=2, filters=6, activation="relu"), 16, 3)
     stages = find_stages(model)
     filters = [(0, 1), (0, 4), (1, 2)]
     before = model.get_weights()
-    synthetic = maximize_filters(model, stages, filters, np.ones(3), (16, 16, 3))
+    synthetic = activation_maximization.maximize_filters(model, stages, filters, np.ones(3), (16, 16, 3))
     noise = np.random.default_rng(5).normal(128, 12, synthetic.shape).astype(np.float32)
     assert synthetic.min() >= 0
     assert synthetic.max() <= 255

@@ -102,7 +102,7 @@ def test_grad_cam_uses_a_layer_with_four_by_four_positions(images):
 
 def test_grad_cam_covers_all_networks_of_an_ensemble(images):
     keras.utils.set_random_seed(1)
-    shape = Model(num_blocks=2, filters=4, dense_units=0, pooling="average", batch_norm=False)
+    shape = Model(num_blocks=1, filters=4, dense_units=0, pooling="average", batch_norm=False)
     both = build_cnn(shape.model_copy(update={"ensemble_size": 2}), SIZE, CLASSES)
     classes = np.array([0, 1, 2])
     kernel = both.get_layer("member2_predictions").kernel

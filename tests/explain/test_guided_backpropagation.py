@@ -171,7 +171,7 @@ def test_functions_without_a_layer_are_guided(images):
 
 def test_an_ensemble_is_explained_by_the_mean_of_its_logits(images):
     keras.utils.set_random_seed(0)
-    shape = Model(num_blocks=2, filters=4, dense_units=0, pooling="average")
+    shape = Model(num_blocks=1, filters=4, dense_units=0, pooling="average")
     single = [build_cnn(shape, SIZE, CLASSES) for _ in range(2)]
     both = build_cnn(shape.model_copy(update={"ensemble_size": 2}), SIZE, CLASSES)
     for network, prefix in zip(single, ("", "member2_"), strict=True):

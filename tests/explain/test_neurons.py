@@ -13,6 +13,12 @@ from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.networks import Model
 
 
+@pytest.fixture(scope="module")
+def network():
+    """A network that no test may change."""
+    return build_network()
+
+
 @pytest.fixture
 def images():
     return np.random.default_rng(0).uniform(0, 255, (5, SIZE, SIZE, 3)).astype(np.float32)
@@ -37,18 +43,20 @@ def test_images_with_the_highest_activation_are_found(images, monkeypatch):
         assert neuron.preferred_class is None
 
 
-def test_neurons_of_every_channel_follow_the_definition(images):
-    model = build_network()
-    steps = list_steps(model)[:6]
-    explanations = explain_neurons(model, images, num_neurons=20)
-    for neuron in explanations:
+def test_neurons_of_every_channel_follow_the_definition(network, images):
+    explanations = explain_neurons(network, images, num_neurons=20)
 
-        def choose(maps, neuron=neuron):
-            top = np.zeros_like(maps)
-            top[0, neuron.row, neuron.column, neuron.filter] = 1
-            return top
+    def choose(maps):
+        upstream = np.zeros_like(maps)
+        for index, neuron in enumerate(explanations):
+            upstream[index, neuron.row, neuron.column, neuron.filter] = 1
+        return upstream
 
-        assert_gradients_equal(neuron.gradients, guide(steps, images[list(neuron.images)], choose))
+    top_images = images[[neuron.images[0] for neuron in explanations]]
+    expected = guide(list_steps(network)[:6], top_images, choose)
+    assert len(explanations) == 20
+    for neuron, gradient in zip(explanations, expected, strict=True):
+        assert_gradients_equal(neuron.gradients, gradient[None])
 
 
 @pytest.mark.parametrize(
@@ -72,11 +80,9 @@ def test_a_neuron_at_its_ceiling_is_explained(images, ceiling):
         np.testing.assert_allclose(neuron.gradients, expected[None], rtol=1e-6)
 
 
-def test_the_seed_determines_the_neurons(images):
-    model = build_network()
-
+def test_the_seed_determines_the_neurons(network, images):
     def chosen(seed):
-        return [(neuron.row, neuron.column, neuron.filter) for neuron in explain_neurons(model, images, 5, seed=seed)]
+        return [(neuron.row, neuron.column, neuron.filter) for neuron in explain_neurons(network, images, 5, seed=seed)]
 
     assert chosen(1) == chosen(1)
     assert chosen(1) != chosen(2)
@@ -110,13 +116,12 @@ def test_selectivity_of_a_single_class_is_an_error():
         measure_selectivity(np.ones((3, 2)), np.zeros(3, int))
 
 
-def test_the_most_selective_neurons_come_first(images):
-    model = build_network()
+def test_the_most_selective_neurons_come_first(network, images):
     labels = np.array([0, 1, 1, 0, 2])
-    maps = keras.Model(model.inputs, find_spatial_activations(model)[-1].output)([images]).numpy()
+    maps = keras.Model(network.inputs, find_spatial_activations(network)[-1].output)([images]).numpy()
     _, selectivity = measure_selectivity(maps, labels)
     selectivity[~(maps > 0).all(axis=0)] = -1
-    neurons = explain_neurons(model, images, 3, labels=labels, most_selective=True)
+    neurons = explain_neurons(network, images, 3, labels=labels, most_selective=True)
     assert len({neuron.filter for neuron in neurons}) == len(neurons)
     assert [neuron.selectivity for neuron in neurons] == sorted((n.selectivity for n in neurons), reverse=True)
     assert neurons[0].selectivity == pytest.approx(selectivity.max())
