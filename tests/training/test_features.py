@@ -80,8 +80,8 @@ def test_a_head_trained_on_features_equals_one_trained_on_images(config):
 def test_the_log_describes_the_stages(config, capsys):
     fit(change(config, finetune={"strategy": "lpft", "bottom_rate": 0.5}), create_run(config, "finetune"))
     out = capsys.readouterr().out
-    assert "stage 'head': 0 backbone layers and the head train, 15 of 299 parameters, learning rate 0.1\n" in out
+    assert "stage 'head': trains 0 layers of the backbone and the head, 15 of 299 parameters, learning rate 0.1\n" in out
     assert (
-        "stage 'all': 2 backbone layers and the head train, 267 of 299 parameters, learning rate 0.1, "
-        "the backbone's 0.01 to 0.005\n" in out
+        "stage 'all': trains 2 layers of the backbone and the head, 267 of 299 parameters, learning rate 0.1, "
+        "backbone 0.01 to 0.005\n" in out
     )
