@@ -120,9 +120,7 @@ def decode(content: bytes, image_size: int, more_sizes: Sequence[int] = ()) -> D
     set_up_decoding()
     try:
         return _decode(content, image_size, more_sizes)
-    except _UnusableError:
-        raise
-    except MemoryError:
+    except (_UnusableError, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders may raise any exception for a broken file.
         raise ValueError(_explain(content, error)) from None
@@ -230,7 +228,7 @@ def _build_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | 
 def _read_orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # The pixels may be sound although the EXIF data are not.
+    except Exception:  # The pixels may be intact although the EXIF data are damaged.
         return 1
 
 
@@ -244,7 +242,7 @@ def _is_animated(image: Image.Image) -> bool:
 def _explain(content: bytes, error: Exception) -> str:
     """Returns one of a few reasons, with details in brackets."""
     message = "".join(filter(str.isprintable, " ".join(str(error).split())))[:100] or type(error).__name__
-    if CUT_SHORT.search(message) or _announces_more(content):
+    if CUT_SHORT.search(message) or _declares_more(content):
         return "is cut short"
     if isinstance(error, Image.UnidentifiedImageError):
         if not content.startswith(SIGNATURES) and content[4:11] != b"ftypavi":
@@ -253,7 +251,7 @@ def _explain(content: bytes, error: Exception) -> str:
     return f"cannot be decoded ({message})"
 
 
-def _announces_more(content: bytes) -> bool:
+def _declares_more(content: bytes) -> bool:
     """Returns True if a WEBP declares a greater length, or a TIFF a directory beyond its end."""
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return int.from_bytes(content[4:8], "little") + 8 > len(content)

@@ -115,7 +115,7 @@ def _list_candidates(sketches: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndar
             same = np.flatnonzero(codes[order[step:]] == codes[order[:-step]])
             one = order[same]
             other = order[same + step]
-            # For unit vectors, a correlation of 0.9 is a distance of 0.45. Sketches are blocks of such vectors.
+            # For unit vectors, a correlation of 0.9 is a distance of 0.45. Sketches are sections of such vectors.
             near = _measure_distances(sketches, one, other) <= np.sqrt(2 - 2 * MIN_SIMILARITY)
             one = one[near]
             other = other[near]

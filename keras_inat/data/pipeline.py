@@ -19,15 +19,14 @@ def build_training_batches(
 ) -> tf.data.Dataset:
     """Builds endless shuffled, augmented batches. Each batch is a pure function of `run.seed` and its step.
 
-    Every pass over the images is a new permutation. The images that do not fill the last batch of a pass are skipped in
-    that pass.
+    Every epoch is a new permutation of the images. Images that do not fill the last batch are skipped in this epoch.
 
     Args:
         images: `(images, stored, stored, 3)` uint8, at least as large as `data.image_size`; may be a memory map.
         labels: `(images,)` int.
         rows: Indices of the images to train on.
         num_classes: The length of the one-hot labels.
-        config: Gives batch size, image sizes, augmentation and seed.
+        config: Gives epochs, batch size, image sizes, augmentation and seed.
         first_step: The step of the first batch. A resumed run continues with the batches that it has not seen.
 
     Returns:
@@ -35,10 +34,10 @@ def build_training_batches(
     """
     set_up_decoding()  # Augmentation uses OpenCV.
     sizes = config.training_sizes
-    num_passes = config.training.epochs * count_passes(config, len(rows))
+    num_epochs = config.training.epochs
 
-    def change(chosen: np.ndarray, targets: np.ndarray, step: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        size = sizes[min(index * len(sizes) // num_passes, len(sizes) - 1)]
+    def change(chosen: np.ndarray, targets: np.ndarray, step: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        size = sizes[min(epoch * len(sizes) // num_epochs, len(sizes) - 1)]
         return augment(read_rows(images, chosen), targets, size, (config.run.seed, step, 1), config.augment)
 
     # Progressive resizing (Tan & Le 2021, arXiv 2104.00298) trains on images of several sizes.
@@ -60,17 +59,11 @@ def build_feature_batches(
     """
     views, _, channels = features.shape
 
-    def change(chosen: np.ndarray, targets: np.ndarray, step: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def change(chosen: np.ndarray, targets: np.ndarray, step: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         view = np.random.default_rng((config.run.seed, step, 1)).integers(views, size=len(chosen))
         return features[view, chosen], targets
 
     return _serve_shuffled(labels, rows, num_classes, config, first_step, change, (channels,), tf.float32)
-
-
-def count_passes(config: Config, num_images: int) -> int:
-    """Returns the passes over the training images per epoch: more than one if `training.min_steps` needs it."""
-    steps = num_images // min(config.training.batch_size, num_images) * config.training.epochs
-    return max(1, -(-config.training.min_steps // steps))
 
 
 def flip_batches(batches: tf.data.Dataset) -> tf.data.Dataset:
@@ -123,19 +116,19 @@ def _serve_shuffled(
     shape: tuple[int | None, ...],
     dtype: tf.DType,
 ) -> tf.data.Dataset:
-    """Builds batches of shuffled rows. `change` makes a batch from rows, targets, step and the index of the pass."""
+    """Builds batches of shuffled rows. `change` makes a batch from rows, targets, step and epoch, both from 0."""
     batch_size = min(config.training.batch_size, len(rows))
     steps = len(rows) // batch_size
     one_hot = np.eye(num_classes, dtype=np.float32)
 
     @functools.lru_cache(maxsize=2)
-    def order(index: int) -> np.ndarray:
-        return np.random.default_rng((config.run.seed, index, 0)).permutation(rows)
+    def order(epoch: int) -> np.ndarray:
+        return np.random.default_rng((config.run.seed, epoch, 0)).permutation(rows)
 
     def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        index, position = divmod(int(step), steps)
-        chosen = order(index)[position * batch_size : (position + 1) * batch_size]
-        return change(chosen, one_hot[labels[chosen]], int(step), index)
+        epoch, position = divmod(int(step), steps)
+        chosen = order(epoch)[position * batch_size : (position + 1) * batch_size]
+        return change(chosen, one_hot[labels[chosen]], int(step), epoch)
 
     return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, *shape), (batch_size, num_classes), dtype)
 

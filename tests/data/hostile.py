@@ -17,6 +17,8 @@ from PIL import Image, ImageCms
 Color = tuple[int, int, int]
 Change = Callable[[Image.Image], Image.Image]
 SIDE = 64
+BLACK = (0, 0, 0)
+WHITE = (255, 255, 255)
 UNREADABLE = "may not be read"
 
 # Primaries (columns XYZ under D50) and gamma of color spaces.
@@ -140,6 +142,11 @@ class _Collection:
         colors = (base + self.rng.integers(-25, 26, base.shape)).tolist()
         return tuple((int(r), int(g), int(b)) for r, g, b in colors)
 
+    def expect_half_white(self, name: str) -> None:
+        """Changes the expected colors to those of a transparent right half."""
+        top, _, bottom, _ = self.expected[name].colors
+        self.expected[name] = replace(self.expected[name], colors=(top, WHITE, bottom, WHITE))
+
     def reject(self, name: str, content: bytes, reason: str) -> None:
         (self.folder / name).write_bytes(content)
         self.expected[name] = Expectation(reason)
@@ -169,9 +176,19 @@ def write_hostile_collection(folder: Path) -> dict[str, Expectation]:
         The expected outcome for each file name.
     """
     files = _Collection(folder)
-    for write in (_write_other_files, _write_damaged, _write_limits, _write_modes, _write_formats, _write_orientations):
-        write(files)
-    for write in (_write_profiles, _write_names, _write_file_system):
+    for write in (
+        _write_other_files,
+        _write_damaged,
+        _write_limits,
+        _write_modes,
+        _write_deep_modes,
+        _write_ycck,
+        _write_formats,
+        _write_orientations,
+        _write_profiles,
+        _write_names,
+        _write_file_system,
+    ):
         write(files)
     return files.expected
 
@@ -248,18 +265,14 @@ def _write_limits(files: _Collection) -> None:
     files.accept("panorama.jpg", encode(panorama, "JPEG"), bright, traits=("gray",), format="JPEG", tolerance=3)
 
 
+def make_transparent(image: Image.Image) -> Image.Image:
+    """Makes the right half of an image transparent, in an invisible magenta."""
+    image = image.convert("RGBA")
+    image.paste((255, 0, 255, 0), (SIDE // 2, 0, SIDE, SIDE))
+    return image
+
+
 def _write_modes(files: _Collection) -> None:
-    white = (255, 255, 255)
-
-    def make_transparent(image: Image.Image) -> Image.Image:
-        image = image.convert("RGBA")
-        image.paste((255, 0, 255, 0), (SIDE // 2, 0, SIDE, SIDE))  # invisible magenta
-        return image
-
-    def expect_half_white(name: str) -> None:
-        top, _, bottom, _ = files.expected[name].colors
-        files.expected[name] = replace(files.expected[name], colors=(top, white, bottom, white))
-
     files.add("cmyk.jpg", "JPEG", lambda image: image.convert("CMYK"), traits=("CMYK",))
     files.add("cmyk.tif", "TIFF", lambda image: image.convert("CMYK"), traits=("CMYK",))
     files.add("lab.tif", "TIFF", lambda image: image.convert("LAB"), traits=("LAB",), tolerance=5)
@@ -268,11 +281,11 @@ def _write_modes(files: _Collection) -> None:
     files.add("gray.png", "PNG", lambda image: image.convert("L"), traits=("gray",))
     files.add("palette.png", "PNG", lambda image: image.quantize(8), traits=("palette",))
     files.add("rgba.png", "PNG", make_transparent, traits=("alpha",))
-    expect_half_white("rgba.png")
+    files.expect_half_white("rgba.png")
     files.add("rgba.webp", "WEBP", make_transparent, traits=("alpha",), options={"lossless": True})
-    expect_half_white("rgba.webp")
+    files.expect_half_white("rgba.webp")
     files.add("gray_alpha.png", "PNG", lambda image: make_transparent(image).convert("LA"), traits=("alpha", "gray"))
-    expect_half_white("gray_alpha.png")
+    files.expect_half_white("gray_alpha.png")
 
     for name, transparency in (("palette_key.png", 2), ("palette_alpha.png", bytes((255, 255, 128, 255)))):
         colors = files.mix()
@@ -284,13 +297,14 @@ def _write_modes(files: _Collection) -> None:
         content = encode(image, "PNG", transparency=transparency)
         shown = (colors[0], colors[1], (red, green, blue), colors[3])
         files.accept(name, content, shown, traits=("alpha", "palette"))
-    black = (0, 0, 0)
-    image = draw((black, white, white, black)).convert("1")
-    files.accept("bit.png", encode(image), (black, white, white, black), traits=("1-bit",))
+    image = draw((BLACK, WHITE, WHITE, BLACK)).convert("1")
+    files.accept("bit.png", encode(image), (BLACK, WHITE, WHITE, BLACK), traits=("1-bit",))
     image = image.transpose(Image.Transpose.ROTATE_90)
     content = encode(image, "TIFF", compression="group4")
-    files.accept("bit.tif", content, (white, black, black, white), traits=("1-bit",), format="TIFF")
+    files.accept("bit.tif", content, (WHITE, BLACK, BLACK, WHITE), traits=("1-bit",), format="TIFF")
 
+
+def _write_deep_modes(files: _Collection) -> None:
     # Sixteen bits. Truncation to the lower or upper byte, or clipping, would give other colors.
     levels = np.array([[3000, 20000], [40000, 65000]], dtype=np.uint16).repeat(SIDE // 2, 0).repeat(SIDE // 2, 1)
     gray: list[Color] = [(round(level / 257),) * 3 for level in (3000, 20000, 40000, 65000)]
@@ -306,13 +320,15 @@ def _write_modes(files: _Collection) -> None:
     colors = files.mix()
     wide = np.asarray(make_transparent(draw(colors))).astype(np.uint16) * 257
     files.accept("rgba16.png", write_png(wide, 6), colors, traits=("16-bit", "alpha"))
-    expect_half_white("rgba16.png")
+    files.expect_half_white("rgba16.png")
     floating = Image.fromarray(np.linspace(0, 1, SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE))
     files.reject("float.tif", encode(floating, "TIFF"), r"has floating-point pixels of unknown range")
     integers = Image.fromarray(np.arange(SIDE * SIDE, dtype=np.int32).reshape(SIDE, SIDE))
     files.reject("int32.tif", encode(integers, "TIFF"), r"has .*32-bit integer pixels of unknown range")
 
-    # YCCK. Pillow writes these values as CMYK, and the marker is changed afterwards.
+
+def _write_ycck(files: _Collection) -> None:
+    # Pillow writes these values as CMYK, and the marker is changed afterwards.
     colors = files.mix()
     complement = Image.eval(draw(colors), lambda value: 255 - value).convert("YCbCr")
     bands = [Image.eval(band, lambda value: 255 - value) for band in complement.split()]

@@ -88,7 +88,8 @@ def test_traits_are_a_closed_vocabulary(hostile_collection):
 def base_files(kind):
     image = smooth(48, 40)
     exif = Image.Exif()
-    exif[0x0112], exif[0x010F] = 6, "camera"
+    exif[0x0112] = 6
+    exif[0x010F] = "camera"
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     described = {"exif": exif, "icc_profile": srgb}
     several = {"save_all": True, "append_images": [image.rotate(90)]}
@@ -307,7 +308,8 @@ def test_only_warnings_of_pillow_are_silenced(recwarn, monkeypatch):
 
 
 def test_threads_decode_without_warnings():
-    content, failures = odd_exif(), []
+    content = odd_exif()
+    failures = []
 
     def work():
         try:

@@ -46,7 +46,8 @@ class Reply:
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        server, wanted = self.server, self.headers["Range"]
+        server = self.server
+        wanted = self.headers["Range"]
         server.asked.append(int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else None)
         reply = server.next_reply
         del server.script[:1]
@@ -93,8 +94,12 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.script, self.otherwise = b"", [], Reply()
-        self.asked, self.sent, self.closing = [], 0, threading.Event()
+        self.content = b""
+        self.script = []
+        self.otherwise = Reply()
+        self.asked = []
+        self.sent = 0
+        self.closing = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}/photos.zip?dl=1"
 
     @property
@@ -204,7 +209,9 @@ def test_a_download_fails(server, content, tmp_path, script, requests, words, le
     (part,) = list((tmp_path / "data").glob("*.part")) or [Path("/dev/null")]
     assert part.read_bytes() == (content if left == "all" else content[: left or 0])
     # The partial file is valid: the next call resumes.
-    server.script, server.otherwise, server.asked = [], CORRECT, []
+    server.script = []
+    server.otherwise = CORRECT
+    server.asked = []
     assert download(server.url, tmp_path / "data").read_bytes() == content
     assert server.asked == [len(content) if left == "all" else left]
 
@@ -286,7 +293,8 @@ def test_a_full_disk_is_not_tried_again(server, content, tmp_path, monkeypatch):
 
 def test_two_processes_do_not_write_the_same_file(server, content, tmp_path):
     archive = download(server.url, tmp_path)
-    lock, words = archive.with_name(f".{archive.name}.lock"), f"downloading {archive}: let it finish"
+    lock = archive.with_name(f".{archive.name}.lock")
+    words = f"downloading {archive}: let it finish"
     with hold_lock(lock), pytest.raises(UserError, match=words):
         download(server.url, tmp_path)
     folder = tmp_path / "mine"
@@ -310,7 +318,8 @@ def test_an_unreachable_address_is_one_line_at_once(address, capsys, monkeypatch
 
 def test_a_temporarily_lost_connection_is_waited_for(server, content, tmp_path, monkeypatch):
     server.script = [Reply(send=15_000)]
-    urlopen, calls = urllib.request.urlopen, []
+    urlopen = urllib.request.urlopen
+    calls = []
 
     def lose(*arguments, **options):
         calls.append(1)

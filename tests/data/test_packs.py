@@ -37,7 +37,8 @@ def test_a_pack_is_made_again_only_if_the_images_change(make_config, photos):
 
 
 def test_a_pack_holds_several_sizes(make_config, photos):
-    small, large = load_pack(make_config()), load_pack(make_config("data.image_size=24"))
+    small = load_pack(make_config())
+    large = load_pack(make_config("data.image_size=24"))
     assert small.directory == large.directory
     assert small.hash == large.hash
     assert small.images.shape == (30, 16, 16, 3)
@@ -58,7 +59,8 @@ def test_pixels_of_changed_files_are_not_added(make_config, photos, monkeypatch)
 
 
 def test_images_are_larger_if_they_are_cropped(make_config):
-    plain, cropped = make_config("augment.flip=true"), make_config("augment.crop=0.5")
+    plain = make_config("augment.flip=true")
+    cropped = make_config("augment.crop=0.5")
     assert load_pack(plain).training_images.shape == (30, 16, 16, 3)
     pack = load_pack(cropped)
     assert pack.training_images.shape == (30, 20, 20, 3)

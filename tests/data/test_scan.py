@@ -50,7 +50,8 @@ def test_every_file_of_a_hostile_collection_has_the_expected_outcome(write_photo
     # Hidden files and files of operating systems are ignored.
     assert all(name.startswith(".") or name == "Thumbs.db" for name in expected.keys() - numbers.keys())
     for name in listed:
-        number, wanted = numbers[name], expected[name]
+        number = numbers[name]
+        wanted = expected[name]
         assert found.readable[number] == (not wanted.reason), name
         if wanted.reason:
             assert re.fullmatch(wanted.reason, found.reasons[number]), name

@@ -16,7 +16,9 @@ def make_zip(folder, path, prefix=""):
 
 def test_a_folder_its_parent_and_its_zip_have_the_same_files(photos, tmp_path):
     archive = make_zip(photos, tmp_path / "photos.zip", prefix="some/photos/")
-    direct, parent, zipped = Source(photos), Source(photos.parent), Source(archive)
+    direct = Source(photos)
+    parent = Source(photos.parent)
+    zipped = Source(archive)
     for source in (direct, parent, zipped):
         assert source.classes == ("blue", "green", "red")
         assert [(f.split, f.class_name) for f in source.files] == [(f.split, f.class_name) for f in direct.files]

@@ -15,7 +15,8 @@ def test_stratified_disjoint_and_complete():
 
 
 def test_the_split_depends_on_content_not_on_order():
-    labels, names = np.repeat([0, 1], 40), hashes(80)
+    labels = np.repeat([0, 1], 40)
+    names = hashes(80)
     _, validation = split_validation(labels, names, 0.25, seed=3)
     order = np.random.default_rng(0).permutation(80)
     _, shuffled = split_validation(labels[order], [names[i] for i in order], 0.25, seed=3)
@@ -45,7 +46,8 @@ def test_every_class_keeps_an_image_for_training():
 
 
 def test_a_large_group_of_duplicates_does_not_exceed_the_fraction():
-    labels, names = np.zeros(100, int), hashes(40) + ["burst"] * 60
+    labels = np.zeros(100, int)
+    names = hashes(40) + ["burst"] * 60
     for seed in range(20):
         _, validation = split_validation(labels, names, 0.2, seed)
         assert len(validation) == 20

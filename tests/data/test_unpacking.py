@@ -15,14 +15,16 @@ def test_an_unpacking_resumes_after_any_kill(tmp_path):
     archive = make_archive(tmp_path / "photos.zip", num_files=400, num_bytes=2000)
     whole = tmp_path / "whole"
     assert unpack(archive, whole) == 400
-    temporary, folder = tmp_path / ".mine.unpacking", tmp_path / "mine"
+    temporary = tmp_path / ".mine.unpacking"
+    folder = tmp_path / "mine"
     slowly = (
         "import time; from pathlib import Path; from keras_inat.data.unpacking import *\n"
         "read = Source.read\n"
         "def read_slowly(*arguments): time.sleep(0.003); return read(*arguments)\n"
         "Source.read = read_slowly; unpack(Path('photos.zip'), Path('mine'))"
     )
-    rng, num_files = random.Random(2), 0
+    rng = random.Random(2)
+    num_files = 0
     for _ in range(4):
         num_files += rng.randrange(20, 70)
         run_until(slowly, lambda aim=num_files: len(list(temporary.glob("*/*/*"))) >= aim)
