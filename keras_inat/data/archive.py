@@ -74,7 +74,7 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
     Raises:
         UserError: A member has no name, has an absolute path or one with `..`, is a link or another special file, is
             encrypted, is larger than `MAX_MEMBER_BYTES`, has the same path as another member, lies inside another
-            member, or shares bytes with one. Or all members together are larger than `BOMB_BYTES` and larger than
+            member, or overlaps one. Or all members together are larger than `BOMB_BYTES` and larger than
             `MAX_GROWTH` times the archive. The error names the member, or the largest one.
     """
     members = archive.infolist()
@@ -124,7 +124,7 @@ def _check_overlaps(members: list[zipfile.ZipInfo], end: int, path: Path) -> Non
     """Refuses members that overlap one another or the table of contents, which begins at byte `end`."""
     for member in sorted(members, key=lambda member: member.header_offset, reverse=True):
         if member.header_offset + LOCAL_HEADER_BYTES + member.compress_size > end:
-            raise _refuse(path, member, "shares its bytes with another member or the table of contents")
+            raise _refuse(path, member, "overlaps another member or the table of contents")
         end = member.header_offset
 
 

@@ -201,5 +201,5 @@ def _check_archive(url: str, partial: Path) -> None:
         partial.unlink()
         raise UserError(
             f"the file from {url} is not a usable zip archive ({error}) and was removed: run `make data` again to "
-            f"download it anew, {ALTERNATIVES}"
+            f"download it again, {ALTERNATIVES}"
         ) from None

@@ -47,8 +47,8 @@ MALICIOUS = {
     ),
     "repeated, in another spelling": (rename("photos/./train//blue\\0.png"), REPEATED),
     "large": (declare((512 << 20) + 1), "declares 512 MiB; the limit is 512 MiB"),
-    "overlapping": (lambda info: setattr(info, "header_offset", 0), "shares its bytes with another member"),
-    "beyond the end": (lambda info: setattr(info, "compress_size", 12_000), "shares its bytes with another member"),
+    "overlapping": (lambda info: setattr(info, "header_offset", 0), "overlaps another member"),
+    "beyond the end": (lambda info: setattr(info, "compress_size", 12_000), "overlaps another member"),
 }
 
 
