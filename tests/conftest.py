@@ -15,8 +15,7 @@ from PIL import Image
 
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Config
-from keras_inat.store.data_summary import DataSummary
-from keras_inat.store.results import Epoch, EvaluationScores, Result, StageSummary
+from keras_inat.store.records import DataSummary, Epoch, EvaluationScores, Result, StageSummary
 
 COLORS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
 

@@ -10,7 +10,7 @@ from keras_inat.intervals import accuracy_interval
 from keras_inat.log import warn
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
-from keras_inat.store.results import Result
+from keras_inat.store.records import Result
 from keras_inat.training.evaluation import train_seeds
 from keras_inat.training.session import build_model
 from keras_inat.training.stages import STRATEGIES, apply_stage, plan_stages
@@ -52,8 +52,8 @@ def _check_feasible(configs: Sequence[Config]) -> None:
     """Finds a strategy that cannot be trained before any other has been evaluated on the test images."""
     network = build_model(configs[0], num_classes=2)
     for config in configs:
-        for stage, _ in plan_stages(config):
-            apply_stage(network, stage, config.finetune)
+        for planned in plan_stages(config):
+            apply_stage(network, planned.stage, config.finetune)
 
 
 def _choose_name(config: Config, suffix: str = "") -> str:

@@ -19,7 +19,7 @@ from keras_inat.log import warn
 from keras_inat.plotting import save_figure
 from keras_inat.report.charts.explanations import draw_prediction
 from keras_inat.settings.schema import Config
-from keras_inat.store.results import Result
+from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder, list_runs
 
 BATCH_SIZE = 64

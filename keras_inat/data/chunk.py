@@ -28,23 +28,15 @@ class Record(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Consecutive files to decode.
+    """Consecutive files to decode."""
 
-    Attributes:
-        source: The folder or archive.
-        key: `Source.key`, the version of the source.
-        start: The number of the first file.
-        files: For each file its path in the source, and True if it is in a subfolder of its class folder.
-        sizes: Sides in pixels, the size of the model's input first.
-        directory: The folder of the pixels.
-    """
-
-    source: Path
-    key: str
-    start: int
+    source: Path  # the folder or archive
+    key: str  # `Source.key`, the version of the source
+    start: int  # the number of the first file
+    # For each file its path in the source, and True if it is in a subfolder of its class folder.
     files: Sequence[tuple[str, bool]]
-    sizes: Sequence[int]
-    directory: Path
+    sizes: Sequence[int]  # sides in pixels, the size of the model's input first
+    directory: Path  # the folder of the pixels
 
 
 def pixel_path(directory: Path, image_size: int, size: int) -> Path:

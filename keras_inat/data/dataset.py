@@ -10,7 +10,7 @@ from keras_inat.data.packs import load_pack
 from keras_inat.data.split import split_validation
 from keras_inat.errors import UserError
 from keras_inat.settings.schema import Config
-from keras_inat.store.data_summary import DataSummary, ImageCounts
+from keras_inat.store.records import DataSummary, ImageCounts
 from keras_inat.store.runs import RunFolder
 
 
@@ -19,21 +19,13 @@ class Dataset:
     """The images of a run, made by `open_data`.
 
     Rows are indices into `images`, `training_images` and `labels`, which have one entry for each file of `train/`.
-    Quarantined and leaked files have an entry too, but no row.
+    Quarantined and leaked files have an entry too, but no row."""
 
-    Attributes:
-        config: The configuration that the images were opened with.
-        pack: The decoded pixels on disk.
-        training_rows: Sorted int64 indices of the training images.
-        validation_rows: Sorted int64 indices of the validation images.
-        summary: The description of the data that a result records.
-    """
-
-    config: Config
-    pack: Pack
-    training_rows: np.ndarray
-    validation_rows: np.ndarray
-    summary: DataSummary
+    config: Config  # the configuration that the images were opened with
+    pack: Pack  # the decoded pixels on disk
+    training_rows: np.ndarray  # sorted int64 indices of the training images
+    validation_rows: np.ndarray  # sorted int64 indices of the validation images
+    summary: DataSummary  # the description of the data that a result records
 
     @property
     def images(self) -> np.ndarray:

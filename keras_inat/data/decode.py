@@ -60,17 +60,12 @@ class _UnusableError(ValueError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """The contents of one image file.
+    """The contents of one image file."""
 
-    Attributes:
-        images: One image `(size, size, 3)` uint8 sRGB, read-only, for each requested size.
-        format: Pillow's name of the format.
-        traits: The sorted differences from an 8-bit RGB image: "1-bit", "16-bit", "CMYK", "EXIF-rotated", "LAB",
-            "alpha", "animated" (the first frame is used), "color profile" (converted to sRGB), "gray", "palette".
-    """
-
-    images: tuple[np.ndarray, ...]
-    format: str
+    images: tuple[np.ndarray, ...]  # one image `(size, size, 3)` uint8 sRGB, read-only, for each requested size
+    format: str  # pillow's name of the format
+    # The sorted differences from an 8-bit RGB image: "1-bit", "16-bit", "CMYK", "EXIF-rotated", "LAB", "alpha",
+    # "animated" (the first frame is used), "color profile" (converted to sRGB), "gray", "palette".
     traits: tuple[str, ...]
 
 

@@ -12,7 +12,7 @@ from keras_inat.data.scan import Scan
 from keras_inat.data.source import FOLDERS, Source
 from keras_inat.errors import UserError
 from keras_inat.files import make_printable, write_atomically, write_text
-from keras_inat.store.data_summary import (
+from keras_inat.store.records import (
     ClassCounts,
     DuplicateCounts,
     DuplicatePair,

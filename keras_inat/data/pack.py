@@ -9,25 +9,18 @@ import numpy as np
 
 from keras_inat.data.chunk import pixel_path
 from keras_inat.settings.schema import Config
-from keras_inat.store.data_summary import DuplicatePair, Manifest
 from keras_inat.store.ledger import open_test_images
+from keras_inat.store.records import DuplicatePair, Manifest
 from keras_inat.store.runs import RunFolder
 
 
 class TestSet(NamedTuple):
-    """The test images.
+    """The test images."""
 
-    Attributes:
-        images: `(files, size, size, 3)` uint8, mapped from disk, quarantined files included.
-        labels: `(files,)` int64, indices into the classes.
-        rows: `(images,)` int64, the indices of the files that hold a usable image.
-        paths: The path of each file.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    rows: np.ndarray
-    paths: list[str]
+    images: np.ndarray  # `(files, size, size, 3)` uint8, mapped from disk, quarantined files included
+    labels: np.ndarray  # `(files,)` int64, indices into the classes
+    rows: np.ndarray  # `(images,)` int64, the indices of the files that hold a usable image
+    paths: list[str]  # the path of each file
 
 
 @dataclass(frozen=True)
@@ -35,25 +28,16 @@ class Pack:
     """An opened pack, made by `open_pack`.
 
     The arrays have one entry for each file of `train/`. All files are open, so that a run survives the removal of its
-    pack by `make clean-packs`.
+    pack by `make clean-packs`."""
 
-    Attributes:
-        directory: The folder of the pack.
-        manifest: The name, hash, classes and image counts.
-        images: `(files, size, size, 3)` uint8 at the size of the model's input. They are zero for quarantined files.
-        training_images: The same images at the size that training reads, which may be larger.
-        labels: `(files,)` int64, indices into the classes.
-        used: `(files,)` bool, False for quarantined and leaked files.
-        group_hashes: `(files, 32)` uint8, equal for duplicates.
-    """
-
-    directory: Path
-    manifest: Manifest
+    directory: Path  # the folder of the pack
+    manifest: Manifest  # the name, hash, classes and image counts
+    # `(files, size, size, 3)` uint8 at the size of the model's input. They are zero for quarantined files.
     images: np.ndarray
-    training_images: np.ndarray
-    labels: np.ndarray
-    used: np.ndarray
-    group_hashes: np.ndarray
+    training_images: np.ndarray  # the same images at the size that training reads, which may be larger
+    labels: np.ndarray  # `(files,)` int64, indices into the classes
+    used: np.ndarray  # `(files,)` bool, False for quarantined and leaked files
+    group_hashes: np.ndarray  # `(files, 32)` uint8, equal for duplicates
     _test: TestSet = field(repr=False)
 
     @property

@@ -21,7 +21,7 @@ from keras_inat.errors import ExternalError, UserError
 from keras_inat.files import hold_lock
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
-from keras_inat.store.data_summary import Manifest
+from keras_inat.store.records import Manifest
 
 NUM_NAMED = 10
 # Exceptions that reading a damaged file of a pack may raise.

@@ -80,19 +80,13 @@ def _equalize(image: np.ndarray, _: float) -> np.ndarray:
 
 
 class Operation(NamedTuple):
-    """An operation of the policies.
+    """An operation of the policies."""
 
-    Attributes:
-        change: Changes an image at a level; None for the identity and for geometric operations.
-        randaugment: The level at magnitude 1 in RandAugment.
-        trivialaugment: The level at magnitude 1 in TrivialAugment.
-        signed: True if the level gets a random sign.
-    """
-
+    # Changes an image at a level; None for the identity and for geometric operations.
     change: Callable[[np.ndarray, float], np.ndarray] | None
-    randaugment: float
-    trivialaugment: float
-    signed: bool = True
+    randaugment: float  # the level at magnitude 1 in RandAugment
+    trivialaugment: float  # the level at magnitude 1 in TrivialAugment
+    signed: bool = True  # true if the level gets a random sign
 
 
 # The fourteen operations of the papers. Their translations are in pixels, for images of 331 and 224 pixels. Here they

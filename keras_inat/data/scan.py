@@ -30,20 +30,14 @@ JOURNAL = "journal.jsonl"
 
 @dataclass
 class Scan:
-    """The result of a scan, in the order of `Source.files`.
+    """The result of a scan, in the order of `Source.files`."""
 
-    Attributes:
-        hashes: `(files, 32)` uint8, the SHA-256 of the contents; zero if they could not be read.
-        readable: `(files,)` bool, True if the file could be decoded.
-        reasons: For each file that could not be decoded, its number and the reason.
-        formats: The number of readable files by format.
-        traits: The number of readable files by trait, as in `decode.Decoded`.
-    """
-
-    hashes: np.ndarray
-    readable: np.ndarray
+    hashes: np.ndarray  # `(files, 32)` uint8, the SHA-256 of the contents; zero if they could not be read
+    readable: np.ndarray  # `(files,)` bool, True if the file could be decoded
+    # For each file that could not be decoded, its number and the reason.
     reasons: dict[int, str] = field(default_factory=dict)
-    formats: Counter[str] = field(default_factory=Counter)
+    formats: Counter[str] = field(default_factory=Counter)  # the number of readable files by format
+    # The number of readable files by trait, as in `decode.Decoded`.
     traits: Counter[str] = field(default_factory=Counter)
 
     def add(self, start: int, records: Iterable[Sequence]) -> None:

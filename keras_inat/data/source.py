@@ -19,21 +19,13 @@ DEMOS = {"demo": (200, 50), "demo-things": (120, 10)}
 
 
 class ImageFile(NamedTuple):
-    """A file in a class folder.
+    """A file in a class folder."""
 
-    Attributes:
-        split: "train" or "test".
-        class_name: The name of the class folder.
-        path: The path in the source.
-        num_bytes: The size of the file.
-        fingerprint: Changes when the file changes: its times, or its checksum in an archive.
-    """
-
-    split: str
-    class_name: str
-    path: str
-    num_bytes: int
-    fingerprint: str
+    split: str  # "train" or "test"
+    class_name: str  # the name of the class folder
+    path: str  # the path in the source
+    num_bytes: int  # the size of the file
+    fingerprint: str  # changes when the file changes: its times, or its checksum in an archive
 
 
 class Source:

@@ -15,8 +15,8 @@ from keras_inat.report.sweep_history import SweepHistory, read_sweep
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import select
 from keras_inat.settings.loading import build_config, read_yaml
-from keras_inat.store.data_summary import DataSummary
 from keras_inat.store.ledger import LedgerEntry, read_ledger
+from keras_inat.store.records import DataSummary
 from keras_inat.store.runs import list_runs
 from keras_inat.store.sweeps import SweepFolder, list_sweeps
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_inat.settings.schema import Finetune
-from keras_inat.store.data_summary import DataSummary, DuplicatePair
 from keras_inat.store.predictions import DuplicatePictures, Predictions, ValidationSample
-from keras_inat.store.results import EvaluationScores, Result
+from keras_inat.store.records import DataSummary, DuplicatePair, EvaluationScores, Result
 from keras_inat.store.runs import RunFolder
 
 

@@ -1,14 +1,14 @@
 """A sweep for the report: its trials, its images, and the values of its hyperparameters."""
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 from keras_inat.errors import UserError
 from keras_inat.log import warn
 from keras_inat.report import formatting
-from keras_inat.store.data_summary import DataSummary
+from keras_inat.store.records import DataSummary, Trial, find_best
 from keras_inat.store.sweeps import SweepFolder, SweepIdentity
-from keras_inat.store.trials import Trial, find_best
 
 Level = bool | int | float | str
 
@@ -52,7 +52,7 @@ class SweepHistory:
         """The completed trial with the best score."""
         return find_best(self.trials)
 
-    @property
+    @functools.cached_property
     def settings(self) -> list[str]:
         """Dotted names of the hyperparameters that took more than one value, in the order of the space."""
         space = self.identity.space if self.identity else {}

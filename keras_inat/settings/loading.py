@@ -52,7 +52,7 @@ def load_config(arguments: Iterable[str] = (), path: str | Path | None = None) -
 
     Args:
         arguments: `section.key=value` or `VARIABLE=value` words, with the value written as in YAML. A setting that is
-            given here is not searched by a sweep.
+            given here is not searched by a sweep. `training.epochs` also replaces `training.min_steps` of the file.
         path: A YAML file of sections that states only the differences from the defaults.
 
     Raises:
@@ -60,6 +60,9 @@ def load_config(arguments: Iterable[str] = (), path: str | Path | None = None) -
     """
     values = read_yaml(path) if path else {}
     overrides = parse_overrides(arguments)
+    given = overrides.get("training", {})
+    if "epochs" in given and "min_steps" not in given:
+        overrides = merge(overrides, {"training": {"min_steps": 0}})
     if any(not isinstance(values.get(section, {}), Mapping) for section in overrides):
         build_config(values, str(path))  # refuses a section that is not a mapping before it would be replaced
     merged = merge(_fix_searched(values, overrides), overrides)

@@ -8,8 +8,8 @@ from keras_inat.files import append_jsonl, read_jsonl
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
 from keras_inat.store.provenance import now, read_commit
+from keras_inat.store.records import Stored
 from keras_inat.store.runs import EVALUATING_COMMANDS, RunFolder
-from keras_inat.store.stored import Stored
 
 Images = TypeVar("Images")
 

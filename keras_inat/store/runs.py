@@ -16,7 +16,7 @@ from keras_inat.settings import roles
 from keras_inat.settings.catalog import select
 from keras_inat.settings.loading import build_config, format_yaml, read_yaml
 from keras_inat.settings.schema import Config
-from keras_inat.store.results import Epoch, Result
+from keras_inat.store.records import Epoch, Result
 
 # Only the runs of these commands may see the test images. Every other command selects by its results.
 EVALUATING_COMMANDS = ("train-best", "finetune")

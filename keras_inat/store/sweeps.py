@@ -8,10 +8,8 @@ from keras_inat.errors import UserError
 from keras_inat.files import InFolder, write_text
 from keras_inat.settings.loading import format_yaml, read_yaml
 from keras_inat.settings.schema import Config
-from keras_inat.store.data_summary import DataSummary
+from keras_inat.store.records import DataSummary, Stored, Trial
 from keras_inat.store.runs import RunFolder
-from keras_inat.store.stored import Stored
-from keras_inat.store.trials import Trial
 
 
 class SweepIdentity(Stored):

@@ -13,7 +13,7 @@ from keras_tuner.engine.trial import TrialStatus
 from keras_inat.errors import UserError
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
-from keras_inat.store.trials import Trial
+from keras_inat.store.records import Trial
 from keras_inat.sweep.kerastuner import OracleServicer, ResumableOracle, add_servicer, release_lock_on_error
 from keras_inat.sweep.leases import Leases
 from keras_inat.sweep.live_table import open_live_table

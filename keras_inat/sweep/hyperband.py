@@ -10,7 +10,7 @@ from keras_tuner.engine.trial import TrialStatus
 
 from keras_inat.errors import UserError
 from keras_inat.settings.schema import Config
-from keras_inat.store.trials import Trial
+from keras_inat.store.records import Trial
 from keras_inat.sweep.kerastuner import ResumableOracle, count_first_round, restore_round
 
 

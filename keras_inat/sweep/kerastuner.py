@@ -23,8 +23,8 @@ from keras_tuner.src.engine import oracle as oracle_module
 from keras_inat.errors import UserError
 from keras_inat.files import write_json
 from keras_inat.settings.schema import Config
+from keras_inat.store.records import Trial
 from keras_inat.store.sweeps import SweepFolder, locate_sweep
-from keras_inat.store.trials import Trial
 
 # A condition of a hyperparameter: another one has one of some values.
 Condition = conditions.Parent
@@ -188,7 +188,7 @@ def release_lock_on_error(oracle: keras_tuner.Oracle) -> Iterator[None]:
 
 def add_servicer(servicer: OracleServicer, server: grpc.Server) -> None:
     """Adds the service of a chief to a gRPC server."""
-    _silence_conditions()
+    silence_conditions()
     protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
 
 
@@ -200,7 +200,7 @@ def connect(address: str, name: str, timeout_seconds: float) -> oracle_client.Or
         name: The name of this worker.
         timeout_seconds: The time to wait for an answer.
     """
-    _silence_conditions()
+    silence_conditions()
     host, _, port = address.rpartition(":")
     os.environ["KERASTUNER_ORACLE_IP"] = host
     os.environ["KERASTUNER_ORACLE_PORT"] = port
@@ -210,6 +210,6 @@ def connect(address: str, name: str, timeout_seconds: float) -> oracle_client.Or
     return oracle_client.OracleClient(None)
 
 
-def _silence_conditions() -> None:
+def silence_conditions() -> None:
     """Stops KerasTuner from printing every condition that it sends."""
     conditions.print = lambda *_: None

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from keras_inat.store.trials import Trial
+from keras_inat.store.records import Trial
 from keras_inat.sweep.kerastuner import ResumableOracle
 from keras_inat.sweep.records import Records
 from keras_inat.sweep.runner import report_outcome

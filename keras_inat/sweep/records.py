@@ -13,8 +13,8 @@ from keras_inat.settings.catalog import nest, select
 from keras_inat.settings.loading import format_yaml, override
 from keras_inat.settings.schema import Config
 from keras_inat.store.provenance import now
+from keras_inat.store.records import Trial, find_best
 from keras_inat.store.sweeps import SweepIdentity, locate_sweep
-from keras_inat.store.trials import Trial, find_best
 from keras_inat.sweep.space import decode_values
 
 COLUMNS_BEFORE = ("id", "status", "score")

@@ -12,7 +12,7 @@ from keras_inat.data.packs import load_pack
 from keras_inat.errors import ExternalError, UserError
 from keras_inat.settings.schema import Config
 from keras_inat.store.provenance import now
-from keras_inat.store.trials import Trial
+from keras_inat.store.records import Trial
 from keras_inat.sweep.executors import Slot, open_slots, wait_for
 from keras_inat.sweep.live_table import LiveTable, open_live_table
 from keras_inat.sweep.oracle import build_oracle

@@ -20,10 +20,9 @@ from keras_inat.errors import FULL_DISK, TERMINATED, ExternalError, UserError, i
 from keras_inat.files import hold_lock, remove_temporary_files
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
-from keras_inat.store.results import Result
+from keras_inat.store.records import Result, Trial
 from keras_inat.store.runs import RunFolder, restart_run
 from keras_inat.store.sweeps import locate_sweep
-from keras_inat.store.trials import Trial
 from keras_inat.sweep.pruning import is_to_be_pruned
 from keras_inat.sweep.space import describe_values
 from keras_inat.training.checkpoint import read_progress
@@ -152,6 +151,7 @@ def _train(config: Config, trial: Trial, run: RunFolder) -> Result:
         f"trial {trial.id}",
         group=config.run.name,
         title=f"{trial.id} {describe_values(trial.settings)}",
+        keep_best=False,
         stop=stop,
     )
     result = fitted.result.model_copy(update={"pruned": pruned})

@@ -10,7 +10,7 @@ from keras_tuner.engine.trial import TrialStatus
 
 from keras_inat.errors import UserError
 from keras_inat.settings.schema import Config
-from keras_inat.store.trials import Trial
+from keras_inat.store.records import Trial
 from keras_inat.sweep.chief import REFUSED, have_all_ended
 from keras_inat.sweep.kerastuner import connect
 from keras_inat.sweep.leases import start_heartbeats

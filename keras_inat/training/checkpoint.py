@@ -1,8 +1,7 @@
-"""The whole state of an unfinished run in one file, from which it goes on as if it had not been interrupted."""
+"""The whole state of an unfinished run in one file. A resumed run ends with the same bits as an uninterrupted one."""
 
 import contextlib
 import json
-import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,42 +14,47 @@ import numpy as np
 
 from keras_inat.errors import ExternalError, UserError
 from keras_inat.files import hold_lock, remove_temporary_files, write_atomically
+from keras_inat.log import warn
 from keras_inat.settings.schema import Config
 from keras_inat.store.runs import RunFolder, create_run, find_unfinished, hash_weights, lock_path, restart_run
 
-# What reading a damaged file may raise.
+# Reading a damaged file may raise any of these.
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass
 class Progress:
-    """How far a run is.
+    """The progress of a run, updated every epoch.
 
     Attributes:
-        data: Hash of its images.
-        weights: Hash of the file of weights that it began with.
-        precision: What it computes in, also when it goes on on another device.
-        stage: Index of the stage at work.
+        data_hash: Hash of the images.
+        weights_hash: Hash of the file of initial weights.
+        precision: Precision policy. A resumed run keeps it, also on another device.
+        stage: Index of the present stage.
         epoch: Epochs done, counted over all stages.
-        ended: Whether that stage is over.
-        best: Best validation accuracy so far.
-        best_epoch: When it was.
-        waiting: Epochs since then.
-        stalled: The same, since the rate was last lowered on a plateau.
-        seconds: Spent so far.
+        stage_ended: True if the present stage is over.
+        best_accuracy: Best validation accuracy.
+        best_epoch: The epoch that reached it.
+        epochs_since_best: Epochs since then in the present stage.
+        epochs_on_plateau: The same, but counted anew from each reduction of the learning rate.
+        seconds: Training time.
     """
 
-    data: str
-    weights: str = ""
+    data_hash: str
+    weights_hash: str = ""
     precision: str = ""
     stage: int = 0
     epoch: int = 0
-    ended: bool = False
-    best: float = -1.0
+    stage_ended: bool = False
+    best_accuracy: float = -1.0
     best_epoch: int = 0
-    waiting: int = 0
-    stalled: int = 0
+    epochs_since_best: int = 0
+    epochs_on_plateau: int = 0
     seconds: float = 0.0
+
+    def has_same_origin(self, other: "Progress") -> bool:
+        """Returns True if both began with the same images and the same initial weights."""
+        return (self.data_hash, self.weights_hash) == (other.data_hash, other.weights_hash)
 
 
 def write_checkpoint(
@@ -58,18 +62,27 @@ def write_checkpoint(
     progress: Progress,
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
-    best: list[np.ndarray],
+    best_weights: list[np.ndarray],
 ) -> None:
-    """Writes all of it, whole or not at all: `best` are weights to keep that may not be on the disk yet."""
-    states: dict[str, Any] = {"progress": json.dumps(asdict(progress))}
-    for group, values in (("model", model.variables), ("optimizer", optimizer.variables), ("best", best)):
-        states |= _list_arrays(group, values)
+    """Writes the checkpoint atomically.
+
+    Args:
+        run: The run.
+        progress: Its progress.
+        model: The training model.
+        optimizer: Its optimizer.
+        best_weights: Weights of the evaluation model that `best.keras` does not have yet; otherwise empty.
+    """
+    arrays: dict[str, Any] = {"progress": json.dumps(asdict(progress))}
+    for group, values in (("model", model.variables), ("optimizer", optimizer.variables), ("best", best_weights)):
+        for index, value in enumerate(values):
+            arrays[f"{group}/{index}"] = keras.ops.convert_to_numpy(value)
     with write_atomically(run.checkpoint) as path, open(path, "wb") as file:
-        np.savez(file, **states)
+        np.savez(file, **arrays)
 
 
 def read_progress(run: RunFolder) -> Progress | None:
-    """How far an unfinished run is; None where nothing is to go on from."""
+    """Reads the progress of an unfinished run. Returns None if there is no checkpoint, or a damaged one."""
     try:
         with open(run.checkpoint, "rb") as file, np.load(file) as saved:
             if damaged := saved.zip.testzip():
@@ -78,40 +91,56 @@ def read_progress(run: RunFolder) -> Progress | None:
     except FileNotFoundError:
         return None
     except DAMAGED:
-        print(f"warning: {run.checkpoint} is damaged and left out", file=sys.stderr)
+        warn(f"{run.checkpoint} is damaged and skipped")
         return None
+
+
+def resume_progress(config: Config, run: RunFolder, data_hash: str) -> Progress:
+    """Returns the progress that a run resumes from, and removes the epochs that were written after its checkpoint.
+
+    Raises:
+        ExternalError: The images or the initial weights have changed since the run began.
+    """
+    fresh = Progress(data_hash, hash_weights(config))
+    progress = read_progress(run) or fresh
+    if not progress.has_same_origin(fresh):
+        raise ExternalError(
+            f"the images or the initial weights of {run.path} have changed since it began: restore them, or remove "
+            "this folder to train anew"
+        )
+    run.truncate_epochs(progress.epoch)
+    return progress
 
 
 @contextlib.contextmanager
 def claim_run(config: Config, command: str, data_hash: str, name: str | None = None) -> Iterator[RunFolder]:
-    """The interrupted run with these settings on these images, or a new one; no other process works on it meanwhile."""
+    """Yields the interrupted run with these settings and images, or a new one, and locks it against other processes."""
     with contextlib.ExitStack() as stack:
         Path(config.run.directory).mkdir(parents=True, exist_ok=True)
-        # Who looks for a run, or makes one, does so alone: none is claimed twice, none that was just finished.
+        # Only one process at a time searches for a run or creates one, so that no run is claimed twice.
         with hold_lock(lock_path(config, command)):
-            claimed = _claim_furthest(config, command, data_hash, stack)
+            claimed = _claim_unfinished(config, command, data_hash, stack)
             if claimed is None:
                 claimed = create_run(config, command, name)
                 stack.enter_context(hold_lock(claimed.lock))
         yield claimed
 
 
-def _claim_furthest(config: Config, command: str, data_hash: str, stack: contextlib.ExitStack) -> RunFolder | None:
-    """Locks the run that is furthest of those that no process works on."""
+def _claim_unfinished(config: Config, command: str, data_hash: str, stack: contextlib.ExitStack) -> RunFolder | None:
+    """Locks the run with the most epochs among the unfinished ones that no other process trains."""
     best: tuple[int, RunFolder, contextlib.ExitStack] | None = None
     fresh = Progress(data_hash, hash_weights(config))
     for run in find_unfinished(config, command):
         with contextlib.ExitStack() as attempt:
             try:
-                attempt.enter_context(hold_lock(run.lock, "at work"))
-            except UserError:  # so that it is not interrupted
-                print(f"{run.path} is at work in another process: this one trains apart from it", flush=True)
+                attempt.enter_context(hold_lock(run.lock, "busy"))
+            except UserError:
+                print(f"{run.path} is being trained by another process: this one trains a separate run", flush=True)
                 continue
-            if run.result.exists():  # finished since it was listed
+            if run.result.exists():  # it finished after it was listed
                 continue
             progress = read_progress(run) or fresh
-            same = (progress.data, progress.weights) == (fresh.data, fresh.weights)
-            if same and (best is None or progress.epoch > best[0]):
+            if progress.has_same_origin(fresh) and (best is None or progress.epoch > best[0]):
                 if best:
                     best[2].close()
                 best = progress.epoch, run, attempt.pop_all()
@@ -125,19 +154,19 @@ def _claim_furthest(config: Config, command: str, data_hash: str, stack: context
     return run
 
 
-def read_best(run: RunFolder) -> list[np.ndarray]:
-    """The weights to keep that came with the checkpoint; none where they are on the disk for longer."""
+def read_best_weights(run: RunFolder) -> list[np.ndarray]:
+    """Returns the best weights in the checkpoint; empty if `best.keras` has them."""
     with np.load(run.checkpoint) as saved:
         return [saved[name] for name in saved.files if name.startswith("best/")]
 
 
 def restore_model(run: RunFolder, model: keras.Model) -> None:
-    """Gives a model its weights and the state of its random numbers back."""
+    """Restores the weights of a model and the state of its random number generators."""
     _restore(run, "model", model.variables)
 
 
 def restore_optimizer(run: RunFolder, optimizer: keras.optimizers.Optimizer) -> None:
-    """Gives a built optimizer its state back: step, moments, running average, scale of the loss."""
+    """Restores the state of a built optimizer: step, moments, moving average of the weights and loss scale."""
     _restore(run, "optimizer", optimizer.variables)
 
 
@@ -150,7 +179,3 @@ def _restore(run: RunFolder, group: str, variables: list[Any]) -> None:
             raise ExternalError(
                 f"{run.checkpoint} does not fit this version: remove {run.path} to train anew"
             ) from None
-
-
-def _list_arrays(group: str, values: list[Any]) -> dict[str, np.ndarray]:
-    return {f"{group}/{index}": keras.ops.convert_to_numpy(value) for index, value in enumerate(values)}

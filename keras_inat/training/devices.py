@@ -62,6 +62,11 @@ def _build_mirrored_strategy(gpus: tuple[str, ...]) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(list(gpus))
 
 
+def count_replicas() -> int:
+    """Returns the number of devices of the strategy in whose scope this is called."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
 @contextlib.contextmanager
 def use_precision(name: str) -> Iterator[None]:
     """Sets the precision policy of the layers that are built in this context. Weights are always float32."""

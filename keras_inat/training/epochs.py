@@ -1,4 +1,4 @@
-"""What happens at the end of an epoch: judge, record, keep, save, and perhaps stop."""
+"""The end of an epoch: evaluation, record, checkpoint and early stopping."""
 
 import math
 import time
@@ -11,26 +11,31 @@ import numpy as np
 from keras_inat.errors import UserError
 from keras_inat.files import write_atomically
 from keras_inat.settings.schema import Training
-from keras_inat.store.results import Epoch
+from keras_inat.store.records import Epoch
 from keras_inat.store.runs import RunFolder
-from keras_inat.training.checkpoint import Progress, read_best, write_checkpoint
+from keras_inat.training.checkpoint import Progress, read_best_weights, write_checkpoint
 from keras_inat.training.evaluation_model import EvaluationModel
 from keras_inat.training.losses import FINITE_STEPS, MIN_PROBABILITY
 from keras_inat.training.schedules import PLATEAU_FACTOR, PLATEAU_PATIENCE
+from keras_inat.training.stages import PlannedStage
+from keras_inat.training.step_progress import format_epoch
 
 
 class EpochEnd(keras.callbacks.Callback):
-    """Ends every epoch of a stage; put first, so that the callbacks after it see the validation metrics in `logs`.
+    """Evaluates, records and saves every epoch and stops the training.
+
+    It comes before the trackers, so that they see the validation metrics in `logs`.
 
     Args:
-        run: Where `metrics.jsonl`, `checkpoint.npz` and, unless it is a trial of a sweep, `best.keras` go.
-        training: Epochs, patience and schedule.
-        progress: How far the run is; kept up to date.
-        twin: What is judged and kept.
+        run: The run folder.
+        training: Gives the planned epochs, patience and schedule.
+        progress: The progress of the run. It is updated.
+        evaluation_model: The model to evaluate and save.
         labels: `(images,)` int, of the validation images.
-        images_per_epoch: Training images.
-        label: Begins every line shown.
-        stop: Is told how many epochs are done; True ends the training there, further stages included.
+        images_per_epoch: Number of training images of an epoch.
+        label: Begins every printed line.
+        keep_best: Writes `best.keras` whenever the validation accuracy improves.
+        stop: Called after each epoch with the number of epochs done. The training ends if it returns True.
     """
 
     def __init__(
@@ -38,130 +43,171 @@ class EpochEnd(keras.callbacks.Callback):
         run: RunFolder,
         training: Training,
         progress: Progress,
-        twin: EvaluationModel,
+        evaluation_model: EvaluationModel,
         labels: np.ndarray,
         images_per_epoch: int,
         label: str,
-        stop: Callable[[int], bool] | None = None,
+        keep_best: bool,
+        stop: Callable[[int], bool] | None,
     ) -> None:
         super().__init__()
-        self.run, self.training, self.progress, self.twin = run, training, progress, twin
-        self.labels, self.images_per_epoch, self.label = labels, images_per_epoch, label
-        self._stop, self.stopped = stop, False
-        self._kept = run.command != "sweep"  # of a trial nothing is kept but what it needs to go on
-        self.stage, self.last_epoch, self.warmup_steps = "", 0, 0
+        self.run = run
+        self.training = training
+        self.progress = progress
+        self.evaluation_model = evaluation_model
+        self.labels = labels
+        self.images_per_epoch = images_per_epoch
+        self.label = label
         self.best_weights: list[np.ndarray] = []
-        self.predict_validation: Callable[[], np.ndarray] = lambda: np.empty(0)
+        self.stopped = False
         self.began = time.perf_counter()
+        self._keep_best = keep_best
+        self._stop = stop
+        self._stage_name = ""
+        self._last_epoch = 0
+        self._warmup_steps = 0
+        self._predict_validation: Callable[[], np.ndarray] = lambda: np.empty(0)
 
-    def begin_stage(
-        self, index: int, name: str, last_epoch: int, steps: int, predict_validation: Callable[[], np.ndarray]
-    ) -> None:
-        """Says what the next `fit` trains: a stage of `steps` steps.
+    def begin_stage(self, stage: PlannedStage, steps: int, predict_validation: Callable[[], np.ndarray]) -> None:
+        """Prepares for the next `fit`.
 
-        `judge` gives what the twin makes of the validation images, probabilities `(images, classes)`.
+        Args:
+            stage: The stage to train.
+            steps: Number of its steps.
+            predict_validation: Returns the predictions of the evaluation model, probabilities `(images, classes)`.
         """
-        self.stage, self.last_epoch, self.predict_validation = name, last_epoch, predict_validation
-        if index > self.progress.stage:
-            self.progress.stage, self.progress.waiting, self.progress.stalled = index, 0, 0
-        self.progress.ended = False
-        plateau = self.training.schedule == "plateau"
-        self.warmup_steps = round(self.training.warmup * steps) if plateau else 0
+        self._stage_name = stage.stage.name
+        self._last_epoch = stage.last_epoch
+        self._predict_validation = predict_validation
+        self._warmup_steps = round(self.training.warmup * steps) if self.training.schedule == "plateau" else 0
+        if stage.index > self.progress.stage:
+            self.progress.stage = stage.index
+            self.progress.epochs_since_best = 0
+            self.progress.epochs_on_plateau = 0
+        self.progress.stage_ended = False
+
+    def resume(self) -> None:
+        """Restores the best weights from the disk and finds out if the training was about to be stopped."""
+        if self._keep_best:
+            self._restore_best()
+        self._ask_stop(self.progress.epoch)  # the process may have ended before it asked
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.progress.seconds += time.perf_counter() - self.began
-        self.began = time.perf_counter()
+        self._count_seconds()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if self.warmup_steps:
-            # Other schedules follow the step by themselves; on a plateau the rate is a plain variable.
-            step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
-            if step < self.warmup_steps:
-                self.model.optimizer.learning_rate = self.training.learning_rate * (step + 1) / self.warmup_steps
+        if self._warmup_steps:
+            # With the schedule "plateau", the rate is a variable. Other schedules are functions of the step.
+            step = self._count_steps()
+            if step < self._warmup_steps:
+                self.model.optimizer.learning_rate = self.training.learning_rate * (step + 1) / self._warmup_steps
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        training_seconds = time.perf_counter() - self.began
+        number = epoch + 1
+        images_per_second = self.images_per_epoch / (time.perf_counter() - self.began)
         finite_steps = int(logs.pop(FINITE_STEPS))
-        _check_finite(logs["loss"], f"epoch {epoch + 1}, step {finite_steps + 1}")
-        self.twin.follow(self.model.optimizer)
-        probabilities = self.predict_validation()
-        likelihoods = probabilities[np.arange(len(self.labels)), self.labels]
-        logs["val_loss"] = -float(np.mean(np.log(np.maximum(likelihoods, MIN_PROBABILITY))))
-        logs["val_accuracy"] = float(np.mean(probabilities.argmax(axis=1) == self.labels))
-        _check_finite(logs["val_loss"], f"epoch {epoch + 1}, after step {finite_steps}")
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        self._advance(epoch + 1, logs["val_accuracy"])
-        seconds = time.perf_counter() - self.began
-        self._record(epoch + 1, logs, rate, seconds, self.images_per_epoch / training_seconds)
-        improved = self._kept and self.progress.best_epoch == epoch + 1
-        if improved:
-            self.best_weights = self.twin.model.get_weights()
-        self.progress.seconds += time.perf_counter() - self.began
-        self.began = time.perf_counter()
-        write_checkpoint(
-            self.run, self.progress, self.twin.trained, self.model.optimizer, self.best_weights if improved else []
-        )
-        if improved:
-            self._write_best()
-        self.stopped = self._stop is not None and self._stop(epoch + 1)
-        self.model.stop_training = self.progress.ended or self.stopped
-
-    def _advance(self, epoch: int, accuracy: float) -> None:
-        progress = self.progress
-        progress.epoch, accuracy = epoch, round(accuracy, 6)
-        progress.waiting, progress.stalled = progress.waiting + 1, progress.stalled + 1
-        if accuracy > progress.best:
-            progress.best, progress.best_epoch, progress.waiting, progress.stalled = accuracy, epoch, 0, 0
-        patience = self.training.patience
-        progress.ended = epoch == self.last_epoch or (bool(patience) and progress.waiting >= patience)
-        optimizer = self.model.optimizer
-        warm = int(keras.ops.convert_to_numpy(optimizer.iterations)) >= self.warmup_steps
-        if self.training.schedule == "plateau" and warm and progress.stalled >= PLATEAU_PATIENCE:
-            progress.stalled = 0
-            optimizer.learning_rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate)) * PLATEAU_FACTOR
-
-    def _record(
-        self, epoch: int, logs: dict[str, float], rate: float, seconds: float, images_per_second: float
-    ) -> None:
-        row = Epoch(
-            epoch=epoch,
-            stage=self.stage,
+        _check_finite(logs["loss"], f"epoch {number}, step {finite_steps + 1}")
+        logs |= self._evaluate()
+        _check_finite(logs["val_loss"], f"epoch {number}, after step {finite_steps}")
+        record = Epoch(
+            epoch=number,
+            stage=self._stage_name,
             loss=_round(logs["loss"]),
             accuracy=_round(logs["accuracy"]),
             val_loss=_round(logs["val_loss"]),
             val_accuracy=_round(logs["val_accuracy"]),
-            learning_rate=rate,
-            seconds=round(seconds, 3),
+            learning_rate=self._read_learning_rate(),
+            seconds=round(time.perf_counter() - self.began, 3),
             images_per_second=round(images_per_second, 1),
         )
-        self.run.append_epoch(row)
-        epochs = self.training.epochs
+        self._update_progress(record)
+        self.run.append_epoch(record)
+        self._print(record)
+        self._save()
+        self._ask_stop(number)
+        self.model.stop_training = self.progress.stage_ended or self.stopped
+
+    def _evaluate(self) -> dict[str, float]:
+        """Returns the validation metrics of the evaluation model with its present weights."""
+        self.evaluation_model.update(self.model.optimizer)
+        probabilities = self._predict_validation()
+        likelihoods = probabilities[np.arange(len(self.labels)), self.labels]
+        return {
+            "val_loss": -float(np.mean(np.log(np.maximum(likelihoods, MIN_PROBABILITY)))),
+            "val_accuracy": float(np.mean(probabilities.argmax(axis=1) == self.labels)),
+        }
+
+    def _update_progress(self, epoch: Epoch) -> None:
+        progress = self.progress
+        progress.epoch = epoch.epoch
+        progress.epochs_since_best += 1
+        progress.epochs_on_plateau += 1
+        if epoch.val_accuracy > progress.best_accuracy:
+            progress.best_accuracy = epoch.val_accuracy
+            progress.best_epoch = epoch.epoch
+            progress.epochs_since_best = 0
+            progress.epochs_on_plateau = 0
+        patience = self.training.patience
+        out_of_patience = patience > 0 and progress.epochs_since_best >= patience
+        progress.stage_ended = epoch.epoch == self._last_epoch or out_of_patience
+        if self.training.schedule == "plateau":
+            self._follow_plateau()
+
+    def _follow_plateau(self) -> None:
+        """Reduces the learning rate if the validation accuracy has not improved for some epochs after the warm-up."""
+        is_warm = self._count_steps() >= self._warmup_steps
+        if is_warm and self.progress.epochs_on_plateau >= PLATEAU_PATIENCE:
+            self.progress.epochs_on_plateau = 0
+            self.model.optimizer.learning_rate = self._read_learning_rate() * PLATEAU_FACTOR
+
+    def _print(self, epoch: Epoch) -> None:
         print(
-            f"{self.label} epoch {epoch:>{len(str(epochs))}}/{epochs}"
-            f"  loss {row.loss:.3f}  accuracy {row.accuracy:6.1%}  validation {row.val_accuracy:6.1%}"
-            f"  best {self.progress.best:6.1%}  {images_per_second:.0f} images/s  {seconds:.1f} s",
+            f"{self.label} epoch {format_epoch(epoch.epoch, self.training.epochs)}"
+            f"  loss {epoch.loss:.3f}  accuracy {epoch.accuracy:6.1%}  validation {epoch.val_accuracy:6.1%}"
+            f"  best {self.progress.best_accuracy:6.1%}  {epoch.images_per_second:.0f} images/s"
+            f"  {epoch.seconds:.1f} s",
             flush=True,
         )
 
-    def restore_best(self) -> None:
-        """Takes the best weights so far back from the disk, for a run that goes on."""
-        if not self._kept:
-            return
-        self.best_weights = read_best(self.run)
-        if self.best_weights:
-            self.twin.model.set_weights(self.best_weights)
+    def _save(self) -> None:
+        improved = self._keep_best and self.progress.best_epoch == self.progress.epoch
+        if improved:
+            self.best_weights = self.evaluation_model.model.get_weights()
+        self._count_seconds()
+        # The checkpoint also has the best weights, because a process can end before `best.keras` is written.
+        unsaved = self.best_weights if improved else []
+        write_checkpoint(self.run, self.progress, self.evaluation_model.training_model, self.model.optimizer, unsaved)
+        if improved:
             self._write_best()
-        else:
-            try:
-                self.best_weights = keras.models.load_model(self.run.model, compile=False).get_weights()
-            except Exception:  # whatever a damaged archive leads Keras into
-                raise UserError(
-                    f"{self.run.model} is damaged or gone: remove {self.run.path}, and it is trained anew"
-                ) from None
+
+    def _restore_best(self) -> None:
+        self.best_weights = read_best_weights(self.run)
+        if self.best_weights:
+            self.evaluation_model.model.set_weights(self.best_weights)
+            self._write_best()
+            return
+        try:
+            self.best_weights = keras.models.load_model(self.run.model, compile=False).get_weights()
+        except Exception:  # a damaged archive can raise anything in Keras
+            raise UserError(f"{self.run.model} is damaged or missing: remove {self.run.path} to train anew") from None
 
     def _write_best(self) -> None:
         with write_atomically(self.run.model) as path:
-            self.twin.model.save(path)
+            self.evaluation_model.model.save(path)
+
+    def _ask_stop(self, epochs: int) -> None:
+        self.stopped = self._stop is not None and self._stop(epochs)
+
+    def _count_seconds(self) -> None:
+        now = time.perf_counter()
+        self.progress.seconds += now - self.began
+        self.began = now
+
+    def _count_steps(self) -> int:
+        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+
+    def _read_learning_rate(self) -> float:
+        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
 def _round(value: float) -> float:

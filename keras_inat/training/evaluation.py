@@ -13,7 +13,7 @@ from keras_inat.models.memory import check_memory
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.store.predictions import DuplicatePictures, Predictions, ValidationSample
-from keras_inat.store.results import EvaluationScores, FlipScores, Result
+from keras_inat.store.records import EvaluationScores, FlipScores, Result
 from keras_inat.store.runs import RunFolder, find_finished, finish_run
 from keras_inat.training.checkpoint import claim_run
 from keras_inat.training.devices import has_accelerator

@@ -1,10 +1,13 @@
-"""The network as it is judged and kept, beside the one that is being trained."""
+"""The evaluation model beside the training model: averaged weights, re-estimated batch-norm statistics."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 import numpy as np
 
+from keras_inat.data.dataset import Dataset
+from keras_inat.data.pipeline import read_rows
 from keras_inat.models.clone import clone_model
 from keras_inat.training.fast_layers import clone_layer_for_training
 
@@ -12,70 +15,97 @@ NUM_CALIBRATION = 1024
 
 
 def clone_for_training(model: keras.Model, any_size: bool) -> keras.Model:
-    """A twin of `model` with the same weights; with `any_size` it takes images of every side, `(batch, None, None, 3)`.
+    """Returns a training model with the weights of `model` and the layers of `fast_layers`.
 
-    A network that ends in a pool over all positions has the same weights at every size. The twin has the layers of
-    `fast_layers`, so it is `model` that is to be saved: its file needs none but Keras's.
+    `model` is the one to save, because its file needs only the layers of Keras.
+
+    Args:
+        model: The evaluation model.
+        any_size: Makes the input `(batch, None, None, 3)`. A network that ends in global pooling has the same weights
+            for every image size.
     """
     inputs = keras.Input((None, None, 3), name="image") if any_size else None
     return clone_model(model, clone_layer_for_training, inputs)
 
 
 class EvaluationModel:
-    """Follows a model in training: its weights or their running average, at the size of the images to be judged.
+    """The model that is evaluated and saved, beside the one that is trained.
+
+    It has the weights of the training model or, with `training.ema`, their moving average. Batch-norm statistics of the
+    training fit neither averaged weights nor images of another size (Touvron et al. 2019, arXiv 1906.06423). In these
+    cases they are estimated again.
 
     Args:
-        model: The one that is judged, not compiled.
-        trained: The one that is trained.
-        calibrate: Gives batches `(batch, size, size, 3)` of training images without augmentation, for the statistics of
-            batch normalisation, where those that training leaves do not fit: they suit neither averaged weights nor
-            images of another size (Touvron et al. 2019, arXiv 1906.06423).
+        model: The evaluation model, uncompiled.
+        training_model: The model that is trained.
+        calibrate: Returns batches `(batch, size, size, 3)` of training images without augmentation, for the
+            statistics; None keeps those of the training.
     """
 
     def __init__(
-        self, model: keras.Model, trained: keras.Model, calibrate: Callable[[], Iterable[np.ndarray]] | None
+        self,
+        model: keras.Model,
+        training_model: keras.Model,
+        calibrate: Callable[[], Iterable[np.ndarray]] | None,
     ) -> None:
-        self.model, self.trained, self._calibrate = model, trained, calibrate
+        self.model = model
+        self.training_model = training_model
+        self._calibrate = calibrate
 
-    def follow(self, optimizer: keras.optimizers.Optimizer) -> None:
-        """Takes the weights over from the model in training, or their average that its optimizer keeps."""
-        for kept, weight in zip(self.model.weights, self.trained.weights, strict=True):
+    def update(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Takes the present weights of the training model, or their average in its optimizer."""
+        for kept, weight in zip(self.model.weights, self.training_model.weights, strict=True):
             kept.assign(weight)
-        # In float16 what scales the loss is wrapped around it, and knows nothing of an average.
+        # With float16, the loss-scaling optimizer wraps the one that has the average.
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         if optimizer.use_ema:
             averages = optimizer._model_variables_moving_average
             for kept, average in zip(self.model.trainable_variables, averages, strict=True):
                 kept.assign(average)
         if self._calibrate:
-            fit_statistics(self.model, self._calibrate())
+            estimate_statistics(self.model, self._calibrate())
 
 
-def keep_average_apart(optimizer: keras.optimizers.Optimizer) -> None:
-    """Keeps `fit` from replacing the weights by their average when it ends: the next stage goes on from the weights."""
+def keep_average_separate(optimizer: keras.optimizers.Optimizer) -> None:
+    """Prevents `fit` from overwriting the weights by their average at its end. The next stage needs the weights."""
     optimizer.finalize_variable_values = lambda variables: None
 
 
-def fit_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> None:
-    """Sets the statistics of every batch normalisation that trains to their means over `batches`.
+def plan_calibration(data: Dataset, batch_size: int) -> Callable[[], Iterator[np.ndarray]] | None:
+    """Returns the source of the batches for the batch-norm statistics, or None if those of the training fit.
+
+    The batches are equally large, because each counts the same. A last batch of few images would give variances that
+    are too small.
+    """
+    config = data.config
+    if not config.training.ema and set(config.training_sizes) == {config.data.image_size}:
+        return None
+    rows = np.random.default_rng(config.run.seed).permutation(data.training_rows)[:NUM_CALIBRATION]
+    batches = np.array_split(rows, math.ceil(len(rows) / batch_size))
+    return lambda: (read_rows(data.images, np.sort(batch)) for batch in batches)
+
+
+def estimate_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> None:
+    """Sets the statistics of every trainable batch normalization to their means over `batches`.
 
     Args:
-        model: Its other weights stay, and nothing is dropped meanwhile.
+        model: Its other weights do not change. Dropout is off meanwhile.
         batches: Each `(batch, size, size, 3)`.
     """
     layers = list(model._flatten_layers(include_self=False, recursive=True))
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
-    drops = [layer for layer in layers if isinstance(layer, keras.layers.Dropout)]
+    dropouts = [layer for layer in layers if isinstance(layer, keras.layers.Dropout)]
     if not norms:
         return
-    momenta, rates = [layer.momentum for layer in norms], [layer.rate for layer in drops]
-    for layer in drops:
+    momenta = [layer.momentum for layer in norms]
+    rates = [layer.rate for layer in dropouts]
+    for layer in dropouts:
         layer.rate = 0.0
     for number, images in enumerate(batches):
         for layer in norms:
-            layer.momentum = number / (number + 1)  # makes the moving average a plain one
+            layer.momentum = number / (number + 1)  # makes the moving average a plain mean
         model(images, training=True)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
-    for layer, rate in zip(drops, rates, strict=True):
+    for layer, rate in zip(dropouts, rates, strict=True):
         layer.rate = rate

@@ -1,4 +1,4 @@
-"""Which layers train, for how long and how fast: a strategy is a row of stages."""
+"""The stages of a training run: their trainable layers, epochs and learning rates. A strategy is a tuple of stages."""
 
 import math
 import re
@@ -8,22 +8,24 @@ import keras
 
 from keras_inat.errors import UserError, describe_choices
 from keras_inat.models.backbones import HEAD
+from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config, Finetune
+from keras_inat.store.records import StageSummary
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a training run.
+    """A period of training with the same trainable layers.
 
     Attributes:
-        name: Written into `metrics.jsonl` with every epoch.
-        depth: Part of the backbone's layers with kernels that train, from the top; None: `finetune.unfreeze`.
-        share: Part of `training.epochs`.
+        name: The name that `metrics.jsonl` records with every epoch.
+        depth: Trainable fraction of the backbone's layers with kernels, from the top; None: `finetune.unfreeze`.
+        fraction: Fraction of all epochs.
     """
 
     name: str
     depth: float | None
-    share: float
+    fraction: float
 
 
 SCRATCH = (Stage("scratch", 1.0, 1.0),)
@@ -31,7 +33,7 @@ STRATEGIES: dict[str, tuple[Stage, ...]] = {
     "head": (Stage("head", 0.0, 1.0),),
     "topk": (Stage("head", 0.0, 0.3), Stage("top", None, 0.7)),
     "full": (Stage("full", 1.0, 1.0),),
-    # Howard & Ruder 2018 (arXiv 1801.06146): unfreezing from the top keeps what the lower layers know.
+    # Gradual unfreezing from the top: Howard & Ruder 2018 (arXiv 1801.06146).
     "gradual": (
         Stage("head", 0.0, 0.25),
         Stage("top third", 1 / 3, 0.25),
@@ -44,90 +46,144 @@ STRATEGIES: dict[str, tuple[Stage, ...]] = {
 
 
 @dataclass(frozen=True)
-class TrainableLayers:
-    """What of a network trains in a stage.
+class PlannedStage:
+    """A stage and its epochs.
 
     Attributes:
-        layers: Layers of the backbone with kernels that do.
-        parameters: Numbers that do, the head's included.
-        rates: By path of a weight of the backbone, its learning rate over the head's.
+        index: Position among the stages of the run, from 0.
+        stage: The stage.
+        initial_epoch: Number of epochs before it.
+        last_epoch: Its last epoch, counted from 1 over the whole run.
+    """
+
+    index: int
+    stage: Stage
+    initial_epoch: int
+    last_epoch: int
+
+
+@dataclass(frozen=True)
+class TrainableLayers:
+    """The trainable layers of a stage.
+
+    Attributes:
+        layers: Number of trainable layers of the backbone that have kernels.
+        parameters: Number of trainable parameters, including the head's.
+        rate_multipliers: By path of a trainable weight of the backbone, the factor on the learning rate of the head.
     """
 
     layers: int
     parameters: int
-    rates: dict[str, float]
+    rate_multipliers: dict[str, float]
 
 
-def plan_stages(config: Config) -> list[tuple[Stage, int]]:
-    """The stages of a run, each with its last epoch, counted over the whole run.
+def plan_epochs(config: Config, steps_per_epoch: int) -> Config:
+    """Returns the configuration with as many epochs as `training.min_steps` needs, if these are more."""
+    epochs = math.ceil(config.training.min_steps / steps_per_epoch)
+    return override(config, {"training.epochs": max(config.training.epochs, epochs), "training.min_steps": 0})
+
+
+def plan_stages(config: Config) -> list[PlannedStage]:
+    """Divides the epochs of a run among its stages. Each stage gets at least one.
 
     Raises:
-        UserError: When there are fewer epochs than stages, or all strategies at once.
+        UserError: There are fewer epochs than stages, or the strategy is "all".
     """
     strategy = config.finetune.strategy if config.finetune else "scratch"
     if strategy == "all":
         raise UserError("`finetune.strategy`=all is for `make finetune`, which runs them one by one: choose one here")
     stages = STRATEGIES.get(strategy, SCRATCH)
-    plan: list[tuple[Stage, int]] = []
-    epochs, done = config.training.epochs, 0.0
+    epochs = config.training.epochs
     if epochs < len(stages):
         raise UserError(f"`training.epochs` must be at least {len(stages)}, one for each stage. Received: {epochs}.")
+    plan = list[PlannedStage]()
+    fraction = 0.0
+    last_epoch = 0
     for index, stage in enumerate(stages):
-        done += stage.share
-        # Every stage gets an epoch of its own, however few there are.
-        earlier, later = (plan[-1][1] if plan else 0), len(stages) - 1 - index
-        plan.append((stage, min(max(round(done * epochs), earlier + 1), epochs - later)))
+        initial_epoch = last_epoch
+        fraction += stage.fraction
+        later_stages = len(stages) - 1 - index
+        last_epoch = min(max(round(fraction * epochs), initial_epoch + 1), epochs - later_stages)
+        plan.append(PlannedStage(index, stage, initial_epoch, last_epoch))
     return plan
 
 
 def apply_stage(model: keras.Model, stage: Stage, finetune: Finetune | None) -> TrainableLayers:
-    """Makes exactly the stage's layers trainable; takes effect at the next `compile`.
+    """Makes exactly the layers of a stage trainable, from the next `compile` on.
 
-    Batch normalisation of a backbone stays frozen unless `finetune.batch_norm` says otherwise, and so goes on with the
-    statistics it was trained with: those of small batches from another data set would undo them.
+    With `finetune.batch_norm`=frozen, the batch normalization of a backbone keeps its pretrained statistics. Those of
+    small batches from another data set would harm it.
 
     Raises:
-        UserError: When `finetune.unfreeze` asks for layers that the backbone does not have.
+        UserError: `finetune.unfreeze` asks for layers that the backbone does not have.
     """
-    layers, rates = 0, dict[str, float]()
+    layers = 0
+    rate_multipliers = dict[str, float]()
     if finetune:
         backbone = [layer for layer in model.layers if layer.name not in HEAD]
         first = _find_first(backbone, finetune.unfreeze if stage.depth is None else stage.depth)
         layers = sum(map(has_kernel, backbone[first:]))
-        steps = max(1, sum(map(has_kernel, backbone)) - 1)
-        above = steps + 1  # layers with kernels over this one
+        num_steps = max(1, sum(map(has_kernel, backbone)) - 1)
+        layers_above = num_steps + 1  # layers with kernels above this one
         for position, layer in enumerate(backbone):
             layer.trainable = position >= first and (finetune.batch_norm == "trained" or not _is_batch_norm(layer))
-            above -= has_kernel(layer)
-            rate = finetune.backbone_rate * finetune.bottom_rate ** (min(above, steps) / steps)
-            rates |= {weight.path: rate for weight in layer.trainable_weights}
+            layers_above -= has_kernel(layer)
+            distance = min(layers_above, num_steps) / num_steps  # 0 at the top of the backbone, 1 at its bottom
+            multiplier = finetune.backbone_rate * finetune.bottom_rate**distance
+            rate_multipliers |= {weight.path: multiplier for weight in layer.trainable_weights}
     parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    return TrainableLayers(layers, parameters, rates)
+    return TrainableLayers(layers, parameters, rate_multipliers)
+
+
+def summarize_stage(config: Config, stage: Stage, trainable: TrainableLayers) -> StageSummary:
+    """Returns the record of a stage for the result."""
+    rate = config.training.learning_rate
+    rates = [multiplier * rate for multiplier in trainable.rate_multipliers.values()]
+    return StageSummary(
+        stage=stage.name,
+        parameters=trainable.parameters,
+        learning_rate=rate,
+        layers=trainable.layers if config.finetune else None,
+        backbone_rates=(max(rates), min(rates)) if rates else (),
+    )
+
+
+def describe_stage(summary: StageSummary, parameters: int) -> str:
+    """Describes a stage of fine-tuning in one line. `parameters` is the number of all parameters."""
+    rates = f"learning rate {summary.learning_rate:g}"
+    if summary.backbone_rates:
+        highest, lowest = summary.backbone_rates
+        to_lowest = f" to {lowest:.2g}" if lowest < highest else ""
+        rates += f", backbone {highest:.2g}{to_lowest}"
+    return (
+        f"stage '{summary.stage}': trains {summary.layers} layers of the backbone and the head, "
+        f"{summary.parameters:,} of {parameters:,} parameters, {rates}"
+    )
 
 
 def has_kernel(layer: keras.Layer) -> bool:
-    """Whether a layer, or one within it, has a weight of two or more dimensions."""
+    """Returns True if a layer, or one within it, has a weight of two or more dimensions."""
     return any(len(weight.shape) > 1 for weight in layer.weights)
 
 
 def _find_first(backbone: list[keras.Layer], unfreeze: int | float | str) -> int:
-    """Where what trains begins: the position of the lowest of so many layers, of such a part of them, or of a block."""
-    kernels = [position for position, layer in enumerate(backbone) if has_kernel(layer)]
+    """Returns the index of the lowest trainable layer, given a layer count, a fraction or a block name."""
+    with_kernel = [position for position, layer in enumerate(backbone) if has_kernel(layer)]
     if isinstance(unfreeze, str):
         for position, layer in enumerate(backbone):
-            # `block_1` is not the beginning of `block_13`.
-            if re.match(re.escape(unfreeze) + r"(?!\d)", layer.name) and position <= kernels[-1]:
+            # `block_1` is not a prefix of `block_13`.
+            if re.match(re.escape(unfreeze) + r"(?!\d)", layer.name) and position <= with_kernel[-1]:
                 return position
-        raise UserError(
-            f"`finetune.unfreeze` {describe_choices(unfreeze, [backbone[place].name for place in kernels])}"
-        )
-    part = isinstance(unfreeze, float) and unfreeze > 0  # of a backbone of few layers, one at least
-    count = max(1, round(unfreeze * len(kernels))) if part else int(unfreeze)
-    if count > len(kernels):
-        raise UserError(f"`finetune.unfreeze` must be at most {len(kernels)} for this backbone. Received: {count}.")
-    if count == len(kernels):
-        return 0  # with what is normalised before the first of them
-    return kernels[-count] if count else len(backbone)
+        names = [backbone[position].name for position in with_kernel]
+        raise UserError(f"`finetune.unfreeze` {describe_choices(unfreeze, names)}")
+    count = int(unfreeze)
+    if isinstance(unfreeze, float) and unfreeze > 0:
+        count = max(1, round(unfreeze * len(with_kernel)))
+    if count > len(with_kernel):
+        raise UserError(f"`finetune.unfreeze` must be at most {len(with_kernel)} for this backbone. Received: {count}.")
+    if count == len(with_kernel):
+        return 0  # includes a normalization below the first of them
+    return with_kernel[-count] if count else len(backbone)
 
 
 def _is_batch_norm(layer: keras.Layer) -> bool:

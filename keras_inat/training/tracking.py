@@ -15,7 +15,7 @@ from keras_inat.files import write_text
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import select
 from keras_inat.settings.schema import Config
-from keras_inat.store.results import Epoch
+from keras_inat.store.records import Epoch
 from keras_inat.store.runs import RunFolder
 
 # The number in W&B's summary of a run that its panels compare runs by.

@@ -10,8 +10,9 @@ from keras_inat.bench.indexing import SyntheticSource
 from keras_inat.commands import bench
 from keras_inat.data.dataset import open_data
 from keras_inat.data.source import Source
+from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import load_config
-from keras_inat.settings.schema import Model
+from keras_inat.settings.schema import Finetune, Model
 from keras_inat.training import epochs
 
 PLACE = r"\S+ +\d+  "
@@ -19,8 +20,13 @@ FIGURES = r" +[\d,]+ +[\d,]+ +[\d.]+ \([\d.]+ to [\d.]+\)"
 
 
 @pytest.fixture
-def tiny(monkeypatch):
-    """Benchmarks of one size and one round, in one process, without PyTorch even if it is installed."""
+def tiny(workplace, monkeypatch):
+    """Benchmarks of one size, one round and tiny networks, in one process, without PyTorch even if it is installed."""
+    model = Model(num_blocks=2, filters=4, dense_units=4, batch_norm=True)
+    build_cnn(model, 32, 3).save(workplace / "backbone.keras")
+    monkeypatch.setattr(training, "STEP_MODEL", model)
+    monkeypatch.setattr(benchmarks, "Model", lambda **_: model)
+    monkeypatch.setattr(benchmarks, "Finetune", lambda **_: Finetune(weights=str(workplace / "backbone.keras")))
     monkeypatch.setitem(sys.modules, "torch.utils.data", None)
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setattr(training, "STEP_SIZE", 32)
@@ -37,7 +43,6 @@ def tiny(monkeypatch):
     monkeypatch.setattr(comparison, "SETTLE_SECONDS", 0.01)
     for name in ("SERVE_SECONDS", "TRAINING_SECONDS"):
         monkeypatch.setattr(benchmarks, name, 0.01)
-    monkeypatch.setattr(benchmarks, "Model", lambda **_: load_config(["model.filters=4", "model.dense_units=4"]).model)
     monkeypatch.setattr(
         baselines, "decode_all", lambda paths, size, _: [baselines._decode(path, size) for path in paths]
     )
@@ -72,6 +77,7 @@ def test_ratio_above_one_is_in_our_favor(capsys):
 
 def test_writing_counts_in_the_complete_speed_only(make_config, monkeypatch):
     monkeypatch.setattr(epochs, "write_checkpoint", lambda *_: time.sleep(0.3))
+    monkeypatch.setattr(training, "FIT_EPOCHS", 3)
     config = make_config("tracking.tensorboard=false")
     images = len(open_data(config).training_rows)
     speeds = training.time_epochs(config)

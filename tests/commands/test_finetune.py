@@ -7,7 +7,7 @@ from keras_inat.commands import finetune
 from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import load_config
-from keras_inat.store.results import Result
+from keras_inat.store.records import Result
 from keras_inat.training.stages import STRATEGIES
 
 
@@ -43,18 +43,18 @@ def test_every_strategy_over_the_same_seeds_in_one_table(make_config, own, capsy
     assert "n = 12 images" in capsys.readouterr().out
 
 
-def test_what_a_later_strategy_cannot_do_is_said_before_any_looks_at_the_test_images(make_config, own):
+def test_an_impossible_strategy_is_refused_before_any_is_evaluated_on_test(make_config, own):
     for arguments, words in (
         (("UNFREEZE=9",), "must be at most 2"),
         (("training.epochs=3",), "must be at least 4"),
-        ((f"NAME={94 * 'a'}",), "must be up to 100 letters"),  # with -full it is no longer, with -gradual it is
+        ((f"NAME={94 * 'a'}",), "must be up to 100 letters"),  # too long with -gradual, not with -full
     ):
         with pytest.raises(UserError, match=words):
             finetune.run(make_config(own, "STRATEGY=all", "UNFREEZE=1", *arguments))
     assert not Path("runs/test_ledger.jsonl").exists()
 
 
-def test_what_has_no_effect_is_warned_of(make_config, monkeypatch, capsys):
+def test_settings_without_effect_cause_a_warning(make_config, monkeypatch, capsys):
     monkeypatch.setattr(finetune, "train_seeds", lambda *_: [])
     finetune.run(make_config("STRATEGY=full", "WEIGHTS=none"))
     assert "give STRATEGY=full, finetune.batch_norm=trained and finetune.backbone_rate=1" in capsys.readouterr().err

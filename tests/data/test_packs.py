@@ -11,7 +11,7 @@ from keras_inat.data.dataset import split_rows
 from keras_inat.data.decode import decode_image
 from keras_inat.data.packs import load_pack, remove_stale_packs
 from keras_inat.errors import UserError
-from keras_inat.store.data_summary import DuplicateCounts, Manifest, SplitCounts
+from keras_inat.store.records import DuplicateCounts, Manifest, SplitCounts
 from keras_inat.store.runs import RunFolder
 
 
@@ -96,7 +96,7 @@ def test_a_complete_pack_is_opened_in_a_read_only_folder(make_config, monkeypatc
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("keras_inat.data.packs.hold_lock", fail)
-    monkeypatch.setattr("keras_inat.store.stored.write_json", fail)
+    monkeypatch.setattr("keras_inat.store.records.write_json", fail)
     assert load_pack(make_config()).hash == pack.hash
     with pytest.raises(OSError, match="Read-only"):
         load_pack(make_config("data.image_size=20"))

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from keras_inat.data.dataset import split_rows
 from keras_inat.data.packs import load_pack
-from keras_inat.store.data_summary import Manifest
+from keras_inat.store.records import Manifest
 
 PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "nature_tiny.zip"
 HOME = PurePosixPath("inaturalist_12K")

@@ -1,4 +1,4 @@
-"""What the tests of the report share."""
+"""Fixtures that the tests of the report share."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from keras_inat import plotting
 
 @pytest.fixture(autouse=True)
 def _draw_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures of few pixels: the same drawing in a fraction of the time."""
+    """Writes pictures of few pixels, in a fraction of the time."""
     monkeypatch.setitem(plotting.STYLE, "savefig.dpi", 30)
 
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import csv
+import html
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,17 +13,19 @@ import numpy as np
 
 from keras_inat.errors import UserError
 from keras_inat.files import append_jsonl, write_text
+from keras_inat.report.blocks import Block, Chapter, Section
+from keras_inat.report.figure_folder import FigureFolder
+from keras_inat.report.history import DataSet, read_history
+from keras_inat.report.markdown import render_markdown
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import nest, select
 from keras_inat.settings.loading import build_config, format_yaml, load_config, merge, override
 from keras_inat.settings.schema import Config
-from keras_inat.store.data_summary import DataSummary
 from keras_inat.store.ledger import LedgerEntry, ledger_path
 from keras_inat.store.predictions import Predictions, ValidationSample
-from keras_inat.store.results import Epoch, EvaluationScores, Result, StageSummary
+from keras_inat.store.records import DataSummary, Epoch, EvaluationScores, Result, StageSummary, Trial
 from keras_inat.store.runs import RunFolder, restart_run
 from keras_inat.store.sweeps import SweepFolder, SweepIdentity
-from keras_inat.store.trials import Trial
 
 CLASSES = ("Amphibia", "Aves", "Fungi", "Plantae")
 START = datetime.fromisoformat("2026-11-01T08:00:00+00:00")
@@ -139,10 +143,12 @@ class Workshop:
         space = {setting: [] for values in settings for setting in values}
         sweep.write_identity(SweepIdentity(space=space, settings={}, data_hash=data.hash))
         base = override(self.config, {"data.source": data.source})
+        text = format_yaml(base.model_dump())
         for index, (values, score) in enumerate(zip(settings, scores, strict=True)):
             curve = curves[index] if curves else [score] * TRIAL_EPOCHS if score is not None else []
             trial = build_trial(index, values, score, curve)
-            run = restart_run(base, sweep.trial_run(trial.id).path, "sweep")
+            run = sweep.trial_run(trial.id)
+            write_text(run.config, text)
             trial.write(sweep.trial_file(trial.id))
             if score is not None:
                 build_result(base, data, score, ("scratch",), command="sweep").write(run.result)
@@ -184,8 +190,35 @@ class Workshop:
         with open(self.reports / "results.csv", encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
 
+    def read_data_set(self) -> DataSet:
+        """Returns the only data set."""
+        [data_set] = read_history(self.runs).data_sets
+        return data_set
+
+    @property
+    def figures(self) -> FigureFolder:
+        """A new folder of figures, for sections that are rendered alone."""
+        return FigureFolder(self.reports)
+
+    def list_figures(self) -> set[str]:
+        """Returns the names of the written figures."""
+        return {path.stem for path in (self.reports / "figures").glob("*.png")}
+
     def read_page(self) -> str:
+        """Returns the HTML of the page."""
         return (self.reports / "index.html").read_text(encoding="utf-8")
+
+    def read_text(self) -> str:
+        """Returns the text of the page as a reader sees it."""
+        page = re.sub(r"<(script|style).*?</\1>", "", self.read_page(), flags=re.DOTALL)
+        return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+def format_text(*sections: Section | Sequence[Block]) -> str:
+    """Returns the text of sections or of lists of blocks, without the marks of Markdown."""
+    chapter = Chapter("", [entry if isinstance(entry, Section) else Section("", list(entry)) for entry in sections])
+    text = re.sub(r"\\(.)", r"\1", render_markdown([chapter], ""))
+    return " ".join(text.replace("`", "").replace("|", " ").split())
 
 
 def build_epochs(val: float, stages: Sequence[str], rng: np.random.Generator) -> list[Epoch]:

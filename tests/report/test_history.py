@@ -1,8 +1,7 @@
-"""What `runs/` tells: runs that belong together, and damaged files, which are left out and take nothing with them."""
+"""The contents of `runs/`: runs that belong to one group, and damaged files, which are skipped alone."""
 
 import json
 import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,86 +10,111 @@ from report_workshop import Workshop
 
 from keras_inat.files import append_jsonl, write_json
 from keras_inat.report.history import read_history
-from keras_inat.report.sections.network import describe_network
 from keras_inat.settings.loading import build_config, merge
 from keras_inat.store.ledger import ledger_path
+from keras_inat.store.sweeps import SweepFolder
 
 
-def _add_sweep(workshop: Workshop, name: str) -> Path:
+def add_sweep(workshop: Workshop, name: str) -> SweepFolder:
     return workshop.add_sweep(name, [{"model.filters": 4}, {"model.filters": 8}], [0.5, 0.25])
 
 
-def test_another_file_of_weights_is_another_configuration(workshop: Workshop) -> None:
+def test_another_file_of_weights_is_another_group(workshop: Workshop) -> None:
     workshop.config = build_config(merge(workshop.config.model_dump(), {"finetune": {"strategy": "head"}}))
     for seed, weights in enumerate(["a", "b", "a"]):
-        run = workshop.add_run("finetune", seed=seed)
-        write_json(run.result, json.loads(run.result.read_text()) | {"weights_hash": weights})
-    [data_set] = read_history(workshop.runs).data_sets
-    assert [[r.result["weights_hash"] for r in group.records] for group in data_set.groups] == [["a", "a"], ["b"]]
+        workshop.add_run("finetune", seed=seed, weights_hash=weights)
+    groups = workshop.read_data_set().groups
+    assert [[run.result.weights_hash for run in group.runs] for group in groups] == [["a", "a"], ["b"]]
+
+
+def test_groups_are_separated_by_settings_of_the_outcome_only(workshop: Workshop) -> None:
+    workshop.add_run(seed=0)
+    workshop.add_run(seed=1, settings={"report.neurons": "selective", "sweep.trials": 99, "run.seeds": 3})
+    workshop.add_run(seed=2, settings={"training.epochs": 99})
+    workshop.add_run(seed=1, val=0.75)  # replaces the older run with this seed
+    groups = workshop.read_data_set().groups
+    assert [[run.result.seed for run in group.runs] for group in groups] == [[0, 1], [2]]
+    assert groups[0].best.result.val_accuracy == 0.75
 
 
 @pytest.mark.parametrize(
-    "cells",
+    "text",
     [
-        b"7,completed",
-        b"\xff\xfe",
-        b"7,completed,0.5,1,2,3,4,5,6,7,8,9,10,11,12,13,14",
-        b"7,completed,1.7,8,5,150,1,1,2026-11-01T08:00:00+00:00,x,",
-        b"7," + b"x" * 200_000,
+        "{",
+        "\xff\xfe",
+        "3",
+        "null",
+        '{"id": "1"}',
+        '{"id": "1", "values": {}, "settings": {}, "status": "gone"}',
+        '{"id": "1", "values": {}, "settings": {}, "status": "completed", "score": 1.7}',
+        '{"id": "1", "values": {}, "settings": {}, "wings": 2}',
     ],
-    ids=["few cells", "no text", "many cells", "no accuracy", "long cell"],
 )
-def test_a_damaged_table_of_trials_is_left_out(
-    workshop: Workshop, capsys: pytest.CaptureFixture[str], cells: bytes
-) -> None:
+def test_a_damaged_trial_is_skipped(workshop: Workshop, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    sweep = add_sweep(workshop, "first")
+    sweep.trial_file("001").write_text(text, encoding="latin-1")
+    [history] = workshop.read_data_set().sweeps
+    assert [trial.id for trial in history.trials] == ["000"]
+    assert "001/trial.json is damaged and skipped" in capsys.readouterr().err
+
+
+def test_a_sweep_without_a_sound_trial_is_skipped(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("good", "bad"):
-        _add_sweep(workshop, name)
-    with open(workshop.runs / "sweep" / "bad" / "trials.csv", "ab") as file:
-        file.write(cells)
-    [data_set] = read_history(workshop.runs).data_sets
-    assert [sweep.folder.name for sweep in data_set.sweeps] == ["good"]
-    assert "bad/trials.csv is damaged and left out" in capsys.readouterr().err
+        add_sweep(workshop, name)
+    for file in (workshop.runs / "sweep" / "bad").rglob("trial.json"):
+        file.write_text("{")
+    assert [sweep.name for sweep in workshop.read_data_set().sweeps] == ["good"]
+    assert "bad/trials/000/trial.json is damaged and skipped" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["base: [", "base: 3", "base: {data: null}", "base: {data: 5}", "[]", ""])
-def test_a_sweep_with_a_damaged_space_goes_by_its_name(workshop: Workshop, text: str) -> None:
-    folder = _add_sweep(workshop, "first")
-    shutil.rmtree(folder / "trials")
-    (folder / "space.yaml").write_text(text)
-    assert [data_set.name for data_set in read_history(workshop.runs).data_sets] == ["first"]
-
-
-@pytest.mark.parametrize("text", ["", "model: {filters: [", "model: null", "model: {zzz: 1}", "3"])
-def test_a_damaged_best_configuration_is_left_out(
+@pytest.mark.parametrize("text", ["space: [", "space: 3", "[]", ""])
+def test_a_sweep_with_a_damaged_space_is_kept(
     workshop: Workshop, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
-    folder = _add_sweep(workshop, "first")
-    (folder / "best.yaml").write_text(text)
-    [data_set] = read_history(workshop.runs).data_sets
-    assert "No network was trained from scratch" in describe_network(data_set).blocks[0].text  # type: ignore[union-attr]
-    assert "best.yaml is damaged and left out" in capsys.readouterr().err
+    sweep = add_sweep(workshop, "first")
+    sweep.identity.write_text(text)
+    data_set = workshop.read_data_set()
+    assert data_set.name == "toy"
+    assert data_set.sweeps[0].settings == ["model.filters"]
+    assert "first/space.yaml is damaged and skipped" in capsys.readouterr().err
+    # Without results, the images are known by the name of their folder, and without that by the name of the sweep.
+    for file in sweep.trials.rglob("result.json"):
+        file.unlink()
+    assert workshop.read_data_set().name == "toy"
+    for file in sweep.trials.rglob("config.yaml"):
+        file.unlink()
+    assert workshop.read_data_set().name == "first"
 
 
-def test_a_run_of_another_version_is_left_out(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_without_results_is_matched_by_the_hash_of_its_images(workshop: Workshop) -> None:
+    workshop.add_run(data=workshop.describe_data("renamed", hash="toy-hash"))
+    sweep = add_sweep(workshop, "first")
+    for file in sweep.trials.rglob("result.json"):
+        file.unlink()
+    data_set = workshop.read_data_set()
+    assert (data_set.name, len(data_set.groups), len(data_set.sweeps)) == ("renamed", 1, 1)
+
+
+def test_a_result_with_an_unknown_setting_is_skipped(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     workshop.add_run(name="good")
     run = workshop.add_run(name="other")
     result = json.loads(run.result.read_text())
     result["config"]["model"]["wings"] = 2
     write_json(run.result, result)
-    assert [record.name for record in read_history(workshop.runs).records] == ["good"]
-    assert f"{run.result} is of another version and left out" in capsys.readouterr().err
+    assert [finished.name for finished in read_history(workshop.runs).runs] == ["good"]
+    assert f"{run.result} is damaged and skipped" in capsys.readouterr().err
 
 
-def test_damaged_lines_are_left_out(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_lines_are_skipped(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     run = workshop.add_run()
     for path in (run.metrics, ledger_path(workshop.runs)):
         append_jsonl(path, {})
         with open(path, "ab") as file:
             file.write(b"null\n12\n{\n")
     history = read_history(workshop.runs)
-    assert [line["run"] for line in history.ledger] == [str(run.path)]
+    assert [entry.run for entry in history.ledger] == [str(run.path)]
     assert "damaged lines of" in capsys.readouterr().err
-    assert [row["epoch"] for row in run.read_metrics()] == list(range(1, 13))
+    assert [epoch.epoch for epoch in run.read_epochs()] == list(range(1, 13))
 
 
 @pytest.mark.parametrize(
@@ -102,15 +126,31 @@ def test_damaged_lines_are_left_out(workshop: Workshop, capsys: pytest.CaptureFi
         lambda arrays: {"probabilities": arrays["probabilities"][:, :2]},
         lambda arrays: {"examples": arrays["examples"] + 100},
         lambda arrays: {"pixels": arrays["pixels"][:3]},
+        lambda arrays: {"wings": arrays["pixels"]},
         lambda arrays: {name: array[:0] for name, array in arrays.items()},
     ],
-    ids=["class", "labels", "files", "classes", "examples", "pixels", "nothing"],
+    ids=["class", "labels", "files", "classes", "examples", "pixels", "unknown array", "nothing"],
 )
-def test_predictions_that_do_not_fit_are_not_shown(workshop: Workshop, damage: Any) -> None:
-    run = workshop.add_run()
-    [record] = read_history(workshop.runs).records
-    assert record.read_predictions()
-    with np.load(run.predictions) as arrays:
+def test_inconsistent_predictions_are_not_shown(workshop: Workshop, damage: Any) -> None:
+    folder = workshop.add_run()
+    [run] = read_history(workshop.runs).runs
+    assert run.read_predictions()
+    with np.load(folder.predictions) as arrays:
         kept = dict(arrays)
-    np.savez(run.predictions, **kept | damage(kept))
-    assert record.read_predictions() is None
+    np.savez(folder.predictions, **kept | damage(kept))
+    assert run.read_predictions() is None
+
+
+def test_a_pair_of_duplicates_that_the_data_does_not_list_is_skipped(workshop: Workshop) -> None:
+    pair = {"path": "a", "of": "b", "similarity": 1.0, "mirrored": False, "same_class": True, "rows": [0, 1]}
+    folder = workshop.add_run(data=workshop.describe_data(duplicates=[pair]))
+    np.savez(folder.duplicates, pairs=np.array([0, 7]), pixels=np.zeros((2, 2, 8, 8, 3), np.uint8))
+    [run] = read_history(workshop.runs).runs
+    assert [duplicate.path for duplicate, _ in run.read_duplicates()] == ["a"]
+
+
+def test_a_sweep_alone_is_a_history(workshop: Workshop) -> None:
+    sweep = add_sweep(workshop, "first")
+    assert workshop.read_data_set().num_commands == 1
+    shutil.rmtree(sweep.trials)
+    assert read_history(workshop.runs).data_sets == []

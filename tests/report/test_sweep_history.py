@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from keras_inat.report.sweep_history import SweepHistory
+from keras_inat.store.records import Trial
 from keras_inat.store.sweeps import SweepFolder
-from keras_inat.store.trials import Trial
 
 
 def make_trial(number: str, status: str, *curve: float, size: int = 32) -> Trial:

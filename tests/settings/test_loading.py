@@ -18,6 +18,18 @@ def test_later_wins(tmp_path):
     assert config.training == Config().training
 
 
+def test_given_epochs_replace_the_steps_of_the_file(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("training: {epochs: 120, min_steps: 3000}")
+    for arguments, epochs, min_steps in (
+        (["training.batch_size=8"], 120, 3000),
+        (["training.epochs=20"], 20, 0),
+        (["training.epochs=20", "training.min_steps=500"], 20, 500),
+    ):
+        training = load_config(arguments, path).training
+        assert (training.epochs, training.min_steps) == (epochs, min_steps)
+
+
 def test_a_given_setting_is_not_searched(tmp_path):
     path = tmp_path / "sweep.yaml"
     path.write_text("sweep: {space: {model.dropout: [0.0, 0.2], model.kernel_size: [3, 5], model.filters: [8, 16]}}")

@@ -5,7 +5,7 @@ import pytest
 from keras_inat.files import write_json
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Config
-from keras_inat.store.results import Result
+from keras_inat.store.records import Result
 from keras_inat.store.runs import create_run, find_finished, find_unfinished, finish_run, list_runs
 
 

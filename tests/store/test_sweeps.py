@@ -2,8 +2,8 @@ import pytest
 
 from keras_inat.errors import UserError
 from keras_inat.files import write_json
+from keras_inat.store.records import Trial, find_best
 from keras_inat.store.sweeps import SweepFolder, SweepIdentity, list_sweeps
-from keras_inat.store.trials import Trial, find_best
 
 SETTINGS = {
     "model.kernel_size": [3, 3, 3, 5, 5],

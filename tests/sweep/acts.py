@@ -1,49 +1,69 @@
-"""What a task does in a process of its own, for the tests of slots."""
+"""Functions that the tests run in processes of their own."""
 
 import os
 import signal
+import sys
 import time
+from multiprocessing import forkserver
 
-from keras_inat.sweep.trial import Outcome
+from keras_inat.__main__ import main
+from keras_inat.store.sweeps import locate_sweep
+from keras_inat.sweep import leases
+from keras_inat.sweep.trial import TrialOutcome
 
 
-def _attempts(task):
-    with open(task.folder / "attempts", "a") as file:
+def _count_attempts(config, trial):
+    path = locate_sweep(config).trial_run(trial.id).path / "attempts"
+    with open(path, "a") as file:
         file.write("x")
-    return (task.folder / "attempts").stat().st_size
+    return path.stat().st_size
 
 
-def finish(task):
-    print("a line for the log")
-    return Outcome({"cores": sorted(os.sched_getaffinity(0)), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")})
+def finish(config, trial):
+    print(f"cores {sorted(os.sched_getaffinity(0))}, GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+    return TrialOutcome(failure="finished")
 
 
-def die(task):
-    _attempts(task)
+def die(config, trial):
+    _count_attempts(config, trial)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_once(task):
-    return die(task) if _attempts(task) == 1 else Outcome({"attempts": 2})
+def die_once(config, trial):
+    if _count_attempts(config, trial) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return TrialOutcome(failure="finished")
 
 
-def die_with_forkserver(task):
-    if _attempts(task) == 1:
+def die_with_forkserver(config, trial):
+    if _count_attempts(config, trial) == 1:
         os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
-    return Outcome({"attempts": 2})
+    return TrialOutcome(failure="finished")
 
 
-def hang(task):
+def hang(config, trial):
     time.sleep(1000)
 
 
-def err(task):
+def err(config, trial):
     try:
         raise KeyError("missing")
     except KeyError as error:
-        return Outcome(mistake=error)
+        return TrialOutcome(error=error)
 
 
-def leave(task):
+def leave(config, trial):
     os._exit(3)
+
+
+def run_command(command):
+    """Runs a command of the program, with short leases, in a child of the forkserver that the tests share."""
+    with open(f"{command}.log", "a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    # The processes of trials come from the same forkserver. Each forkserver imports TensorFlow.
+    forkserver._forkserver.ensure_running = lambda: None
+    leases.LEASE_SECONDS = 3.0
+    leases.HEARTBEAT_SECONDS = 0.5
+    sys.exit(main([command, "CONFIG=c.yaml"]))

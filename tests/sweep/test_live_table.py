@@ -1,25 +1,33 @@
 import pytest
 from rich.console import Console
 
-from keras_inat.files import append_jsonl
 from keras_inat.settings.loading import load_config
+from keras_inat.store.records import Trial
 from keras_inat.sweep.live_table import LiveTable, draw_curve
-from keras_inat.sweep.records import Records, Trial
+from keras_inat.sweep.records import Records
 
 CURVES = {"completed": [0.1, 0.4], "pruned": [0.05], "running": [0.2], "failed": []}
 
 
 @pytest.fixture
-def records():
+def records(build_epoch):
     records = Records(load_config(["NAME=s", "TRIALS=6", "sweep.epochs=2", "sweep.space={model.filters: [2]}"]), "hash")
     for index, status in enumerate(["completed", "failed", "pruned", "pruned", "running"]):
         curve = CURVES[status]
         score = max(curve) if curve and status != "running" else None
         settings = {"model.filters": index + 1}
-        trial = Trial(str(index), settings, settings, status, score, epochs=len(curve), error="of its own")
+        trial = Trial(
+            id=str(index),
+            values=settings,
+            settings=settings,
+            status=status,
+            score=score,
+            epochs=len(curve),
+            error="too many filters",
+        )
         records.write_trial(trial)
-        for accuracy in curve:
-            append_jsonl(records.trial_folder(trial.id) / "metrics.jsonl", {"val_accuracy": accuracy})
+        for epoch, accuracy in enumerate(curve, 1):
+            records.folder.trial_run(trial.id).append_epoch(build_epoch(epoch, accuracy))
     return records
 
 
@@ -30,27 +38,26 @@ def render(live_table, height):
     return [" ".join(line.split()) for line in capture.get().splitlines() if line.strip()]
 
 
-def test_the_table_shows_every_trial_and_what_pruning_saved(records):
+def test_the_table_shows_every_trial_and_the_epochs_saved_by_pruning(records):
     assert render(LiveTable(records, None), 30)[2:] == [
         "0 best ▃█ 40.0% 2/2 filters=1",
-        "1 failed 0/2 of its own",
+        "1 failed 0/2 too many filters",
         "2 pruned ▂ 5.0% 1/2 filters=3",
         "3 pruned ▂ 5.0% 1/2 filters=4",
-        "4 runs ▅ 20.0% 1/2 filters=5",
+        "4 running ▅ 20.0% 1/2 filters=5",
         "(4 of 6; best so far 40.0%, trial 0; 2 epochs saved)",
     ]
 
 
-def test_on_a_low_terminal_the_best_and_the_newest_are_left(records):
-    assert [line[:6] for line in render(LiveTable(records, None), 8)[2:-1]] == ["0 best", "3 prun", "4 runs"]
+def test_a_low_terminal_shows_the_best_and_the_newest_trials(records):
+    assert [line[:6] for line in render(LiveTable(records, None), 8)[2:-1]] == ["0 best", "3 prun", "4 runn"]
 
 
-def test_elsewhere_every_event_is_a_line_of_its_own(records, capsys):
+def test_without_a_terminal_every_event_is_one_line(records, capsys):
     live_table = LiveTable(records, None)
     live_table.refresh()
     trial = records.read_trials()[-1]
-    trial.status, trial.score, trial.epochs = "pruned", 0.2, 1
-    records.write_trial(trial)
+    records.write_trial(trial.model_copy(update={"status": "pruned", "score": 0.2, "epochs": 1}))
     live_table.refresh()
     live_table.refresh()
     first, second = capsys.readouterr().out.splitlines()
@@ -60,7 +67,7 @@ def test_elsewhere_every_event_is_a_line_of_its_own(records, capsys):
     )
 
 
-def test_a_curve_in_a_character_an_epoch():
+def test_a_curve_has_one_character_for_each_epoch():
     assert draw_curve([0.0, 0.1, 0.5, 1.0], 1.0) == "▁▁▅█"
     assert draw_curve([0.0], 0.0) == "▁"
     assert len(draw_curve([0.5] * 50, 1.0)) == 30

@@ -1,4 +1,4 @@
-"""Oracles, driven by made-up scores instead of trainings."""
+"""Oracles, driven by synthetic scores instead of trainings."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,11 @@ from keras_tuner.engine.trial import TrialStatus
 
 from keras_inat.errors import UserError
 from keras_inat.settings.loading import load_config
-from keras_inat.sweep.oracle import NUM_NEAR, NUM_RANDOM, build_oracle
-from keras_inat.sweep.records import Records, Trial
-from keras_inat.sweep.space import build_hyperparameters, decode_values
+from keras_inat.store.records import Trial
+from keras_inat.sweep.bayesian import NUM_NEAR, NUM_RANDOM
+from keras_inat.sweep.oracle import build_oracle
+from keras_inat.sweep.records import Records
+from keras_inat.sweep.runner import end_trial
 
 SMALL = "sweep.space={model.filters: [2, 4, 8], model.activation: [relu, gelu], model.batch_norm: [true, false]}"
 CONDITIONAL = (
@@ -22,39 +24,39 @@ def score(values):
 
 
 def drive(records, score, num_workers=1, stop_after=None):
-    """Runs trials to the end, or until `stop_after` have begun; records them as the tuner does."""
-    oracle = build_oracle(records, build_hyperparameters(records.config))
-    running, begun = {}, 0
+    """Runs trials to the end, or until `stop_after` have begun. Records them as the sweep does."""
+    oracle = build_oracle(records.config)
+    running = {}
+    num_begun = 0
     while True:
         for worker in set(range(num_workers)) - set(running):
-            if begun == stop_after:
+            if num_begun == stop_after:
                 return
-            trial = oracle.create_trial(str(worker))
-            if trial.status == TrialStatus.RUNNING:
-                values = dict(trial.hyperparameters.values)
-                record = Trial(trial.trial_id, values, decode_values(records.config, values))
-                records.write_trial(record)
-                running[worker], begun = (trial, record), begun + 1
+            proposed = oracle.create_trial(str(worker))
+            if proposed.status == TrialStatus.RUNNING:
+                running[worker] = records.begin(proposed.trial_id, proposed.hyperparameters.values)
+                num_begun += 1
         if not running:
             return
-        trial, record = running.pop(min(running))
+        trial = running.pop(min(running))
         try:
-            record.score, record.status = score(record.values), "completed"
-            oracle.update_trial(trial.trial_id, {"val_accuracy": record.score})
-            trial.status = TrialStatus.COMPLETED
+            ended = trial.model_copy(update={"status": "completed", "score": score(trial.values)})
         except FloatingPointError:
-            record.status, trial.status = "failed", TrialStatus.FAILED
-        records.write_trial(record)
-        oracle.end_trial(trial)
+            ended = trial.model_copy(update={"status": "failed"})
+        end_trial(records, oracle, ended)
 
 
 def make_records(*settings):
     return Records(load_config(["NAME=s", *settings]), "hash")
 
 
+def make_completed(trial_id, values, score):
+    return Trial(id=trial_id, values=values, settings=values, status="completed", score=score)
+
+
 @pytest.mark.parametrize("oracle", ["bayesian", "random", "grid"])
 @pytest.mark.parametrize("num_workers", [1, 3])
-def test_every_configuration_once_until_the_space_is_exhausted(oracle, num_workers):
+def test_every_configuration_is_proposed_once_until_the_space_is_exhausted(oracle, num_workers):
     records = make_records(SMALL, "TRIALS=50", f"sweep.oracle={oracle}")
     drive(records, score, num_workers)
     settings = [tuple(trial.settings.values()) for trial in records.read_trials()]
@@ -65,7 +67,7 @@ FORBID = "sweep.forbid=[{model.filters: [4, 8], model.activation: relu}]"
 
 
 @pytest.mark.parametrize("oracle", ["bayesian", "random", "grid", "hyperband"])
-def test_what_is_forbidden_is_never_proposed(oracle):
+def test_a_forbidden_combination_is_never_proposed(oracle):
     records = make_records(SMALL, "TRIALS=50", f"sweep.oracle={oracle}", "sweep.epochs=4", FORBID)
     drive(records, score)
     trials = records.read_trials()
@@ -82,7 +84,7 @@ def test_conditions_are_respected(oracle, trials):
 
 
 @pytest.mark.parametrize("oracle", ["bayesian", "random", "grid", "hyperband"])
-def test_several_conditions_and_conditions_on_what_has_some_are_respected(oracle):
+def test_several_conditions_and_nested_conditions_are_respected(oracle):
     space = (
         "sweep.space={model.pooling: [flatten, average], model.batch_norm: [true, false], "
         "model.dense_units: {choices: [0, 64], when: {model.pooling: flatten, model.batch_norm: true}}, "
@@ -96,17 +98,18 @@ def test_several_conditions_and_conditions_on_what_has_some_are_respected(oracle
 
 
 @pytest.mark.parametrize("oracle", ["bayesian", "random", "grid", "hyperband"])
-def test_an_interrupted_search_goes_on_as_it_would_have(oracle, tmp_path):
+def test_an_interrupted_search_resumes_with_the_same_proposals(oracle):
     settings = [SMALL, "TRIALS=11", f"sweep.oracle={oracle}", "sweep.epochs=9"]
-    whole, parts = make_records(*settings, "run.directory=whole"), make_records(*settings, "run.directory=parts")
+    whole = make_records(*settings, "run.directory=whole")
     drive(whole, score)
+    interrupted = make_records(*settings, "run.directory=interrupted")
     for stop_after in (1, 3, 2, 4):
-        drive(parts, score, stop_after=stop_after)  # the last to begin is killed, and begins again
-    drive(parts, score)
-    assert [trial.values for trial in parts.read_trials()] == [trial.values for trial in whole.read_trials()]
+        drive(interrupted, score, stop_after=stop_after)  # the last trial is killed, and begins again
+    drive(interrupted, score)
+    assert [trial.values for trial in interrupted.read_trials()] == [trial.values for trial in whole.read_trials()]
 
 
-def test_hyperband_goes_on_with_the_best():
+def test_hyperband_continues_the_best_trials():
     records = make_records(SMALL, "TRIALS=12", "sweep.oracle=hyperband", "sweep.epochs=9")
     drive(records, score)
     trials = {trial.id: trial for trial in records.read_trials()}
@@ -127,7 +130,7 @@ def test_hyperband_refuses_a_space_that_cannot_fill_its_first_round():
 
 
 @pytest.mark.parametrize("outcome", ["equal", "failed"])
-def test_proposals_when_nothing_can_be_learned(outcome):
+def test_proposals_differ_when_all_scores_are_equal_or_missing(outcome):
     def flat(values):
         if outcome == "failed":
             raise FloatingPointError
@@ -140,7 +143,7 @@ def test_proposals_when_nothing_can_be_learned(outcome):
     assert np.isfinite(rates).all()
 
 
-def test_what_fails_is_avoided():
+def test_failing_configurations_are_avoided():
     def fragile(values):
         if values["model.activation"] == "silu":
             raise FloatingPointError
@@ -153,7 +156,7 @@ def test_what_fails_is_avoided():
 
 
 def test_proposals_follow_the_scores():
-    """With many observations of a clear trend the Gaussian process proposes from the better part."""
+    """With many observations of a clear trend the Gaussian process proposes from the better half."""
     records = make_records(CONDITIONAL, "TRIALS=40")
     for index in range(20):
         rate = 10 ** -(1 + 3 * (index * 7 % 20) / 20)
@@ -162,22 +165,23 @@ def test_proposals_follow_the_scores():
             "model.activation": ("relu", "gelu")[index % 2],
             "training.learning_rate": rate,
         }
-        records.write_trial(Trial(str(index), values, values, "completed", 0.5 - 0.1 * abs(np.log10(rate) + 2)))
-    oracle = build_oracle(records, build_hyperparameters(records.config))
+        trial_score = 0.5 - 0.1 * abs(np.log10(rate) + 2)
+        records.write_trial(make_completed(str(index), values, trial_score))
+    oracle = build_oracle(records.config)
     assert 10**-2.6 < oracle.populate_space("20")["values"]["training.learning_rate"] < 10**-1.4
 
 
 def test_a_pruned_trial_counts_with_its_estimate():
     records = make_records(CONDITIONAL, "TRIALS=40")
     values = {"model.dense_units": 0, "model.activation": "relu", "training.learning_rate": 1e-2}
-    records.write_trial(Trial("0", values, values, "pruned", 0.2, 0.35))
-    oracle = build_oracle(records, build_hyperparameters(records.config))
+    records.write_trial(Trial(id="0", values=values, settings=values, status="pruned", score=0.2, estimate=0.35))
+    oracle = build_oracle(records.config)
     assert oracle.trials["0"].score == 0.35
 
 
-def test_unordered_choices_are_one_hot_and_the_inactive_is_no_choice():
+def test_unordered_choices_are_one_hot_and_an_inactive_one_is_all_zeros():
     records = make_records(CONDITIONAL)
-    oracle = build_oracle(records, build_hyperparameters(records.config))
+    oracle = build_oracle(records.config)
     values = {"model.dense_units": 64, "model.dropout": 0.5, "model.activation": "gelu", "training.learning_rate": 1e-1}
     units, dropout, *activation, rate = oracle._embed(values)
     assert activation == [0, 1, 0]
@@ -185,6 +189,6 @@ def test_unordered_choices_are_one_hot_and_the_inactive_is_no_choice():
     assert rate == pytest.approx(1)
     assert oracle._embed({"model.dense_units": 0})[:5] == [1 - units, 0.5, 0, 0, 0]
     assert len(oracle._list_candidates()) == NUM_RANDOM
-    records.write_trial(Trial("0", values, values, "completed", 0.5))
-    oracle = build_oracle(records, build_hyperparameters(records.config))
+    records.write_trial(make_completed("0", values, 0.5))
+    oracle = build_oracle(records.config)
     assert NUM_RANDOM < len(oracle._list_candidates()) <= NUM_RANDOM + NUM_NEAR

@@ -56,7 +56,7 @@ def test_every_kind_of_domain():
         ("{finetune.unfreeze: [2, 3]}", None),
     ],
 )
-def test_the_configuration_itself_as_a_point_of_its_space(space, base):
+def test_the_configuration_is_encoded_as_a_point_of_its_space(space, base):
     assert encode_base(config(space)) == base
 
 
@@ -74,7 +74,7 @@ def test_the_configuration_itself_as_a_point_of_its_space(space, base):
         ("{model.dropout: {min: 0.1, max: 1.5}}", "`model.dropout` must be less than 1"),
         ("{model.dropout: {min: 0.1, max: 0.5, step: 0}}", "must be above 0"),
         ("{model.dropout: {min: 0.1, max: 0.5, step: .nan}}", "must be above 0"),
-        ("{model.batch_norm: {min: 0, max: 1}}", "`model.batch_norm` in `sweep.space` is no number"),
+        ("{model.batch_norm: {min: 0, max: 1}}", "`model.batch_norm` in `sweep.space` is not a number"),
         ("{training.batch_size: {min: 1, max: 9, step: x}}", "must be above 0. Received: 'x'."),
         ("{model.dropout: {min: 0.1, max: 0.5, log: 'no'}}", "must be true or false"),
         ("{model.dropout: {min: 0.1, max: 0.5, step: 0.5}}", "makes 0 steps"),
@@ -83,23 +83,23 @@ def test_the_configuration_itself_as_a_point_of_its_space(space, base):
         ("{training.learning_rate: {min: 1e-4, max: .inf}}", "from a number to a larger one"),
         ("{model.filters: [2, 2, 4]}", "gives `model.filters` the choice 2 twice"),
         ("{model.dropout: [0, 0.0, 0.1]}", "the choice 0.0 twice"),
-        ("{model.kernel_size: [3, 3, 5]}", "brackets of its own"),
+        ("{model.kernel_size: [3, 3, 5]}", "needs its own brackets"),
         ("{finetune.unfreeze: [2, 3]}", "needs a `finetune` section"),
         ("{training.epochs: [1, 2]}", "a name in `sweep.space` must be one of"),
-        ("{model.dropout: {choices: [0.1], whne: {}}}", "choices go with `when` only"),
+        ("{model.dropout: {choices: [0.1], whne: {}}}", "only `when` goes with choices"),
         ("{run.seed: [1, 2]}", "a name in `sweep.space` must be one of"),
         ("{data.split_seed: [1, 2]}", "a name in `sweep.space` must be one of"),
     ],
 )
-def test_mistakes(space, words):
+def test_a_wrong_space_is_refused(space, words):
     with pytest.raises(UserError) as error:
         build_hyperparameters(config(space))
     assert words in str(error.value)
 
 
-def test_a_space_of_the_cnn_does_nothing_for_a_backbone():
+def test_a_space_of_the_cnn_is_refused_for_a_backbone():
     given = load_config(["STRATEGY=head", "sweep.space={model.filters: [8, 16]}"], CONFIGS / "finetune.yaml")
-    with pytest.raises(UserError, match=r"model\.filters. in .sweep\.space. is of the CNN"):
+    with pytest.raises(UserError, match=r"model\.filters. in .sweep\.space. belongs to the CNN"):
         build_hyperparameters(given)
 
 
@@ -114,7 +114,7 @@ def test_a_space_of_the_cnn_does_nothing_for_a_backbone():
         ("training.learning_rate", "{min: 1e-4, max: 0.1, step: 10, log: true}", [1e-4, 1e-3, 1e-2, 0.1]),
     ],
 )
-def test_a_range_in_steps_has_its_last_value(name, steps, values):
+def test_a_range_with_steps_includes_its_last_value(name, steps, values):
     (hyperparameter,) = build_hyperparameters(config(f"{{{name}: {steps}}}")).space
     assert hyperparameter.values == values
     assert {type(value) for value in hyperparameter.values} == {type(values[0])}
@@ -122,7 +122,7 @@ def test_a_range_in_steps_has_its_last_value(name, steps, values):
     assert places == sorted(set(places))
 
 
-def test_sizes_of_images_in_training_can_be_searched():
+def test_image_scales_can_be_searched():
     space = "{training.image_scales: [[0.5, 1.0], [1.0]]}"
     given = load_config([f"sweep.space={space}", "model.pooling=average", "training.epochs=2"])
     values = [decode_values(given, {"training.image_scales": text}) for text in ("[0.5, 1.0]", "[1.0]")]
@@ -130,13 +130,13 @@ def test_sizes_of_images_in_training_can_be_searched():
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
-def test_every_space_that_is_shipped_can_be_searched(path):
+def test_every_shipped_space_can_be_searched(path):
     shipped = load_config([], path)
     if shipped.sweep.space:
         assert len(build_hyperparameters(shipped).space) == len(shipped.sweep.space)
 
 
-def test_every_change_of_images_can_be_searched():
+def test_every_augmentation_can_be_searched():
     domains = {
         "flip": [True, False],
         "crop": {"min": 0.2, "max": 1.0},
@@ -156,7 +156,7 @@ def test_every_change_of_images_can_be_searched():
     assert override(given, decode_values(given, values)).augment.policy == "none"
 
 
-def test_a_setting_that_is_one_number_or_a_list_is_searched_among_integers():
+def test_a_setting_that_takes_a_number_or_a_list_is_searched_among_integers():
     (hyperparameter,) = build_hyperparameters(config("{model.filters: {min: 8, max: 64, log: true}}")).space
     assert type(hyperparameter).__name__ == "Int"
 
@@ -169,11 +169,11 @@ def test_a_setting_that_is_one_number_or_a_list_is_searched_among_integers():
         "{model.filters: [8, 32], model.filter_organization: [half], model.min_filters: [1, 8]}",
     ],
 )
-def test_choices_that_only_fail_together_are_for_the_trial_to_find_out(space):
+def test_choices_that_only_fail_together_are_accepted(space):
     assert build_hyperparameters(config(space)).space
 
 
-def test_a_configuration_in_words():
+def test_settings_are_described_in_one_line():
     assert (
         describe_values({"model.filters": 8, "training.learning_rate": 0.00123456}) == "filters=8 learning_rate=0.00123"
     )
@@ -185,7 +185,7 @@ CONDITIONAL = (
 )
 
 
-def test_conditions_hold_for_what_comes_before():
+def test_conditions_depend_on_earlier_settings():
     given = load_config([CONDITIONAL, "model.dense_units=0"])
     space = build_hyperparameters(given)
     assert [hp.name for hp in space.space if space.is_active(hp)] == ["model.dense_units", "training.batch_size"]
@@ -205,7 +205,10 @@ def test_conditions_hold_for_what_comes_before():
             "{model.dropout: {choices: [0.1], when: {model.dense_units: 3}}}",
             "`model.dense_units`, which must come before",
         ),
-        ("{model.dense_units: [0, 8], model.dropout: {choices: [0.1], when: {model.dense_units: 3}}}", "is never 3"),
+        (
+            "{model.dense_units: [0, 8], model.dropout: {choices: [0.1], when: {model.dense_units: 3}}}",
+            "`model.dense_units` must be one of [0, 8]. Received: 3.",
+        ),
         (
             "{model.dense_units: {min: 1, max: 8}, model.dropout: {choices: [0.1], when: {model.dense_units: 3}}}",
             "choices",
@@ -217,13 +220,13 @@ def test_conditions_hold_for_what_comes_before():
         ),
     ],
 )
-def test_mistakes_in_conditions(space, words):
+def test_wrong_conditions_are_refused(space, words):
     with pytest.raises(UserError) as error:
         build_hyperparameters(config(space))
     assert words in str(error.value)
 
 
-def test_forbidden_combinations_count_settings_that_are_not_searched_too():
+def test_forbidden_combinations_include_settings_that_are_not_searched():
     given = load_config(
         [
             "sweep.space={model.filters: [8, 128], model.filter_organization: [same, double]}",
@@ -237,7 +240,7 @@ def test_forbidden_combinations_count_settings_that_are_not_searched_too():
     assert not is_forbidden(without, {"model.filters": 128, "model.filter_organization": "double"})
 
 
-def test_a_list_that_is_a_choice_is_forbidden_as_one():
+def test_a_list_that_is_one_choice_is_forbidden_as_one_value():
     space, forbid = "{model.kernel_size: [3, [3, 5]]}", "[{model.kernel_size: [3, 5]}]"
     given = load_config(["model.num_blocks=2", f"sweep.space={space}", f"sweep.forbid={forbid}"])
     [kernels] = build_hyperparameters(given).space
@@ -250,10 +253,10 @@ def test_a_list_that_is_a_choice_is_forbidden_as_one():
     [
         ("[{}]", "an empty combination"),
         ("[{model.filter: 3}]", "Did you mean 'model.filters'?"),
-        ("[{model.filters: [8, 12]}]", "`model.filters` is never 12, but one of [8, 128]"),
+        ("[{model.filters: [8, 12]}]", "`model.filters` in `sweep.forbid` must be one of [8, 128]. Received: 12."),
     ],
 )
-def test_mistakes_in_what_is_forbidden(forbid, words):
+def test_wrong_forbidden_combinations_are_refused(forbid, words):
     given = load_config(["sweep.space={model.filters: [8, 128]}", f"sweep.forbid={forbid}"])
     with pytest.raises(UserError) as error:
         build_hyperparameters(given)

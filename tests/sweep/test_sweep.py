@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from keras_inat.errors import ExternalError, UserError
-from keras_inat.files import append_jsonl, hold_lock, read_jsonl
+from keras_inat.files import hold_lock, read_jsonl
 from keras_inat.settings.loading import format_yaml, load_config, read_yaml
+from keras_inat.store.records import find_best
+from keras_inat.store.sweeps import find_best_config
 from keras_inat.sweep import runner
 from keras_inat.sweep import trial as trials_module
-from keras_inat.sweep.records import find_best, find_best_config
 from keras_inat.training.session import TrainedModel
 
 SPACE = (
@@ -24,39 +25,24 @@ def sweep_config(make_config):
     return lambda *arguments: make_config("NAME=s", "TRIALS=5", "sweep.epochs=1", "sweep.workers=0", SPACE, *arguments)
 
 
-@pytest.fixture
-def fake_fit(monkeypatch, describe_result):
-    """Scores a configuration by a formula instead of a training; notes the calls."""
-    calls = []
-
-    def fit(config, run, label="", group=None, title=None, stop=None):
-        calls.append(config.model)
-        score = config.model.filters / 10 + (config.model.activation == "gelu") * 0.1
-        scored = {"val_accuracy": score, "epochs": config.training.epochs, "parameters": 1, "macs": 2, "seconds": 7.5}
-        return TrainedModel(None, None, describe_result() | scored)
-
-    monkeypatch.setattr(trials_module, "fit", fit)
-    return calls
-
-
 def table():
     with open(FOLDER / "trials.csv") as file:
         return list(csv.DictReader(file))
 
 
-def test_the_first_trial_is_the_configuration_itself(sweep_config, fake_fit):
+def test_the_first_trial_is_the_configuration_of_the_sweep(sweep_config, fake_fit):
     (trial,) = runner.search(sweep_config("TRIALS=1", "model.filters=6", "model.activation=silu"))
     assert trial.settings == {"model.filters": 6, "model.activation": "silu", "model.batch_norm": True}
 
 
-def test_the_table_tells_a_choice_of_nothing_from_what_does_not_apply(sweep_config, fake_fit):
+def test_the_table_distinguishes_a_null_choice_from_an_inactive_setting(sweep_config, fake_fit):
     space = (
         "sweep.space={model.dense_units: [0, 8], model.dense_activation: {choices: [null, gelu],"
         " when: {model.dense_units: [8]}}}"
     )
     trials = runner.search(sweep_config(space, "TRIALS=3", "sweep.oracle=grid"))
-    told = {(trial.settings["model.dense_units"], trial.settings.get("model.dense_activation", "")) for trial in trials}
-    assert told == {(0, ""), (8, None), (8, "gelu")}
+    seen = {(trial.settings["model.dense_units"], trial.settings.get("model.dense_activation", "")) for trial in trials}
+    assert seen == {(0, ""), (8, None), (8, "gelu")}
     written = {(row["model.dense_units"], row["model.dense_activation"]) for row in table()}
     assert written == {("0", ""), ("8", "null"), ("8", "gelu")}
 
@@ -81,7 +67,7 @@ def test_a_real_sweep_leaves_its_records(sweep_config):
     assert not Path("runs/test_ledger.jsonl").exists()
 
 
-def test_workers_take_a_process_a_trial(sweep_config):
+def test_workers_train_each_trial_in_a_process(sweep_config):
     trials = runner.search(sweep_config("TRIALS=3", "sweep.workers=2", "sweep.epochs=2"))
     assert [trial.status for trial in trials] == ["completed"] * 3
     for trial in trials:
@@ -92,20 +78,21 @@ def test_workers_take_a_process_a_trial(sweep_config):
         assert not (folder / "checkpoint.npz").exists()
 
 
-def test_a_trial_scores_the_same_in_a_process_of_its_own(sweep_config):
-    here, apart = (
+def test_a_trial_scores_the_same_in_its_own_process(sweep_config):
+    in_this_process, in_its_own = (
         runner.search(
             sweep_config("TRIALS=1", f"sweep.workers={workers}", f"NAME=w{workers}", "run.deterministic=true")
         )
         for workers in (0, 1)
     )
-    assert here[0].score == apart[0].score
+    assert in_this_process[0].score == in_its_own[0].score
 
 
-def test_an_interrupted_trial_goes_on_from_its_last_epoch(sweep_config, monkeypatch):
+def test_an_interrupted_trial_resumes_from_its_last_epoch(sweep_config, monkeypatch):
     settings = ["TRIALS=1", "sweep.epochs=3", "run.deterministic=true"]
     runner.search(sweep_config(*settings, "run.name=whole"))
-    real, begun = trials_module.fit, []
+    real = trials_module.fit
+    begun = []
 
     def interrupted(*arguments, stop, **more):
         def interrupt(epoch):
@@ -120,7 +107,7 @@ def test_an_interrupted_trial_goes_on_from_its_last_epoch(sweep_config, monkeypa
     with pytest.raises(KeyboardInterrupt):
         runner.search(sweep_config(*settings))
     runner.search(sweep_config(*settings))
-    assert begun == [1, 2, 2, 3]  # it may have been killed before it asked
+    assert begun == [1, 2, 2, 3]  # it may have been killed before it asked whether to stop
 
     def losses(name):
         return [row["loss"] for row in read_jsonl(Path("runs/sweep", name, "trials/0/metrics.jsonl"))]
@@ -128,7 +115,7 @@ def test_an_interrupted_trial_goes_on_from_its_last_epoch(sweep_config, monkeypa
     assert losses("s") == losses("whole")
 
 
-def test_a_finished_training_that_was_not_put_on_record_is_not_repeated(sweep_config, fake_fit):
+def test_a_finished_training_is_not_repeated_if_only_its_record_is_missing(sweep_config, fake_fit):
     runner.search(sweep_config("TRIALS=2"))
     path = FOLDER / "trials" / "1" / "trial.json"
     record = json.loads(path.read_text())
@@ -139,8 +126,8 @@ def test_a_finished_training_that_was_not_put_on_record_is_not_repeated(sweep_co
     assert (trials[1].score, trials[1].seconds) == (record["score"], 7.5)
 
 
-def test_a_pruned_trial_is_on_record_as_such_and_never_the_best(sweep_config, describe_epoch, monkeypatch):
-    """The fifth trial begins worst of all and is stopped there."""
+def test_a_pruned_trial_is_recorded_as_pruned_and_never_the_best(sweep_config, build_result, build_epoch, monkeypatch):
+    """The fifth trial has the worst start and is pruned at the first rung."""
     curves = [
         [0.2, 0.4, 0.5, 0.6],
         [0.2, 0.3, 0.4, 0.5],
@@ -149,14 +136,15 @@ def test_a_pruned_trial_is_on_record_as_such_and_never_the_best(sweep_config, de
         [0.1, 0.2, 0.9, 0.9],
     ]
 
-    def fit(config, run, label, group, title, stop):
+    def fit(config, run, label, *, stop, **options):
         curve = curves[int(run.path.name)]
         for epoch, accuracy in enumerate(curve, 1):
-            append_jsonl(run.metrics, describe_epoch(epoch, accuracy))
+            run.append_epoch(build_epoch(epoch, accuracy))
             if stop(epoch):
                 break
         done = curve[:epoch]
-        return TrainedModel(None, None, {"val_accuracy": max(done), "epochs": epoch, "parameters": 1, "macs": 2})
+        result = build_result().model_copy(update={"val_accuracy": max(done), "epochs": epoch})
+        return TrainedModel(None, None, result)
 
     monkeypatch.setattr(trials_module, "fit", fit)
     trials = runner.search(sweep_config("TRIALS=5", "sweep.epochs=4"))
@@ -169,7 +157,7 @@ def test_a_pruned_trial_is_on_record_as_such_and_never_the_best(sweep_config, de
     assert runner.search(sweep_config("TRIALS=5", "sweep.epochs=4")) == trials
 
 
-def test_hyperband_goes_on_with_the_epochs_of_the_shorter_trial(sweep_config):
+def test_a_longer_trial_of_hyperband_resumes_the_shorter_one(sweep_config):
     trials = runner.search(sweep_config("TRIALS=4", "sweep.epochs=3", "sweep.oracle=hyperband"))
     longer = [trial for trial in trials if trial.values.get("tuner/trial_id")]
     assert longer
@@ -180,7 +168,7 @@ def test_hyperband_goes_on_with_the_epochs_of_the_shorter_trial(sweep_config):
         assert rows[:1] == read_jsonl(shorter)
 
 
-def test_run_again_it_goes_on_where_it_stopped(sweep_config, fake_fit):
+def test_a_sweep_resumes_where_it_stopped(sweep_config, fake_fit):
     for total in (2, 2, 4):
         assert len(runner.search(sweep_config(f"TRIALS={total}"))) == total
         assert len(fake_fit) == total
@@ -201,7 +189,7 @@ def test_a_trial_that_was_interrupted_runs_again_with_the_same_values(sweep_conf
     (stopped,) = (row for row in table() if row["status"] == "running")
     assert stopped["id"] == "2"
     assert stopped["score"] == ""
-    # What KerasTuner itself left may be cut short anywhere: it is not read.
+    # KerasTuner's own files may be cut short anywhere. They are not read.
     for path in FOLDER.glob("tuner/**/*.json"):
         path.write_text(path.read_text()[:20])
     monkeypatch.setattr(trials_module, "fit", real)
@@ -214,27 +202,27 @@ def test_a_trial_that_was_interrupted_runs_again_with_the_same_values(sweep_conf
     assert len(fake_fit) == 5
 
 
-def test_a_trial_that_cannot_run_is_recorded_and_the_others_go_on(sweep_config, fake_fit, monkeypatch):
+def test_a_failed_trial_is_recorded_and_the_sweep_continues(sweep_config, fake_fit, monkeypatch):
     real = trials_module.fit
 
     def failing(config, run, *rest, **more):
         fitted = real(config, run, *rest, **more)
-        if len(fake_fit) in (1, 2, 3, 4):  # more in a row than KerasTuner bears by itself
-            raise [FloatingPointError, MemoryError, UserError, FloatingPointError][len(fake_fit) - 1]("of its own")
+        if len(fake_fit) in (1, 2, 3, 4):  # more in a row than KerasTuner accepts by default
+            raise [FloatingPointError, MemoryError, UserError, FloatingPointError][len(fake_fit) - 1]("on purpose")
         return fitted
 
     monkeypatch.setattr(trials_module, "fit", failing)
     trials = runner.search(sweep_config("TRIALS=6"))
     assert [trial.status for trial in trials] == ["failed"] * 4 + ["completed"] * 2
-    assert trials[1].error == "MemoryError: of its own"
+    assert trials[1].error == "MemoryError: on purpose"
     assert table()[0]["score"] == ""
 
 
-def test_a_mistake_in_the_program_stops_the_sweep(sweep_config, monkeypatch):
+def test_a_bug_stops_the_sweep(sweep_config, monkeypatch):
     monkeypatch.setattr(trials_module, "fit", lambda *_, **__: {}["missing"])
     with pytest.raises(KeyError, match="missing"):
         runner.search(sweep_config())
-    assert [row["status"] for row in table()] == ["running"]  # it is no fault of the configuration
+    assert [row["status"] for row in table()] == ["running"]  # the configuration has not failed
 
 
 @pytest.mark.parametrize(
@@ -242,10 +230,10 @@ def test_a_mistake_in_the_program_stops_the_sweep(sweep_config, monkeypatch):
     [
         OSError(28, "No space left on device"),
         RuntimeError("x; No space left on device"),
-        ExternalError("no network to get the weights over"),
+        ExternalError("no network to download the weights"),
     ],
 )
-def test_what_hinders_every_trial_stops_the_sweep_and_costs_none(sweep_config, fake_fit, monkeypatch, error):
+def test_an_external_failure_stops_the_sweep_and_fails_no_trial(sweep_config, fake_fit, monkeypatch, error):
     real = trials_module.fit
 
     def fail(*_, **__):
@@ -260,41 +248,42 @@ def test_what_hinders_every_trial_stops_the_sweep_and_costs_none(sweep_config, f
     assert [row["status"] for row in table()] == ["completed", "completed"]
 
 
-def test_the_name_of_a_sweep_without_a_trial_is_free(sweep_config, fake_fit):
+def test_the_name_of_a_sweep_without_trials_can_be_used_again(sweep_config, fake_fit):
     with pytest.raises(UserError, match="begins with 34 configurations"):
         runner.search(sweep_config("sweep.oracle=hyperband", "sweep.epochs=50"))
     with hold_lock(FOLDER / "lock", "busy"), pytest.raises(UserError, match="other settings"):
-        runner.search(sweep_config())  # it may be about to begin one
+        runner.search(sweep_config())  # the other process may be about to begin a trial
     assert len(runner.search(sweep_config("TRIALS=2"))) == 2
-    assert read_yaml(FOLDER / "space.yaml")["base"]["sweep"]["epochs"] == 1
+    assert read_yaml(FOLDER / "space.yaml")["settings"]["sweep.epochs"] == 1
 
 
-def test_what_every_trial_would_fail_for_is_said_at_once(sweep_config, fake_fit):
+def test_an_error_that_every_trial_would_have_is_reported_at_once(sweep_config, fake_fit):
     with pytest.raises(UserError, match=r"no trial of .sweep\.epochs.=1 can be trained: .*image_scales. has 2 sizes"):
         runner.search(sweep_config("training.image_scales=[0.5,1.0]", "model.pooling=average"))
     assert not FOLDER.exists()
 
 
-def test_a_changed_space_is_refused_and_says_what_differs(sweep_config, fake_fit):
+def test_a_changed_space_is_refused_and_the_differences_are_listed(sweep_config, fake_fit):
     runner.search(sweep_config("TRIALS=1"))
-    with pytest.raises(UserError, match=r"training\.epochs: 2 -> 3.*another NAME"):
-        runner.search(sweep_config("training.epochs=3"))
+    with pytest.raises(UserError, match=r"training\.warmup: 0\.0 -> 0\.1.*another NAME"):
+        runner.search(sweep_config("training.warmup=0.1"))
+    with pytest.raises(UserError, match=r"sweep\.epochs: 1 -> 2"):
+        runner.search(sweep_config("sweep.epochs=2"))
     with pytest.raises(UserError, match=r"space\.model\.filters"):
         runner.search(sweep_config("sweep.space={model.filters: [2, 3]}"))
-    runner.search(sweep_config("TRIALS=2", "tracking.tensorboard=true"))
+    runner.search(sweep_config("TRIALS=2", "tracking.tensorboard=true", "training.epochs=3"))
 
 
-def test_a_sweep_begun_before_there_was_a_setting_goes_on(sweep_config, fake_fit):
+def test_a_sweep_recorded_without_a_setting_is_refused(sweep_config, fake_fit):
     runner.search(sweep_config("TRIALS=1"))
     written = read_yaml(FOLDER / "space.yaml")
-    del written["base"]["model"]["ensemble_size"]
+    del written["settings"]["model.ensemble_size"]
     (FOLDER / "space.yaml").write_text(format_yaml(written))
-    assert len(runner.search(sweep_config("TRIALS=2"))) == 2
-    with pytest.raises(UserError, match=r"model\.ensemble_size: 1 -> 2"):
-        runner.search(sweep_config("TRIALS=2", "model.ensemble_size=2"))
+    with pytest.raises(UserError, match=r"model\.ensemble_size: None -> 1"):
+        runner.search(sweep_config("TRIALS=2"))
 
 
-def test_a_trial_that_was_taken_away_is_missed(sweep_config, fake_fit):
+def test_a_missing_trial_is_an_error(sweep_config, fake_fit):
     runner.search(sweep_config("TRIALS=3"))
     (FOLDER / "trials" / "1").rename(FOLDER / "trials" / "1.bak")
     with pytest.raises(UserError, match=r"trial 1 is missing from .*trials: put it back"):
@@ -304,7 +293,7 @@ def test_a_trial_that_was_taken_away_is_missed(sweep_config, fake_fit):
     assert len(runner.search(sweep_config("TRIALS=4"))) == 4
 
 
-def test_weights_that_are_not_there_cost_no_trial(sweep_config):
+def test_missing_weights_fail_no_trial(sweep_config):
     config = sweep_config(
         "STRATEGY=topk", "WEIGHTS=gone.h5", "data.image_size=32", "sweep.space={finetune.unfreeze: [2, 5]}"
     )
@@ -313,7 +302,7 @@ def test_weights_that_are_not_there_cost_no_trial(sweep_config):
     assert [row["status"] for row in table()] == ["running"]
 
 
-def test_a_time_limit_needs_a_process_to_end(sweep_config):
+def test_a_time_limit_needs_worker_processes(sweep_config):
     with pytest.raises(UserError, match=r"needs `sweep\.workers` of 1 or more"):
         sweep_config("sweep.trial_timeout_seconds=5")
 
@@ -325,7 +314,7 @@ def test_other_images_are_another_sweep(sweep_config, fake_fit, photos):
         runner.search(sweep_config("TRIALS=2"))
 
 
-def test_images_that_change_meanwhile_stop_the_sweep(sweep_config, fake_fit, monkeypatch, photos):
+def test_images_that_change_during_the_sweep_stop_it(sweep_config, fake_fit, monkeypatch, photos):
     real = trials_module.fit
 
     def change(*arguments, **named):
@@ -333,14 +322,15 @@ def test_images_that_change_meanwhile_stop_the_sweep(sweep_config, fake_fit, mon
         return real(*arguments, **named)
 
     monkeypatch.setattr(trials_module, "fit", change)
-    with pytest.raises(ExternalError, match="the images changed while the sweep was at work"):
+    with pytest.raises(ExternalError, match="the images changed during the sweep"):
         runner.search(sweep_config("TRIALS=2"))
     assert len(fake_fit) == 1
 
 
-def test_tables_that_a_kill_left_behind_the_records_are_mended(sweep_config, fake_fit):
+def test_tables_that_a_kill_left_outdated_are_rewritten(sweep_config, fake_fit):
     runner.search(sweep_config("TRIALS=2"))
-    best, whole = (FOLDER / "best.yaml").read_text(), (FOLDER / "trials.csv").read_text()
+    best = (FOLDER / "best.yaml").read_text()
+    whole = (FOLDER / "trials.csv").read_text()
     (FOLDER / "best.yaml").unlink()
     (FOLDER / "trials.csv").write_text(whole.replace("completed", "running"))
     runner.search(sweep_config("TRIALS=2"))
@@ -348,9 +338,9 @@ def test_tables_that_a_kill_left_behind_the_records_are_mended(sweep_config, fak
     assert (FOLDER / "trials.csv").read_text() == whole
 
 
-def test_a_sweep_is_searched_by_one_process_at_a_time(sweep_config, fake_fit):
+def test_only_one_process_runs_a_sweep(sweep_config, fake_fit):
     runner.search(sweep_config("TRIALS=1"))
-    with hold_lock(FOLDER / "lock"), pytest.raises(UserError, match="at work in another process"):
+    with hold_lock(FOLDER / "lock"), pytest.raises(UserError, match="another process is running the sweep 's'"):
         runner.search(sweep_config("TRIALS=2"))
 
 
@@ -369,14 +359,14 @@ def test_the_best_configuration_keeps_seed_and_fine_tuning(sweep_config, fake_fi
     assert best.run.seed == 3
 
 
-def test_missing_data_stop_before_the_first_trial(sweep_config):
+def test_missing_data_are_an_error_before_the_first_trial(sweep_config):
     with pytest.raises(UserError, match="does not exist"):
         runner.search(sweep_config("DATA=nowhere"))
     assert not FOLDER.exists()
 
 
-def test_the_best_configuration_is_found_by_name_or_by_age(sweep_config, fake_fit):
+def test_the_best_configuration_is_found_by_name_or_is_the_newest(sweep_config, fake_fit):
     runner.search(sweep_config("TRIALS=1"))
     assert find_best_config("runs", "s") == find_best_config("runs", None) == FOLDER / "best.yaml"
-    with pytest.raises(UserError, match=r"'x' has no finished trial.*With one: s\."):
+    with pytest.raises(UserError, match=r"'x' has no finished trial.*Sweeps with one: s\."):
         find_best_config("runs", "x")

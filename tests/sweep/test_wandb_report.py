@@ -1,4 +1,4 @@
-"""The report's blocks as W&B's library writes them, with its server played by a few lines."""
+"""The blocks of the report as W&B's library writes them, with a fake server."""
 
 from types import SimpleNamespace
 
@@ -18,7 +18,7 @@ SPACE = (
 
 @pytest.fixture
 def server(monkeypatch):
-    """Notes what is saved."""
+    """Returns the list of saved reports."""
     saved = []
 
     def save(report):
@@ -33,7 +33,7 @@ def server(monkeypatch):
     return saved
 
 
-def test_the_panels_show_this_sweeps_runs(make_config, server):
+def test_the_panels_show_the_runs_of_this_sweep(make_config, server):
     config = make_config("NAME=first.try", "tracking.project=p", SPACE)
     written = build_blocks(config, "me")[1]._to_model().model_dump(by_alias=True, exclude_none=True)["metadata"]
     (runs,) = written["runSets"]
@@ -50,7 +50,7 @@ def test_the_panels_show_this_sweeps_runs(make_config, server):
     assert panels["Run History Line Plot"]["metrics"] == ["epoch/val_accuracy"]
 
 
-def test_a_report_is_made_once_and_then_made_anew(make_config, server, monkeypatch, capsys):
+def test_a_report_is_created_once_and_then_updated(make_config, server, monkeypatch, capsys):
     config = make_config("NAME=s", "tracking.wandb=auto", SPACE)
     publish_report(config)
     assert [report.title for report in server] == ["Sweep s"]
@@ -63,14 +63,14 @@ def test_a_report_is_made_once_and_then_made_anew(make_config, server, monkeypat
     assert server[1].blocks[1].runsets[0].entity == "other"
 
 
-def test_without_a_login_there_is_none(make_config, monkeypatch, tmp_path):
+def test_without_a_login_there_is_no_report(make_config, monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setattr(wandb, "Api", lambda: pytest.fail("asked for the server"))
     publish_report(make_config("tracking.wandb=auto", SPACE))
     publish_report(make_config("tracking.wandb=offline", SPACE))
 
 
-def test_a_server_that_fails_stops_nothing(make_config, server, monkeypatch, capsys):
+def test_a_failure_of_the_server_is_a_warning(make_config, server, monkeypatch, capsys):
     monkeypatch.setattr(interface.Report, "save", lambda report: 1 / 0)
     publish_report(make_config("tracking.wandb=online", SPACE))
-    assert "W&B's report is left out: division by zero" in capsys.readouterr().out
+    assert "warning: W&B's report is skipped: division by zero" in capsys.readouterr().err

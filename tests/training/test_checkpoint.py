@@ -14,7 +14,7 @@ from keras_inat.training.checkpoint import claim_run, read_progress, restore_mod
 from keras_inat.training.evaluation import train_and_evaluate
 from keras_inat.training.session import fit
 
-# Everything that has a state: moments, average, random numbers of dropout, augmentation, image sizes, a schedule.
+# Everything with a state: moments, average, random numbers of dropout, augmentation, image sizes, a schedule.
 RICH = (
     *("training.epochs=4", "training.optimizer=muon", "training.learning_rate=0.01", "training.weight_decay=0.05"),
     *("training.schedule=cosine", "training.warmup=0.2", "training.ema=0.9", "training.image_scales=[0.75,1]"),
@@ -31,11 +31,11 @@ PLATEAU = (
 
 
 class Killed(BaseException):
-    """What no `except Exception` catches, as a kill is not."""
+    """An error that `except Exception` does not catch, like the end of a process."""
 
 
 def kill_at(monkeypatch, name, call, after):
-    """Lets `epochs.<name>` die at its so-manieth call, before or after its work."""
+    """Kills the run at the given call of a function, before or after its work."""
     place = epochs if hasattr(epochs, name) else RunFolder
     work, calls = getattr(place, name), []
 
@@ -70,12 +70,12 @@ def list_metrics(run):
 
 
 def check_same(config, monkeypatch, *kills):
-    """A run that is killed again and again ends with the bits of one that is not."""
+    """Checks that a run that is killed several times ends with the same bits as an uninterrupted one."""
     reference, expected = train(override(config, {"run.name": "reference"}))
     for kill in kills:
         die(config, monkeypatch, *kill)
     run, received = train(config)
-    assert len(list(run.path.parent.iterdir())) == 2  # it went on in its own folder
+    assert len(list(run.path.parent.iterdir())) == 2  # it resumed in its own folder
     kept = keras.models.load_model(run.model, compile=False).get_weights()
     for first, second, third in zip(expected.model.get_weights(), received.model.get_weights(), kept, strict=True):
         np.testing.assert_array_equal(first, second)
@@ -87,25 +87,25 @@ def check_same(config, monkeypatch, *kills):
     return rows[0]
 
 
-def test_a_killed_run_ends_as_if_it_had_not_been(make_config, monkeypatch):
+def test_a_killed_run_ends_like_an_uninterrupted_one(make_config, monkeypatch):
     check_same(
         make_config(*RICH),
         monkeypatch,
-        ("append_epoch", 1),  # before there is anything to go on from
-        ("write_checkpoint", 1),  # the best weights so far are in the checkpoint alone
-        ("append_epoch", 2),  # a row is written, its checkpoint is not
+        ("append_epoch", 1),  # before there is a checkpoint
+        ("write_checkpoint", 1),  # only the checkpoint has the best weights
+        ("append_epoch", 2),  # the epoch is written, its checkpoint is not
         ("write_checkpoint", 2),  # after the last epoch
     )
 
 
-def test_a_rate_that_waits_for_a_plateau_goes_on_waiting(make_config, monkeypatch):
+def test_a_resumed_run_counts_the_epochs_of_a_plateau(make_config, monkeypatch):
     rows = check_same(make_config(*PLATEAU), monkeypatch, ("write_checkpoint", 5))
     rates = [row["learning_rate"] for row in rows]
     assert rates[2] == pytest.approx(1e-9, rel=1e-4)  # after the warm-up
     assert rates[-1] == pytest.approx(0.5e-9, rel=1e-4)
 
 
-def test_a_killed_fine_tuning_goes_on_in_its_stage(make_config, monkeypatch, tmp_path):
+def test_a_killed_fine_tuning_resumes_in_its_stage(make_config, monkeypatch, tmp_path):
     build_cnn(make_config().model, 16, 5).save(tmp_path / "own.keras")
     config = make_config(
         *("STRATEGY=lpft", f"WEIGHTS={tmp_path / 'own.keras'}", "training.epochs=4", "training.optimizer=sgd"),
@@ -125,22 +125,22 @@ def test_a_stage_that_stopped_early_is_not_trained_again(make_config, monkeypatc
     assert [row["epoch"] for row in rows] == [1, 2, 3, 5, 6]
 
 
-def test_what_is_gone_on_with(make_config, monkeypatch, capsys):
+def test_the_same_settings_and_images_are_resumed(make_config, monkeypatch, capsys):
     config = make_config("training.epochs=3")
     die(config, monkeypatch, "write_checkpoint", 2)
     key = load_pack(config).hash
     with claim_run(config, "train-best", key) as first:
-        assert (read_progress(first).epoch, read_progress(first).data) == (2, key)
-        with claim_run(config, "train-best", key) as second:  # the first is at work
+        assert (read_progress(first).epoch, read_progress(first).data_hash) == (2, key)
+        with claim_run(config, "train-best", key) as second:  # another process trains the first
             assert second.path != first.path
-        assert f"{first.path} is at work in another process" in capsys.readouterr().out
+        assert f"{first.path} is being trained by another process" in capsys.readouterr().out
     for other, images in ((override(config, {"training.learning_rate": 0.5}), key), (config, "other images")):
         with claim_run(other, "train-best", images) as new:
             assert read_progress(new) is None
             assert new.path != first.path
 
 
-def test_a_finished_run_leaves_nothing_to_go_on_from(make_config):
+def test_a_finished_run_has_no_checkpoint(make_config):
     config = make_config("training.epochs=1")
     train_and_evaluate(config, "train-best", "seed 0")
     (run,) = Path("runs/train-best").iterdir()
@@ -150,7 +150,7 @@ def test_a_finished_run_leaves_nothing_to_go_on_from(make_config):
     ]
 
 
-def test_a_damaged_checkpoint_is_left_out(make_config, capsys):
+def test_a_damaged_checkpoint_is_skipped(make_config, capsys):
     run = create_run(make_config(), "train-best")
     np.savez(run.checkpoint, progress="{}", weights=np.zeros(1000))
     whole = run.checkpoint.read_bytes()
@@ -159,10 +159,10 @@ def test_a_damaged_checkpoint_is_left_out(make_config, capsys):
     for content in (b"no checkpoint", whole[:500], bytes(damaged)):
         run.checkpoint.write_bytes(content)
         assert read_progress(run) is None
-        assert "is damaged and left out" in capsys.readouterr().err
+        assert "is damaged and skipped" in capsys.readouterr().err
 
 
-def test_a_run_that_finishes_while_it_is_looked_for_stays(make_config, build_result, monkeypatch):
+def test_a_run_that_finishes_during_the_search_is_not_claimed(make_config, build_result, monkeypatch):
     run = create_run(make_config(), "train-best")
     finish_run(run, build_result())
     monkeypatch.setattr(checkpoint, "find_unfinished", lambda *_: [run])
@@ -171,7 +171,7 @@ def test_a_run_that_finishes_while_it_is_looked_for_stays(make_config, build_res
     assert run.result.exists()
 
 
-def test_a_checkpoint_of_another_network_is_one_line(make_config):
+def test_a_checkpoint_of_another_network_is_refused(make_config):
     run = create_run(make_config(), "train-best")
     model = build_cnn(make_config().model, 16, 3)
     for arrays in ({}, {"model/0": np.zeros(3)}):
@@ -180,17 +180,17 @@ def test_a_checkpoint_of_another_network_is_one_line(make_config):
             restore_model(run, model)
 
 
-def test_the_run_that_is_furthest_goes_on(make_config, build_result, monkeypatch):
+def test_the_run_with_the_most_epochs_is_resumed(make_config, build_result, monkeypatch):
     config = make_config("training.epochs=3")
     die(config, monkeypatch, "write_checkpoint", 2)
     key = load_pack(config).hash
     with claim_run(config, "train-best", key) as first, claim_run(config, "train-best", key) as second:
-        (first.path / ".part-half.npz").write_bytes(b"what a kill left")
+        (first.path / ".part-half.npz").write_bytes(b"left by a killed process")
     with claim_run(config, "train-best", key) as again:
         assert again.path == first.path
         assert not (again.path / ".part-half.npz").exists()
         with claim_run(config, "train-best", key) as other:
-            assert other.path == second.path  # and starts anew
+            assert other.path == second.path  # and begins anew
     finish_run(first, build_result())
     with claim_run(config, "train-best", key) as last:
         assert last.path == second.path

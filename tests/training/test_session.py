@@ -6,7 +6,6 @@ import pytest
 
 from keras_inat.commands import train_best
 from keras_inat.data.dataset import open_data
-from keras_inat.data.dataset import open_data
 from keras_inat.data.pack import Pack
 from keras_inat.data.packs import load_pack
 from keras_inat.errors import UserError
@@ -14,9 +13,9 @@ from keras_inat.files import read_jsonl
 from keras_inat.intervals import accuracy_interval
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import build_config, read_yaml
-from keras_inat.store.results import Result
+from keras_inat.store.records import Result
 from keras_inat.store.runs import create_run
-from keras_inat.training import session
+from keras_inat.training import session, stage_models
 from keras_inat.training.evaluation import evaluate_on_test, train_and_evaluate
 from keras_inat.training.session import fit
 
@@ -42,7 +41,7 @@ def test_a_run_from_start_to_result(make_config, capsys):
     assert result.packages["keras"] == keras.__version__
     assert build_config(read_yaml(folder / "config.yaml")) == result.config == config
 
-    # The kept model is the judged one, and every test image was judged once.
+    # The saved model is the evaluated one, and every test image was evaluated once.
     saved = np.load(folder / "test_predictions.npz")
     assert len(saved["labels"]) == len(set(saved["files"])) == 12
     assert (saved["probabilities"].argmax(1) == saved["labels"]).mean() == accuracy
@@ -59,7 +58,7 @@ def test_a_run_from_start_to_result(make_config, capsys):
     assert len(read_jsonl(folder.parent.parent / "test_ledger.jsonl")) == 1
     assert "epoch 3/3" in capsys.readouterr().out
 
-    # Asked again, it neither trains nor looks at the test images again.
+    # A second call neither trains nor evaluates on the test images again.
     assert train_and_evaluate(config, "train-best", "seed 0") == result
     assert "already done" in capsys.readouterr().out
     assert len(list(folder.parent.iterdir())) == len(read_jsonl(folder.parent.parent / "test_ledger.jsonl")) == 1
@@ -80,12 +79,12 @@ def test_the_same_seed_gives_the_same_weights(make_config):
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def note_first_step(build, begun):
-    def noting(*arguments, first_step=0, **named):
+def record_first_step(build, begun):
+    def recording(*arguments, first_step=0, **named):
         begun.append(first_step)
         return build(*arguments, first_step=first_step, **named)
 
-    return noting
+    return recording
 
 
 def test_fine_tuning_goes_through_its_stages(make_config, tmp_path, monkeypatch):
@@ -95,10 +94,10 @@ def test_fine_tuning_goes_through_its_stages(make_config, tmp_path, monkeypatch)
     )
     begun = []
     for name in ("build_feature_batches", "build_training_batches"):
-        monkeypatch.setattr(session, name, note_first_step(getattr(session, name), begun))
+        monkeypatch.setattr(stage_models, name, record_first_step(getattr(stage_models, name), begun))
     run = create_run(config, "finetune")
     result = fit(config, run).result
-    assert begun == [0, 2 * 3]  # the second stage goes on with the batches of the third epoch
+    assert begun == [0, 2 * 3]  # the second stage begins with the batches of the third epoch
     rows = read_jsonl(run.metrics)
     assert [row["stage"] for row in rows] == ["head", "head", "all", "all"]
     np.testing.assert_allclose([row["learning_rate"] for row in rows], [0.01] * 4, rtol=1e-5)
@@ -106,7 +105,7 @@ def test_fine_tuning_goes_through_its_stages(make_config, tmp_path, monkeypatch)
     assert [stage.parameters for stage in result.stages] == [4 * 3 + 3, 4 * 3 + 3 + 112 + 148]
 
 
-def test_a_stage_that_cannot_be_is_said_before_any_trains(make_config, tmp_path):
+def test_an_impossible_stage_is_refused_before_any_is_trained(make_config, tmp_path):
     build_cnn(make_config().model, 16, 5).save(tmp_path / "own.keras")
     config = make_config("STRATEGY=topk", "UNFREEZE=block7", f"WEIGHTS={tmp_path / 'own.keras'}")
     run = create_run(config, "finetune")
@@ -115,7 +114,7 @@ def test_a_stage_that_cannot_be_is_said_before_any_trains(make_config, tmp_path)
     assert run.read_epochs() == []
 
 
-def test_what_no_images_could_be_trained_with_is_refused_before_any_is_decoded(make_config, monkeypatch):
+def test_impossible_settings_are_refused_before_images_are_decoded(make_config, monkeypatch):
     monkeypatch.setattr("keras_inat.training.evaluation.open_data", lambda config: pytest.fail("decoded"))
     large = ("model.num_blocks=1", "data.image_size=1024", "model.filters=1024", "model.dense_units=16384")
     for settings, words in (
@@ -127,19 +126,19 @@ def test_what_no_images_could_be_trained_with_is_refused_before_any_is_decoded(m
     assert not Path("runs").exists()
 
 
-def test_loss_and_optimizer_are_told_what_they_follow(make_config, tmp_path, monkeypatch):
-    told = {}
-    for name in ("build_loss", "build_optimizer"):
-        build = getattr(session, name)
-        noted = lambda *given, name=name, build=build: told.update({name: given}) or build(*given)  # noqa: E731
-        monkeypatch.setattr(session, name, noted)
+def test_loss_and_optimizer_get_their_arguments(make_config, tmp_path, monkeypatch):
+    received = {}
+    for module, name in ((stage_models, "build_loss"), (session, "build_optimizer")):
+        build = getattr(module, name)
+        recording = lambda *given, name=name, build=build: received.update({name: given}) or build(*given)  # noqa: E731
+        monkeypatch.setattr(module, name, recording)
     config = make_config("model.ensemble_size=2", "training.epochs=1")
     fit(config, create_run(config, "train-best"))
     data = open_data(config)
-    training, labels, num_classes, ensemble_size = told["build_loss"]
+    training, labels, num_classes, ensemble_size = received["build_loss"]
     assert (training, num_classes, ensemble_size) == (config.training, 3, 2)
     np.testing.assert_array_equal(labels, data.labels[data.training_rows])
-    assert told["build_optimizer"] == (config.training, 3, {}, {})
+    assert received["build_optimizer"] == (config.training, 3, {}, {})
 
     build_cnn(make_config().model, 16, 3).save(tmp_path / "own.keras")
     config = make_config(
@@ -152,14 +151,14 @@ def test_loss_and_optimizer_are_told_what_they_follow(make_config, tmp_path, mon
         "training.epochs=1",
     )
     fit(config, create_run(config, "finetune"))
-    assert told["build_loss"][3] == 1
-    _, steps, rates, starts = told["build_optimizer"]
-    assert (steps, set(rates.values())) == (3, {0.1})
+    assert received["build_loss"][3] == 1
+    _, steps, rate_multipliers, decay_targets = received["build_optimizer"]
+    assert (steps, set(rate_multipliers.values())) == (3, {0.1})
     own = keras.models.load_model(tmp_path / "own.keras", compile=False)
     kernels = {f"block{block}_conv/kernel" for block in (1, 2)}
-    assert kernels == {path for path in starts if path.endswith("kernel")} <= set(rates)
+    assert kernels == {path for path in decay_targets if path.endswith("kernel")} <= set(rate_multipliers)
     for path in kernels:
-        np.testing.assert_array_equal(starts[path], own.get_layer(path.split("/")[0]).kernel)
+        np.testing.assert_array_equal(decay_targets[path], own.get_layer(path.split("/")[0]).kernel)
 
 
 def test_the_best_epoch_is_kept(make_config):
@@ -176,26 +175,42 @@ def test_the_best_epoch_is_kept(make_config):
         np.testing.assert_array_equal(first, second)
 
 
-def test_few_images_are_seen_more_often(make_config):
-    config = make_config("training.epochs=2", "training.min_steps=10")  # of 3 steps an epoch
-    run = create_run(config, "train-best")
-    result = fit(config, run).result
-    # 2 passes in each epoch.
-    assert (result.epochs, result.config.training.epochs) == (2, 2)
-    assert all(row.images_per_second * row.seconds >= 2 * 24 * 0.99 for row in run.read_epochs())
+def test_few_images_are_trained_on_for_more_epochs(make_config, capsys):
+    config = make_config("training.epochs=2", "training.min_steps=10")  # an epoch has 3 steps
+    result = train_and_evaluate(config, "train-best", "seed 0")
+    assert (result.epochs, result.planned_epochs) == (4, 4)
+    assert (result.config.training.epochs, result.config.training.min_steps) == (2, 10)
+    printed = capsys.readouterr().out
+    assert (
+        "seed 0 training for 4 epochs, not 2: training.min_steps=10, and an epoch has 3 steps "
+        "(training.min_steps=0 trains for 2)\n"
+    ) in printed
+    assert "epoch 4/4" in printed
+    # The finished run is found, although it had more epochs than configured.
+    assert train_and_evaluate(config, "train-best", "seed 0") == result
+
+
+def test_more_epochs_than_configured_train_like_as_many_configured(make_config):
+    def train(*arguments):
+        config = make_config("training.schedule=cosine", "training.ema=0.3", "augment.crop=0.5", *arguments)
+        return fit(config, create_run(config, "pretrain")).model.get_weights()
+
+    longer = train("training.epochs=2", "training.min_steps=12")
+    for first, second in zip(longer, train("training.epochs=4"), strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
 def test_small_images_first(make_config, monkeypatch):
     config = make_config("training.epochs=5", "training.image_scales=[0.5,0.75,1]", "model.pooling=average")
     seen = []
-    record = session.build_training_batches
+    build = stage_models.build_training_batches
 
     def recording(*arguments, **keywords):
-        batches = record(*arguments, **keywords)
+        batches = build(*arguments, **keywords)
         seen.extend(pixels.shape[1:] for pixels, _ in batches.take(5 * 3))
         return batches
 
-    monkeypatch.setattr(session, "build_training_batches", recording)
+    monkeypatch.setattr(stage_models, "build_training_batches", recording)
     assert fit(config, create_run(config, "train-best")).model.input_shape == (None, 16, 16, 3)
     assert [shape[0] for shape in seen[::3]] == [8, 8, 12, 12, 16]
 
@@ -206,19 +221,19 @@ def test_a_backbone_takes_smaller_images_too(make_config, tmp_path, monkeypatch)
         *("STRATEGY=lpft", f"WEIGHTS={tmp_path / 'own.keras'}", "training.epochs=2", "training.image_scales=[0.5]"),
     )
     shapes = []
-    build = session.build_training_batches
+    build = stage_models.build_training_batches
 
-    def noting(*arguments, **named):
+    def recording(*arguments, **named):
         batches = build(*arguments, **named)
         shapes.append(batches.element_spec[0].shape[1:])
         return batches
 
-    monkeypatch.setattr(session, "build_training_batches", noting)
+    monkeypatch.setattr(stage_models, "build_training_batches", recording)
     assert fit(config, create_run(config, "finetune")).model.input_shape == (None, 16, 16, 3)
     assert shapes == [(8, 8, 3)]
 
 
-def test_mirror_images_are_judged_beside_the_images(make_config):
+def test_test_time_augmentation_is_evaluated_beside_the_images(make_config):
     config = make_config("training.epochs=1", "training.test_time_augmentation=true")
     result = train_and_evaluate(config, "train-best", "seed 0")
     (folder,) = Path("runs/train-best").iterdir()
@@ -232,24 +247,24 @@ def test_mirror_images_are_judged_beside_the_images(make_config):
     assert 0 <= result.test_scores.flip.val_accuracy <= 1
 
 
-def test_seeds_are_told_one_by_one_and_together(make_config, capsys):
+def test_seeds_are_printed_one_by_one_and_as_a_mean(make_config, capsys):
     train_best.run(make_config("training.epochs=1", "SEEDS=3", "run.seed=4"))
     results = [Result.read(path / "result.json") for path in sorted(Path("runs/train-best").iterdir())]
     assert [result.seed for result in results] == [4, 5, 6]
     tests = [result.test_scores.accuracy for result in results]
     low, high = accuracy_interval(tests, results[0].test_scores.num_images)
-    said = capsys.readouterr().out
-    assert f"test accuracy, mean of 3 seeds: {np.mean(tests):.1%} " in said
-    assert f"({'95 % interval'} {low:.1%} to {high:.1%})" in said
+    printed = capsys.readouterr().out
+    assert f"test accuracy, mean of 3 seeds: {np.mean(tests):.1%} " in printed
+    assert f"({'95 % interval'} {low:.1%} to {high:.1%})" in printed
     best = max(results, key=lambda result: result.val_accuracy).seed
-    assert f"best on validation: seed {best}" in said
+    assert f"best on validation: seed {best}" in printed
 
 
 def test_a_step_is_traced_once(make_config, monkeypatch):
     calls, step = [], keras.Model.train_step
     monkeypatch.setattr(keras.Model, "train_step", lambda self, data: calls.append(1) or step(self, data))
     config = make_config("training.optimizer=adamw", "training.ema=0.1")
-    fit(config, create_run(config, "sweep"))
+    fit(config, create_run(config, "pretrain"))
     assert len(calls) == 1
 
 
@@ -260,17 +275,17 @@ def test_early_stopping(make_config):
     assert result.epochs == len(run.read_epochs()) == result.best_epoch + 2 < 30
 
 
-def test_a_run_that_selects_may_not_be_judged(make_config):
+def test_a_run_that_selects_cannot_be_evaluated_on_test(make_config):
     config = make_config("training.epochs=1")
     run = create_run(config, "pretrain")
     with pytest.raises(PermissionError):
         evaluate_on_test(run, fit(config, run))
 
 
-def test_trials_of_a_sweep_keep_no_model(make_config):
+def test_the_best_model_is_not_written_on_request(make_config):
     config = make_config("training.epochs=1")
     run = create_run(config, "sweep")
-    fit(config, run)
+    fit(config, run, keep_best=False)
     assert run.metrics.exists()
     assert not run.model.exists()
 
@@ -285,10 +300,3 @@ def test_no_test_image_is_opened_while_training(make_config, monkeypatch):
     after = fit(config, create_run(config, "train-best"))
     for first, second in zip(before.model.get_weights(), after.model.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
-
-
-def test_statistics_are_taken_from_batches_of_equal_size(make_config):
-    config = make_config("training.ema=0.1")
-    calibrate = session._plan_calibration(open_data(config), np.arange(25), 8)
-    assert sorted(map(len, calibrate())) == [6, 6, 6, 7]  # not 8, 8, 8 and one image, which has no variance
-    assert session._plan_calibration(open_data(make_config()), np.arange(25), 8) is None

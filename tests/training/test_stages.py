@@ -8,12 +8,12 @@ from keras_inat.models.cnn import build_cnn
 from keras_inat.models.pretrained import build_finetune
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Finetune
-from keras_inat.training.stages import STRATEGIES, apply_stage, plan_stages
+from keras_inat.training.stages import STRATEGIES, apply_stage, plan_epochs, plan_stages
 
 
 @pytest.fixture
 def backbone(tmp_path):
-    """One of our own: four convolutions, each with batch normalisation."""
+    """Returns the path of one of our own models: four convolutions, each with batch normalization."""
     config = load_config(["model.num_blocks=4", "model.filters=4", "data.image_size=16"])
     build_cnn(config.model, 16, 3).save(tmp_path / "own.keras")
     return str(tmp_path / "own.keras")
@@ -21,7 +21,7 @@ def backbone(tmp_path):
 
 def plan(strategy, epochs):
     config = load_config([f"STRATEGY={strategy}", f"training.epochs={epochs}"])
-    return [(stage.name, last) for stage, last in plan_stages(config)]
+    return [(planned.stage.name, planned.last_epoch) for planned in plan_stages(config)]
 
 
 def test_plans():
@@ -31,11 +31,21 @@ def test_plans():
     assert [last for _, last in plan("gradual", 4)] == [1, 2, 3, 4]
     with pytest.raises(UserError, match="at least 4"):
         plan("gradual", 3)
-    assert plan_stages(load_config(["training.epochs=7"]))[0][1] == 7
+    assert plan_stages(load_config(["training.epochs=7"]))[0].last_epoch == 7
+    planned = plan_stages(load_config(["STRATEGY=topk", "training.epochs=10"]))
+    assert [(stage.index, stage.initial_epoch) for stage in planned] == [(0, 0), (1, 3)]
 
 
-def test_shares_add_up():
-    assert all(sum(stage.share for stage in stages) == pytest.approx(1) for stages in STRATEGIES.values())
+def test_few_steps_need_more_epochs():
+    config = load_config(["training.epochs=120", "training.min_steps=3000"])
+    assert plan_epochs(config, 12).training.epochs == 250
+    assert plan_epochs(config, 25).training.epochs == 120
+    assert plan_epochs(config, 24).training.epochs == 125
+    assert plan_epochs(load_config(["training.epochs=7"]), 1).training.epochs == 7
+
+
+def test_fractions_add_up():
+    assert all(sum(stage.fraction for stage in stages) == pytest.approx(1) for stages in STRATEGIES.values())
 
 
 @pytest.mark.parametrize(
@@ -48,7 +58,7 @@ def test_shares_add_up():
         ("lpft", 1, ["block1_conv", "block2_conv", "block3_conv", "block4_conv"]),
     ],
 )
-def test_exactly_the_stages_weights_move_in_a_step(backbone, strategy, stage, moving):
+def test_exactly_the_trainable_weights_change_in_a_step(backbone, strategy, stage, moving):
     settings = Finetune(strategy=strategy, weights=backbone, unfreeze=2)
     model = build_finetune(settings, 16, 3)
     apply_stage(model, STRATEGIES[strategy][stage], settings)
@@ -64,7 +74,7 @@ def model_weight(model, path):
     return next(weight.numpy() for weight in model.weights if weight.path == path)
 
 
-def test_batch_normalisation_of_a_backbone_stays(backbone):
+def test_batch_normalization_of_a_backbone_is_frozen(backbone):
     settings = Finetune(strategy="full", weights=backbone)
     model = build_finetune(settings, 16, 3)
     apply_stage(model, STRATEGIES["full"][0], settings)
@@ -72,7 +82,7 @@ def test_batch_normalisation_of_a_backbone_stays(backbone):
     assert kinds == {keras.layers.Conv2D}
 
 
-def test_batch_normalisation_of_unfrozen_layers_trains_when_asked_to(backbone):
+def test_batch_normalization_of_unfrozen_layers_can_be_trained(backbone):
     settings = Finetune(strategy="topk", weights=backbone, unfreeze=1, batch_norm="trained")
     model = build_finetune(settings, 16, 3)
     apply_stage(model, STRATEGIES["topk"][1], settings)
@@ -91,14 +101,14 @@ def test_batch_normalisation_of_unfrozen_layers_trains_when_asked_to(backbone):
         ("block3_pool", ["block4_conv"]),
     ],
 )
-def test_how_much_to_unfreeze(backbone, unfreeze, names):
+def test_trainable_layers_of_topk(backbone, unfreeze, names):
     settings = Finetune(strategy="topk", weights=backbone, unfreeze=unfreeze)
     model = build_finetune(settings, 16, 3)
     assert apply_stage(model, STRATEGIES["topk"][1], settings).layers == len(names)
     assert [layer.name for layer in model.layers if layer.trainable and layer.weights] == [*names, "predictions"]
 
 
-def test_a_block_is_not_taken_for_another_whose_number_begins_with_its():
+def test_a_block_name_matches_its_whole_number():
     settings = Finetune(strategy="topk", backbone="MobileNetV2", weights="none", unfreeze="block_1")
     model = build_finetune(settings, 32, 3)
     apply_stage(model, STRATEGIES["topk"][1], settings)
@@ -114,21 +124,21 @@ def test_a_block_is_not_taken_for_another_whose_number_begins_with_its():
         ("head_pool", r"one of \{block1_conv"),
     ],
 )
-def test_layers_that_are_not_there(backbone, unfreeze, words):
+def test_unknown_layers_are_refused(backbone, unfreeze, words):
     settings = Finetune(strategy="topk", weights=backbone, unfreeze=unfreeze)
     with pytest.raises(UserError, match=words):
         apply_stage(build_finetune(settings, 16, 3), STRATEGIES["topk"][1], settings)
 
 
-def test_rates_fall_from_the_top_of_the_backbone_to_its_bottom(backbone):
+def test_learning_rates_fall_from_the_top_of_the_backbone_to_its_bottom(backbone):
     settings = Finetune(strategy="full", weights=backbone, backbone_rate=0.5, bottom_rate=0.01)
     model = build_finetune(settings, 16, 3)
     trainable = apply_stage(model, STRATEGIES["full"][0], settings)
     rates = {f"block{block}_conv/kernel": 0.5 * 0.01 ** ((4 - block) / 3) for block in (1, 2, 3, 4)}
-    assert trainable.rates == pytest.approx(rates)
+    assert trainable.rate_multipliers == pytest.approx(rates)
     assert trainable.parameters == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
-def test_all_strategies_are_not_one():
+def test_all_strategies_are_not_a_plan():
     with pytest.raises(UserError, match=r"`finetune\.strategy`=all is for `make finetune`"):
         plan("all", 8)

@@ -28,7 +28,7 @@ def test_tensorboard_has_every_epoch_and_the_hyperparameters(make_config):
     assert b"model.filters" in content
 
 
-def test_tensorboard_of_a_run_that_goes_on_has_each_epoch_once(make_config, build_epoch):
+def test_tensorboard_of_a_resumed_run_has_each_epoch_once(make_config, build_epoch):
     config = make_config("tracking.tensorboard=true")
     run = create_run(config, "train-best")
     with open_tracking(config, run) as (log,):  # killed before it wrote the second epoch
@@ -45,7 +45,7 @@ def test_tensorboard_of_a_run_that_goes_on_has_each_epoch_once(make_config, buil
 
 
 def read_wandb(run):
-    """What W&B's own tool reads of an offline run: how it was begun, its epochs and its summary."""
+    """Reads an offline run with W&B's own tool. Returns its beginning, its epochs and its summary."""
     (folder,) = run.path.glob("wandb/offline-run-*")
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
@@ -71,10 +71,10 @@ def test_wandb_records_offline_without_login_or_network(make_config):
     assert summary["val_accuracy"] == pytest.approx(max(accuracies), abs=1e-6)
 
 
-def test_the_offline_record_of_a_run_that_goes_on_has_its_earlier_epochs(make_config, build_epoch):
+def test_the_offline_record_of_a_resumed_run_has_its_earlier_epochs(make_config, build_epoch):
     config = make_config("tracking.wandb=offline")
     run = create_run(config, "sweep")
-    stale = run.path / "wandb" / "offline-run-0" / "0.wandb"  # cut short by a kill
+    stale = run.path / "wandb" / "offline-run-0" / "0.wandb"  # left by a killed process
     stale.parent.mkdir(parents=True)
     stale.touch()
     for epoch, accuracy in enumerate((0.5, 0.25), 1):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from keras_inat.plotting import CYCLE
 from keras_inat.report.statistics.estimates import Estimate
-from keras_inat.store.results import Epoch
+from keras_inat.store.records import Epoch
 
 MARKERS = "oD^vPXp*"
 SCRATCH_COLOR = CYCLE[1]

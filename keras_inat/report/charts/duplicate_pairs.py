@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from keras_inat.plotting import clip
 from keras_inat.report.charts.axes import WIDTH, new_canvas, place_image
-from keras_inat.store.data_summary import DuplicatePair
+from keras_inat.store.records import DuplicatePair
 
 NUM_COLUMNS = 4
 CELL_WIDTH = WIDTH / NUM_COLUMNS

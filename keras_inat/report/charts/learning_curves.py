@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, clip, new_figure
 from keras_inat.report.charts.axes import PERCENT, WIDTH, use_time_scale
 from keras_inat.report.charts.compared_models import MARKERS, ComparedModel, choose_style
-from keras_inat.store.results import Epoch
+from keras_inat.store.records import Epoch
 
 MAX_MARKED = 39  # epochs; longer curves are drawn without markers
 

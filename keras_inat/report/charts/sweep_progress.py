@@ -11,7 +11,7 @@ from keras_inat.plotting import ACCENT, INK, WRONG, new_figure
 from keras_inat.report.charts.axes import PERCENT, WIDTH
 from keras_inat.report.formatting import percent
 from keras_inat.report.statistics.accuracy import running_best
-from keras_inat.store.trials import Trial
+from keras_inat.store.records import Trial
 
 # From so many seconds on, the unit, and its length in seconds.
 TIME_UNITS = ((172_800, "days", 86_400), (7_200, "hours", 3_600), (120, "minutes", 60))

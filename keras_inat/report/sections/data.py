@@ -7,7 +7,7 @@ from keras_inat.report.charts.image_grid import draw_examples
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import plural
 from keras_inat.report.history import DataSet
-from keras_inat.store.data_summary import DataSummary
+from keras_inat.store.records import DataSummary
 
 TITLE = "Data"
 NUM_FILES = 20

@@ -14,7 +14,7 @@ from keras_inat.report.sections.hyperparameter_effects import describe_hyperpara
 from keras_inat.report.statistics.accuracy import estimate_best_trial
 from keras_inat.report.statistics.correlation import SettingCorrelation, correlate_settings
 from keras_inat.report.sweep_history import SweepHistory, read_level
-from keras_inat.store.trials import Status, Trial
+from keras_inat.store.records import Status, Trial
 
 TITLE = "Sweep"
 NUM_SWEEPS = 3

@@ -9,7 +9,7 @@ from keras_inat.report.seed_groups import SeedGroup
 from keras_inat.report.statistics.estimates import Estimate, estimate_proportion
 from keras_inat.report.sweep_history import SweepHistory
 from keras_inat.store.predictions import Predictions
-from keras_inat.store.trials import Trial
+from keras_inat.store.records import Trial
 
 
 def estimate_test_accuracy(group: SeedGroup) -> Estimate:

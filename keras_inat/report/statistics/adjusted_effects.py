@@ -27,7 +27,7 @@ from keras_inat.report.statistics.linear_model import (
     simulate_max_t,
 )
 from keras_inat.report.sweep_history import SweepHistory, read_level
-from keras_inat.store.trials import Trial
+from keras_inat.store.records import Trial
 
 MIN_DEGREES_OF_FREEDOM = 8
 # Degree of polynomials, and the trials that it needs for each column. The first with enough trials is taken.

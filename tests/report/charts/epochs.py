@@ -1,6 +1,6 @@
 """Epochs of a made-up run."""
 
-from keras_inat.store.results import Epoch
+from keras_inat.store.records import Epoch
 
 
 def make_epoch(number: int, **fields) -> Epoch:

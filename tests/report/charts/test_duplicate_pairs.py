@@ -4,7 +4,7 @@ import numpy as np
 from figure_contents import list_images, list_texts
 
 from keras_inat.report.charts.duplicate_pairs import draw_duplicate_pairs
-from keras_inat.store.data_summary import DuplicatePair
+from keras_inat.store.records import DuplicatePair
 
 
 def test_pairs_have_their_folders_and_their_correlation() -> None:

@@ -3,7 +3,7 @@
 from figure_contents import find_line, list_texts
 
 from keras_inat.report.charts.sweep_progress import draw_sweep_progress
-from keras_inat.store.trials import Trial
+from keras_inat.store.records import Trial
 
 
 def test_trials_are_drawn_by_status_with_the_best_so_far() -> None:

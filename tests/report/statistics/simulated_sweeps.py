@@ -7,8 +7,8 @@ import numpy as np
 
 from keras_inat.report.statistics.adjusted_effects import estimate_adjusted_effects
 from keras_inat.report.sweep_history import SweepHistory
+from keras_inat.store.records import Trial
 from keras_inat.store.sweeps import SweepFolder
-from keras_inat.store.trials import Trial
 
 CHOICES = {
     "a.filters": [16, 32, 64],

@@ -1,0 +1,234 @@
+"""The records: everything that crosses a file or a process boundary, each declared once, with every field's meaning."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import pydantic
+
+from keras_inat.files import write_json
+from keras_inat.log import warn
+from keras_inat.settings.schema import Config
+
+Interval = tuple[float, float]  # the ends of a 95 % interval
+Status = Literal["running", "completed", "pruned", "failed"]
+
+
+class Stored(pydantic.BaseModel):
+    """An immutable record. Reading one checks every field and refuses unknown ones."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    def write(self, path: Path) -> None:
+        """Writes the record as JSON, whole or not at all."""
+        write_json(path, self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads a record.
+
+        Raises:
+            FileNotFoundError: When there is no such file.
+            ValueError: When it is not a record of this kind.
+        """
+        return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
+
+    @classmethod
+    def read_if_sound(cls, path: Path) -> Self | None:
+        """Reads a record. Returns None where there is none and, with a warning, where it is damaged."""
+        try:
+            return cls.read(path)
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            warn(f"{path} is damaged and skipped")
+            return None
+
+
+class SkippedFile(Stored):
+    """A file that is not used."""
+
+    path: str  # the path relative to the source
+    reason: str  # a phrase that follows "it", such as "is not an image"
+
+
+class DuplicatePair(Stored):
+    """Two files that show the same picture."""
+
+    path: str  # the second file, relative to the source
+    of: str  # the first file
+    similarity: float  # correlation of the two thumbnails; 1 for identical contents
+    mirrored: bool  # true if one is the mirror image of the other
+    same_class: bool  # true if both lie in folders of the same class
+    rows: tuple[int, int]  # indices of `of` and `path` among all files; the test files come first
+
+
+class DuplicateCounts(Stored):
+    """Numbers of pairs of duplicates, by kind."""
+
+    identical: int
+    near: int
+    mirrored: int
+    of_another_class: int
+    train_and_test: int
+
+
+class SplitCounts(Stored):
+    """Numbers of images or files, by split."""
+
+    train: int
+    test: int
+
+
+class ImageCounts(SplitCounts):
+    """Numbers of images after the validation images were split from the training images."""
+
+    validation: int
+
+
+class ClassCounts(Stored):
+    """Numbers of usable images of each class, by split."""
+
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+class Manifest(Stored):
+    """The summary of a pack: its images, classes, skipped files and duplicates."""
+
+    name: str  # name of the data set, taken from its folder or archive
+    source: str  # absolute path of the folder or archive
+    near_duplicates: bool  # true if images that only look the same count as duplicates
+    hash: str  # hash of the contents, classes and splits of the usable images
+    classes: tuple[str, ...]  # sorted class names
+    files: SplitCounts  # number of files by split, usable or not
+    counts: SplitCounts  # number of usable images by split
+    per_class: ClassCounts  # number of usable images by split and class
+    formats: dict[str, int]  # number of files by image format
+    traits: dict[str, int]  # number of files by unusual trait, such as "CMYK"
+    reasons: dict[str, int]  # number of quarantined files by reason
+    num_quarantined: int  # number of files that cannot be decoded
+    num_leaked: int  # number of training images that are duplicates of a test image
+    num_duplicates: DuplicateCounts  # number of duplicate pairs
+    # Files that cannot be decoded. `scan.json` lists all, a summary the first ones.
+    quarantined: tuple[SkippedFile, ...] = ()
+    leaked: tuple[SkippedFile, ...] = ()  # training images that are duplicates of a test image, listed likewise
+    duplicates: tuple[DuplicatePair, ...] = ()  # duplicate pairs, listed likewise
+
+
+class DataSummary(Manifest):
+    """The data of a run: the pack's manifest, the image size and the counts after the validation split."""
+
+    counts: ImageCounts  # training, validation and test images
+    image_size: int  # side in pixels of the model's input images
+
+
+class Epoch(Stored):
+    """One epoch of a run, a line of `metrics.jsonl`."""
+
+    epoch: int  # number of the epoch, from 1, counted over all stages
+    stage: str  # name of the stage that it belongs to
+    loss: float  # mean training loss, on augmented images and while the weights change
+    accuracy: float  # training accuracy, measured in the same way
+    val_loss: float  # mean negative log-likelihood of the validation images
+    val_accuracy: float  # validation accuracy
+    learning_rate: float  # at the end of the epoch
+    seconds: float  # duration of the epoch, validation included
+    images_per_second: float  # training images per second, validation excluded
+
+
+class StageSummary(Stored):
+    """A stage of a training run: the layers that it trained and their learning rates."""
+
+    stage: str  # its name
+    parameters: int  # trainable parameters
+    learning_rate: float  # of the head, or of the whole network trained from scratch
+    layers: int | None = None  # trainable layers of the backbone that have kernels; None from scratch
+    # Highest and lowest learning rate of the backbone's layers; empty when it is frozen.
+    backbone_rates: tuple[float, ...] = ()
+
+
+class FlipScores(Stored):
+    """Scores with test-time augmentation: predictions averaged over each image and its horizontal flip."""
+
+    val_accuracy: float
+    test_accuracy: float
+    test_interval: Interval
+
+
+class EvaluationScores(Stored):
+    """The scores of the final evaluation."""
+
+    accuracy: float  # on the test images
+    interval: Interval  # its 95 % interval over images
+    num_images: int  # number of test images
+    flip: FlipScores | None = None  # the scores with test-time augmentation, if the run was configured for it
+
+
+class Result(Stored):
+    """The outcome of a run, `result.json`."""
+
+    command: str  # the command that made the run
+    name: str  # `run.name`
+    created: str  # end of the run, UTC, ISO 8601
+    config: Config  # the configuration of the run
+    seed: int  # `run.seed`
+    val_accuracy: float  # best validation accuracy
+    best_epoch: int  # the epoch that reached it
+    epochs: int  # number of epochs trained
+    planned_epochs: int  # number of epochs that were planned
+    seconds: float  # duration of the training
+    images_per_second: float  # median over the epochs
+    parameters: int  # parameters of the network
+    macs: int  # multiply-accumulates for one image
+    precision: str  # Keras's dtype policy during training
+    weights_hash: str  # SHA-256 of the file of initial weights; empty where there is none
+    stages: tuple[StageSummary, ...]  # the stages of the training
+    data: DataSummary  # the images
+    packages: dict[str, str]  # versions of the packages that decide a result
+    commit: str | None  # of the program; None outside a git checkout
+    pruned: bool = False  # whether the run is a trial that was stopped early
+    test: EvaluationScores | None = None  # the scores on the test images; None for runs that must not see them
+
+    @property
+    def test_scores(self) -> EvaluationScores:
+        """The scores on the test images, of a run that was evaluated on them."""
+        if self.test is None:
+            raise ValueError(f"the run {self.name!r} of {self.command!r} was not evaluated on the test images")
+        return self.test
+
+
+class Trial(Stored):
+    """One configuration of a sweep and its outcome, `trial.json`."""
+
+    id: str  # its number, zero-padded
+    values: dict[str, Any]  # hyperparameters as KerasTuner encodes them
+    settings: dict[str, Any]  # the same as settings, by dotted name. A setting that does not apply is missing
+    status: Status = "running"  # "running", "completed", "pruned" or "failed"
+    score: float | None = None  # best validation accuracy of its epochs; None while it runs or when it failed
+    estimate: float | None = None  # estimated final score of a pruned trial
+    epochs: int | None = None  # epochs trained
+    val_accuracies: tuple[float, ...] = ()  # validation accuracy of each epoch
+    seconds: float | None = None  # duration of the training
+    parameters: int | None = None  # parameters of the network
+    macs: int | None = None  # multiply-accumulates for one image
+    started: str = ""  # UTC, ISO 8601
+    ended: str = ""  # UTC, ISO 8601
+    error: str = ""  # the reason of a failure, in one line
+
+    @property
+    def final_score(self) -> float | None:
+        """The observed score of a completed trial, the estimated final score of a pruned one."""
+        return self.score if self.status == "completed" else self.estimate
+
+    @property
+    def curve(self) -> list[float]:
+        """Best validation accuracy up to and including each epoch."""
+        return list(itertools.accumulate(self.val_accuracies, max))
+
+
+def find_best(trials: list[Trial]) -> Trial | None:
+    """Returns the completed trial with the best score, the earliest among equals."""
+    completed = [trial for trial in trials if trial.status == "completed" and trial.score is not None]
+    return max(completed, key=lambda trial: trial.score or 0.0, default=None)

@@ -1,0 +1,21 @@
+"""A training that is replaced by a formula."""
+
+import pytest
+
+from keras_inat.sweep import trial as trials_module
+from keras_inat.training.session import TrainedModel
+
+
+@pytest.fixture
+def fake_fit(monkeypatch, build_result):
+    """Scores a configuration by a formula instead of a training. Returns the list of the trained networks' settings."""
+    calls = []
+
+    def fit(config, run, *arguments, **options):
+        calls.append(config.model)
+        score = config.model.filters / 10 + (config.model.activation == "gelu") * 0.1
+        scores = {"val_accuracy": score, "epochs": config.training.epochs, "seconds": 7.5}
+        return TrainedModel(None, None, build_result().model_copy(update=scores))
+
+    monkeypatch.setattr(trials_module, "fit", fit)
+    return calls
