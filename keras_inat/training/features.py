@@ -11,6 +11,7 @@ from keras_inat.data.pipeline import read_rows
 from keras_inat.files import write_atomically
 from keras_inat.log import warn
 from keras_inat.models.backbones import HEAD
+from keras_inat.progress import track_progress
 from keras_inat.training.devices import make_predict_function
 
 BATCH_SIZE = 32
@@ -35,7 +36,6 @@ def load_features(model: keras.Model, data: Dataset) -> np.ndarray:
         return np.load(path)
     except (OSError, ValueError, EOFError):  # the file does not exist or is damaged
         pass
-    print(f"running the frozen backbone once over {len(data.images):,} images", flush=True)
     features = _compute_features(model, data.images, flip)
     try:
         with write_atomically(path) as temporary:
@@ -49,11 +49,13 @@ def _compute_features(model: keras.Model, images: np.ndarray, flip: bool) -> np.
     predict = make_predict_function(keras.Model(model.input, model.get_layer(HEAD[0]).output))
     plain = []
     flipped = []
-    for rows in np.array_split(np.arange(len(images)), -(-len(images) // BATCH_SIZE)):
-        pixels = read_rows(images, rows)
-        plain.append(predict(pixels))
-        if flip:
-            flipped.append(predict(pixels[:, :, ::-1]))
+    with track_progress("running the frozen backbone once", len(images), "images") as advance:
+        for rows in np.array_split(np.arange(len(images)), -(-len(images) // BATCH_SIZE)):
+            pixels = read_rows(images, rows)
+            plain.append(predict(pixels))
+            if flip:
+                flipped.append(predict(pixels[:, :, ::-1]))
+            advance(len(rows))
     views = [plain, flipped] if flip else [plain]
     return np.stack([np.concatenate(batches) for batches in views]).astype(np.float32)
 
