@@ -26,7 +26,7 @@ class Memory:
         gradients: The gradients of the trainable parameters.
         moments: The optimizer's values for each trainable parameter, including the exponential moving average.
         activations: The output of every layer for one batch, stored for the backward pass.
-        activation_inputs: The fraction of `activations` that enters an activation function. The gradient of a ReLU
+        activation_inputs: Those of the `activations` that are inputs of activation functions. The gradient of a ReLU
             follows from its output, so its input need not be stored.
         output_gradients: The gradients of the output and of the input of the largest layer. They are temporary.
     """
@@ -58,8 +58,8 @@ def estimate_memory(config: Config, num_classes: int) -> Memory:
     """Estimates the memory for training the CNN from scratch, without TensorFlow itself and the queued images.
 
     Activations are float32, or half as large under a mixed `training.precision`. The measured peaks of whole steps on
-    a CPU were 0.5 to 1.6 times the estimate. ReLU needs no copy of its input; smooth activations store more than their
-    output.
+    a CPU were 0.5 to 1.6 times the estimate. ReLU does not store its input. Smooth activation functions store more
+    than their output.
     """
     rows = _count_at_largest_size(config, num_classes)
     parameters = sum(row.parameters for row in rows)

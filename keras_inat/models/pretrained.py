@@ -148,7 +148,7 @@ def _load_trained_model(path: Path, image_size: int) -> tuple[Any, Any]:
 
 
 def _has_last_maps(layer: keras.Layer) -> bool:
-    """Returns True if the layer outputs feature maps and no following layer does."""
+    """Returns True if the layer outputs feature maps and none of the layers that read them does."""
     return _has_maps(layer) and not any(_has_maps(node.operation) for node in layer._outbound_nodes)
 
 
