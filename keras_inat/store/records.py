@@ -206,7 +206,8 @@ class Trial(Stored):
     values: dict[str, Any]  # hyperparameters as KerasTuner encodes them
     settings: dict[str, Any]  # the same as settings, by dotted name. A setting that does not apply is missing
     status: Status = "running"  # "running", "completed", "pruned" or "failed"
-    score: float | None = None  # best validation accuracy of its epochs; None while it runs or when it failed
+    # Best validation accuracy of its epochs; None while it runs or when it failed.
+    score: float | None = pydantic.Field(None, ge=0, le=1)
     estimate: float | None = None  # estimated final score of a pruned trial
     epochs: int | None = None  # epochs trained
     val_accuracies: tuple[float, ...] = ()  # validation accuracy of each epoch

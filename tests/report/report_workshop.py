@@ -43,6 +43,9 @@ class Workshop:
         directory: The parent of `runs/` and `reports/`.
         classes: The class names of the images.
         size: Their side in pixels.
+
+    Attributes:
+        printed: The output of the command, if a test ran it.
     """
 
     def __init__(self, directory: Path, classes: Sequence[str] = CLASSES, size: int = 16) -> None:
@@ -52,6 +55,7 @@ class Workshop:
         self.classes = tuple(classes)
         self.size = size
         self.num_runs = 0
+        self.printed = ""
 
     def describe_data(self, name: str = "toy", num_test: int = 100, **changes: Any) -> DataSummary:
         """Returns a summary of the images. Keyword arguments replace its fields."""

@@ -1,4 +1,4 @@
-"""The page in a browser: needs Chromium, and skips without it unless REQUIRE_BROWSER is set."""
+"""The page in a browser. Without Chromium these tests are skipped, unless REQUIRE_BROWSER is set."""
 
 import os
 import shutil
@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from report_workshop import Workshop
 
+from keras_inat import plotting
 from keras_inat.report.page import write_report
+from keras_inat.report.sections import hyperparameter_effects
 from keras_inat.settings.loading import override
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -34,7 +36,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def path(browser, tmp_path_factory) -> Path:
-    """A page with a sweep, two runs from scratch side by side, hostile names."""
+    """The page of a sweep and of two runs that are compared, with hostile class names."""
     workshop = Workshop(tmp_path_factory.mktemp("page"), HOSTILE)
     rng = np.random.default_rng(0)
     settings = [
@@ -50,7 +52,10 @@ def path(browser, tmp_path_factory) -> Path:
     )
     workshop.add_run(name="small", correct=60)
     workshop.add_run(name="large", correct=70, val=0.6, settings={"model.filters": [8, 16, 32]})
-    return write_report(override(workshop.config, {"report.compare": "small large"})).path.resolve()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(plotting.STYLE, "savefig.dpi", 60)
+        patch.setattr(hyperparameter_effects, "measure_importance", lambda sweep: [])  # it takes the most time
+        return write_report(override(workshop.config, {"report.compare": "small large"})).path.resolve()
 
 
 @pytest.fixture
@@ -70,7 +75,7 @@ def page(browser, path: Path):
     page.close()
 
 
-def test_every_picture_loads_and_has_words(page) -> None:
+def test_every_picture_loads_and_has_an_alternative_text(page) -> None:
     for picture in page.query_selector_all("img"):
         picture.evaluate("it => it.decode()")
         assert picture.evaluate("it => it.naturalWidth") > 100
@@ -83,25 +88,25 @@ def test_nothing_overflows(page, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def count_shown(page) -> int:
+def count_selected(page) -> int:
     return len(page.query_selector_all(".parallel path:not(.off)"))
 
 
-def test_lines_are_narrowed_by_mouse_and_let_go(page) -> None:
+def test_lines_are_selected_by_dragging(page) -> None:
     grip = page.query_selector(".parallel .grip")
     grip.scroll_into_view_if_needed()
     box = grip.bounding_box()
-    assert count_shown(page) == 40
+    assert count_selected(page) == 40
     middle = box["x"] + box["width"] / 2
     page.mouse.move(middle, box["y"] + 2)
     page.mouse.down()
     page.mouse.move(middle, box["y"] + box["height"] * 0.2, steps=4)
     page.mouse.up()
-    kept = count_shown(page)
-    assert 0 < kept < 40
-    assert page.inner_text(".parallel output").startswith(f"{kept} of 40 trials. Best: trial ")
+    selected = count_selected(page)
+    assert 0 < selected < 40
+    assert page.inner_text(".parallel output").startswith(f"{selected} of 40 trials. Best: trial ")
     page.mouse.click(middle, box["y"] + box["height"] * 0.6)
-    assert count_shown(page) == 40
+    assert count_selected(page) == 40
 
 
 def read_axes(page) -> list[str]:
@@ -127,20 +132,20 @@ def test_axes_are_moved_by_mouse_and_keyboard(page) -> None:
     page.keyboard.press("ArrowLeft")
     assert read_axes(page) == before
     page.keyboard.press("ArrowUp")
-    assert 0 < (upper := count_shown(page)) < 40
+    assert 0 < (upper := count_selected(page)) < 40
     page.keyboard.press("ArrowDown")
-    assert 0 < (lower := count_shown(page)) < 40
+    assert 0 < (lower := count_selected(page)) < 40
     page.keyboard.press("Escape")
-    assert count_shown(page) == 40
-    # As every button: upper half, lower half, all.
+    assert count_selected(page) == 40
+    # A key that presses a button selects the upper half, then the lower half, then all.
     counts = []
     for key in ("Enter", "Space", "Enter"):
         page.keyboard.press(key)
-        counts.append(count_shown(page))
+        counts.append(count_selected(page))
     assert counts == [upper, lower, 40]
 
 
-def test_a_line_is_read_by_pointing_at_it(page) -> None:
+def test_pointing_at_a_line_describes_its_trial(page) -> None:
     line = page.query_selector_all(".parallel path")[-1]
     line.scroll_into_view_if_needed()
     line.dispatch_event("pointerenter")
@@ -164,7 +169,7 @@ def test_nothing_is_inaccessible(page, scheme: str) -> None:
 
 def test_printed_figures_are_whole(page, tmp_path: Path) -> None:
     page.emulate_media(media="print")
-    page.set_viewport_size({"width": 688, "height": 1000})  # what A4 leaves within the margins
+    page.set_viewport_size({"width": 688, "height": 1000})  # the width of A4 without margins
     boxes = page.evaluate(
         "[...document.querySelectorAll('figure:not(.table) img')].map(i => i.getBoundingClientRect())"
         ".map(box => [box.height, box.right])"
