@@ -94,7 +94,7 @@ def test_a_broken_wandb_stops_nothing(make_config, monkeypatch, capsys):
     config = make_config("tracking.wandb=offline")
     with open_tracking(config, create_run(config, "sweep")) as callbacks:
         assert callbacks == []
-    assert "W&B is left out" in capsys.readouterr().out
+    assert "warning: W&B does not track this run, because it failed: division by zero" in capsys.readouterr().err
 
 
 def test_wandb_that_dies_in_the_middle_stops_nothing(make_config, monkeypatch, capsys):
@@ -103,7 +103,7 @@ def test_wandb_that_dies_in_the_middle_stops_nothing(make_config, monkeypatch, c
     monkeypatch.setattr(wandb.integration.keras.WandbMetricsLogger, "on_epoch_end", lambda *_: 1 / 0)
     config = make_config("tracking.wandb=offline")
     assert fit(config, create_run(config, "sweep")).result.epochs == 2
-    assert capsys.readouterr().out.count("W&B is left out from here on") == 1
+    assert capsys.readouterr().err.count("W&B stops tracking this run") == 1
 
 
 @pytest.mark.parametrize("netrc", ["", "machine api.wandb.ai\n  login user\n  password " + "a" * 40])

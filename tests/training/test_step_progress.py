@@ -1,0 +1,57 @@
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+
+from keras_inat.store.runs import create_run
+from keras_inat.training import step_progress
+from keras_inat.training.epochs import EpochEnd
+from keras_inat.training.session import fit
+from keras_inat.training.step_progress import StepProgress, format_epoch
+
+
+@pytest.fixture
+def displays(monkeypatch):
+    """Records every progress display: its arguments, the images of each advance, and its end."""
+    displays = []
+
+    @contextlib.contextmanager
+    def record(description, total, unit, transient):
+        advances = []
+        displays.append((description, total, unit, transient, advances))
+        try:
+            yield advances.append
+        finally:
+            advances.append("closed")
+
+    monkeypatch.setattr(step_progress, "track_progress", record)
+    return displays
+
+
+@pytest.mark.parametrize(("steps_per_execution", "advances"), [(1, [0, 4, 4, 4]), (2, [0, 8])])
+def test_every_epoch_shows_its_images(displays, steps_per_execution, advances):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", steps_per_execution=steps_per_execution)
+    progress = StepProgress("seed 0", 10, batch_size=4)
+    model.fit(np.zeros((16, 3)), np.zeros((16, 1)), batch_size=4, epochs=2, verbose=0, callbacks=[progress])
+    assert displays == [
+        ("seed 0 epoch  1/10", 16, "images", True, [*advances, "closed"]),
+        ("seed 0 epoch  2/10", 16, "images", True, [*advances, "closed"]),
+    ]
+
+
+def test_an_interrupted_epoch_ends_its_display(make_config, displays, monkeypatch):
+    def interrupt(self, batch, logs=None):
+        if batch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(EpochEnd, "on_train_batch_begin", interrupt)
+    config = make_config()
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, create_run(config, "pretrain"), "seed 0")
+    assert displays == [("seed 0 epoch 1/2", 24, "images", True, [0, 8, 8, "closed"])]
+
+
+def test_epochs_are_aligned():
+    assert [format_epoch(epoch, 120) for epoch in (3, 45, 120)] == ["  3/120", " 45/120", "120/120"]
