@@ -36,7 +36,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Card:
-    """A number in large type with its interval. `value`, `low` and `high`, from 0 to 1, are drawn as a band."""
+    """A number in large type with its interval as text and as a band from 0 to 1."""
 
     label: str
     number: str
@@ -56,24 +56,24 @@ class Cards:
 
 @dataclass(frozen=True)
 class Table:
-    """A table. `align` has an `l` (text) or `r` (numbers) for each column."""
+    """A table."""
 
     kind: ClassVar[str] = "table"
     caption: str
-    align: str
+    align: str  # `l` (text) or `r` (numbers) for each column
     head: list[str]
     rows: list[list[str]]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure on disk, by its path relative to the page, with its width and height in CSS pixels."""
+    """A figure on disk."""
 
     kind: ClassVar[str] = "picture"
-    file: str
+    file: str  # path relative to the page
     alt: str
     caption: str
-    width: int
+    width: int  # in CSS pixels
     height: int
 
 
@@ -122,17 +122,11 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Page:
-    """The report.
-
-    Attributes:
-        chapters: Its content. Each chapter and section gets a unique anchor.
-        findings: The sentences that summarize it.
-        missing: The requirements that no section meets.
-    """
+    """The report. Each chapter and section gets a unique anchor."""
 
     chapters: list[Chapter]
-    findings: list[str]
-    missing: list[str]
+    findings: list[str]  # sentences that summarize it
+    missing: list[str]  # requirements that no section meets
 
     def __post_init__(self) -> None:
         taken: set[str] = set()

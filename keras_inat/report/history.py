@@ -23,19 +23,12 @@ from keras_inat.store.sweeps import SweepFolder, list_sweeps
 
 @dataclass
 class DataSet:
-    """Everything that was done with one set of images.
-
-    Attributes:
-        name: Its name.
-        data: Its summary; None if no run and no trial has a result.
-        groups: The runs, grouped by seed.
-        sweeps: The sweeps, the newest first.
-    """
+    """Everything that was done with one set of images."""
 
     name: str
-    data: DataSummary | None = None
+    data: DataSummary | None = None  # None if no run and no trial has a result
     groups: list[SeedGroup] = field(default_factory=list)
-    sweeps: list[SweepHistory] = field(default_factory=list)
+    sweeps: list[SweepHistory] = field(default_factory=list)  # the newest first
 
     def find_groups(self, command: str) -> list[SeedGroup]:
         """Returns the groups of a command, the best validation accuracy first."""

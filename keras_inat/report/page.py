@@ -34,17 +34,11 @@ FIGURE = re.compile(r"\((figures/[^()/]+\.png)\)")  # as Markdown refers to it
 
 @dataclass(frozen=True)
 class Report:
-    """A written report.
+    """A written report."""
 
-    Attributes:
-        path: The HTML page.
-        findings: The sentences that summarize it.
-        missing: The requirements that it does not meet.
-    """
-
-    path: Path
-    findings: list[str]
-    missing: list[str]
+    path: Path  # the HTML page
+    findings: list[str]  # sentences that summarize it
+    missing: list[str]  # requirements that it does not meet
 
 
 def write_report(config: Config) -> Report:

@@ -14,17 +14,11 @@ from keras_inat.store.runs import RunFolder
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run with a result on the test images.
-
-    Attributes:
-        folder: Its folder.
-        result: Its result.
-        test: The scores on the test images, which every such result has.
-    """
+    """A run with a result on the test images."""
 
     folder: RunFolder
     result: Result
-    test: EvaluationScores
+    test: EvaluationScores  # those of the result, which every finished run has
 
     @property
     def command(self) -> str:

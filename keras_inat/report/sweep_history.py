@@ -15,21 +15,13 @@ Level = bool | int | float | str
 
 @dataclass(frozen=True)
 class SweepHistory:
-    """A sweep.
-
-    Attributes:
-        folder: Its folder.
-        trials: Its trials, in order of creation.
-        data: The images; None if no trial has a result.
-        identity: Its space and the hash of its images; None if the file is damaged.
-        epoch: The epoch after which the trials are compared; None: at their end.
-    """
+    """A sweep and its trials."""
 
     folder: SweepFolder
-    trials: list[Trial]
-    data: DataSummary | None = None
-    identity: SweepIdentity | None = None
-    epoch: int | None = None
+    trials: list[Trial]  # in order of creation
+    data: DataSummary | None = None  # the images; None if no trial has a result
+    identity: SweepIdentity | None = None  # its space and the hash of its images; None if the file is damaged
+    epoch: int | None = None  # the epoch after which the trials are compared; None: at their end
 
     @property
     def name(self) -> str:

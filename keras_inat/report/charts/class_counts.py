@@ -13,9 +13,9 @@ MAX_CLASSES = 40  # more labels are not legible
 
 
 def describe_shown_classes(num_classes: int) -> str:
-    """Returns `each of the 10 classes` or `the first 40 of 100 classes`."""
+    """Returns `all 10 classes` or `the first 40 of 100 classes`."""
     if num_classes <= MAX_CLASSES:
-        return f"each of the {plural(num_classes, 'class')}"
+        return f"all {plural(num_classes, 'class')}"
     return f"the first {MAX_CLASSES} of {plural(num_classes, 'class')}"
 
 

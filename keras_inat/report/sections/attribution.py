@@ -36,19 +36,12 @@ CAPTION = (
 
 @dataclass(frozen=True)
 class ScoredImages:
-    """The validation images on which the attribution methods are evaluated.
+    """The validation images on which the attribution methods are evaluated."""
 
-    Attributes:
-        pixels: `(images, height, width, 3)` uint8.
-        labels: `(images,)` int64.
-        predicted: `(images,)` int64, the predicted classes, which are explained.
-        confidence: `(images,)` float32, their probabilities.
-    """
-
-    pixels: np.ndarray
-    labels: np.ndarray
-    predicted: np.ndarray
-    confidence: np.ndarray
+    pixels: np.ndarray  # `(images, height, width, 3)` uint8
+    labels: np.ndarray  # `(images,)` int64
+    predicted: np.ndarray  # `(images,)` int64, the predicted classes, which are explained
+    confidence: np.ndarray  # `(images,)` float32, their probabilities
 
 
 def show_guided_predictions(explained: ExplainedModel) -> Iterator[Block]:

@@ -78,10 +78,10 @@ def _draw_class_differences(scratch: SeedGroup, tuned: SeedGroup, figures: Figur
     num_significant = sum(difference.excludes_zero for _, difference in differences)
     values = [f"{name} {formatting.percentage_points(difference)[0]}" for name, difference in differences]
     caption = (
-        f"{tuned.title} minus {scratch.title}, class by class on the same test images, for the run of each with the "
-        f"best validation accuracy.{shown} Filled: the interval excludes zero ({num_significant} of "
-        f"{len(differences)}). One in twenty 95 % intervals would by chance. The intervals do not cover the variation "
-        "over seeds."
+        f"“{tuned.title}” minus “{scratch.title}”, class by class on the same test images, for the run of each with "
+        f"the best validation accuracy.{shown} Filled: the interval excludes zero ({num_significant} of "
+        f"{len(differences)}). By chance alone, one in twenty 95 % intervals would. The intervals do not cover the "
+        "variation over seeds."
     )
     return [
         figures.add(

@@ -30,7 +30,7 @@ def describe_confusion_matrix(run: FinishedRun, predictions: Predictions, figure
             f"{run.command}-confusion",
             draw_confusion_matrix(counts, classes),
             f"Confusion matrix of {shown}.",
-            "Each row is a true class. Its cells are the percentages of its images by predicted class. The matrix "
+            "Each row is a true class. Its cells are the percentages of its images by predicted class. The figure "
             f"shows {shown}.",
         ),
         Prose(_list_frequent_errors(counts, classes)),

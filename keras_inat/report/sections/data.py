@@ -68,8 +68,8 @@ def _describe_images(data_set: DataSet, data: DataSummary, figures: FigureFolder
         figures.add(
             "classes",
             draw_class_counts(data.classes, data.per_class.train, data.per_class.test),
-            f"Number of usable images of {shown}, in train/ and in val/.",
-            f"Number of usable images of {shown}.",
+            f"Number of usable images by class, for {shown}, in train/ and in val/.",
+            f"Number of usable images by class, for {shown}.",
         ),
     ]
     for group in reversed(data_set.groups):

@@ -12,23 +12,14 @@ from keras_inat.store.predictions import Predictions, ValidationSample
 
 @dataclass(frozen=True)
 class ExplainedModel:
-    """A trained model with the images that explain it.
+    """A trained model with the images that explain it."""
 
-    Attributes:
-        run: The run that trained it.
-        model: The Keras model.
-        predictions: Its predictions on the test images.
-        sample: Some validation images.
-        figures: The folder of the figures.
-        settings: The settings of the report.
-    """
-
-    run: FinishedRun
-    model: Any
-    predictions: Predictions
-    sample: ValidationSample
-    figures: FigureFolder
-    settings: Report
+    run: FinishedRun  # the run that trained it
+    model: Any  # the Keras model
+    predictions: Predictions  # its predictions on the test images
+    sample: ValidationSample  # some validation images
+    figures: FigureFolder  # the folder of the figures
+    settings: Report  # the settings of the report
 
     def add_figure(self, name: str, figure: Any, alt: str, caption: str) -> Picture:
         """Writes a figure of this model and returns its block."""

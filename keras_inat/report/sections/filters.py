@@ -40,7 +40,7 @@ def show_first_layer_filters(explained: ExplainedModel) -> Iterator[Block]:
     fraction = percent(count / NUM_RANDOM_FILTERS, 0)
     yield Prose(
         f"The {plural(len(filters), 'filter')} by the component with most of their squared weights: {counts}. Of "
-        f"{NUM_RANDOM_FILTERS:,} filters of this size with random weights, {fraction} are of the type {name}."
+        f"{NUM_RANDOM_FILTERS:,} filters of this size with random weights, {fraction} are of the type “{name}”."
     )
 
 

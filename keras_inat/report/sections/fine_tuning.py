@@ -36,7 +36,7 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
         caption = (
             "Cost of accuracy: higher and further to the left is better. Bars are the intervals of the table above. "
             "Points that would cover each other are moved to the right, in their order. The features of a frozen "
-            "backbone are cached, and the time to compute them is that of the first run that needs them."
+            "backbone are cached. The time to compute them counts in the first run that needs them."
         )
         alt = f"Test accuracy against trained parameters and against training time, of {join_models(models)}."
         blocks.append(figures.add("costs", draw_costs(models), alt, caption))
@@ -111,11 +111,11 @@ def tabulate_differences(
     if not rows:
         return []
     caption = (
-        f"Paired differences in test accuracy from {reference} (`{base.best.title}`), on the same test images. An "
-        "interval with n images does not cover the variation over seeds."
+        f"Paired differences in test accuracy relative to {reference} (`{base.best.title}`), on the same test images. "
+        "Intervals over n images do not cover the variation over seeds."
     )
     if has_seeds:
-        caption += " An interval with n seeds covers the variation over seeds and over images."
+        caption += " Intervals over n seeds cover the variation over seeds and over images."
     caption += " The intervals are not simultaneous: one in twenty would exclude zero by chance."
     return [Table(caption, "lrrrl", ["model", "points", "95 % interval", "n", "result"], rows)]
 
@@ -140,8 +140,8 @@ def _tabulate_configurations(groups: Sequence[SeedGroup]) -> Table:
             ]
         )
     caption = (
-        "Fine-tuned configurations, the best validation accuracy first. The last column has n. A 95 % interval with n "
-        "images covers the variation over test images. With n seeds it covers the variation over seeds as well."
+        "Fine-tuned configurations, the best validation accuracy first. The last column has n. A 95 % interval over n "
+        "images covers the variation over test images. Over n seeds it covers the variation over seeds as well."
     )
     head = ["strategy: backbone", "seeds", "stages and trained parameters", "parameters", "epochs", "time"]
     return Table(caption, "lrlrrrrrr", [*head, "validation", "test", "95 % interval, n"], rows)

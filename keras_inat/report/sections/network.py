@@ -19,11 +19,11 @@ DEFAULT_NUM_CLASSES = 10
 
 
 class Network(NamedTuple):
-    """A CNN: its origin in words, its settings and the side of its input images in pixels."""
+    """A CNN to describe."""
 
-    origin: str
-    model: Model
-    image_size: int
+    origin: str  # the run or the sweep that it comes from, in words
+    model: Model  # its settings
+    image_size: int  # side of its input images in pixels
 
 
 def describe_network(data_set: DataSet) -> Section:
@@ -40,17 +40,17 @@ def describe_network(data_set: DataSet) -> Section:
     section = Section(TITLE)
     section.blocks = [
         Prose(
-            f"{network.origin} has {parameters:,} parameters. It takes {macs:,} multiply-accumulates (MACs), its "
-            f"computations, for one image of {network.image_size} × {network.image_size} pixels. The layer with the "
-            f"most parameters is `{most_parameters.name}` ({percent(most_parameters.parameters / parameters)} of all). "
-            f"The layer with the most multiply-accumulates is `{most_macs.name}` ({percent(most_macs.macs / macs)})."
+            f"{network.origin} has {parameters:,} parameters. It computes {macs:,} multiply-accumulates (MACs) for "
+            f"one image of {network.image_size} × {network.image_size} pixels. The layer with the most parameters is "
+            f"`{most_parameters.name}` ({percent(most_parameters.parameters / parameters)} of all). The layer with the "
+            f"most multiply-accumulates is `{most_macs.name}` ({percent(most_macs.macs / macs)})."
         ),
         _tabulate_closed_form(network.model, network.image_size, num_classes),
         _tabulate_layers(layers),
     ]
     groups = data_set.find_groups("train-best")
     if groups and (groups[0].best.result.parameters, groups[0].best.result.macs) == (parameters, macs):
-        section.blocks.append(Prose("Counting the weights of the trained model gives the same two totals."))
+        section.blocks.append(Prose("The trained model, counted layer by layer, has the same two totals."))
     return section
 
 
@@ -100,4 +100,4 @@ def _tabulate_layers(layers: list[LayerCost]) -> Table:
     totals = [sum(getattr(layer, name) for layer in layers) for name in ("parameters", "macs", "activations")]
     rows.append(["total", "", *(f"{total:,}" for total in totals)])
     head = ["layer", "output", "parameters", "multiply-accumulates", "activations"]
-    return Table("Layers, for one image.", "lrrrr", head, rows)
+    return Table("Layer by layer, for one image.", "lrrrr", head, rows)

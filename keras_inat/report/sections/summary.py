@@ -23,9 +23,9 @@ def summarize(history: History, findings: list[str]) -> Section:
     num_trials = sum(len(sweep.trials) for data_set in history.data_sets for sweep in data_set.sweeps)
     scope = (
         f"The page covers {plural(len(history.runs), 'evaluated run')} and {plural(num_trials, 'trial')} of sweeps on "
-        f"{plural(len(history.data_sets), 'data set')}. All intervals are 95{formatting.SPACE}% intervals. An interval "
-        "with n images covers the variation over test images. An interval with n seeds covers the variation over seeds "
-        "as well."
+        f"{plural(len(history.data_sets), 'data set')}. All intervals are 95{formatting.SPACE}% intervals. Intervals "
+        "over n images cover the variation over test images. Intervals over n seeds cover the variation over seeds as "
+        "well."
     )
     blocks: list[Block] = []
     if cards:
@@ -43,12 +43,12 @@ def summarize_nothing(runs: str) -> Section:
 def list_findings(data_set: DataSet) -> list[str]:
     """Returns the main results on a data set, a sentence each."""
     findings = []
-    for command, training in (("train-best", "trained from scratch"), ("finetune", "fine-tuned")):
+    for command, model in (("train-best", "model from scratch"), ("finetune", "fine-tuned model")):
         groups = data_set.find_groups(command)
         if groups:
             title = f" ({groups[0].title})" if command == "finetune" else ""
             accuracy = percent_with_interval(estimate_test_accuracy(groups[0]))
-            findings.append(f"{data_set.name}: the best model {training}{title} has a test accuracy of {accuracy}.")
+            findings.append(f"{data_set.name}: the best {model}{title} has a test accuracy of {accuracy}.")
     difference = compare_scratch_and_fine_tuned(data_set)
     if difference:
         points, interval = formatting.percentage_points(difference)

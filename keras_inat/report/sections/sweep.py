@@ -84,8 +84,8 @@ def _describe_best(sweep: SweepHistory, best: Trial) -> Prose:
         evidence = f"{formatting.interval(accuracy)}, {formatting.sample_size(accuracy)}"
     return Prose(
         f"{_count_statuses(sweep)}. The best is trial {best.id} with a validation accuracy of {percent(best.score)} "
-        f"({evidence}). It is the highest of {len(sweep.completed)} accuracies and therefore optimistic, which the "
-        "interval does not take into account. `make train-best` evaluates this configuration on images that were not "
+        f"({evidence}). It is the highest of {len(sweep.completed)} accuracies and therefore optimistic. The interval "
+        "does not account for this selection. `make train-best` evaluates this configuration on images that were not "
         "used to select it."
     )
 

@@ -10,4 +10,4 @@ def test_bars_are_those_of_the_training_and_of_the_test_images() -> None:
 
 def test_the_number_of_shown_classes_is_stated() -> None:
     texts = [describe_shown_classes(number).replace("\xa0", " ") for number in (10, 100)]
-    assert texts == ["each of the 10 classes", "the first 40 of 100 classes"]
+    assert texts == ["all 10 classes", "the first 40 of 100 classes"]
