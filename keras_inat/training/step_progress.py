@@ -1,11 +1,15 @@
 """The progress bar of an epoch."""
 
 import contextlib
+import time
 from typing import Any
 
 import keras
 
 from keras_inat.progress import Advance, track_progress
+
+# A redraw takes some milliseconds of training time. A shorter epoch has no bar.
+SECONDS_BETWEEN_UPDATES = 1.0
 
 
 class StepProgress(keras.callbacks.Callback):
@@ -23,20 +27,27 @@ class StepProgress(keras.callbacks.Callback):
         self._epochs = epochs
         self._batch_size = batch_size
         self._display = contextlib.ExitStack()
-        self._advance: Advance = lambda count: None
-        self._steps_done = 0
+        self._advance: Advance | None = None
+        self._description = ""
+        self._steps_shown = 0
+        self._updated_at = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        description = f"{self._label} epoch {format_epoch(epoch + 1, self._epochs)}"
-        num_images = self.params["steps"] * self._batch_size
-        bar = track_progress(description, num_images, "images", transient=True)
-        self._advance = self._display.enter_context(bar)
-        self._steps_done = 0
+        self._description = f"{self._label} epoch {format_epoch(epoch + 1, self._epochs)}"
+        self._updated_at = time.monotonic()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        # With steps per execution above 1, `batch` grows by as many. `on_train_batch_end` would wait for the GPU.
-        self._advance((batch - self._steps_done) * self._batch_size)
-        self._steps_done = batch
+        # `batch` is the number of steps done. It grows by the steps per execution. `on_train_batch_end` would wait for
+        # the GPU.
+        now = time.monotonic()
+        if now - self._updated_at < SECONDS_BETWEEN_UPDATES:
+            return
+        if self._advance is None:
+            self._advance = self._open_display(batch)
+        else:
+            self._advance((batch - self._steps_shown) * self._batch_size)
+        self._steps_shown = batch
+        self._updated_at = now
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.close()
@@ -44,6 +55,17 @@ class StepProgress(keras.callbacks.Callback):
     def close(self) -> None:
         """Removes the bar."""
         self._display.close()
+        self._advance = None
+
+    def _open_display(self, steps_done: int) -> Advance:
+        bar = track_progress(
+            self._description,
+            self.params["steps"] * self._batch_size,
+            "images",
+            completed=steps_done * self._batch_size,
+            transient=True,
+        )
+        return self._display.enter_context(bar)
 
 
 def format_epoch(epoch: int, epochs: int) -> str:
