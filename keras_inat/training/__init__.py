@@ -1,1 +1,1 @@
-"""The one way to train a model, and to judge it."""
+"""The one way to train a model, and to evaluate it."""

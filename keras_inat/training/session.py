@@ -128,6 +128,7 @@ class Session:
         self.trackers = trackers
         self.batch_size = _limit_batch_size(data)
         self.steps_per_epoch = len(data.training_rows) // self.batch_size
+        # With the planned epochs. The result records the configuration of the user, `data.config`.
         self.config = plan_epochs(data.config, self.steps_per_epoch)
         self.strategy = choose_strategy(self.batch_size)
 
