@@ -1,4 +1,4 @@
-"""Functions that the tests run in processes of their own."""
+"""Functions that the tests run in processes of their own. This module imports no TensorFlow."""
 
 import os
 import signal
@@ -6,10 +6,8 @@ import sys
 import time
 from multiprocessing import forkserver
 
-from keras_inat.__main__ import main
 from keras_inat.store.sweeps import locate_sweep
-from keras_inat.sweep import leases
-from keras_inat.sweep.trial import TrialOutcome
+from keras_inat.sweep.trial_process import TrialOutcome
 
 
 def _count_attempts(config, trial):
@@ -59,11 +57,15 @@ def leave(config, trial):
 
 def run_command(command):
     """Runs a command of the program, with short leases, in a child of the forkserver that the tests share."""
+    from keras_inat.__main__ import main
+    from keras_inat.sweep import chief, leases
+
     with open(f"{command}.log", "a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    # The processes of trials come from the same forkserver. Each forkserver imports TensorFlow.
-    forkserver._forkserver.ensure_running = lambda: None
+    # The processes of trials come from the same forkserver. Another one would import TensorFlow again.
+    forkserver._forkserver.ensure_running = forkserver.ensure_running = lambda: None
+    chief.LINGER_SECONDS = 1.0
     leases.LEASE_SECONDS = 3.0
     leases.HEARTBEAT_SECONDS = 0.5
     sys.exit(main([command, "CONFIG=c.yaml"]))

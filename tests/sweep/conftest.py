@@ -1,4 +1,6 @@
-"""A training that is replaced by a formula."""
+"""A training that is replaced by a formula, and a forkserver that the tests share."""
+
+from multiprocessing import forkserver
 
 import pytest
 
@@ -19,3 +21,11 @@ def fake_fit(monkeypatch, build_result):
 
     monkeypatch.setattr(trials_module, "fit", fit)
     return calls
+
+
+@pytest.fixture(scope="session")
+def shared_forkserver():
+    """Starts the forkserver with the modules of a chief and of a worker, so that no process has to import them."""
+    commands = ["keras_inat.commands.sweep_chief", "keras_inat.commands.sweep_worker"]
+    forkserver.set_forkserver_preload(["keras_inat.sweep.preload", *commands])
+    forkserver.ensure_running()

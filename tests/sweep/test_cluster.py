@@ -16,7 +16,7 @@ from keras_inat.settings.loading import format_yaml
 from keras_inat.store.records import Trial
 from keras_inat.store.sweeps import locate_sweep
 from keras_inat.sweep import chief as chief_module
-from keras_inat.sweep import executors, leases, runner
+from keras_inat.sweep import leases, runner
 from keras_inat.sweep import worker as worker_module
 from keras_inat.sweep.bayesian import Bayesian
 from keras_inat.sweep.chief import run_chief
@@ -144,11 +144,10 @@ def wait_until(condition, seconds=200):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked as on Linux")
-def test_killing_a_worker_and_then_the_chief_loses_nothing(sweep_config):
+def test_killing_a_worker_and_then_the_chief_loses_nothing(sweep_config, shared_forkserver):
     """Both are killed while they work. Started again, they end all trials, each with the score of its own epochs."""
     config = sweep_config("TRIALS=2", "sweep.epochs=2", "sweep.workers=1")
     Path("c.yaml").write_text(format_yaml(config.model_dump(mode="json")))
-    executors._start_forkserver()
     processes = []
 
     def start(command):

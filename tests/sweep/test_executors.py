@@ -1,5 +1,6 @@
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import acts
@@ -19,10 +20,20 @@ TRIAL = Trial(id="0", values={}, settings={})
 FOLDER = Path("runs/sweep/s/trials/0")
 
 
+@pytest.fixture(scope="module")
+def server():
+    """Starts a forkserver that has not imported TensorFlow."""
+    server = forkserver.ForkServer()
+    server.set_forkserver_preload(["acts"])
+    yield server
+    server._stop()
+
+
 @pytest.fixture(autouse=True)
-def quick_starts(monkeypatch):
+def quick_starts(monkeypatch, server):
+    monkeypatch.setattr(forkserver, "ensure_running", server.ensure_running)
+    monkeypatch.setattr(forkserver, "connect_to_new_process", server.connect_to_new_process)
     monkeypatch.setattr(executors, "PAUSE_SECONDS", 0.0)
-    executors._start_forkserver()
 
 
 def run(act, cores=(), gpu=None, timeout_seconds=None, seconds=60):

@@ -67,7 +67,7 @@ def test_a_real_sweep_leaves_its_records(sweep_config):
     assert not Path("runs/test_ledger.jsonl").exists()
 
 
-def test_workers_train_each_trial_in_a_process(sweep_config):
+def test_workers_train_each_trial_in_a_process(sweep_config, shared_forkserver):
     trials = runner.search(sweep_config("TRIALS=3", "sweep.workers=2", "sweep.epochs=2"))
     assert [trial.status for trial in trials] == ["completed"] * 3
     for trial in trials:
@@ -78,7 +78,7 @@ def test_workers_train_each_trial_in_a_process(sweep_config):
         assert not (folder / "checkpoint.npz").exists()
 
 
-def test_a_trial_scores_the_same_in_its_own_process(sweep_config):
+def test_a_trial_scores_the_same_in_its_own_process(sweep_config, shared_forkserver):
     in_this_process, in_its_own = (
         runner.search(
             sweep_config("TRIALS=1", f"sweep.workers={workers}", f"NAME=w{workers}", "run.deterministic=true")
