@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 from keras_inat.errors import UserError
 from keras_inat.log import warn
-from keras_inat.models.closed_form import QUANTITIES, describe_symbols, list_terms
-from keras_inat.models.cost import LayerCost, count_cnn
+from keras_inat.models.cost import QUANTITIES, LayerCost, count_cnn, describe_symbols, list_terms
 from keras_inat.report.blocks import Prose, Section, Table
 from keras_inat.report.formatting import percent
 from keras_inat.report.history import DataSet

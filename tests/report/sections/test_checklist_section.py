@@ -21,7 +21,7 @@ def test_requirements_link_to_their_section(workshop: Workshop) -> None:
         report.run(override(workshop.config, {"report.strict": True}))
     assert "parallel coordinates of the trials" not in str(failure.value)
     page = workshop.read_page()
-    [anchor] = re.findall(r'its predictions on test images, in a grid of [^<]+</td><td><a href="#([^"]+)"', page)
+    [anchor] = re.findall(r'example predictions on test images, in a grid of [^<]+</td><td><a href="#([^"]+)"', page)
     assert f'<h3 id="{anchor}">Best model from scratch</h3>' in page
     assert "importance of hyperparameters missing: run make sweep TRIALS=40" in workshop.read_text()
     markdown = (workshop.reports / "README.md").read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from report_workshop import Workshop, format_text
 
+import keras_inat
 from keras_inat.report.blocks import Block, Prose, Table
 from keras_inat.report.history import read_history
 from keras_inat.report.sections import attribution, filters, filters_and_attribution
@@ -79,6 +80,11 @@ def test_a_model_is_explained_once(
     (cache / "blocks.json").write_text("[")
     describe(workshop)
     assert len(drawn) == 3
+
+
+@pytest.mark.parametrize("pattern", filters_and_attribution.CODE)
+def test_the_code_of_explanations_exists(pattern: str) -> None:
+    assert list(Path(keras_inat.__file__).parent.glob(pattern))
 
 
 def test_methods_are_compared_by_their_intervals() -> None:
