@@ -1,7 +1,6 @@
 """Benchmark of indexing: all work for a file except decoding, on files that do not exist."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +10,12 @@ from scipy import fft
 
 from keras_inat.data import index
 from keras_inat.data.chunk import THUMBNAIL, Record, pixel_path, thumbnail_path
-from keras_inat.data.dataset import split_rows
-from keras_inat.data.pack import open_pack
+from keras_inat.data.dataset import open_pack
+from keras_inat.data.packs import Pack
 from keras_inat.data.scan import CHUNK, Scan
 from keras_inat.data.source import ImageFile, Source
-from keras_inat.settings.schema import Config
+from keras_inat.settings.schema import Augment, Config
+from keras_inat.store.records import Manifest
 
 NUM_CLASSES = 10
 # One file in so many is a test image.
@@ -26,6 +26,7 @@ DUPLICATE_EVERY = 100
 BLOCK = 2**14
 # The amplitude of the lowest frequency of a thumbnail, in gray levels.
 CONTRAST = 500
+CONFIG = Config(augment=Augment(crop=1))
 
 
 class SyntheticSource(Source):
@@ -52,11 +53,11 @@ def time_indexing(count: int, directory: Path) -> Iterator[tuple[str, float]]:
     yield "record hashes and formats", clock.lap()
     index.write_index(source, scan, directory, near_duplicates=True)
     yield "find duplicates and write the index", clock.lap()
-    pack = open_pack(directory, THUMBNAIL, THUMBNAIL)
-    assert len(pack.images) == len(pack.labels)
-    yield "open the pack", clock.lap()
-    split_rows(pack, Config())
-    yield "split", clock.lap()
+    pack = Pack(directory, Manifest.read(directory / "manifest.json"))
+    yield "read the manifest", clock.lap()
+    data = open_pack(pack, CONFIG)
+    assert len(data.images) == len(data.labels)
+    yield "open the pack and split", clock.lap()
 
 
 def _prepare(count: int, directory: Path) -> list[Record]:
@@ -66,7 +67,9 @@ def _prepare(count: int, directory: Path) -> list[Record]:
     with open(thumbnail_path(directory), "wb") as file:
         for start in range(0, count, BLOCK):
             file.write(_draw_thumbnails(rng, min(BLOCK, count - start)))
-    os.link(thumbnail_path(directory), pixel_path(directory, THUMBNAIL, THUMBNAIL))  # in place of the pixels
+    size = CONFIG.data.image_size
+    with open(pixel_path(directory, size, size), "wb") as file:
+        file.truncate(count * size * size * 3)  # a sparse file in place of the pixels
     hashes = rng.integers(256, size=(count, 32), dtype=np.uint8)
     copies = hashes[1::DUPLICATE_EVERY]
     copies[:] = hashes[: len(copies) * DUPLICATE_EVERY : DUPLICATE_EVERY]

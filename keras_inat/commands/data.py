@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from keras_inat.data.download import download
-from keras_inat.data.pack import Pack
-from keras_inat.data.packs import load_pack
+from keras_inat.data.packs import Pack, load_pack
 from keras_inat.data.source import DEMOS
 from keras_inat.data.unpacking import unpack
 from keras_inat.errors import UserError

@@ -1,10 +1,13 @@
-"""Zip archives: checks against malicious contents before they are opened, and against damage."""
+"""Files of a data set in a folder or a zip archive. A malicious archive is refused before anything is read from it.
 
+Decoding workers import this module when they start, so it imports little.
+"""
+
+import errno
 import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 from keras_inat.errors import UserError
@@ -21,8 +24,61 @@ MAX_MEMBER_BYTES = 512 << 20
 MAX_GROWTH = 100
 BOMB_BYTES = 1 << 30
 LOCAL_HEADER_BYTES = 30
-CHUNK = 1 << 20
-REPEATED = "has the same path as another member"
+
+
+class Reader:
+    """Reads the files of a folder or zip archive by their path in it.
+
+    Raises:
+        UserError: The archive is damaged, or it is refused.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.archive = None if path.is_dir() else open_archive(path)
+
+    def read(self, path: str) -> bytes:
+        """Reads one file. Safe to call from several threads.
+
+        Raises:
+            ValueError: The file cannot be read. The message follows "it", such as "is a broken link".
+        """
+        try:
+            return _read_member(self.archive, path) if self.archive else _read_file(self.path / path)
+        except PermissionError:
+            raise ValueError("may not be read") from None
+        except DAMAGED as error:
+            raise ValueError(f"cannot be read from the archive ({error})") from None
+
+
+def _read_member(archive: zipfile.ZipFile, path: str) -> bytes:
+    try:
+        with archive.open(path) as file:
+            content = file.read(MAX_MEMBER_BYTES + 1)  # A member may hold more than it declares.
+    except OSError as error:
+        # bz2 raises an OSError without a number, or EINVAL, for damaged data. Other errors come from the disk.
+        if error.errno not in (None, errno.EINVAL):
+            raise
+        raise zipfile.BadZipFile(str(error)) from None
+    if len(content) > MAX_MEMBER_BYTES:
+        raise ValueError("is too large for an image")
+    return content
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        status = path.stat()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+            raise
+        raise ValueError("is a broken link" if path.is_symlink() else "is gone") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise ValueError("is a folder: images must be directly in their class folder")
+    if not stat.S_ISREG(status.st_mode):  # Reading a pipe would never end.
+        raise ValueError("is not a file")
+    if status.st_size > MAX_MEMBER_BYTES:
+        raise ValueError(f"is too large for an image ({status.st_size >> 20} MiB)")
+    return path.read_bytes()
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:
@@ -43,39 +99,13 @@ def open_archive(path: Path) -> zipfile.ZipFile:
     return archive
 
 
-def check_bytes(archive: zipfile.ZipFile, report_progress: Callable[[int], None]) -> None:
-    """Reads every member, so that its checksum is verified.
-
-    Args:
-        archive: An archive open for reading.
-        report_progress: Called with the number of members read since the last call.
-
-    Raises:
-        UserError: A member is damaged. The error names it.
-    """
-    members = archive.infolist()
-    for member in members:
-        try:
-            with archive.open(member) as file:
-                while file.read(CHUNK):
-                    pass
-        except (*DAMAGED, OSError, ValueError) as error:
-            raise UserError(f"its member {member.filename!r} is damaged: {error or type(error).__name__}") from None
-        report_progress(1)
-
-
 def check_members(archive: zipfile.ZipFile, path: Path) -> None:
     """Refuses an archive that would write outside its folder, overwrite its own files, fill the disk or ask a password.
 
-    Args:
-        archive: An archive open for reading.
-        path: The path of its file, for the error message.
-
     Raises:
-        UserError: A member has no name, has an absolute path or one with `..`, is a link or another special file, is
-            encrypted, is larger than `MAX_MEMBER_BYTES`, has the same path as another member, lies inside another
-            member, or overlaps one. Or all members together are larger than `BOMB_BYTES` and larger than
-            `MAX_GROWTH` times the archive. The error names the member, or the largest one.
+        UserError: A member has a fault, has the same path as another member, lies inside another member, or overlaps
+            one. Or all members together are larger than `BOMB_BYTES` and larger than `MAX_GROWTH` times the archive.
+            The error names the member, or the largest one.
     """
     members = archive.infolist()
     names = set[str]()
@@ -86,22 +116,24 @@ def check_members(archive: zipfile.ZipFile, path: Path) -> None:
         fault = _find_fault(member, name, parts)
         if not fault and not member.is_dir():
             key = "/".join(parts)
-            fault = REPEATED if key in names else ""
+            fault = "has the same path as another member" if key in names else ""
             names.add(key)
             folders.update(("/".join(parts[:depth]), member) for depth in range(1, len(parts)))
         if fault:
             raise _refuse(path, member, fault)
     if both := names & folders.keys():
         raise _refuse(path, folders[min(both)], "lies in a folder with the path of another member")
-    _check_overlaps(members, archive.start_dir, path)
+    end = archive.start_dir  # The table of contents begins here.
+    for member in sorted(members, key=lambda member: member.header_offset, reverse=True):
+        if member.header_offset + LOCAL_HEADER_BYTES + member.compress_size > end:
+            raise _refuse(path, member, "overlaps another member or the table of contents")
+        end = member.header_offset
     total = sum(member.file_size for member in members)
     size = path.stat().st_size
     if total > max(BOMB_BYTES, MAX_GROWTH * size):
         largest = max(members, key=lambda member: member.file_size)
-        fault = (
-            f"is the largest of members that declare {total / 2**30:.1f} GiB in an archive of {size / 2**20:.1f} MiB"
-        )
-        raise _refuse(path, largest, fault)
+        declared = f"declare {total / 2**30:.1f} GiB in an archive of {size / 2**20:.1f} MiB"
+        raise _refuse(path, largest, f"is the largest of members that {declared}")
 
 
 def _find_fault(member: zipfile.ZipInfo, name: str, parts: list[str]) -> str:
@@ -118,14 +150,6 @@ def _find_fault(member: zipfile.ZipInfo, name: str, parts: list[str]) -> str:
     if member.file_size > MAX_MEMBER_BYTES:
         return f"declares {member.file_size / 2**20:.0f} MiB; the limit is {MAX_MEMBER_BYTES >> 20} MiB"
     return ""
-
-
-def _check_overlaps(members: list[zipfile.ZipInfo], end: int, path: Path) -> None:
-    """Refuses members that overlap one another or the table of contents, which begins at byte `end`."""
-    for member in sorted(members, key=lambda member: member.header_offset, reverse=True):
-        if member.header_offset + LOCAL_HEADER_BYTES + member.compress_size > end:
-            raise _refuse(path, member, "overlaps another member or the table of contents")
-        end = member.header_offset
 
 
 def _refuse(path: Path, member: zipfile.ZipInfo, fault: str) -> UserError:

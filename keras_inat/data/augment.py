@@ -24,12 +24,11 @@ from keras_inat.settings.schema import Augment
 
 CUTOUT_GRAY = 128
 MAX_LOG_ASPECT = math.log(4 / 3)  # of a crop, wide or tall
-Step = Callable[[np.ndarray, int], np.ndarray]
+Step = Callable[[np.ndarray, int], np.ndarray]  # changes an image, given its index in the batch
+Batch = tuple[np.ndarray, np.ndarray]  # images and labels
 
 
-def augment(
-    images: np.ndarray, labels: np.ndarray, size: int, seed: Sequence[int], config: Augment
-) -> tuple[np.ndarray, np.ndarray]:
+def augment(images: np.ndarray, labels: np.ndarray, size: int, seed: Sequence[int], config: Augment) -> Batch:
     """Changes every image of a batch at random, then mixes pairs of them (mixup or CutMix).
 
     Args:
@@ -44,10 +43,11 @@ def augment(
         if no change is configured.
     """
     rng = np.random.default_rng(seed)
-    if images.shape[1] > 2 * size:
-        images = _shrink(images, stored_size(size))
+    if images.shape[1] > 2 * size:  # The bilinear interpolation of a warp would skip pixels.
+        smaller = (stored_size(size),) * 2
+        images = np.stack([cv2.resize(image, smaller, interpolation=cv2.INTER_AREA) for image in images])
     count, stored = images.shape[:2]
-    drawn = draw_operations(rng, count, config)
+    drawn = draw_operations(rng, count, config.policy)
     plans = (
         (_plan_warp if needs_margin(config) else _plan_flip)(rng, drawn, stored, size, config),
         _plan_recolor(rng, count, config.color) if config.color else None,
@@ -55,30 +55,22 @@ def augment(
         _plan_cutout(rng, count, size, config.cutout) if config.cutout else None,
     )
     if steps := [plan for plan in plans if plan]:
-        images = _run(steps, images, size)
-    mixers = [mixer for mixer, alpha in ((_mix_up, config.mixup), (_cut_mix, config.cutmix)) if alpha]
+        changed = np.empty((count, size, size, 3), np.uint8)
+        for index, image in enumerate(images):
+            for step in steps:
+                image = step(image, index)
+            changed[index] = image
+        images = changed
+    mixers = [(mixer, alpha) for mixer, alpha in ((_mix_up, config.mixup), (_cut_mix, config.cutmix)) if alpha]
     if mixers:
-        images, labels = mixers[rng.integers(len(mixers))](rng, images, labels, config)
+        mixer, alpha = mixers[rng.integers(len(mixers))]
+        images, labels = mixer(rng, images, labels, alpha)
     return images, labels
 
 
 def needs_margin(config: Augment) -> bool:
     """Returns True if images are cropped, rotated or warped, so that stored images should be larger than the input."""
     return config.crop < 1 or config.rotation > 0 or config.policy != "none"
-
-
-def _shrink(images: np.ndarray, size: int) -> np.ndarray:
-    """Scales images down by area averaging. The bilinear interpolation of a warp would skip pixels."""
-    return np.stack([cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in images])
-
-
-def _run(steps: list[Step], images: np.ndarray, size: int) -> np.ndarray:
-    changed = np.empty((len(images), size, size, 3), np.uint8)
-    for index, image in enumerate(images):
-        for step in steps:
-            image = step(image, index)
-        changed[index] = image
-    return changed
 
 
 def _plan_flip(rng: np.random.Generator, drawn: Drawn, stored: int, size: int, config: Augment) -> Step | None:
@@ -118,15 +110,15 @@ def _plan_warp(rng: np.random.Generator, drawn: Drawn, stored: int, size: int, c
     shift = maps[:, :2, 2] * stored
     shift += (stored - 1) / 2 - linear.sum(axis=2) * ((size - 1) / 2)
     matrices = np.concatenate([linear, shift[:, :, None]], axis=2)
-    return lambda image, index: _warp(image, matrices[index], size)
-
-
-def _warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    # OpenCV warps four channels twice as fast as three, conversions included.
-    image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    image = cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)
+
+    def warp(image: np.ndarray, index: int) -> np.ndarray:
+        # OpenCV warps four channels twice as fast as three, conversions included.
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
+        image = cv2.warpAffine(image, matrices[index], (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+        return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)
+
+    return warp
 
 
 def _plan_recolor(rng: np.random.Generator, count: int, strength: float) -> Step:
@@ -157,23 +149,19 @@ def _draw_squares(rng: np.random.Generator, size: int, sides: np.ndarray) -> np.
 # another image if the batch has more than one.
 
 
-def _mix_up(
-    rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, config: Augment
-) -> tuple[np.ndarray, np.ndarray]:
+def _mix_up(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, alpha: float) -> Batch:
     """Blends each image and its label with another (mixup, Zhang et al. 2017, arXiv 1710.09412)."""
-    fractions = rng.beta(config.mixup, config.mixup, len(images)).astype(np.float32)
+    fractions = rng.beta(alpha, alpha, len(images)).astype(np.float32)
     mixed = np.empty(images.shape, np.uint8)
     for index, fraction in enumerate(fractions.tolist()):
         cv2.addWeighted(images[index], fraction, images[index - 1], 1 - fraction, 0, dst=mixed[index])
     return mixed, _mix_labels(labels, fractions)
 
 
-def _cut_mix(
-    rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, config: Augment
-) -> tuple[np.ndarray, np.ndarray]:
+def _cut_mix(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, alpha: float) -> Batch:
     """Pastes a square of another image and mixes labels by area (CutMix, Yun et al. 2019, arXiv 1905.04899)."""
     size = images.shape[1]
-    sides = size * np.sqrt(1 - rng.beta(config.cutmix, config.cutmix, len(images)))
+    sides = size * np.sqrt(1 - rng.beta(alpha, alpha, len(images)))
     rows, columns = _draw_squares(rng, size, np.rint(sides).astype(int))
     mixed = np.array(images)
     for index in range(len(images)):

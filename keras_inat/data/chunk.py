@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from keras_inat.data.archive import Reader
 from keras_inat.data.decode import decode
-from keras_inat.data.reader import Reader
 
 # Side in pixels of the thumbnails in which duplicates are searched.
 THUMBNAIL = 16
-NESTED = "is in a subfolder of its class folder"
 
 
 class Record(NamedTuple):
@@ -53,24 +52,17 @@ def thumbnail_path(directory: Path) -> Path:
 
 
 def decode_chunk(task: Task) -> tuple[int, list[Record]]:
-    """Decodes consecutive files and writes their pixels.
-
-    Returns:
-        The number of the first file, and one record per file.
-    """
+    """Decodes the files of a task and writes their pixels. Returns the number of the first file, and the records."""
     reader = _open_reader(task.source, task.key)
+    paths = [pixel_path(task.directory, task.sizes[0], size) for size in task.sizes]
     records = []
     with contextlib.ExitStack() as stack:
-        paths = [
-            *(pixel_path(task.directory, task.sizes[0], size) for size in task.sizes),
-            thumbnail_path(task.directory),
-        ]
-        files = [stack.enter_context(open(path, "r+b")) for path in paths]
+        files = [stack.enter_context(open(path, "r+b")) for path in (*paths, thumbnail_path(task.directory))]
         for number, (name, nested) in enumerate(task.files, task.start):
             sha256 = ""
             try:
                 if nested:
-                    raise ValueError(NESTED)
+                    raise ValueError("is in a subfolder of its class folder")
                 content = reader.read(name)
                 sha256 = hashlib.sha256(content).hexdigest()
                 decoded = decode(content, task.sizes[0], (*task.sizes[1:], THUMBNAIL))

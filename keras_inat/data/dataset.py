@@ -1,46 +1,49 @@
 """The images of a run: opened once with its configuration, split for validation, with the test images sealed."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from keras_inat.data.pack import Pack, TestSet
-from keras_inat.data.packs import load_pack
-from keras_inat.data.split import split_validation
+from keras_inat.data.chunk import pixel_path
+from keras_inat.data.packs import Pack, list_sizes, load_pack
 from keras_inat.errors import UserError
 from keras_inat.settings.schema import Config
+from keras_inat.store.ledger import open_test_images
 from keras_inat.store.records import DataSummary, ImageCounts
 from keras_inat.store.runs import RunFolder
+
+
+class TestSet(NamedTuple):
+    """The test images."""
+
+    images: np.ndarray  # `(files, size, size, 3)` uint8, mapped from disk, quarantined files included
+    labels: np.ndarray  # `(files,)` int64, indices into the classes
+    rows: np.ndarray  # `(images,)` int64, the indices of the files that hold a usable image
+    paths: list[str]  # the path of each file
 
 
 @dataclass(frozen=True)
 class Dataset:
     """The images of a run, made by `open_data`.
 
-    Rows are indices into `images`, `training_images` and `labels`, which have one entry for each file of `train/`.
-    Quarantined and leaked files have an entry too, but no row."""
+    The arrays have one entry for each file of `train/`. Quarantined and leaked files have an entry too, but no row. All
+    files are open, so that a run survives the removal of its pack by `make clean-packs`.
+    """
 
     config: Config  # the configuration that the images were opened with
-    pack: Pack  # the decoded pixels on disk
+    directory: Path  # the folder of the decoded pixels. Files derived from them may be cached there
+    summary: DataSummary  # the description of the data that a result records
+    images: np.ndarray  # `(files, size, size, 3)` uint8, mapped from disk, at the size of the model's input
+    training_images: np.ndarray  # the same images, larger if the augmentation crops or rotates them
+    labels: np.ndarray  # `(files,)` int64, indices into `classes`
     training_rows: np.ndarray  # sorted int64 indices of the training images
     validation_rows: np.ndarray  # sorted int64 indices of the validation images
-    summary: DataSummary  # the description of the data that a result records
-
-    @property
-    def images(self) -> np.ndarray:
-        """The images `(files, size, size, 3)` uint8, mapped from disk, at the size of the model's input."""
-        return self.pack.images
-
-    @property
-    def training_images(self) -> np.ndarray:
-        """The same images, larger if the augmentation crops or rotates them."""
-        return self.pack.training_images
-
-    @property
-    def labels(self) -> np.ndarray:
-        """The labels `(files,)` int64, indices into `classes`."""
-        return self.pack.labels
+    _test: TestSet = field(repr=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -52,22 +55,34 @@ class Dataset:
         """The hash of the contents, classes and splits of the images."""
         return self.summary.hash
 
-    @property
-    def directory(self) -> Path:
-        """The folder of the decoded pixels. Files derived from them may be cached there."""
-        return self.pack.directory
-
     def open_test(self, run: RunFolder) -> TestSet:
         """Opens the test images for the final evaluation of a run, which is recorded in the ledger first.
 
         Raises:
             PermissionError: The run belongs to a command that selects by its results, such as a sweep.
         """
-        return self.pack.open_test(self.config, run)
+        return open_test_images(self.config, run, self.hash, lambda: self._test)
 
     def read_duplicates(self, test: TestSet, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Reads at most `count` pairs of near-duplicates, as `Pack.read_duplicates` does."""
-        return self.pack.read_duplicates(test, count)
+        """Reads some of the near-duplicates: first pairs across train and test, then the others.
+
+        Returns:
+            At most `count` indices into `summary.duplicates`, `(pairs,)` int64, at most half of them across train and
+            test, and their pixels, `(pairs, 2, size, size, 3)` uint8.
+        """
+        num_test = len(test.images)
+        across: list[int] = []
+        others: list[int] = []
+        for index, pair in enumerate(self.summary.duplicates):
+            if pair.similarity < 1:
+                first, second = pair.rows
+                (across if first < num_test <= second else others).append(index)
+        chosen = (across[: count // 2] + others)[:count]
+        pixels = np.empty((len(chosen), 2, *self.images.shape[1:]), np.uint8)
+        for number, index in enumerate(chosen):
+            for side, row in enumerate(self.summary.duplicates[index].rows):
+                pixels[number, side] = test.images[row] if row < num_test else self.images[row - num_test]
+        return np.array(chosen, np.int64), pixels
 
 
 def open_data(config: Config) -> Dataset:
@@ -76,31 +91,94 @@ def open_data(config: Config) -> Dataset:
     Raises:
         UserError: The source is missing, has a class with too few usable images, or the disk is full.
     """
-    pack = load_pack(config)
-    training_rows, validation_rows = split_rows(pack, config)
-    counts = ImageCounts(train=len(training_rows), validation=len(validation_rows), test=pack.manifest.counts.test)
-    fields = dict(pack.manifest) | {"counts": counts, "image_size": config.data.image_size}
-    return Dataset(config, pack, training_rows, validation_rows, DataSummary(**fields))
+    return open_pack(load_pack(config), config)
 
 
-def split_rows(pack: Pack, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Splits the usable images of `train/` by `data.val_fraction` and `data.split_seed`.
-
-    Returns:
-        Sorted int64 rows of the training images and of the validation images.
+def open_pack(pack: Pack, config: Config) -> Dataset:
+    """Opens the files of a pack and splits its usable training images by `data.val_fraction` and `data.split_seed`.
 
     Raises:
         UserError: A class has no image for training or none for validation.
     """
-    used = np.flatnonzero(pack.used)
-    labels = pack.labels[used]
-    groups = [content.tobytes().hex() for content in pack.group_hashes[used]]
+    directory, manifest = pack
+    paths = json.loads((directory / "paths.json").read_text(encoding="utf-8"))
+    num_test = manifest.files.test  # The test files come first.
+    with np.load(directory / "index.npz") as index:
+        labels = index["labels"].astype(np.int64)
+        used = index["used"]
+        group_hashes = index["hashes"][index["representative"]]
+    pixels = []
+    for size in list_sizes(config):
+        path = pixel_path(directory, config.data.image_size, size)
+        pixels.append(np.memmap(path, np.uint8, "r", shape=(len(paths), size, size, 3)))
+    rows = np.flatnonzero(used[num_test:])
+    training, validation = _split(labels[num_test:][rows], group_hashes[num_test:][rows], manifest.classes, config)
+    counts = ImageCounts(train=len(training), validation=len(validation), test=manifest.counts.test)
+    fields = dict(manifest) | {"counts": counts, "image_size": config.data.image_size}
+    return Dataset(
+        config=config,
+        directory=directory,
+        summary=DataSummary(**fields),
+        images=pixels[0][num_test:],
+        training_images=pixels[-1][num_test:],
+        labels=labels[num_test:],
+        training_rows=rows[training],
+        validation_rows=rows[validation],
+        _test=TestSet(pixels[0][:num_test], labels[:num_test], np.flatnonzero(used[:num_test]), paths[:num_test]),
+    )
+
+
+def _split(
+    labels: np.ndarray, group_hashes: np.ndarray, classes: tuple[str, ...], config: Config
+) -> tuple[np.ndarray, np.ndarray]:
+    """Splits as `split_validation` does, and checks that every class has images on both sides."""
+    groups = [content.tobytes().hex() for content in group_hashes]
     training, validation = split_validation(labels, groups, config.data.val_fraction, config.data.split_seed)
     for rows, purpose in ((training, "training"), (validation, "validation")):
-        counts = np.bincount(labels[rows], minlength=len(pack.manifest.classes))
+        counts = np.bincount(labels[rows], minlength=len(classes))
         if not counts.all():
             raise UserError(
-                f"the class {pack.manifest.classes[counts.argmin()]!r} has no image for {purpose}: its images are "
-                "duplicates of one another or of another class. Add other images, or remove the class"
+                f"the class {classes[counts.argmin()]!r} has no image for {purpose}: its images are duplicates of one "
+                "another or of another class. Add other images, or remove the class"
             )
-    return used[training], used[validation]
+    return training, validation
+
+
+def split_validation(
+    labels: np.ndarray, hashes: Sequence[str], fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Splits the training images into training and validation, stratified by class.
+
+    The side of an image depends on its content and the seed, not on its name or the order of files. Therefore images
+    with equal hashes stay on one side, and adding images changes the side of few others.
+
+    Args:
+        labels: `(images,)` int, the class of each image.
+        hashes: One hash per image, equal for duplicates.
+        fraction: The fraction of each class to hold out. A class of two or more images gives at least one.
+        seed: Any integer. Another one gives another split.
+
+    Returns:
+        Sorted int64 indices of the training images and of the validation images.
+    """
+    # Duplicates may have different labels. All of them are ranked in the class of the first.
+    class_of: dict[str, int] = {}
+    groups: dict[int, dict[str, list[int]]] = {}
+    for index, (label, content) in enumerate(zip(labels.tolist(), hashes, strict=True)):
+        label = class_of.setdefault(content, label)
+        groups.setdefault(label, {}).setdefault(content, []).append(index)
+    held: list[int] = []
+    for members in groups.values():
+        wanted = max(1, round(fraction * sum(map(len, members.values()))))
+        ranked = sorted(members, key=lambda content: hashlib.sha256(f"{seed}:{content}".encode()).digest())
+        chosen = []
+        for content in ranked[:-1]:  # At least one image of each class remains for training.
+            # A large group of duplicates could exceed the requested fraction.
+            if len(members[content]) <= wanted:
+                chosen.append(content)
+                wanted -= len(members[content])
+        if not chosen and len(ranked) > 1:
+            chosen = [min(ranked, key=lambda content: len(members[content]))]
+        held += (index for content in chosen for index in members[content])
+    validation = np.array(sorted(held), dtype=np.int64)
+    return np.setdiff1d(np.arange(len(labels)), validation), validation

@@ -60,24 +60,22 @@ class _UnusableError(ValueError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """The contents of one image file."""
+    """The contents of one image file.
+
+    Its traits are its differences from an 8-bit RGB image: "1-bit", "16-bit", "CMYK", "EXIF-rotated", "LAB", "alpha",
+    "animated" (the first frame is used), "color profile" (converted to sRGB), "gray", "palette".
+    """
 
     images: tuple[np.ndarray, ...]  # one image `(size, size, 3)` uint8 sRGB, read-only, for each requested size
-    format: str  # pillow's name of the format
-    # The sorted differences from an 8-bit RGB image: "1-bit", "16-bit", "CMYK", "EXIF-rotated", "LAB", "alpha",
-    # "animated" (the first frame is used), "color profile" (converted to sRGB), "gray", "palette".
-    traits: tuple[str, ...]
+    format: str  # Pillow's name of the format
+    traits: tuple[str, ...]  # sorted
 
 
 def set_up_decoding() -> None:
-    """Changes the process-wide settings of Pillow, libtiff and OpenCV that decoding and augmentation need.
-
-    `decode` and the training batches call it. Repeated calls change nothing.
-    """
+    """Changes process-wide settings of Pillow, libtiff and OpenCV for decoding. Repeated calls change nothing."""
     _set_up_libraries()
     # Pillow warns of odd metadata, for example. `warnings.catch_warnings` would change the filters of other threads, so
-    # this filter stays first in the list. It concerns only Pillow's modules. It is checked at each call because other
-    # code may have reset the filters.
+    # this filter stays first in the list. It is checked at each call because other code may have reset the filters.
     if warnings.filters[:1] != [("ignore", None, Warning, re.compile(r"PIL\."), 0)]:
         warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -134,7 +132,9 @@ def _decode(content: bytes, image_size: int, more_sizes: Sequence[int]) -> Decod
     num_bits = 12 if ";12" in tile else 16
     orientations = {getattr(image, "tag_v2", {}).get(ORIENTATION)}  # Pillow itself rotates a TIFF during loading.
     image.load()
-    orientation = _read_orientation(image)
+    orientation = 1
+    with contextlib.suppress(Exception):  # The pixels may be intact although the EXIF data are damaged.
+        orientation = int(image.getexif().get(ORIENTATION, 1))
     profile = image.info.get("icc_profile")
     traits = set(names)
     if ";16" in tile:
@@ -158,8 +158,9 @@ def _decode(content: bytes, image_size: int, more_sizes: Sequence[int]) -> Decod
             traits.add("color profile")
         small = small if small.mode == "RGB" else small.convert("RGB")
         images.append(np.asarray(small.transpose(TURNS[orientation]) if orientation in TURNS else small))
-    if _is_animated(image):
-        traits.add("animated")
+    with contextlib.suppress(Exception):  # Later frames may be damaged.
+        if image.format in ANIMATED and getattr(image, "is_animated", False):
+            traits.add("animated")
     return Decoded(tuple(images), str(image.format), tuple(sorted(traits)))
 
 
@@ -218,20 +219,6 @@ def _build_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | 
         return transform if np.abs(change).max() > MAX_SRGB_CHANGE else None
     except Exception:  # A broken profile may raise any exception, as broken pixels do.
         return None
-
-
-def _read_orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # The pixels may be intact although the EXIF data are damaged.
-        return 1
-
-
-def _is_animated(image: Image.Image) -> bool:
-    try:
-        return image.format in ANIMATED and bool(getattr(image, "is_animated", False))
-    except Exception:  # Only later frames are damaged.
-        return False
 
 
 def _explain(content: bytes, error: Exception) -> str:

@@ -15,13 +15,14 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 
-from keras_inat.data.archive import check_bytes, open_archive
-from keras_inat.data.disk import check_space, file_size
+from keras_inat.data.archive import DAMAGED, open_archive
+from keras_inat.data.unpacking import check_space, file_size
 from keras_inat.errors import UserError
 from keras_inat.files import hold_lock, make_printable
 from keras_inat.progress import track_progress
 
 CHUNK = 1 << 20
+NETWORK_ERRORS = (ConnectionError, urllib.error.URLError, http.client.HTTPException)
 TIMEOUT_SECONDS = 30
 # The pause before each next attempt, by the number of consecutive attempts without progress. After the last one the
 # download is given up.
@@ -30,11 +31,7 @@ ALTERNATIVES = "or give ZIP=<file>, or use DATA=demo"
 
 
 def download(url: str, directory: Path) -> Path:
-    """Downloads a zip archive, which appears only when it is complete and undamaged.
-
-    Args:
-        url: The address of the archive.
-        directory: The folder to save it in, which is made if it is missing.
+    """Downloads a zip archive, which appears in `directory` only when it is complete and undamaged.
 
     Returns:
         The path of the archive, whose name contains the file name of the address.
@@ -79,11 +76,11 @@ def _fetch(url: str, partial: Path) -> None:
                 with response:
                     _save(response, partial, first, total)
             return
-        except (OSError, http.client.HTTPException) as error:
+        except NETWORK_ERRORS as error:
             # A server without support for ranges starts over each time. Only bytes beyond the furthest are progress.
             failures = 0 if file_size(partial) > furthest else failures + 1
             furthest = max(furthest, file_size(partial))
-            if failures > len(PAUSES_SECONDS) or not _is_temporary(error, begun=furthest > start):
+            if failures > len(PAUSES_SECONDS) or not _is_temporary(error, has_begun=furthest > start):
                 raise
             pause = PAUSES_SECONDS[max(failures, 1) - 1]
             print(f"{_describe(error)}: trying again in {pause} s", flush=True)
@@ -91,16 +88,9 @@ def _fetch(url: str, partial: Path) -> None:
 
 
 def _request(url: str, partial: Path, known: int | None) -> tuple[Any, int, int | None]:
-    """Requests the bytes that `partial` lacks.
+    """Requests the bytes that `partial` lacks of an archive, whose size is `known` from an earlier response, or None.
 
-    Args:
-        url: The address of the archive.
-        partial: The file with the first bytes.
-        known: The size of the archive from an earlier response, or None.
-
-    Returns:
-        The response, or None if nothing is missing; the position of its first byte; the size of the archive, or None
-        if the server does not report it.
+    Returns the response, or None if nothing is missing; the position of its first byte; the archive's size, or None.
     """
     first = file_size(partial)
     request = urllib.request.Request(url, headers={"Range": f"bytes={first}-"} if first else {})
@@ -114,11 +104,10 @@ def _request(url: str, partial: Path, known: int | None) -> tuple[Any, int, int 
         _, total = _read_range(error.headers)
         if first == total or (total is None and zipfile.is_zipfile(partial)):
             return None, first, total
-        response = None
-    if response and response.status != 206:
-        length = response.headers.get("Content-Length") or ""
-        return response, 0, int(length) if length.isdigit() else None
-    if response:
+    else:
+        if response.status != 206:
+            length = response.headers.get("Content-Length") or ""
+            return response, 0, int(length) if length.isdigit() else None
         begins, total = _read_range(response.headers)
         if begins == first and (known is None or total in (None, known)):
             return response, first, total or known
@@ -167,14 +156,13 @@ def _convert_network_errors() -> Iterator[None]:
         raise ConnectionError(str(error) or type(error).__name__) from None
 
 
-def _is_temporary(error: Exception, begun: bool) -> bool:
-    """Returns True if another attempt may succeed. `begun` is True if this call has received bytes."""
+def _is_temporary(error: Exception, has_begun: bool) -> bool:
+    """Returns True if another attempt may succeed. `has_begun` is True if this call has received bytes."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code >= 500
     if isinstance(error, urllib.error.URLError):  # There is no connection. An offline machine should fail at once.
-        return begun
-    network = isinstance(error, ConnectionError | http.client.HTTPException)
-    return network and not isinstance(error, http.client.InvalidURL)
+        return has_begun
+    return not isinstance(error, http.client.InvalidURL)
 
 
 def _describe(error: Exception) -> str:
@@ -190,16 +178,27 @@ def _fail(url: str, error: Exception) -> UserError:
 
 
 def _check_archive(url: str, partial: Path) -> None:
-    """Reads every member. A damaged archive is removed."""
+    """Reads every member, so that its checksum is verified. A damaged archive is removed."""
     try:
         with (
-            open_archive(partial) as members,
-            track_progress(f"checking {partial.stem}", len(members.infolist()), "files") as advance,
+            open_archive(partial) as archive,
+            track_progress(f"checking {partial.stem}", len(archive.infolist()), "files") as advance,
         ):
-            check_bytes(members, advance)
+            for member in archive.infolist():
+                _read_member(archive, member)
+                advance(1)
     except UserError as error:
         partial.unlink()
         raise UserError(
             f"the file from {url} is not a usable zip archive ({error}) and was removed: run `make data` again to "
             f"download it again, {ALTERNATIVES}"
         ) from None
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    try:
+        with archive.open(member) as file:
+            while file.read(CHUNK):
+                pass
+    except (*DAMAGED, OSError, ValueError) as error:
+        raise UserError(f"its member {member.filename!r} is damaged: {error or type(error).__name__}") from None

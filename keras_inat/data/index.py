@@ -12,14 +12,7 @@ from keras_inat.data.scan import Scan
 from keras_inat.data.source import FOLDERS, Source
 from keras_inat.errors import UserError
 from keras_inat.files import make_printable, write_atomically, write_text
-from keras_inat.store.records import (
-    ClassCounts,
-    DuplicateCounts,
-    DuplicatePair,
-    Manifest,
-    SkippedFile,
-    SplitCounts,
-)
+from keras_inat.store.records import ClassCounts, DuplicateCounts, DuplicatePair, Manifest, SkippedFile, SplitCounts
 
 # Version of the pack's files. The name of a pack contains it, so that other versions are never read.
 VERSION = 3
@@ -31,40 +24,35 @@ NEEDED = {"train": 2, "test": 1}
 
 
 def write_index(source: Source, scan: Scan, directory: Path, near_duplicates: bool) -> None:
-    """Writes `index.npz`, `paths.json`, `scan.json` and, last, `manifest.json` beside the pixels of a scan.
+    """Writes `index.npz`, `paths.json`, `scan.json` and, last, `manifest.json` beside the thumbnails of a scan.
 
     `index.npz` has one entry per file, in the order of `Source.files`, where the test files come first: `labels` int32,
     `used` bool, `hashes` `(files, 32)` uint8, and `representative` int64, the index of the file that stands for a group
-    of duplicates.
-
-    Args:
-        source: The source of the files.
-        scan: The result of decoding them.
-        directory: The folder that holds the thumbnails.
-        near_duplicates: True if images that only look the same count as duplicates.
+    of duplicates. With `near_duplicates`, images that look the same count as duplicates, not only identical files.
 
     Raises:
-        UserError: If a class has too few usable images.
+        UserError: A class has too few usable images.
     """
     paths = [file.path for file in source.files]
     names = [make_printable(path) for path in paths]
-    num_test = sum(file.split == "test" for file in source.files)
     class_numbers = {name: label for label, name in enumerate(source.classes)}
     labels = np.array([class_numbers[file.class_name] for file in source.files], np.int32)
+    is_test = np.array([file.split == "test" for file in source.files])
+    num_test = int(is_test.sum())
 
     thumbnails = np.memmap(thumbnail_path(directory), np.uint8, "r", shape=(len(paths), THUMBNAIL, THUMBNAIL, 3))
     pairs = find_duplicates(thumbnails, scan.hashes, np.flatnonzero(scan.readable), near_duplicates)
+    across = is_test[pairs["first"]] & ~is_test[pairs["second"]]
     groups = group_duplicates(len(paths), pairs)
-    across = (pairs["first"] < num_test) & (pairs["second"] >= num_test)
-    is_leaked = _find_leaks(groups, scan.readable, num_test)
+    is_leaked = scan.readable & ~is_test & np.isin(groups, groups[scan.readable & is_test])
     used = scan.readable & ~is_leaked
     quarantined = [SkippedFile(path=names[number], reason=reason) for number, reason in sorted(scan.reasons.items())]
     leaked = _explain_leaks(is_leaked, pairs[across], groups, num_test, names)
-    per_class = ClassCounts(
-        train=_count_classes(labels[num_test:][used[num_test:]], source),
-        test=_count_classes(labels[:num_test][used[:num_test]], source),
-    )
-    _check_classes(source, per_class, [*quarantined, *leaked])
+    counts = {
+        "train": np.bincount(labels[used & ~is_test], minlength=len(source.classes)).tolist(),
+        "test": np.bincount(labels[used & is_test], minlength=len(source.classes)).tolist(),
+    }
+    _check_classes(source, counts, [*quarantined, *leaked])
 
     representative = _choose_representatives(groups, scan.hashes)
     with write_atomically(directory / "index.npz") as path, open(path, "wb") as file:
@@ -76,37 +64,34 @@ def write_index(source: Source, scan: Scan, directory: Path, near_duplicates: bo
         name=source.name,
         source=str(source.path.resolve()),
         near_duplicates=near_duplicates,
-        hash=_hash_contents(source, scan.hashes, labels, used, num_test),
+        hash=_hash_contents(source, scan.hashes, labels, used),
         classes=source.classes,
         files=SplitCounts(train=len(paths) - num_test, test=num_test),
-        counts=SplitCounts(train=sum(per_class.train), test=sum(per_class.test)),
-        per_class=per_class,
+        counts=SplitCounts(train=sum(counts["train"]), test=sum(counts["test"])),
+        per_class=ClassCounts.model_validate(counts),
         formats=dict(scan.formats.most_common()),
         traits=dict(scan.traits.most_common()),
         reasons=scan.count_reasons(),
         num_quarantined=len(quarantined),
         num_leaked=len(leaked),
-        num_duplicates=_count_duplicates(pairs, across, labels),
-        quarantined=quarantined,
-        leaked=leaked,
-        duplicates=[_describe_pair(pair, names, labels) for pair in pairs[order]],
+        num_duplicates=DuplicateCounts(
+            identical=int((pairs["similarity"] == 1).sum()),
+            near=int((pairs["similarity"] < 1).sum()),
+            mirrored=int(pairs["mirrored"].sum()),
+            of_another_class=int((labels[pairs["first"]] != labels[pairs["second"]]).sum()),
+            train_and_test=int(across.sum()),
+        ),
+        quarantined=tuple(quarantined),
+        leaked=tuple(leaked),
+        duplicates=tuple(_describe_pair(pair, names, labels) for pair in pairs[order]),
     )
     manifest.write(directory / "scan.json")
     lists = {name: getattr(manifest, name)[:NUM_NAMED] for name in ("quarantined", "leaked", "duplicates")}
     manifest.model_copy(update=lists).write(directory / "manifest.json")
 
 
-def _find_leaks(groups: np.ndarray, readable: np.ndarray, num_test: int) -> np.ndarray:
-    """Returns `(files,)` bool: the training images whose group of duplicates has a test image."""
-    has_test_image = np.zeros(len(groups), bool)
-    has_test_image[groups[:num_test][readable[:num_test]]] = True
-    leaked = readable & has_test_image[groups]
-    leaked[:num_test] = False
-    return leaked
-
-
 def _explain_leaks(
-    leaked: np.ndarray, pairs: np.ndarray, groups: np.ndarray, num_test: int, names: list[str]
+    is_leaked: np.ndarray, pairs: np.ndarray, groups: np.ndarray, num_test: int, names: list[str]
 ) -> list[SkippedFile]:
     """Names a test image for every leaked training image; `pairs` are the duplicates across train and test."""
     reasons: dict[int, str] = {}
@@ -114,24 +99,18 @@ def _explain_leaks(
         kind = "an exact duplicate" if pair["similarity"] == 1 else "a near-duplicate"
         mirrored = ", mirrored" if pair["mirrored"] else ""
         reasons.setdefault(int(pair["second"]), f"is {kind} of the test image {names[pair['first']]}{mirrored}")
-    first_test_images: dict[int, int] = {}
-    for number in range(num_test):
-        first_test_images.setdefault(int(groups[number]), number)
+    first_of_group = dict(zip(*np.unique(groups[:num_test], return_index=True), strict=True))
     files = []
-    for number in np.flatnonzero(leaked).tolist():
-        test_image = names[first_test_images[int(groups[number])]]
+    for number in np.flatnonzero(is_leaked).tolist():
+        test_image = names[first_of_group[groups[number]]]
         indirect = f"is linked to the test image {test_image} through other near-duplicates"
         files.append(SkippedFile(path=names[number], reason=reasons.get(number, indirect)))
     return files
 
 
-def _count_classes(labels: np.ndarray, source: Source) -> tuple[int, ...]:
-    return tuple(np.bincount(labels, minlength=len(source.classes)).tolist())
-
-
-def _check_classes(source: Source, per_class: ClassCounts, skipped: list[SkippedFile]) -> None:
+def _check_classes(source: Source, counts: dict[str, list[int]], skipped: list[SkippedFile]) -> None:
     for split, folder in FOLDERS.items():
-        for class_name, count in zip(source.classes, getattr(per_class, split), strict=True):
+        for class_name, count in zip(source.classes, counts[split], strict=True):
             if count >= NEEDED[split]:
                 continue
             place = f"{folder}/{class_name}"
@@ -165,20 +144,10 @@ def _describe_pair(pair: np.void, names: list[str], labels: np.ndarray) -> Dupli
     )
 
 
-def _count_duplicates(pairs: np.ndarray, across: np.ndarray, labels: np.ndarray) -> DuplicateCounts:
-    return DuplicateCounts(
-        identical=int((pairs["similarity"] == 1).sum()),
-        near=int((pairs["similarity"] < 1).sum()),
-        mirrored=int(pairs["mirrored"].sum()),
-        of_another_class=int((labels[pairs["first"]] != labels[pairs["second"]]).sum()),
-        train_and_test=int(across.sum()),
-    )
-
-
-def _hash_contents(source: Source, hashes: np.ndarray, labels: np.ndarray, used: np.ndarray, num_test: int) -> str:
+def _hash_contents(source: Source, hashes: np.ndarray, labels: np.ndarray, used: np.ndarray) -> str:
     """Hashes the contents, classes and splits of the usable images. File names have no influence."""
-    lines = []
-    for number in np.flatnonzero(used).tolist():
-        split = "test" if number < num_test else "train"
-        lines.append(f"{split} {labels[number]} {hashes[number].tobytes().hex()}")
+    lines = [
+        f"{source.files[number].split} {labels[number]} {hashes[number].tobytes().hex()}"
+        for number in np.flatnonzero(used).tolist()
+    ]
     return hashlib.sha256("\n".join((*source.classes, *sorted(lines))).encode()).hexdigest()[:16]

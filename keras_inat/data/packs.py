@@ -1,22 +1,22 @@
-"""The packs on disk: a missing pack is made before it is opened, and stale packs are removed."""
+"""The packs: decoded pixels on disk, which are made when they are missing and removed when they are stale."""
 
 import contextlib
-import dataclasses
 import json
 import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from keras_inat.data.augment import needs_margin
 from keras_inat.data.chunk import THUMBNAIL, pixel_path
 from keras_inat.data.decode import stored_size
-from keras_inat.data.disk import check_space, file_size
 from keras_inat.data.index import VERSION, write_index
-from keras_inat.data.pack import Pack, open_pack
-from keras_inat.data.scan import JOURNAL, Scan, scan_files
+from keras_inat.data.scan import JOURNAL, scan_files
 from keras_inat.data.source import Source, open_source
+from keras_inat.data.unpacking import check_space, file_size
 from keras_inat.errors import ExternalError, UserError
 from keras_inat.files import hold_lock
 from keras_inat.log import warn
@@ -31,8 +31,24 @@ MAX_LEAKED_FRACTION = 0.05
 _warned: set[Path] = set()
 
 
+class Pack(NamedTuple):
+    """A pack on disk, made by `load_pack`.
+
+    The folder holds the pixels of every file at each size, as `pixel_path` names them; the thumbnails; `index.npz`, the
+    labels and duplicates; `paths.json`; `scan.json`, the manifest with all skipped files; and `manifest.json`.
+    """
+
+    directory: Path
+    manifest: Manifest  # the name, hash, classes and image counts
+
+    @property
+    def hash(self) -> str:
+        """The hash of the contents, classes and splits of the images."""
+        return self.manifest.hash
+
+
 def load_pack(config: Config) -> Pack:
-    """Opens the pack of `data.source` at `data.image_size`. The images are decoded first if that was not done before.
+    """Returns the pack of `data.source` at `data.image_size`. The images are decoded if that was not done before.
 
     Files that cannot be decoded and training images that are duplicates of test images are skipped with a warning.
 
@@ -42,70 +58,27 @@ def load_pack(config: Config) -> Pack:
     source = open_source(config)
     packs = _packs_folder(config)
     home = packs / _name(source, config.data.near_duplicates)
-    image_size = config.data.image_size
-    training_size = stored_size(image_size) if needs_margin(config.augment) else image_size
-    sizes = sorted({image_size, training_size})
+    sizes = list_sizes(config)
     # A complete pack may be in a read-only folder, where no lock can be made.
-    if _list_missing(home, source, image_size, sizes):
+    if not _is_complete(home, source, sizes):
         packs.mkdir(parents=True, exist_ok=True)
         with hold_lock(packs / f"{home.name}.lock"):
-            if missing := _list_missing(home, source, image_size, sizes):
-                _make(home, source, image_size, missing, config.data.near_duplicates)
-    pack = _update_source(open_pack(home, image_size, training_size), source)
-    _warn_about_skipped_files(pack)
-    return pack
-
-
-def _update_source(pack: Pack, source: Source) -> Pack:
-    """Writes the current path of moved images into the manifest. `remove_stale_packs` needs it."""
+            if not _is_complete(home, source, sizes):
+                _make(home, source, sizes, config.data.near_duplicates)
+    manifest = Manifest.read(home / "manifest.json")
     path = str(source.path.resolve())
-    if pack.manifest.source == path:
-        return pack
-    manifest = pack.manifest.model_copy(update={"source": path})
-    with contextlib.suppress(OSError):
-        manifest.write(pack.directory / "manifest.json")
-    return dataclasses.replace(pack, manifest=manifest)
+    if manifest.source != path:  # The images were moved. `remove_stale_packs` needs their path.
+        manifest = manifest.model_copy(update={"source": path})
+        with contextlib.suppress(OSError):
+            manifest.write(home / "manifest.json")
+    _warn_about_skipped_files(home, manifest)
+    return Pack(home, manifest)
 
 
-def _list_missing(home: Path, source: Source, image_size: int, sizes: list[int]) -> list[int]:
-    """Returns the sizes whose pixels are missing or damaged; all sizes if the index is."""
-    num_files = len(source.files)
-    if not _has_index(home, num_files):
-        return sizes
-    return [size for size in sizes if file_size(pixel_path(home, image_size, size)) != num_files * size * size * 3]
-
-
-def _make(home: Path, source: Source, image_size: int, missing: list[int], near_duplicates: bool) -> None:
-    """Adds the missing sizes to a pack, or makes the pack if it has no index. The caller holds the lock of the pack."""
-    num_files = len(source.files)
-    has_index = _has_index(home, num_files)
-    # Only a killed process can have left this folder, because the lock is held.
-    partial = home.with_name(f".{home.name}")
-    sizes = [image_size, *(size for size in missing if size != image_size)]
-    needed = num_files * sum(size * size * 3 for size in (*sizes, THUMBNAIL))
-    check_space(
-        home,
-        needed - _count_bytes(partial),
-        "free some space (`make clean-packs` removes stale packs), set `data.directory` to another disk, or lower "
-        "`data.image_size`",
-    )
-    scan = scan_files(source, sizes, partial)
-    try:
-        if has_index:
-            _check_unchanged(source, scan, home)
-        else:
-            write_index(source, scan, partial, near_duplicates)
-    except UserError:
-        _remove(partial)  # Resuming is pointless: the images have to change.
-        raise
-    if has_index:
-        for size in missing:
-            pixel_path(partial, image_size, size).replace(pixel_path(home, image_size, size))
-        _remove(partial)
-    else:
-        shutil.rmtree(home, ignore_errors=True)
-        partial.rename(home)
-        (home / JOURNAL).unlink()
+def list_sizes(config: Config) -> list[int]:
+    """Returns the sides in pixels of the stored images: of the model's input, and of training images if larger."""
+    image_size = config.data.image_size
+    return [image_size, stored_size(image_size)] if needs_margin(config.augment) else [image_size]
 
 
 def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
@@ -131,6 +104,39 @@ def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
     return rows
 
 
+def _make(home: Path, source: Source, sizes: Sequence[int], near_duplicates: bool) -> None:
+    """Adds sizes to a pack, or makes the pack if it has no index. The caller holds the lock of the pack."""
+    num_files = len(source.files)
+    # Only a killed process can have left this folder, because the lock is held.
+    partial = home.with_name(f".{home.name}")
+    needed = num_files * sum(size * size * 3 for size in (*sizes, THUMBNAIL))
+    check_space(
+        home,
+        needed - _count_bytes(partial),
+        "free some space (`make clean-packs` removes stale packs), set `data.directory` to another disk, or lower "
+        "`data.image_size`",
+    )
+    scan = scan_files(source, sizes, partial)
+    if not _has_index(home, num_files):
+        try:
+            write_index(source, scan, partial, near_duplicates)
+        except UserError:
+            _remove(partial)  # Resuming is pointless: the images have to change.
+            raise
+        shutil.rmtree(home, ignore_errors=True)
+        partial.rename(home)
+        (home / JOURNAL).unlink()
+        return
+    with np.load(home / "index.npz") as index:
+        is_unchanged = np.array_equal(index["hashes"], scan.hashes)
+    if is_unchanged:
+        for size in sizes:
+            pixel_path(partial, sizes[0], size).replace(pixel_path(home, sizes[0], size))
+    _remove(partial)
+    if not is_unchanged:
+        raise ExternalError(f"images of {source.path} have changed or could not be read this time: run it again")
+
+
 def _packs_folder(config: Config) -> Path:
     return Path(config.data.directory) / ".packs"
 
@@ -153,11 +159,10 @@ def _count_bytes(folder: Path) -> int:
     return total
 
 
-def _check_unchanged(source: Source, scan: Scan, home: Path) -> None:
-    """Checks that added pixels belong to the files of the index."""
-    with np.load(home / "index.npz") as index:
-        if not np.array_equal(index["hashes"], scan.hashes):
-            raise ExternalError(f"images of {source.path} have changed or could not be read this time: run it again")
+def _is_complete(home: Path, source: Source, sizes: Sequence[int]) -> bool:
+    lengths = {pixel_path(home, sizes[0], size): len(source.files) * size * size * 3 for size in sizes}
+    has_pixels = all(file_size(path) == length for path, length in lengths.items())
+    return has_pixels and _has_index(home, len(source.files))
 
 
 def _has_index(home: Path, num_files: int) -> bool:
@@ -181,18 +186,17 @@ def _is_current(home: Path) -> bool:
         return False
 
 
-def _warn_about_skipped_files(pack: Pack) -> None:
+def _warn_about_skipped_files(home: Path, manifest: Manifest) -> None:
     """Names the first files that are not used, once per process and pack."""
-    manifest = pack.manifest
     skipped = [*manifest.quarantined, *manifest.leaked]
-    if pack.directory in _warned or not skipped:
+    if home in _warned or not skipped:
         return
-    _warned.add(pack.directory)
+    _warned.add(home)
     for file in skipped[:NUM_NAMED]:
         warn(f"skipped {file.path}: it {file.reason}")
     total = manifest.num_quarantined + manifest.num_leaked
     if total > NUM_NAMED:
-        warn(f"skipped {total - NUM_NAMED} more files, listed in {pack.directory / 'scan.json'}")
+        warn(f"skipped {total - NUM_NAMED} more files, listed in {home / 'scan.json'}")
     if manifest.near_duplicates and manifest.num_leaked > MAX_LEAKED_FRACTION * manifest.counts.train:
         warn(
             f"{manifest.num_leaked:,} training images look like test images and are excluded. If the images are "

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from keras_inat.data.augment import augment
+from keras_inat.data.augment import Batch, augment
 from keras_inat.data.decode import set_up_decoding
 from keras_inat.settings.schema import Config
 
 PREFETCH = 4
+Shape = tuple[int | None, ...]
 
 
 def build_training_batches(
@@ -36,7 +37,7 @@ def build_training_batches(
     sizes = config.training_sizes
     num_epochs = config.training.epochs
 
-    def change(chosen: np.ndarray, targets: np.ndarray, step: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    def change(chosen: np.ndarray, targets: np.ndarray, step: int, epoch: int) -> Batch:
         size = sizes[min(epoch * len(sizes) // num_epochs, len(sizes) - 1)]
         return augment(read_rows(images, chosen), targets, size, (config.run.seed, step, 1), config.augment)
 
@@ -59,7 +60,7 @@ def build_feature_batches(
     """
     views, _, channels = features.shape
 
-    def change(chosen: np.ndarray, targets: np.ndarray, step: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    def change(chosen: np.ndarray, targets: np.ndarray, step: int, epoch: int) -> Batch:
         view = np.random.default_rng((config.run.seed, step, 1)).integers(views, size=len(chosen))
         return features[view, chosen], targets
 
@@ -77,25 +78,18 @@ def build_evaluation_batches(
     """Builds batches of every image of `rows` once, in order. The last may be smaller. Dtypes are as in training."""
     one_hot = np.eye(num_classes, dtype=np.float32)
 
-    def make(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def make(chosen: np.ndarray) -> Batch:
         return read_rows(images, chosen), one_hot[labels[chosen]]
 
     parts = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
-    return _serve(parts, make, (None, *images.shape[1:]), (None, num_classes), tf.uint8)
+    return _serve(parts, make, (None, *images.shape[1:]), num_classes, tf.uint8)
 
 
 def read_rows(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Reads rows of an array. All rows of a memory map are requested from the disk at once.
+    """Reads rows `(n,)` int64 of a C-contiguous array. All rows of a memory map are requested from the disk at once.
 
     Reading them one at a time, as page faults, takes about a hundred times as long if they are not in memory. The pages
     stay in the page cache of the system, so a pack that is larger than the memory needs no more of it than a small one.
-
-    Args:
-        images: `(images, size, size, 3)` uint8, C-contiguous, which may be a memory map.
-        rows: `(n,)` int64.
-
-    Returns:
-        `(n, size, size, 3)` uint8.
     """
     source = getattr(images, "_mmap", None)
     if isinstance(source, mmap.mmap) and hasattr(source, "madvise"):
@@ -112,8 +106,8 @@ def _serve_shuffled(
     num_classes: int,
     config: Config,
     first_step: int,
-    change: Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]],
-    shape: tuple[int | None, ...],
+    change: Callable[[np.ndarray, np.ndarray, int, int], Batch],
+    shape: Shape,
     dtype: tf.DType,
 ) -> tf.data.Dataset:
     """Builds batches of shuffled rows. `change` makes a batch from rows, targets, step and epoch, both from 0."""
@@ -125,27 +119,23 @@ def _serve_shuffled(
     def order(epoch: int) -> np.ndarray:
         return np.random.default_rng((config.run.seed, epoch, 0)).permutation(rows)
 
-    def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def make(step: np.ndarray) -> Batch:
         epoch, position = divmod(int(step), steps)
         chosen = order(epoch)[position * batch_size : (position + 1) * batch_size]
         return change(chosen, one_hot[labels[chosen]], int(step), epoch)
 
-    return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, *shape), (batch_size, num_classes), dtype)
+    return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, *shape), num_classes, dtype)
 
 
 def _serve(
-    keys: tf.data.Dataset,
-    make: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
-    shape: tuple[int | None, ...],
-    label_shape: tuple[int | None, ...],
-    dtype: tf.DType,
+    keys: tf.data.Dataset, make: Callable[[np.ndarray], Batch], shape: Shape, num_classes: int, dtype: tf.DType
 ) -> tf.data.Dataset:
     """Builds batches in parallel, in order and ahead of use. Pixels stay uint8: the model casts them on its device."""
 
     def load(key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         inputs, targets = tf.numpy_function(make, [key], (dtype, tf.float32))
         inputs.set_shape(shape)
-        targets.set_shape(label_shape)
+        targets.set_shape((shape[0], num_classes))
         return inputs, targets
 
     return keys.map(load, tf.data.AUTOTUNE, deterministic=True).prefetch(PREFETCH)

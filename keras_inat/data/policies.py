@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from keras_inat.settings.schema import Augment
-
 LUMA = np.array((0.299, 0.587, 0.114))  # ITU-R BT.601, as in Pillow, which the papers use
 VALUES = np.arange(256)
-# TrivialAugment draws one of 31 magnitudes, 0/30 to 30/30.
+# RandAugment (Cubuk et al. 2019, arXiv 1909.13719): N = 2 operations at magnitude M = 9 of 30, as for its ResNet-50.
+NUM_OPERATIONS = 2
+MAGNITUDE = 0.3
+# TrivialAugment (Müller & Hutter 2021, arXiv 2103.10158, wide space): one operation at a magnitude of 0/30 to 30/30.
 MAX_MAGNITUDE = 30
 
 
@@ -39,27 +40,11 @@ def recolor(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return cv2.transform(image, matrix * np.array((1, 1, 1, mean), np.float32))
 
 
-def _brightness(image: np.ndarray, level: float) -> np.ndarray:
-    return recolor(image, build_color_matrices(1 + level, 1, 1))
-
-
-def _contrast(image: np.ndarray, level: float) -> np.ndarray:
-    return recolor(image, build_color_matrices(1, 1 + level, 1))
-
-
-def _saturation(image: np.ndarray, level: float) -> np.ndarray:
-    return recolor(image, build_color_matrices(1, 1, 1 + level))
-
-
-def _sharpness(image: np.ndarray, level: float) -> np.ndarray:
+def _sharpen(image: np.ndarray, level: float) -> np.ndarray:
     """Sharpens by moving away from the smoothed image. A negative level smooths."""
     kernel = np.ones((3, 3)) * (-level / 13)
     kernel[1, 1] = 1 + level - 5 * level / 13
     return cv2.filter2D(image, -1, kernel)
-
-
-def _posterize(image: np.ndarray, level: float) -> np.ndarray:
-    return image & np.uint8(256 - (1 << round(level)))
 
 
 def _solarize(image: np.ndarray, level: float) -> np.ndarray:
@@ -75,10 +60,6 @@ def _autocontrast(image: np.ndarray, _: float) -> np.ndarray:
     return cv2.LUT(image, np.rint(tables).astype(np.uint8).T[None])
 
 
-def _equalize(image: np.ndarray, _: float) -> np.ndarray:
-    return cv2.merge([cv2.equalizeHist(channel) for channel in cv2.split(image)])
-
-
 class Operation(NamedTuple):
     """An operation of the policies."""
 
@@ -86,7 +67,7 @@ class Operation(NamedTuple):
     change: Callable[[np.ndarray, float], np.ndarray] | None
     randaugment: float  # the level at magnitude 1 in RandAugment
     trivialaugment: float  # the level at magnitude 1 in TrivialAugment
-    signed: bool = True  # true if the level gets a random sign
+    signed: bool = True  # True if the level gets a random sign
 
 
 # The fourteen operations of the papers. Their translations are in pixels, for images of 331 and 224 pixels. Here they
@@ -98,14 +79,15 @@ OPERATIONS = {
     "shear_y": Operation(None, 0.3, 0.99),
     "translate_x": Operation(None, 150 / 331, 32 / 224),
     "translate_y": Operation(None, 150 / 331, 32 / 224),
-    "brightness": Operation(_brightness, 0.9, 0.99),
-    "contrast": Operation(_contrast, 0.9, 0.99),
-    "saturation": Operation(_saturation, 0.9, 0.99),
-    "sharpness": Operation(_sharpness, 0.9, 0.99),
-    "posterize": Operation(_posterize, 4, 6, False),  # lowest bits cleared
-    "solarize": Operation(_solarize, 1, 1, False),  # brightest part of the range inverted
+    "brightness": Operation(lambda image, level: recolor(image, build_color_matrices(1 + level, 1, 1)), 0.9, 0.99),
+    "contrast": Operation(lambda image, level: recolor(image, build_color_matrices(1, 1 + level, 1)), 0.9, 0.99),
+    "saturation": Operation(lambda image, level: recolor(image, build_color_matrices(1, 1, 1 + level)), 0.9, 0.99),
+    "sharpness": Operation(_sharpen, 0.9, 0.99),
+    # The lowest bits are cleared.
+    "posterize": Operation(lambda image, level: image & np.uint8(256 - (1 << round(level))), 4, 6, False),
+    "solarize": Operation(_solarize, 1, 1, False),  # The brightest part of the range is inverted.
     "autocontrast": Operation(_autocontrast, 0, 0, False),
-    "equalize": Operation(_equalize, 0, 0, False),
+    "equalize": Operation(lambda image, _: cv2.merge(list(map(cv2.equalizeHist, cv2.split(image)))), 0, 0, False),
 }
 GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 _NAMES = tuple(OPERATIONS)
@@ -120,21 +102,15 @@ class Drawn(NamedTuple):
     levels: np.ndarray
 
 
-def draw_operations(rng: np.random.Generator, count: int, config: Augment) -> Drawn:
-    """Draws the operations for `count` images; no operations without a policy.
-
-    RandAugment (Cubuk et al. 2019, arXiv 1909.13719) draws `policy_operations` operations at `policy_magnitude`.
-    TrivialAugment (Müller & Hutter 2021, arXiv 2103.10158, wide space) draws one at a random magnitude.
-    """
-    if config.policy == "none":
+def draw_operations(rng: np.random.Generator, count: int, policy: str) -> Drawn:
+    """Draws the operations of a policy for `count` images: "none", "randaugment" or "trivialaugment"."""
+    if policy == "none":
         return Drawn(np.empty((count, 0), int), np.empty((count, 0)))
-    trivial = config.policy == "trivialaugment"
-    shape = (count, 1 if trivial else config.policy_operations)
+    is_trivial = policy == "trivialaugment"
+    shape = (count, 1 if is_trivial else NUM_OPERATIONS)
     chosen = rng.integers(len(OPERATIONS), size=shape)
-    magnitudes = np.full(shape, config.policy_magnitude)
-    if trivial:
-        magnitudes = rng.integers(MAX_MAGNITUDE + 1, size=shape) / MAX_MAGNITUDE
-    largest = np.array([getattr(operation, config.policy) for operation in OPERATIONS.values()])
+    magnitudes = rng.integers(MAX_MAGNITUDE + 1, size=shape) / MAX_MAGNITUDE if is_trivial else MAGNITUDE
+    largest = np.array([getattr(operation, policy) for operation in OPERATIONS.values()])
     signs = np.where(_SIGNED[chosen] & (rng.random(shape) < 0.5), -1, 1)
     return Drawn(chosen, magnitudes * largest[chosen] * signs)
 

@@ -5,9 +5,8 @@ import itertools
 import json
 import os
 import shutil
-import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,6 @@ from keras_inat.workers import map_unordered
 # Limits of one task: enough files to be worth sending to a worker, few enough to decode again after an interruption.
 CHUNK = 64
 CHUNK_BYTES = 4 << 20
-SYNC_SECONDS = 1
 JOURNAL = "journal.jsonl"
 
 
@@ -34,11 +32,9 @@ class Scan:
 
     hashes: np.ndarray  # `(files, 32)` uint8, the SHA-256 of the contents; zero if they could not be read
     readable: np.ndarray  # `(files,)` bool, True if the file could be decoded
-    # For each file that could not be decoded, its number and the reason.
-    reasons: dict[int, str] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)  # by the number of a file that could not be decoded
     formats: Counter[str] = field(default_factory=Counter)  # the number of readable files by format
-    # The number of readable files by trait, as in `decode.Decoded`.
-    traits: Counter[str] = field(default_factory=Counter)
+    traits: Counter[str] = field(default_factory=Counter)  # likewise by trait, as in `decode.Decoded`
 
     def add(self, start: int, records: Iterable[Sequence]) -> None:
         """Adds the records of consecutive files, beginning with file number `start`."""
@@ -58,13 +54,13 @@ class Scan:
 
 
 def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
-    """Decodes every file into `directory`, resuming an interrupted scan there.
+    """Decodes every file of a source, resuming an interrupted scan.
 
     Args:
         source: The source of the files.
         sizes: Sides in pixels. The first is the input size of the model, as in `decode`.
-        directory: Receives `<size>.uint8` for every size and `thumbnails.uint8`, synced to disk, and `journal.jsonl`,
-            which lets the next call resume.
+        directory: Receives the pixels of every size and the thumbnails, synced to disk, and the journal, which lets the
+            next call resume.
 
     Raises:
         OSError: Reading or writing failed, for example because the disk is full.
@@ -89,16 +85,19 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
     with (
         open(directory / JOURNAL, "a", encoding="utf-8") as journal,
         contextlib.closing(map_unordered(decode_chunk, tasks)) as results,
-        _sync_meanwhile(sides),
+        ThreadPoolExecutor(1) as pool,
         track_progress(f"decoding {source.name}", count, "images", completed=num_done) as advance,
     ):
+        syncing = pool.submit(_sync, sides)
         for start, chunk in results:
             journal.write(json.dumps([start, chunk]) + "\n")
             journal.flush()
             scan.add(start, chunk)
             advance(len(chunk))
-    for path in sides:
-        _sync(path)
+            if syncing.done() and not syncing.exception():
+                syncing = pool.submit(_sync, sides)  # in the background, so that the last sync is short
+        syncing.result()  # The system reports a failed write only once, so an error is raised here.
+    _sync(sides)
     return scan
 
 
@@ -114,28 +113,10 @@ def _cut(sizes: Sequence[int]) -> list[int]:
     return [*starts, len(sizes)]
 
 
-def _sync(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def _sync_meanwhile(paths: Iterable[Path]) -> Iterator[None]:
-    """Syncs the files in the background while workers decode, so that the last sync is short."""
-    ended = threading.Event()
-
-    def sync() -> None:
-        while not ended.wait(SYNC_SECONDS):
-            for path in paths:
-                _sync(path)
-
-    with ThreadPoolExecutor(1) as pool:
-        syncing = pool.submit(sync)
-        try:
-            yield
-        finally:
-            ended.set()
-        syncing.result()  # The system reports a failed write only once, so an error is raised here.
+def _sync(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
 
 
 def _resume(directory: Path, header: list, lengths: Mapping[Path, int]) -> dict[int, list]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_inat.data.reader import Reader
+from keras_inat.data.archive import Reader
 from keras_inat.errors import ExternalError
 from keras_inat.settings.schema import Config
 
@@ -29,17 +29,7 @@ class ImageFile(NamedTuple):
 
 
 class Source:
-    """A folder or a zip archive of labeled images.
-
-    Args:
-        path: A folder with `train/` and `val/`, its parent folder, or a `.zip` archive of either.
-
-    Attributes:
-        name: The name of the data set, taken from its folder or archive.
-        home: The folder with `train/` and `val/`, relative to `path`; empty for `path` itself.
-        classes: The sorted names of the class folders.
-        files: All files in the class folders except hidden ones, sorted by split, class and path. Files that are not
-            images are included; `read` and the decoder report them.
+    """The labeled images of a folder with `train/` and `val/`, of its parent folder, or of a zip archive of either.
 
     Raises:
         UserError: `train/` or `val/` is missing, their classes differ, or a class folder is empty.
@@ -49,9 +39,12 @@ class Source:
         self.path = path
         self.name = path.resolve().name if path.is_dir() else path.resolve().stem
         self._reader = Reader(path)
+        # The home is the folder with `train/` and `val/`, relative to `path`; empty for `path` itself.
         self.home, listing = self._list_archive() if self._reader.archive else self._list_folder()
+        # All files in the class folders except hidden ones, sorted by split, class and path. Files that are not images
+        # are included; `read` and the decoder report them.
         self.files = sorted(listing)
-        self.classes = self._check_classes()
+        self.classes = self._check_classes()  # sorted
 
     @functools.cached_property
     def key(self) -> str:
@@ -62,7 +55,7 @@ class Source:
         return digest.hexdigest()
 
     def read(self, file: ImageFile) -> bytes:
-        """Reads one file, as `Reader.read` does."""
+        """Reads one file, as `Reader.read` does. Safe to call from several threads."""
         return self._reader.read(file.path)
 
     def place(self, file: ImageFile) -> str:
@@ -153,12 +146,8 @@ def _draw(name: str, directory: Path) -> Path:
     from keras_inat.demo import classes, dataset  # imported here because no other source needs them
 
     num_train, num_test = DEMOS[name]
-    return dataset.write_demo(
-        directory / name,
-        classes=classes.ORGANISMS if name == "demo" else classes.THINGS,
-        num_train=num_train,
-        num_test=num_test,
-    )
+    drawn = classes.ORGANISMS if name == "demo" else classes.THINGS
+    return dataset.write_demo(directory / name, classes=drawn, num_train=num_train, num_test=num_test)
 
 
 def _slashed(path: str) -> str:

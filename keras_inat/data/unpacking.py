@@ -1,15 +1,13 @@
-"""Unpacking of an archive's images. An interrupted unpacking resumes."""
+"""Unpacking of an archive's images, and the check for free disk space. An interrupted unpacking resumes."""
 
 import os
-import zipfile
+import shutil
 import zlib
 from collections.abc import Collection
 from pathlib import Path
 
-from keras_inat.data.archive import REPEATED, open_archive
-from keras_inat.data.disk import check_space, file_size
 from keras_inat.data.source import ImageFile, Source
-from keras_inat.errors import UserError
+from keras_inat.errors import ExternalError, UserError
 from keras_inat.files import hold_lock
 from keras_inat.progress import track_progress
 
@@ -32,51 +30,53 @@ def unpack(archive: Path, folder: Path) -> int:
     """
     temporary = folder.parent / f".{folder.name}.unpacking"
     source = Source(archive)
-    targets = _plan_targets(source, temporary)
+    targets = {temporary / source.place(image): image for image in source.files}
     folder.parent.mkdir(parents=True, exist_ok=True)
     busy = f"another process is unpacking into {folder}: let it finish first"
     with hold_lock(folder.parent / f".{folder.name}.lock", busy=busy):
         if folder.exists():
-            for target, (_, member) in targets.items():
-                if not _is_complete(folder / target.relative_to(temporary), member):
-                    raise UserError(f"{folder} exists already: delete it first, or give another DATA for {archive}")
+            if not all(_is_complete(folder / source.place(image), image) for image in source.files):
+                raise UserError(f"{folder} exists already: delete it first, or give another DATA for {archive}")
             return len(targets)
         _remove_others(temporary, targets.keys())
-        missing = sum(max(0, member.file_size - file_size(target)) for target, (_, member) in targets.items())
+        missing = sum(max(0, image.num_bytes - file_size(target)) for target, image in targets.items())
         check_space(folder, missing, "free some space, or choose a folder on another disk")
         with track_progress(f"unpacking {archive.name}", len(targets), "files") as advance:
-            for target, (image, member) in targets.items():
-                if not _is_complete(target, member):
-                    _write_image(source, image, target)
+            for target, image in targets.items():
+                if not _is_complete(target, image):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    try:
+                        target.write_bytes(source.read(image))
+                    except ValueError as error:
+                        raise UserError(f"{image.path} in {archive} {error}") from None
                 advance(1)
         os.sync()
         temporary.rename(folder)
     return len(targets)
 
 
-def _plan_targets(source: Source, temporary: Path) -> dict[Path, tuple[ImageFile, zipfile.ZipInfo]]:
-    """Returns each path to be written, with its image and its member of the archive."""
-    targets: dict[Path, tuple[ImageFile, zipfile.ZipInfo]] = {}
-    with open_archive(source.path) as members:
-        for image in source.files:
-            target = temporary / source.place(image)
-            if target in targets:
-                raise UserError(f"{source.path} is refused: its member {image.path!r} {REPEATED}")
-            targets[target] = (image, members.getinfo(image.path))
-    return targets
+def check_space(target: Path, needed: int, hint: str) -> None:
+    """Checks that the disk of `target`, a path in an existing folder, has `needed` bytes free.
+
+    Raises:
+        ExternalError: The disk has less space. The message ends with `hint`.
+    """
+    free = shutil.disk_usage(target.parent).free
+    if free < needed:
+        raise ExternalError(
+            f"{target} needs {needed / 2**30:.2f} GiB more disk space, but only {free / 2**30:.2f} GiB are free: {hint}"
+        )
 
 
-def _write_image(source: Source, image: ImageFile, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        target.write_bytes(source.read(image))
-    except ValueError as error:
-        raise UserError(f"{image.path} in {source.path} {error}") from None
+def file_size(path: Path) -> int:
+    """Returns the size of a file in bytes, or 0 if it does not exist."""
+    return path.stat().st_size if path.exists() else 0
 
 
-def _is_complete(target: Path, member: zipfile.ZipInfo) -> bool:
-    same_size = target.is_file() and target.stat().st_size == member.file_size
-    return same_size and zlib.crc32(target.read_bytes()) == member.CRC
+def _is_complete(target: Path, image: ImageFile) -> bool:
+    if not target.is_file() or target.stat().st_size != image.num_bytes:
+        return False
+    return f"{zlib.crc32(target.read_bytes()):08x}" == image.fingerprint
 
 
 def _remove_others(temporary: Path, targets: Collection[Path]) -> None:

@@ -72,10 +72,6 @@ class Augment(Section):
     policy: Literal["none", "randaugment", "trivialaugment"] = Field(
         "none", description="additional random operations, as in the paper of that name"
     )
-    policy_operations: int = Field(2, ge=1, le=14, description="randaugment: operations an image")
-    policy_magnitude: float = Field(
-        0.3, ge=0, le=1, description="randaugment: strength; 1 is the strongest of the paper"
-    )
 
 
 class Training(Section):

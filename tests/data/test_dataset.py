@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from keras_inat.data.dataset import open_data, split_rows
-from keras_inat.data.packs import load_pack
+from keras_inat.data.dataset import open_data
 from keras_inat.errors import UserError
 from keras_inat.files import read_jsonl
 from keras_inat.store.runs import RunFolder
@@ -20,16 +19,14 @@ def test_near_duplicates_stay_on_one_side_of_the_split(make_config, photos):
                 photos / "train" / "red" / f"{index}-near.jpg", quality=85
             )
             ImageOps.mirror(image).save(photos / "train" / "blue" / f"{index}-mirrored.png")
-    pack = load_pack(make_config())
-    assert pack.manifest.num_duplicates.mirrored >= 10
-    paths = json.loads((pack.directory / "paths.json").read_text())[12:]
     for seed in range(3):
-        sides = {
-            paths[row]: side
-            for side, rows in enumerate(split_rows(pack, make_config(f"data.split_seed={seed}")))
-            for row in rows
+        data = open_data(make_config(f"data.split_seed={seed}"))
+        assert data.summary.num_duplicates.mirrored >= 10
+        paths = json.loads((data.directory / "paths.json").read_text())[12:]
+        sides = {paths[row]: "train" for row in data.training_rows} | {
+            paths[row]: "val" for row in data.validation_rows
         }
-        assert set(sides.values()) == {0, 1}
+        assert set(sides.values()) == {"train", "val"}
         for index in range(10):
             family = {f"train/red/{index}.png", f"train/red/{index}-near.jpg", f"train/blue/{index}-mirrored.png"}
             assert len({sides[path] for path in family}) == 1

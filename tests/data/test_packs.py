@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from keras_inat.data.dataset import split_rows
+from keras_inat.data.dataset import open_data
 from keras_inat.data.decode import decode_image
 from keras_inat.data.packs import load_pack, remove_stale_packs
 from keras_inat.errors import UserError
@@ -16,15 +16,15 @@ from keras_inat.store.runs import RunFolder
 
 
 def test_pixels_and_labels_match(make_config, photos):
-    pack = load_pack(make_config())
-    assert pack.manifest.classes == ("blue", "green", "red")
-    assert pack.images.shape == (30, 16, 16, 3)
-    assert pack.images.dtype == np.uint8
-    assert np.bincount(pack.labels).tolist() == [10, 10, 10]
+    data = open_data(make_config())
+    assert data.summary.classes == ("blue", "green", "red")
+    assert data.images.shape == (30, 16, 16, 3)
+    assert data.images.dtype == np.uint8
+    assert np.bincount(data.labels).tolist() == [10, 10, 10]
     # The strongest channel of a class is its own: blue is 2, green 1, red 0.
-    assert (pack.images.mean(axis=(1, 2)).argmax(axis=1) == 2 - pack.labels).all()
+    assert (data.images.mean(axis=(1, 2)).argmax(axis=1) == 2 - data.labels).all()
     first = decode_image((photos / "train" / "blue" / "0.png").read_bytes(), 16)
-    np.testing.assert_array_equal(pack.images[0], first)
+    np.testing.assert_array_equal(data.images[0], first)
 
 
 def test_a_pack_is_made_again_only_if_the_images_change(make_config, photos):
@@ -37,15 +37,15 @@ def test_a_pack_is_made_again_only_if_the_images_change(make_config, photos):
 
 
 def test_a_pack_holds_several_sizes(make_config, photos):
-    small = load_pack(make_config())
-    large = load_pack(make_config("data.image_size=24"))
+    small = open_data(make_config())
+    large = open_data(make_config("data.image_size=24"))
     assert small.directory == large.directory
     assert small.hash == large.hash
     assert small.images.shape == (30, 16, 16, 3)
     assert large.images.shape == (30, 24, 24, 3)
     first = decode_image((photos / "train" / "blue" / "0.png").read_bytes(), 24)
     np.testing.assert_array_equal(large.images[0], first)
-    np.testing.assert_array_equal(load_pack(make_config()).images, small.images)
+    np.testing.assert_array_equal(open_data(make_config()).images, small.images)
 
 
 def test_pixels_of_changed_files_are_not_added(make_config, photos, monkeypatch):
@@ -61,11 +61,11 @@ def test_pixels_of_changed_files_are_not_added(make_config, photos, monkeypatch)
 def test_images_are_larger_if_they_are_cropped(make_config):
     plain = make_config("augment.flip=true")
     cropped = make_config("augment.crop=0.5")
-    assert load_pack(plain).training_images.shape == (30, 16, 16, 3)
-    pack = load_pack(cropped)
-    assert pack.training_images.shape == (30, 20, 20, 3)
-    assert pack.images.shape == (30, 16, 16, 3)
-    assert (pack.training_images.mean(axis=(1, 2)).argmax(axis=1) == 2 - pack.labels).all()
+    assert open_data(plain).training_images.shape == (30, 16, 16, 3)
+    data = open_data(cropped)
+    assert data.training_images.shape == (30, 20, 20, 3)
+    assert data.images.shape == (30, 16, 16, 3)
+    assert (data.training_images.mean(axis=(1, 2)).argmax(axis=1) == 2 - data.labels).all()
 
 
 def test_damaged_pixels_are_decoded_again(make_config):
@@ -148,25 +148,25 @@ def test_leftovers_of_a_killed_process_are_removed(make_config):
     partial = directory.parent / f".{directory.name}"
     partial.mkdir()
     (partial / "train.uint8").write_bytes(b"half")
-    assert len(load_pack(make_config()).images) == 30
+    assert len(open_data(make_config()).images) == 30
     assert not partial.exists()
 
 
 def test_a_file_that_is_not_an_image_is_named_and_skipped(make_config, photos, capsys):
     (photos / "train" / "red" / "notes.jpg").write_text("not an image")
     (photos / "train" / "red" / "short.png").write_bytes((photos / "train" / "red" / "1.png").read_bytes()[:300])
-    pack = load_pack(make_config())
-    assert pack.manifest.counts == SplitCounts(train=30, test=12)
-    assert pack.manifest.num_quarantined == 2
-    rows = np.sort(np.concatenate(split_rows(pack, make_config())))
+    data = open_data(make_config())
+    assert load_pack(make_config()).manifest.counts == SplitCounts(train=30, test=12)
+    assert data.summary.num_quarantined == 2
+    rows = np.sort(np.concatenate([data.training_rows, data.validation_rows]))
     assert len(rows) == 30
-    means = pack.images[rows].mean(axis=(1, 2))
-    assert (means.argmax(axis=1) == 2 - pack.labels[rows]).all()  # No label has shifted.
-    reasons = {file.path: file.reason for file in pack.manifest.quarantined}
+    means = data.images[rows].mean(axis=(1, 2))
+    assert (means.argmax(axis=1) == 2 - data.labels[rows]).all()  # No label has shifted.
+    reasons = {file.path: file.reason for file in data.summary.quarantined}
     assert reasons["train/red/notes.jpg"] == "is not an image"
     assert reasons["train/red/short.png"] == "is cut short"
     assert "warning: skipped train/red/notes.jpg: it is not an image" in capsys.readouterr().err
-    load_pack(make_config())
+    open_data(make_config())
     assert capsys.readouterr().err == ""  # Each pack is reported once.
 
 
@@ -176,17 +176,17 @@ def test_duplicates_of_test_images_are_excluded_from_training(make_config, photo
         ImageOps.mirror(image).resize((4 * image.width, 4 * image.height)).save(
             photos / "train" / "green" / "near.jpg", quality=85
         )
-    pack = load_pack(make_config())
-    assert [(file.path, file.reason) for file in pack.manifest.leaked] == [
+    data = open_data(make_config())
+    assert [(file.path, file.reason) for file in data.summary.leaked] == [
         ("train/blue/duplicate.png", "is an exact duplicate of the test image val/red/0.png"),
         ("train/green/near.jpg", "is a near-duplicate of the test image val/green/1.png, mirrored"),
     ]
-    assert pack.manifest.num_duplicates == DuplicateCounts(
+    assert data.summary.num_duplicates == DuplicateCounts(
         identical=1, near=1, mirrored=1, of_another_class=1, train_and_test=2
     )
-    rows = np.concatenate(split_rows(pack, make_config()))
+    rows = np.concatenate([data.training_rows, data.validation_rows])
     assert len(rows) == 30
-    paths = json.loads((pack.directory / "paths.json").read_text())[12:]
+    paths = json.loads((data.directory / "paths.json").read_text())[12:]
     assert not {"train/blue/duplicate.png", "train/green/near.jpg"} & {paths[row] for row in rows}
 
 
@@ -242,23 +242,23 @@ def test_duplicates_do_not_depend_on_the_size_decoded_first(make_config, workpla
             duplicate = folder.parents[1] / "train" / folder.name / f"duplicate-{number}.jpg"
             image.resize((64, 48)).save(duplicate, quality=20)
     large = f"DATA={workplace / 'large'}"
-    load_pack(make_config(large, f"data.image_size={first}", "augment.crop=0.5"))
-    pack = load_pack(make_config(large, "data.image_size=20"))
-    fresh = load_pack(make_config(large, "data.image_size=20", "data.directory=elsewhere"))
+    open_data(make_config(large, f"data.image_size={first}", "augment.crop=0.5"))
+    pack = open_data(make_config(large, "data.image_size=20"))
+    fresh = open_data(make_config(large, "data.image_size=20", "data.directory=elsewhere"))
     first, second = (json.loads((made.directory / "scan.json").read_text()) for made in (pack, fresh))
     assert first == second
-    assert fresh.manifest.num_duplicates.near > 20
+    assert fresh.summary.num_duplicates.near > 20
     np.testing.assert_array_equal(pack.images, fresh.images)
 
 
 def test_an_open_pack_survives_its_removal(make_config, photos):
     config = make_config("augment.crop=0.5")
-    pack = load_pack(config)
+    data = open_data(config)
     (photos / "train" / "red" / "0.png").unlink()
     assert [stale for _, _, stale in remove_stale_packs(config)] == [True]
-    images = pack.training_images
-    assert len(np.concatenate(split_rows(pack, config))) == 30
-    test_images, _, rows, paths = pack.open_test(config, RunFolder(Path("t"), "train-best"))
+    images = data.training_images
+    assert len(data.training_rows) + len(data.validation_rows) == 30
+    test_images, _, rows, paths = data.open_test(RunFolder(Path("t"), "train-best"))
     assert test_images[rows].any(axis=(1, 2, 3)).all()
     assert len(paths) == 12
     assert images.shape == (30, 20, 20, 3)

@@ -10,8 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from PIL import Image, ImageOps
 
-from keras_inat.data.dataset import split_rows
-from keras_inat.data.packs import load_pack
+from keras_inat.data.dataset import open_data
 from keras_inat.store.records import Manifest
 
 PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "nature_tiny.zip"
@@ -47,9 +46,8 @@ def test_planted_duplicates_are_found_among_real_photographs(make_config, workpl
             archive.writestr(duplicate, content)
             planted[duplicate] = original
 
-    config = make_config(f"DATA={path}")
-    pack = load_pack(config)
-    scan = Manifest.read(pack.directory / "scan.json")
+    data = open_data(make_config(f"DATA={path}"))
+    scan = Manifest.read(data.directory / "scan.json")
     found = {frozenset((pair.path, pair.of)) for pair in scan.duplicates}
     assert sum(frozenset(pair) in found for pair in planted.items()) >= 0.95 * NUM_PLANTED
     involved = set(planted) | set(planted.values())
@@ -63,9 +61,9 @@ def test_planted_duplicates_are_found_among_real_photographs(make_config, workpl
         if len(in_train) == 1:
             across.update(in_train)
     assert len(across & leaked) >= 0.95 * len(across) > 50
-    paths = json.loads((pack.directory / "paths.json").read_text())
+    paths = json.loads((data.directory / "paths.json").read_text())
     paths = [path for path in paths if path.startswith(train)]
-    sides = {paths[row]: side for side, rows in enumerate(split_rows(pack, config)) for row in rows}
+    sides = {paths[row]: "train" for row in data.training_rows} | {paths[row]: "val" for row in data.validation_rows}
     within = [(sides.get(duplicate), sides.get(original)) for duplicate, original in planted.items()]
     both = [pair for pair in within if None not in pair]
     assert sum(duplicate == original for duplicate, original in both) >= 0.98 * len(both) > 100

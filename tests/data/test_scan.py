@@ -156,11 +156,10 @@ def test_killed_scans_resume_to_the_same_result(many, scanned, workplace):
 def test_a_write_error_during_the_scan_is_raised(many, workplace, monkeypatch):
     errors = [OSError(5, "Input/output error")]
 
-    def sync(path):
+    def sync(paths):
         if errors:  # The system reports a failed write only once.
             raise errors.pop()
 
-    monkeypatch.setattr(scan, "SYNC_SECONDS", 0)
     monkeypatch.setattr(scan, "_sync", sync)
     with pytest.raises(OSError, match="Input/output"):
         scan_files(many, [16], workplace / "scan")

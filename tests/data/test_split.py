@@ -1,6 +1,6 @@
 import numpy as np
 
-from keras_inat.data.split import split_validation
+from keras_inat.data.dataset import split_validation
 
 
 def hashes(count, start=0):

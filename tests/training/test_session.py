@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from keras_inat.commands import train_best
-from keras_inat.data.dataset import open_data
-from keras_inat.data.pack import Pack
+from keras_inat.data.dataset import Dataset, open_data
 from keras_inat.data.packs import load_pack
 from keras_inat.errors import UserError
 from keras_inat.files import read_jsonl
@@ -296,7 +295,7 @@ def test_no_test_image_is_opened_while_training(make_config, monkeypatch):
     before = fit(config, create_run(config, "train-best"))
     with open(pixels, "r+b") as file:
         file.write(np.random.default_rng(0).bytes(12 * 16 * 16 * 3))  # the test images come first
-    monkeypatch.setattr(Pack, "open_test", lambda *_: pytest.fail("the test images were opened"))
+    monkeypatch.setattr(Dataset, "open_test", lambda *_: pytest.fail("the test images were opened"))
     after = fit(config, create_run(config, "train-best"))
     for first, second in zip(before.model.get_weights(), after.model.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
