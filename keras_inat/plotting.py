@@ -6,10 +6,14 @@ from typing import Any
 
 import matplotlib
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from keras_inat.files import write_atomically
 
+WIDTH = 10.0  # inches, for a page of about 1,000 px
+PERCENT = PercentFormatter(1, symbol="\N{NO-BREAK SPACE}%")
 INK = "#1f2933"
 MUTED = "#66727f"
 GRID = "#e4e7eb"
@@ -47,6 +51,16 @@ def new_figure(width: float, height: float) -> Figure:
     """Returns an empty figure of `width` x `height` inches in the project's style, with a constrained layout."""
     matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def new_canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """Returns an empty figure whose axes are in inches from its upper left corner."""
+    figure = new_figure(width, height)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
+    axes.axis("off")
+    return figure, axes
 
 
 def clip(text: str, length: int) -> str:

@@ -11,8 +11,7 @@ from keras_inat.report.markdown import render_markdown
 from keras_inat.report.sections.confusion_matrix import tabulate_classes
 from keras_inat.report.sections.data import count_skipped
 from keras_inat.report.seed_groups import FinishedRun
-from keras_inat.report.statistics.calibration import measure_calibration
-from keras_inat.report.statistics.confusion import count_confusion
+from keras_inat.report.statistics.classification import count_confusion, measure_calibration
 from keras_inat.report.statistics.estimates import estimate_proportion
 
 FOLDER = "models"

@@ -1,35 +1,22 @@
-"""Charts of filters, feature maps, guided gradients and attribution methods."""
+"""Explanations of a model: filters, feature maps, top activating patches and images, gradients and attributions."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from keras_inat.explain.attribution import EDGES, RANDOM
 from keras_inat.explain.deletion_insertion import NUM_STEPS, DeletionInsertion
-from keras_inat.explain.guided_backpropagation import CAVEAT
-from keras_inat.explain.neurons import NeuronExplanation
+from keras_inat.explain.guided_backpropagation import CAVEAT, NeuronExplanation
 from keras_inat.explain.top_patches import FilterExplanation
-from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, clip
-from keras_inat.report.charts.tiles import (
-    WIDTH,
-    choose_grid,
-    draw_grid,
-    join_tiles,
-    maximize_contrast,
-    new_picture,
-    number_tiles,
-    scale_gradient,
-    scale_pixels,
-    write_caption,
-)
+from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, WIDTH, clip, new_figure
+from keras_inat.report.charts.images import choose_grid, draw_grid, join_tiles, scale_gradient, scale_pixels
 
 MAX_MAPS = 64
 NUM_BARS = 5
-MAX_NAME = 22
 CONTROLS = {EDGES: "--", RANDOM: ":"}
 ORDERS = {
     "index": "Numbers: index of the first filter of each row.",
@@ -40,83 +27,80 @@ LEGEND = "Gray: zero gradient. Brighter or darker: more or less of that color ra
 
 
 def draw_first_layer_filters(filters: np.ndarray, order: str = "index") -> Figure:
-    """Draws the kernels of the first convolution as one grid, all on the same scale.
-
-    Args:
-        filters: `(filters, height, width, 3)` float, as `read_first_layer_filters` returns them.
-        order: Their order, see `order_filters`.
-    """
+    """Draws the kernels `(filters, height, width, 3)` of the first convolution as one grid, all on the same scale."""
     count, height, width, _ = filters.shape
     rows, columns = choose_grid(count)
     side = min(0.72 * WIDTH / columns, 1.5)
-    figure = new_picture(side * rows * height / width + 1.15, width=0.8 * WIDTH)
+    figure = _new_picture(side * rows * height / width + 1.15, width=0.8 * WIDTH)
     axes = figure.subplots()
     scale = float(np.abs(filters).max()) or 1.0
     zoom = max(1, 24 // max(height, width))
     gap = max(1, zoom // 3)
-    tiles = (0.5 + filters / (2 * scale)).repeat(zoom, axis=1).repeat(zoom, axis=2)
-    axes.imshow(join_tiles(tiles, rows, columns, gap), interpolation="nearest")
-    number_tiles(axes, tiles, rows, columns, gap)
-    if order != "index":
-        axes.set_yticks([])
+    axes.imshow(join_tiles(0.5 + filters / (2 * scale), rows, columns, gap, zoom), interpolation="nearest")
+    numbered = range(rows) if order == "index" else ()
+    middles = [row * (height * zoom + gap) + height * zoom / 2 for row in numbered]
+    axes.set_yticks(middles, [str(row * columns) for row in numbered])
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
     axes.set_title(f"First convolution: {count} filter{'s' * (count > 1)} of {height} × {width} × 3")
-    write_caption(
-        figure,
+    caption = (
         f"All filters share one scale: mid-gray is a weight of 0, full red, green or blue is +{scale:.2g}, and its "
-        f"absence is −{scale:.2g}. {ORDERS[order]}",
-        width=88,
+        f"absence is −{scale:.2g}. {ORDERS[order]}"
     )
+    _write_caption(figure, caption, width=88)
     return figure
 
 
 def draw_feature_maps(image: np.ndarray, maps: Mapping[str, np.ndarray]) -> Figure:
-    """Draws an image and its feature maps, layer by layer.
-
-    Args:
-        image: `(height, width, 3)` in [0, 255].
-        maps: `(rows, columns, filters)` float by layer name, as `compute_feature_maps` returns them. The first 64 of
-            each layer are drawn.
-    """
+    """Draws an image `(height, width, 3)` and the first feature maps `(rows, columns, filters)` of each layer."""
     grids = [choose_grid(min(MAX_MAPS, values.shape[-1])) for values in maps.values()]
     # Each row has two cells. The first cell holds the image. A row is as high as the higher of its grids.
     ratios = [0.0] + [rows / columns for rows, columns in grids]
     heights = [max(ratios[start : start + 2]) for start in range(0, len(ratios), 2)]
-    figure = new_picture(sum(0.47 * WIDTH * height + 0.45 for height in heights) + 0.7)
+    figure = _new_picture(sum(0.47 * WIDTH * height + 0.45 for height in heights) + 0.7)
     cells = figure.subplots(len(heights), 2, squeeze=False, height_ratios=heights).ravel()
     for axes in cells:
         axes.set_axis_off()
     cells[0].imshow(scale_pixels(image), interpolation="nearest")
     cells[0].set_title(f"input image, {image.shape[0]} × {image.shape[1]}")
-    for axes, (name, values), grid in zip(cells[1:], maps.items(), grids, strict=False):
-        _draw_maps(axes, name, values, grid)
-    write_caption(
-        figure,
+    for axes, (name, values), (rows, columns) in zip(cells[1:], maps.items(), grids, strict=False):
+        height, width, num_filters = values.shape
+        count = min(rows * columns, num_filters)
+        top = float(np.percentile(values, 99.5)) or 1.0
+        zoom = max(1, 64 // max(height, width))
+        tiles = np.moveaxis(values, -1, 0)[:count, ..., None]
+        mosaic = join_tiles(tiles, rows, columns, max(1, height * zoom // 24), zoom, blank=np.nan)
+        axes.imshow(mosaic[..., 0], cmap="viridis", vmin=min(0.0, float(values.min())), vmax=top)
+        shown = f"{count}" if count == num_filters else f"first {count} of {num_filters}"
+        axes.set_title(f"{name}: {height} × {width}, {shown} filters, up to {top:.2g}")
+    caption = (
         "One tile per filter, by index, from left to right and row by row. Each layer has its own scale: dark violet "
-        "is the smallest activation, yellow the value in the title (99.5th percentile) or more.",
+        "is the smallest activation, yellow the value in the title (99.5th percentile) or more."
     )
+    _write_caption(figure, caption)
     return figure
 
 
 def draw_top_patches(explanations: Sequence[FilterExplanation]) -> Figure:
     """Draws the synthetic image and the top activating patches of each filter."""
-    num_patches = len(explanations[0].patches)
-    columns = ["synthetic\nimage", *(f"patch {number}" for number in range(1, num_patches + 1))]
+    columns = ["synthetic\nimage", *(f"patch {index + 1}" for index in range(len(explanations[0].patches)))]
     rows = []
     for explanation in explanations:
         side = explanation.receptive_field
         label = f"{clip(explanation.layer, 19)}\nfilter {explanation.filter}\nfield {side} × {side}"
         label += f"\n{explanation.activations[0]:.2g} to {explanation.activations[-1]:.2g}"
-        rows.append((label, [maximize_contrast(explanation.synthetic), *map(scale_pixels, explanation.patches)]))
-    return draw_grid(
-        "Activation maximization and top activating patches, stage by stage",
-        columns,
-        rows,
+        contrast = scale_gradient(explanation.synthetic - 127.5)
+        rows.append((label, [contrast, *map(scale_pixels, explanation.patches)]))
+    caption = (
         "Left: synthetic image that maximizes the filter's activation (activation maximization from noise, contrast "
         "increased). Right: the patches with the highest activation, one per image. They are as large as the filter's "
         "receptive field (“field”, in pixels). Last line of a label: activation for the first and the last patch. The "
-        "filters are drawn at random from those that are active on any image.",
-        group=1,
+        "filters are drawn at random from those that are active on any image."
     )
+    title = "Activation maximization and top activating patches, stage by stage"
+    return draw_grid(title, columns, rows, caption, group=1)
 
 
 def draw_neurons(
@@ -125,12 +109,12 @@ def draw_neurons(
     """Draws the top activating images of each neuron and their guided gradients.
 
     Args:
-        images: `(images, height, width, 3)` in [0, 255], the images that `explain_neurons` received.
+        images: `(images, height, width, 3)` in [0, 255], those that `explain_neurons` received.
         explanations: Its result.
         class_names: Names of the labels, if `explain_neurons` received labels.
     """
     if not explanations:
-        figure = new_picture(1.0)
+        figure = _new_picture(1.0)
         figure.suptitle("No neuron of the last convolution is active on these images")
         return figure
     columns = []
@@ -138,10 +122,14 @@ def draw_neurons(
         columns += [f"image {number}", "guided"]
     rows = []
     for neuron in explanations:
+        label = f"filter {neuron.filter}\nrow {neuron.row}, column {neuron.column}"
+        label += f"\n{neuron.activations[0]:.2f} to {neuron.activations[-1]:.2f}"
+        if neuron.preferred_class is not None and class_names:
+            label += f"\n{clip(class_names[neuron.preferred_class], 18)}\nselectivity {neuron.selectivity:.2f}"
         pictures = []
         for index, gradient in zip(neuron.images, neuron.gradients, strict=True):
             pictures += [scale_pixels(images[index]), scale_gradient(gradient)]
-        rows.append((_describe_neuron(neuron, class_names), pictures))
+        rows.append((label, pictures))
     caption = "The images with the highest activation of each neuron. Label: activation for the first and the last. "
     if class_names:
         caption += (
@@ -153,43 +141,17 @@ def draw_neurons(
 
 
 def draw_guided_predictions(images: np.ndarray, gradients: np.ndarray, titles: Sequence[str]) -> Figure:
-    """Draws images with the guided gradients of their predicted classes, two pairs in a row.
-
-    Args:
-        images: `(images, height, width, 3)` in [0, 255].
-        gradients: The same shape, as `explain_predictions` returns them.
-        titles: A few words on each image.
-    """
+    """Draws images `(images, height, width, 3)` with the guided gradients of their predicted classes."""
     num_rows = max(1, math.ceil(len(images) / 2))
-    figure = new_picture(2.5 * num_rows + 1.0)
+    figure = _new_picture(2.5 * num_rows + 1.0)
     cells = figure.subplots(num_rows, 2, squeeze=False).ravel()
     for axes in cells:
         axes.set_axis_off()
     for axes, image, gradient, title in zip(cells, images, gradients, titles, strict=False):
         pair = np.stack([scale_pixels(image), scale_gradient(gradient)])
-        axes.imshow(join_tiles(pair, 1, 2, gap=max(1, pair.shape[1] // 24)), interpolation="nearest")
+        axes.imshow(join_tiles(pair, 1, 2, max(1, pair.shape[1] // 24)), interpolation="nearest")
         axes.set_title(title)
-    write_caption(figure, f"{LEGEND} {CAVEAT}")
-    return figure
-
-
-def draw_deletion_insertion(curves: Mapping[str, DeletionInsertion]) -> Figure:
-    """Draws the mean probability of the explained class during deletion (left) and insertion (right)."""
-    figure = new_picture(4.4)
-    deletion, insertion = figure.subplots(1, 2, sharey=True)
-    fractions = np.linspace(0, 1, NUM_STEPS + 1)
-    for index, (name, curve) in enumerate(curves.items()):
-        color = MUTED if name in CONTROLS else CYCLE[index % len(CYCLE)]
-        for axes, values in ((deletion, curve.deletion), (insertion, curve.insertion)):
-            axes.plot(fractions, values.mean(axis=0), label=name, lw=1.8, color=color, ls=CONTROLS.get(name, "-"))
-    deletion.set_title("deletion: a faster fall is better")
-    insertion.set_title("insertion: a faster rise is better")
-    for axes in (deletion, insertion):
-        axes.xaxis.set_major_formatter(PercentFormatter(1))
-        axes.set_xlabel("pixels, most important first")
-    deletion.set_ylim(0, 1)
-    deletion.set_ylabel("probability of the class")
-    figure.legend(*deletion.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    _write_caption(figure, f"{LEGEND} {CAVEAT}")
     return figure
 
 
@@ -201,57 +163,61 @@ def draw_prediction(
     Args:
         image: `(height, width, 3)` in [0, 255].
         class_names: In the order of the model's outputs.
-        probabilities: `(classes,)` float in [0, 1].
-        gradient: `(height, width, 3)` float, as `explain_predictions` returns it.
+        probabilities: `(classes,)` float.
+        gradient: `(height, width, 3)` float.
     """
     best = np.argsort(-probabilities, kind="stable")[:NUM_BARS]
-    names = [clip(class_names[label], MAX_NAME) for label in best]
-    figure = new_picture(4.0)
-    left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 1])
-    left.imshow(scale_pixels(image), interpolation="nearest")
-    left.set_title("image")
-    middle.imshow(scale_gradient(gradient), interpolation="nearest")
-    middle.set_title(f"guided gradient: {names[0]}")
-    for axes in (left, middle):
+    names = [clip(class_names[label], 22) for label in best]
+    figure = _new_picture(4.0)
+    left, middle, right = figure.subplots(1, 3)
+    for axes, picture, title in (
+        (left, scale_pixels(image), "image"),
+        (middle, scale_gradient(gradient), f"guided gradient: {names[0]}"),
+    ):
+        axes.imshow(picture, interpolation="nearest")
+        axes.set_title(title)
         axes.set_axis_off()
-    _draw_bars(right, names, probabilities[best])
-    write_caption(figure, f"{LEGEND} {CAVEAT}")
+    colors = [ACCENT] + [MUTED] * (len(names) - 1)
+    bars = right.barh(range(len(names)), probabilities[best], color=colors, height=0.6)
+    right.bar_label(bars, [f"{100 * probability:.1f} %" for probability in probabilities[best]], padding=4)
+    right.set_yticks(range(len(names)), names, color=INK)
+    right.invert_yaxis()
+    right.set_xlim(0, 1.22)
+    right.set_xticks([])
+    right.grid(False)
+    right.spines[["bottom", "left"]].set_visible(False)
+    right.tick_params(left=False)
+    right.set_box_aspect(1)
+    right.set_title("probability")
+    _write_caption(figure, f"{LEGEND} {CAVEAT}")
     return figure
 
 
-def _draw_maps(axes: Axes, name: str, values: np.ndarray, grid: tuple[int, int]) -> None:
-    """Draws the feature maps of one layer as a grid."""
-    rows, columns = grid
-    num_filters = values.shape[-1]
-    count = min(rows * columns, num_filters)
-    top = float(np.percentile(values, 99.5)) or 1.0
-    zoom = max(1, 64 // max(values.shape[:2]))
-    tiles = np.moveaxis(values, -1, 0)[:count].repeat(zoom, axis=1).repeat(zoom, axis=2)
-    mosaic = join_tiles(tiles[..., None], rows, columns, gap=max(1, tiles.shape[1] // 24), blank=np.nan)
-    axes.imshow(mosaic[..., 0], cmap="viridis", vmin=min(0.0, float(values.min())), vmax=top)
-    shown = f"{count}" if count == num_filters else f"first {count} of {num_filters}"
-    axes.set_title(f"{name}: {values.shape[0]} × {values.shape[1]}, {shown} filters, up to {top:.2g}")
+def draw_deletion_insertion(curves: Mapping[str, DeletionInsertion]) -> Figure:
+    """Draws the mean probability of the explained class during deletion (left) and insertion (right)."""
+    figure = _new_picture(4.4)
+    deletion, insertion = figure.subplots(1, 2, sharey=True)
+    fractions = np.linspace(0, 1, NUM_STEPS + 1)
+    for index, (name, curve) in enumerate(curves.items()):
+        color = MUTED if name in CONTROLS else CYCLE[index % len(CYCLE)]
+        for axes, values in ((deletion, curve.deletion), (insertion, curve.insertion)):
+            axes.plot(fractions, values.mean(axis=0), label=name, lw=1.8, color=color, ls=CONTROLS.get(name, "-"))
+    deletion.set_title("deletion: a faster fall is better")
+    insertion.set_title("insertion: a faster rise is better")
+    for axes in (deletion, insertion):
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.set_xlabel("pixels, most important first")
+    deletion.set(ylim=(0, 1), ylabel="probability of the class")
+    figure.legend(*deletion.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return figure
 
 
-def _describe_neuron(neuron: NeuronExplanation, class_names: Sequence[str]) -> str:
-    label = f"filter {neuron.filter}\nrow {neuron.row}, column {neuron.column}"
-    label += f"\n{neuron.activations[0]:.2f} to {neuron.activations[-1]:.2f}"
-    if neuron.preferred_class is not None and class_names:
-        label += f"\n{clip(class_names[neuron.preferred_class], 18)}\nselectivity {neuron.selectivity:.2f}"
-    return label
+def _new_picture(height: float, width: float = WIDTH) -> Figure:
+    figure = new_figure(width, height)
+    figure.set_layout_engine("constrained", w_pad=0.09, h_pad=0.09)  # inches
+    return figure
 
 
-def _draw_bars(axes: Axes, names: Sequence[str], probabilities: np.ndarray) -> None:
-    """Draws one bar per class. The first bar has the accent color."""
-    colors = [ACCENT] + [MUTED] * (len(names) - 1)
-    bars = axes.barh(range(len(names)), probabilities, color=colors, height=0.6)
-    axes.bar_label(bars, [f"{100 * probability:.1f} %" for probability in probabilities], padding=4)
-    axes.set_yticks(range(len(names)), names, color=INK)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.22)
-    axes.set_xticks([])
-    axes.grid(False)
-    axes.spines[["bottom", "left"]].set_visible(False)
-    axes.tick_params(left=False)
-    axes.set_box_aspect(1)
-    axes.set_title("probability")
+def _write_caption(figure: Figure, text: str, width: int = 116) -> None:
+    """Writes a caption at the bottom, in lines of at most `width` characters."""
+    figure.supxlabel(textwrap.fill(text, width), fontsize=9, color=MUTED)

@@ -13,8 +13,7 @@ from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Prose, Table
 from keras_inat.report.formatting import SPACE, percent, plural
 from keras_inat.report.sections.explained_model import ExplainedModel
-from keras_inat.report.statistics.correlation import correlate_ranks
-from keras_inat.report.statistics.estimates import Estimate, estimate_mean
+from keras_inat.report.statistics.estimates import Estimate, correlate_ranks, estimate_mean
 
 NUM_GUIDED = 10
 NUM_SCORED = 12
@@ -72,7 +71,7 @@ def show_attributions(explained: ExplainedModel) -> Iterator[Block]:
     from keras_inat.explain.deletion_insertion import compute_deletion_insertion
     from keras_inat.explain.guided_backpropagation import explain_predictions
     from keras_inat.report.charts.explanations import CONTROLS, draw_deletion_insertion
-    from keras_inat.report.charts.tiles import draw_grid
+    from keras_inat.report.charts.images import draw_grid
 
     scored = _choose_images(explained)
     num_images = len(scored.pixels)
@@ -113,7 +112,7 @@ def _build_rows(
     scored: ScoredImages, gradients: list[np.ndarray], maps: Mapping[str, np.ndarray], classes: Sequence[str]
 ) -> list[tuple[str, list[np.ndarray]]]:
     """Returns the label and the pictures of the first images."""
-    from keras_inat.report.charts.tiles import overlay_heatmap, scale_gradient, scale_pixels
+    from keras_inat.report.charts.images import overlay_heatmap, scale_gradient, scale_pixels
 
     rows = []
     for index, image in enumerate(scored.pixels[:NUM_ROWS]):

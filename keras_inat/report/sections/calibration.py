@@ -1,12 +1,11 @@
 """Calibration: the confidence of a model compared with its accuracy."""
 
 from keras_inat.report.blocks import Block, Prose
-from keras_inat.report.charts.reliability_diagram import draw_reliability_diagram
+from keras_inat.report.charts.classification import draw_reliability_diagram
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent, percent_with_interval, plural
 from keras_inat.report.seed_groups import FinishedRun
-from keras_inat.report.statistics.accuracy import estimate_top_k
-from keras_inat.report.statistics.calibration import measure_calibration
+from keras_inat.report.statistics.classification import estimate_top_k, measure_calibration
 from keras_inat.report.statistics.estimates import Estimate, estimate_proportion
 from keras_inat.store.predictions import Predictions
 

@@ -2,8 +2,8 @@
 
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Prose, Section
-from keras_inat.report.charts.class_counts import MAX_CLASSES
-from keras_inat.report.charts.forest_plot import draw_forest_plot
+from keras_inat.report.charts.classification import MAX_CLASSES
+from keras_inat.report.charts.comparison import draw_forest_plot
 from keras_inat.report.charts.learning_curves import draw_validation_by_time
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.history import DataSet
@@ -15,8 +15,8 @@ from keras_inat.report.sections.fine_tuning import (
     tabulate_differences,
 )
 from keras_inat.report.seed_groups import SeedGroup
+from keras_inat.report.statistics.accuracy import compare_classes, compare_groups
 from keras_inat.report.statistics.estimates import Estimate
-from keras_inat.report.statistics.paired_differences import compare_classes, compare_groups
 
 TITLE = "Comparison of scratch and fine-tuned"
 CLASS_LABEL = f"difference in recall, in percentage points, with 95{formatting.SPACE}% interval"

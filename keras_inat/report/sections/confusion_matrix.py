@@ -6,13 +6,12 @@ import numpy as np
 
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Prose, Table
-from keras_inat.report.charts.class_counts import describe_shown_classes
-from keras_inat.report.charts.confusion_matrix import draw_confusion_matrix
-from keras_inat.report.charts.image_grid import draw_predictions
+from keras_inat.report.charts.classification import describe_shown_classes, draw_confusion_matrix
+from keras_inat.report.charts.images import draw_predictions
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import MISSING, percent, percent_with_interval
 from keras_inat.report.seed_groups import FinishedRun
-from keras_inat.report.statistics.confusion import count_confusion
+from keras_inat.report.statistics.classification import count_confusion
 from keras_inat.report.statistics.estimates import estimate_proportion
 from keras_inat.store.predictions import Predictions
 

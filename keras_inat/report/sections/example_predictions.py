@@ -1,7 +1,7 @@
 """Example predictions: random test images with their true and predicted classes."""
 
 from keras_inat.report.blocks import Block, Prose
-from keras_inat.report.charts.image_grid import draw_predictions
+from keras_inat.report.charts.images import draw_predictions
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent_with_interval
 from keras_inat.report.seed_groups import FinishedRun

@@ -21,7 +21,7 @@ MAX_ERROR = 300  # characters
 # The code that the explanations depend on. A change of it makes the cached ones outdated.
 CODE = (
     "explain/*.py", "models/*.py", "intervals.py", "plotting.py", "report/charts/explanations.py",
-    "report/charts/tiles.py", "report/formatting.py", "report/statistics/*.py", "report/sections/attribution.py",
+    "report/charts/images.py", "report/formatting.py", "report/statistics/*.py", "report/sections/attribution.py",
     "report/sections/filters.py", "report/sections/filters_and_attribution.py",
 )  # fmt: skip
 PACKAGES = ("keras", "tf-keras-vis", "matplotlib")

@@ -7,16 +7,13 @@ import numpy as np
 
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Picture, Prose, Section, Table
-from keras_inat.report.charts.accuracy_comparison import draw_accuracies
-from keras_inat.report.charts.compared_models import ComparedModel
-from keras_inat.report.charts.cost_comparison import draw_costs
+from keras_inat.report.charts.comparison import ComparedModel, draw_accuracies, draw_costs
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import SPACE, percent
 from keras_inat.report.history import DataSet
 from keras_inat.report.seed_groups import SeedGroup
-from keras_inat.report.statistics.accuracy import estimate_test_accuracy, estimate_validation_accuracy
+from keras_inat.report.statistics.accuracy import compare_groups, estimate_test_accuracy, estimate_validation_accuracy
 from keras_inat.report.statistics.estimates import Estimate
-from keras_inat.report.statistics.paired_differences import compare_groups
 
 TITLE = "Fine-tuning"
 

@@ -1,15 +1,15 @@
-"""Accuracy of seed groups, of sweeps and of predictions."""
+"""Accuracies of seed groups and sweeps, and paired differences of two models on the same test images."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from keras_inat.intervals import accuracy_interval
+from keras_inat.intervals import Z, accuracy_interval, combine_intervals, mean_interval
 from keras_inat.report.seed_groups import SeedGroup
 from keras_inat.report.statistics.estimates import Estimate, estimate_proportion
 from keras_inat.report.sweep_history import SweepHistory
 from keras_inat.store.predictions import Predictions
-from keras_inat.store.records import Trial
 
 
 def estimate_test_accuracy(group: SeedGroup) -> Estimate:
@@ -22,6 +22,13 @@ def estimate_validation_accuracy(group: SeedGroup) -> Estimate:
     return _estimate_mean_accuracy([run.result.val_accuracy for run in group.runs], group.best.data.counts.validation)
 
 
+def _estimate_mean_accuracy(accuracies: list[float], total: int) -> Estimate:
+    if len(accuracies) > 1:
+        interval = accuracy_interval(accuracies, total)
+        return Estimate(float(np.mean(accuracies)), *interval, len(accuracies), "seeds")
+    return estimate_proportion(round(accuracies[0] * total), total)
+
+
 def estimate_best_trial(sweep: SweepHistory) -> Estimate | None:
     """Returns the validation accuracy of a sweep's best trial, or None when it or the number of images is unknown."""
     if sweep.best is None or sweep.best.score is None or sweep.data is None:
@@ -30,23 +37,67 @@ def estimate_best_trial(sweep: SweepHistory) -> Estimate | None:
     return estimate_proportion(round(sweep.best.score * total), total)
 
 
-def estimate_top_k(predictions: Predictions, k: int = 3) -> Estimate:
-    """Returns the top-k accuracy. Of equal probabilities that of the lower class counts first, as in `argmax`."""
-    # scikit-learn's top_k_accuracy_score prefers the higher class: rounded probabilities gave 110 of 500 other counts.
-    top = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, :k]
-    hits = (top == predictions.labels[:, None]).any(axis=1)
-    return estimate_proportion(int(hits.sum()), len(hits))
+def compare_predictions(pairs: Sequence[tuple[Predictions, Predictions]]) -> Estimate | None:
+    """Returns the accuracy of the second of each pair minus that of the first, over the same images.
+
+    The interval over images is that of Bonett & Price (2012) for paired proportions, which keeps its coverage when the
+    two models rarely differ. With several pairs, one for each seed, the interval also covers the variation over seeds.
+
+    Returns:
+        None when there is no pair, or when the images differ.
+    """
+    images = [_identify_images(predictions) for pair in pairs for predictions in pair]
+    if any(other != images[0] for other in images):
+        return None
+    differences = np.array([second.correct.astype(float) - first.correct for first, second in pairs])
+    if not differences.size:
+        return None
+    value = float(differences.mean())
+    by_image = differences.mean(axis=0)
+    total = len(by_image) + 2  # one image that the second model gains, and one that it loses
+    mean = float(by_image.sum()) / total
+    half = Z * math.sqrt(((float((by_image**2).sum()) + 2) / total - mean**2) / total)
+    low = mean - half
+    high = mean + half
+    sample = (len(by_image), "images")
+    if len(differences) > 1:
+        low, high = combine_intervals(value, (low, high), mean_interval(differences.mean(axis=1)))
+        sample = (len(differences), "seeds")
+    return Estimate(value, max(-1.0, low), min(1.0, high), *sample)
 
 
-def running_best(trials: Sequence[Trial]) -> list[float]:
-    """Returns the best score up to and including each completed trial."""
-    if not trials:
+def compare_classes(first: Predictions, second: Predictions, classes: Sequence[str]) -> list[tuple[str, Estimate]]:
+    """Returns the paired difference of each class that has images, the largest first."""
+    if _identify_images(first) != _identify_images(second):
         return []
-    return np.maximum.accumulate([trial.score or 0.0 for trial in trials]).tolist()
+    differences = []
+    for label, name in enumerate(classes):
+        of_class = first.labels == label
+        difference = compare_predictions([(first.select(of_class), second.select(of_class))])
+        if difference:
+            differences.append((name, difference))
+    return sorted(differences, key=lambda entry: -entry[1].value)
 
 
-def _estimate_mean_accuracy(values: list[float], total: int) -> Estimate:
-    """Returns the mean of the accuracies of one or more seeds on `total` images."""
-    if len(values) > 1:
-        return Estimate(float(np.mean(values)), *accuracy_interval(values, total), len(values), "seeds")
-    return estimate_proportion(round(values[0] * total), total)
+def compare_groups(first: SeedGroup, second: SeedGroup) -> Estimate | None:
+    """Returns the test accuracy of `second` minus that of `first`, paired by image.
+
+    The groups are compared over the seeds that both have if there are several, otherwise by the best run of each.
+
+    Returns:
+        None when predictions are missing, or when the images differ.
+    """
+    before = {run.result.seed: run for run in first.runs}
+    after = {run.result.seed: run for run in second.runs}
+    shared = sorted(before.keys() & after.keys())
+    runs = [(first.best, second.best)]
+    if len(shared) > 1:
+        runs = [(before[seed], after[seed]) for seed in shared]
+    pairs = [(old.read_predictions(), new.read_predictions()) for old, new in runs]
+    return compare_predictions([(old, new) for old, new in pairs if old and new])
+
+
+def _identify_images(predictions: Predictions) -> list[tuple[str, int]]:
+    """Returns `val/<Class>/<file>` and the label of each image, without the folders that an archive may have."""
+    names = ["/".join(str(file).split("/")[-3:]) for file in predictions.files]
+    return list(zip(names, predictions.labels.tolist(), strict=True))

@@ -1,9 +1,8 @@
 """Adjusted effects: the effect of each hyperparameter with all others held fixed, from one linear model of a sweep.
 
 A search samples its hyperparameters unevenly. It returns to configurations with high scores, so values without any
-effect occur together with values that have one. A regression on all hyperparameters together separates them. Its
-standard errors allow for unequal variances (HC3: MacKinnon & White 1985). The intervals are simultaneous (max abs(t):
-Hothorn et al. 2008), so that many rows cause no false positives.
+effect occur together with values that have one. A regression on all hyperparameters together separates them. The
+intervals are simultaneous (max abs(t): Hothorn et al. 2008), so that many rows cause no false positives.
 """
 
 from dataclasses import dataclass
@@ -11,21 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_inat.report.formatting import percentage_points, sample_size, setting_name, setting_value
-from keras_inat.report.statistics.design_matrix import (
-    Factor,
-    build_applicability_columns,
-    build_factor,
-    drop_aliased,
-)
+from keras_inat.report.statistics import linear_model
 from keras_inat.report.statistics.estimates import Estimate
 from keras_inat.report.statistics.interactions import find_interactions
-from keras_inat.report.statistics.linear_model import (
-    MIN_EFFECTIVE_TRIALS,
-    MIN_RESIDUAL,
-    LinearModel,
-    count_effective_trials,
-    simulate_max_t,
-)
+from keras_inat.report.statistics.linear_model import Factor, LinearModel
 from keras_inat.report.sweep_history import SweepHistory, read_level
 from keras_inat.store.records import Trial
 
@@ -38,17 +26,11 @@ MIN_RANGE = 0.02  # least interquartile range of accuracy, as scores on few imag
 
 @dataclass(frozen=True)
 class AdjustedEffect:
-    """The effect of a change of one hyperparameter on validation accuracy, with all others held fixed.
+    """The effect of a change of one hyperparameter on validation accuracy, with all others held fixed."""
 
-    Attributes:
-        setting: Dotted name.
-        change: The change, such as "from 16 to 64" or "gelu against the others".
-        estimate: The difference in accuracy.
-    """
-
-    setting: str
-    change: str
-    estimate: Estimate
+    setting: str  # dotted name
+    change: str  # such as "from 16 to 64" or "gelu against the others"
+    estimate: Estimate  # the difference in accuracy
 
     @property
     def is_significant(self) -> bool:
@@ -67,29 +49,17 @@ class AdjustedEffect:
 
 @dataclass(frozen=True)
 class AdjustedEffects:
-    """The linear model of a sweep and its effects.
+    """The linear model of a sweep and its effects."""
 
-    Attributes:
-        effects: One or more for each hyperparameter, in the order of the sweep.
-        interactions: Sentences about pairs of hyperparameters, the most significant first.
-        factors: The hyperparameters in the model.
-        fitted: By setting, the fitted accuracy `(trials,)` with the other hyperparameters at their means.
-        residuals: `(trials,)`, observed minus fitted accuracy.
-        aliased: By setting that other hyperparameters determine, the settings that it is aliased with.
-        adjusted_r2: Fraction of the variance of accuracy that the model explains, adjusted for its size.
-        num_trials: Number of trials in the model.
-        excluded: Accuracies of trials excluded as outliers.
-    """
-
-    effects: list[AdjustedEffect]
-    interactions: list[str]
-    factors: list[Factor]
-    fitted: dict[str, np.ndarray]
-    residuals: np.ndarray
-    aliased: dict[str, list[str]]
-    adjusted_r2: float
+    effects: list[AdjustedEffect]  # one or more for each hyperparameter, in the order of the sweep
+    interactions: list[str]  # sentences about pairs of hyperparameters, the most significant first
+    factors: list[Factor]  # the hyperparameters in the model
+    fitted: dict[str, np.ndarray]  # by setting, the fitted accuracy `(trials,)` with the others at their means
+    residuals: np.ndarray  # `(trials,)`, observed minus fitted accuracy
+    aliased: dict[str, list[str]]  # by setting that others determine, the settings that it is aliased with
+    adjusted_r2: float  # fraction of the variance of accuracy that the model explains, adjusted for its size
     num_trials: int
-    excluded: list[float]
+    excluded: list[float]  # accuracies of trials excluded as outliers
 
 
 def estimate_adjusted_effects(sweep: SweepHistory) -> AdjustedEffects | str:
@@ -106,14 +76,14 @@ def estimate_adjusted_effects(sweep: SweepHistory) -> AdjustedEffects | str:
             f"Too few trials to estimate adjusted effects: this space needs at least {needed} scored trials, "
             f"and the sweep has {len(sweep.completed)}."
         )
-    factors, aliased = drop_aliased(factors)
+    factors, aliased = linear_model.drop_aliased(factors)
     if not factors:
         return "There are no adjusted effects: no hyperparameter varies among the scored trials."
     scores = np.array([trial.score for trial in trials], dtype=float)
     if np.ptp(scores) == 0:
         return "There are no adjusted effects: all trials have the same accuracy."
     model = LinearModel(factors, scores)
-    if model.regression.residuals.std() < MIN_RESIDUAL:
+    if model.regression.residuals.std() < linear_model.MIN_RESIDUAL:
         return "The adjusted effects have no interval: the linear model fits every accuracy exactly."
     return AdjustedEffects(
         effects=_estimate_effects(model),
@@ -142,10 +112,12 @@ def _exclude_outliers(trials: list[Trial]) -> tuple[list[Trial], list[float]]:
 def _choose_factors(settings: list[str], trials: list[Trial]) -> tuple[list[Factor], int]:
     """Returns the factors with polynomials of the highest degree that the number of trials allows, and the columns."""
     for degree, trials_per_column in TRIALS_PER_COLUMN.items():
-        built = (build_factor(name, [read_level(trial, name) for trial in trials], degree) for name in settings)
-        factors = [factor for factor in built if factor]
+        factors = []
+        for name in settings:
+            factor = linear_model.build_factor(name, [read_level(trial, name) for trial in trials], degree)
+            factors += [factor] if factor else []
         num_columns = 1 + sum(factor.columns.shape[1] for factor in factors)
-        num_columns += len(build_applicability_columns(factors))
+        num_columns += len(linear_model.build_applicability_columns(factors))
         if len(trials) >= trials_per_column * num_columns:
             break
     return factors, num_columns
@@ -159,7 +131,8 @@ def _estimate_effects(model: LinearModel) -> list[AdjustedEffect]:
         for change, weights in _list_contrasts(factor):
             row = np.zeros(model.matrix.shape[1])
             row[columns] = weights
-            if count_effective_trials(row[None] @ model.regression.influence)[0] >= MIN_EFFECTIVE_TRIALS:
+            num_effective = linear_model.count_effective_trials(row[None] @ model.regression.influence)[0]
+            if num_effective >= linear_model.MIN_EFFECTIVE_TRIALS:
                 changes.append((factor, change))
                 rows.append(row)
     if not rows:
@@ -167,13 +140,12 @@ def _estimate_effects(model: LinearModel) -> list[AdjustedEffect]:
     contrasts = np.array(rows)
     covariance = contrasts @ model.regression.covariance @ contrasts.T
     errors = np.sqrt(np.diag(covariance))
-    quantile = simulate_max_t(covariance / np.outer(errors, errors), model.degrees_of_freedom)
+    halves = errors * linear_model.simulate_max_t(covariance / np.outer(errors, errors), model.degrees_of_freedom)
+    values = contrasts @ model.regression.coefficients
     effects = []
-    for value, half, (factor, change) in zip(
-        contrasts @ model.regression.coefficients, quantile * errors, changes, strict=True
-    ):
-        num_trials = sum(value is not None for value in factor.values)
-        estimate = Estimate(float(value), float(value - half), float(value + half), num_trials, "trials")
+    for value, half, (factor, change) in zip(values.tolist(), halves.tolist(), changes, strict=True):
+        num_trials = sum(level is not None for level in factor.values)
+        estimate = Estimate(value, value - half, value + half, num_trials, "trials")
         effects.append(AdjustedEffect(factor.setting, change, estimate))
     return effects
 
@@ -185,8 +157,8 @@ def _list_contrasts(factor: Factor) -> list[tuple[str, np.ndarray]]:
     if factor.is_number:
         low, high = columns
         contrasts = [(f"from {names[0]} to {names[1]}", high - low)]
-        if factor.middle is not None:
-            contrasts.append((f"half-way between {names[0]} and {names[1]}", factor.middle - (low + high) / 2))
+        if len(low) > 1:  # a curve; all powers are zero half-way
+            contrasts.append((f"half-way between {names[0]} and {names[1]}", -(low + high) / 2))
         return contrasts
     if len(columns) == 2:
         return [(f"{names[1]} against {names[0]}", columns[1] - columns[0])]

@@ -1,55 +1,145 @@
-"""Least squares with standard errors that allow for unequal variances (HC3: MacKinnon & White 1985)."""
+"""A linear model of validation accuracy on the hyperparameters of a sweep.
 
+Its standard errors allow for unequal variances (HC3: MacKinnon & White 1985).
+"""
+
+import functools
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_inat.report.statistics.design_matrix import Factor, build_applicability_columns
+from keras_inat.report.sweep_history import is_number
 
+MAX_DISTANCE = 3.0  # limits the leverage of the first trials of a search that has converged since; low and high are ±1
+TAIL = 5  # percentile of the values that counts as low; 100 minus it as high
+LOGARITHMIC_RATIO = 4  # of high to low, from which a positive number is taken as its logarithm
 CONFIDENCE = 0.95
 NUM_SIMULATIONS = 4000
 MIN_EFFECTIVE_TRIALS = 6.0  # that an effect must rest on
 MIN_RESIDUAL = 1e-6  # standard deviation of accuracy, below which there is no variance to estimate errors from
 
 
-class Regression(NamedTuple):
-    """A least-squares fit.
+@dataclass(frozen=True)
+class Factor:
+    """A hyperparameter as columns of a linear model."""
 
-    Attributes:
-        coefficients: `(columns,)`.
-        covariance: `(columns, columns)`, the HC3 covariance of the coefficients.
-        residuals: `(trials,)`.
-        influence: `(columns, trials)`, the weight of each score in each coefficient.
+    setting: str  # dotted name
+    values: list[Any]  # one for each trial; None where the hyperparameter does not apply
+    columns: np.ndarray  # `(trials, k)` float64: a number and its powers, or an indicator of each choice but the first
+    points: list[tuple[Any, np.ndarray]]  # low and high of a number, or all choices, each with its columns `(k,)`
+    logarithmic: bool = False  # whether a number is taken as its logarithm
+
+    @functools.cached_property
+    def is_number(self) -> bool:
+        return all(value is None or is_number(value) for value in self.values)
+
+
+def build_factor(setting: str, values: list[Any], degree: int) -> Factor | None:
+    """Encodes a hyperparameter, a number with powers up to `degree`. The columns are zero where it does not apply.
+
+    Returns:
+        None when the hyperparameter does not vary.
     """
+    given = [value for value in values if value is not None]
+    levels = sorted(set(given), key=lambda value: (0, value) if is_number(value) else (1, str(value)))
+    if len(levels) < 2:
+        return None
+    if not all(is_number(value) for value in levels):
+        columns = np.array([[float(value == level) for level in levels[1:]] for value in values])
+        return Factor(setting, values, columns, list(zip(levels, np.eye(len(levels))[:, 1:], strict=True)))
+    low, high = np.percentile(given, [TAIL, 100 - TAIL], method="nearest").tolist()
+    if low == high:
+        low = levels[0]
+        high = levels[-1]
+    logarithmic = levels[0] > 0 and high / low >= LOGARITHMIC_RATIO
+    scale = np.log if logarithmic else np.asarray
+    ends = scale(np.array([low, high], float))
+    numbers = scale(np.array([np.nan if value is None else value for value in values], float))
+    positions = np.nan_to_num((2 * numbers - ends.sum()) / (ends[1] - ends[0]))
+    powers = np.arange(1, min(degree, len(levels) - 1) + 1)
+    columns = np.clip(positions, -MAX_DISTANCE, MAX_DISTANCE)[:, None] ** powers
+    return Factor(setting, values, columns, [(low, (-1.0) ** powers), (high, 1.0**powers)], logarithmic)
 
-    coefficients: np.ndarray
-    covariance: np.ndarray
-    residuals: np.ndarray
-    influence: np.ndarray
+
+def build_applicability_columns(factors: Sequence[Factor]) -> list[np.ndarray]:
+    """Returns indicator columns `(trials,)` of conditional hyperparameters: 1 where they apply, 0 elsewhere.
+
+    Hyperparameters whose applicability is a function of another hyperparameter get none. Without these columns the
+    effect of a conditional hyperparameter being applied would be attributed to one of its values.
+    """
+    columns = dict[tuple[bool, ...], None]()
+    for factor in factors:
+        applies = tuple(value is not None for value in factor.values)
+        others = (other.values for other in factors if other is not factor)
+        if not all(applies) and not any(_determines(values, applies) for values in others):
+            columns[applies] = None
+    return [np.array(column, float) for column in columns]
+
+
+def _determines(values: list[Any], applies: tuple[bool, ...]) -> bool:
+    """Returns whether equal values always come with the same applicability."""
+    texts = list(map(str, values))
+    return len(set(zip(texts, applies, strict=True))) == len(set(texts))
+
+
+def drop_aliased(factors: list[Factor]) -> tuple[list[Factor], dict[str, list[str]]]:
+    """Drops factors that the other factors determine, one at a time, the last first.
+
+    Returns:
+        The remaining factors, and by the setting of each dropped one the settings that it is aliased with.
+    """
+    kept = list(factors)
+    aliased = dict[str, list[str]]()
+    for factor in reversed(factors):
+        rest = [other for other in kept if other is not factor]
+        if not _is_independent(factor, rest):
+            kept = rest
+            aliased[factor.setting] = []
+            for other in rest:
+                if _is_independent(factor, [third for third in rest if third is not other]):
+                    aliased[factor.setting].append(other.setting)
+    return kept, aliased
+
+
+def _is_independent(factor: Factor, others: list[Factor]) -> bool:
+    """Returns whether no column of a factor is a linear combination of the other columns."""
+    narrow = np.column_stack([np.ones(len(factor.values)), *(other.columns for other in others)])
+    wide = np.column_stack([narrow, factor.columns])
+    return bool(np.linalg.matrix_rank(wide) == np.linalg.matrix_rank(narrow) + factor.columns.shape[1])
+
+
+class Regression(NamedTuple):
+    """A least-squares fit."""
+
+    coefficients: np.ndarray  # `(columns,)`
+    covariance: np.ndarray  # `(columns, columns)`, the HC3 covariance of the coefficients
+    residuals: np.ndarray  # `(trials,)`
+    influence: np.ndarray  # `(columns, trials)`, the weight of each score in each coefficient
+
+
+def fit_regression(matrix: np.ndarray, scores: np.ndarray) -> Regression:
+    """Fits least squares to a design matrix `(trials, columns)` of full rank and scores `(trials,)`."""
+    influence = np.linalg.inv(matrix.T @ matrix) @ matrix.T
+    coefficients = influence @ scores
+    residuals = scores - matrix @ coefficients
+    leverage = (matrix * influence.T).sum(axis=1)
+    weighted = influence * (residuals / np.maximum(1 - leverage, 1e-6))
+    return Regression(coefficients, weighted @ weighted.T, residuals, influence)
 
 
 class LinearModel:
-    """A linear model of accuracy on the centered columns of all factors.
-
-    Args:
-        factors: Hyperparameters, none aliased with others.
-        scores: `(trials,)`, accuracies.
-
-    Attributes:
-        matrix: `(trials, columns)`, the design matrix: a constant, the factors, indicators of applicability.
-        slices: The columns of each factor.
-        regression: The fit.
-    """
+    """A linear model of the scores `(trials,)` on the centered columns of all factors, none aliased with others."""
 
     def __init__(self, factors: Sequence[Factor], scores: np.ndarray) -> None:
         self.factors = factors
         self.scores = scores
         blocks = [factor.columns - factor.columns.mean(axis=0) for factor in factors]
         ends = np.cumsum([1, *(block.shape[1] for block in blocks)]).tolist()
-        self.slices = [slice(*pair) for pair in itertools.pairwise(ends)]
-        self.matrix = np.column_stack([np.ones(len(scores)), *blocks])
+        self.slices = [slice(*pair) for pair in itertools.pairwise(ends)]  # the columns of each factor
+        self.matrix = np.column_stack([np.ones(len(scores)), *blocks])  # `(trials, columns)`, the design matrix
         for column in build_applicability_columns(factors):
             wider = np.column_stack([self.matrix, column - column.mean()])
             if np.linalg.matrix_rank(wider) == wider.shape[1]:
@@ -75,22 +165,8 @@ class LinearModel:
         }
 
 
-def fit_regression(matrix: np.ndarray, scores: np.ndarray) -> Regression:
-    """Fits least squares to a design matrix `(trials, columns)` of full rank and scores `(trials,)`."""
-    influence = np.linalg.inv(matrix.T @ matrix) @ matrix.T
-    coefficients = influence @ scores
-    residuals = scores - matrix @ coefficients
-    leverage = (matrix * influence.T).sum(axis=1)
-    weighted = influence * (residuals / np.maximum(1 - leverage, 1e-6))
-    return Regression(coefficients, weighted @ weighted.T, residuals, influence)
-
-
 def count_effective_trials(influence: np.ndarray) -> np.ndarray:
-    """Returns the number of trials that each effect effectively rests on: n for a mean of n, near 1 for an outlier.
-
-    Args:
-        influence: `(effects, trials)`, the weight of each score in each effect.
-    """
+    """Returns the number of trials that each effect `(effects, trials)` rests on: n for a mean of n trials."""
     squares = influence**2
     return squares.sum(axis=1) ** 2 / np.maximum((squares**2).sum(axis=1), 1e-300)
 

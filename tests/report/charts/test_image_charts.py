@@ -1,11 +1,12 @@
-"""Grids of test images."""
+"""Examples, predictions and pairs of near-duplicates."""
 
 import numpy as np
 import pytest
 from figure_contents import list_images, list_texts
 
-from keras_inat.report.charts.image_grid import draw_examples, draw_predictions
+from keras_inat.report.charts.images import draw_duplicate_pairs, draw_examples, draw_predictions
 from keras_inat.store.predictions import Predictions
+from keras_inat.store.records import DuplicatePair
 
 CLASSES = ["Aves", "Fungi", "Plantae"]
 
@@ -38,3 +39,13 @@ def test_examples_have_their_class(predictions: Predictions) -> None:
     figure = draw_examples(predictions, CLASSES)
     assert list_images(figure.axes[0]) == [0, 1, 2, 3]
     assert list_texts(figure) == ["Aves", "Fungi", "Fungi", "Plantae"]
+
+
+def test_pairs_have_their_folders_and_their_correlation() -> None:
+    pair = DuplicatePair(
+        path="train/Aves/2.jpg", of="val/Fungi/1.jpg", similarity=0.987, mirrored=True, same_class=False, rows=(0, 1)
+    )
+    images = np.arange(2, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
+    figure = draw_duplicate_pairs([(pair, images)])
+    assert list_images(figure.axes[0]) == [0, 1]
+    assert list_texts(figure) == ["val/Fungi", "train/Aves", "correlation 0.99, mirrored"]

@@ -1,3 +1,5 @@
+"""Charts of filters, feature maps, neurons, gradients and attributions."""
+
 import io
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 from PIL import Image
 
 from keras_inat.explain.deletion_insertion import NUM_STEPS, DeletionInsertion
-from keras_inat.explain.neurons import NeuronExplanation
+from keras_inat.explain.guided_backpropagation import NeuronExplanation
 from keras_inat.explain.top_patches import FilterExplanation
 from keras_inat.report.charts.explanations import (
     draw_deletion_insertion,
@@ -16,7 +18,7 @@ from keras_inat.report.charts.explanations import (
     draw_prediction,
     draw_top_patches,
 )
-from keras_inat.report.charts.tiles import choose_grid, draw_grid, overlay_heatmap, scale_gradient
+from keras_inat.report.charts.images import choose_grid, draw_grid, overlay_heatmap, scale_gradient
 
 
 def _render(figure):

@@ -1,11 +1,9 @@
-"""Accuracies and costs of several models."""
+"""Comparisons of models, and the forest plot."""
 
 import pytest
 from figure_contents import find_line, list_texts
 
-from keras_inat.report.charts.accuracy_comparison import draw_accuracies
-from keras_inat.report.charts.compared_models import ComparedModel
-from keras_inat.report.charts.cost_comparison import draw_costs, separate
+from keras_inat.report.charts.comparison import ComparedModel, draw_accuracies, draw_costs, draw_forest_plot, separate
 from keras_inat.report.statistics.estimates import Estimate
 
 
@@ -35,3 +33,17 @@ def test_costs_are_those_of_their_model(models: list[ComparedModel]) -> None:
 
 def test_separated_points_keep_their_order() -> None:
     assert separate([900.0, 870.0, 880.0, 2000.0]) == pytest.approx([870 * 1.09**2, 870, 870 * 1.09, 2000])
+
+
+def test_significant_estimates_are_filled() -> None:
+    rows = [
+        ("clear", Estimate(0.2, 0.1, 0.3, 40, "trials")),
+        ("inconclusive", Estimate(0.1, -0.1, 0.3, 40, "trials")),
+    ]
+    (axes,) = draw_forest_plot(rows, "difference", in_points=True).axes
+    intervals = [line for line in axes.lines if line.get_marker() == "None" and len(line.get_xdata()) == 2]
+    assert [tuple(map(float, line.get_xdata())) for line in intervals[:2]] == [(0.1, 0.3), (-0.1, 0.3)]
+    points = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [point.get_markerfacecolor() == point.get_color() for point in points] == [True, False]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["clear", "inconclusive"]
+    assert axes.xaxis.get_major_formatter()(0.1) == "+10.0"

@@ -1,0 +1,93 @@
+"""Classification: the images of every class, the confusion matrix and the reliability diagram."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, PAPER, PERCENT, WIDTH, clip, new_figure
+from keras_inat.report.formatting import plural
+from keras_inat.report.statistics.estimates import Estimate
+
+MAX_CLASSES = 40  # more labels are not legible
+MAX_NUMBERED = 20  # classes; larger confusion matrices have no numbers in their cells
+
+
+def describe_shown_classes(num_classes: int) -> str:
+    """Returns `all 10 classes` or `the first 40 of 100 classes`."""
+    if num_classes <= MAX_CLASSES:
+        return f"all {plural(num_classes, 'class')}"
+    return f"the first {MAX_CLASSES} of {plural(num_classes, 'class')}"
+
+
+def draw_class_counts(classes: Sequence[str], train: Sequence[int], test: Sequence[int]) -> Figure:
+    """Draws bars for the images of every class in train/ and in val/."""
+    shown = classes[:MAX_CLASSES]
+    figure = new_figure(WIDTH, 1.2 + 0.34 * len(shown))
+    axes = figure.add_subplot()
+    rows = np.arange(len(shown))
+    for offset, counts, label, color in (
+        (-0.2, train, "train/ (training and validation)", ACCENT),
+        (0.2, test, "val/ (the test images)", CYCLE[1]),
+    ):
+        bars = axes.barh(rows + offset, counts[: len(shown)], 0.38, color=color, label=label)
+        axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8, color=MUTED)
+    axes.set_yticks(rows, [clip(name, 28) for name in shown])
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("images")
+    axes.margins(x=0.08, y=0.02)
+    figure.legend(loc="outside upper left", ncols=2)
+    return figure
+
+
+def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Draws a confusion matrix `(classes, classes)`, each row a true class, in percent of its images."""
+    size = min(len(classes), MAX_CLASSES)
+    fractions = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[:size, :size]
+    names = [clip(name, 16) for name in classes[:size]]
+    side = min(WIDTH, 2.6 + 0.56 * size)
+    figure = new_figure(side, side - 1.25)
+    axes = figure.add_subplot()
+    image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), fraction in np.ndenumerate(fractions):
+        if counts[row, column] and size <= MAX_NUMBERED:
+            color = PAPER if fraction > 0.55 else INK
+            weight = "bold" if row == column else "normal"
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5, "color": color, "weight": weight}
+            axes.text(column, row, f"{100 * fraction:.0f}", **style)
+    axes.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(size), names)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel="predicted", ylabel="true")
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, format=PERCENT)
+    bar.set_label("of the true class's images")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def draw_reliability_diagram(bins: Sequence[tuple[float, Estimate]]) -> Figure:
+    """Draws accuracy against confidence, and the number of images at each confidence.
+
+    Args:
+        bins: Mean confidence and accuracy of the images in each bin.
+    """
+    figure = new_figure(0.72 * WIDTH, 4.6)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="perfect calibration")
+    for index, (confidence, accuracy) in enumerate(bins):
+        label = "accuracy, with 95 % interval" if index == 0 else None
+        ends = [accuracy.low, accuracy.high]
+        upper.plot([confidence, confidence], ends, color=ACCENT, linewidth=2, solid_capstyle="butt")
+        upper.plot(confidence, accuracy.value, "o", color=ACCENT, markersize=7, label=label)
+    bars = lower.bar([confidence for confidence, _ in bins], [accuracy.num for _, accuracy in bins], 0.05, color=ACCENT)
+    lower.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=8, color=MUTED)
+    lower.margins(y=0.25)
+    lower.xaxis.set_major_formatter(PERCENT)  # of both, which share the axis
+    upper.yaxis.set_major_formatter(PERCENT)
+    upper.set(xlim=(0, 1.03), ylim=(-0.02, 1.05), ylabel="accuracy")
+    lower.set(xlabel="confidence: probability of the predicted class", ylabel="images")
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    return figure

@@ -1,0 +1,157 @@
+"""Comparisons of models, classes and hyperparameters by estimates with their intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, PAPER, PERCENT, WIDTH, clip, new_figure
+from keras_inat.report.formatting import SPACE, abbreviate, percent, signed
+from keras_inat.report.statistics.estimates import Estimate
+from keras_inat.store.records import Epoch
+
+MARKERS = "oD^vPXp*"
+SCRATCH = (CYCLE[1], "s")  # color and marker of models from scratch
+COLORS = [color for color in CYCLE if color not in SCRATCH]  # of the others
+TIMES = {
+    seconds * factor: f"{seconds}{SPACE}{unit}"
+    for unit, factor in (("s", 1), ("min", 60), ("h", 3600))
+    for seconds in (1, 3, 10, 30)
+}
+
+
+@dataclass(frozen=True)
+class ComparedModel:
+    """A trained configuration that is compared with others."""
+
+    title: str
+    accuracy: Estimate  # test accuracy
+    seeds: Sequence[float]  # test accuracy of every seed
+    scratch: bool  # whether it was trained from scratch
+    parameters: int  # the largest number of parameters that one of its stages trained
+    seconds: float  # duration of the training, the mean over seeds
+    epochs: Sequence[Epoch]  # of its best run
+
+
+def choose_style(index: int, model: ComparedModel) -> tuple[str, str]:
+    """Returns the color and the marker of a model. Models from scratch look the same in every chart."""
+    return SCRATCH if model.scratch else (COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)])
+
+
+def draw_accuracies(models: Sequence[ComparedModel], chance: float | None = None) -> Figure:
+    """Draws test accuracies with their intervals, one row each.
+
+    Args:
+        models: From top to bottom.
+        chance: Accuracy of guessing, drawn as a line on a scale from 0 to 1. Without it the scale fits the accuracies.
+    """
+    figure, axes = _new_rows([clip(model.title, 44) for model in models], 1.5 + 0.5 * len(models))
+    styles = {True: (*SCRATCH, "from scratch"), False: (ACCENT, "o", "fine-tuned")}
+    for row, model in enumerate(models):
+        color, marker, _ = styles[model.scratch]
+        if len(model.seeds) > 1:
+            axes.scatter(model.seeds, np.full(len(model.seeds), row + 0.2), 12, color, alpha=0.7, linewidth=0)
+        _draw_interval(axes, row, model.accuracy, color, marker)
+        value = model.accuracy.value
+        axes.annotate(percent(value), (value, row), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+    if chance:
+        axes.axvline(chance, color=MUTED, linestyle=":", linewidth=1.2)
+        note = axes.annotate("guessing", (chance, -0.5), (3, 0), textcoords="offset points", fontsize=8.5, va="top")
+        note.set_color(MUTED)
+        axes.set_xlim(0, 1)
+    else:
+        axes.margins(x=0.15)
+    for scratch, (color, marker, name) in styles.items():
+        if any(model.scratch is scratch for model in models):
+            axes.plot([], [], marker, color=color, label=name)
+    if any(len(model.seeds) > 1 for model in models):
+        axes.plot([], [], "o", color=MUTED, markersize=3.5, label="single seeds")
+    axes.xaxis.set_major_formatter(PERCENT)
+    axes.set_xlabel("test accuracy, with 95 % interval")
+    figure.legend(loc="outside upper left", ncols=3)
+    return figure
+
+
+def draw_costs(models: Sequence[ComparedModel]) -> Figure:
+    """Draws test accuracy against trained parameters and against training time, both on logarithmic scales."""
+    figure = new_figure(WIDTH, 4.2)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, costs in (
+        (left, [model.parameters for model in models]),
+        (right, [model.seconds for model in models]),
+    ):
+        axes.set_xscale("log")
+        positions = separate([max(float(cost), 1e-3) for cost in costs])
+        for index, (model, x) in enumerate(zip(models, positions, strict=True)):
+            color, marker = choose_style(index, model)
+            interval = [model.accuracy.low, model.accuracy.high]
+            axes.plot([x, x], interval, color=color, linewidth=2, solid_capstyle="butt")
+            axes.plot(x, model.accuracy.value, marker, ls="", color=color, ms=8, label=clip(model.title, 40))
+        axes.margins(x=0.15, y=0.12)
+    left.xaxis.set_major_locator(LogLocator(numticks=5))
+    left.xaxis.set_major_formatter(FuncFormatter(lambda number, _: abbreviate(number)))
+    left.xaxis.set_minor_formatter(NullFormatter())
+    use_time_scale(right)
+    left.yaxis.set_major_formatter(PERCENT)
+    left.set(xlabel="trained parameters", ylabel="test accuracy")
+    right.set_xlabel("training time")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    return figure
+
+
+def separate(values: Sequence[float]) -> list[float]:
+    """Increases values on a logarithmic scale where needed, so that no two of them cover each other."""
+    positions = list(values)
+    last = 0.0
+    for index in np.argsort(values, kind="stable"):
+        last = max(values[index], 1.09 * last)
+        positions[index] = last
+    return positions
+
+
+def use_time_scale(axes: Axes) -> None:
+    """Makes the x axis, in seconds, logarithmic with ticks at round times."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(list(TIMES)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: TIMES.get(round(seconds, 1), "")))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def draw_forest_plot(
+    rows: Sequence[tuple[str, Estimate]], label: str, limits: tuple[float, float] | None = None, in_points: bool = False
+) -> Figure:
+    """Draws estimates with their intervals from top to bottom. Those that exclude zero are filled.
+
+    Args:
+        rows: Names and estimates.
+        label: Of the x axis.
+        limits: Of the x axis; None fits it to the intervals.
+        in_points: Whether the estimates are differences of proportions, shown in percentage points.
+    """
+    figure, axes = _new_rows([clip(name, 40) for name, _ in rows], 1.2 + 0.33 * len(rows))
+    for row, (_, estimate) in enumerate(rows):
+        _draw_interval(axes, row, estimate, ACCENT, "o", filled=estimate.excludes_zero)
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.set_xlim(limits)
+    if in_points:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(100 * value, 1) if value else "0"))
+    axes.set_xlabel(label)
+    return figure
+
+
+def _new_rows(names: Sequence[str], height: float) -> tuple[Figure, Axes]:
+    """Returns axes with a named row at each of the heights 0, 1, 2, … from top to bottom."""
+    figure = new_figure(WIDTH, height)
+    axes = figure.add_subplot()
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    return figure, axes
+
+
+def _draw_interval(axes: Axes, row: float, estimate: Estimate, color: str, marker: str, filled: bool = True) -> None:
+    axes.plot([estimate.low, estimate.high], [row, row], color=color, linewidth=2, solid_capstyle="butt")
+    axes.plot(estimate.value, row, marker, color=color, markersize=7, markerfacecolor=color if filled else PAPER)

@@ -1,0 +1,207 @@
+"""Images: examples with their classes or predictions, pairs of near-duplicates, grids and overlays."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from keras_inat.plotting import CORRECT, GRID, MUTED, WIDTH, WRONG, clip, new_canvas
+from keras_inat.report.formatting import percent
+from keras_inat.store.predictions import Predictions
+from keras_inat.store.records import DuplicatePair
+
+EXAMPLE_COLUMNS = 10
+PREDICTION_COLUMNS = 3
+PAIR_COLUMNS = 4
+# In inches.
+EXAMPLE_HEIGHT = 1.2
+PREDICTION_WIDTH = WIDTH / PREDICTION_COLUMNS
+PREDICTION_HEIGHT = 1.3
+PREDICTION_SIDE = 1.14
+PAIR_SIDE = 1.13
+PAIR_HEIGHT = PAIR_SIDE + 0.62
+MARGIN = 0.1
+LABEL = 1.32
+GAP = 0.05
+LINE = 0.17
+NUM_SHOWN = 3  # classes beside an image
+BAR_COLOR = "#9aa5b1"  # of classes that are not predicted
+CENTERED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5}
+
+
+def draw_examples(predictions: Predictions, classes: Sequence[str]) -> Figure:
+    """Draws the example images with their classes."""
+    figure, axes = new_canvas(WIDTH, EXAMPLE_HEIGHT * -(-len(predictions.pixels) // EXAMPLE_COLUMNS))
+    for index, (row, image) in enumerate(zip(predictions.examples, predictions.pixels, strict=True)):
+        x = index % EXAMPLE_COLUMNS
+        y = EXAMPLE_HEIGHT * (index // EXAMPLE_COLUMNS)
+        _place_image(axes, image, x + 0.04, y + 0.04, 0.92)
+        axes.text(x + 0.5, y + 1.08, clip(classes[predictions.labels[row]], 14), **CENTERED)
+    return figure
+
+
+def draw_duplicate_pairs(duplicates: Sequence[tuple[DuplicatePair, np.ndarray]]) -> Figure:
+    """Draws pairs of images `(2, size, size, 3)` uint8 with their folders and their correlation."""
+    figure, axes = new_canvas(WIDTH, PAIR_HEIGHT * -(-len(duplicates) // PAIR_COLUMNS))
+    for index, (pair, images) in enumerate(duplicates):
+        x = WIDTH / PAIR_COLUMNS * (index % PAIR_COLUMNS) + 0.06
+        y = PAIR_HEIGHT * (index // PAIR_COLUMNS) + 0.06
+        for number, (path, image) in enumerate(zip((pair.of, pair.path), images, strict=True)):
+            left = x + number * (PAIR_SIDE + 0.08)
+            _place_image(axes, image, left, y, PAIR_SIDE)
+            folder = "/".join(path.split("/")[-3:-1])  # the split and the class, as in `train/Aves`
+            axes.text(left + PAIR_SIDE / 2, y + PAIR_SIDE + 0.12, clip(folder, 20), **CENTERED)
+        label = f"correlation {pair.similarity:.2f}" + (", mirrored" if pair.mirrored else "")
+        axes.text(x + PAIR_SIDE + 0.04, y + PAIR_SIDE + 0.31, label, weight="bold", **CENTERED)
+    return figure
+
+
+def draw_predictions(predictions: Predictions, classes: Sequence[str]) -> Figure:
+    """Draws the example images, each with its true class and the most probable classes.
+
+    Correct and wrong predictions differ in color, in the style of the frame and in the mark: a tick or a cross.
+    """
+    figure, axes = new_canvas(WIDTH, PREDICTION_HEIGHT * -(-len(predictions.examples) // PREDICTION_COLUMNS))
+    for index, (row, image) in enumerate(zip(predictions.examples, predictions.pixels, strict=True)):
+        x = PREDICTION_WIDTH * (index % PREDICTION_COLUMNS)
+        y = PREDICTION_HEIGHT * (index // PREDICTION_COLUMNS) + 0.08
+        true = int(predictions.labels[row])
+        probabilities = predictions.probabilities[row]
+        color = _draw_framed_image(axes, image, x, y, int(probabilities.argmax()) == true)
+        left = x + PREDICTION_SIDE + 0.2
+        right = x + PREDICTION_WIDTH - 0.16
+        axes.text(left + 0.22, y + 0.12, clip(classes[true], 20), fontsize=10.5, weight="bold", va="center")
+        shown = np.argsort(-probabilities, kind="stable")[:NUM_SHOWN].tolist()
+        if true not in shown:
+            shown[-1] = true
+        for rank, label in enumerate(shown):
+            name = clip(classes[label], 18)
+            if label == true and rank:
+                name += " (true)"
+            probability = float(probabilities[label])
+            top = y + 0.29 + 0.29 * rank
+            bar_color = BAR_COLOR if rank else color
+            axes.add_patch(Rectangle((left, top + 0.165), right - left, 0.06, color=GRID, linewidth=0))
+            length = (right - left) * probability
+            axes.add_patch(Rectangle((left, top + 0.165), length, 0.06, color=bar_color, linewidth=0))
+            style: dict[str, Any] = {"fontsize": 8.5, "va": "center", "weight": "normal" if rank else "bold"}
+            axes.text(left, top + 0.08, name, **style)
+            axes.text(right, top + 0.08, percent(probability, 0), ha="right", **style)
+    return figure
+
+
+def _draw_framed_image(axes: Axes, image: np.ndarray, x: float, y: float, correct: bool) -> str:
+    """Draws an image, its frame and its mark on a tinted background. Returns their color."""
+    color = CORRECT if correct else WRONG
+    line = "solid" if correct else (0, (3, 1.5))
+    mark = "✓" if correct else "✗"
+    size = (PREDICTION_WIDTH - 0.08, PREDICTION_HEIGHT - 0.07)
+    axes.add_patch(Rectangle((x + 0.01, y - 0.045), *size, color=color, alpha=0.08, linewidth=0, zorder=-1))
+    _place_image(axes, image, x + 0.06, y, PREDICTION_SIDE)
+    frame: dict[str, Any] = {"fill": False, "edgecolor": color, "linewidth": 2.6, "linestyle": line}
+    axes.add_patch(Rectangle((x + 0.06, y), PREDICTION_SIDE, PREDICTION_SIDE, **frame))
+    axes.text(x + PREDICTION_SIDE + 0.2, y + 0.11, mark, fontsize=15, weight="bold", color=color, va="center")
+    return color
+
+
+def _place_image(axes: Axes, image: np.ndarray, x: float, y: float, side: float) -> None:
+    """Draws an image as a square with its upper left corner at `x`, `y` of a canvas."""
+    axes.imshow(image, extent=(x, x + side, y + side, y), aspect="auto", interpolation="bicubic")
+
+
+def draw_grid(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[np.ndarray | None]]],
+    caption: str,
+    group: int = 0,
+) -> Figure:
+    """Draws rows of pictures, each with a label on its left.
+
+    Args:
+        title: Title of the figure.
+        columns: Titles of the columns.
+        rows: Label, of one line or more, and pictures `(height, width)` or `(height, width, 3)` in [0, 1] of any size.
+            None leaves a cell empty.
+        caption: Text at the bottom.
+        group: Number of columns between two gaps; 0: no gaps.
+    """
+    gaps = [2 * GAP * (index // group) if group else 0.0 for index in range(len(columns))]
+    cell = (WIDTH - LABEL - 2 * MARGIN - gaps[-1]) / len(columns)
+    lines = textwrap.wrap(caption, 152)
+    top = 0.42 + LINE * max(name.count("\n") + 1 for name in columns) + 0.08
+    height = top + len(rows) * cell + 0.16 + LINE * len(lines)
+    figure, axes = new_canvas(WIDTH, height)
+    axes.text(MARGIN, 0.2, title, fontsize=13, va="center")
+    lefts = [LABEL + MARGIN + index * cell + gap for index, gap in enumerate(gaps)]
+    for left, name in zip(lefts, columns, strict=True):
+        axes.text(left + (cell - GAP) / 2, top - 0.08, name, fontsize=9, ha="center", va="bottom")
+    for number, (label, pictures) in enumerate(rows):
+        y = top + number * cell
+        axes.text(MARGIN, y + (cell - GAP) / 2, label, fontsize=8.5, va="center", linespacing=1.35)
+        for left, picture in zip(lefts, pictures, strict=False):
+            if picture is not None:
+                is_small = max(picture.shape[:2]) < 160 * cell  # than on the page: the pixels stay sharp
+                style = "nearest" if is_small else "antialiased"
+                extent = (left, left + cell - GAP, y + cell - GAP, y)
+                axes.imshow(picture, "gray", extent=extent, aspect="auto", vmin=0, vmax=1, interpolation=style)
+    for number, line in enumerate(lines):
+        axes.text(MARGIN, height - LINE * (len(lines) - number - 0.4), line, fontsize=9, color=MUTED, va="center")
+    return figure
+
+
+def overlay_heatmap(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+    """Overlays a heatmap `(height, width)` on a gray image, given as `(height, width, 3)` in [0, 255].
+
+    The heatmap is transparent at zero and below, and yellow at the 99th percentile and above.
+
+    Returns:
+        `(height, width, 3)` float32 in [0, 1].
+    """
+    gray = scale_pixels(image).mean(axis=-1, keepdims=True)
+    positive = np.maximum(heatmap, 0)
+    scale = float(np.percentile(positive, 99)) or float(positive.max()) or 1.0
+    strength = np.clip(positive / scale, 0, 1)[..., None]
+    colors = matplotlib.colormaps["inferno"](strength[..., 0])[..., :3]
+    return np.asarray(gray * (1 - 0.75 * strength) * 0.9 + colors * 0.75 * strength, dtype=np.float32)
+
+
+def scale_gradient(gradient: np.ndarray) -> np.ndarray:
+    """Scales `(height, width, 3)` to [0, 1]: 0 becomes mid-gray, the 99th percentile of the absolute values 0 or 1."""
+    scale = float(np.percentile(np.abs(gradient), 99)) or float(np.abs(gradient).max()) or 1.0
+    return np.clip(0.5 + gradient / (2 * scale), 0, 1)
+
+
+def scale_pixels(image: np.ndarray) -> np.ndarray:
+    """Scales [0, 255] to [0, 1], float32."""
+    return np.clip(np.asarray(image, dtype=np.float32) / 255, 0, 1)
+
+
+def choose_grid(count: int) -> tuple[int, int]:
+    """Returns the rows and columns of a grid for `count` tiles.
+
+    The grid is full if that takes at most twice as many columns as rows. Otherwise it is square, with blanks.
+    """
+    rows = next(rows for rows in range(math.isqrt(count), 0, -1) if count % rows == 0)
+    if count <= 2 * rows**2:
+        return rows, count // rows
+    columns = math.ceil(math.sqrt(count))
+    return math.ceil(count / columns), columns
+
+
+def join_tiles(tiles: np.ndarray, rows: int, columns: int, gap: int, zoom: int = 1, blank: float = 1.0) -> np.ndarray:
+    """Joins `(count, height, width, channels)` to one picture, which is faster and sharper than one axes per tile."""
+    tiles = tiles.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    _, height, width, channels = tiles.shape
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), blank, dtype=np.float32)
+    for index, tile in enumerate(tiles):
+        top = index // columns * (height + gap)
+        left = index % columns * (width + gap)
+        canvas[top : top + height, left : left + width] = tile
+    return canvas
