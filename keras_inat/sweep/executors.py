@@ -152,8 +152,8 @@ class ProcessSlot(Slot):
 def open_slots(num_workers: int, timeout_seconds: float | None) -> list[Slot]:
     """Opens slots for a number of trials at a time.
 
-    Several slots get one GPU each where there are GPUs. Otherwise they share the CPU cores out. With 0 workers, one
-    slot runs its trials in this process.
+    Several slots get one GPU each where there are GPUs. Otherwise they divide the CPU cores among them. With 0
+    workers, one slot runs its trials in this process.
     """
     if num_workers == 0:
         return [Slot()]

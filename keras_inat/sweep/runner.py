@@ -54,7 +54,7 @@ def open_records(config: Config) -> Records:
         configure_trial(config, {})
     except UserError as error:
         raise UserError(f"no trial of `sweep.epochs`={config.sweep.epochs} can be trained: {error}") from None
-    return Records(config, load_pack(config).hash)
+    return Records(config, load_pack(config).manifest.hash)
 
 
 class TrialLoop:
@@ -110,7 +110,7 @@ class TrialLoop:
             # The chief gave up a silent worker, which has finished the trial since.
             report_outcome(self._oracle, trial)
             return
-        if load_pack(self._records.config).hash != self._records.data_hash:
+        if load_pack(self._records.config).manifest.hash != self._records.data_hash:
             raise ExternalError(
                 "the images changed during the sweep, and its scores belong to the old ones: restore them, or give "
                 "another NAME"

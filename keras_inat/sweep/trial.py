@@ -1,7 +1,6 @@
 """The training of one trial."""
 
 import errno
-import gc
 import shutil
 from collections.abc import Mapping
 from typing import Any
@@ -43,7 +42,6 @@ def run_trial(config: Config, trial: Trial) -> TrialOutcome:
         return _classify_error(error, run)
     finally:
         keras.utils.clear_session()
-        gc.collect()
 
 
 def configure_trial(config: Config, settings: Mapping[str, Any]) -> Config:

@@ -20,6 +20,7 @@ def fake_fit(monkeypatch, build_result):
         return TrainedModel(None, None, build_result().model_copy(update=scores))
 
     monkeypatch.setattr(trials_module, "fit", fit)
+    monkeypatch.setattr(trials_module.keras.utils, "clear_session", lambda: None)  # there is no network to free
     return calls
 
 

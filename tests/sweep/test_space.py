@@ -239,7 +239,8 @@ def test_forbidden_combinations_include_settings_that_are_not_searched():
 
 
 def test_a_list_that_is_one_choice_is_forbidden_as_one_value():
-    space, forbid = "{model.kernel_size: [3, [3, 5]]}", "[{model.kernel_size: [3, 5]}]"
+    space = "{model.kernel_size: [3, [3, 5]]}"
+    forbid = "[{model.kernel_size: [3, 5]}]"
     given = load_config(["model.num_blocks=2", f"sweep.space={space}", f"sweep.forbid={forbid}"])
     [kernels] = build_hyperparameters(given).space
     forbidden = {value: is_forbidden(given, {kernels.name: value}) for value in kernels.values}
