@@ -71,3 +71,24 @@ def test_tensorflow_stays_in_its_rooms():
     ]
     assert users
     assert [user for user in users if not user.startswith(TENSORFLOW_ROOMS)] == []
+
+
+def test_the_search_of_a_sweep_loads_neither_training_nor_models():
+    # The processes of the trials load them. Only imports at module level count.
+    todo = ["__main__", "commands.sweep"]
+    loaded = set()
+    while todo:
+        name = todo.pop()
+        path = PACKAGE.joinpath(*name.split(".")).with_suffix(".py")
+        if name in loaded or not path.exists():
+            continue
+        loaded.add(name)
+        tree = ast.parse(path.read_text())
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("keras_inat"):
+                module = node.module.removeprefix("keras_inat").removeprefix(".")
+                todo.append(module)
+                todo += [f"{module}.{alias.name}".removeprefix(".") for alias in node.names]
+    assert "sweep.runner" in loaded
+    assert not {"training.session", "models.cnn", "data.pipeline"} & loaded
+    assert len(loaded) < 54

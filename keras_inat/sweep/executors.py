@@ -11,8 +11,7 @@ from typing import Any
 from keras_inat.errors import TERMINATED
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Trial
-from keras_inat.sweep.trial import run_trial
-from keras_inat.sweep.trial_process import TrialOutcome, run_in_process
+from keras_inat.sweep.trial_process import TrialOutcome, run_in_process, run_trial
 from keras_inat.training.devices import count_gpus
 from keras_inat.workers import GRACE_SECONDS, list_cores
 

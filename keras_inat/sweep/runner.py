@@ -18,9 +18,8 @@ from keras_inat.sweep.live_table import LiveTable, open_live_table
 from keras_inat.sweep.oracle import build_oracle
 from keras_inat.sweep.pruning import estimate_final_score
 from keras_inat.sweep.records import Records
-from keras_inat.sweep.space import build_hyperparameters
-from keras_inat.sweep.trial import configure_trial, remove_checkpoint
-from keras_inat.sweep.trial_process import TrialOutcome
+from keras_inat.sweep.space import build_hyperparameters, configure_trial
+from keras_inat.sweep.trial_process import TrialOutcome, remove_checkpoint
 
 POLL_SECONDS = 0.5  # between two updates of the live table
 

@@ -105,6 +105,11 @@ def is_forbidden(config: Config, values: Mapping[str, Any]) -> bool:
     )
 
 
+def configure_trial(config: Config, settings: Mapping[str, Any]) -> Config:
+    """Returns the configuration that a trial with these settings trains."""
+    return override(config, {"training.epochs": config.sweep.epochs, "training.min_steps": 0} | dict(settings))
+
+
 def describe_values(values: Mapping[str, Any]) -> str:
     """Describes settings in one line, such as `filters=32 activation=gelu`."""
     texts = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in values.items()}

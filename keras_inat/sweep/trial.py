@@ -2,21 +2,18 @@
 
 import errno
 import shutil
-from collections.abc import Mapping
-from typing import Any
 
 import keras
 
 from keras_inat.errors import FULL_DISK, ExternalError, UserError, is_out_of_memory
 from keras_inat.files import hold_lock, remove_temporary_files
-from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Result, Trial
 from keras_inat.store.runs import RunFolder, restart_run
 from keras_inat.store.sweeps import locate_sweep
 from keras_inat.sweep.pruning import is_to_be_pruned
-from keras_inat.sweep.space import describe_values
-from keras_inat.sweep.trial_process import TrialOutcome
+from keras_inat.sweep.space import configure_trial, describe_values
+from keras_inat.sweep.trial_process import TrialOutcome, remove_checkpoint
 from keras_inat.training.checkpoint import read_progress
 from keras_inat.training.session import fit
 
@@ -25,7 +22,7 @@ FAILURES = (UserError, FloatingPointError)
 MAX_FAILURE_CHARACTERS = 500
 
 
-def run_trial(config: Config, trial: Trial) -> TrialOutcome:
+def train_trial(config: Config, trial: Trial) -> TrialOutcome:
     """Trains a trial. An interrupted trial resumes from its last epoch.
 
     Args:
@@ -42,17 +39,6 @@ def run_trial(config: Config, trial: Trial) -> TrialOutcome:
         return _classify_error(error, run)
     finally:
         keras.utils.clear_session()
-
-
-def configure_trial(config: Config, settings: Mapping[str, Any]) -> Config:
-    """Returns the configuration that a trial with these settings trains."""
-    return override(config, {"training.epochs": config.sweep.epochs, "training.min_steps": 0} | dict(settings))
-
-
-def remove_checkpoint(run: RunFolder, trial: Trial) -> None:
-    """Removes the checkpoint of an ended trial, unless a longer trial of Hyperband may resume from it."""
-    if "tuner/epochs" not in trial.values:
-        run.checkpoint.unlink(missing_ok=True)
 
 
 def _train(config: Config, trial: Trial, run: RunFolder) -> Result:

@@ -1,4 +1,4 @@
-"""The process of a trial. This module imports no TensorFlow."""
+"""The process of a trial. The process that searches imports this module, but not the training."""
 
 import os
 import pickle
@@ -13,23 +13,31 @@ from multiprocessing.connection import Connection
 from keras_inat.errors import TERMINATED
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Result, Trial
+from keras_inat.store.runs import RunFolder
 from keras_inat.store.sweeps import locate_sweep
 from keras_inat.workers import exit_with_parent
 
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """The outcome of a training. One of the three is set.
+    """The outcome of a training. One of the three is set."""
 
-    Attributes:
-        result: The result of a trial that was trained to its end or pruned.
-        failure: The reason why this configuration cannot be trained, in one line.
-        error: An error that the configuration does not cause. It stops the sweep.
-    """
+    result: Result | None = None  # of a trial that was trained to its end or pruned
+    failure: str = ""  # the reason why this configuration cannot be trained, in one line
+    error: Exception | None = None  # not caused by the configuration; it stops the sweep
 
-    result: Result | None = None
-    failure: str = ""
-    error: Exception | None = None
+
+def run_trial(config: Config, trial: Trial) -> TrialOutcome:
+    """Trains a recorded trial of a sweep. The import is local, so that only a process that trains loads the training."""
+    from keras_inat.sweep.trial import train_trial
+
+    return train_trial(config, trial)
+
+
+def remove_checkpoint(run: RunFolder, trial: Trial) -> None:
+    """Removes the checkpoint of an ended trial, unless a longer trial of Hyperband may resume from it."""
+    if "tuner/epochs" not in trial.values:
+        run.checkpoint.unlink(missing_ok=True)
 
 
 def run_in_process(
@@ -43,7 +51,7 @@ def run_in_process(
     """Runs a trial in a process of its own. Its output goes to `log.txt` in the folder of the trial.
 
     Args:
-        run: The function that trains, `run_trial`.
+        run: The function that trains, `run_trial` outside of tests.
         config: The configuration of the sweep.
         trial: The trial.
         cores: The CPU cores to use. An empty list means all.
