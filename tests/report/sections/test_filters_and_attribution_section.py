@@ -11,7 +11,7 @@ from report_workshop import Workshop, format_text
 import keras_inat
 from keras_inat.report.blocks import Block, Prose, Table
 from keras_inat.report.history import read_history
-from keras_inat.report.sections import attribution, filters, filters_and_attribution
+from keras_inat.report.sections import explanations, filters_and_attribution
 from keras_inat.report.sections.filters_and_attribution import describe_filters_and_attribution
 from keras_inat.settings.schema import Report
 from keras_inat.store.runs import RunFolder
@@ -46,7 +46,7 @@ def read_figures(workshop: Workshop) -> dict[str, bytes]:
 def test_a_model_is_explained_once(
     workshop: Workshop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attribution, "NUM_SCORED", 3)
+    monkeypatch.setattr(explanations, "NUM_SCORED", 3)
     run = add_model(workshop)
     blocks = describe(workshop)
     assert {f"train-best-{name}" for name in FIGURES} == workshop.list_figures()
@@ -96,7 +96,7 @@ def test_methods_are_compared_by_their_intervals() -> None:
         "Image edges": random + 0.3,
         "Random order": random,
     }
-    table, prose = attribution.compare_methods(scores, {"Image edges": "--", "Random order": ":"})
+    table, prose = explanations.compare_methods(scores)
     assert isinstance(table, Table)
     assert isinstance(prose, Prose)
     assert [row[0] for row in table.rows] == ["Image edges", "Good", "Unclear", "Random order"]
@@ -119,10 +119,7 @@ def test_too_little_memory(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) 
         raise MemoryError("64 GiB wanted")
 
     add_model(workshop)
-    for module in (attribution, filters):
-        for name in vars(module):
-            if name.startswith("show_"):
-                monkeypatch.setattr(module, name, fail)
+    monkeypatch.setattr(explanations, "EXPLANATIONS", {fail: False})
     assert "Not available for this network: 64 GiB wanted." in format_text(describe(workshop))
 
 

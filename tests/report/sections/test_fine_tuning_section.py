@@ -58,7 +58,7 @@ def test_train_best_may_fine_tune(workshop: Workshop) -> None:
     write_text(sweep.best, format_yaml(workshop.config.model_dump()))
     data_set = workshop.read_data_set()
     [finding] = list_findings(data_set)
-    assert "the best model fine-tuned (head: MobileNetV2) has a test accuracy of 70.0 %" in finding.replace("\xa0", " ")
+    assert "the best fine-tuned model (head: MobileNetV2) has a test accuracy of 70.0 %" in finding.replace("\xa0", " ")
     # No CNN has a cost to describe.
     assert "No CNN was trained from scratch on these images yet" in format_text(describe_network(data_set))
     assert "make train-best NAME=again" in format_text(describe_reproduction(read_history(workshop.runs).runs))
