@@ -2,13 +2,21 @@
 
 import textwrap
 
-from keras_inat.models.closed_form import QUANTITIES, describe_symbols, list_terms
-from keras_inat.models.cost import LayerCost, count_cnn, count_layers
+from keras_inat.models.cost import QUANTITIES, LayerCost, count_cnn, count_layers, describe_symbols, list_terms
 from keras_inat.models.memory import WEIGHT_SETS, estimate_memory
-from keras_inat.settings.loading import override
-from keras_inat.settings.schema import Config, Finetune
+from keras_inat.progress import hide_startup_messages
+from keras_inat.settings.schema import Config
 
 NUM_CLASSES = 10
+TEXT_WIDTH = 112
+MEMORY_NOTE = (
+    "The sets of weights are those of the training model, of the evaluation model and of the best epoch. Values are "
+    "float32. Under a mixed `training.precision`, activations are half as large. The activations are the outputs of "
+    "all layers. Their gradients are temporary, so only those of the largest layer's output and input count. "
+    "TensorFlow itself, its workspace and the queued images are not included. The peaks measured on a CPU were 0.5 to "
+    "1.6 times the estimate. The highest ratios came from smooth activation functions such as GELU, the lowest from "
+    "ReLU with many convolutions a block."
+)
 
 
 def run(config: Config) -> None:
@@ -23,12 +31,15 @@ def run(config: Config) -> None:
         _print_closed_form(config)
         _print_memory(config)
         return
-    trained = config.finetune.weights.endswith(".keras")
-    name = config.finetune.weights if trained else config.finetune.backbone
-    if not trained:  # random weights have the same cost and need no download
-        config = override(config, {"finetune.weights": "none"})
-    assert config.finetune
-    _print_layers(f"{name}, {size} px", _count_finetune(config.finetune, size))
+    with hide_startup_messages():
+        from keras_inat.models.pretrained import build_finetune
+
+    finetune = config.finetune
+    name = finetune.weights
+    if not name.endswith(".keras"):
+        name = finetune.backbone
+        finetune = finetune.model_copy(update={"weights": "none"})  # random weights have the same cost
+    _print_layers(f"{name}, {size} px", count_layers(build_finetune(finetune, size, NUM_CLASSES)))
 
 
 def _print_layers(title: str, rows: list[LayerCost]) -> None:
@@ -47,7 +58,7 @@ def _print_layers(title: str, rows: list[LayerCost]) -> None:
 def _print_closed_form(config: Config) -> None:
     arguments = (config.model, config.data.image_size, NUM_CLASSES)
     print()
-    _print_text(f"In closed form, with {describe_symbols(*arguments)}:")
+    print(textwrap.fill(f"In closed form, with {describe_symbols(*arguments)}:", TEXT_WIDTH))
     width = max(map(len, QUANTITIES))
     for quantity in QUANTITIES:
         terms = [term for term in list_terms(*arguments) if term.quantity == quantity]
@@ -71,24 +82,4 @@ def _print_memory(config: Config) -> None:
         ("gradients of the activations", memory.output_gradients),
     ):
         print(f"  {name:36} {size / 1e6:>12,.1f} MB")
-    _print_text(
-        "The sets of weights are those of the training model, of the evaluation model and of the best epoch. Values "
-        "are float32. Under a mixed `training.precision`, activations are half as large. The activations are the "
-        "outputs of all layers. Their gradients are temporary, so only those of the largest layer's output and input "
-        "count. TensorFlow itself, its workspace and the queued images are not included. The peaks measured on a CPU "
-        "were 0.5 to 1.6 times the estimate. The highest ratios came from smooth activation functions such as GELU, "
-        "the lowest from ReLU with many convolutions a block."
-    )
-
-
-def _print_text(text: str) -> None:
-    print(textwrap.fill(text, 112))
-
-
-def _count_finetune(finetune: Finetune, image_size: int) -> list[LayerCost]:
-    from keras_inat.progress import hide_startup_messages
-
-    with hide_startup_messages():
-        from keras_inat.models.pretrained import build_finetune
-
-    return count_layers(build_finetune(finetune, image_size, NUM_CLASSES))
+    print(textwrap.fill(MEMORY_NOTE, TEXT_WIDTH))

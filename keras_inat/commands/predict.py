@@ -1,12 +1,11 @@
 """`predict`: class probabilities and an attribution map for one image or for a folder of images."""
 
-import itertools
 import json
 import os
 import sys
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -28,21 +27,12 @@ NUM_CLASSES = 3
 MAX_STEM = 200  # bytes; a temporary name is longer, and file systems accept 255
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The prediction for one image.
+class Prediction(NamedTuple):
+    """The prediction for one image."""
 
-    Attributes:
-        file: Path of the image, relative to the given folder.
-        pixels: `(height, width, 3)` uint8.
-        probabilities: `(classes,)` float32.
-        picture: Path of the picture that explains the prediction; None after the first images.
-    """
-
-    file: Path
-    pixels: np.ndarray
-    probabilities: np.ndarray
-    picture: Path | None
+    file: Path  # relative to the given folder
+    pixels: np.ndarray  # `(height, width, 3)` uint8
+    probabilities: np.ndarray  # `(classes,)` float32
 
 
 def run(config: Config) -> None:
@@ -61,22 +51,28 @@ def run(config: Config) -> None:
     as_json = config.predict.format == "json"
     notes = sys.stderr if as_json else sys.stdout
     print(f"model: {run_folder.path}", file=notes, flush=True)
+    pictures = run_folder.path / "predictions"
     explained: dict[Path, Prediction] = {}
     num_images = 0
-    for prediction in _predict(model, folder, files, run_folder.path / "predictions"):
-        print(_format_json(prediction, classes) if as_json else _format_line(prediction, classes), flush=True)
+    for prediction in _predict(model, folder, files):
         num_images += 1
-        if prediction.picture:
-            explained[prediction.picture] = prediction
+        picture = None
+        if len(explained) < MAX_PICTURES:
+            picture = _choose_path(pictures, prediction.file.stem, explained)
+            explained[picture] = prediction
+        line = _format_json(prediction, classes, picture) if as_json else _format_line(prediction, classes)
+        print(line, flush=True)
     if not explained:
         raise UserError(
             f"IMAGE {config.predict.image!r} contains no readable image: give a JPEG file, a PNG file or a folder"
         )
-    _draw_explanations(model, explained, classes)
+    gradients = explain_predictions(model, np.stack([prediction.pixels for prediction in explained.values()]))
+    for (path, (_, pixels, probabilities)), gradient in zip(explained.items(), gradients, strict=True):
+        save_figure(draw_prediction(pixels, classes, probabilities, gradient), path)
     if num_images == 1:
         print(make_printable(f"explanation: {next(iter(explained))}"), file=notes)
     else:
-        print(f"explanations of {len(explained)} of {num_images} images: {run_folder.path / 'predictions'}", file=notes)
+        print(f"explanations of {len(explained)} of {num_images} images: {pictures}", file=notes)
 
 
 def _find_run(config: Config) -> tuple[RunFolder, Result]:
@@ -112,12 +108,8 @@ def _list_images(config: Config) -> tuple[Path, list[Path]]:
         raise UserError(f"IMAGE {config.predict.image!r} does not exist: give an image file or a folder of images")
     if not image.is_dir():
         return image.parent, [image]
-    files = []
-    for path in sorted(image.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(image).parts)
-        if path.is_file() and not hidden:
-            files.append(path)
-    return image, files
+    files = [path for path in sorted(image.rglob("*")) if path.is_file()]
+    return image, [path for path in files if "/." not in f"/{path.relative_to(image).as_posix()}"]
 
 
 def _load_model(run_folder: RunFolder, result: Result) -> keras.Model:
@@ -132,47 +124,34 @@ def _load_model(run_folder: RunFolder, result: Result) -> keras.Model:
     return model
 
 
-def _predict(model: keras.Model, folder: Path, files: Sequence[Path], pictures: Path) -> Iterator[Prediction]:
-    """Predicts images batch by batch. The first `MAX_PICTURES` predictions get a picture in the folder `pictures`."""
-    names: set[str] = set()
-    for readable, images in _read_batches(folder, files, model.input_shape[1]):
-        probabilities = keras.ops.convert_to_numpy(model(images.astype(np.float32), training=False))
-        for path, pixels, row in zip(readable, images, probabilities, strict=True):
-            picture = None
-            if len(names) < MAX_PICTURES:
-                name = _name_picture(path.stem, names)
-                names.add(name)
-                picture = pictures / f"{name}.png"
-            yield Prediction(path.relative_to(folder), pixels, row, picture)
-
-
-def _read_batches(folder: Path, files: Sequence[Path], size: int) -> Iterator[tuple[list[Path], np.ndarray]]:
-    """Reads images batch by batch. Unreadable files are skipped with a warning.
-
-    Yields:
-        The readable files and their pixels, `(files, size, size, 3)` uint8.
-    """
+def _predict(model: keras.Model, folder: Path, files: Sequence[Path]) -> Iterator[Prediction]:
+    """Predicts images batch by batch. Unreadable files are skipped with a warning."""
     for start in range(0, len(files), BATCH_SIZE):
-        readable = []
-        images = []
+        images: dict[Path, np.ndarray] = {}
         for path in files[start : start + BATCH_SIZE]:
-            name = make_printable(str(path.relative_to(folder)))
+            file = path.relative_to(folder)
             try:
-                images.append(decode_image(path.read_bytes(), size))
-                readable.append(path)
+                images[file] = decode_image(path.read_bytes(), model.input_shape[1])
             except ValueError as error:
-                warn(f"skipped {name}: it {error}")
+                warn(f"skipped {make_printable(str(file))}: it {error}")
             except OSError as error:
-                warn(f"skipped {name}: it cannot be read: {error.strerror}")
+                warn(f"skipped {make_printable(str(file))}: it cannot be read: {error.strerror}")
         if images:
-            yield readable, np.stack(images)
+            pixels = np.stack(list(images.values())).astype(np.float32)
+            probabilities = keras.ops.convert_to_numpy(model(pixels, training=False))
+            for (file, image), row in zip(images.items(), probabilities, strict=True):
+                yield Prediction(file, image, row)
 
 
-def _name_picture(stem: str, taken: Container[str]) -> str:
-    """Returns the stem of an image's file name, with a number if an image of another folder has the same name."""
+def _choose_path(folder: Path, stem: str, taken: Container[Path]) -> Path:
+    """Returns the path of a picture, with a number if an image of another folder has the same name."""
     stem = os.fsdecode(os.fsencode(stem)[:MAX_STEM])
-    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-    return next(name for name in names if name not in taken)
+    path = folder / f"{stem}.png"
+    number = 2
+    while path in taken:
+        path = folder / f"{stem}-{number}.png"
+        number += 1
+    return path
 
 
 def _format_line(prediction: Prediction, classes: Sequence[str]) -> str:
@@ -181,19 +160,12 @@ def _format_line(prediction: Prediction, classes: Sequence[str]) -> str:
     return f"{make_printable(str(prediction.file))}: {scores}"
 
 
-def _format_json(prediction: Prediction, classes: Sequence[str]) -> str:
+def _format_json(prediction: Prediction, classes: Sequence[str], picture: Path | None) -> str:
     row = prediction.probabilities
     values = {
         "file": str(prediction.file),
         "class": classes[int(row.argmax())],
         "probabilities": {name: round(float(value), 6) for name, value in zip(classes, row, strict=True)},
-        "explanation": str(prediction.picture) if prediction.picture else None,
+        "explanation": str(picture) if picture else None,
     }
     return json.dumps(values)
-
-
-def _draw_explanations(model: keras.Model, explained: Mapping[Path, Prediction], classes: Sequence[str]) -> None:
-    """Writes a picture of each prediction with the guided gradient of the predicted class."""
-    gradients = explain_predictions(model, np.stack([prediction.pixels for prediction in explained.values()]))
-    for (path, prediction), gradient in zip(explained.items(), gradients, strict=True):
-        save_figure(draw_prediction(prediction.pixels, classes, prediction.probabilities, gradient), path)

@@ -10,19 +10,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """An affine map of RGB pixels in [0, 255], as `preprocess_input` of a family of keras.applications applies it.
+    """An affine map of RGB pixels in [0, 255], as `preprocess_input` of a family of keras.applications applies it."""
 
-    Attributes:
-        pixel_range: The resulting range in words.
-        scale: The factor, or one factor for each channel.
-        offset: The number added after the scaling, or one for each channel.
-        reverse_channels: True if RGB becomes BGR first.
-    """
-
-    pixel_range: str
-    scale: Any = 1.0
-    offset: Any = 0.0
-    reverse_channels: bool = False
+    pixel_range: str  # the result in words
+    scale: Any = 1.0  # one factor, or one for each channel
+    offset: Any = 0.0  # added after the scaling; one number, or one for each channel
+    reverse_channels: bool = False  # RGB becomes BGR first
 
 
 # The keys are the modes of `keras.applications.imagenet_utils.preprocess_input`; "raw" leaves the pixels as they are.
@@ -40,21 +33,13 @@ PREPROCESSING = {
 
 @dataclass(frozen=True)
 class Backbone:
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        preprocessing: The pixel range of its pretrained weights, a key of `PREPROCESSING`.
-        default_size: The side in pixels of the images behind `top1`.
-        min_size: The side in pixels of the smallest images that it accepts.
-        top1: The top-1 accuracy on ImageNet in percent, from the documentation of Keras.
-        parameters: The number of parameters without the head.
-    """
-
-    preprocessing: str
-    default_size: int
-    min_size: int
-    top1: float
-    parameters: int
+    preprocessing: str  # the pixel range of its pretrained weights, a key of `PREPROCESSING`
+    default_size: int  # side in pixels of the images behind `top1`
+    min_size: int  # side in pixels of the smallest images that it accepts
+    top1: float  # accuracy on ImageNet in percent, from the documentation of Keras
+    parameters: int  # without the head
 
     @property
     def megabytes(self) -> float:

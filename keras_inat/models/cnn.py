@@ -5,11 +5,10 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_inat.models.convolutions import Convolution, list_convolutions, list_prefixes
+from keras_inat.models.convolutions import list_convolutions, list_prefixes
 from keras_inat.settings.schema import Model
 
 LAST_LAYER = "predictions"
-BLOCK_POOLING = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}
 POOLING = {
     "flatten": layers.Flatten,
     "average": layers.GlobalAveragePooling2D,
@@ -21,21 +20,12 @@ def build_cnn(config: Model, image_size: int, num_classes: int) -> keras.Model:
     """Builds the network with random initial weights, uncompiled.
 
     Every activation is a layer of its own, so that explanations can refer to it. The layers of a block are named
-    `block1_conv`, `block1_norm`, `block1_activation` and `block1_pool`. A second convolution adds `block1_conv2`,
-    `block1_norm2` and `block1_activation2`. A residual pair ends with `block1_norm3`, `block1_add3` and
-    `block1_activation3`. The head consists of `dense`, `dense_activation`, `dropout` and `predictions`.
-
-    In an ensemble, the names of the second member's layers begin with `member2_`, and so on. The members end in
+    `block1_conv`, `block1_norm`, `block1_activation` and `block1_pool`, those of its second convolution `block1_conv2`
+    and so on. In an ensemble, the names of the second member's layers begin with `member2_`. The members end in
     `member1_predictions`, `member2_predictions`, ..., and `predictions` is their mean.
 
     A residual pair is initialized as the identity. The last scale of its batch normalization is zero (Goyal et al.
     2017, arXiv 1706.02677). Without batch normalization, its last kernel is zero (Zhang et al. 2019, arXiv 1901.09321).
-    Dropout within blocks drops whole feature maps (Tompson et al. 2015, arXiv 1411.4280).
-
-    Args:
-        config: The architecture.
-        image_size: Side of the input in pixels.
-        num_classes: Length of the output.
 
     Returns:
         A functional model from `(batch, image_size, image_size, 3)` in [0, 255] to `(batch, num_classes)`
@@ -63,10 +53,17 @@ def _build_blocks(config: Model, image: Any, prefix: str) -> Any:
     x = image
     skip = image
     for conv in list_convolutions(config):
-        pool = BLOCK_POOLING[config.block_pooling](2, padding="same", name=f"{prefix}block{conv.block}_pool")
+        pool = layers.MaxPooling2D(2, padding="same", name=f"{prefix}block{conv.block}_pool")
         if conv.opens_pair:
             skip = x
-        x = _build_convolution(config, conv, prefix)(x)
+        x = layers.Conv2D(
+            conv.filters,
+            conv.kernel_size,
+            padding="same",
+            use_bias=not config.batch_norm,  # batch normalization would cancel a bias
+            kernel_initializer="zeros" if conv.closes_pair and not config.batch_norm else "he_normal",
+            name=prefix + conv.name("conv"),
+        )(x)
         if conv.pooled and config.pool_first:
             x = pool(x)
         if config.batch_norm:
@@ -77,21 +74,7 @@ def _build_blocks(config: Model, image: Any, prefix: str) -> Any:
         x = layers.Activation(config.activation, name=prefix + conv.name("activation"))(x)
         if conv.pooled and not config.pool_first:
             x = pool(x)
-        if conv.ends_block and config.block_dropout:
-            x = layers.SpatialDropout2D(config.block_dropout, name=f"{prefix}block{conv.block}_dropout")(x)
     return x
-
-
-def _build_convolution(config: Model, conv: Convolution, prefix: str) -> layers.Conv2D:
-    return layers.Conv2D(
-        conv.filters,
-        conv.kernel_size,
-        padding="same",
-        # Batch normalization would cancel a bias.
-        use_bias=not config.batch_norm,
-        kernel_initializer="zeros" if conv.closes_pair and not config.batch_norm else "he_normal",
-        name=prefix + conv.name("conv"),
-    )
 
 
 def _build_head(config: Model, maps: Any, prefix: str) -> Any:

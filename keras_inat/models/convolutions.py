@@ -10,31 +10,17 @@ PAIR_KERNEL_SIZE = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Convolution:
-    """A convolution and its position in the network.
+    """A convolution and its position in the network."""
 
-    Attributes:
-        block: The number of its block, from 1.
-        number: Its number within the block, from 1.
-        inputs: The number of input channels.
-        filters: The number of output channels.
-        kernel_size: The side of its kernels.
-        num_poolings: The number of poolings before it.
-        pooled: True if the pooling of its block follows.
-        opens_pair: True for the first convolution of a residual pair. The input of the pair is its input.
-        closes_pair: True for the second convolution of a residual pair. The input of the pair is added to its output.
-        ends_block: True for the last convolution of a block.
-    """
-
-    block: int
-    number: int
-    inputs: int
+    block: int  # from 1
+    number: int  # within its block, from 1
+    inputs: int  # channels
     filters: int
     kernel_size: int
-    num_poolings: int
-    pooled: bool
-    opens_pair: bool
-    closes_pair: bool
-    ends_block: bool
+    num_poolings: int  # before it
+    pooled: bool  # followed by the pooling of its block
+    opens_pair: bool  # the first of a residual pair, which begins with the input of this convolution
+    closes_pair: bool  # the second of a residual pair, whose input is added to the output of this convolution
 
     @property
     def weights(self) -> int:
@@ -66,19 +52,17 @@ def list_convolutions(config: Model) -> list[Convolution]:
         pooled = 1 if config.residual else count
         for number in range(1, count + 1):
             paired = number > pooled
-            convolutions.append(
-                Convolution(
-                    block=block,
-                    number=number,
-                    inputs=inputs,
-                    filters=filters,
-                    kernel_size=PAIR_KERNEL_SIZE if paired else kernel_size,
-                    num_poolings=block if paired else block - 1,
-                    pooled=number == pooled,
-                    opens_pair=paired and number % 2 == 0,
-                    closes_pair=paired and number % 2 == 1,
-                    ends_block=number == count,
-                )
+            convolution = Convolution(
+                block=block,
+                number=number,
+                inputs=inputs,
+                filters=filters,
+                kernel_size=PAIR_KERNEL_SIZE if paired else kernel_size,
+                num_poolings=block if paired else block - 1,
+                pooled=number == pooled,
+                opens_pair=paired and number % 2 == 0,
+                closes_pair=paired and number % 2 == 1,
             )
+            convolutions.append(convolution)
             inputs = filters
     return convolutions

@@ -15,6 +15,9 @@ from typing import Any
 from keras_inat.models.convolutions import COLORS, Convolution, halve, list_convolutions, list_prefixes
 from keras_inat.settings.schema import Model
 
+PARAMETERS = "parameters"
+MACS = "multiply-accumulates"
+QUANTITIES = (PARAMETERS, MACS)
 # The weights that take part in multiply-accumulates, by layer class.
 KERNELS = {
     "Conv2D": ("kernel",),
@@ -44,21 +47,25 @@ def count_cnn(config: Model, image_size: int, num_classes: int) -> list[LayerCos
     rows = [LayerCost("rescale", (image_size, image_size, COLORS))]
     for conv in list_convolutions(config):
         rows += _count_convolution(config, conv, halve(image_size, conv.num_poolings))
-    rows += _count_head(config, count_features(config, image_size), num_classes)
+    rows += _count_head(config, _count_features(config, image_size), num_classes)
     if config.ensemble_size == 1:
         return rows
-    return _repeat_for_ensemble(rows, list_prefixes(config))
+    # Keras lists the layers of all members level by level.
+    prefixes = list_prefixes(config)
+    members = [replace(row, name=prefix + row.name) for row in rows[1:] for prefix in prefixes]
+    first_output = len(members) - len(prefixes)
+    members[first_output] = replace(members[first_output], name="member1_predictions")
+    return [rows[0], *members, LayerCost("predictions", (num_classes,))]
 
 
 def _count_convolution(config: Model, conv: Convolution, side: int) -> Iterator[LayerCost]:
     """Yields the cost of a convolution and of the layers up to the next one, in the order of `build_cnn`."""
     bias = 0 if config.batch_norm else conv.filters
     output = (side, side, conv.filters)
-    pooled_output = (halve(side, 1), halve(side, 1), conv.filters)
-    pool = LayerCost(f"block{conv.block}_pool", pooled_output)
+    pool = LayerCost(f"block{conv.block}_pool", (halve(side, 1), halve(side, 1), conv.filters))
     yield LayerCost(conv.name("conv"), output, conv.weights + bias, side**2 * conv.weights)
     if conv.pooled and config.pool_first:
-        output = pooled_output
+        output = pool.output
         yield pool
     if config.batch_norm:
         yield LayerCost(conv.name("norm"), output, 4 * conv.filters)
@@ -66,10 +73,7 @@ def _count_convolution(config: Model, conv: Convolution, side: int) -> Iterator[
         yield LayerCost(conv.name("add"), output)
     yield LayerCost(conv.name("activation"), output)
     if conv.pooled and not config.pool_first:
-        output = pooled_output
         yield pool
-    if conv.ends_block and config.block_dropout:
-        yield LayerCost(f"block{conv.block}_dropout", output)
 
 
 def _count_head(config: Model, width: int, num_classes: int) -> Iterator[LayerCost]:
@@ -86,17 +90,7 @@ def _count_head(config: Model, width: int, num_classes: int) -> Iterator[LayerCo
     yield LayerCost("predictions", (num_classes,), num_classes * (width + 1), num_classes * width)
 
 
-def _repeat_for_ensemble(rows: list[LayerCost], prefixes: list[str]) -> list[LayerCost]:
-    """Returns the layers of all members in Keras's order, level by level, and the layer that averages them."""
-    repeated = [rows[0]]
-    for row in rows[1:]:
-        repeated += [replace(row, name=prefix + row.name) for prefix in prefixes]
-    first = len(repeated) - len(prefixes)
-    repeated[first] = replace(repeated[first], name="member1_predictions")
-    return [*repeated, LayerCost("predictions", rows[-1].output)]
-
-
-def count_features(config: Model, image_size: int) -> int:
+def _count_features(config: Model, image_size: int) -> int:
     """Returns the number of features that the last block passes to the head."""
     positions = halve(image_size, config.num_blocks) ** 2 if config.pooling == "flatten" else 1
     return config.filters_per_block[-1] * positions
@@ -112,9 +106,7 @@ def count_layers(model: Any) -> list[LayerCost]:
         kind = type(layer).__name__
         if getattr(layer, "layers", None) or kind == "InputLayer":
             continue
-        weights = 0
-        for name in KERNELS.get(kind, ()):
-            weights += math.prod(getattr(layer, name).shape)
+        weights = sum(math.prod(getattr(layer, name).shape) for name in KERNELS.get(kind, ()))
         output = tuple(layer.output.shape[1:])
         rows.append(LayerCost(layer.name, output, layer.count_params(), math.prod(output[:-1]) * weights))
     return rows
@@ -123,3 +115,99 @@ def count_layers(model: Any) -> list[LayerCost]:
 def count_model(model: Any) -> tuple[int, int]:
     """Returns the parameters and the multiply-accumulates for one image of any built Keras model."""
     return model.count_params(), sum(row.macs for row in count_layers(model))
+
+
+@dataclass(frozen=True)
+class Term:
+    """A summand of a total."""
+
+    quantity: str  # one of `QUANTITIES`
+    part: str  # the layers that the term counts
+    symbols: str
+    numbers: str
+    value: int
+
+
+def list_terms(config: Model, image_size: int, num_classes: int) -> list[Term]:
+    """Returns the terms of both totals. The terms of a quantity add up to the total of `count_cnn`.
+
+    If all convolutions have the same m filters of the same side k, the terms are in m and k, otherwise in sums over i.
+    """
+    terms = _list_convolution_terms(config, image_size)
+    inputs = "d"
+    width = _count_features(config, image_size)
+    for part, outputs, units in (("dense layer", "n", config.dense_units), ("output", "C", num_classes)):
+        if units:
+            weights = f"{units}·{width}"
+            parameters = f"{units}·({width}+1)"
+            terms.append(Term(PARAMETERS, part, f"{outputs} ({inputs} + 1)", parameters, units * (width + 1)))
+            terms.append(Term(MACS, part, f"{outputs} {inputs}", weights, units * width))
+            inputs = outputs
+            width = units
+    terms.sort(key=lambda term: QUANTITIES.index(term.quantity))
+    size = config.ensemble_size
+    if size == 1:
+        return terms
+    return [
+        Term(term.quantity, term.part, f"E ({term.symbols})", f"{size}·({term.numbers})", size * term.value)
+        for term in terms
+    ]
+
+
+def _list_convolution_terms(config: Model, image_size: int) -> list[Term]:
+    convolutions = list_convolutions(config)
+    later = len(convolutions) - 1
+    filters = [conv.filters for conv in convolutions]
+    per_filter = 4 if config.batch_norm else 1
+    # Convolutions that differ only in the side of their output share a product.
+    sides_of_product: dict[str, list[int]] = {}
+    macs = 0
+    for conv in convolutions:
+        side = halve(image_size, conv.num_poolings)
+        sides_of_product.setdefault(f"{conv.filters}·{conv.kernel_size}²·{conv.inputs}", []).append(side)
+        macs += side**2 * conv.weights
+    weights = " + ".join(_times([str(len(sides))], product) for product, sides in sides_of_product.items())
+    uses = " + ".join(_times([f"{side}²" for side in sides], product) for product, sides in sides_of_product.items())
+    if _is_uniform(convolutions):
+        symbols = (f"m k² (3 + {later} m)", f"{per_filter}·{later + 1} m", "m k² (3 s₁² + m Σᵢ₌₂ sᵢ²)")
+    else:
+        symbols = ("Σ mᵢ kᵢ² mᵢ₋₁", f"{per_filter} Σ mᵢ", "Σ sᵢ² mᵢ kᵢ² mᵢ₋₁")
+    channels = _times([str(number) for number in filters], str(per_filter))
+    part = "normalization" if config.batch_norm else "biases"
+    return [
+        Term(PARAMETERS, "convolutions", symbols[0], weights, sum(conv.weights for conv in convolutions)),
+        Term(PARAMETERS, part, symbols[1], channels, per_filter * sum(filters)),
+        Term(MACS, "convolutions", symbols[2], uses, macs),
+    ]
+
+
+def describe_symbols(config: Model, image_size: int, num_classes: int) -> str:
+    """Defines the symbols of `list_terms` in words."""
+    convolutions = list_convolutions(config)
+    filters = convolutions[-1].filters
+    ensemble = f"E = {config.ensemble_size} ensemble members, each with " if config.ensemble_size > 1 else ""
+    if _is_uniform(convolutions):
+        size = convolutions[0].kernel_size
+        kernels = f"m = {filters} filters of side k = {size} in each of the {len(convolutions)} convolutions"
+    else:
+        kernels = f"mᵢ filters of side kᵢ in convolution i of {len(convolutions)} (m₀ = {COLORS} color channels)"
+    dense = f"n = {config.dense_units} neurons in the dense layer" if config.dense_units else "no dense layer"
+    flat = f" = {filters}·{halve(image_size, config.num_blocks)}²" if config.pooling == "flatten" else ""
+    return (
+        f"{ensemble}{kernels}; sᵢ the side of the output of convolution i (s₁ = {image_size}, the side of the image; "
+        f"each pooling halves it and rounds up); {dense}; d = {_count_features(config, image_size)}{flat} features "
+        f"after the last block; C = {num_classes} classes"
+    )
+
+
+def _is_uniform(convolutions: list[Convolution]) -> bool:
+    return len(convolutions) > 1 and len({(conv.filters, conv.kernel_size) for conv in convolutions}) == 1
+
+
+def _times(summands: list[str], factor: str) -> str:
+    """Writes a sum times a factor. A single summand has no parentheses, and a factor of 1 is omitted."""
+    if len(summands) > 1:
+        return f"({'+'.join(summands)})·{factor}"
+    if summands == ["1"]:
+        return factor
+    return summands[0] if factor == "1" else f"{summands[0]}·{factor}"

@@ -5,38 +5,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_inat.errors import UserError
-from keras_inat.models.cost import LayerCost, count_cnn
+from keras_inat.models.cost import count_cnn
 from keras_inat.settings.schema import Config
 
 # The values that an optimizer stores for each trainable weight.
 MOMENTS = {"sgd": 1, "rmsprop": 1, "adam": 2, "adamw": 2, "muon": 1}
-FLOAT_BYTES = 4
-HALF_BYTES = 2
+WEIGHT_SETS = 3  # of the training model, of the evaluation model and of the best epoch
 # Linux gives a container's memory limit here, under control groups version 2 and version 1.
 CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-WEIGHT_SETS = 3  # of the training model, of the evaluation model and of the best epoch
 
 
 @dataclass(frozen=True)
 class Memory:
-    """The memory for training, in bytes.
+    """The memory for training, in bytes."""
 
-    Attributes:
-        weights: All parameters, `WEIGHT_SETS` times.
-        gradients: The gradients of the trainable parameters.
-        moments: The optimizer's values for each trainable parameter, including the exponential moving average.
-        activations: The output of every layer for one batch, stored for the backward pass.
-        activation_inputs: Those of the `activations` that are inputs of activation functions. The gradient of a ReLU
-            follows from its output, so its input need not be stored.
-        output_gradients: The gradients of the output and of the input of the largest layer. They are temporary.
-    """
-
-    weights: int
-    gradients: int
-    moments: int
-    activations: int
-    activation_inputs: int
-    output_gradients: int
+    weights: int  # all parameters, `WEIGHT_SETS` times
+    gradients: int  # of the trainable parameters
+    moments: int  # the optimizer's values for each trainable parameter, including the exponential moving average
+    activations: int  # the output of every layer for one batch, stored for the backward pass
+    activation_inputs: int  # those that are inputs of activation functions; a ReLU follows from its output instead
+    output_gradients: int  # of the output and of the input of the largest layer; they are temporary
 
     @property
     def min_activations(self) -> int:
@@ -61,17 +49,16 @@ def estimate_memory(config: Config, num_classes: int) -> Memory:
     a CPU were 0.5 to 1.6 times the estimate. ReLU does not store its input. Smooth activation functions store more
     than their output.
     """
-    rows = _count_at_largest_size(config, num_classes)
+    rows = count_cnn(config.model, max(config.training_sizes), num_classes)
     parameters = sum(row.parameters for row in rows)
     # Half of the parameters of batch normalization are statistics, which are not trainable.
     trainable = parameters - sum(row.parameters // 2 for row in rows if "_norm" in row.name)
     moments = MOMENTS[config.training.optimizer] + (config.training.ema > 0)
-    activation_bytes = HALF_BYTES if config.training.precision.startswith("mixed") else FLOAT_BYTES
-    batch = activation_bytes * config.training.batch_size
+    batch = config.training.batch_size * (2 if config.training.precision.startswith("mixed") else 4)
     return Memory(
-        weights=FLOAT_BYTES * parameters * WEIGHT_SETS,
-        gradients=FLOAT_BYTES * trainable,
-        moments=FLOAT_BYTES * trainable * moments,
+        weights=4 * parameters * WEIGHT_SETS,
+        gradients=4 * trainable,
+        moments=4 * trainable * moments,
         activations=batch * sum(row.activations for row in rows),
         activation_inputs=batch * sum(row.activations for row in rows if "activation" in row.name),
         output_gradients=2 * batch * max(row.activations for row in rows),
@@ -81,10 +68,7 @@ def estimate_memory(config: Config, num_classes: int) -> Memory:
 def check_memory(config: Config, num_classes: int, available: int | None = None) -> None:
     """Checks that a training from scratch fits in memory, before anything is allocated.
 
-    Args:
-        config: The configuration, without a `finetune` section.
-        num_classes: Length of the output.
-        available: Memory of the training device in bytes; by default, that of this machine.
+    `available` is the memory of the training device in bytes, by default that of this machine.
 
     Raises:
         UserError: If it cannot fit. The message gives the arithmetic and the settings that help.
@@ -92,36 +76,13 @@ def check_memory(config: Config, num_classes: int, available: int | None = None)
     if available is None:
         available = _read_available_memory()
     memory = estimate_memory(config, num_classes)
-    if memory.minimum <= available:
-        return
-    cause, fix = _explain_memory(config, num_classes, memory)
-    raise UserError(
-        f"training needs at least {_format_gigabytes(memory.minimum)} of memory for the weights, their gradients, the "
-        f"moments of {config.training.optimizer} and the activations of a batch. This machine has "
-        f"{_format_gigabytes(available)}. {cause}. Use {fix}."
-    )
-
-
-def _explain_memory(config: Config, num_classes: int, memory: Memory) -> tuple[str, str]:
-    """Returns the largest contribution to the memory and the settings that reduce it."""
-    if memory.min_activations > memory.minimum / 2:
-        activations = _format_gigabytes(memory.min_activations)
-        return (
-            f"`training.batch_size`={config.training.batch_size} causes {activations} of activations",
-            "a smaller `training.batch_size` or `data.image_size`, or fewer `model.filters`",
+    if memory.minimum > available:
+        cause, fix = _explain_memory(config, num_classes, memory)
+        raise UserError(
+            f"training needs at least {_format_gigabytes(memory.minimum)} of memory for the weights, their gradients, "
+            f"the moments of {config.training.optimizer} and the activations of a batch. This machine has "
+            f"{_format_gigabytes(available)}. {cause}. Use {fix}."
         )
-    row = max(_count_at_largest_size(config, num_classes), key=lambda row: row.parameters)
-    if row.name.startswith("block"):
-        return (
-            f"`model.filters` gives the layer {row.name} {row.parameters:.2g} weights",
-            "fewer `model.filters`, a smaller `model.kernel_size` or another `model.filter_organization`",
-        )
-    units = row.output[0]
-    return (
-        f"`model.pooling`={config.model.pooling} gives the layer {row.name} {row.macs // units:,} x {units:,} = "
-        f"{row.parameters:.2g} weights",
-        "`model.pooling`=average, fewer `model.dense_units` or a smaller `data.image_size`",
-    )
 
 
 def _read_available_memory() -> int:
@@ -133,9 +94,27 @@ def _read_available_memory() -> int:
     return available
 
 
-def _count_at_largest_size(config: Config, num_classes: int) -> list[LayerCost]:
-    """Returns the cost of every layer at the largest size of the training images."""
-    return count_cnn(config.model, max(config.training_sizes), num_classes)
+def _explain_memory(config: Config, num_classes: int, memory: Memory) -> tuple[str, str]:
+    """Returns the largest contribution to the memory and the settings that reduce it."""
+    if memory.min_activations > memory.minimum / 2:
+        activations = _format_gigabytes(memory.min_activations)
+        return (
+            f"`training.batch_size`={config.training.batch_size} causes {activations} of activations",
+            "a smaller `training.batch_size` or `data.image_size`, or fewer `model.filters`",
+        )
+    rows = count_cnn(config.model, max(config.training_sizes), num_classes)
+    row = max(rows, key=lambda row: row.parameters)
+    if row.name.startswith("block"):
+        return (
+            f"`model.filters` gives the layer {row.name} {row.parameters:.2g} weights",
+            "fewer `model.filters`, a smaller `model.kernel_size` or another `model.filter_organization`",
+        )
+    units = row.output[0]
+    return (
+        f"`model.pooling`={config.model.pooling} gives the layer {row.name} {row.macs // units:,} x {units:,} = "
+        f"{row.parameters:.2g} weights",
+        "`model.pooling`=average, fewer `model.dense_units` or a smaller `data.image_size`",
+    )
 
 
 def _format_gigabytes(number: int) -> str:

@@ -14,18 +14,13 @@ from keras import layers
 
 from keras_inat.errors import ExternalError, UserError, describe_choices
 from keras_inat.models.backbones import BACKBONES, IMAGENET_STD, PREPROCESSING
-from keras_inat.models.clone import clone_model
 from keras_inat.settings.schema import Finetune
 
 
 def build_finetune(config: Finetune, image_size: int, num_classes: int, smallest: int | None = None) -> keras.Model:
     """Builds a backbone with a new head as a flat model, uncompiled and with all layers trainable.
 
-    Args:
-        config: Names the backbone and its weights.
-        image_size: Side of the input in pixels.
-        num_classes: Length of the output.
-        smallest: Side of the smallest training images; by default `image_size`.
+    `smallest` is the side of the smallest training images, by default `image_size`.
 
     Returns:
         A functional model from `(batch, image_size, image_size, 3)` in [0, 255] to `(batch, num_classes)`
@@ -43,6 +38,22 @@ def build_finetune(config: Finetune, image_size: int, num_classes: int, smallest
         x = layers.Dropout(config.dropout, name="head_dropout")(x)
     outputs = layers.Dense(num_classes, activation="softmax", dtype="float32", name="predictions")(x)
     return keras.Model(inputs, outputs, name="finetune")
+
+
+def clone_model(
+    model: keras.Model, clone_layer: Callable[[keras.Layer], keras.Layer] | None = None, inputs: Any = None
+) -> keras.Model:
+    """Clones a model together with its weights. `keras.models.clone_model` initializes new ones.
+
+    By default, `clone_layer` returns a layer with the same settings. `inputs` replaces the model's symbolic input.
+    """
+    cloned = keras.models.clone_model(model, input_tensors=inputs, clone_function=clone_layer)
+    cloned.set_weights(model.get_weights())
+    for layer in cloned._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            # The layer, the first of an EfficientNet, computes with values derived from its weights.
+            layer.finalize_state()
+    return cloned
 
 
 def preprocess(images: Any, name: str) -> Any:
@@ -80,15 +91,15 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
 def _build_application(config: Finetune, inputs: Any) -> keras.Model:
     """Builds a network of keras.applications without its head and loads its weights."""
     build: Callable[..., keras.Model] = getattr(keras.applications, config.backbone)
-    weights = None if config.weights == "none" else config.weights
-    options: dict[str, Any] = _read_width_multiplier(config.backbone, config.weights)
+    options = _read_width_multiplier(config.backbone, config.weights)
+    options["weights"] = None if config.weights == "none" else config.weights
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MobileNets warn that the ImageNet weights for 224 pixels fit every size
-            return build(include_top=False, weights=weights, input_tensor=inputs, **options)
+            return build(include_top=False, input_tensor=inputs, **options)
     except Exception as error:  # Keras reports a failed download or an unsuitable file with many classes
         reason = " ".join(str(error).split())[:300]
-        if weights == "imagenet":
+        if config.weights == "imagenet":
             raise ExternalError(
                 f"the ImageNet weights of {config.backbone} could not be downloaded ({reason}): connect to the "
                 "network, or download that file elsewhere and set WEIGHTS=<file>.h5, or set WEIGHTS=<model>.keras or "
@@ -141,7 +152,8 @@ def _load_trained_model(path: Path, image_size: int) -> tuple[Any, Any]:
             f"Received: {image_size}."
         )
     # The file contains the precision of the training and which layers were frozen. Neither applies here.
-    model = clone_model(model, _clone_trainable_layer)
+    settings = {"dtype": keras.config.dtype_policy().name, "trainable": True}
+    model = clone_model(model, lambda layer: type(layer).from_config(layer.get_config() | settings))
     # Each ensemble member has its own last feature maps.
     maps = [layer.output for layer in model.layers if _has_last_maps(layer)]
     return model.input, layers.Concatenate(name="ensemble")(maps) if len(maps) > 1 else maps[0]
@@ -149,16 +161,9 @@ def _load_trained_model(path: Path, image_size: int) -> tuple[Any, Any]:
 
 def _has_last_maps(layer: keras.Layer) -> bool:
     """Returns True if the layer outputs feature maps and none of the layers that read them does."""
-    return _has_maps(layer) and not any(_has_maps(node.operation) for node in layer._outbound_nodes)
-
-
-def _has_maps(layer: keras.Layer) -> bool:
-    return len(layer.output.shape) == 4
-
-
-def _clone_trainable_layer(layer: keras.Layer) -> keras.Layer:
-    settings = {"dtype": keras.config.dtype_policy().name, "trainable": True}
-    return type(layer).from_config(layer.get_config() | settings)
+    outputs = [layer.output, *(node.operation.output for node in layer._outbound_nodes)]
+    has_maps = [len(output.shape) == 4 for output in outputs]
+    return has_maps[0] and not any(has_maps[1:])
 
 
 def _check_file(path: Path, suffixes: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ class Model(Section):
         le=16,
         description="networks whose mean prediction is the model's; each is trained with a loss of its own",
     )
-    num_blocks: int = Field(5, ge=1, le=8, description="blocks of convolution, activation and 2x2 pooling")
+    num_blocks: int = Field(5, ge=1, le=8, description="blocks of convolution, activation and 2x2 max pooling")
     filters: int | tuple[int, ...] = Field(
         32, description="filters of the first block, or a list with one number a block"
     )
@@ -34,11 +34,9 @@ class Model(Section):
     )
     activation: Activation = Field("relu", description="activation after every convolution")
     batch_norm: bool = Field(True, description="batch normalization between convolution and activation")
-    block_pooling: Literal["max", "average"] = Field("max", description="the 2x2 pooling of a block")
     pool_first: bool = Field(
         False, description="pool before normalization and activation, at a quarter of their cost; false: after them"
     )
-    block_dropout: Fraction = Field(0.0, description="spatial dropout rate after every block")
     pooling: Literal["flatten", "average", "max"] = Field(
         "flatten", description="between the last block and the head: flatten, or global pooling"
     )

@@ -41,10 +41,7 @@ def count_gpus() -> int:
 
 
 def choose_strategy(batch_size: int) -> tf.distribute.Strategy:
-    """Returns the strategy in whose scope a model is built and compiled.
-
-    It uses the largest number of GPUs that divides the batch size.
-    """
+    """Returns the strategy in whose scope a model is built: the largest number of GPUs that divides the batch size."""
     gpus = list_gpus()
     count = max((n for n in range(1, len(gpus) + 1) if batch_size % n == 0), default=1)
     if count == 1:
@@ -54,11 +51,8 @@ def choose_strategy(batch_size: int) -> tf.distribute.Strategy:
 
 @functools.cache
 def _build_mirrored_strategy(gpus: tuple[str, ...]) -> tf.distribute.Strategy:
-    """Returns the only strategy of the process for these GPUs.
-
-    A second one would number its collective operations from the beginning, and TensorFlow would confuse them with those
-    of the first one.
-    """
+    # A second strategy of the process would number its collective operations from the beginning, and TensorFlow would
+    # confuse them with those of the first one.
     return tf.distribute.MirroredStrategy(list(gpus))
 
 

@@ -16,7 +16,7 @@ from keras_inat.store.runs import RunFolder
 from keras_inat.training.checkpoint import Progress, read_best_weights, write_checkpoint
 from keras_inat.training.evaluation_model import EvaluationModel
 from keras_inat.training.losses import FINITE_STEPS, MIN_PROBABILITY
-from keras_inat.training.schedules import PLATEAU_FACTOR, PLATEAU_PATIENCE
+from keras_inat.training.optimizers import PLATEAU_FACTOR, PLATEAU_PATIENCE
 from keras_inat.training.stages import PlannedStage
 from keras_inat.training.step_progress import format_epoch
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_inat.data.dataset import Dataset
 from keras_inat.data.pipeline import read_rows
-from keras_inat.models.clone import clone_model
+from keras_inat.models.pretrained import clone_model
 from keras_inat.training.fast_layers import clone_layer_for_training
 
 NUM_CALIBRATION = 1024

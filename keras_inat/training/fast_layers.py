@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_inat.models.cnn import LAST_LAYER
-from keras_inat.training.ensemble import IndependentAverage
+from keras_inat.training.losses import IndependentAverage
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):

@@ -23,20 +23,16 @@ def load_features(model: keras.Model, data: Dataset) -> np.ndarray:
     The features are cached beside the decoded pixels. The file name contains a hash of everything that they depend
     on, so that another run with the same backbone and the same images finds them.
 
-    Args:
-        model: A model of `build_finetune`.
-        data: The images. Its setting `augment.flip` requests the features of the flipped images as well.
-
     Returns:
-        `(1 or 2, images, channels)` float32: the features of the images and, if requested, of the flipped images.
+        `(1 or 2, images, channels)` float32: the features of the images and, if `augment.flip` is set, of the
+        flipped images.
     """
     flip = data.config.augment.flip
     path = data.directory / f"features-{_identify(model, data, flip)}.npy"
     try:
         return np.load(path)
     except (OSError, ValueError, EOFError):  # the file does not exist or is damaged
-        pass
-    features = _compute_features(model, data.images, flip)
+        features = _compute_features(model, data.images, flip)
     try:
         with write_atomically(path) as temporary:
             np.save(temporary, features)
@@ -61,10 +57,7 @@ def _compute_features(model: keras.Model, images: np.ndarray, flip: bool) -> np.
 
 
 def split_head(model: keras.Model) -> keras.Model:
-    """Returns the layers of a model's head after its pooling as a model from features `(batch, channels)`.
-
-    Both models share the weights.
-    """
+    """Returns the layers after the pooling as a model from features `(batch, channels)`. It shares their weights."""
     inputs = keras.Input(model.get_layer(HEAD[0]).output.shape[1:], name="features")
     x = inputs
     for layer in model.layers:

@@ -1,4 +1,10 @@
-"""The loss and the metrics. They accept mixed labels, which are probabilities over the classes."""
+"""The loss and the metrics. They accept mixed labels, which are probabilities over the classes.
+
+The prediction of an ensemble is the mean of its members' predictions. Each member is trained with a loss of its own.
+With a loss of the mean, the members would rely on one another (Webb et al. 2019, arXiv 1902.04422), but the mean is
+better the more they differ (Lakshminarayanan et al. 2017, arXiv 1612.01474). With `training.codistillation`, the mean
+is a fraction of each member's target, and no gradient passes through it.
+"""
 
 from typing import Any
 
@@ -18,10 +24,9 @@ def build_loss(training: Training, labels: np.ndarray, num_classes: int, ensembl
     """Builds the cross-entropy for `training`; `labels` `(images,)` are the classes of the training images."""
     if training.class_weights == "none" and ensemble_size == 1:
         return keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing)
+    weights = np.ones(num_classes, np.float32)
     if training.class_weights == "balanced":
         weights = compute_class_weights(labels, num_classes)
-    else:
-        weights = np.ones(num_classes, np.float32)
     return WeightedCrossentropy(weights, training.label_smoothing, training.codistillation)
 
 
@@ -45,7 +50,7 @@ class WeightedCrossentropy(keras.losses.CategoricalCrossentropy):
 
     def __init__(self, weights: np.ndarray, label_smoothing: float, codistillation: float) -> None:
         super().__init__()
-        self._weights = np.asarray(weights, np.float32)
+        self._weights = weights
         self._smoothing = label_smoothing
         self._codistillation = codistillation
 
@@ -55,11 +60,21 @@ class WeightedCrossentropy(keras.losses.CategoricalCrossentropy):
         return -ops.sum(targets * ops.log(ops.maximum(y_pred, MIN_PROBABILITY)), axis=-1)
 
 
-def compute_class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Returns weights `(classes,)` float32, inversely proportional to the counts of the classes in `labels`.
+class IndependentAverage(keras.layers.Average):
+    """The mean of the members' probabilities, whose gradient is that of each member's own `WeightedCrossentropy`.
 
-    The weighted images of every class count as much as if all classes had the same number of images.
+    The output is `mean * exp(s - s)`, where `s` is the sum of the members' log-probabilities. Gradients pass through
+    the first `s` only. With the loss `-sum(y * log(output))`, the gradient for each member's log-probabilities is `-y`.
     """
+
+    def call(self, inputs: list[Any]) -> Any:
+        mean = ops.stop_gradient(super().call(inputs))
+        logs = sum(ops.log(ops.maximum(x, MIN_PROBABILITY)) for x in inputs)
+        return mean * ops.exp(logs - ops.stop_gradient(logs))
+
+
+def compute_class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns weights `(classes,)` float32, inversely proportional to the counts of the classes in `labels`."""
     counts = np.bincount(labels, minlength=num_classes)
     return (len(labels) / (num_classes * np.maximum(counts, 1))).astype(np.float32)
 

@@ -54,7 +54,7 @@ def test_pixels_become_probabilities():
     ("settings", "block"),
     [
         ({"pool_first": True}, ["conv", "pool", "norm", "activation"]),
-        ({"batch_norm": False, "block_dropout": 0.1}, ["conv", "activation", "pool", "dropout"]),
+        ({"batch_norm": False}, ["conv", "activation", "pool"]),
         ({"convolutions": 2}, ["conv", "norm", "activation", "conv2", "norm2", "activation2", "pool"]),
         (
             {"convolutions": 2, "pool_first": True},
@@ -92,13 +92,6 @@ def test_the_order_within_the_head(settings, head):
     assert names[names.index("block1_pool") + 1 :] == [*head, "predictions"]
 
 
-def test_dropout_within_blocks_drops_whole_feature_maps():
-    model = build_cnn(Model(num_blocks=1, filters=64, block_dropout=0.5), 16, 3)
-    dropped = model.get_layer("block1_dropout")(np.ones((1, 8, 8, 64)), training=True).numpy()[0]
-    assert set(np.unique(dropped)) == {0.0, 2.0}
-    assert (dropped == dropped[0, 0]).all()
-
-
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_residual_pairs_are_initialized_as_the_identity(batch_norm):
     config = Model(num_blocks=2, filters=4, convolutions=(1, 5), residual=True, batch_norm=batch_norm)
@@ -133,17 +126,17 @@ def test_pooling_first_gives_the_same_output_for_a_monotonic_activation():
     np.testing.assert_allclose(first(images, training=False), last(images, training=False), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "expected"), [("average", [[2.0, 3.5], [6.5, 8.0]]), ("max", [[4, 5], [7, 8]])])
-def test_pooling_of_an_odd_side_includes_every_value_and_no_padding(name, expected):
-    model = build_cnn(Model(num_blocks=1, filters=1, block_pooling=name), 9, 3)
-    values = np.arange(9.0).reshape(1, 3, 3, 1)
+@pytest.mark.parametrize(("sign", "expected"), [(1, [[4, 5], [7, 8]]), (-1, [[0, -2], [-6, -8]])])
+def test_pooling_of_an_odd_side_includes_every_value_and_no_padding(sign, expected):
+    model = build_cnn(Model(num_blocks=1, filters=1), 9, 3)
+    values = sign * np.arange(9.0).reshape(1, 3, 3, 1)
     assert model.get_layer("block1_pool")(values)[0, :, :, 0].numpy().tolist() == expected
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
 @pytest.mark.parametrize("residual", [False, True])
 def test_a_clone_accepts_images_of_every_size(pooling, residual):
-    settings = {"convolutions": 3, "residual": residual, "pool_first": True, "block_dropout": 0.1, "dropout": 0.1}
+    settings = {"convolutions": 3, "residual": residual, "pool_first": True, "dropout": 0.1}
     model = build_cnn(Model(num_blocks=2, filters=4, pooling=pooling, **settings), 16, 3)
     clone = keras.models.clone_model(model, input_tensors=keras.Input((None, None, 3)))
     clone.set_weights(model.get_weights())

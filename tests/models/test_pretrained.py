@@ -7,7 +7,7 @@ import pytest
 from keras.src.legacy.saving import legacy_h5_format
 
 from keras_inat.errors import UserError
-from keras_inat.explain.logits import copy_model
+from keras_inat.explain.activations import build_logits_model
 from keras_inat.models.backbones import BACKBONES, HEAD
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.pretrained import build_finetune, preprocess
@@ -72,7 +72,7 @@ def test_an_efficientnet_is_the_same_from_a_file_and_from_keras(tmp_path, monkey
     # The training model, a model fine-tuned from it and a copy for explanations have the same normalization.
     model.save(tmp_path / "best.keras")
     finetuned = build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 32, 4)
-    for other in (clone_for_training(model, any_size=False), finetuned, copy_model(model)):
+    for other in (clone_for_training(model, any_size=False), finetuned, build_logits_model(model)):
         received = keras.Model(other.inputs[0], other.get_layer("head_pool").output)(images)
         np.testing.assert_allclose(received, features[1], rtol=1e-3, atol=1e-5)
 

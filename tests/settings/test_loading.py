@@ -93,7 +93,7 @@ def test_yaml_of_version_1_2(tmp_path):
         ("model.convolutions=[1,1]", ["`model.convolutions` needs one number for each of the 5 blocks"]),
         ("model.convolutions=17", ["`model.convolutions` must lie between 1 and 16"]),
         ("model.residual=true", ["`model.convolutions`=3 or other odd numbers", "[1, 1, 1, 1, 1]"]),
-        ("model.block_pooling=min", ["`model.block_pooling` must be one of {average, max}"]),
+        ("model.pooling=min", ["`model.pooling` must be one of {average, flatten, max}"]),
         ("run.name=../up", ["`run.name` must be up to 100 letters, digits", "'../up'"]),
         ("sweep.chief=foo", ["`sweep.chief` must be host:port", "'foo'"]),
         ("SEEDS=99999999999999999999", ["`run.seed`=0 + `run.seeds`=99999999999999999999 must be at most 2**31"]),

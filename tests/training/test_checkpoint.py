@@ -18,7 +18,7 @@ from keras_inat.training.session import fit
 RICH = (
     *("training.epochs=4", "training.optimizer=muon", "training.learning_rate=0.01", "training.weight_decay=0.05"),
     *("training.schedule=cosine", "training.warmup=0.2", "training.ema=0.9", "training.image_scales=[0.75,1]"),
-    *("model.pooling=average", "model.dropout=0.3", "model.block_dropout=0.1"),
+    *("model.pooling=average", "model.dropout=0.3"),
     *("augment.flip=true", "augment.crop=0.5", "augment.cutmix=1.0"),
 )
 PLATEAU = (
@@ -52,7 +52,7 @@ def kill_at(monkeypatch, name, call, after):
 
 
 def train(config, command="train-best"):
-    with claim_run(config, command, load_pack(config).hash) as run:
+    with claim_run(config, command, load_pack(config).manifest.hash) as run:
         return run, fit(config, run)
 
 
@@ -128,7 +128,7 @@ def test_a_stage_that_stopped_early_is_not_trained_again(make_config, monkeypatc
 def test_the_same_settings_and_images_are_resumed(make_config, monkeypatch, capsys):
     config = make_config("training.epochs=3")
     die(config, monkeypatch, "write_checkpoint", 2)
-    key = load_pack(config).hash
+    key = load_pack(config).manifest.hash
     with claim_run(config, "train-best", key) as first:
         assert (read_progress(first).epoch, read_progress(first).data_hash) == (2, key)
         with claim_run(config, "train-best", key) as second:  # another process trains the first
@@ -183,7 +183,7 @@ def test_a_checkpoint_of_another_network_is_refused(make_config):
 def test_the_run_with_the_most_epochs_is_resumed(make_config, build_result, monkeypatch):
     config = make_config("training.epochs=3")
     die(config, monkeypatch, "write_checkpoint", 2)
-    key = load_pack(config).hash
+    key = load_pack(config).manifest.hash
     with claim_run(config, "train-best", key) as first, claim_run(config, "train-best", key) as second:
         (first.path / ".part-half.npz").write_bytes(b"left by a killed process")
     with claim_run(config, "train-best", key) as again:

@@ -5,7 +5,9 @@ import pytest
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Training
-from keras_inat.training.optimizers import OPTIMIZERS, build_optimizer
+from keras_inat.store.runs import create_run
+from keras_inat.training.optimizers import OPTIMIZERS, Muon, Schedule, build_optimizer
+from keras_inat.training.session import fit
 
 
 @pytest.fixture
@@ -63,3 +65,94 @@ def test_averaged_weights_are_the_plain_mean_until_the_time_constant_has_passed(
         average = keras.ops.convert_to_numpy(optimizer._model_variables_moving_average[0])
         expected = np.mean(seen, axis=0) if count <= 4 else 0.75 * expected + 0.25 * seen[-1]
         np.testing.assert_allclose(average, expected, rtol=1e-5)
+
+
+def draw(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+@pytest.mark.parametrize("shape", [(90, 20), (20, 90), (16, 16)])
+def test_orthogonalization_equals_that_of_keras(shape):
+    matrix = draw(*shape)
+    expected = keras.optimizers.Muon().zeropower_via_newtonschulz5(matrix, 5)
+    np.testing.assert_allclose(Muon().zeropower_via_newtonschulz5(matrix, 5), expected, atol=1e-4)
+
+
+def test_a_kernel_takes_equal_steps_in_all_directions():
+    kernel = keras.Variable(draw(3, 3, 4, 8))
+    before = kernel.numpy()
+    optimizer = Muon(0.1, weight_decay=None, nesterov=True)
+    gradient = draw(36, 8) * np.logspace(0, -1.5, 8)  # the singular values differ by a factor of 30
+    optimizer.apply([gradient.reshape(kernel.shape).astype("float32")], [kernel])
+    moved = np.linalg.svd((before - kernel.numpy()).reshape(36, 8), compute_uv=False) / (0.1 * 0.2 * 36**0.5)
+    assert moved.min() > 0.6
+    assert moved.max() < 1.3
+
+
+def test_all_other_weights_take_the_steps_of_adamw():
+    """The others are vectors, the last layer and depthwise kernels."""
+    model = keras.Sequential(
+        [
+            build_cnn(load_config(["model.num_blocks=1", "model.filters=2"]).model, 8, 2),
+            keras.layers.Reshape((1, 1, 2)),
+            keras.layers.DepthwiseConv2D(1, name="depthwise"),
+        ]
+    )
+    gradients = [draw(*weight.shape) for weight in model.trainable_weights]
+    before = model.get_weights()
+    moved = {}
+    for name in ("muon", "adamw"):
+        model.set_weights(before)
+        start = [weight.numpy() for weight in model.trainable_weights]
+        optimizer = build_optimizer(Training(optimizer=name, weight_decay=0.01, learning_rate=0.1), 10)
+        optimizer.apply(gradients, model.trainable_weights)
+        moved[name] = [weight.numpy() - old for weight, old in zip(model.trainable_weights, start, strict=True)]
+    paths = [weight.path for weight in model.trainable_weights]
+    differ = [
+        path for path, *pair in zip(paths, moved["muon"], moved["adamw"], strict=True) if not np.allclose(*pair, 1e-4)
+    ]
+    assert [path.split("/")[-2] for path in differ] == ["block1_conv", "dense"]
+
+
+def list_rates(name, steps, warmup=0.0):
+    schedule = Schedule(name, 0.1, steps, warmup)
+    return [float(schedule(step)) for step in range(steps + 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "warmup", "expected"),
+    [
+        ("constant", 2, 0.0, [0.1, 0.1, 0.1]),
+        ("constant", 4, 0.5, [0.05, 0.1, 0.1, 0.1, 0.1]),
+        ("linear", 4, 0.0, [0.1, 0.075, 0.05, 0.025, 0]),
+        ("cosine", 4, 0.0, [0.1, 0.085355, 0.05, 0.014645, 0]),
+        ("cosine", 5, 0.2, [0.1, 0.1, 0.085355, 0.05, 0.014645, 0]),
+        ("step", 8, 0.0, [0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 0.001]),
+        ("onecycle", 4, 0.5, [0.004, 0.052, 0.1, 0.05, 0]),
+        ("onecycle", 10, 0.0, [0.004, 0.028, 0.076, 0.1, *(0.05 * (1 + np.cos(np.pi * np.arange(1, 8) / 7)))]),
+    ],
+)
+def test_learning_rates(name, steps, warmup, expected):
+    np.testing.assert_allclose(list_rates(name, steps, warmup), expected, atol=1e-6)
+
+
+def test_a_plateau_halves_the_learning_rate(make_config):
+    config = make_config(
+        "training.schedule=plateau", "training.learning_rate=1e-9", "training.epochs=8", "model.batch_norm=false"
+    )
+    run = create_run(config, "train-best")
+    best = fit(config, run).result.best_epoch
+    assert best == 1
+    received = [epoch.learning_rate for epoch in run.read_epochs()]
+    np.testing.assert_allclose(received, [1e-9] * 6 + [0.5e-9] * 2, rtol=1e-5)
+
+
+def test_the_patience_of_a_plateau_begins_after_the_warmup(make_config):
+    config = make_config(
+        *("training.schedule=plateau", "training.warmup=0.875", "training.learning_rate=1e-9", "training.epochs=8"),
+        "model.batch_norm=false",
+    )
+    run = create_run(config, "train-best")
+    fit(config, run)
+    received = [epoch.learning_rate for epoch in run.read_epochs()]
+    np.testing.assert_allclose(received, [number / 7 * 1e-9 for number in range(1, 7)] + [1e-9, 0.5e-9], rtol=1e-5)
