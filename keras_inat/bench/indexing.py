@@ -9,7 +9,7 @@ import numpy as np
 from scipy import fft
 
 from keras_inat.data import index
-from keras_inat.data.chunk import THUMBNAIL, Record, pixel_path, thumbnail_path
+from keras_inat.data.chunk import THUMBNAIL, THUMBNAILS, Record, pixel_path
 from keras_inat.data.dataset import open_pack
 from keras_inat.data.packs import Pack
 from keras_inat.data.scan import CHUNK, Scan
@@ -64,7 +64,7 @@ def _prepare(count: int, directory: Path) -> list[Record]:
     """Writes the pixels and returns the records that a scan of the files would give."""
     directory.mkdir()
     rng = np.random.default_rng(0)
-    with open(thumbnail_path(directory), "wb") as file:
+    with open(directory / THUMBNAILS, "wb") as file:
         for start in range(0, count, BLOCK):
             file.write(_draw_thumbnails(rng, min(BLOCK, count - start)))
     size = CONFIG.data.image_size

@@ -25,15 +25,10 @@ from keras_inat.sweep.runner import end_trial
 
 
 class Method(NamedTuple):
-    """A search method.
+    """A search method."""
 
-    Attributes:
-        oracle: A value of `sweep.oracle`, or None for the Bayesian oracle of KerasTuner.
-        prune: A value of `sweep.prune`.
-    """
-
-    oracle: str | None
-    prune: str
+    oracle: str | None  # A value of `sweep.oracle`, or None for the Bayesian oracle of KerasTuner
+    prune: str  # A value of `sweep.prune`
 
 
 METHODS = {
@@ -49,17 +44,11 @@ Curves = Mapping[tuple[str, ...], Sequence[float]]
 
 @dataclass
 class Search:
-    """The course of a search.
+    """The course of a search."""
 
-    Attributes:
-        best: The best score of a completed trial, after each trial.
-        epochs: The total number of trained epochs, after each trial.
-        repeats: The number of trials that repeat an earlier configuration.
-    """
-
-    best: list[float]
-    epochs: list[int]
-    repeats: int
+    best: list[float]  # the best score of a completed trial, after each trial
+    epochs: list[int]  # the total number of trained epochs, after each trial
+    repeats: int  # the number of trials that repeat an earlier configuration
 
     def count_epochs(self, score: float) -> int | None:
         """Returns the number of epochs until a trial reaches `score`, or None if no trial does."""

@@ -28,15 +28,10 @@ HEAD_EPOCHS = 10
 
 
 class EpochSpeed(NamedTuple):
-    """Training images per second of one epoch.
+    """Training images per second of one epoch."""
 
-    Attributes:
-        complete: With everything that the program writes.
-        bare: Without writing the checkpoint, the best model and the trackers.
-    """
-
-    complete: float
-    bare: float
+    complete: float  # with everything that the program writes
+    bare: float  # without writing the checkpoint, the best model and the trackers
 
 
 def make_batch(size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:

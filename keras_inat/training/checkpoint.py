@@ -24,33 +24,19 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFil
 
 @dataclass
 class Progress:
-    """The progress of a run, updated every epoch.
+    """The progress of a run, updated every epoch."""
 
-    Attributes:
-        data_hash: Hash of the images.
-        weights_hash: Hash of the file of initial weights.
-        precision: Precision policy. A resumed run keeps it, also on another device.
-        stage: Index of the present stage.
-        epoch: Epochs done, counted over all stages.
-        stage_ended: True if the present stage is over.
-        best_accuracy: Best validation accuracy.
-        best_epoch: The epoch that reached it.
-        epochs_since_best: Epochs since then in the present stage.
-        epochs_on_plateau: The same, but counted anew from each reduction of the learning rate.
-        seconds: Training time.
-    """
-
-    data_hash: str
-    weights_hash: str = ""
-    precision: str = ""
-    stage: int = 0
-    epoch: int = 0
-    stage_ended: bool = False
-    best_accuracy: float = -1.0
-    best_epoch: int = 0
-    epochs_since_best: int = 0
-    epochs_on_plateau: int = 0
-    seconds: float = 0.0
+    data_hash: str  # hash of the images
+    weights_hash: str = ""  # hash of the file of initial weights
+    precision: str = ""  # precision policy; a resumed run keeps it, also on another device
+    stage: int = 0  # index of the present stage
+    epoch: int = 0  # epochs done, counted over all stages
+    stage_ended: bool = False  # true if the present stage is over
+    best_accuracy: float = -1.0  # best validation accuracy
+    best_epoch: int = 0  # the epoch that reached it
+    epochs_since_best: int = 0  # epochs since then in the present stage
+    epochs_on_plateau: int = 0  # the same, but counted anew from each reduction of the learning rate
+    seconds: float = 0.0  # training time
 
     def has_same_origin(self, other: "Progress") -> bool:
         """Returns True if both began with the same images and the same initial weights."""

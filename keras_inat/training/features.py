@@ -32,28 +32,25 @@ def load_features(model: keras.Model, data: Dataset) -> np.ndarray:
     try:
         return np.load(path)
     except (OSError, ValueError, EOFError):  # the file does not exist or is damaged
-        features = _compute_features(model, data.images, flip)
+        pass
+    plain = []
+    flipped = []
+    predict = make_predict_function(keras.Model(model.input, model.get_layer(HEAD[0]).output))
+    with track_progress("running the frozen backbone once", len(data.images), "images") as advance:
+        for rows in np.array_split(np.arange(len(data.images)), -(-len(data.images) // BATCH_SIZE)):
+            pixels = read_rows(data.images, rows)
+            plain.append(predict(pixels))
+            if flip:
+                flipped.append(predict(pixels[:, :, ::-1]))
+            advance(len(rows))
+    views = [plain, flipped] if flip else [plain]
+    features = np.stack([np.concatenate(batches) for batches in views]).astype(np.float32)
     try:
         with write_atomically(path) as temporary:
             np.save(temporary, features)
     except OSError as error:  # the folder may be read-only
         warn(f"the features of the backbone are not cached for other runs, because writing failed: {error}")
     return features
-
-
-def _compute_features(model: keras.Model, images: np.ndarray, flip: bool) -> np.ndarray:
-    predict = make_predict_function(keras.Model(model.input, model.get_layer(HEAD[0]).output))
-    plain = []
-    flipped = []
-    with track_progress("running the frozen backbone once", len(images), "images") as advance:
-        for rows in np.array_split(np.arange(len(images)), -(-len(images) // BATCH_SIZE)):
-            pixels = read_rows(images, rows)
-            plain.append(predict(pixels))
-            if flip:
-                flipped.append(predict(pixels[:, :, ::-1]))
-            advance(len(rows))
-    views = [plain, flipped] if flip else [plain]
-    return np.stack([np.concatenate(batches) for batches in views]).astype(np.float32)
 
 
 def split_head(model: keras.Model) -> keras.Model:

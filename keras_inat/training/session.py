@@ -50,17 +50,12 @@ from keras_inat.training.tracking import open_tracking
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The outcome of a training.
+    """The outcome of a training."""
 
-    Attributes:
-        model: The evaluation model with the weights of the best epoch, or of the last if the best is not kept.
-        data: The images of the run.
-        result: The content of `result.json`, without scores on the test images.
-    """
-
+    # The evaluation model with the weights of the best epoch, or of the last if the best is not kept.
     model: keras.Model
-    data: Dataset
-    result: Result
+    data: Dataset  # the images of the run
+    result: Result  # the content of `result.json`, without scores on the test images
 
 
 def fit(

@@ -22,18 +22,12 @@ HEAD_STEPS_PER_EXECUTION = 32
 
 @dataclass(frozen=True)
 class StageModel:
-    """A model to fit, with its batches.
+    """A model to fit, with its batches."""
 
-    Attributes:
-        model: The training model or its head, uncompiled.
-        max_steps_per_execution: Upper limit of `steps_per_execution`.
-        build_batches: Builds the endless training batches from a step on.
-        predict_validation: Predicts the validation images with the evaluation model: probabilities `(images, classes)`.
-    """
-
-    model: keras.Model
-    max_steps_per_execution: int
-    build_batches: Callable[[int], Any]
+    model: keras.Model  # the training model or its head, uncompiled
+    max_steps_per_execution: int  # upper limit of `steps_per_execution`
+    build_batches: Callable[[int], Any]  # builds the endless training batches from a step on
+    # Predicts the validation images with the evaluation model: probabilities `(images, classes)`.
     predict_validation: Callable[[], np.ndarray]
 
 

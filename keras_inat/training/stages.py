@@ -15,17 +15,12 @@ from keras_inat.store.records import StageSummary
 
 @dataclass(frozen=True)
 class Stage:
-    """A period of training with the same trainable layers.
+    """A period of training with the same trainable layers."""
 
-    Attributes:
-        name: The name that `metrics.jsonl` records with every epoch.
-        depth: Trainable fraction of the backbone's layers with kernels, from the top; None: `finetune.unfreeze`.
-        fraction: Fraction of all epochs.
-    """
-
-    name: str
+    name: str  # the name that `metrics.jsonl` records with every epoch
+    # Trainable fraction of the backbone's layers with kernels, from the top; None: `finetune.unfreeze`.
     depth: float | None
-    fraction: float
+    fraction: float  # fraction of all epochs
 
 
 SCRATCH = (Stage("scratch", 1.0, 1.0),)
@@ -47,33 +42,21 @@ STRATEGIES: dict[str, tuple[Stage, ...]] = {
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage and its epochs.
+    """A stage and its epochs."""
 
-    Attributes:
-        index: Position among the stages of the run, from 0.
-        stage: The stage.
-        initial_epoch: Number of epochs before it.
-        last_epoch: Its last epoch, counted from 1 over the whole run.
-    """
-
-    index: int
-    stage: Stage
-    initial_epoch: int
-    last_epoch: int
+    index: int  # position among the stages of the run, from 0
+    stage: Stage  # the stage
+    initial_epoch: int  # number of epochs before it
+    last_epoch: int  # its last epoch, counted from 1 over the whole run
 
 
 @dataclass(frozen=True)
 class TrainableLayers:
-    """The trainable layers of a stage.
+    """The trainable layers of a stage."""
 
-    Attributes:
-        layers: Number of trainable layers of the backbone that have kernels.
-        parameters: Number of trainable parameters, including the head's.
-        rate_multipliers: By path of a trainable weight of the backbone, the factor on the learning rate of the head.
-    """
-
-    layers: int
-    parameters: int
+    layers: int  # number of trainable layers of the backbone that have kernels
+    parameters: int  # number of trainable parameters, including the head's
+    # By path of a trainable weight of the backbone, the factor on the learning rate of the head.
     rate_multipliers: dict[str, float]
 
 
