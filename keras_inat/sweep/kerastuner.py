@@ -4,19 +4,20 @@
 """
 
 import contextlib
+import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import grpc
 import keras_tuner
+from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed
 from keras_tuner.engine.trial import Trial as KerasTunerTrial
 from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.src import protos
 from keras_tuner.src.distribute import oracle_client
-from keras_tuner.src.distribute.oracle_chief import OracleServicer
+from keras_tuner.src.distribute.oracle_chief import OracleServicer as OracleServicer
 from keras_tuner.src.engine import conditions
 from keras_tuner.src.engine import oracle as oracle_module
 
@@ -28,6 +29,8 @@ from keras_inat.store.sweeps import SweepFolder, locate_sweep
 
 # A condition of a hyperparameter: another one has one of some values.
 Condition = conditions.Parent
+# Adds an `OracleServicer` to a gRPC server.
+add_servicer = protos.get_service_grpc().add_OracleServicer_to_server
 
 STATUSES = {
     "completed": TrialStatus.COMPLETED,
@@ -38,6 +41,8 @@ STATUSES = {
 SEED_STRIDE = 100_000
 # The number of random configurations that may have been tried before the space counts as exhausted.
 MAX_COLLISIONS = 2000
+
+conditions.print = lambda *_: None  # KerasTuner prints every condition that it sends
 
 
 class ResumableOracle(keras_tuner.Oracle):
@@ -102,10 +107,10 @@ class ResumableOracle(keras_tuner.Oracle):
     @keras_tuner.synchronized
     def give_back(self, trial_id: str) -> None:
         """Proposes a trial again, if it is still ongoing."""
-        if trial_id not in self.list_ongoing():
-            return
-        self.ongoing_trials = {name: trial for name, trial in self.ongoing_trials.items() if trial.trial_id != trial_id}
-        self._retry_queue.insert(0, trial_id)
+        if trial_id in self.list_ongoing():
+            ongoing = self.ongoing_trials.items()
+            self.ongoing_trials = {name: trial for name, trial in ongoing if trial.trial_id != trial_id}
+            self._retry_queue.insert(0, trial_id)
 
     @keras_tuner.synchronized
     def end_trial(self, trial: KerasTunerTrial) -> None:
@@ -113,17 +118,10 @@ class ResumableOracle(keras_tuner.Oracle):
         # A trial that was given back may end after all.
         self._retry_queue = [waiting for waiting in self._retry_queue if waiting != trial.trial_id]
 
-    def draw_untried(self) -> dict[str, Any] | None:
-        """Returns random values that were not tried; None if there seem to be none."""
-        return self._random_values()
-
-    def was_tried(self, values: dict[str, Any]) -> bool:
-        """Returns True if values were tried before or are forbidden."""
-        return self._duplicate(values)
-
-    def hash_values(self, values: dict[str, Any]) -> str:
-        """Returns the hash by which KerasTuner recognizes equal values."""
-        return self._compute_values_hash(values)
+    def select_untried(self, candidates: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Returns the different values that were not tried and are not forbidden."""
+        unique = {self._compute_values_hash(values): values for values in candidates}
+        return [values for values in unique.values() if not self._duplicate(values)]
 
     def save(self) -> None:
         write_json(Path(self._get_oracle_fname()), self.get_state())
@@ -141,37 +139,75 @@ class ResumableOracle(keras_tuner.Oracle):
         return super()._duplicate(values) or self.is_forbidden(values)
 
 
+class Random(ResumableOracle, keras_tuner.oracles.RandomSearchOracle):
+    """Random search."""
+
+
+class Grid(ResumableOracle, keras_tuner.oracles.GridSearchOracle):
+    """Grid search in the order of the choices. A range counts as all its integers, or as ten other numbers."""
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Proposes the next untried values. KerasTuner's own method needs a state that the records do not contain."""
+        space = self.get_space()
+        values: dict[str, Any] | None = {hp.name: hp.default for hp in space.space if space.is_active(hp)}
+        while values is not None and self._duplicate(values):
+            values = self._get_next_combination(values)
+        return {"status": TrialStatus.RUNNING if values else TrialStatus.STOPPED, "values": values}
+
+
+class Hyperband(ResumableOracle, keras_tuner.oracles.HyperbandOracle):
+    """Hyperband (Li et al. 2018, arXiv 1603.06560). Its longer trials resume from the shorter ones.
+
+    Raises:
+        UserError: The space is too small for the first round, so that no trial would ever continue.
+    """
+
+    def restore(self, config: Config, is_forbidden: Callable[[Mapping[str, Any]], bool]) -> None:
+        space = self.hyperparameters.space
+        self.check_size(
+            math.prod(len(hp.values) if isinstance(hp, Boolean | Choice | Fixed) else math.inf for hp in space)
+        )
+        super().restore(config, is_forbidden)
+
+    def restore_trial(self, trial: Trial) -> None:
+        """Restores a trial in its bracket and round."""
+        super().restore_trial(trial)
+        past_id = trial.values.get("tuner/trial_id")
+        entry = {"past_id": past_id, "id": trial.id}
+        if past_id is None:
+            last = self._brackets[-1]
+            if len(last["rounds"][0]) >= self._get_size(last["bracket_num"], 0):
+                self._increment_bracket_num()
+                self._start_new_bracket()
+            self._brackets[-1]["rounds"][0].append(entry)
+            return
+        for bracket in self._brackets:
+            for before, after in zip(bracket["rounds"], bracket["rounds"][1:], strict=False):
+                if any(known["id"] == past_id for known in before):
+                    after.append(entry)
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        answer = super().populate_space(trial_id)
+        any_continued = any("tuner/trial_id" in trial.hyperparameters.values for trial in self.trials.values())
+        if answer["status"] == TrialStatus.STOPPED and not any_continued:
+            # Conditions and forbidden combinations make the space smaller than the product of its choices.
+            self.check_size(len(self.trials))
+        return answer
+
+    def check_size(self, size: float) -> None:
+        """Compares the number of configurations with the first round."""
+        needed = self._get_size(self._get_num_brackets() - 1, 0)
+        if size < needed:
+            raise UserError(
+                f"`sweep.oracle`=hyperband begins with {needed} configurations, and `sweep.space` has {size}: "
+                "give it more choices or fewer `sweep.epochs`, or use another oracle"
+            )
+
+
 def set_folder(oracle: keras_tuner.Oracle, folder: SweepFolder) -> None:
     """Makes an oracle write its files into the folder of a sweep, and print nothing."""
     oracle.verbose = 0
     oracle._set_project_dir(folder.path, "tuner")
-
-
-def next_combination(oracle: keras_tuner.oracles.GridSearchOracle, values: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns the values that follow in a grid search; None after the last ones."""
-    return oracle._get_next_combination(values)
-
-
-def count_first_round(oracle: keras_tuner.oracles.HyperbandOracle) -> int:
-    """Returns the number of configurations in the first round of Hyperband."""
-    return oracle._get_size(oracle._get_num_brackets() - 1, 0)
-
-
-def restore_round(oracle: keras_tuner.oracles.HyperbandOracle, trial: Trial) -> None:
-    """Adds a recorded trial to its bracket and round of Hyperband. Trials come in order of creation."""
-    past_id = trial.values.get("tuner/trial_id")
-    entry = {"past_id": past_id, "id": trial.id}
-    if past_id is None:
-        last = oracle._brackets[-1]
-        if len(last["rounds"][0]) >= oracle._get_size(last["bracket_num"], 0):
-            oracle._increment_bracket_num()
-            oracle._start_new_bracket()
-        oracle._brackets[-1]["rounds"][0].append(entry)
-        return
-    for bracket in oracle._brackets:
-        for before, after in zip(bracket["rounds"], bracket["rounds"][1:], strict=False):
-            if any(known["id"] == past_id for known in before):
-                after.append(entry)
 
 
 @contextlib.contextmanager
@@ -186,30 +222,14 @@ def release_lock_on_error(oracle: keras_tuner.Oracle) -> Iterator[None]:
         raise
 
 
-def add_servicer(servicer: OracleServicer, server: grpc.Server) -> None:
-    """Adds the service of a chief to a gRPC server."""
-    silence_conditions()
-    protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
-
-
 def connect(address: str, name: str, timeout_seconds: float) -> oracle_client.OracleClient:
-    """Returns a client of the chief at `address`.
-
-    Args:
-        address: `host:port`.
-        name: The name of this worker.
-        timeout_seconds: The time to wait for an answer.
-    """
-    silence_conditions()
+    """Returns a client of the chief at `address` (`host:port`), for the worker `name`."""
     host, _, port = address.rpartition(":")
-    os.environ["KERASTUNER_ORACLE_IP"] = host
-    os.environ["KERASTUNER_ORACLE_PORT"] = port
-    os.environ["KERASTUNER_TUNER_ID"] = name
-    os.environ |= {"no_grpc_proxy": host}  # a cluster may have a proxy to the outside
+    os.environ |= {
+        "KERASTUNER_ORACLE_IP": host,
+        "KERASTUNER_ORACLE_PORT": port,
+        "KERASTUNER_TUNER_ID": name,
+        "no_grpc_proxy": host,  # a cluster may have a proxy to the outside
+    }
     oracle_client.TIMEOUT = timeout_seconds
     return oracle_client.OracleClient(None)
-
-
-def silence_conditions() -> None:
-    """Stops KerasTuner from printing every condition that it sends."""
-    conditions.print = lambda *_: None
