@@ -56,7 +56,7 @@ def _print_title(title: str) -> None:
 
 def _pretrain(config: Config) -> RunFolder:
     """Trains the backbone. It is not evaluated on test images."""
-    data_hash = load_pack(config).hash
+    data_hash = load_pack(config).manifest.hash
     if finished := find_finished(config, "pretrain", data_hash):
         print(f"pretraining: already done, {finished.path}")
         return finished

@@ -1,4 +1,4 @@
-"""Files of a data set in a folder or a zip archive. A malicious archive is refused before anything is read from it.
+"""Reading of the files in a folder or a zip archive. A malicious archive is refused before anything is read from it.
 
 Decoding workers import this module when they start, so it imports little.
 """
@@ -8,6 +8,7 @@ import re
 import stat
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from keras_inat.errors import UserError
@@ -27,11 +28,7 @@ LOCAL_HEADER_BYTES = 30
 
 
 class Reader:
-    """Reads the files of a folder or zip archive by their path in it.
-
-    Raises:
-        UserError: The archive is damaged, or it is refused.
-    """
+    """Reads the files of a folder or zip archive by their path in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,58 +79,43 @@ def _read_file(path: Path) -> bytes:
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:
-    """Opens a zip archive whose members pass `check_members`.
-
-    Raises:
-        UserError: The file is not a zip archive, or it is refused.
-    """
+    """Opens a zip archive. Raises a UserError if it is damaged, or if unpacking it would not be safe."""
     try:
         archive = zipfile.ZipFile(path)
     except (*DAMAGED, OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as a zip archive: {error}") from None
-    try:
-        check_members(archive, path)
-    except UserError:
+    for member, fault in _find_faults(archive, path.stat().st_size):
         archive.close()
-        raise
+        raise UserError(f"{path} is refused: its member {member.filename!r} {fault}")
     return archive
 
 
-def check_members(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuses an archive that would write outside its folder, overwrite its own files, fill the disk or ask a password.
-
-    Raises:
-        UserError: A member has a fault, has the same path as another member, lies inside another member, or overlaps
-            one. Or all members together are larger than `BOMB_BYTES` and larger than `MAX_GROWTH` times the archive.
-            The error names the member, or the largest one.
-    """
+def _find_faults(archive: zipfile.ZipFile, num_bytes: int) -> Iterator[tuple[zipfile.ZipInfo, str]]:
+    """Yields members that would write outside the folder, overwrite files, fill the disk or ask for a password."""
     members = archive.infolist()
     names = set[str]()
     folders = dict[str, zipfile.ZipInfo]()
     for member in members:
         name = member.filename.replace("\\", "/")
         parts = [part for part in name.split("/") if part not in ("", ".")]
-        fault = _find_fault(member, name, parts)
-        if not fault and not member.is_dir():
-            key = "/".join(parts)
-            fault = "has the same path as another member" if key in names else ""
-            names.add(key)
+        if fault := _find_fault(member, name, parts):
+            yield member, fault
+        elif not member.is_dir():
+            if "/".join(parts) in names:
+                yield member, "has the same path as another member"
+            names.add("/".join(parts))
             folders.update(("/".join(parts[:depth]), member) for depth in range(1, len(parts)))
-        if fault:
-            raise _refuse(path, member, fault)
-    if both := names & folders.keys():
-        raise _refuse(path, folders[min(both)], "lies in a folder with the path of another member")
+    for name in sorted(names & folders.keys()):
+        yield folders[name], "lies in a folder with the path of another member"
     end = archive.start_dir  # The table of contents begins here.
     for member in sorted(members, key=lambda member: member.header_offset, reverse=True):
         if member.header_offset + LOCAL_HEADER_BYTES + member.compress_size > end:
-            raise _refuse(path, member, "overlaps another member or the table of contents")
+            yield member, "overlaps another member or the table of contents"
         end = member.header_offset
     total = sum(member.file_size for member in members)
-    size = path.stat().st_size
-    if total > max(BOMB_BYTES, MAX_GROWTH * size):
-        largest = max(members, key=lambda member: member.file_size)
-        declared = f"declare {total / 2**30:.1f} GiB in an archive of {size / 2**20:.1f} MiB"
-        raise _refuse(path, largest, f"is the largest of members that {declared}")
+    if total > max(BOMB_BYTES, MAX_GROWTH * num_bytes):
+        declared = f"declare {total / 2**30:.1f} GiB in an archive of {num_bytes / 2**20:.1f} MiB"
+        yield max(members, key=lambda member: member.file_size), f"is the largest of members that {declared}"
 
 
 def _find_fault(member: zipfile.ZipInfo, name: str, parts: list[str]) -> str:
@@ -150,7 +132,3 @@ def _find_fault(member: zipfile.ZipInfo, name: str, parts: list[str]) -> str:
     if member.file_size > MAX_MEMBER_BYTES:
         return f"declares {member.file_size / 2**20:.0f} MiB; the limit is {MAX_MEMBER_BYTES >> 20} MiB"
     return ""
-
-
-def _refuse(path: Path, member: zipfile.ZipInfo, fault: str) -> UserError:
-    return UserError(f"{path} is refused: its member {member.filename!r} {fault}")

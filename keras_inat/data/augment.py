@@ -5,26 +5,17 @@ color changes are one matrix. Other changes follow. Changes that are switched of
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
+from keras_inat.data import policies
 from keras_inat.data.decode import stored_size
-from keras_inat.data.policies import (
-    Drawn,
-    build_affine,
-    build_color_matrices,
-    build_policy_affine,
-    change_pixels,
-    draw_operations,
-    recolor,
-)
 from keras_inat.settings.schema import Augment
 
 CUTOUT_GRAY = 128
 MAX_LOG_ASPECT = math.log(4 / 3)  # of a crop, wide or tall
-Step = Callable[[np.ndarray, int], np.ndarray]  # changes an image, given its index in the batch
 Batch = tuple[np.ndarray, np.ndarray]  # images and labels
 
 
@@ -36,7 +27,6 @@ def augment(images: np.ndarray, labels: np.ndarray, size: int, seed: Sequence[in
         labels: `(batch, classes)` float32, each row with the sum 1. Not modified.
         size: Side in pixels of the images to return. Larger images are cropped or scaled down.
         seed: Non-negative integers. The same seed gives the same changes.
-        config: The kinds and strengths of the changes.
 
     Returns:
         Images `(batch, size, size, 3)` uint8 and labels `(batch, classes)` float32. These are the arguments themselves
@@ -46,21 +36,8 @@ def augment(images: np.ndarray, labels: np.ndarray, size: int, seed: Sequence[in
     if images.shape[1] > 2 * size:  # The bilinear interpolation of a warp would skip pixels.
         smaller = (stored_size(size),) * 2
         images = np.stack([cv2.resize(image, smaller, interpolation=cv2.INTER_AREA) for image in images])
-    count, stored = images.shape[:2]
-    drawn = draw_operations(rng, count, config.policy)
-    plans = (
-        (_plan_warp if needs_margin(config) else _plan_flip)(rng, drawn, stored, size, config),
-        _plan_recolor(rng, count, config.color) if config.color else None,
-        (lambda image, index: change_pixels(image, drawn, index)) if drawn.chosen.size else None,
-        _plan_cutout(rng, count, size, config.cutout) if config.cutout else None,
-    )
-    if steps := [plan for plan in plans if plan]:
-        changed = np.empty((count, size, size, 3), np.uint8)
-        for index, image in enumerate(images):
-            for step in steps:
-                image = step(image, index)
-            changed[index] = image
-        images = changed
+    if needs_margin(config) or config.flip or config.color or config.cutout or images.shape[1] != size:
+        images = _change_images(rng, images, size, config)
     mixers = [(mixer, alpha) for mixer, alpha in ((_mix_up, config.mixup), (_cut_mix, config.cutmix)) if alpha]
     if mixers:
         mixer, alpha = mixers[rng.integers(len(mixers))]
@@ -73,70 +50,67 @@ def needs_margin(config: Augment) -> bool:
     return config.crop < 1 or config.rotation > 0 or config.policy != "none"
 
 
-def _plan_flip(rng: np.random.Generator, drawn: Drawn, stored: int, size: int, config: Augment) -> Step | None:
-    if not config.flip and stored == size:
-        return None
-    flipped = _draw_flips(rng, len(drawn.chosen), config)
-
-    def flip(image: np.ndarray, index: int) -> np.ndarray:
-        if stored != size:
+def _change_images(rng: np.random.Generator, images: np.ndarray, size: int, config: Augment) -> np.ndarray:
+    count = len(images)
+    stored = images.shape[1]
+    is_warped = needs_margin(config)
+    is_resized = stored != size
+    flipped = np.zeros(count, bool)
+    drawn = policies.draw_operations(rng, count, config.policy)
+    if is_warped:
+        warps = _draw_warps(rng, drawn, stored, size, config)
+    elif config.flip or is_resized:
+        flipped = rng.random(count) < (0.5 if config.flip else 0.0)
+    if config.color:  # Factors of brightness, contrast and saturation.
+        colors = policies.build_color_matrices(*rng.uniform(1 - config.color, 1 + config.color, (3, count)))
+    if config.cutout:  # DeVries & Taylor 2017, arXiv 1708.04552.
+        rows, columns = _draw_squares(rng, size, np.full(count, round(config.cutout * size)))
+    changed = np.empty((count, size, size, 3), np.uint8)
+    for index, image in enumerate(images):
+        if is_warped:
+            image = _warp(image, warps[index], size)
+        elif is_resized:
             image = cv2.resize(image, (size, size))
-        return cv2.flip(image, 1) if flipped[index] else image
+        if flipped[index]:
+            image = cv2.flip(image, 1)
+        if config.color:
+            image = policies.recolor(image, colors[index])
+        changed[index] = policies.change_pixels(image, drawn, index)
+        if config.cutout:
+            changed[index, slice(*rows[index]), slice(*columns[index])] = CUTOUT_GRAY
+    return changed
 
-    return flip
 
-
-def _draw_flips(rng: np.random.Generator, count: int, config: Augment) -> np.ndarray:
-    return rng.random(count) < (0.5 if config.flip else 0)
-
-
-def _plan_warp(rng: np.random.Generator, drawn: Drawn, stored: int, size: int, config: Augment) -> Step:
+def _draw_warps(rng: np.random.Generator, drawn: policies.Drawn, stored: int, size: int, config: Augment) -> np.ndarray:
     """Combines rotation, random resized crop (Szegedy et al. 2015, arXiv 1409.4842), flip and a policy in one warp.
 
-    Pixels beyond the border are filled by reflection.
+    Returns:
+        `(batch, 2, 3)` matrices that map pixels of the result to pixels of the image.
     """
     count = len(drawn.chosen)
-    maps = build_affine(rng.uniform(-1, 1, count) * math.radians(config.rotation))
+    maps = policies.build_affine(rng.uniform(-1, 1, count) * math.radians(config.rotation))
     area = rng.uniform(config.crop, 1, count)
     # A crop that is no wider and no taller than the image has exactly the drawn area.
     aspect = np.exp(rng.uniform(-1, 1, count) * np.minimum(MAX_LOG_ASPECT, -np.log(area)))
     sides = np.sqrt([area * aspect, area / aspect])
     maps[:, :2, 2] = (rng.uniform(-0.5, 0.5, (2, count)) * (1 - sides)).T
-    sides[0] *= np.where(_draw_flips(rng, count, config), -1, 1)
+    sides[0] *= np.where(rng.random(count) < (0.5 if config.flip else 0.0), -1, 1)
     maps[:, :2, :2] *= sides.T[:, None]
-    maps = maps @ build_policy_affine(drawn)
+    maps = maps @ policies.build_policy_affine(drawn)
     # The maps have the side as their unit and the image center as their origin. Pixel centers lie at integers.
     linear = maps[:, :2, :2] * (stored / size)
     shift = maps[:, :2, 2] * stored
     shift += (stored - 1) / 2 - linear.sum(axis=2) * ((size - 1) / 2)
-    matrices = np.concatenate([linear, shift[:, :, None]], axis=2)
+    return np.concatenate([linear, shift[:, :, None]], axis=2)
+
+
+def _warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    # OpenCV warps four channels twice as fast as three, conversions included.
+    image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-
-    def warp(image: np.ndarray, index: int) -> np.ndarray:
-        # OpenCV warps four channels twice as fast as three, conversions included.
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
-        image = cv2.warpAffine(image, matrices[index], (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-        return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)
-
-    return warp
-
-
-def _plan_recolor(rng: np.random.Generator, count: int, strength: float) -> Step:
-    """Scales brightness, contrast and saturation by random factors between 1 - strength and 1 + strength."""
-    matrices = build_color_matrices(*rng.uniform(1 - strength, 1 + strength, (3, count)))
-    return lambda image, index: recolor(image, matrices[index])
-
-
-def _plan_cutout(rng: np.random.Generator, count: int, size: int, fraction: float) -> Step:
-    """Erases a square around a random pixel (cutout, DeVries & Taylor 2017, arXiv 1708.04552), clipped to the image."""
-    rows, columns = _draw_squares(rng, size, np.full(count, round(fraction * size)))
-
-    def erase(image: np.ndarray, index: int) -> np.ndarray:
-        image = image.copy()
-        image[slice(*rows[index]), slice(*columns[index])] = CUTOUT_GRAY
-        return image
-
-    return erase
+    # Pixels beyond the border are filled by reflection.
+    image = cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)
 
 
 def _draw_squares(rng: np.random.Generator, size: int, sides: np.ndarray) -> np.ndarray:
@@ -145,12 +119,8 @@ def _draw_squares(rng: np.random.Generator, size: int, sides: np.ndarray) -> np.
     return np.clip(np.stack([start, start + sides], axis=2), 0, size)
 
 
-# Each image is mixed with the previous one of its batch. Batches are shuffled, so this partner is random, and it is
-# another image if the batch has more than one.
-
-
 def _mix_up(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, alpha: float) -> Batch:
-    """Blends each image and its label with another (mixup, Zhang et al. 2017, arXiv 1710.09412)."""
+    """Blends each image with the previous one of the shuffled batch (mixup, Zhang et al. 2017, arXiv 1710.09412)."""
     fractions = rng.beta(alpha, alpha, len(images)).astype(np.float32)
     mixed = np.empty(images.shape, np.uint8)
     for index, fraction in enumerate(fractions.tolist()):
@@ -159,7 +129,7 @@ def _mix_up(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, al
 
 
 def _cut_mix(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, alpha: float) -> Batch:
-    """Pastes a square of another image and mixes labels by area (CutMix, Yun et al. 2019, arXiv 1905.04899)."""
+    """Pastes a square of the previous image and mixes labels by area (CutMix, Yun et al. 2019, arXiv 1905.04899)."""
     size = images.shape[1]
     sides = size * np.sqrt(1 - rng.beta(alpha, alpha, len(images)))
     rows, columns = _draw_squares(rng, size, np.rint(sides).astype(int))

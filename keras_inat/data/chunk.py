@@ -13,8 +13,9 @@ from typing import NamedTuple
 from keras_inat.data.archive import Reader
 from keras_inat.data.decode import decode
 
-# Side in pixels of the thumbnails in which duplicates are searched.
+# Duplicates are searched in thumbnails of this side in pixels. This file holds `(files, 16, 16, 3)` uint8.
 THUMBNAIL = 16
+THUMBNAILS = "thumbnails.uint8"
 
 
 class Record(NamedTuple):
@@ -32,8 +33,7 @@ class Task(NamedTuple):
     source: Path  # the folder or archive
     key: str  # `Source.key`, the version of the source
     start: int  # the number of the first file
-    # For each file its path in the source, and True if it is in a subfolder of its class folder.
-    files: Sequence[tuple[str, bool]]
+    files: Sequence[tuple[str, bool]]  # their paths in the source, and True if in a subfolder of the class folder
     sizes: Sequence[int]  # sides in pixels, the size of the model's input first
     directory: Path  # the folder of the pixels
 
@@ -46,18 +46,13 @@ def pixel_path(directory: Path, image_size: int, size: int) -> Path:
     return directory / (f"{size}.uint8" if size == image_size else f"{image_size}-at-{size}.uint8")
 
 
-def thumbnail_path(directory: Path) -> Path:
-    """Returns the path of the thumbnails `(files, 16, 16, 3)` uint8 in which duplicates are searched."""
-    return directory / "thumbnails.uint8"
-
-
 def decode_chunk(task: Task) -> tuple[int, list[Record]]:
     """Decodes the files of a task and writes their pixels. Returns the number of the first file, and the records."""
     reader = _open_reader(task.source, task.key)
     paths = [pixel_path(task.directory, task.sizes[0], size) for size in task.sizes]
     records = []
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(open(path, "r+b")) for path in (*paths, thumbnail_path(task.directory))]
+        files = [stack.enter_context(open(path, "r+b")) for path in (*paths, task.directory / THUMBNAILS)]
         for number, (name, nested) in enumerate(task.files, task.start):
             sha256 = ""
             try:

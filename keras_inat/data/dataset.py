@@ -56,19 +56,14 @@ class Dataset:
         return self.summary.hash
 
     def open_test(self, run: RunFolder) -> TestSet:
-        """Opens the test images for the final evaluation of a run, which is recorded in the ledger first.
-
-        Raises:
-            PermissionError: The run belongs to a command that selects by its results, such as a sweep.
-        """
+        """Opens the test images for the final evaluation of a run, as `open_test_images` does."""
         return open_test_images(self.config, run, self.hash, lambda: self._test)
 
     def read_duplicates(self, test: TestSet, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads some of the near-duplicates: first pairs across train and test, then the others.
 
-        Returns:
-            At most `count` indices into `summary.duplicates`, `(pairs,)` int64, at most half of them across train and
-            test, and their pixels, `(pairs, 2, size, size, 3)` uint8.
+        Returns at most `count` indices into `summary.duplicates`, `(pairs,)` int64, at most half of them across train
+        and test, and their pixels, `(pairs, 2, size, size, 3)` uint8.
         """
         num_test = len(test.images)
         across: list[int] = []
@@ -89,17 +84,13 @@ def open_data(config: Config) -> Dataset:
     """Opens the images that `data.source` names. They are decoded first if that was not done before.
 
     Raises:
-        UserError: The source is missing, has a class with too few usable images, or the disk is full.
+        UserError: The images cannot be used, a class has too few of them, or the disk is full.
     """
     return open_pack(load_pack(config), config)
 
 
 def open_pack(pack: Pack, config: Config) -> Dataset:
-    """Opens the files of a pack and splits its usable training images by `data.val_fraction` and `data.split_seed`.
-
-    Raises:
-        UserError: A class has no image for training or none for validation.
-    """
+    """Opens the files of a pack and splits its usable training images by `data.val_fraction` and `data.split_seed`."""
     directory, manifest = pack
     paths = json.loads((directory / "paths.json").read_text(encoding="utf-8"))
     num_test = manifest.files.test  # The test files come first.
@@ -112,7 +103,16 @@ def open_pack(pack: Pack, config: Config) -> Dataset:
         path = pixel_path(directory, config.data.image_size, size)
         pixels.append(np.memmap(path, np.uint8, "r", shape=(len(paths), size, size, 3)))
     rows = np.flatnonzero(used[num_test:])
-    training, validation = _split(labels[num_test:][rows], group_hashes[num_test:][rows], manifest.classes, config)
+    groups = [content.tobytes().hex() for content in group_hashes[num_test:][rows]]
+    sides = split_validation(labels[num_test:][rows], groups, config.data.val_fraction, config.data.split_seed)
+    training, validation = (rows[side] for side in sides)
+    for chosen, purpose in ((training, "training"), (validation, "validation")):
+        num_images = np.bincount(labels[num_test:][chosen], minlength=len(manifest.classes))
+        if not num_images.all():
+            raise UserError(
+                f"the class {manifest.classes[num_images.argmin()]!r} has no image for {purpose}: its images are "
+                "duplicates of one another or of another class. Add other images, or remove the class"
+            )
     counts = ImageCounts(train=len(training), validation=len(validation), test=manifest.counts.test)
     fields = dict(manifest) | {"counts": counts, "image_size": config.data.image_size}
     return Dataset(
@@ -122,26 +122,10 @@ def open_pack(pack: Pack, config: Config) -> Dataset:
         images=pixels[0][num_test:],
         training_images=pixels[-1][num_test:],
         labels=labels[num_test:],
-        training_rows=rows[training],
-        validation_rows=rows[validation],
+        training_rows=training,
+        validation_rows=validation,
         _test=TestSet(pixels[0][:num_test], labels[:num_test], np.flatnonzero(used[:num_test]), paths[:num_test]),
     )
-
-
-def _split(
-    labels: np.ndarray, group_hashes: np.ndarray, classes: tuple[str, ...], config: Config
-) -> tuple[np.ndarray, np.ndarray]:
-    """Splits as `split_validation` does, and checks that every class has images on both sides."""
-    groups = [content.tobytes().hex() for content in group_hashes]
-    training, validation = split_validation(labels, groups, config.data.val_fraction, config.data.split_seed)
-    for rows, purpose in ((training, "training"), (validation, "validation")):
-        counts = np.bincount(labels[rows], minlength=len(classes))
-        if not counts.all():
-            raise UserError(
-                f"the class {classes[counts.argmin()]!r} has no image for {purpose}: its images are duplicates of one "
-                "another or of another class. Add other images, or remove the class"
-            )
-    return training, validation
 
 
 def split_validation(
@@ -156,7 +140,7 @@ def split_validation(
         labels: `(images,)` int, the class of each image.
         hashes: One hash per image, equal for duplicates.
         fraction: The fraction of each class to hold out. A class of two or more images gives at least one.
-        seed: Any integer. Another one gives another split.
+        seed: Determines the split.
 
     Returns:
         Sorted int64 indices of the training images and of the validation images.

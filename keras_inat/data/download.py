@@ -7,7 +7,6 @@ import os
 import re
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -31,19 +30,14 @@ ALTERNATIVES = "or give ZIP=<file>, or use DATA=demo"
 
 
 def download(url: str, directory: Path) -> Path:
-    """Downloads a zip archive, which appears in `directory` only when it is complete and undamaged.
-
-    Returns:
-        The path of the archive, whose name contains the file name of the address.
+    """Downloads a zip archive, which appears in `directory` only when it is complete and undamaged. Returns its path.
 
     Raises:
         UserError: The address cannot be reached, the disk is too small, another process is downloading the archive, or
             the response is not an undamaged zip archive.
     """
-    try:
-        stem = Path(urllib.parse.urlsplit(url).path).stem[:100] or "data"
-    except ValueError as error:
-        raise _fail(url, error) from None
+    path = re.sub(r"^\w+://[^/?#]*|[?#].*", "", url)
+    stem = Path(path).stem[:100] or "data"
     # The hash tells archives of one name at two addresses apart.
     archive = directory / f"{stem}-{hashlib.sha256(url.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}.zip"
     partial = Path(f"{archive}.part")
@@ -54,7 +48,10 @@ def download(url: str, directory: Path) -> Path:
             try:
                 _fetch(url, partial)
             except (OSError, ValueError, http.client.HTTPException) as error:
-                raise _fail(url, error) from None
+                raise UserError(
+                    f"{make_printable(url)} could not be downloaded ({_describe(error)}): run `make data` again to "
+                    f"resume, {ALTERNATIVES}"
+                ) from None
             _check_archive(url, partial)
             with open(partial, "rb") as file:
                 os.fsync(file.fileno())
@@ -168,13 +165,6 @@ def _is_temporary(error: Exception, has_begun: bool) -> bool:
 def _describe(error: Exception) -> str:
     reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
     return " ".join(str(reason).split()) or type(error).__name__
-
-
-def _fail(url: str, error: Exception) -> UserError:
-    return UserError(
-        f"{make_printable(url)} could not be downloaded ({_describe(error)}): run `make data` again to resume, "
-        f"{ALTERNATIVES}"
-    )
 
 
 def _check_archive(url: str, partial: Path) -> None:

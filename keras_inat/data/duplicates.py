@@ -33,13 +33,12 @@ PAIR_DTYPE = np.dtype([("first", np.int64), ("second", np.int64), ("similarity",
 
 
 def find_duplicates(thumbnails: np.ndarray, hashes: np.ndarray, rows: np.ndarray, near: bool = True) -> np.ndarray:
-    """Finds the pairs of images that are duplicates of each other.
+    """Finds the pairs of identical files and, if `near`, of near-duplicates.
 
     Args:
         thumbnails: `(images, 16, 16, 3)` uint8, which may be a memory map.
-        hashes: `(images, 32)` uint8, the hashes of the files' contents.
+        hashes: `(images, 32)` uint8, equal for identical files.
         rows: `(n,)` int64, the sorted numbers of the images to compare.
-        near: True to find near-duplicates too, not only identical files.
 
     Returns:
         `(pairs,)` of `PAIR_DTYPE`, sorted. A cluster gets enough pairs to connect it, not all of its pairs.
@@ -111,22 +110,15 @@ def _list_candidates(sketches: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndar
         planes = rng.normal(size=(sketches.shape[1], num_bits)).astype(np.float32)
         codes = (sketches @ planes > 0).astype(np.float64) @ weights
         order = np.argsort(codes, kind="stable")
+        found = [keys]
         for step in range(1, NUM_NEIGHBORS + 1):
             same = np.flatnonzero(codes[order[step:]] == codes[order[:-step]])
-            one = order[same]
-            other = order[same + step]
-            # For unit vectors, a correlation of 0.9 is a distance of 0.45. Sketches are sections of such vectors.
-            near = _measure_distances(sketches, one, other) <= np.sqrt(2 - 2 * MIN_SIMILARITY)
-            one = one[near]
-            other = other[near]
-            keys = np.sort(np.concatenate([keys, np.minimum(one, other) * len(sketches) + np.maximum(one, other)]))
-            keys = keys[np.diff(keys, prepend=-1) > 0]
+            for block in np.array_split(same, len(same) // CHUNK + 1):
+                one = order[block]
+                other = order[block + step]
+                # For unit vectors, a correlation of 0.9 is a distance of 0.45. Sketches are sections of such vectors.
+                near = np.linalg.norm(sketches[one] - sketches[other], axis=1) <= np.sqrt(2 - 2 * MIN_SIMILARITY)
+                found.append((np.minimum(one, other) * len(sketches) + np.maximum(one, other))[near])
+        keys = np.unique(np.concatenate(found))
     for start in range(0, len(keys), CHUNK):
         yield np.divmod(keys[start : start + CHUNK], len(sketches))
-
-
-def _measure_distances(points: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    blocks = [slice(start, start + CHUNK) for start in range(0, len(one), CHUNK)]
-    return np.concatenate(
-        [np.linalg.norm(points[one[block]] - points[other[block]], axis=1) for block in blocks] or [np.zeros(0)]
-    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_inat.data.chunk import THUMBNAIL, thumbnail_path
+from keras_inat.data.chunk import THUMBNAIL, THUMBNAILS
 from keras_inat.data.duplicates import find_duplicates, group_duplicates
 from keras_inat.data.scan import Scan
 from keras_inat.data.source import FOLDERS, Source
@@ -35,12 +35,11 @@ def write_index(source: Source, scan: Scan, directory: Path, near_duplicates: bo
     """
     paths = [file.path for file in source.files]
     names = [make_printable(path) for path in paths]
-    class_numbers = {name: label for label, name in enumerate(source.classes)}
-    labels = np.array([class_numbers[file.class_name] for file in source.files], np.int32)
+    labels = np.searchsorted(source.classes, [file.class_name for file in source.files]).astype(np.int32)
     is_test = np.array([file.split == "test" for file in source.files])
     num_test = int(is_test.sum())
 
-    thumbnails = np.memmap(thumbnail_path(directory), np.uint8, "r", shape=(len(paths), THUMBNAIL, THUMBNAIL, 3))
+    thumbnails = np.memmap(directory / THUMBNAILS, np.uint8, "r", shape=(len(paths), THUMBNAIL, THUMBNAIL, 3))
     pairs = find_duplicates(thumbnails, scan.hashes, np.flatnonzero(scan.readable), near_duplicates)
     across = is_test[pairs["first"]] & ~is_test[pairs["second"]]
     groups = group_duplicates(len(paths), pairs)
@@ -111,17 +110,14 @@ def _explain_leaks(
 def _check_classes(source: Source, counts: dict[str, list[int]], skipped: list[SkippedFile]) -> None:
     for split, folder in FOLDERS.items():
         for class_name, count in zip(source.classes, counts[split], strict=True):
-            if count >= NEEDED[split]:
-                continue
-            place = f"{folder}/{class_name}"
-            message = (
-                f"the class folder {place} of {source.path} has too few usable images: {count} found, "
-                f"{NEEDED[split]} needed"
-            )
-            reasons = [file.reason for file in skipped if f"{place}/" in file.path]
-            if reasons:
-                message += f"; {len(reasons)} files were skipped, the first because it {reasons[0]}"
-            raise UserError(message)
+            if count < NEEDED[split]:
+                place = f"{folder}/{class_name}"
+                reasons = [file.reason for file in skipped if f"{place}/" in file.path]
+                hint = f"; {len(reasons)} files were skipped, the first because it {reasons[0]}" if reasons else ""
+                raise UserError(
+                    f"the class folder {place} of {source.path} has too few usable images: {count} found, "
+                    f"{NEEDED[split]} needed{hint}"
+                )
 
 
 def _choose_representatives(groups: np.ndarray, hashes: np.ndarray) -> np.ndarray:

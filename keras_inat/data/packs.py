@@ -32,19 +32,10 @@ _warned: set[Path] = set()
 
 
 class Pack(NamedTuple):
-    """A pack on disk, made by `load_pack`.
-
-    The folder holds the pixels of every file at each size, as `pixel_path` names them; the thumbnails; `index.npz`, the
-    labels and duplicates; `paths.json`; `scan.json`, the manifest with all skipped files; and `manifest.json`.
-    """
+    """A pack on disk: the pixels of every file at each size, the thumbnails, and the files of `write_index`."""
 
     directory: Path
-    manifest: Manifest  # the name, hash, classes and image counts
-
-    @property
-    def hash(self) -> str:
-        """The hash of the contents, classes and splits of the images."""
-        return self.manifest.hash
+    manifest: Manifest
 
 
 def load_pack(config: Config) -> Pack:
@@ -56,7 +47,7 @@ def load_pack(config: Config) -> Pack:
         UserError: The source is missing, has a class with too few usable images, or the disk is full.
     """
     source = open_source(config)
-    packs = _packs_folder(config)
+    packs = Path(config.data.directory) / ".packs"
     home = packs / _name(source, config.data.near_duplicates)
     sizes = list_sizes(config)
     # A complete pack may be in a read-only folder, where no lock can be made.
@@ -84,12 +75,9 @@ def list_sizes(config: Config) -> list[int]:
 def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
     """Removes the packs whose images have changed or are gone, and the leftovers of killed processes.
 
-    Packs that another process is making are kept.
-
-    Returns:
-        For each pack its name, its size in bytes, and True if it was removed.
+    Packs that another process is making are kept. Returns the name and size of each pack, and True if it was removed.
     """
-    packs = _packs_folder(config)
+    packs = Path(config.data.directory) / ".packs"
     rows = []
     for home in sorted(path for path in packs.glob("*") if path.is_dir()):
         size = _count_bytes(home)
@@ -110,12 +98,8 @@ def _make(home: Path, source: Source, sizes: Sequence[int], near_duplicates: boo
     # Only a killed process can have left this folder, because the lock is held.
     partial = home.with_name(f".{home.name}")
     needed = num_files * sum(size * size * 3 for size in (*sizes, THUMBNAIL))
-    check_space(
-        home,
-        needed - _count_bytes(partial),
-        "free some space (`make clean-packs` removes stale packs), set `data.directory` to another disk, or lower "
-        "`data.image_size`",
-    )
+    remedies = "free some space (`make clean-packs` removes stale packs), set `data.directory` to another disk"
+    check_space(home, needed - _count_bytes(partial), f"{remedies}, or lower `data.image_size`")
     scan = scan_files(source, sizes, partial)
     if not _has_index(home, num_files):
         try:
@@ -128,17 +112,13 @@ def _make(home: Path, source: Source, sizes: Sequence[int], near_duplicates: boo
         (home / JOURNAL).unlink()
         return
     with np.load(home / "index.npz") as index:
-        is_unchanged = np.array_equal(index["hashes"], scan.hashes)
-    if is_unchanged:
-        for size in sizes:
-            pixel_path(partial, sizes[0], size).replace(pixel_path(home, sizes[0], size))
-    _remove(partial)
-    if not is_unchanged:
+        hashes = index["hashes"]
+    if not np.array_equal(hashes, scan.hashes):
+        _remove(partial)
         raise ExternalError(f"images of {source.path} have changed or could not be read this time: run it again")
-
-
-def _packs_folder(config: Config) -> Path:
-    return Path(config.data.directory) / ".packs"
+    for size in sizes:
+        pixel_path(partial, sizes[0], size).replace(pixel_path(home, sizes[0], size))
+    _remove(partial)
 
 
 def _name(source: Source, near_duplicates: bool) -> str:
@@ -160,9 +140,9 @@ def _count_bytes(folder: Path) -> int:
 
 
 def _is_complete(home: Path, source: Source, sizes: Sequence[int]) -> bool:
-    lengths = {pixel_path(home, sizes[0], size): len(source.files) * size * size * 3 for size in sizes}
-    has_pixels = all(file_size(path) == length for path, length in lengths.items())
-    return has_pixels and _has_index(home, len(source.files))
+    count = len(source.files)
+    has_pixels = all(file_size(pixel_path(home, sizes[0], size)) == count * size * size * 3 for size in sizes)
+    return has_pixels and _has_index(home, count)
 
 
 def _has_index(home: Path, num_files: int) -> bool:

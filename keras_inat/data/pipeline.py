@@ -12,7 +12,6 @@ from keras_inat.data.decode import set_up_decoding
 from keras_inat.settings.schema import Config
 
 PREFETCH = 4
-Shape = tuple[int | None, ...]
 
 
 def build_training_batches(
@@ -27,44 +26,44 @@ def build_training_batches(
         labels: `(images,)` int.
         rows: Indices of the images to train on.
         num_classes: The length of the one-hot labels.
-        config: Gives epochs, batch size, image sizes, augmentation and seed.
-        first_step: The step of the first batch. A resumed run continues with the batches that it has not seen.
+        first_step: The step of the first batch, so that a resumed run gets the batches that it has not seen.
 
     Returns:
         A dataset of (`(batch, size, size, 3)` uint8, `(batch, num_classes)` float32).
     """
     set_up_decoding()  # Augmentation uses OpenCV.
     sizes = config.training_sizes
-    num_epochs = config.training.epochs
+    batch_size, choose = _shuffle(rows, config)
+    one_hot = np.eye(num_classes, dtype=np.float32)
 
-    def change(chosen: np.ndarray, targets: np.ndarray, step: int, epoch: int) -> Batch:
-        size = sizes[min(epoch * len(sizes) // num_epochs, len(sizes) - 1)]
-        return augment(read_rows(images, chosen), targets, size, (config.run.seed, step, 1), config.augment)
+    def make(step: np.ndarray) -> Batch:
+        chosen, epoch = choose(int(step))
+        size = sizes[min(epoch * len(sizes) // config.training.epochs, len(sizes) - 1)]
+        seed = (config.run.seed, int(step), 1)
+        return augment(read_rows(images, chosen), one_hot[labels[chosen]], size, seed, config.augment)
 
     # Progressive resizing (Tan & Le 2021, arXiv 2104.00298) trains on images of several sizes.
     side = sizes[0] if len(sizes) == 1 else None
-    return _serve_shuffled(labels, rows, num_classes, config, first_step, change, (side, side, 3), tf.uint8)
+    return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, side, side, 3), num_classes, tf.uint8)
 
 
 def build_feature_batches(
     features: np.ndarray, labels: np.ndarray, rows: np.ndarray, num_classes: int, config: Config, first_step: int = 0
 ) -> tf.data.Dataset:
-    """Builds the same batches of cached features of a frozen backbone, with a random view of each image.
+    """Builds the same batches of cached features `(views, images, channels)` float32 of a frozen backbone.
 
-    Args:
-        features: `(views, images, channels)` float32. The views are the image and, if cached, its mirror image.
-        labels: As in `build_training_batches`, and so are the other arguments.
-
-    Returns:
-        A dataset of (`(batch, channels)` float32, `(batch, num_classes)` float32).
+    The views are the image and, if cached, its mirror image. A batch has a random view of each of its images.
     """
     views, _, channels = features.shape
+    batch_size, choose = _shuffle(rows, config)
+    one_hot = np.eye(num_classes, dtype=np.float32)
 
-    def change(chosen: np.ndarray, targets: np.ndarray, step: int, epoch: int) -> Batch:
-        view = np.random.default_rng((config.run.seed, step, 1)).integers(views, size=len(chosen))
-        return features[view, chosen], targets
+    def make(step: np.ndarray) -> Batch:
+        chosen, _ = choose(int(step))
+        view = np.random.default_rng((config.run.seed, int(step), 1)).integers(views, size=len(chosen))
+        return features[view, chosen], one_hot[labels[chosen]]
 
-    return _serve_shuffled(labels, rows, num_classes, config, first_step, change, (channels,), tf.float32)
+    return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, channels), num_classes, tf.float32)
 
 
 def flip_batches(batches: tf.data.Dataset) -> tf.data.Dataset:
@@ -100,35 +99,24 @@ def read_rows(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return images[rows]
 
 
-def _serve_shuffled(
-    labels: np.ndarray,
-    rows: np.ndarray,
-    num_classes: int,
-    config: Config,
-    first_step: int,
-    change: Callable[[np.ndarray, np.ndarray, int, int], Batch],
-    shape: Shape,
-    dtype: tf.DType,
-) -> tf.data.Dataset:
-    """Builds batches of shuffled rows. `change` makes a batch from rows, targets, step and epoch, both from 0."""
+def _shuffle(rows: np.ndarray, config: Config) -> tuple[int, Callable[[int], tuple[np.ndarray, int]]]:
+    """Returns the batch size, and a function that gives the rows and the epoch of a step, both counted from 0."""
     batch_size = min(config.training.batch_size, len(rows))
     steps = len(rows) // batch_size
-    one_hot = np.eye(num_classes, dtype=np.float32)
 
     @functools.lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
         return np.random.default_rng((config.run.seed, epoch, 0)).permutation(rows)
 
-    def make(step: np.ndarray) -> Batch:
-        epoch, position = divmod(int(step), steps)
-        chosen = order(epoch)[position * batch_size : (position + 1) * batch_size]
-        return change(chosen, one_hot[labels[chosen]], int(step), epoch)
+    def choose(step: int) -> tuple[np.ndarray, int]:
+        epoch, position = divmod(step, steps)
+        return order(epoch)[position * batch_size : (position + 1) * batch_size], epoch
 
-    return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, *shape), num_classes, dtype)
+    return batch_size, choose
 
 
 def _serve(
-    keys: tf.data.Dataset, make: Callable[[np.ndarray], Batch], shape: Shape, num_classes: int, dtype: tf.DType
+    keys: tf.data.Dataset, make: Callable[[np.ndarray], Batch], shape: tuple, num_classes: int, dtype: tf.DType
 ) -> tf.data.Dataset:
     """Builds batches in parallel, in order and ahead of use. Pixels stay uint8: the model casts them on its device."""
 

@@ -17,15 +17,10 @@ MAX_MAGNITUDE = 30
 
 
 def build_color_matrices(brightness: Any, contrast: Any, saturation: Any) -> np.ndarray:
-    """Builds one matrix per image for brightness, then contrast around the mean luma, then saturation.
+    """Builds matrices `(..., 3, 4)` float32 for brightness, then contrast around the mean luma, then saturation.
 
-    Args:
-        brightness: A factor or an array of factors. 1 changes nothing, 0 gives black.
-        contrast: Likewise. 1 changes nothing, 0 gives the image's mean luma everywhere.
-        saturation: Likewise. 1 changes nothing, 0 gives gray.
-
-    Returns:
-        `(..., 3, 4)` float32; the last column is multiplied by the image's mean luma in `recolor`.
+    The arguments are factors or arrays of factors. 1 changes nothing; 0 gives black, the mean luma, and gray. The last
+    column is multiplied by the image's mean luma in `recolor`.
     """
     factors = np.broadcast_arrays(brightness, contrast, saturation)
     brightness, contrast, saturation = (factor[..., None, None] for factor in factors)
@@ -63,8 +58,7 @@ def _autocontrast(image: np.ndarray, _: float) -> np.ndarray:
 class Operation(NamedTuple):
     """An operation of the policies."""
 
-    # Changes an image at a level; None for the identity and for geometric operations.
-    change: Callable[[np.ndarray, float], np.ndarray] | None
+    change: Callable[[np.ndarray, float], np.ndarray] | None  # None for the identity and geometric operations
     randaugment: float  # the level at magnitude 1 in RandAugment
     trivialaugment: float  # the level at magnitude 1 in TrivialAugment
     signed: bool = True  # True if the level gets a random sign
@@ -85,14 +79,13 @@ OPERATIONS = {
     "sharpness": Operation(_sharpen, 0.9, 0.99),
     # The lowest bits are cleared.
     "posterize": Operation(lambda image, level: image & np.uint8(256 - (1 << round(level))), 4, 6, False),
-    "solarize": Operation(_solarize, 1, 1, False),  # The brightest part of the range is inverted.
+    "solarize": Operation(_solarize, 1, 1, False),  # The brightest values are inverted.
     "autocontrast": Operation(_autocontrast, 0, 0, False),
     "equalize": Operation(lambda image, _: cv2.merge(list(map(cv2.equalizeHist, cv2.split(image)))), 0, 0, False),
 }
 GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 _NAMES = tuple(OPERATIONS)
-_CHANGES = tuple(operation.change for operation in OPERATIONS.values())
-_SIGNED = np.array([operation.signed for operation in OPERATIONS.values()])
+_TABLE = tuple(OPERATIONS.values())
 
 
 class Drawn(NamedTuple):
@@ -110,17 +103,16 @@ def draw_operations(rng: np.random.Generator, count: int, policy: str) -> Drawn:
     shape = (count, 1 if is_trivial else NUM_OPERATIONS)
     chosen = rng.integers(len(OPERATIONS), size=shape)
     magnitudes = rng.integers(MAX_MAGNITUDE + 1, size=shape) / MAX_MAGNITUDE if is_trivial else MAGNITUDE
-    largest = np.array([getattr(operation, policy) for operation in OPERATIONS.values()])
-    signs = np.where(_SIGNED[chosen] & (rng.random(shape) < 0.5), -1, 1)
+    largest = np.array([getattr(operation, policy) for operation in _TABLE])
+    signed = np.array([operation.signed for operation in _TABLE])
+    signs = np.where(signed[chosen] & (rng.random(shape) < 0.5), -1, 1)
     return Drawn(chosen, magnitudes * largest[chosen] * signs)
 
 
 def build_policy_affine(drawn: Drawn) -> np.ndarray:
-    """Composes the drawn geometric operations of each image.
+    """Composes the drawn geometric operations of each image to matrices `(batch, 3, 3)`.
 
-    Returns:
-        `(batch, 3, 3)` matrices that map points of the result to points of the image. Both have the image center as
-        their origin and the side as their unit.
+    They map points of the result to points of the image. Both have the image center as origin and the side as unit.
     """
     maps = np.tile(np.eye(3), (len(drawn.chosen), 1, 1))
     for chosen, levels in zip(drawn.chosen.T, drawn.levels.T, strict=True):
@@ -145,6 +137,6 @@ def build_affine(
 def change_pixels(image: np.ndarray, drawn: Drawn, index: int) -> np.ndarray:
     """Applies the drawn operations of image `index` that are not geometric, in the drawn order."""
     for chosen, level in zip(drawn.chosen[index], drawn.levels[index], strict=True):
-        change = _CHANGES[chosen]
-        image = change(image, float(level)) if change else image
+        if change := _TABLE[chosen].change:
+            image = change(image, float(level))
     return image

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_inat.data.chunk import THUMBNAIL, Record, Task, decode_chunk, pixel_path, thumbnail_path
+from keras_inat.data.chunk import THUMBNAIL, THUMBNAILS, Record, Task, decode_chunk, pixel_path
 from keras_inat.data.source import Source
 from keras_inat.files import read_jsonl
 from keras_inat.progress import track_progress
@@ -54,20 +54,14 @@ class Scan:
 
 
 def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
-    """Decodes every file of a source, resuming an interrupted scan.
+    """Decodes every file of a source, resuming an interrupted scan in `directory`.
 
-    Args:
-        source: The source of the files.
-        sizes: Sides in pixels. The first is the input size of the model, as in `decode`.
-        directory: Receives the pixels of every size and the thumbnails, synced to disk, and the journal, which lets the
-            next call resume.
-
-    Raises:
-        OSError: Reading or writing failed, for example because the disk is full.
+    The folder receives the pixels of every size and the thumbnails, synced to disk, and the journal, which lets the
+    next call resume. The first of `sizes`, in pixels, is the input size of the model, as in `decode`.
     """
     count = len(source.files)
     scan = Scan(np.zeros((count, 32), np.uint8), np.zeros(count, bool))
-    sides = {pixel_path(directory, sizes[0], size): size for size in sizes} | {thumbnail_path(directory): THUMBNAIL}
+    sides = {pixel_path(directory, sizes[0], size): size for size in sizes} | {directory / THUMBNAILS: THUMBNAIL}
     lengths = {path: count * side * side * 3 for path, side in sides.items()}
     finished = _resume(directory, [source.key, list(sizes)], lengths)
     for start, records in finished.items():
@@ -81,7 +75,7 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
         for start, stop in itertools.pairwise(_cut([file.num_bytes for file in source.files]))
         if start not in finished
     ]
-    num_done = len(scan.reasons) + int(scan.readable.sum())
+    num_done = sum(map(len, finished.values()))
     with (
         open(directory / JOURNAL, "a", encoding="utf-8") as journal,
         contextlib.closing(map_unordered(decode_chunk, tasks)) as results,

@@ -32,7 +32,7 @@ class Source:
     """The labeled images of a folder with `train/` and `val/`, of its parent folder, or of a zip archive of either.
 
     Raises:
-        UserError: `train/` or `val/` is missing, their classes differ, or a class folder is empty.
+        UserError: The images do not have this layout, or the archive is damaged or malicious.
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,8 +80,7 @@ class Source:
         return home, found[tuple(home.split("/")) if home else ()]
 
     def _list_folder(self) -> tuple[str, Iterator[ImageFile]]:
-        children = sorted(child for child in self.path.iterdir() if child.is_dir() and not _is_stray((child.name,)))
-        homes = [self.path, *children]
+        homes = [self.path, *(child for child in self.path.iterdir() if not _is_stray((child.name,)))]
         whole = [home for home in homes if all((home / name).is_dir() for name in FOLDERS.values())]
         home = self._take_only([] if self.path in whole else [home.name for home in whole])
         return home, self._list_classes(self.path / home)
@@ -96,25 +95,20 @@ class Source:
             for directory in sorted((home / folder).glob("*/")):
                 if _is_stray((directory.name,)):
                     continue
-                place = directory.relative_to(self.path).as_posix()
-                empty = True
-                with os.scandir(directory) as entries:
-                    for entry in entries:
-                        if not _is_stray((entry.name,)):
-                            empty = False
-                            yield ImageFile(split, directory.name, f"{place}/{entry.name}", *_fingerprint(entry))
-                if empty:
+                entries = [entry for entry in os.scandir(directory) if not _is_stray((entry.name,))]
+                if not entries:
                     raise ExternalError(f"the class folder {directory} is empty: add images or remove it")
+                place = directory.relative_to(self.path).as_posix()
+                for entry in entries:
+                    yield ImageFile(split, directory.name, f"{place}/{entry.name}", *_fingerprint(entry))
 
     def _check_classes(self) -> tuple[str, ...]:
         found = {split: {file.class_name for file in self.files if file.split == split} for split in FOLDERS}
         for split, folder in FOLDERS.items():
             if not found[split]:
                 raise ExternalError(f"{self.path} has no class folders {folder}/<Class>/ with images")
-        differences = []
-        for split, other in (("train", "test"), ("test", "train")):
-            if unmatched := sorted(found[split] - found[other]):
-                differences.append(f"only in {FOLDERS[split]}/: {', '.join(unmatched)}")
+        unmatched = {"train": found["train"] - found["test"], "val": found["test"] - found["train"]}
+        differences = [f"only in {folder}/: {', '.join(sorted(names))}" for folder, names in unmatched.items() if names]
         if differences:
             raise ExternalError(f"train/ and val/ of {self.path} have different classes: {'; '.join(differences)}")
         for name in found["train"]:
@@ -126,28 +120,21 @@ class Source:
 
 
 def open_source(config: Config) -> Source:
-    """Opens the source that `data.source` names. A demo data set is drawn first if it does not exist.
-
-    Raises:
-        UserError: The source is missing, or it is not a folder or an archive of the required layout.
-    """
+    """Opens the source that `data.source` names. A demo data set is drawn first if it does not exist."""
     name = config.data.source
     if name in DEMOS:
-        return Source(_draw(name, Path(config.data.directory)))
+        from keras_inat.demo import classes, dataset  # imported here because no other source needs them
+
+        num_train, num_test = DEMOS[name]
+        drawn = classes.ORGANISMS if name == "demo" else classes.THINGS
+        directory = Path(config.data.directory) / name
+        return Source(dataset.write_demo(directory, classes=drawn, num_train=num_train, num_test=num_test))
     path = Path(name)
     if not path.exists():
         raise ExternalError(f"DATA {name!r} does not exist: run `make data` to download it, or use DATA=demo")
     if not path.is_dir() and path.suffix.lower() != ".zip":
         raise ExternalError(f"DATA must be a folder, a .zip archive or 'demo'. Received: {name!r}.")
     return Source(path)
-
-
-def _draw(name: str, directory: Path) -> Path:
-    from keras_inat.demo import classes, dataset  # imported here because no other source needs them
-
-    num_train, num_test = DEMOS[name]
-    drawn = classes.ORGANISMS if name == "demo" else classes.THINGS
-    return dataset.write_demo(directory / name, classes=drawn, num_train=num_train, num_test=num_test)
 
 
 def _slashed(path: str) -> str:

@@ -13,16 +13,9 @@ from keras_inat.progress import track_progress
 
 
 def unpack(archive: Path, folder: Path) -> int:
-    """Unpacks the images of an archive into `folder`, which appears only when it is complete.
+    """Unpacks the images of an archive into `folder`, which appears only when it is complete, and returns their number.
 
     Files of an interrupted call are verified and kept. A complete `folder` is left as it is.
-
-    Args:
-        archive: A zip file with `train/<Class>/*` and `val/<Class>/*`, directly or in a folder.
-        folder: The folder to be made, with `train/<Class>/*` and `val/<Class>/*`.
-
-    Returns:
-        The number of images.
 
     Raises:
         UserError: `folder` holds something else, the disk is too small, another process unpacks there now, or the
@@ -56,11 +49,7 @@ def unpack(archive: Path, folder: Path) -> int:
 
 
 def check_space(target: Path, needed: int, hint: str) -> None:
-    """Checks that the disk of `target`, a path in an existing folder, has `needed` bytes free.
-
-    Raises:
-        ExternalError: The disk has less space. The message ends with `hint`.
-    """
+    """Raises an error that ends with `hint` if the disk of `target` has less than `needed` bytes free."""
     free = shutil.disk_usage(target.parent).free
     if free < needed:
         raise ExternalError(

@@ -135,7 +135,7 @@ def test_a_crop_is_taken_from_the_stored_pixels(monkeypatch):
     np.testing.assert_array_equal(change(stored, 16, crop=0.25), stored[:, 8:24, 8:24])
     # The policy translates the cropped image: a quarter of its side is four pixels.
     drawn = Drawn(np.array([[list(OPERATIONS).index("translate_x")]]), np.array([[0.25]]))
-    monkeypatch.setattr("keras_inat.data.augment.draw_operations", lambda *_: drawn)
+    monkeypatch.setattr("keras_inat.data.policies.draw_operations", lambda *_: drawn)
     np.testing.assert_array_equal(change(stored, 16, crop=0.25, policy="randaugment"), stored[:, 8:24, 12:28])
 
 
@@ -177,7 +177,7 @@ def test_a_geometric_operation_computed_by_hand(monkeypatch, move, expected):
     image = noise(1, 8)
     (name, level), *_ = move.items()
     drawn = Drawn(np.array([[list(OPERATIONS).index(name)]]), np.array([[level]]))
-    monkeypatch.setattr("keras_inat.data.augment.draw_operations", lambda *_: drawn)
+    monkeypatch.setattr("keras_inat.data.policies.draw_operations", lambda *_: drawn)
     moved = change(image, policy="randaugment")[0]
     if expected:
         np.testing.assert_array_equal(moved, expected(image[0]))
@@ -210,7 +210,7 @@ def test_color_changes_each_image_within_its_bounds():
 def test_every_image_gets_its_own_operations(monkeypatch):
     chosen = [[list(OPERATIONS).index(name)] for name in ("identity", "solarize", "posterize")]
     drawn = Drawn(np.array(chosen), np.array([[0.0], [1.0], [4.0]]))
-    monkeypatch.setattr("keras_inat.data.augment.draw_operations", lambda *_: drawn)
+    monkeypatch.setattr("keras_inat.data.policies.draw_operations", lambda *_: drawn)
     images = noise(3)
     expected = np.stack([images[0], 255 - images[1], images[2] & 0xF0])
     np.testing.assert_array_equal(change(images, policy="randaugment"), expected)

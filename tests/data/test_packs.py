@@ -33,7 +33,7 @@ def test_a_pack_is_made_again_only_if_the_images_change(make_config, photos):
     assert load_pack(make_config()).directory == first.directory
     assert (first.directory / "16.uint8").stat().st_mtime_ns == stamp
     shutil.copy(photos / "train" / "red" / "0.png", photos / "train" / "blue" / "new.png")
-    assert load_pack(make_config()).hash != first.hash
+    assert load_pack(make_config()).manifest.hash != first.manifest.hash
 
 
 def test_a_pack_holds_several_sizes(make_config, photos):
@@ -97,7 +97,7 @@ def test_a_complete_pack_is_opened_in_a_read_only_folder(make_config, monkeypatc
 
     monkeypatch.setattr("keras_inat.data.packs.hold_lock", fail)
     monkeypatch.setattr("keras_inat.store.records.write_json", fail)
-    assert load_pack(make_config()).hash == pack.hash
+    assert load_pack(make_config()).manifest.hash == pack.manifest.hash
     with pytest.raises(OSError, match="Read-only"):
         load_pack(make_config("data.image_size=20"))
 
