@@ -69,11 +69,7 @@ def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
 
 
 def draw_reliability_diagram(bins: Sequence[tuple[float, Estimate]]) -> Figure:
-    """Draws accuracy against confidence, and the number of images at each confidence.
-
-    Args:
-        bins: Mean confidence and accuracy of the images in each bin.
-    """
+    """Draws accuracy against the mean confidence of each bin, and the number of images in it."""
     figure = new_figure(0.72 * WIDTH, 4.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="perfect calibration")

@@ -44,9 +44,7 @@ def choose_style(index: int, model: ComparedModel) -> tuple[str, str]:
 def draw_accuracies(models: Sequence[ComparedModel], chance: float | None = None) -> Figure:
     """Draws test accuracies with their intervals, one row each.
 
-    Args:
-        models: From top to bottom.
-        chance: Accuracy of guessing, drawn as a line on a scale from 0 to 1. Without it the scale fits the accuracies.
+    The accuracy of guessing is a line on a scale from 0 to 1. Without it the scale fits the accuracies.
     """
     figure, axes = _new_rows([clip(model.title, 44) for model in models], 1.5 + 0.5 * len(models))
     styles = {True: (*SCRATCH, "from scratch"), False: (ACCENT, "o", "fine-tuned")}
@@ -79,12 +77,9 @@ def draw_costs(models: Sequence[ComparedModel]) -> Figure:
     """Draws test accuracy against trained parameters and against training time, both on logarithmic scales."""
     figure = new_figure(WIDTH, 4.2)
     left, right = figure.subplots(1, 2, sharey=True)
-    for axes, costs in (
-        (left, [model.parameters for model in models]),
-        (right, [model.seconds for model in models]),
-    ):
-        axes.set_xscale("log")
-        positions = separate([max(float(cost), 1e-3) for cost in costs])
+    for axes, key, label in ((left, "parameters", "trained parameters"), (right, "seconds", "training time")):
+        axes.set(xscale="log", xlabel=label)
+        positions = separate([max(float(getattr(model, key)), 1e-3) for model in models])
         for index, (model, x) in enumerate(zip(models, positions, strict=True)):
             color, marker = choose_style(index, model)
             interval = [model.accuracy.low, model.accuracy.high]
@@ -96,8 +91,7 @@ def draw_costs(models: Sequence[ComparedModel]) -> Figure:
     left.xaxis.set_minor_formatter(NullFormatter())
     use_time_scale(right)
     left.yaxis.set_major_formatter(PERCENT)
-    left.set(xlabel="trained parameters", ylabel="test accuracy")
-    right.set_xlabel("training time")
+    left.set_ylabel("test accuracy")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure
 
@@ -123,22 +117,14 @@ def use_time_scale(axes: Axes) -> None:
 def draw_forest_plot(
     rows: Sequence[tuple[str, Estimate]], label: str, limits: tuple[float, float] | None = None, in_points: bool = False
 ) -> Figure:
-    """Draws estimates with their intervals from top to bottom. Those that exclude zero are filled.
-
-    Args:
-        rows: Names and estimates.
-        label: Of the x axis.
-        limits: Of the x axis; None fits it to the intervals.
-        in_points: Whether the estimates are differences of proportions, shown in percentage points.
-    """
+    """Draws named estimates with their intervals, in percentage points if asked. Those that exclude zero are filled."""
     figure, axes = _new_rows([clip(name, 40) for name, _ in rows], 1.2 + 0.33 * len(rows))
     for row, (_, estimate) in enumerate(rows):
         _draw_interval(axes, row, estimate, ACCENT, "o", filled=estimate.excludes_zero)
     axes.axvline(0, color=INK, linewidth=1)
-    axes.set_xlim(limits)
+    axes.set(xlim=limits, xlabel=label)
     if in_points:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(100 * value, 1) if value else "0"))
-    axes.set_xlabel(label)
     return figure
 
 

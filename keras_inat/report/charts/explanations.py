@@ -8,8 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from keras_inat.explain.attribution import EDGES, RANDOM
-from keras_inat.explain.deletion_insertion import NUM_STEPS, DeletionInsertion
+from keras_inat.explain.attribution import EDGES, NUM_STEPS, RANDOM, DeletionInsertion
 from keras_inat.explain.guided_backpropagation import CAVEAT, NeuronExplanation
 from keras_inat.explain.top_patches import FilterExplanation
 from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, WIDTH, clip, new_figure
@@ -40,11 +39,10 @@ def draw_first_layer_filters(filters: np.ndarray, order: str = "index") -> Figur
     numbered = range(rows) if order == "index" else ()
     middles = [row * (height * zoom + gap) + height * zoom / 2 for row in numbered]
     axes.set_yticks(middles, [str(row * columns) for row in numbered])
-    axes.set_xticks([])
     axes.tick_params(length=0)
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    axes.set_title(f"First convolution: {count} filter{'s' * (count > 1)} of {height} × {width} × 3")
+    axes.set(xticks=[], title=f"First convolution: {count} filter{'s' * (count > 1)} of {height} × {width} × 3")
     caption = (
         f"All filters share one scale: mid-gray is a weight of 0, full red, green or blue is +{scale:.2g}, and its "
         f"absence is −{scale:.2g}. {ORDERS[order]}"
@@ -103,41 +101,27 @@ def draw_top_patches(explanations: Sequence[FilterExplanation]) -> Figure:
     return draw_grid(title, columns, rows, caption, group=1)
 
 
-def draw_neurons(
-    images: np.ndarray, explanations: Sequence[NeuronExplanation], class_names: Sequence[str] = ()
-) -> Figure:
-    """Draws the top activating images of each neuron and their guided gradients.
-
-    Args:
-        images: `(images, height, width, 3)` in [0, 255], those that `explain_neurons` received.
-        explanations: Its result.
-        class_names: Names of the labels, if `explain_neurons` received labels.
-    """
-    if not explanations:
-        figure = _new_picture(1.0)
-        figure.suptitle("No neuron of the last convolution is active on these images")
-        return figure
+def draw_neurons(images: np.ndarray, neurons: Sequence[NeuronExplanation], class_names: Sequence[str]) -> Figure:
+    """Draws the top activating images of each neuron, of `(images, height, width, 3)`, and their guided gradients."""
     columns = []
-    for number in range(1, len(explanations[0].images) + 1):
+    for number in range(1, len(neurons[0].images) + 1):
         columns += [f"image {number}", "guided"]
     rows = []
-    for neuron in explanations:
+    for neuron in neurons:
         label = f"filter {neuron.filter}\nrow {neuron.row}, column {neuron.column}"
         label += f"\n{neuron.activations[0]:.2f} to {neuron.activations[-1]:.2f}"
-        if neuron.preferred_class is not None and class_names:
-            label += f"\n{clip(class_names[neuron.preferred_class], 18)}\nselectivity {neuron.selectivity:.2f}"
+        label += f"\n{clip(class_names[neuron.preferred_class], 18)}\nselectivity {neuron.selectivity:.2f}"
         pictures = []
         for index, gradient in zip(neuron.images, neuron.gradients, strict=True):
             pictures += [scale_pixels(images[index]), scale_gradient(gradient)]
         rows.append((label, pictures))
-    caption = "The images with the highest activation of each neuron. Label: activation for the first and the last. "
-    if class_names:
-        caption += (
-            "Class: the one with the highest mean activation. Selectivity: 1 if the neuron is active for this class "
-            "only, 0 if it is equally active for all. "
-        )
-    title = f"Top activating images of {len(explanations)} neurons of {explanations[0].layer}"
-    return draw_grid(title, columns, rows, f"{caption}{LEGEND} {CAVEAT}", group=2)
+    caption = (
+        "The images with the highest activation of each neuron. Label: activation for the first and the last. Class: "
+        "the one with the highest mean activation. Selectivity: 1 if the neuron is active for this class only, 0 if it "
+        f"is equally active for all. {LEGEND} {CAVEAT}"
+    )
+    title = f"Top activating images of {len(neurons)} neurons of {neurons[0].layer}"
+    return draw_grid(title, columns, rows, caption, group=2)
 
 
 def draw_guided_predictions(images: np.ndarray, gradients: np.ndarray, titles: Sequence[str]) -> Figure:
@@ -158,14 +142,7 @@ def draw_guided_predictions(images: np.ndarray, gradients: np.ndarray, titles: S
 def draw_prediction(
     image: np.ndarray, class_names: Sequence[str], probabilities: np.ndarray, gradient: np.ndarray
 ) -> Figure:
-    """Draws an image, the guided gradient of its predicted class and the five most probable classes.
-
-    Args:
-        image: `(height, width, 3)` in [0, 255].
-        class_names: In the order of the model's outputs.
-        probabilities: `(classes,)` float.
-        gradient: `(height, width, 3)` float.
-    """
+    """Draws an image, its guided gradient and the five most probable classes, from `probabilities` `(classes,)`."""
     best = np.argsort(-probabilities, kind="stable")[:NUM_BARS]
     names = [clip(class_names[label], 22) for label in best]
     figure = _new_picture(4.0)
@@ -182,13 +159,10 @@ def draw_prediction(
     right.bar_label(bars, [f"{100 * probability:.1f} %" for probability in probabilities[best]], padding=4)
     right.set_yticks(range(len(names)), names, color=INK)
     right.invert_yaxis()
-    right.set_xlim(0, 1.22)
-    right.set_xticks([])
     right.grid(False)
     right.spines[["bottom", "left"]].set_visible(False)
     right.tick_params(left=False)
-    right.set_box_aspect(1)
-    right.set_title("probability")
+    right.set(xlim=(0, 1.22), xticks=[], box_aspect=1, title="probability")
     _write_caption(figure, f"{LEGEND} {CAVEAT}")
     return figure
 

@@ -122,14 +122,11 @@ def draw_grid(
     caption: str,
     group: int = 0,
 ) -> Figure:
-    """Draws rows of pictures, each with a label on its left.
+    """Draws labeled rows of pictures under the titles of their columns, and a caption at the bottom.
 
     Args:
-        title: Title of the figure.
-        columns: Titles of the columns.
         rows: Label, of one line or more, and pictures `(height, width)` or `(height, width, 3)` in [0, 1] of any size.
             None leaves a cell empty.
-        caption: Text at the bottom.
         group: Number of columns between two gaps; 0: no gaps.
     """
     gaps = [2 * GAP * (index // group) if group else 0.0 for index in range(len(columns))]

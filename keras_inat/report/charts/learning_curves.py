@@ -16,12 +16,9 @@ MAX_MARKED = 39  # epochs; longer curves are drawn without markers
 
 
 def draw_training(epochs: Sequence[Epoch], best_epoch: int, others: Sequence[Sequence[Epoch]]) -> Figure:
-    """Draws training and validation accuracy and loss over epochs, with the stages and the epoch that was kept.
+    """Draws training and validation accuracy and loss over the epochs of a run, of which the best one was kept.
 
-    Args:
-        epochs: The epochs of a run.
-        best_epoch: The epoch whose weights were kept.
-        others: The epochs of runs with other seeds, drawn faintly.
+    The validation curves of `others`, runs with other seeds, are drawn faintly.
     """
     figure = new_figure(WIDTH, 3.9)
     left, right = figure.subplots(1, 2)
