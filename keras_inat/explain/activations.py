@@ -1,11 +1,19 @@
-"""Activation functions in a model: the layers and operations that apply them."""
+"""Activations in a model: the layers and operations that apply them, and copies of a model without the last one."""
 
 from typing import Any
 
 import keras
 
+from keras_inat.models.pretrained import clone_model
+
 ACTIVATION_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU, keras.layers.ELU)
-SOFTMAX_FUNCTIONS = (keras.activations.softmax, keras.activations.log_softmax, keras.activations.sparsemax)
+NOT_GUIDED = (
+    keras.activations.linear, keras.activations.softmax, keras.activations.log_softmax, keras.activations.sparsemax,
+)  # fmt: skip
+# Class names of layers and operations, in lower case. `keras.ops.relu` of a symbolic tensor, for example, adds a `Relu`
+# to the model, which is not a layer.
+SOFTMAX_NAMES = {"softmax", "logsoftmax", "sparsemax"}
+OPERATION_NAMES = {name.replace("_", "") for name in vars(keras.activations)} - SOFTMAX_NAMES - {"linear"}
 
 
 def is_activation(operation: Any) -> bool:
@@ -13,16 +21,11 @@ def is_activation(operation: Any) -> bool:
     if not isinstance(operation, keras.layers.Layer):
         return type(operation).__name__.lower() in OPERATION_NAMES
     function = getattr(operation, "activation", None)
-    if function is None:
-        return isinstance(operation, ACTIVATION_LAYERS)
-    return _is_nonlinear(function)
+    return isinstance(operation, ACTIVATION_LAYERS) if function is None else function not in NOT_GUIDED
 
 
 def find_activations(model: keras.Model) -> list[Any]:
-    """Returns every layer and operation of a model that ends in a non-linear activation, once each.
-
-    Layers of nested models are included.
-    """
+    """Returns every layer and operation that ends in a non-linear activation, once each, also in nested models."""
     found = {}
     for layer in model._flatten_layers():
         for operation in (layer, *getattr(layer, "operations", [])):
@@ -56,20 +59,32 @@ def find_preactivation(layer: Any) -> Any:
     return layer.output if getattr(layer, "kernel", None) is not None else layer.input
 
 
-def _is_nonlinear(function: Any) -> bool:
-    return function is not keras.activations.linear and function not in SOFTMAX_FUNCTIONS
+def remove_last_activation(model: keras.Model) -> None:
+    """Makes the last activation of a model linear, in place. In an ensemble, that of each network.
 
-
-def _list_operation_names() -> set[str]:
-    """Returns the lower-case class names of the operations that are activation functions.
-
-    `keras.ops.relu` of a symbolic tensor adds a `Relu` to the model, which is not a layer.
+    A logit, unlike a probability, does not depend on the other classes. A model that ends in a neuron's layer needs
+    the change as well: at the ceiling of a ReLU6 the derivative is zero, and there would be no gradient.
     """
-    names = set()
-    for name, function in vars(keras.activations).items():
-        if callable(function) and _is_nonlinear(function) and name not in ("get", "serialize", "deserialize"):
-            names.add(name.replace("_", ""))
-    return names
+    last = model.outputs[0]._keras_history.operation
+    if isinstance(last, keras.Model):
+        remove_last_activation(last)
+        return
+    is_ensemble = isinstance(last, keras.layers.Average)
+    heads = [output._keras_history.operation for output in last.input] if is_ensemble else [last]
+    for head in heads:
+        if hasattr(head, "activation"):
+            head.activation = keras.activations.linear
+        elif is_activation(head) or type(head).__name__.lower() in SOFTMAX_NAMES:
+            head.call = lambda inputs, mask=None: inputs
 
 
-OPERATION_NAMES = _list_operation_names()
+def build_logits_model(model: keras.Model) -> keras.Model:
+    """Returns a copy of a classifier that outputs logits. The model itself is unchanged."""
+    copy = clone_model(strip_model(model))
+    remove_last_activation(copy)
+    return copy
+
+
+def strip_model(model: keras.Model) -> keras.Model:
+    """Returns a model of the same layers from `[images]`, without the optimizer, which a copy would have to rebuild."""
+    return keras.Model(model.inputs, model.outputs[0])

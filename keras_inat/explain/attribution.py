@@ -1,23 +1,23 @@
-"""Attribution methods: the importance of each pixel for the score of a class.
+"""Attribution methods, which measure the importance of each pixel for the score of a class, and their own scores.
 
 Each method takes a model, images and classes and explains the score (logit) of `classes` `(images,)` int for `images`
 `(images, height, width, 3)` in [0, 255]. The model is a functional classifier with one image as its input. It is
-unchanged.
+unchanged. An attribution is `(images, height, width)` or `(images, height, width, 3)` float32.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from scipy import ndimage
+from scipy import ndimage, stats
 
-from keras_inat.explain.activations import find_spatial_activations
+from keras_inat.explain.activations import build_logits_model, find_spatial_activations, strip_model
 from keras_inat.explain.batches import BATCH_SIZE, map_batches, trace, trace_class_output
 from keras_inat.explain.guided_backpropagation import explain_predictions
-from keras_inat.explain.logits import build_logits_model, copy_model
 
 INTEGRATED = "Integrated gradients"
 EDGES = "Image edges"
@@ -29,23 +29,43 @@ SMOOTH_NOISE = 0.1  # standard deviation, as a fraction of the image's range
 FIRST_STEPS = 8
 MAX_STEPS = 512
 TOLERANCE = 0.01
+NUM_STEPS = 12  # of deletion and insertion
+BLUR = 1 / 6  # standard deviation of the blur, as a fraction of the image's side
+
+
+@dataclass(frozen=True)
+class DeletionInsertion:
+    """Deletion and insertion curves of an attribution method: Petsiuk et al. 2018, arXiv 1806.07421.
+
+    Deletion replaces pixels by those of a blurred image, the most important first. Insertion puts the pixels back into
+    the blurred image in the same order. The better the method, the faster the probability falls or rises.
+    """
+
+    # `(images, steps + 1)` float32, probability of the explained class after each step, from no to all pixels deleted.
+    deletion: np.ndarray
+    insertion: np.ndarray  # the same for inserted pixels
+
+    @property
+    def scores(self) -> np.ndarray:
+        """`(images,)`: area under the insertion curve minus area under the deletion curve; higher is better."""
+        return np.trapezoid(self.insertion - self.deletion, dx=1 / NUM_STEPS, axis=1)
 
 
 def compute_grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Computes Grad-CAM: Selvaraju et al. 2017, arXiv 1610.02391.
 
     The maps come from the last activation with at least 4 x 4 positions, because smaller ones localize poorly. For an
-    ensemble, the maps of its networks are added.
-
-    Returns:
-        `(images, height, width)` float32, not negative.
-
-    Raises:
-        ValueError: If the model has no activation with rows and columns.
+    ensemble, the maps of its networks are added. No value is negative.
     """
-    names = [layer.name for layer in _find_cam_layers(model)]
+    layers = find_spatial_activations(model)
+    large = [layer for layer in layers if min(layer.output.shape[1:3]) >= MIN_CAM_SIDE]
+    last = {}
+    for layer in large or layers[-1:]:
+        # In an ensemble, the names of the layers begin with that of their network.
+        network = re.match(r"([a-z]+\d+_)block\d+_activation", layer.name)
+        last[network[1] if network else ""] = layer.name
     logits_model = build_logits_model(model)
-    outputs = [logits_model.get_layer(name).output for name in names]
+    outputs = [logits_model.get_layer(name).output for name in last.values()]
     both = keras.Model(logits_model.inputs, [*outputs, logits_model.outputs[0]])
 
     @tf.function(reduce_retracing=True)
@@ -64,14 +84,7 @@ def compute_grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray
 
 
 def compute_smooth_grad(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Computes SmoothGrad: Smilkov et al. 2017, arXiv 1706.03825.
-
-    The result is the mean gradient over 20 noisy versions of an image. The standard deviation of the noise is a tenth
-    of the image's range.
-
-    Returns:
-        `(images, height, width, 3)` float32.
-    """
+    """Computes SmoothGrad, the mean gradient over noisy versions of an image: Smilkov et al. 2017, arXiv 1706.03825."""
     differentiate = _build_gradient(model)
     rng = np.random.default_rng(0)
     means = []
@@ -82,22 +95,17 @@ def compute_smooth_grad(model: keras.Model, images: np.ndarray, classes: np.ndar
     return np.stack(means)
 
 
-def compute_integrated_gradients(
-    model: keras.Model, images: np.ndarray, classes: np.ndarray, tolerance: float = TOLERANCE
-) -> np.ndarray:
-    """Computes integrated gradients: Sundararajan et al. 2017, arXiv 1703.01365.
+def compute_integrated_gradients(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Computes integrated gradients, the contribution of every pixel and channel: Sundararajan et al. 2017.
 
-    The path is the straight line from a gray image, and the integral follows the trapezoidal rule with adaptive steps.
-    The steps with the largest errors are halved until two conditions hold, or until there are 512 steps: the
-    attributions add up to the difference between the score of the image and that of the gray image within `tolerance`
-    of it, and the absolute errors of the steps add up to at most ten times as much.
-
-    Returns:
-        `(images, height, width, 3)` float32, the contribution of every pixel and channel to the score.
+    See arXiv 1703.01365. The path is the straight line from a gray image, and the integral follows the trapezoidal rule
+    with adaptive steps. The steps with the largest errors are halved until two conditions hold, or until there are 512
+    steps: the attributions add up to the difference between the score of the image and that of the gray image within
+    1 % of it, and the absolute errors of the steps add up to at most ten times as much.
     """
     differentiate = _build_gradient(model)
-    pairs = zip(np.asarray(images, dtype=np.float32), classes, strict=True)
-    return np.stack([_integrate_path(differentiate, image, label, tolerance) for image, label in pairs])
+    pairs = zip(images, classes, strict=True)
+    return np.stack([_integrate_path(differentiate, image, label) for image, label in pairs])
 
 
 def compute_occlusion(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -105,42 +113,32 @@ def compute_occlusion(model: keras.Model, images: np.ndarray, classes: np.ndarra
 
     A gray square with a quarter of the image's side moves over the image. The value of a pixel is the mean decrease of
     the score over the squares that cover it.
-
-    Returns:
-        `(images, height, width)` float32.
     """
-    images = np.asarray(images, dtype=np.float32)
     height, width = images.shape[1:3]
     size = max(1, min(height, width) // 4)
-    corners = [(top, left) for top in _spread(height - size) for left in _spread(width - size)]
-    squares = [np.s_[top : top + size, left : left + size] for top, left in corners]
+    tops = np.linspace(0, height - size, 9).round().astype(int)
+    lefts = np.linspace(0, width - size, 9).round().astype(int)
+    corners = sorted({(top, left) for top in tops for left in lefts})
+    masks = np.zeros((len(corners) + 1, height, width), bool)  # the first one is empty
+    for mask, (top, left) in zip(masks[1:], corners, strict=True):
+        mask[top : top + size, left : left + size] = True
     score = trace_class_output(build_logits_model(model))
-    decreases = np.zeros(images.shape[:3], np.float32)
-    covers = np.zeros((height, width), np.float32)
-    for square in squares:
-        covers[square] += 1
-    for image, label, decrease in zip(images, classes, decreases, strict=True):
-        occluded = np.repeat(image[None], len(squares) + 1, axis=0)
-        for version, square in zip(occluded[1:], squares, strict=True):
-            version[square] = GRAY
-        whole, *scores = map_batches(score, occluded, np.full(len(occluded), label))
-        for value, square in zip(scores, squares, strict=True):
-            decrease[square] += whole - value
-    return decreases / np.maximum(covers, 1)
+    decreases = []
+    for image, label in zip(images, classes, strict=True):
+        occluded = np.where(masks[..., None], GRAY, image)
+        scores = map_batches(score, occluded, np.full(len(masks), label))
+        decreases.append(np.sum(masks * (scores[0] - scores)[:, None, None], axis=0))
+    return np.stack(decreases) / np.maximum(masks.sum(axis=0, dtype=np.float32), 1)
 
 
 def compute_edges(images: np.ndarray) -> np.ndarray:
-    """Computes the edges of images, a control that ignores the model: `(images, height, width)` float32."""
+    """Computes the edges of images, a control that ignores the model."""
     brightness = np.asarray(images, dtype=np.float32).mean(axis=-1)
     return np.stack([np.hypot(ndimage.sobel(image, axis=0), ndimage.sobel(image, axis=1)) for image in brightness])
 
 
 def compute_attributions(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
-    """Computes the attributions of all methods and of two controls that ignore the model.
-
-    Returns:
-        `(images, height, width)` or `(images, height, width, 3)` float32 by method, in the order of the legend.
-    """
+    """Computes the attributions of all methods and of two controls that ignore the model, in the legend's order."""
     cam = compute_grad_cam(model, images, classes)
     guided = explain_predictions(model, images, classes)
     return {
@@ -156,7 +154,7 @@ def compute_attributions(model: keras.Model, images: np.ndarray, classes: np.nda
 
 
 def compute_importance(method: str, attribution: np.ndarray) -> np.ndarray:
-    """Reduces the attribution of a method to one number per pixel, `(images, height, width)`; higher is more important.
+    """Reduces an attribution to one number per pixel, `(images, height, width)`. Higher is more important.
 
     Integrated gradients are added over the channels, because their signs have a meaning. Of other methods, the
     absolute values are added.
@@ -166,13 +164,13 @@ def compute_importance(method: str, attribution: np.ndarray) -> np.ndarray:
     return attribution.sum(axis=-1) if method == INTEGRATED else np.abs(attribution).sum(axis=-1)
 
 
-def randomize_weights(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Returns a copy of a model with the values of every weight in random order: a control of Adebayo et al. 2018.
+def randomize_weights(model: keras.Model) -> keras.Model:
+    """Returns a logits model with the values of every weight in random order: a control of Adebayo et al. 2018.
 
-    The layers keep the scale of their weights. The moving statistics of batch normalization are unchanged.
+    The layers keep the scale of their weights, and the moving statistics of batch normalization are unchanged.
     """
-    rng = np.random.default_rng(seed)
-    copy = copy_model(model)
+    rng = np.random.default_rng(0)
+    copy = build_logits_model(model)
     for weight in copy.weights:
         if "moving_" not in weight.path:
             values = weight.numpy()
@@ -180,16 +178,29 @@ def randomize_weights(model: keras.Model, seed: int = 0) -> keras.Model:
     return copy
 
 
-def _find_cam_layers(model: keras.Model) -> list[Any]:
-    """Returns the last activation with 4 x 4 positions of each network of an ensemble, or else the last of any size."""
-    layers = find_spatial_activations(model)
-    large = [layer for layer in layers if min(layer.output.shape[1:3]) >= MIN_CAM_SIDE]
-    last = {}
-    for layer in large or layers[-1:]:
-        # In an ensemble, the names of the layers begin with that of their network.
-        network = re.match(r"([a-z]+\d+_)block\d+_activation", layer.name)
-        last[network[1] if network else ""] = layer
-    return list(last.values())
+def compute_deletion_insertion(
+    model: keras.Model, images: np.ndarray, classes: np.ndarray, maps: Mapping[str, np.ndarray]
+) -> dict[str, DeletionInsertion]:
+    """Computes the deletion and insertion curves of methods, given their maps from `compute_importance`."""
+    images = np.asarray(images, dtype=np.float32)
+    sigma = BLUR * min(images.shape[1:3])
+    blurred = ndimage.gaussian_filter(images, (0, sigma, sigma, 0))
+    probability = trace_class_output(strip_model(model))
+    bounds = np.linspace(0, np.prod(images.shape[1:3]), NUM_STEPS + 1)
+    curves = {}
+    for name, importances in maps.items():
+        deletion = np.empty((len(images), NUM_STEPS + 1), np.float32)
+        insertion = np.empty_like(deletion)
+        for index, importance in enumerate(importances):
+            rank = stats.rankdata(-importance, method="ordinal").reshape(*importance.shape, 1) - 1
+            changed = rank < bounds[:, None, None, None]  # the pixels that are changed after each step
+            labels = np.full(NUM_STEPS + 1, classes[index])
+            deleted = np.where(changed, blurred[index], images[index])
+            inserted = np.where(changed, images[index], blurred[index])
+            deletion[index] = map_batches(probability, deleted, labels)
+            insertion[index] = map_batches(probability, inserted, labels)
+        curves[name] = DeletionInsertion(deletion, insertion)
+    return curves
 
 
 def _build_gradient(model: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
@@ -205,9 +216,9 @@ def _build_gradient(model: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Ten
     return trace(differentiate, model)
 
 
-def _integrate_path(differentiate: Callable[..., Any], image: np.ndarray, label: int, tolerance: float) -> np.ndarray:
+def _integrate_path(differentiate: Callable[..., Any], image: np.ndarray, label: int) -> np.ndarray:
     """Computes the integrated gradients of one image."""
-    line = image - GRAY
+    line = np.asarray(image, dtype=np.float32) - GRAY
 
     def evaluate(fractions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         points = GRAY + fractions[:, None, None, None].astype(np.float32) * line
@@ -218,7 +229,7 @@ def _integrate_path(differentiate: Callable[..., Any], image: np.ndarray, label:
     while True:
         slopes = np.einsum("nhwc,hwc->n", gradients, line, dtype=np.float64)
         errors = (slopes[1:] + slopes[:-1]) / 2 * np.diff(fractions) - np.diff(scores)
-        allowed = tolerance * abs(scores[-1] - scores[0])
+        allowed = TOLERANCE * abs(scores[-1] - scores[0])
         accurate = abs(errors.sum()) <= allowed and np.abs(errors).sum() <= 10 * allowed
         if accurate or len(errors) >= MAX_STEPS:
             break
@@ -231,8 +242,3 @@ def _integrate_path(differentiate: Callable[..., Any], image: np.ndarray, label:
     steps = np.diff(fractions, prepend=0, append=1)
     weights = (steps[1:] + steps[:-1]).astype(np.float32) / 2
     return line * np.einsum("n,nhwc->hwc", weights, gradients)
-
-
-def _spread(last: int) -> list[int]:
-    """Returns up to nine integers, evenly spaced from 0 to `last`."""
-    return sorted({round(last * step / 8) for step in range(9)})

@@ -21,11 +21,7 @@ def split_batches(images: np.ndarray, *others: np.ndarray) -> list[tuple[np.ndar
 
 
 def run_batches(model: keras.Model, images: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """Runs a model on images, batch by batch.
-
-    Yields:
-        The outputs of the model for one batch, one float32 array per output.
-    """
+    """Yields the outputs of a model for each batch of images, one float32 array per output."""
     batches = split_batches(images)
     # Tracing a graph pays from the third batch on.
     run = tf.function(model, reduce_retracing=True) if len(batches) > 2 else model
@@ -35,11 +31,7 @@ def run_batches(model: keras.Model, images: np.ndarray) -> Iterator[list[np.ndar
 
 
 def map_batches(function: Callable[..., Any], images: np.ndarray, classes: np.ndarray) -> Any:
-    """Applies a function of images and classes batch by batch.
-
-    Returns:
-        The concatenated results, float32: one array, or a tuple of arrays if `function` returns a tuple.
-    """
+    """Applies a function of images and classes batch by batch. Returns its concatenated results, float32."""
     results = []
     for batch, labels in split_batches(np.asarray(images, dtype=np.float32), np.asarray(classes, dtype=np.int64)):
         results.append(function(tf.constant(batch), tf.constant(labels)))

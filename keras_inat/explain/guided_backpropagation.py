@@ -1,4 +1,4 @@
-"""Guided backpropagation: gradients with respect to the pixels, restricted to positive evidence.
+"""Guided backpropagation of class scores and of neurons: gradients at the pixels, restricted to positive evidence.
 
 Springenberg et al. 2014, arXiv 1412.6806. On its way back through a ReLU, a gradient passes only if it is positive and
 the neuron is active. We use the natural extension to other activations, which is identical for ReLU:
@@ -6,101 +6,178 @@ the neuron is active. We use the natural extension to other activations, which i
     dx = 1[dy > 0] * 1[act(x) > 0] * act'(x) * dy
 
 The result resembles that of an edge detector and hardly depends on the weights of the upper layers (Adebayo et al.
-2018, arXiv 1810.03292). Compare it with that of the same network with randomized weights.
+2018, arXiv 1810.03292). Compare it with that of the same network with randomized weights. A model is functional, with
+one image `(height, width, 3)` in [0, 255] as its input. It is unchanged.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tf_keras_vis.saliency import Saliency
-from tf_keras_vis.utils.model_modifiers import ModelModifier
 
-from keras_inat.explain.activations import find_activations
+from keras_inat.explain.activations import (
+    find_activations,
+    find_preactivation,
+    find_spatial_activations,
+    remove_last_activation,
+    strip_model,
+)
 from keras_inat.explain.batches import run_batches, split_batches
-from keras_inat.explain.logits import remove_last_activation, strip_model
 
 CAVEAT = (
     "Guided backpropagation (Springenberg et al. 2014) is in part an edge detector: its maps hardly depend on the "
     "weights of the upper layers (Adebayo et al. 2018, arXiv 1810.03292)."
 )
+MIN_ACTIVE = 10
 
 
-class GuidedBackpropagation(ModelModifier):
-    """Guides every activation of a model, including those of nested models.
+@dataclass(frozen=True)
+class NeuronExplanation:
+    """A neuron of a convolution with its top activating images and their guided gradients."""
 
-    The modifier of tf-keras-vis finds only top-level layers with `activation="relu"`; otherwise it silently does
-    nothing.
-    """
-
-    def __call__(self, model: keras.Model) -> None:
-        """Changes `model`, a clone, in place.
-
-        Raises:
-            ValueError: If there is no activation to guide, so that the result would be the plain gradient.
-        """
-        activations = find_activations(model)
-        for layer in activations:
-            name = "activation" if hasattr(layer, "activation") else "call"
-            setattr(layer, name, _guide(getattr(layer, name)))
-        if not activations:
-            kinds = ", ".join(sorted({type(layer).__name__ for layer in model.layers}))
-            raise ValueError(
-                "guided backpropagation needs non-linear activations, given as layers or as the `activation` of "
-                f"layers. Received: {model.name!r}, made of {kinds}."
-            )
-
-
-class LinearOutput(ModelModifier):
-    """Removes the last activation of a model. The modifier of tf-keras-vis ignores activations that are layers."""
-
-    def __call__(self, model: keras.Model) -> None:
-        """Changes `model`, a clone, in place."""
-        remove_last_activation(model)
+    layer: str  # name of the activation layer
+    filter: int  # index along the layer's channels
+    row: int  # position in the layer's feature map
+    column: int  # position in the layer's feature map
+    # Indices of the images with the largest preactivations, largest first. Activations alone would not rank images that
+    # reach the ceiling of the activation function.
+    images: tuple[int, ...]
+    activations: np.ndarray  # `(images,)` float32, the neuron's activation for them
+    gradients: np.ndarray  # `(images, height, width, 3)` float32, guided gradients of the preactivation
+    preferred_class: int  # class with the highest mean activation
+    selectivity: float  # its class selectivity index in [0, 1], see `measure_selectivity`
 
 
 def explain_predictions(model: keras.Model, images: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
-    """Computes the guided gradients of class scores (logits).
+    """Computes the guided gradients of class scores (logits), `(images, height, width, 3)` float32.
 
     Args:
-        model: A functional classifier with one image as its input. It is unchanged.
-        images: `(images, height, width, 3)` in [0, 255].
+        model: A classifier.
+        images: `(images, height, width, 3)`.
         classes: `(images,)` int, one class per image. None: the predicted classes.
-
-    Returns:
-        `(images, height, width, 3)` float32, with respect to the pixels.
     """
-    images = np.asarray(images, dtype=np.float32)
     model = strip_model(model)
     if classes is None:
         # The highest mean logit of an ensemble may belong to another class than the highest mean probability.
         classes = np.concatenate([outputs.argmax(axis=-1) for (outputs,) in run_batches(model, images)])
-    return explain_outputs(model, images, np.asarray(classes)[:, None])
+    return _explain_outputs(model, images, np.asarray(classes)[:, None])
 
 
-def explain_outputs(model: keras.Model, images: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Computes the guided gradient of one output value per image, before the last activation.
+def explain_neurons(
+    model: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    num_neurons: int = 10,
+    num_images: int = 4,
+    most_selective: bool = False,
+) -> list[NeuronExplanation]:
+    """Explains different neurons of the last convolution's activation. There are fewer or none if fewer are active.
 
     Args:
-        model: A functional model from `[images]` to one output. It is unchanged.
-        images: `(images, height, width, 3)` float32 in [0, 255].
-        indices: `(images, axes)` int, position of the value along the output's axes after the batch axis.
+        model: A network with convolutions.
+        images: `(images, height, width, 3)`.
+        labels: `(images,)` int, their classes.
+        num_neurons: Number of neurons.
+        num_images: Number of top activating images per neuron. Neurons are drawn at random from those that are active
+            for at least as many images, or for as many as the most active neuron.
+        most_selective: Choose the neurons with the highest selectivity that are active for at least ten images, one
+            per filter, instead of random ones.
+
+    Raises:
+        ValueError: If the model has no activation with rows and columns, or all images have the same class.
+    """
+    layer = find_spatial_activations(model)[-1]
+    outputs = run_batches(keras.Model(model.inputs, [layer.output, find_preactivation(layer)]), images)
+    maps, preactivations = (np.concatenate(batches) for batches in zip(*outputs, strict=True))
+    preferred, selectivity = measure_selectivity(maps, labels)
+    counts = (maps > 0).sum(axis=0)
+    if most_selective:
+        active = np.argwhere(counts >= min(MIN_ACTIVE, len(maps)))
+        ranking = active[np.argsort(-selectivity[*active.T], kind="stable")]
+        _, best = np.unique(ranking[:, 2], return_index=True)  # the first neuron of each filter
+        neurons = ranking[np.sort(best)][:num_neurons]
+    else:
+        active = np.argwhere(counts >= min(num_images, counts.max(initial=1)))
+        neurons = np.random.default_rng(0).permutation(active)[:num_neurons]
+    if not len(neurons):
+        return []
+    top = np.argsort(-preactivations[:, *neurons.T], axis=0, kind="stable")[:num_images].T
+    # This model shares the layers of `model` but not its optimizer, which a clone would have to rebuild.
+    head = keras.Model(model.inputs, layer.output)
+    gradients = _explain_outputs(head, images[top.ravel()], np.repeat(neurons, top.shape[1], axis=0))
+    gradients = gradients.reshape(*top.shape, *images.shape[1:])
+    explanations = []
+    for (row, column, channel), rows, gradient in zip(neurons.tolist(), top, gradients, strict=True):
+        explanations.append(
+            NeuronExplanation(
+                layer=layer.name,
+                filter=channel,
+                row=row,
+                column=column,
+                images=tuple(rows.tolist()),
+                activations=maps[rows, row, column, channel],
+                gradients=gradient,
+                preferred_class=int(preferred[row, column, channel]),
+                selectivity=float(selectivity[row, column, channel]),
+            )
+        )
+    return explanations
+
+
+def measure_selectivity(activations: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the preferred class and the class selectivity index of neurons: Morcos et al. 2018, arXiv 1803.06959.
+
+    The index is `(a - b) / (a + b)`. Here `a` is the mean activation over the images of the preferred class, the class
+    with the highest mean, and `b` is the mean of the other classes' means. Negative activations count as zero.
+
+    Args:
+        activations: `(images, ...)` float, of any number of neurons.
+        labels: `(images,)` int, of at least two classes.
 
     Returns:
-        `(images, height, width, 3)` float32, with respect to the pixels.
+        The preferred classes, `(...)` int64, and the indices, `(...)` float in [0, 1].
     """
-    saliency = Saliency(model, [GuidedBackpropagation(), LinearOutput()])
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise ValueError(f"class selectivity needs images of at least two classes. Received: only class {classes}.")
+    means = np.stack([np.maximum(activations[labels == label], 0).mean(axis=0) for label in classes])
+    largest = means.max(axis=0)
+    others = (means.sum(axis=0) - largest) / (len(classes) - 1)
+    return classes[means.argmax(axis=0)], (largest - others) / np.maximum(largest + others, 1e-12)
+
+
+def _explain_outputs(model: keras.Model, images: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Computes the guided gradient of one output value per image, before the last activation.
+
+    `indices` is `(images, axes)` int, the position of the value along the output's axes after the batch axis.
+    """
+    # The modifiers of tf-keras-vis find only top-level layers with an `activation`. Otherwise they silently do nothing.
+    saliency = Saliency(model, [_guide_activations, remove_last_activation])
     gradients = []
-    for batch, positions in split_batches(images, indices):
-        gradient = saliency(_select(positions), batch, keepdims=True, normalize_map=False, gradient_modifier=None)
+    for batch, positions in split_batches(np.asarray(images, dtype=np.float32), indices):
+        score = partial(tf.gather_nd, indices=positions, batch_dims=1)
+        gradient = saliency(score, batch, keepdims=True, normalize_map=False, gradient_modifier=None)
         gradients.append(np.asarray(gradient))
     return np.concatenate(gradients)
 
 
-def _select(positions: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
-    return lambda outputs: tf.gather_nd(outputs, positions, batch_dims=1)
+def _guide_activations(model: keras.Model) -> None:
+    """Guides every activation of a model in place, including those of nested models."""
+    activations = find_activations(model)
+    for layer in activations:
+        name = "activation" if hasattr(layer, "activation") else "call"
+        setattr(layer, name, _guide(getattr(layer, name)))
+    if not activations:  # the result would be the plain gradient
+        kinds = ", ".join(sorted({type(layer).__name__ for layer in model.layers}))
+        raise ValueError(
+            "guided backpropagation needs non-linear activations, given as layers or as the `activation` of "
+            f"layers. Received: {model.name!r}, made of {kinds}."
+        )
 
 
 def _guide(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,7 +187,4 @@ def _guide(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @tf.custom_gradient
 def _gate(outputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    def grad(upstream: tf.Tensor) -> tf.Tensor:
-        return upstream * tf.cast((upstream > 0) & (outputs > 0), upstream.dtype)
-
-    return tf.identity(outputs), grad
+    return tf.identity(outputs), lambda upstream: upstream * tf.cast((upstream > 0) & (outputs > 0), upstream.dtype)

@@ -6,9 +6,13 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from keras_inat.explain.activations import build_logits_model
 from keras_inat.explain.attribution import (
     GRAY,
+    NUM_STEPS,
+    DeletionInsertion,
     compute_attributions,
+    compute_deletion_insertion,
     compute_edges,
     compute_grad_cam,
     compute_importance,
@@ -17,7 +21,6 @@ from keras_inat.explain.attribution import (
     compute_smooth_grad,
     randomize_weights,
 )
-from keras_inat.explain.logits import build_logits_model
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.networks import Model
 
@@ -173,3 +176,38 @@ def test_only_integrated_gradients_keep_their_signs():
     attribution = np.array([1.0, -2, 0.5]).reshape(1, 1, 1, 3)
     assert compute_importance("Integrated gradients", attribution) == -0.5
     assert compute_importance("SmoothGrad", attribution) == 3.5
+
+
+def test_deletion_and_insertion_scores_by_hand():
+    falling = np.linspace(1, 0, NUM_STEPS + 1)
+    kept = np.ones(NUM_STEPS + 1)
+    curves = DeletionInsertion(np.stack([falling, kept]), np.stack([kept, falling]))
+    np.testing.assert_allclose(curves.scores, [0.5, -0.5])
+
+
+def test_important_pixels_have_higher_scores_than_unimportant_ones():
+    """The prediction depends only on the brightness of the upper left corner."""
+    side = 12
+    inputs = keras.Input((side, side, 3))
+    head = layers.Dense(2, activation="softmax", use_bias=False)
+    model = keras.Model(inputs, head(layers.Flatten()(layers.Rescaling(1 / 255)(inputs))))
+    kernel = np.zeros((side, side, 3, 2), np.float32)
+    kernel[:4, :4, :, 1] = 0.05
+    head.set_weights([kernel.reshape(-1, 2)])
+    images = np.zeros((2, side, side, 3), np.float32)
+    images[:, :4, :4] = 255
+    classes = np.ones(2, int)
+    right = np.zeros((2, side, side), np.float32)
+    right[:, :4, :4] = 1
+    found = compute_deletion_insertion(model, images, classes, {"right": right, "wrong": -right})
+    probability = model(images).numpy()[:, 1]
+    for curves in found.values():
+        np.testing.assert_allclose(curves.deletion[:, 0], probability, rtol=1e-5)
+        np.testing.assert_allclose(curves.insertion[:, -1], probability, rtol=1e-5)
+        np.testing.assert_allclose(curves.deletion[:, -1], curves.insertion[:, 0], rtol=1e-5)
+    # The corner has a ninth of the pixels. They are deleted or inserted within the first two of the twelve steps.
+    assert (found["right"].deletion[:, 2] < probability - 0.05).all()
+    np.testing.assert_allclose(found["right"].insertion[:, 2], probability, rtol=1e-5)
+    np.testing.assert_allclose(found["wrong"].deletion[:, -3], probability, rtol=1e-5)
+    assert (found["right"].scores > 0.05).all()
+    assert (found["wrong"].scores < -0.05).all()

@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_inat.explain.filters import count_filter_types, order_filters, read_first_layer_filters
+from keras_inat.explain.filters import (
+    compute_feature_maps,
+    count_filter_types,
+    order_filters,
+    read_first_layer_filters,
+)
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.networks import Model
 
@@ -55,3 +60,51 @@ def test_orders_of_filters():
     assert sorted(places) == [0, 1, 2, 3, 4]
     assert abs(places[0] - places[2]) == abs(places[1] - places[3]) == 1  # at any strength
     assert order_filters(filters[:1], "similarity").tolist() == [0]
+
+
+def test_feature_maps_are_the_outputs_of_the_blocks():
+    model = build_cnn(Model(num_blocks=3, filters=4, filter_organization="double"), 16, 3)
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    maps = compute_feature_maps(model, image)
+    assert {name: values.shape for name, values in maps.items()} == {
+        "block1_activation": (16, 16, 4),
+        "block2_activation": (8, 8, 8),
+        "block3_activation": (4, 4, 16),
+    }
+    x = image[None].astype(np.float32)
+    for layer in model.layers[1:]:
+        x = layer(x, training=False)
+        if layer.name in maps:
+            assert maps[layer.name].dtype == np.float32
+            np.testing.assert_allclose(maps[layer.name], x[0], rtol=1e-5, atol=1e-6)
+
+
+def test_all_blocks_of_our_network_are_stages():
+    maps = compute_feature_maps(build_cnn(Model(num_blocks=6, filters=2), 64, 3), np.zeros((64, 64, 3)))
+    assert [values.shape[0] for values in maps.values()] == [64, 32, 16, 8, 4, 2]
+
+
+def test_stages_of_other_networks_are_the_last_five_resolutions():
+    inputs = x = keras.Input((64, 64, 3))
+    for stage in range(6):
+        x = layers.Conv2D(2, 3, strides=2, padding="same", activation="relu", name=f"stage{stage}_first")(x)
+        gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+        x = layers.Multiply()([x, layers.Conv2D(2, 1, activation="sigmoid")(gate)])
+        x = layers.ReLU(name=f"stage{stage}_last")(x)
+    x = layers.Flatten()(layers.ZeroPadding2D()(x))
+    model = keras.Model(inputs, layers.Dense(2, activation="softmax")(x))
+    maps = compute_feature_maps(model, np.zeros((64, 64, 3)))
+    assert list(maps) == [f"stage{stage}_last" for stage in range(5)]
+    assert [values.shape for values in maps.values()] == [(size, size, 2) for size in (32, 16, 8, 4, 2)]
+
+
+def test_a_model_without_spatial_activations_is_an_error():
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3), layers.Flatten(), layers.ReLU()])
+    with pytest.raises(ValueError, match="no activation with rows and columns"):
+        compute_feature_maps(model, np.zeros((8, 8, 3)))
+
+
+def test_a_residual_block_ends_with_its_last_activation():
+    config = Model(num_blocks=2, filters=4, convolutions=(1, 3), residual=True, ensemble_size=2)
+    maps = compute_feature_maps(build_cnn(config, 16, 3), np.zeros((16, 16, 3)))
+    assert list(maps) == ["block1_activation", "block2_activation3"]

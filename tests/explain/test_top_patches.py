@@ -2,7 +2,11 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_inat.explain.top_patches import explain_filters
+from keras_inat.explain import top_patches
+from keras_inat.explain.filters import find_stages
+from keras_inat.explain.top_patches import explain_filters, measure_receptive_fields
+from keras_inat.models.cnn import build_cnn
+from keras_inat.settings.networks import Model
 
 
 def test_patches_are_cut_at_the_highest_activation():
@@ -28,3 +32,36 @@ def test_inactive_filters_are_not_explained():
         2, 3, activation="relu", kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(-1)
     )
     assert explain_filters(keras.Model(inputs, dead(inputs)), np.zeros((2, 8, 8, 3))) == []
+
+
+def test_synthetic_images_activate_their_filters_more_than_noise(monkeypatch):
+    monkeypatch.setattr(top_patches, "NUM_STEPS", 8)
+    keras.utils.set_random_seed(0)
+    model = build_cnn(Model(num_blocks=2, filters=6, activation="relu"), 16, 3)
+    stages = find_stages(model)
+    filters = [(0, 1), (0, 4), (1, 2)]
+    before = model.get_weights()
+    synthetic = top_patches.maximize_filters(model, stages, filters, [1.0, 1.0, 1.0])
+    noise = np.random.default_rng(5).normal(128, 12, synthetic.shape).astype(np.float32)
+    assert synthetic.min() >= 0
+    assert synthetic.max() <= 255
+    preactivations = keras.Model(model.inputs, [layer.input for layer in stages])
+    for index, (stage, channel) in enumerate(filters):
+        values = [preactivations([batch])[stage][index, ..., channel].numpy().mean() for batch in (noise, synthetic)]
+        assert values[1] > values[0] + 0.1
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_receptive_fields_by_hand():
+    keras.utils.set_random_seed(0)
+    config = Model(num_blocks=3, filters=4, kernel_size=(5, 3, 3), activation="gelu")
+    model = build_cnn(config, 32, 3)
+    # A kernel adds its side minus one, in pixels of its own stage: 5; 5 + 1 + 2 * 2; 10 + 2 + 4 * 2.
+    assert measure_receptive_fields(keras.Model(model.inputs, [x.output for x in find_stages(model)])) == [5, 10, 20]
+
+
+def test_no_field_is_larger_than_the_image():
+    inputs = keras.Input((16, 12, 3))
+    model = keras.Model([inputs], layers.Conv2D(2, 31, padding="same", activation="gelu")(inputs))
+    assert measure_receptive_fields(model) == [12]

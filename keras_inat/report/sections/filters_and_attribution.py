@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras_inat
@@ -10,8 +9,6 @@ from keras_inat.errors import is_out_of_memory
 from keras_inat.progress import hide_startup_messages
 from keras_inat.report.blocks import Block, Prose
 from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.sections import attribution, filters
-from keras_inat.report.sections.explained_model import ExplainedModel
 from keras_inat.report.seed_groups import FinishedRun
 from keras_inat.settings.schema import Report
 from keras_inat.store.predictions import Predictions, ValidationSample
@@ -19,13 +16,8 @@ from keras_inat.store.predictions import Predictions, ValidationSample
 TITLE = "Filters and attribution"
 MAX_ERROR = 300  # characters
 # The code that the explanations depend on. A change of it makes the cached ones outdated.
-CODE = (
-    "explain/*.py", "models/*.py", "intervals.py", "plotting.py", "report/charts/explanations.py",
-    "report/charts/images.py", "report/formatting.py", "report/statistics/*.py", "report/sections/attribution.py",
-    "report/sections/filters.py", "report/sections/filters_and_attribution.py",
-)  # fmt: skip
+CODE = ("explain/*.py", "models/*.py", "report/**/*.py", "intervals.py", "plotting.py")
 PACKAGES = ("keras", "tf-keras-vis", "matplotlib")
-Explanation = Callable[[ExplainedModel], Iterator[Block]]
 
 
 def describe_filters_and_attribution(
@@ -52,27 +44,25 @@ def explain_model(
     run: FinishedRun, predictions: Predictions, figures: FigureFolder, settings: Report
 ) -> tuple[list[Block], bool]:
     """Returns the explanations of a model, and whether all of them could be made."""
-    # Keras takes seconds to import, and a page without models does not need it.
+    # These take seconds to import, and a page without models does not need them.
     with hide_startup_messages():
         import keras
+
+        from keras_inat.report.sections.explanations import EXPLANATIONS, ExplainedModel
     try:
         model = keras.models.load_model(run.folder.model, compile=False)
     except Exception as error:  # Keras raises many types for a damaged archive or one of another version
         return [Prose(f"The model could not be opened: {_shorten(error)}.")], False
     sample = run.read_sample()
-    explained = ExplainedModel(
-        run=run,
-        model=model,
-        predictions=predictions,
-        sample=sample or ValidationSample(predictions.pixels[:0], predictions.labels[:0]),
-        figures=figures,
-        settings=settings,
-    )
-    blocks = list[Block]()
+    no_sample = ValidationSample(predictions.pixels[:0], predictions.labels[:0])
+    explained = ExplainedModel(run, model, predictions, sample or no_sample, figures, settings)
+    blocks: list[Block] = []
     is_complete = sample is not None
-    for explanation in _list_explanations(sample):
+    for explain, needs_sample in EXPLANATIONS.items():
+        if needs_sample and sample is None:
+            continue
         try:
-            blocks += explanation(explained)
+            blocks += explain(explained)
         except Exception as error:
             # The network has no filters, for example, or it is too large for this machine.
             if not isinstance(error, ValueError) and not is_out_of_memory(error):
@@ -80,41 +70,20 @@ def explain_model(
             is_complete = False
             blocks.append(Prose(f"Not available for this network: {_shorten(error)}."))
     if sample is None:
-        blocks.append(
-            Prose("The run has no sample of validation images, so top activating patches and neurons are not shown.")
-        )
+        missing = "The run has no sample of validation images, so top activating patches and neurons are not shown."
+        blocks.append(Prose(missing))
     return blocks, is_complete
-
-
-def _list_explanations(sample: ValidationSample | None) -> list[Explanation]:
-    """Returns the explanations, in the order of the page. Without a sample these are the ones that need none."""
-    if sample is None:
-        return [filters.show_first_layer_filters, filters.show_feature_maps, attribution.show_guided_predictions]
-    return [
-        filters.show_first_layer_filters,
-        filters.show_feature_maps,
-        filters.show_top_patches,
-        filters.show_neurons,
-        attribution.show_guided_predictions,
-        attribution.show_attributions,
-    ]
 
 
 def _hash_dependencies(run: FinishedRun, settings: Report) -> str:
     """Returns a hash of everything that the explanations depend on: files of the run, settings and code."""
-    package = Path(keras_inat.__file__).parent
-    code = sorted(path for pattern in CODE for path in package.glob(pattern))
-    stats = [path.stat() for path in (run.folder.model, run.folder.predictions, run.folder.sample) if path.exists()]
-    dependencies = (
-        settings.filter_order,
-        settings.neurons,
-        run.data.name,
-        run.data.classes,
-        [(stat.st_size, stat.st_mtime_ns) for stat in stats],
-        [importlib.metadata.version(name) for name in PACKAGES],
-    )
+    files = [path.stat() for path in (run.folder.model, run.folder.predictions, run.folder.sample) if path.exists()]
+    stats = [(file.st_size, file.st_mtime_ns) for file in files]
+    versions = [importlib.metadata.version(name) for name in PACKAGES]
+    dependencies = (settings.filter_order, settings.neurons, run.data.name, run.data.classes, stats, versions)
     digest = hashlib.sha256(repr(dependencies).encode())
-    for path in code:
+    package = Path(keras_inat.__file__).parent
+    for path in sorted(path for pattern in CODE for path in package.glob(pattern)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -8,9 +8,11 @@ from keras import layers
 
 from keras_inat.explain import batches
 from keras_inat.explain.activations import find_spatial_activations
-from keras_inat.explain.neurons import explain_neurons, measure_selectivity
+from keras_inat.explain.guided_backpropagation import explain_neurons, measure_selectivity
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.networks import Model
+
+LABELS = np.arange(5) % 2
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def test_images_with_the_highest_activation_are_found(images, monkeypatch):
     model = build_cnn(Model(num_blocks=2, filters=6, activation="gelu", dense_units=0), SIZE, CLASSES)
     layer = model.get_layer("block2_activation")
     maps = keras.Model(model.inputs, layer.output)([images]).numpy()
-    explanations = explain_neurons(model, images, num_neurons=7, num_images=2, seed=3)
+    explanations = explain_neurons(model, images, LABELS, num_neurons=7, num_images=2)
     assert len({(neuron.row, neuron.column, neuron.filter) for neuron in explanations}) == 7
     for neuron in explanations:
         assert neuron.layer == "block2_activation"
@@ -40,11 +42,13 @@ def test_images_with_the_highest_activation_are_found(images, monkeypatch):
         assert neuron.activations[0] > 0
         assert neuron.gradients.shape == (2, SIZE, SIZE, 3)
         assert neuron.gradients[0].any()
-        assert neuron.preferred_class is None
+        means = [responses[label == LABELS].clip(min=0).mean() for label in (0, 1)]
+        assert neuron.preferred_class == np.argmax(means)
+        np.testing.assert_allclose(neuron.selectivity, abs(means[0] - means[1]) / sum(means), rtol=1e-4)
 
 
 def test_neurons_of_every_channel_follow_the_definition(network, images):
-    explanations = explain_neurons(network, images, num_neurons=20)
+    explanations = explain_neurons(network, images, LABELS, num_neurons=20, num_images=1)
 
     def choose(maps):
         upstream = np.zeros_like(maps)
@@ -67,7 +71,7 @@ def test_a_neuron_at_its_ceiling_is_explained(images, ceiling):
     inputs = keras.Input((SIZE, SIZE, 3))
     convolve = layers.Conv2D(1, SIZE - 1, bias_initializer=keras.initializers.Constant(1e6))
     model = keras.Model(inputs, ceiling()(convolve(inputs)))
-    neurons = explain_neurons(model, images)
+    neurons = explain_neurons(model, images, LABELS, num_images=1)
     assert len(neurons) == 4
     for neuron in neurons:
         assert neuron.activations == [6]
@@ -80,27 +84,19 @@ def test_a_neuron_at_its_ceiling_is_explained(images, ceiling):
         np.testing.assert_allclose(neuron.gradients, expected[None], rtol=1e-6)
 
 
-def test_the_seed_determines_the_neurons(network, images):
-    def chosen(seed):
-        return [(neuron.row, neuron.column, neuron.filter) for neuron in explain_neurons(network, images, 5, seed=seed)]
-
-    assert chosen(1) == chosen(1)
-    assert chosen(1) != chosen(2)
-
-
 def test_dead_neurons_are_not_chosen(images):
     model = build_network()
     kernel, bias = model.get_layer("c").get_weights()
     bias[:] = [-1e6, -1e6, 1e3, -1e6, -1e6]
     model.get_layer("c").set_weights([kernel, bias])
-    found = explain_neurons(model, images, num_neurons=100)
+    found = explain_neurons(model, images, LABELS, num_neurons=100, num_images=1)
     assert sorted((neuron.row, neuron.column) for neuron in found) == [
         (row, col) for row in range(4) for col in range(4)
     ]
     assert {neuron.filter for neuron in found} == {2}
     bias[2] = -1e6
     model.get_layer("c").set_weights([kernel, bias])
-    assert explain_neurons(model, images) == []
+    assert explain_neurons(model, images, LABELS) == []
 
 
 def test_selectivity_by_hand():
@@ -121,7 +117,7 @@ def test_the_most_selective_neurons_come_first(network, images):
     maps = keras.Model(network.inputs, find_spatial_activations(network)[-1].output)([images]).numpy()
     _, selectivity = measure_selectivity(maps, labels)
     selectivity[~(maps > 0).all(axis=0)] = -1
-    neurons = explain_neurons(network, images, 3, labels=labels, most_selective=True)
+    neurons = explain_neurons(network, images, labels, 3, most_selective=True)
     assert len({neuron.filter for neuron in neurons}) == len(neurons)
     assert [neuron.selectivity for neuron in neurons] == sorted((n.selectivity for n in neurons), reverse=True)
     assert neurons[0].selectivity == pytest.approx(selectivity.max())
@@ -136,4 +132,4 @@ def test_neurons_are_active_for_all_images_shown(images):
     kernel = np.zeros((1, 1, 3, 2), np.float32)
     kernel[0, 0, 0] = [1, 1]
     convolve.set_weights([kernel, np.array([-250, 0], np.float32)])
-    assert {neuron.filter for neuron in explain_neurons(model, images, 10, num_images=4)} == {1}
+    assert {neuron.filter for neuron in explain_neurons(model, images, LABELS, 10, num_images=4)} == {1}
