@@ -34,7 +34,7 @@ def run(*arguments, capsys):
         (["train-best", "run.directory=5"], "run.directory"),
         (["train-best", "SWEEP=none"], "the sweep 'none' has no finished trial"),
         (["predict"], "make train-best"),
-        (["dashboard"], "there are no runs"),
+        (["dashboard"], "'runs' contains no runs"),
         (["data", "ZIP=nowhere.zip"], "ZIP must be a .zip file that exists. Received: 'nowhere.zip'"),
     ],
 )

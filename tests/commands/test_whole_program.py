@@ -1,4 +1,4 @@
-"""The whole loop, as a user would run it, on tiny data."""
+"""The whole program, as a user would run it, on tiny data."""
 
 import csv
 import json
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from keras_inat.__main__ import main
-from keras_inat.files import read_jsonl
+from keras_inat.store.ledger import read_ledger
+from keras_inat.store.records import Result
 from keras_inat.store.runs import list_runs
 
 SMALL = [
@@ -29,19 +30,19 @@ def test_sweep_train_finetune_report_predict(photos, capsys):
     run("sweep", data, "CONFIG=tiny.yaml", "NAME=first", "TRIALS=2", "sweep.epochs=1", *SMALL)
     run("train-best", "SEEDS=2", "tracking.wandb=disabled", "tracking.tensorboard=false")
     scratch = list_runs("runs")
-    assert [result.read_result()["seed"] for result in scratch] == [0, 1]
+    assert [folder.read_result().seed for folder in scratch] == [0, 1]
     with open("runs/sweep/first/trials.csv") as file:
         best = max(csv.DictReader(file), key=lambda row: float(row["score"]))
-    config = scratch[0].read_result()["config"]
-    assert config["model"]["filters"] == int(best["model.filters"])
-    assert config["training"]["epochs"] == 2
+    config = scratch[0].read_result().config
+    assert config.model.filters == int(best["model.filters"])
+    assert config.training.epochs == 2
 
     run("finetune", data, "STRATEGY=topk", "UNFREEZE=1", f"WEIGHTS={scratch[0].model}", *SMALL)
     tuned = list_runs("runs")[-1]
     assert tuned.command == "finetune"
     assert tuned.path.name.endswith(f"-topk-{scratch[0].path.name}-seed0")
-    looks = [line["run"] for line in read_jsonl(Path("runs/test_ledger.jsonl"))]
-    assert sorted(looks) == sorted(str(done.path) for done in [*scratch, tuned])
+    evaluated = [entry.run for entry in read_ledger("runs")]
+    assert sorted(evaluated) == sorted(str(done.path) for done in [*scratch, tuned])
 
     run("report")
     with open("reports/results.csv") as file:
@@ -51,13 +52,13 @@ def test_sweep_train_finetune_report_predict(photos, capsys):
 
     capsys.readouterr()
     run("predict", f"IMAGE={photos / 'val' / 'red' / '0.png'}")
-    model, told, explanation = capsys.readouterr().out.splitlines()
+    model, classes, explanation = capsys.readouterr().out.splitlines()
     assert model == f"model: {tuned.path}"
-    assert re.fullmatch(r"0\.png: (red|blue|green) \d+\.\d %(, (red|blue|green) \d+\.\d %){2}", told)
+    assert re.fullmatch(r"0\.png: (red|blue|green) \d+\.\d %(, (red|blue|green) \d+\.\d %){2}", classes)
     assert Path(explanation.removeprefix("explanation: ")).exists()
 
 
-def test_data_unpacks_an_archive_and_says_what_is_in_it(photos, capsys):
+def test_data_unpacks_an_archive_and_lists_its_contents(photos, capsys):
     with zipfile.ZipFile("photos.zip", "w") as archive:
         for file in sorted(photos.rglob("*")):
             archive.write(file, f"deep/photos/{file.relative_to(photos)}")
@@ -77,12 +78,12 @@ def test_data_unpacks_an_archive_and_says_what_is_in_it(photos, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["ZIP=photos.zip", "DATA=demo"], "DATA=demo is drawn"),
-        (["URL=http://localhost/a.zip", "DATA=demo-things"], "DATA=demo-things is drawn"),
+        (["ZIP=photos.zip", "DATA=demo"], "DATA=demo is a drawn data set"),
+        (["URL=http://localhost/a.zip", "DATA=demo-things"], "DATA=demo-things is a drawn data set"),
         (["ZIP=photos.zip", "URL=http://localhost/a.zip"], "give ZIP or URL, not both"),
     ],
 )
-def test_data_that_would_not_be_looked_at_is_refused(workplace, capsys, arguments, words):
+def test_data_that_would_not_be_used_is_refused(workplace, capsys, arguments, words):
     Path("photos.zip").touch()
     assert main(["data", *arguments]) == 2
     assert words in capsys.readouterr().err
@@ -113,5 +114,6 @@ def test_results_are_plain_json(make_config):
 
     train_and_evaluate(make_config("training.epochs=1"), "train-best", "x")
     result = json.loads(list_runs("runs")[0].result.read_text())
-    said = {"command", "config", "seed", "val_accuracy", "test_accuracy", "test_interval", "epochs", "seconds"}
-    assert said | {"images_per_second", "parameters", "macs", "data", "packages", "commit"} <= set(result)
+    assert result.keys() == Result.model_fields.keys()
+    assert result["test"].keys() == {"accuracy", "interval", "num_images", "flip"}
+    assert result["data"]["counts"] == {"train": 24, "validation": 6, "test": 12}
