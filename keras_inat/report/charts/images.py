@@ -32,6 +32,9 @@ GAP = 0.05
 LINE = 0.17
 NUM_SHOWN = 3  # classes beside an image
 BAR_COLOR = "#9aa5b1"  # of classes that are not predicted
+# The label of a row, of one line or more, and its pictures `(height, width)` or `(height, width, 3)` in [0, 1] of any
+# size. None leaves a cell empty.
+Row = tuple[str, Sequence[np.ndarray | None]]
 CENTERED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5}
 
 
@@ -115,20 +118,8 @@ def _place_image(axes: Axes, image: np.ndarray, x: float, y: float, side: float)
     axes.imshow(image, extent=(x, x + side, y + side, y), aspect="auto", interpolation="bicubic")
 
 
-def draw_grid(
-    title: str,
-    columns: Sequence[str],
-    rows: Sequence[tuple[str, Sequence[np.ndarray | None]]],
-    caption: str,
-    group: int = 0,
-) -> Figure:
-    """Draws labeled rows of pictures under the titles of their columns, and a caption at the bottom.
-
-    Args:
-        rows: Label, of one line or more, and pictures `(height, width)` or `(height, width, 3)` in [0, 1] of any size.
-            None leaves a cell empty.
-        group: Number of columns between two gaps; 0: no gaps.
-    """
+def draw_grid(title: str, columns: Sequence[str], rows: Sequence[Row], caption: str, group: int = 0) -> Figure:
+    """Draws rows of pictures under the titles of their columns, with a gap after each `group` of columns if not 0."""
     gaps = [2 * GAP * (index // group) if group else 0.0 for index in range(len(columns))]
     cell = (WIDTH - LABEL - 2 * MARGIN - gaps[-1]) / len(columns)
     lines = textwrap.wrap(caption, 152)

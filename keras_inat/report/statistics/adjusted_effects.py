@@ -115,7 +115,8 @@ def _choose_factors(settings: list[str], trials: list[Trial]) -> tuple[list[Fact
         factors = []
         for name in settings:
             factor = linear_model.build_factor(name, [read_level(trial, name) for trial in trials], degree)
-            factors += [factor] if factor else []
+            if factor:
+                factors.append(factor)
         num_columns = 1 + sum(factor.columns.shape[1] for factor in factors)
         num_columns += len(linear_model.build_applicability_columns(factors))
         if len(trials) >= trials_per_column * num_columns:

@@ -3,7 +3,6 @@
 Its standard errors allow for unequal variances (HC3: MacKinnon & White 1985).
 """
 
-import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,11 +29,8 @@ class Factor:
     values: list[Any]  # one for each trial; None where the hyperparameter does not apply
     columns: np.ndarray  # `(trials, k)` float64: a number and its powers, or an indicator of each choice but the first
     points: list[tuple[Any, np.ndarray]]  # low and high of a number, or all choices, each with its columns `(k,)`
+    is_number: bool = False
     logarithmic: bool = False  # whether a number is taken as its logarithm
-
-    @functools.cached_property
-    def is_number(self) -> bool:
-        return all(value is None or is_number(value) for value in self.values)
 
 
 def build_factor(setting: str, values: list[Any], degree: int) -> Factor | None:
@@ -61,7 +57,7 @@ def build_factor(setting: str, values: list[Any], degree: int) -> Factor | None:
     positions = np.nan_to_num((2 * numbers - ends.sum()) / (ends[1] - ends[0]))
     powers = np.arange(1, min(degree, len(levels) - 1) + 1)
     columns = np.clip(positions, -MAX_DISTANCE, MAX_DISTANCE)[:, None] ** powers
-    return Factor(setting, values, columns, [(low, (-1.0) ** powers), (high, 1.0**powers)], logarithmic)
+    return Factor(setting, values, columns, [(low, (-1.0) ** powers), (high, 1.0**powers)], True, logarithmic)
 
 
 def build_applicability_columns(factors: Sequence[Factor]) -> list[np.ndarray]:
