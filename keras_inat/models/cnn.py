@@ -33,10 +33,7 @@ def build_cnn(config: Model, image_size: int, num_classes: int) -> keras.Model:
     """
     inputs = keras.Input((image_size, image_size, 3), name="image")
     image = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(inputs)
-    features = []
-    for prefix in list_prefixes(config):
-        maps = _build_blocks(config, image, prefix)
-        features.append(_build_head(config, maps, prefix))
+    features = [_build_head(config, _build_blocks(config, image, prefix), prefix) for prefix in list_prefixes(config)]
     outputs = []
     for number, x in enumerate(features, 1):
         name = LAST_LAYER if config.ensemble_size == 1 else f"member{number}_{LAST_LAYER}"

@@ -18,13 +18,6 @@ from keras_inat.settings.schema import Model
 PARAMETERS = "parameters"
 MACS = "multiply-accumulates"
 QUANTITIES = (PARAMETERS, MACS)
-# The weights that take part in multiply-accumulates, by layer class.
-KERNELS = {
-    "Conv2D": ("kernel",),
-    "DepthwiseConv2D": ("kernel",),
-    "SeparableConv2D": ("depthwise_kernel", "pointwise_kernel"),
-    "Dense": ("kernel",),
-}
 
 
 @dataclass(frozen=True)
@@ -61,7 +54,7 @@ def count_cnn(config: Model, image_size: int, num_classes: int) -> list[LayerCos
 def _count_convolution(config: Model, conv: Convolution, side: int) -> Iterator[LayerCost]:
     """Yields the cost of a convolution and of the layers up to the next one, in the order of `build_cnn`."""
     bias = 0 if config.batch_norm else conv.filters
-    output = (side, side, conv.filters)
+    output: tuple[int, ...] = (side, side, conv.filters)
     pool = LayerCost(f"block{conv.block}_pool", (halve(side, 1), halve(side, 1), conv.filters))
     yield LayerCost(conv.name("conv"), output, conv.weights + bias, side**2 * conv.weights)
     if conv.pooled and config.pool_first:
@@ -103,10 +96,9 @@ def count_layers(model: Any) -> list[LayerCost]:
     """
     rows = []
     for layer in model._flatten_layers(include_self=False, recursive=True):
-        kind = type(layer).__name__
-        if getattr(layer, "layers", None) or kind == "InputLayer":
+        if getattr(layer, "layers", None) or type(layer).__name__ == "InputLayer":
             continue
-        weights = sum(math.prod(getattr(layer, name).shape) for name in KERNELS.get(kind, ()))
+        weights = sum(math.prod(weight.shape) for weight in layer.weights if "kernel" in weight.name)
         output = tuple(layer.output.shape[1:])
         rows.append(LayerCost(layer.name, output, layer.count_params(), math.prod(output[:-1]) * weights))
     return rows

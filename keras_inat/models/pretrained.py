@@ -84,7 +84,11 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
     inputs = keras.Input((image_size, image_size, 3), name="image")
     backbone = _build_application(config, preprocess(inputs, row.preprocessing))
     if from_file and re.fullmatch(r"EfficientNetB\d", config.backbone):
-        _scale_stem(backbone)
+        # Keras divides the normalized pixels by the square root of their standard deviation, but only if `weights` is
+        # "imagenet" and not if it names the same file. Here the first kernel absorbs these factors.
+        factors = np.array([deviation**-0.5 for deviation in IMAGENET_STD], np.float32)
+        kernel = backbone.get_layer("stem_conv").kernel
+        kernel.assign(kernel * factors[:, None])
     return inputs, backbone.output
 
 
@@ -115,17 +119,6 @@ def _print_download(backbone: str) -> None:
         home = Path(tempfile.gettempdir(), ".keras")  # Keras uses it without a message
     size = BACKBONES[backbone].megabytes
     print(f"ImageNet weights of {backbone}: read from {home / 'models'}, or downloaded ({size:,.0f} MB)", flush=True)
-
-
-def _scale_stem(backbone: keras.Model) -> None:
-    """Adapts an EfficientNet whose weights come from a file to the preprocessing that they were trained with.
-
-    Keras divides the normalized pixels by the square root of their standard deviation, but only if `weights` is
-    "imagenet" and not if it names the same file. Here the first kernel absorbs these factors.
-    """
-    stem = backbone.get_layer("stem_conv")
-    factors = np.array([deviation**-0.5 for deviation in IMAGENET_STD], np.float32)
-    stem.kernel.assign(stem.kernel * factors[:, None])
 
 
 def _read_width_multiplier(backbone: str, weights: str) -> dict[str, Any]:

@@ -101,7 +101,6 @@ class PerWeightOptimizer(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        *,
         rate_multipliers: Mapping[str, float],
         decay_targets: Mapping[str, np.ndarray],
         decay: float,
