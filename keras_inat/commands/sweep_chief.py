@@ -2,7 +2,7 @@
 
 from keras_inat.commands.sweep import conclude
 from keras_inat.settings.schema import Config
-from keras_inat.sweep.chief import run_chief
+from keras_inat.sweep.cluster import run_chief
 from keras_inat.sweep.wandb_report import publish_report
 
 

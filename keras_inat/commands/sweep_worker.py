@@ -2,7 +2,7 @@
 
 from keras_inat.commands.sweep import conclude
 from keras_inat.settings.schema import Config
-from keras_inat.sweep.worker import run_worker
+from keras_inat.sweep.cluster import run_worker
 
 
 def run(config: Config) -> None:

@@ -7,17 +7,12 @@ from typing import Any, get_args
 from keras_inat.errors import UserError
 from keras_inat.settings.catalog import field_of
 
-RANGE_KEYS = {"min", "max", "step", "log"}
 MAX_STEPS = 1000
 
 
 @dataclass(frozen=True)
 class Choices:
-    """A list of values.
-
-    Attributes:
-        values: The values, as the setting takes them.
-    """
+    """A list of values, as the setting takes them."""
 
     values: list[Any]
 
@@ -57,31 +52,26 @@ class Range:
         return isinstance(value, int | float) and self.low <= value <= self.high
 
 
-Domain = Choices | Range
-
-
-def read_domain(name: str, given: Any) -> Domain:
-    """Reads the domain of a setting in `sweep.space`. Conditions are ignored.
-
-    Args:
-        name: The dotted name of the setting.
-        given: A value, a list of choices, `{choices, when}` or `{min, max, log, step, when}`. A range with a step
-            becomes a list of choices.
+def read_domain(name: str, given: Any) -> Choices | Range:
+    """Reads the domain of a setting in `sweep.space`, without its conditions; see `space.build_hyperparameters`.
 
     Raises:
         UserError: The range is malformed.
     """
     if not isinstance(given, dict):
-        return Choices(given if isinstance(given, list) else [given])
+        given = {"choices": given}
     if "choices" in given:
         choices = given["choices"]
         return Choices(choices if isinstance(choices, list) else [choices])
-    keys = {key: value for key, value in given.items() if key != "when"}
-    _check_range(name, keys)
-    domain = Range(keys["min"], keys["max"], keys.get("log", False))
-    if keys.get("step") is None:
-        return domain
-    return Choices(_list_steps(name, domain, keys["step"]))
+    keys = set(given) - {"when"}
+    if not {"min", "max"} <= keys <= {"min", "max", "step", "log"}:
+        raise UserError(
+            f"the range of `{name}` in `sweep.space` needs min and max, and may have log, step and when. Received: "
+            f"{sorted(keys)}. Choices with conditions are written {{choices, when}}."
+        )
+    domain = Range(given["min"], given["max"], given.get("log", False))
+    _check_range(name, domain)
+    return domain if given.get("step") is None else Choices(_list_steps(name, domain, given["step"]))
 
 
 def is_whole(name: str) -> bool:
@@ -89,34 +79,24 @@ def is_whole(name: str) -> bool:
     return int in _list_types(name)
 
 
-def _check_range(name: str, keys: dict[str, Any]) -> None:
-    if not {"min", "max"} <= set(keys) <= RANGE_KEYS:
+def _check_range(name: str, domain: Range) -> None:
+    ends = (domain.low, domain.high)
+    are_numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
+    if not are_numbers or not -math.inf < domain.low < domain.high < math.inf:
         raise UserError(
-            f"the range of `{name}` in `sweep.space` needs min and max, and may have log, step and when. Received: "
-            f"{sorted(keys)}. Choices with conditions are written {{choices, when}}."
+            f"the range of `{name}` in `sweep.space` must go from a number to a larger one. Received: from "
+            f"{domain.low!r} to {domain.high!r}."
         )
-    low = keys["min"]
-    high = keys["max"]
-    are_numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in (low, high))
-    if not are_numbers or not -math.inf < low < high < math.inf:
-        raise UserError(
-            f"the range of `{name}` in `sweep.space` must go from a number to a larger one. Received: from {low!r} to "
-            f"{high!r}."
-        )
-    log = keys.get("log", False)
-    if not isinstance(log, bool):
-        raise UserError(f"`log` of `{name}` in `sweep.space` must be true or false. Received: {log!r}.")
-    if log and low <= 0:
+    if not isinstance(domain.log, bool):
+        raise UserError(f"`log` of `{name}` in `sweep.space` must be true or false. Received: {domain.log!r}.")
+    if domain.log and domain.low <= 0:
         raise UserError(f"the range of `{name}` in `sweep.space` is logarithmic, so min must be above 0")
     if not _list_types(name) & {int, float}:
         raise UserError(f"`{name}` in `sweep.space` is not a number and has no range: give a list of choices")
 
 
 def _list_steps(name: str, domain: Range, step: Any) -> list[Any]:
-    """Returns the values of a range in steps.
-
-    KerasTuner counts the steps in floating point and may lose the last value.
-    """
+    """Returns the values of a range. KerasTuner counts its steps in floating point and may lose the last one."""
     smallest = 1 if domain.log else 0
     if not isinstance(step, int | float) or isinstance(step, bool) or not smallest < step < math.inf:
         raise UserError(f"`step` of `{name}` in `sweep.space` must be above {smallest}. Received: {step!r}.")

@@ -1,33 +1,63 @@
-"""Slots that run trials: each trial in a process with its own cores and GPU, or all in this process."""
+"""Slots that run trials: each trial in a process with its own cores and GPU, or all in this process.
+
+The imports of TensorFlow are local: a process that is about to train loads this module first.
+"""
 
 import multiprocessing
+import os
+import pickle
 import signal
+import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing import forkserver
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from keras_inat.errors import TERMINATED
 from keras_inat.settings.schema import Config
-from keras_inat.store.records import Trial
-from keras_inat.sweep.trial_process import TrialOutcome, run_in_process, run_trial
-from keras_inat.training.devices import count_gpus
-from keras_inat.workers import GRACE_SECONDS, list_cores
+from keras_inat.store.records import Result, Trial
+from keras_inat.store.runs import RunFolder
+from keras_inat.store.sweeps import locate_sweep
+from keras_inat.workers import GRACE_SECONDS, exit_with_parent, list_cores
 
 # If all processes of the sweep are being killed, this one ends during the pause and blames no configuration.
 PAUSE_SECONDS = 1.0
 ORPHANED = 255  # exit code of a process whose forkserver was killed too
+# The forkserver has imported TensorFlow and runs nothing else. A process starts in no time, and no thread of this
+# process is forked in the middle of its work.
+CONTEXT = multiprocessing.get_context("forkserver")
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """The outcome of a training. One of the three is set."""
+
+    result: Result | None = None  # of a trial that was trained to its end or pruned
+    failure: str = ""  # the reason why this configuration cannot be trained, in one line
+    error: Exception | None = None  # not caused by the configuration; it stops the sweep
+
+
+def run_trial(config: Config, trial: Trial) -> TrialOutcome:
+    """Trains a recorded trial of a sweep."""
+    from keras_inat.sweep.trial import train_trial
+
+    return train_trial(config, trial)
+
+
+def remove_checkpoint(run: RunFolder, trial: Trial) -> None:
+    """Removes the checkpoint of an ended trial, unless a longer trial of Hyperband may resume from it."""
+    if "tuner/epochs" not in trial.values:
+        run.checkpoint.unlink(missing_ok=True)
 
 
 class Slot:
-    """Runs one trial at a time in this process.
+    """Runs one trial at a time in this process."""
 
-    Attributes:
-        trial: The trial that it runs; None while it is free.
-    """
-
-    trial: Trial | None = None
+    trial: Trial | None = None  # the trial that it runs; None while it is free
 
     def start(self, config: Config, trial: Trial) -> None:
         """Starts a trial."""
@@ -46,34 +76,21 @@ class Slot:
         """Ends the running trial. It can resume from its last epoch."""
 
 
+@dataclass(eq=False)
 class ProcessSlot(Slot):
     """Runs one trial at a time, each in a new process.
 
     A killed process, as happens when memory runs out, is started once more and resumes from its last epoch. The trial
     has failed if the second process is killed too.
-
-    Args:
-        cores: The CPU cores to use. An empty list means all.
-        gpu: The index of the only GPU to use; None means all.
-        timeout_seconds: The time after which a trial fails; None means no limit.
-        run: The function that trains. It belongs to a module, so that another process can import it.
     """
 
-    def __init__(
-        self,
-        cores: Sequence[int],
-        gpu: int | None,
-        timeout_seconds: float | None,
-        run: Callable[[Config, Trial], TrialOutcome] = run_trial,
-    ) -> None:
-        # The forkserver has imported TensorFlow and runs nothing else. A process starts in no time, and no thread of
-        # this process is forked in the middle of its work.
-        self._context = multiprocessing.get_context("forkserver")
-        self._cores = list(cores)
-        self._gpu = gpu
-        self._timeout = timeout_seconds
-        self._run = run
-        self._process: Any = None
+    cores: Sequence[int]  # the CPU cores to use; none means all
+    gpu: int | None  # the index of the only GPU to use; None means all
+    timeout_seconds: float | None  # the time after which a trial fails; None means no limit
+    run: Callable[[Config, Trial], TrialOutcome] = (
+        run_trial  # it belongs to a module, so that another process can import it
+    )
+    _process: Any = None
 
     def start(self, config: Config, trial: Trial) -> None:
         self.trial = trial
@@ -84,28 +101,31 @@ class ProcessSlot(Slot):
 
     def _launch(self) -> None:
         self._attempts += 1
-        self._receiver, sender = self._context.Pipe(duplex=False)
-        process = self._context.Process(
-            target=run_in_process, args=(self._run, self._config, self.trial, self._cores, self._gpu, sender)
-        )
-        _start(process)
+        self.receiver, sender = CONTEXT.Pipe(duplex=False)
+        arguments = (self.run, self._config, self.trial, self.cores, self.gpu, sender)
+        process = CONTEXT.Process(target=_run_in_process, args=arguments)
+        end = time.monotonic() + GRACE_SECONDS
+        while True:
+            try:
+                process.start()
+                break
+            except (ConnectionError, EOFError):
+                # A forkserver that is being killed refuses until it is dead; then Python starts another.
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
         self._process = process  # before this line there is nothing to end
         sender.close()
 
-    @property
-    def sentinel(self) -> Any:
-        """The object to pass to `multiprocessing.connection.wait`."""
-        return self._receiver
-
     def poll(self) -> TrialOutcome | None:
-        if self._receiver.poll():
+        if self.receiver.poll():
             try:
-                outcome = self._receiver.recv()
+                outcome = self.receiver.recv()
             except (EOFError, OSError):  # the process died before it had sent everything
                 outcome = self._explain_death()
-        elif self._timeout and time.monotonic() - self._began > self._timeout:
+        elif self.timeout_seconds and time.monotonic() - self._began > self.timeout_seconds:
             outcome = TrialOutcome(
-                failure=f"TimeoutError: ended after {self._timeout:g} s (`sweep.trial_timeout_seconds`)"
+                failure=f"TimeoutError: ended after {self.timeout_seconds:g} s (`sweep.trial_timeout_seconds`)"
             )
         else:
             return None
@@ -121,7 +141,7 @@ class ProcessSlot(Slot):
             return TrialOutcome(error=RuntimeError(f"a trial's process ended with exit code {code}"))
         time.sleep(PAUSE_SECONDS)
         if self._attempts < 2:
-            self._receiver.close()
+            self.receiver.close()
             self._launch()
             return None
         if code == -signal.SIGKILL:
@@ -136,33 +156,39 @@ class ProcessSlot(Slot):
             self._process.terminate()
 
     def end(self) -> None:
-        if self._process is None:
-            return
-        self.terminate()
-        self._process.join(GRACE_SECONDS)
-        self._process.kill()
-        self._process.join()
-        self._process.close()
-        self._receiver.close()
-        self._process = None
-        self.trial = None
+        if self._process:
+            self.terminate()
+            self._process.join(GRACE_SECONDS)
+            self._process.kill()
+            self._process.join()
+            self._process.close()
+            self.receiver.close()
+            self._process = None
+            self.trial = None
 
 
 def open_slots(num_workers: int, timeout_seconds: float | None) -> list[Slot]:
-    """Opens slots for a number of trials at a time.
+    """Opens slots for a number of trials at a time. With 0 workers, one slot runs its trials in this process.
 
-    Several slots get one GPU each where there are GPUs. Otherwise they divide the CPU cores among them. With 0
-    workers, one slot runs its trials in this process.
+    Several slots get one GPU each where there are GPUs. Otherwise they divide the CPU cores among them.
     """
+    from keras_inat.training.devices import count_gpus
+
     if num_workers == 0:
         return [Slot()]
-    _start_forkserver()
+    # Ctrl-C must not end the forkserver while it imports TensorFlow.
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    forkserver.set_forkserver_preload(["keras_inat.sweep.preload"])
+    forkserver.ensure_running()
+    signal.signal(signal.SIGINT, handler)
+    if num_workers == 1:
+        return [ProcessSlot([], None, timeout_seconds)]
     all_cores = list_cores()
     num_gpus = count_gpus()
     slots: list[Slot] = []
     for number in range(num_workers):
-        cores = all_cores[number::num_workers] if num_workers > 1 and not num_gpus else []
-        gpu = number % num_gpus if num_workers > 1 and num_gpus > 1 else None
+        cores = all_cores[number::num_workers] if not num_gpus else []
+        gpu = number % num_gpus if num_gpus > 1 else None
         slots.append(ProcessSlot(cores, gpu, timeout_seconds))
     return slots
 
@@ -170,26 +196,51 @@ def open_slots(num_workers: int, timeout_seconds: float | None) -> list[Slot]:
 def wait_for(slots: Sequence[Slot], timeout_seconds: float) -> None:
     """Waits until a busy slot may have an outcome, or until the time is over."""
     busy = [slot for slot in slots if slot.trial]
-    sentinels = [slot.sentinel for slot in busy if isinstance(slot, ProcessSlot)]
-    if len(sentinels) == len(busy):  # a trial of this process has its outcome already
-        wait(sentinels, timeout_seconds)
+    receivers = [slot.receiver for slot in busy if isinstance(slot, ProcessSlot)]
+    if len(receivers) == len(busy):  # a trial of this process has its outcome already
+        wait(receivers, timeout_seconds)
 
 
-def _start_forkserver() -> None:
-    """Starts the process that trials are forked from. Ctrl-C must not end it while it imports TensorFlow."""
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    forkserver.set_forkserver_preload(["keras_inat.sweep.preload"])
-    forkserver.ensure_running()
-    signal.signal(signal.SIGINT, handler)
+def _run_in_process(
+    run: Callable[..., TrialOutcome],
+    config: Config,
+    trial: Trial,
+    cores: Sequence[int],
+    gpu: int | None,
+    channel: Connection,
+) -> None:
+    """Sends the outcome of a trial from its process. The output goes to `log.txt` in the folder of the trial."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends its trials
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # an orderly exit lets W&B write its files
+    threading.Thread(target=exit_with_parent, daemon=True).start()
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+    # Otherwise the first trial on a GPU takes all of its memory.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    if gpu is not None:
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")
+        os.environ["CUDA_VISIBLE_DEVICES"] = given.split(",")[gpu] if given else str(gpu)
+    folder = locate_sweep(config).trial_run(trial.id).path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "log.txt", "a", buffering=1, encoding="utf-8") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            outcome = run(config, trial)
+    except OSError as error:  # the disk is too full for a log
+        outcome = TrialOutcome(error=error)
+    if outcome.error:
+        outcome = TrialOutcome(error=_make_portable(outcome.error))
+    channel.send(outcome)
 
 
-def _start(process: Any) -> None:
-    """Starts a process. A forkserver that is being killed refuses until it is dead; then Python starts another."""
-    end = time.monotonic() + GRACE_SECONDS
-    while True:
-        try:
-            return process.start()
-        except (ConnectionError, EOFError):
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
+def _make_portable(error: Exception) -> Exception:
+    """Returns the error with its traceback as a note. One that cannot be pickled becomes a `RuntimeError`."""
+    note = "".join(traceback.format_exception(error))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.__cause__ = error.__traceback__ = None
+    error.add_note(note)
+    return error

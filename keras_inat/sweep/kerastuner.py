@@ -3,11 +3,9 @@
 `tests/sweep/test_kerastuner.py` lists these names and fails if a version of KerasTuner lacks one.
 """
 
-import contextlib
 import math
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from keras_tuner.src import protos
 from keras_tuner.src.distribute import oracle_client
 from keras_tuner.src.distribute.oracle_chief import OracleServicer as OracleServicer
 from keras_tuner.src.engine import conditions
-from keras_tuner.src.engine import oracle as oracle_module
 
 from keras_inat.errors import UserError
 from keras_inat.files import write_json
@@ -32,15 +29,9 @@ Condition = conditions.Parent
 # Adds an `OracleServicer` to a gRPC server.
 add_servicer = protos.get_service_grpc().add_OracleServicer_to_server
 
-STATUSES = {
-    "completed": TrialStatus.COMPLETED,
-    "pruned": TrialStatus.COMPLETED,
-    "failed": TrialStatus.FAILED,
-}
-# The distance between the random seeds of one proposal and those of the next.
-SEED_STRIDE = 100_000
-# The number of random configurations that may have been tried before the space counts as exhausted.
-MAX_COLLISIONS = 2000
+STATUSES = {"completed": TrialStatus.COMPLETED, "pruned": TrialStatus.COMPLETED, "failed": TrialStatus.FAILED}
+SEED_STRIDE = 100_000  # distance between the random seeds of one proposal and those of the next
+MAX_COLLISIONS = 2000  # random configurations that may have been tried before the space counts as exhausted
 
 conditions.print = lambda *_: None  # KerasTuner prints every condition that it sends
 
@@ -57,11 +48,7 @@ class ResumableOracle(keras_tuner.Oracle):
     _retry_queue: list[str]
 
     def restore(self, config: Config, is_forbidden: Callable[[Mapping[str, Any]], bool]) -> None:
-        """Restores the state after the recorded trials of a sweep.
-
-        Args:
-            config: The configuration of the sweep.
-            is_forbidden: Returns True for hyperparameter values that must not be proposed.
+        """Restores the state after the recorded trials of a sweep. Forbidden values will not be proposed.
 
         Raises:
             UserError: The record of a trial is missing.
@@ -93,18 +80,15 @@ class ResumableOracle(keras_tuner.Oracle):
             # The queue is a stack: its last trial is proposed first.
             self._retry_queue.insert(0, trial.id)
 
-    @keras_tuner.synchronized
     def list_ongoing(self) -> list[str]:
         """Returns the numbers of the trials that are being trained."""
         return [trial.trial_id for trial in self.ongoing_trials.values()]
 
-    @keras_tuner.synchronized
     def adopt_running(self) -> None:
         """Counts the trials that are recorded as running as ongoing, because the workers still train them."""
         self.ongoing_trials = {f"before-{trial_id}": self.trials[trial_id] for trial_id in self._retry_queue}
         self._retry_queue = []
 
-    @keras_tuner.synchronized
     def give_back(self, trial_id: str) -> None:
         """Proposes a trial again, if it is still ongoing."""
         if trial_id in self.list_ongoing():
@@ -112,7 +96,6 @@ class ResumableOracle(keras_tuner.Oracle):
             self.ongoing_trials = {name: trial for name, trial in ongoing if trial.trial_id != trial_id}
             self._retry_queue.insert(0, trial_id)
 
-    @keras_tuner.synchronized
     def end_trial(self, trial: KerasTunerTrial) -> None:
         super().end_trial(trial)
         # A trial that was given back may end after all.
@@ -208,18 +191,6 @@ def set_folder(oracle: keras_tuner.Oracle, folder: SweepFolder) -> None:
     """Makes an oracle write its files into the folder of a sweep, and print nothing."""
     oracle.verbose = 0
     oracle._set_project_dir(folder.path, "tuner")
-
-
-@contextlib.contextmanager
-def release_lock_on_error(oracle: keras_tuner.Oracle) -> Iterator[None]:
-    """Releases the lock of an oracle that fails. KerasTuner keeps it, and the chief would hang forever."""
-    try:
-        yield
-    except BaseException:
-        if oracle_module.THREADS[oracle] == threading.current_thread().name:
-            oracle_module.THREADS[oracle] = None
-            oracle_module.LOCKS[oracle].release()
-        raise
 
 
 def connect(address: str, name: str, timeout_seconds: float) -> oracle_client.OracleClient:

@@ -21,25 +21,18 @@ BARS = "▁▂▃▄▅▆▇█"
 CURVE_WIDTH = 30  # characters
 LINES_BESIDE_TRIALS = 6
 MIN_TRIALS_SHOWN = 3
-MARKS = {"completed": "done", "pruned": "pruned", "failed": "failed", "running": "running"}
 STYLES = {"completed": "", "pruned": "dim", "failed": "red", "running": "bold"}
 
 
 class LiveTable:
-    """Follows the trials of a sweep through their records and the epochs that they write.
-
-    Args:
-        records: The records of the sweep.
-        live: The display to keep up to date. With None, a line is printed when a trial begins or ends.
-    """
+    """Follows a sweep through its records in a display. With None, a line is printed when a trial begins or ends."""
 
     def __init__(self, records: Records, live: Live | None) -> None:
         self._records = records
         self._live = live
-        self._shown: dict[str, str] = {
-            trial.id: trial.status for trial in records.read_trials() if trial.status != "running"
-        }
-        self._num_ended_before = len(self._shown)
+        ended = [trial for trial in records.read_trials() if trial.status != "running"]
+        self._shown: dict[str, str] = {trial.id: trial.status for trial in ended}
+        self._num_ended_before = len(ended)
         self._began = time.monotonic()
 
     def refresh(self) -> None:
@@ -63,10 +56,7 @@ class LiveTable:
         return f": {outcome}  {self._summarize(trials)}"
 
     def draw(self, height: int) -> Group:
-        """Draws the table for a terminal of `height` lines.
-
-        It shows the newest trials and the best one, and below them a summary.
-        """
+        """Draws the newest trials, the best one and a summary for a terminal of `height` lines."""
         trials = self._records.read_trials()
         best = find_best(trials)
         shown = trials[-max(MIN_TRIALS_SHOWN, height - LINES_BESIDE_TRIALS) :]
@@ -79,7 +69,7 @@ class LiveTable:
             text = trial.error if trial.status == "failed" else describe_values(trial.settings)
             table.add_row(
                 trial.id,
-                "best" if trial is best else MARKS[trial.status],
+                "best" if trial is best else trial.status.replace("completed", "done"),
                 draw_curve(curve, top),
                 f"{curve[-1]:.1%}" if curve else "",
                 f"{len(curve)}/{self._records.config.sweep.epochs}",

@@ -9,12 +9,9 @@ from keras_inat.settings.schema import Config
 from keras_inat.store.runs import RunFolder
 from keras_inat.store.sweeps import locate_sweep
 
-# One in three of the trials that reach a rung continues.
-FACTOR = 3
-# No trial is pruned before this epoch, so that a slow start does not count.
-MIN_EPOCHS = 2
-# No trial is pruned before this many others have reached the same epoch.
-MIN_OTHERS = 3
+FACTOR = 3  # one in three of the trials that reach a rung continues
+MIN_EPOCHS = 2  # no trial is pruned earlier, so that a slow start does not count
+MIN_OTHERS = 3  # no trial is pruned before this many others have reached the same epoch
 
 # The best validation accuracy of a trial up to and including each of its epochs.
 Curve = Sequence[float]
@@ -22,24 +19,14 @@ Curve = Sequence[float]
 
 def list_rungs(epochs: int) -> list[int]:
     """Returns the epochs at which successive halving compares trials of `epochs`: a third, a ninth, and so on."""
-    rungs = []
-    for power in range(1, epochs):
-        rung = math.ceil(epochs / FACTOR**power)
-        if rung < MIN_EPOCHS:
-            break
-        rungs.append(rung)
-    return sorted(set(rungs) - {epochs})
+    rungs = {math.ceil(epochs / FACTOR**power) for power in range(1, epochs)}
+    return sorted(rung for rung in rungs if MIN_EPOCHS <= rung < epochs)
 
 
 def is_pruned_by_halving(own: Curve, others: Sequence[Curve], epochs: int) -> bool:
     """Returns True if a trial at a rung is not among the best third of the trials that have reached it.
 
     This is asynchronous successive halving in its stopping variant (Li et al. 2020, arXiv 1810.05934, and Ray Tune).
-
-    Args:
-        own: The curve of the trial so far.
-        others: The curves of the other trials.
-        epochs: The planned epochs of a trial.
     """
     rung = len(own)
     reached = [other[rung - 1] for other in others if len(other) >= rung]
@@ -52,11 +39,6 @@ def is_pruned_by_median(own: Curve, others: Sequence[Curve], epochs: int) -> boo
     """Returns True if the best accuracy of a trial is below the median of the other trials' mean accuracy so far.
 
     This is the median stopping rule (Golovin et al. 2017, "Google Vizier"), on curves of the best accuracy so far.
-
-    Args:
-        own: The curve of the trial so far.
-        others: The curves of the other trials.
-        epochs: The planned epochs of a trial.
     """
     epoch = len(own)
     means = [statistics.fmean(other[:epoch]) for other in others if len(other) >= epoch]
@@ -65,6 +47,7 @@ def is_pruned_by_median(own: Curve, others: Sequence[Curve], epochs: int) -> boo
     return own[-1] < statistics.median(means)
 
 
+# A rule takes the curve of a trial, the curves of the other trials and the planned epochs.
 RULES: dict[str, Callable[[Curve, Sequence[Curve], int], bool]] = {
     "halving": is_pruned_by_halving,
     "median": is_pruned_by_median,
@@ -91,9 +74,6 @@ def build_curve(accuracies: Iterable[float]) -> list[float]:
 
 
 def estimate_final_score(own: Curve, completed: Sequence[Curve]) -> float:
-    """Returns the estimated final score of a pruned trial.
-
-    The estimate adds the median gain of the completed trials from that epoch to their end.
-    """
+    """Adds the median gain of the completed trials from the last epoch of a pruned trial to its score."""
     gains = [other[-1] - other[len(own) - 1] for other in completed if len(other) >= len(own)]
     return own[-1] + (statistics.median(gains) if gains else 0.0)

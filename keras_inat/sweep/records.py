@@ -22,10 +22,10 @@ COLUMNS_AFTER = ("epochs", "val_accuracies", "seconds", "parameters", "macs", "s
 
 
 class Records:
-    """Reads and writes the records of one sweep.
+    """Reads and writes the records of the sweep that `run.name` names.
 
     Args:
-        config: The configuration of the sweep. `run.name` is the name of its folder.
+        config: The configuration of the sweep.
         data_hash: Hash of the images. Scores on other images are not comparable.
 
     Raises:
@@ -36,81 +36,13 @@ class Records:
         self.config = config
         self.data_hash = data_hash
         self.folder = locate_sweep(config)
-        self._ended: dict[str, Trial] = {}
+        self.read_trials = self.folder.read_trials
         self._identity = SweepIdentity(
             space=config.model_dump(mode="json")["sweep"]["space"],
             settings={name: value for name, value in select(config, roles.SWEEP).items() if name != "sweep.space"},
             data_hash=data_hash,
         )
         self._claim()
-
-    @contextlib.contextmanager
-    def hold(self) -> Iterator[None]:
-        """Holds the lock of the sweep. A second process gets a `UserError`."""
-        with self._lock():
-            self.check()  # another process may have claimed the folder since
-            yield
-
-    def _lock(self) -> contextlib.AbstractContextManager[None]:
-        return hold_lock(self.folder.lock, f"another process is running the sweep {self.config.run.name!r}")
-
-    def begin(self, trial_id: str, values: Mapping[str, Any]) -> Trial:
-        """Records the start of a trial and returns the record. An existing record is returned as it is.
-
-        Args:
-            trial_id: Its number.
-            values: Its hyperparameters as KerasTuner encodes them.
-        """
-        if self.folder.trial_file(trial_id).exists():
-            return self.read_trial(trial_id)
-        settings = decode_values(self.config, values)
-        trial = Trial(id=trial_id, values=dict(values), settings=settings, started=now())
-        self.write_trial(trial)
-        return trial
-
-    def write_trial(self, trial: Trial) -> None:
-        """Records a trial and updates `trials.csv` and `best.yaml`."""
-        trial.write(self.folder.trial_file(trial.id))
-        self.write_tables()
-
-    def write_tables(self) -> None:
-        """Writes `trials.csv` and `best.yaml` from the recorded trials."""
-        trials = self.read_trials()
-        write_text(self.folder.table, format_table(trials, list(self.config.sweep.space)))
-        if best := find_best(trials):
-            configuration = select(override(self.config, best.settings), roles.BEST)
-            configuration["train_best.sweep"] = self.config.run.name
-            write_text(
-                self.folder.best,
-                f"# Trial {best.id}, validation accuracy {best.score:.4f}: the best of {len(trials)} so far.\n"
-                + format_yaml(nest(configuration)),
-            )
-
-    def read_trials(self) -> list[Trial]:
-        """Returns every recorded trial, in order of creation."""
-        return [self.read_trial(trial_id) for trial_id in self.folder.list_trial_ids()]
-
-    def read_trial(self, trial_id: str) -> Trial:
-        """Returns the record of a trial. One that has ended is read only once."""
-        if trial_id in self._ended:
-            return self._ended[trial_id]
-        trial = self.folder.read_trial(trial_id)
-        if trial.status != "running":
-            self._ended[trial_id] = trial
-        return trial
-
-    def check(self) -> None:
-        """Compares the folder with the configuration.
-
-        Raises:
-            UserError: The folder holds a sweep with another space or other settings.
-        """
-        differences = self.folder.read_identity().compare(self._identity)
-        if differences:
-            raise UserError(
-                f"{self.folder.path} holds a sweep with other settings ({'; '.join(differences)}): "
-                "give another NAME, or delete the folder to start anew"
-            )
 
     def _claim(self) -> None:
         if not self.folder.identity.exists():
@@ -128,8 +60,59 @@ class Records:
             except UserError:
                 raise error from None
 
+    def check(self) -> None:
+        """Raises a `UserError` if the folder holds a sweep with another space or other settings."""
+        differences = self.folder.read_identity().compare(self._identity)
+        if differences:
+            raise UserError(
+                f"{self.folder.path} holds a sweep with other settings ({'; '.join(differences)}): "
+                "give another NAME, or delete the folder to start anew"
+            )
 
-def format_table(trials: list[Trial], settings: list[str]) -> str:
+    def _lock(self) -> contextlib.AbstractContextManager[None]:
+        return hold_lock(self.folder.lock, f"another process is running the sweep {self.config.run.name!r}")
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Holds the lock of the sweep. A second process gets a `UserError`."""
+        with self._lock():
+            self.check()  # another process may have claimed the folder since
+            yield
+
+    def begin(self, trial_id: str, values: Mapping[str, Any]) -> Trial:
+        """Records the start of a trial with `values` as KerasTuner encodes them. An existing record stays as it is."""
+        if self.folder.trial_file(trial_id).exists():
+            return self.folder.read_trial(trial_id)
+        settings = decode_values(self.config, values)
+        trial = Trial(id=trial_id, values=dict(values), settings=settings, started=now())
+        self.write_trial(trial)
+        return trial
+
+    def write_trial(self, trial: Trial) -> None:
+        """Records a trial and updates `trials.csv` and `best.yaml`."""
+        trial.write(self.folder.trial_file(trial.id))
+        self.write_tables()
+
+    def write_tables(self) -> None:
+        """Writes `trials.csv` and `best.yaml` from the recorded trials."""
+        trials = self.read_trials()
+        write_text(self.folder.table, _format_table(trials, list(self.config.sweep.space)))
+        if best := find_best(trials):
+            configuration = select(override(self.config, best.settings), roles.BEST)
+            configuration["train_best.sweep"] = self.config.run.name
+            write_text(
+                self.folder.best,
+                f"# Trial {best.id}, validation accuracy {best.score:.4f}: the best of {len(trials)} so far.\n"
+                + format_yaml(nest(configuration)),
+            )
+
+    def have_all_ended(self) -> bool:
+        """Returns True if all trials of the sweep are recorded and have ended."""
+        trials = self.read_trials()
+        return len(trials) >= self.config.sweep.trials and all(trial.status != "running" for trial in trials)
+
+
+def _format_table(trials: list[Trial], settings: list[str]) -> str:
     """Formats `trials.csv`, a row a trial, for spreadsheets. An empty cell marks a setting that does not apply."""
     table = io.StringIO()
     writer = csv.DictWriter(table, (*COLUMNS_BEFORE, *settings, *COLUMNS_AFTER), extrasaction="ignore")

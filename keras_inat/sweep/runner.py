@@ -1,6 +1,7 @@
 """The search loop: an oracle proposes trials, slots train them, and every outcome is recorded."""
 
 import contextlib
+import dataclasses
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -13,25 +14,22 @@ from keras_inat.errors import ExternalError, UserError
 from keras_inat.settings.schema import Config
 from keras_inat.store.provenance import now
 from keras_inat.store.records import Trial
-from keras_inat.sweep.executors import Slot, open_slots, wait_for
+from keras_inat.sweep.executors import Slot, TrialOutcome, open_slots, remove_checkpoint, wait_for
 from keras_inat.sweep.live_table import LiveTable, open_live_table
 from keras_inat.sweep.oracle import build_oracle
 from keras_inat.sweep.pruning import estimate_final_score
 from keras_inat.sweep.records import Records
 from keras_inat.sweep.space import build_hyperparameters, configure_trial
-from keras_inat.sweep.trial_process import TrialOutcome, remove_checkpoint
 
 POLL_SECONDS = 0.5  # between two updates of the live table
 
 
 def search(config: Config) -> list[Trial]:
-    """Runs the trials that `sweep.trials` still lacks.
-
-    Returns:
-        Every recorded trial.
+    """Runs the trials that `sweep.trials` still lacks. Returns every recorded trial.
 
     Raises:
         UserError: The space is wrong, or the folder holds another sweep.
+        ExternalError: The images changed during the sweep.
     """
     records = open_records(config)
     with records.hold():
@@ -56,115 +54,78 @@ def open_records(config: Config) -> Records:
     return Records(config, load_pack(config).manifest.hash)
 
 
+@dataclasses.dataclass
 class TrialLoop:
-    """Keeps every slot busy until the oracle proposes no more trials.
+    """Keeps every slot busy until the oracle proposes no more trials."""
 
-    Args:
-        records: The records of the sweep.
-        oracle: An oracle of KerasTuner, or a client of one.
-        live_table: Shows the trials.
-        name: The first part of the slots' names. The oracle knows its workers by these names.
-
-    Attributes:
-        running: The trials that this process trains and whose end the oracle does not know yet, by number.
-    """
-
-    def __init__(self, records: Records, oracle: Any, live_table: LiveTable, name: str = "slot") -> None:
-        self.running: dict[str, Trial] = {}
-        self._records = records
-        self._oracle = oracle
-        self._live_table = live_table
-        self._name = name
-        self._exhausted = False
-        self._began: dict[str, float] = {}
+    records: Records
+    oracle: Any  # an oracle of KerasTuner, or a client of one
+    live_table: LiveTable
+    name: str = "slot"  # first part of the slots' names, by which the oracle knows its workers
+    # The times at which this process started its trials, by number, until the oracle knows their end.
+    running: dict[str, float] = dataclasses.field(default_factory=dict)
+    exhausted: bool = False  # true if the oracle proposes no more trials
 
     def run(self) -> None:
-        """Runs trials until all have ended.
-
-        Raises:
-            ExternalError: The images changed during the sweep.
-        """
-        sweep = self._records.config.sweep
+        """Runs trials until all have ended."""
+        sweep = self.records.config.sweep
         slots = open_slots(sweep.workers, sweep.trial_timeout_seconds)
         with _ending(slots):
             while True:
                 for number, slot in enumerate(slots):
-                    if not slot.trial and not self._exhausted:
-                        self._fill(slot, f"{self._name}{number}")
-                if self._exhausted and not self.running:
+                    if not slot.trial and not self.exhausted:
+                        self._fill(slot, f"{self.name}{number}")
+                if self.exhausted and not self.running:
                     return
                 wait_for(slots, POLL_SECONDS)
                 for slot in slots:
-                    self._empty(slot)
-                self._live_table.refresh()
+                    trial = slot.trial
+                    if trial and (outcome := slot.poll()):
+                        end_trial(self.records, self.oracle, self._apply_outcome(trial, outcome))
+                        del self.running[trial.id]
+                self.live_table.refresh()
 
     def _fill(self, slot: Slot, worker: str) -> None:
         """Starts the next trial in a free slot, if the oracle proposes one."""
-        proposed = self._oracle.create_trial(worker)
-        self._exhausted = proposed.status == TrialStatus.STOPPED
+        proposed = self.oracle.create_trial(worker)
+        self.exhausted = proposed.status == TrialStatus.STOPPED
         if proposed.status != TrialStatus.RUNNING:
             return
-        trial = self._records.begin(proposed.trial_id, proposed.hyperparameters.values)
+        trial = self.records.begin(proposed.trial_id, proposed.hyperparameters.values)
         if trial.status != "running":
             # The chief gave up a silent worker, which has finished the trial since.
-            report_outcome(self._oracle, trial)
+            report_outcome(self.oracle, trial)
             return
-        if load_pack(self._records.config).manifest.hash != self._records.data_hash:
+        if load_pack(self.records.config).manifest.hash != self.records.data_hash:
             raise ExternalError(
                 "the images changed during the sweep, and its scores belong to the old ones: restore them, or give "
                 "another NAME"
             )
-        self.running[trial.id] = trial
-        self._began[trial.id] = time.perf_counter()
-        self._live_table.refresh()
-        slot.start(self._records.config, trial)
+        self.running[trial.id] = time.perf_counter()
+        self.live_table.refresh()
+        slot.start(self.records.config, trial)
 
-    def _empty(self, slot: Slot) -> None:
-        """Records the outcome of a slot's trial, if there is one."""
-        trial = slot.trial
-        if trial is None:
-            return
-        outcome = slot.poll()
-        if outcome is None:
-            return
-        seconds = time.perf_counter() - self._began[trial.id]
-        end_trial(self._records, self._oracle, apply_outcome(self._records, trial, outcome, seconds))
-        del self.running[trial.id]
-
-
-def apply_outcome(records: Records, trial: Trial, outcome: TrialOutcome, seconds: float) -> Trial:
-    """Returns the record of an ended trial.
-
-    Args:
-        records: The records of the sweep.
-        trial: The record of the trial while it was running.
-        outcome: The outcome of its training.
-        seconds: The time since this process started the trial. A result knows the time before an interruption too.
-
-    Raises:
-        Exception: The error of an outcome that the configuration does not cause. The sweep can resume.
-    """
-    if outcome.error:
-        raise outcome.error
-    run = records.folder.trial_run(trial.id)
-    if outcome.result is None:
-        remove_checkpoint(run, trial)
-        return trial.model_copy(
-            update={"status": "failed", "error": outcome.failure, "ended": now(), "seconds": round(seconds, 1)}
-        )
-    result = outcome.result
-    return trial.model_copy(
-        update={
-            "status": "pruned" if result.pruned else "completed",
-            "score": result.val_accuracy,
-            "epochs": result.epochs,
-            "val_accuracies": tuple(epoch.val_accuracy for epoch in run.read_epochs()),
-            "seconds": result.seconds,
-            "parameters": result.parameters,
-            "macs": result.macs,
-            "ended": now(),
-        }
-    )
+    def _apply_outcome(self, trial: Trial, outcome: TrialOutcome) -> Trial:
+        """Returns the record of an ended trial. Raises an error that the configuration does not cause."""
+        if outcome.error:
+            raise outcome.error
+        run = self.records.folder.trial_run(trial.id)
+        ended: dict[str, Any] = {"ended": now()}
+        if result := outcome.result:
+            ended |= {
+                "status": "pruned" if result.pruned else "completed",
+                "score": result.val_accuracy,
+                "epochs": result.epochs,
+                "val_accuracies": tuple(epoch.val_accuracy for epoch in run.read_epochs()),
+                "seconds": result.seconds,  # includes the time before an interruption
+                "parameters": result.parameters,
+                "macs": result.macs,
+            }
+        else:
+            remove_checkpoint(run, trial)
+            seconds = round(time.perf_counter() - self.running[trial.id], 1)
+            ended |= {"status": "failed", "error": outcome.failure, "seconds": seconds}
+        return trial.model_copy(update=ended)
 
 
 def end_trial(records: Records, oracle: Any, trial: Trial) -> Trial:

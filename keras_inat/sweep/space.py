@@ -22,15 +22,13 @@ def build_hyperparameters(config: Config) -> HyperParameters:
 
     Each setting has one of these domains:
 
-    - a value, which is fixed;
-    - a list of choices;
-    - `{min, max}`, a range. It is a range of integers if the setting takes integers. `log: true` searches it on a
-      logarithmic scale.
+    - a value, which is fixed, or a list of choices;
+    - `{min, max}`, a range, of integers if the setting takes them. `log: true` searches it on a logarithmic scale;
     - `{min, max, step}`, choices that differ by `step`, or with `log: true` by the factor `step`.
 
     `{choices: [...], when: {name: values}}`, or a range with `when`, has conditions. The setting is searched only if
-    the settings that `when` names have one of these values. They come before it in the space. Otherwise the setting
-    keeps its value in the configuration.
+    the settings that `when` names, which come before it, have one of these values. Otherwise it keeps its value in the
+    configuration.
 
     Raises:
         UserError: A name is not a searchable setting, or the setting does not accept a value.
@@ -92,17 +90,12 @@ def is_active(config: Config, name: str, values: Mapping[str, Any]) -> bool:
 
 
 def is_forbidden(config: Config, values: Mapping[str, Any]) -> bool:
-    """Returns True if encoded `values` match a combination of `sweep.forbid`.
-
-    A setting that is not searched counts with its value in the configuration.
-    """
-    if not config.sweep.forbid:
-        return False
-    settings = flatten(config) | decode_values(config, values)
-    return any(
-        all(settings.get(name) in _choices_of(config, name).list_wanted(wanted) for name, wanted in rule.items())
-        for rule in config.sweep.forbid
-    )
+    """Returns True if encoded `values`, and the settings that are not searched, match a rule of `sweep.forbid`."""
+    settings = flatten(config) | decode_values(config, values) if config.sweep.forbid else {}
+    for rule in config.sweep.forbid:
+        if all(settings.get(name) in _choices_of(config, name).list_wanted(wanted) for name, wanted in rule.items()):
+            return True
+    return False
 
 
 def configure_trial(config: Config, settings: Mapping[str, Any]) -> Config:
@@ -112,8 +105,11 @@ def configure_trial(config: Config, settings: Mapping[str, Any]) -> Config:
 
 def describe_values(values: Mapping[str, Any]) -> str:
     """Describes settings in one line, such as `filters=32 activation=gelu`."""
-    texts = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in values.items()}
-    return " ".join(f"{name.split('.')[1]}={text}" for name, text in texts.items())
+    texts = []
+    for name, value in values.items():
+        text = f"{value:.3g}" if isinstance(value, float) else str(value)
+        texts.append(f"{name.split('.')[1]}={text}")
+    return " ".join(texts)
 
 
 def _choices_of(config: Config, name: str) -> Choices:
@@ -208,10 +204,7 @@ def _build_range(config: Config, name: str, domain: Range) -> HyperParameter:
 
 
 def _check_value(config: Config, name: str, value: Any) -> None:
-    """Refuses a value that the setting does not accept.
-
-    A value that fails only together with another setting is accepted. The trial will fail.
-    """
+    """Refuses a value that the setting does not accept. One that fails only with another setting will fail a trial."""
     try:
         override(config, {name: value})
     except UserError as error:

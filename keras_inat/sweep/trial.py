@@ -11,9 +11,9 @@ from keras_inat.settings.schema import Config
 from keras_inat.store.records import Result, Trial
 from keras_inat.store.runs import RunFolder, restart_run
 from keras_inat.store.sweeps import locate_sweep
+from keras_inat.sweep.executors import TrialOutcome, remove_checkpoint
 from keras_inat.sweep.pruning import is_to_be_pruned
 from keras_inat.sweep.space import configure_trial, describe_values
-from keras_inat.sweep.trial_process import TrialOutcome, remove_checkpoint
 from keras_inat.training.checkpoint import read_progress
 from keras_inat.training.session import fit
 
@@ -23,12 +23,7 @@ MAX_FAILURE_CHARACTERS = 500
 
 
 def train_trial(config: Config, trial: Trial) -> TrialOutcome:
-    """Trains a trial. An interrupted trial resumes from its last epoch.
-
-    Args:
-        config: The configuration of the sweep.
-        trial: The trial, already recorded.
-    """
+    """Trains a recorded trial of the sweep `config`. An interrupted trial resumes from its last epoch."""
     run = locate_sweep(config).trial_run(trial.id)
     try:
         run.path.mkdir(parents=True, exist_ok=True)

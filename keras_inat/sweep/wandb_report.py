@@ -45,21 +45,21 @@ def build_blocks(config: Config, entity: str) -> list[Any]:
     """Builds the blocks of the report: the best score so far, learning curves, parallel coordinates and importance."""
     import wandb_workspaces.reports.v2 as reports
 
-    space = config.sweep.space
     searched = [hp.name for hp in build_hyperparameters(config).space if not isinstance(hp, Fixed)]
-    columns = [
-        reports.ParallelCoordinatesPlotColumn(
-            metric=reports.Config(name_setting(name)), display_name=name, log=_is_logarithmic(space[name])
-        )
-        for name in searched
-    ]
+    columns = []
+    for name in searched:
+        domain = config.sweep.space[name]
+        logarithmic = isinstance(domain, dict) and bool(domain.get("log"))
+        metric = reports.Config(name_setting(name))
+        columns.append(reports.ParallelCoordinatesPlotColumn(metric=metric, display_name=name, log=logarithmic))
     accuracy = reports.SummaryMetric(BEST_ACCURACY)
+    columns.append(reports.ParallelCoordinatesPlotColumn(metric=accuracy))
     panels: list[Any] = [
         reports.ScatterPlot(
             title="The best so far", x=reports.Metric("CreatedTimestamp"), y=accuracy, running_ymax=True
         ),
         reports.LinePlot(title="Validation accuracy", x="epoch/epoch", y=["epoch/val_accuracy"]),
-        reports.ParallelCoordinatesPlot(columns=[*columns, reports.ParallelCoordinatesPlotColumn(metric=accuracy)]),
+        reports.ParallelCoordinatesPlot(columns=columns),
         reports.ParameterImportancePlot(with_respect_to=BEST_ACCURACY),
     ]
     for row, panel in enumerate(panels):
@@ -71,7 +71,3 @@ def build_blocks(config: Config, entity: str) -> list[Any]:
         reports.P(f"{config.sweep.trials} trials of {config.sweep.epochs} epochs over {', '.join(searched)}."),
         reports.PanelGrid(runsets=[runs], panels=panels),
     ]
-
-
-def _is_logarithmic(given: Any) -> bool:
-    return isinstance(given, dict) and bool(given.get("log"))

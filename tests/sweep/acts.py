@@ -7,7 +7,7 @@ import time
 from multiprocessing import forkserver
 
 from keras_inat.store.sweeps import locate_sweep
-from keras_inat.sweep.trial_process import TrialOutcome
+from keras_inat.sweep.executors import TrialOutcome
 
 
 def _count_attempts(config, trial):
@@ -58,14 +58,14 @@ def leave(config, trial):
 def run_command(command):
     """Runs a command of the program, with short leases, in a child of the forkserver that the tests share."""
     from keras_inat.__main__ import main
-    from keras_inat.sweep import chief, leases
+    from keras_inat.sweep import cluster
 
     with open(f"{command}.log", "a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     # The processes of trials come from the same forkserver. Another one would import TensorFlow again.
     forkserver._forkserver.ensure_running = forkserver.ensure_running = lambda: None
-    chief.LINGER_SECONDS = 1.0
-    leases.LEASE_SECONDS = 3.0
-    leases.HEARTBEAT_SECONDS = 0.5
+    cluster.LINGER_SECONDS = 1.0
+    cluster.LEASE_SECONDS = 3.0
+    cluster.HEARTBEAT_SECONDS = 0.5
     sys.exit(main([command, "CONFIG=c.yaml"]))

@@ -15,13 +15,10 @@ from keras_inat.errors import UserError
 from keras_inat.settings.loading import format_yaml
 from keras_inat.store.records import Trial
 from keras_inat.store.sweeps import locate_sweep
-from keras_inat.sweep import chief as chief_module
-from keras_inat.sweep import leases, runner
-from keras_inat.sweep import worker as worker_module
-from keras_inat.sweep.bayesian import Bayesian
-from keras_inat.sweep.chief import run_chief
+from keras_inat.sweep import cluster, runner
+from keras_inat.sweep.cluster import run_chief, run_worker
+from keras_inat.sweep.oracle import Bayesian
 from keras_inat.sweep.records import Records
-from keras_inat.sweep.worker import run_worker
 
 SPACE = "sweep.space={model.filters: [2, 4, 6], model.activation: [relu, gelu], model.dropout: {min: 0, max: 0.5}}"
 
@@ -35,9 +32,8 @@ def free_port():
 
 @pytest.fixture
 def sweep_config(make_config, free_port, monkeypatch):
-    monkeypatch.setattr(chief_module, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(worker_module, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(chief_module, "LINGER_SECONDS", 0.5)
+    monkeypatch.setattr(cluster, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(cluster, "LINGER_SECONDS", 0.5)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
     small = ["NAME=s", "TRIALS=4", "sweep.epochs=1", "sweep.workers=0", SPACE, f"CHIEF=127.0.0.1:{free_port}"]
     return lambda *arguments: make_config(*small, *arguments)
@@ -80,14 +76,14 @@ def test_a_worker_trains_what_the_chief_proposes(sweep_config, fake_fit, monkeyp
 
 
 def test_a_worker_with_another_name_or_folder_is_refused(sweep_config, fake_fit, monkeypatch):
-    monkeypatch.setattr(worker_module, "APPEAR_SECONDS", 0.2)
+    monkeypatch.setattr(cluster, "APPEAR_SECONDS", 0.2)
     chief, _ = in_thread(run_chief, sweep_config("TRIALS=1"))
     with pytest.raises(UserError, match="the chief runs another sweep: give NAME=s"):
         run_worker(sweep_config("NAME=other"))
     with pytest.raises(UserError, match=r"trial 0 is not in elsewhere/sweep/s: give the chief's NAME"):
         run_worker(sweep_config("run.directory=elsewhere"))
     assert not list(Path("elsewhere/sweep/s/trials").glob("*"))
-    monkeypatch.setattr(leases, "LEASE_SECONDS", 0.1)  # its trial goes to the next worker
+    monkeypatch.setattr(cluster, "LEASE_SECONDS", 0.1)  # its trial goes to the next worker
     settings = {"model.filters": 99}
     old = Trial(id="0", values=settings, settings=settings, status="completed", score=0.9)
     Records(sweep_config("run.directory=old"), load_pack(sweep_config()).manifest.hash).write_trial(old)
@@ -119,7 +115,7 @@ def test_an_oracle_that_fails_ends_the_chief(sweep_config, fake_fit, monkeypatch
 
 
 def test_a_worker_without_a_chief_is_an_error(sweep_config, monkeypatch):
-    monkeypatch.setattr(worker_module, "PATIENCE_SECONDS", 1)
+    monkeypatch.setattr(cluster, "PATIENCE_SECONDS", 1)
     with pytest.raises(UserError, match=r"127\.0\.0\.1:\d+ does not answer .*make sweep-chief"):
         run_worker(sweep_config())
 

@@ -94,7 +94,7 @@ def test_a_log_that_cannot_be_written_is_not_a_failure_of_the_trial():
 
 def test_a_process_that_is_interrupted_while_it_starts_can_be_ended(monkeypatch):
     slot = ProcessSlot([], None, None, acts.finish)
-    monkeypatch.setattr(slot._context.Process, "start", lambda self: 1 / 0)
+    monkeypatch.setattr(executors.CONTEXT.Process, "start", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         slot.start(CONFIG, TRIAL)
     slot.terminate()
@@ -141,8 +141,8 @@ def test_a_bug_comes_with_its_traceback():
 )
 def test_slots_divide_the_cores_and_gpus(monkeypatch, num_workers, cores, gpus, expected):
     monkeypatch.setattr(executors, "list_cores", lambda: cores)
-    monkeypatch.setattr(executors, "count_gpus", lambda: gpus)
-    assert [(slot._cores, slot._gpu) for slot in open_slots(num_workers, None)] == expected
+    monkeypatch.setattr("keras_inat.training.devices.count_gpus", lambda: gpus)
+    assert [(slot.cores, slot.gpu) for slot in open_slots(num_workers, None)] == expected
 
 
 def test_without_workers_trials_run_in_this_process():

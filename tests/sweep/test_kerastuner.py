@@ -15,7 +15,6 @@ MODULES = {
     "keras_tuner.src.distribute.oracle_chief": ["OracleServicer"],
     "keras_tuner.src.distribute.oracle_client": ["OracleClient", "TIMEOUT"],
     "keras_tuner.src.engine.conditions": ["Parent"],
-    "keras_tuner.src.engine.oracle": ["LOCKS", "THREADS"],
     "keras_tuner.src.protos": ["get_service_grpc"],
 }
 ORACLE = [

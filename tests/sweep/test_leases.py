@@ -3,7 +3,7 @@ import os
 import pytest
 
 from keras_inat.settings.loading import load_config
-from keras_inat.sweep.leases import HEARTBEAT, LEASE_SECONDS, Leases
+from keras_inat.sweep.cluster import HEARTBEAT, LEASE_SECONDS, Leases
 from keras_inat.sweep.oracle import build_oracle
 from keras_inat.sweep.records import Records
 

@@ -7,8 +7,7 @@ from keras_tuner.engine.trial import TrialStatus
 from keras_inat.errors import UserError
 from keras_inat.settings.loading import load_config
 from keras_inat.store.records import Trial
-from keras_inat.sweep.bayesian import NUM_NEAR, NUM_RANDOM
-from keras_inat.sweep.oracle import build_oracle
+from keras_inat.sweep.oracle import NUM_NEAR, NUM_RANDOM, build_oracle
 from keras_inat.sweep.records import Records
 from keras_inat.sweep.runner import end_trial
 
