@@ -1,13 +1,14 @@
 """A sweep on several machines. A chief proposes trials to workers and records them in a shared folder."""
 
 import contextlib
+import dataclasses
 import functools
 import re
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -45,58 +46,59 @@ def run_chief(config: Config) -> list[Trial]:
         RuntimeError: The oracle failed.
     """
     records = open_records(config)
-    with records.hold():
+    with records.hold(), contextlib.ExitStack() as stack:
         oracle = build_oracle(config)
         oracle.adopt_running()
         leases = Leases(records, oracle)
+        servicer = Servicer(oracle, records)
         # One thread calls the oracle, because KerasTuner keeps its lock on an oracle that fails.
         thread = ThreadPoolExecutor(max_workers=1)
-        with _serve(oracle, records, thread) as servicer, open_live_table(records) as live_table:
-            while not servicer.exhausted and not records.have_all_ended():
-                time.sleep(POLL_SECONDS)
-                if isinstance(servicer.error, UserError | OSError):
-                    raise servicer.error
-                if servicer.error:
-                    raise RuntimeError("the oracle failed") from servicer.error
-                thread.submit(leases.check).result()
-                live_table.refresh()
-            time.sleep(LINGER_SECONDS)
+        server = _start_server(config.sweep.chief, servicer, thread)
+        stack.callback(server.stop, None)
+        live_table = stack.enter_context(open_live_table(records))
+        while not servicer.exhausted and not records.have_all_ended():
+            time.sleep(POLL_SECONDS)
+            if isinstance(servicer.error, UserError | OSError):
+                raise servicer.error
+            if servicer.error:
+                raise RuntimeError("the oracle failed") from servicer.error
+            thread.submit(leases.check).result()
+            live_table.refresh()
+        time.sleep(LINGER_SECONDS)
         records.write_tables()
     return records.read_trials()
 
 
+@dataclasses.dataclass
 class Leases:
-    """Gives the trials of silent workers back to the oracle that proposed them.
+    """Gives the trials of silent workers back to the oracle that proposed them."""
 
-    The clocks of other machines are not trusted: a heartbeat counts when its file has changed.
-    """
-
-    def __init__(self, records: Records, oracle: ResumableOracle, clock: Callable[[], float] = time.monotonic) -> None:
-        self._records = records
-        self._oracle = oracle
-        self._clock = clock
-        # The last heartbeat of each trial, and the time at which it was first seen.
-        self._seen: dict[str, tuple[float, float]] = {}
+    records: Records
+    oracle: ResumableOracle
+    # The clocks of other machines are not trusted: a heartbeat counts when its file has changed.
+    clock: Callable[[], float] = time.monotonic
+    # The last heartbeat of each trial, and the time at which it was first seen.
+    seen: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
     def check(self) -> None:
         """Checks every ongoing trial."""
-        ended = {trial.id: trial for trial in self._records.read_trials() if trial.status != "running"}
-        for trial_id in self._oracle.list_ongoing():
+        ended = {trial.id: trial for trial in self.records.read_trials() if trial.status != "running"}
+        for trial_id in self.oracle.list_ongoing():
             heartbeat = 0.0
             with contextlib.suppress(FileNotFoundError):
-                heartbeat = (self._records.folder.trial_run(trial_id).path / HEARTBEAT).stat().st_mtime
-            now = self._clock()
-            last, seen = self._seen.setdefault(trial_id, (heartbeat, now))
+                heartbeat = (self.records.folder.trial_run(trial_id).path / HEARTBEAT).stat().st_mtime
+            now = self.clock()
+            last, seen = self.seen.setdefault(trial_id, (heartbeat, now))
             if heartbeat != last:
-                self._seen[trial_id] = (heartbeat, now)
+                self.seen[trial_id] = (heartbeat, now)
             elif now - seen > LEASE_SECONDS:
-                del self._seen[trial_id]
+                del self.seen[trial_id]
                 if trial_id in ended:
                     # The worker died after it had recorded the trial and before it had reported it.
-                    report_outcome(self._oracle, ended[trial_id])
+                    report_outcome(self.oracle, ended[trial_id])
                 else:
                     print(f"trial {trial_id}: its worker is silent, another worker resumes it", flush=True)
-                    self._oracle.give_back(trial_id)
+                    self.oracle.give_back(trial_id)
 
 
 def _keep_error(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -147,15 +149,12 @@ class Servicer(OracleServicer):
         return response
 
 
-@contextlib.contextmanager
-def _serve(oracle: ResumableOracle, records: Records, thread: ThreadPoolExecutor) -> Iterator[Servicer]:
-    address = records.config.sweep.chief
+def _start_server(address: str, servicer: Servicer, thread: ThreadPoolExecutor) -> grpc.Server:
     if not LOOPBACK.fullmatch(address.rpartition(":")[0]):
         warn(
             f"anyone who reaches {address} can take part in this sweep: the channel is not encrypted and needs no "
             "password. Keep it within a private network."
         )
-    servicer = Servicer(oracle, records)
     server = grpc.server(thread, options=[("grpc.so_reuseport", 0)])
     add_servicer(servicer, server)
     try:
@@ -166,10 +165,7 @@ def _serve(oracle: ResumableOracle, records: Records, thread: ThreadPoolExecutor
         ) from None
     server.start()
     print(f"workers: make sweep-worker CHIEF={address} with the same settings and folder", flush=True)
-    try:
-        yield servicer
-    finally:
-        server.stop(grace=None)
+    return server
 
 
 def run_worker(config: Config) -> list[Trial]:
@@ -213,20 +209,10 @@ class PatientClient:
         self._records = records
 
     def create_trial(self, worker: str) -> Any:
-        """Asks the chief for a trial.
-
-        Raises:
-            UserError: The chief recorded the trial in another folder, so that its score would be lost.
-        """
+        """Asks the chief for a trial. Raises a `UserError` if it is recorded elsewhere: its score would be lost."""
         trial = self._call("create_trial", worker)
-        if trial.status == TrialStatus.RUNNING:
-            self._find_record(trial)
-        return trial
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        return functools.partial(self._call, method)
-
-    def _find_record(self, trial: Any) -> None:
+        if trial.status != TrialStatus.RUNNING:
+            return trial
         folder = self._records.folder
         end = time.monotonic() + APPEAR_SECONDS
         while not folder.trial_file(trial.trial_id).exists():
@@ -242,6 +228,10 @@ class PatientClient:
                 f"the chief's trial {trial.trial_id} differs from the one in {folder.path}: give a `run.directory` "
                 "that both see"
             )
+        return trial
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        return functools.partial(self._call, method)
 
     def _call(self, method: str, *arguments: Any) -> Any:
         end = time.monotonic() + PATIENCE_SECONDS

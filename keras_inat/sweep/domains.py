@@ -53,11 +53,7 @@ class Range:
 
 
 def read_domain(name: str, given: Any) -> Choices | Range:
-    """Reads the domain of a setting in `sweep.space`, without its conditions; see `space.build_hyperparameters`.
-
-    Raises:
-        UserError: The range is malformed.
-    """
+    """Reads the domain of a setting in `sweep.space`, without its conditions. A malformed range is a `UserError`."""
     if not isinstance(given, dict):
         given = {"choices": given}
     if "choices" in given:

@@ -20,7 +20,6 @@ from typing import Any
 from keras_inat.errors import TERMINATED
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Result, Trial
-from keras_inat.store.runs import RunFolder
 from keras_inat.store.sweeps import locate_sweep
 from keras_inat.workers import GRACE_SECONDS, exit_with_parent, list_cores
 
@@ -48,10 +47,7 @@ def run_trial(config: Config, trial: Trial) -> TrialOutcome:
     return train_trial(config, trial)
 
 
-def remove_checkpoint(run: RunFolder, trial: Trial) -> None:
-    """Removes the checkpoint of an ended trial, unless a longer trial of Hyperband may resume from it."""
-    if "tuner/epochs" not in trial.values:
-        run.checkpoint.unlink(missing_ok=True)
+Train = Callable[[Config, Trial], TrialOutcome]
 
 
 class Slot:
@@ -87,9 +83,7 @@ class ProcessSlot(Slot):
     cores: Sequence[int]  # the CPU cores to use; none means all
     gpu: int | None  # the index of the only GPU to use; None means all
     timeout_seconds: float | None  # the time after which a trial fails; None means no limit
-    run: Callable[[Config, Trial], TrialOutcome] = (
-        run_trial  # it belongs to a module, so that another process can import it
-    )
+    run: Train = run_trial  # it belongs to a module, so that another process can import it
     _process: Any = None
 
     def start(self, config: Config, trial: Trial) -> None:
@@ -124,9 +118,8 @@ class ProcessSlot(Slot):
             except (EOFError, OSError):  # the process died before it had sent everything
                 outcome = self._explain_death()
         elif self.timeout_seconds and time.monotonic() - self._began > self.timeout_seconds:
-            outcome = TrialOutcome(
-                failure=f"TimeoutError: ended after {self.timeout_seconds:g} s (`sweep.trial_timeout_seconds`)"
-            )
+            failure = f"TimeoutError: ended after {self.timeout_seconds:g} s (`sweep.trial_timeout_seconds`)"
+            outcome = TrialOutcome(failure=failure)
         else:
             return None
         if outcome:
@@ -144,12 +137,11 @@ class ProcessSlot(Slot):
             self.receiver.close()
             self._launch()
             return None
-        if code == -signal.SIGKILL:
-            return TrialOutcome(
-                failure="MemoryError: its process was killed twice (SIGKILL), as happens when memory runs out"
-            )
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return TrialOutcome(failure=f"RuntimeError: its process ended twice by {name}")
+        failure = f"RuntimeError: its process ended twice by {name}"
+        if code == -signal.SIGKILL:
+            failure = "MemoryError: its process was killed twice (SIGKILL), as happens when memory runs out"
+        return TrialOutcome(failure=failure)
 
     def terminate(self) -> None:
         if self._process:
@@ -202,12 +194,7 @@ def wait_for(slots: Sequence[Slot], timeout_seconds: float) -> None:
 
 
 def _run_in_process(
-    run: Callable[..., TrialOutcome],
-    config: Config,
-    trial: Trial,
-    cores: Sequence[int],
-    gpu: int | None,
-    channel: Connection,
+    run: Train, config: Config, trial: Trial, cores: Sequence[int], gpu: int | None, pipe: Connection
 ) -> None:
     """Sends the outcome of a trial from its process. The output goes to `log.txt` in the folder of the trial."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends its trials
@@ -231,7 +218,7 @@ def _run_in_process(
         outcome = TrialOutcome(error=error)
     if outcome.error:
         outcome = TrialOutcome(error=_make_portable(outcome.error))
-    channel.send(outcome)
+    pipe.send(outcome)
 
 
 def _make_portable(error: Exception) -> Exception:

@@ -44,17 +44,13 @@ class ResumableOracle(keras_tuner.Oracle):
     that were running when the sweep stopped run again with the same values.
     """
 
-    is_forbidden: Callable[[Mapping[str, Any]], bool]
+    is_forbidden: Callable[[Mapping[str, Any]], bool]  # returns True for values that must not be proposed
     _retry_queue: list[str]
 
-    def restore(self, config: Config, is_forbidden: Callable[[Mapping[str, Any]], bool]) -> None:
-        """Restores the state after the recorded trials of a sweep. Forbidden values will not be proposed.
-
-        Raises:
-            UserError: The record of a trial is missing.
-        """
+    def restore(self, config: Config) -> None:
+        """Restores the state after the recorded trials of a sweep. Raises a `UserError` if one is missing."""
         folder = locate_sweep(config)
-        self.is_forbidden = is_forbidden
+        self.config = config
         self.max_trials = config.sweep.trials
         set_folder(self, folder)
         for number, trial in enumerate(folder.read_trials()):
@@ -139,18 +135,14 @@ class Grid(ResumableOracle, keras_tuner.oracles.GridSearchOracle):
 
 
 class Hyperband(ResumableOracle, keras_tuner.oracles.HyperbandOracle):
-    """Hyperband (Li et al. 2018, arXiv 1603.06560). Its longer trials resume from the shorter ones.
+    """Hyperband (Li et al. 2018, arXiv 1603.06560). Its longer trials resume from the shorter ones."""
 
-    Raises:
-        UserError: The space is too small for the first round, so that no trial would ever continue.
-    """
-
-    def restore(self, config: Config, is_forbidden: Callable[[Mapping[str, Any]], bool]) -> None:
+    def restore(self, config: Config) -> None:
         space = self.hyperparameters.space
         self.check_size(
             math.prod(len(hp.values) if isinstance(hp, Boolean | Choice | Fixed) else math.inf for hp in space)
         )
-        super().restore(config, is_forbidden)
+        super().restore(config)
 
     def restore_trial(self, trial: Trial) -> None:
         """Restores a trial in its bracket and round."""
@@ -178,7 +170,7 @@ class Hyperband(ResumableOracle, keras_tuner.oracles.HyperbandOracle):
         return answer
 
     def check_size(self, size: float) -> None:
-        """Compares the number of configurations with the first round."""
+        """Raises a `UserError` if the space is too small for the first round, so that no trial would ever continue."""
         needed = self._get_size(self._get_num_brackets() - 1, 0)
         if size < needed:
             raise UserError(

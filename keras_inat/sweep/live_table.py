@@ -30,9 +30,8 @@ class LiveTable:
     def __init__(self, records: Records, live: Live | None) -> None:
         self._records = records
         self._live = live
-        ended = [trial for trial in records.read_trials() if trial.status != "running"]
-        self._shown: dict[str, str] = {trial.id: trial.status for trial in ended}
-        self._num_ended_before = len(ended)
+        self._shown = {trial.id: str(trial.status) for trial in records.read_trials() if trial.status != "running"}
+        self._num_ended_before = len(self._shown)
         self._began = time.monotonic()
 
     def refresh(self) -> None:

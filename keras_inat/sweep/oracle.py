@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras_tuner
@@ -34,23 +34,17 @@ HALVING_FACTOR = 3  # of Hyperband
 class Bayesian(Random):
     """A Gaussian process with an upper confidence bound.
 
-    Every proposal is a function of the seed and of the trials before it. An interrupted sweep therefore resumes with
-    the same proposals. No configuration is proposed twice.
-
+    Every proposal is a function of the seed and of the trials before it, also after an interruption. None repeats.
     KerasTuner's oracle has one length scale for all hyperparameters, takes choices to be ordered and scores to be free
     of noise. It rounds the continuous maximum of the bound, which repeats configurations. Here each hyperparameter has
     its own length scale, unordered choices are one-hot, and the noise is estimated. The bound is maximized over untried
     configurations, some of them near the best trials.
     """
 
-    def restore(self, config: Config, is_forbidden: Callable[[Mapping[str, Any]], bool]) -> None:
-        super().restore(config, is_forbidden)
-        self._base = encode_base(config)
-
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Proposes the next values; the first trial is the configuration of the sweep, if the space contains it."""
-        if not self.trials and self._base:
-            return {"status": TrialStatus.RUNNING, "values": self._base}
+        if not self.trials and (base := encode_base(self.config)):
+            return {"status": TrialStatus.RUNNING, "values": base}
         candidates = self._list_candidates()
         if not candidates:
             return super().populate_space(trial_id)  # searches longer for the last configurations
@@ -101,18 +95,18 @@ class Bayesian(Random):
         scores = np.array([trial.score for trial in scored])
         # A failed trial gets a score that is as far below the worst as the mean is above it, so that it is avoided.
         failed_score = 2 * scores.min() - scores.mean()
-        x = self._embed_all(trial.hyperparameters.values for trial in scored + failed)
+        x = self._embed_trials(scored + failed)
         y = np.append(scores, np.full(len(failed), failed_score))
         process = GaussianProcessRegressor(_fit_kernel(x, y), optimizer=None, normalize_y=True).fit(x, y)
         if running:
             # They are assumed to end with their predicted scores, so that simultaneous workers try different regions.
-            pending = self._embed_all(trial.hyperparameters.values for trial in running)
+            pending = self._embed_trials(running)
             process.fit(np.vstack([x, pending]), np.append(y, process.predict(pending)))
-        mean, deviation = process.predict(self._embed_all(candidates), return_std=True)
+        mean, deviation = process.predict([self._embed(values) for values in candidates], return_std=True)
         return mean, deviation
 
-    def _embed_all(self, configurations: Iterable[Mapping[str, Any]]) -> np.ndarray:
-        return np.array([self._embed(values) for values in configurations])
+    def _embed_trials(self, trials: list[KerasTunerTrial]) -> np.ndarray:
+        return np.array([self._embed(trial.hyperparameters.values) for trial in trials])
 
     def _embed(self, values: Mapping[str, Any]) -> list[float]:
         """Returns a configuration as numbers in [0, 1].
@@ -162,15 +156,13 @@ ORACLES: dict[str, type[ResumableOracle]] = {
 
 def build_oracle(config: Config) -> ResumableOracle:
     """Builds the oracle that `sweep.oracle` names and restores its state from the recorded trials."""
-    arguments: dict[str, Any] = list_arguments(config) | {
-        "tune_new_entries": False,
-        "allow_new_entries": False,
-        "max_consecutive_failed_trials": config.sweep.trials + 1,
-    }
+    arguments = list_arguments(config) | {"tune_new_entries": False, "allow_new_entries": False}
+    arguments["max_consecutive_failed_trials"] = config.sweep.trials + 1
     if config.sweep.oracle == "hyperband":
         arguments |= {"max_epochs": config.sweep.epochs, "factor": HALVING_FACTOR, "hyperband_iterations": None}
     oracle = ORACLES[config.sweep.oracle](**arguments)
-    oracle.restore(config, functools.partial(is_forbidden, config))
+    oracle.is_forbidden = functools.partial(is_forbidden, config)
+    oracle.restore(config)
     return oracle
 
 

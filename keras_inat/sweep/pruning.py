@@ -13,8 +13,7 @@ FACTOR = 3  # one in three of the trials that reach a rung continues
 MIN_EPOCHS = 2  # no trial is pruned earlier, so that a slow start does not count
 MIN_OTHERS = 3  # no trial is pruned before this many others have reached the same epoch
 
-# The best validation accuracy of a trial up to and including each of its epochs.
-Curve = Sequence[float]
+Curve = Sequence[float]  # the best validation accuracy of a trial up to and including each of its epochs
 
 
 def list_rungs(epochs: int) -> list[int]:

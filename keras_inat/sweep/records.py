@@ -24,12 +24,7 @@ COLUMNS_AFTER = ("epochs", "val_accuracies", "seconds", "parameters", "macs", "s
 class Records:
     """Reads and writes the records of the sweep that `run.name` names.
 
-    Args:
-        config: The configuration of the sweep.
-        data_hash: Hash of the images. Scores on other images are not comparable.
-
-    Raises:
-        UserError: The folder holds a sweep with another space or other settings. The message lists the differences.
+    A folder that holds a sweep with another space, other settings or other images is a `UserError`.
     """
 
     def __init__(self, config: Config, data_hash: str) -> None:

@@ -14,7 +14,7 @@ from keras_inat.errors import ExternalError, UserError
 from keras_inat.settings.schema import Config
 from keras_inat.store.provenance import now
 from keras_inat.store.records import Trial
-from keras_inat.sweep.executors import Slot, TrialOutcome, open_slots, remove_checkpoint, wait_for
+from keras_inat.sweep.executors import Slot, TrialOutcome, open_slots, wait_for
 from keras_inat.sweep.live_table import LiveTable, open_live_table
 from keras_inat.sweep.oracle import build_oracle
 from keras_inat.sweep.pruning import estimate_final_score
@@ -41,11 +41,7 @@ def search(config: Config) -> list[Trial]:
 
 
 def open_records(config: Config) -> Records:
-    """Opens the folder of a sweep after checking its space, its epochs and its images.
-
-    Raises:
-        UserError: No trial of this sweep could be trained, or the folder holds another sweep.
-    """
+    """Opens the folder of a sweep. Raises a `UserError` if no trial could be trained, or if it holds another sweep."""
     build_hyperparameters(config)
     try:
         configure_trial(config, {})
@@ -110,6 +106,8 @@ class TrialLoop:
         if outcome.error:
             raise outcome.error
         run = self.records.folder.trial_run(trial.id)
+        if "tuner/epochs" not in trial.values:  # a longer trial of Hyperband may resume from the checkpoint
+            run.checkpoint.unlink(missing_ok=True)
         ended: dict[str, Any] = {"ended": now()}
         if result := outcome.result:
             ended |= {
@@ -122,18 +120,13 @@ class TrialLoop:
                 "macs": result.macs,
             }
         else:
-            remove_checkpoint(run, trial)
             seconds = round(time.perf_counter() - self.running[trial.id], 1)
             ended |= {"status": "failed", "error": outcome.failure, "seconds": seconds}
         return trial.model_copy(update=ended)
 
 
 def end_trial(records: Records, oracle: Any, trial: Trial) -> Trial:
-    """Records an ended trial and reports it to the oracle.
-
-    Returns:
-        The record, which estimates the final score of a pruned trial.
-    """
+    """Records an ended trial and reports it to the oracle. Returns the record with the estimate of a pruned trial."""
     if trial.status == "pruned":
         completed = [other.curve for other in records.read_trials() if other.status == "completed"]
         estimate = round(estimate_final_score(trial.curve, completed), 6)

@@ -60,7 +60,7 @@ def encode_base(config: Config) -> dict[str, Any] | None:
     settings = flatten(config)
     values: dict[str, Any] = {}
     for name, given in config.sweep.space.items():
-        if not is_active(config, name, values):
+        if any(values.get(parent) not in codes for parent, codes in _read_conditions(config, name).items()):
             continue
         value = settings.get(name)
         domain = read_domain(name, given)
@@ -81,12 +81,6 @@ def decode_values(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
             domain = read_domain(name, given)
             decoded[name] = domain.decode(values[name]) if isinstance(domain, Choices) else values[name]
     return decoded
-
-
-def is_active(config: Config, name: str, values: Mapping[str, Any]) -> bool:
-    """Returns True if the encoded `values` of the settings before a hyperparameter meet its conditions."""
-    conditions = _read_conditions(config, name)
-    return all(parent in values and values[parent] in codes for parent, codes in conditions.items())
 
 
 def is_forbidden(config: Config, values: Mapping[str, Any]) -> bool:
@@ -114,11 +108,8 @@ def describe_values(values: Mapping[str, Any]) -> str:
 
 def _choices_of(config: Config, name: str) -> Choices:
     """Returns the choices of a setting; none if it is not searched, or in a range."""
-    if name in config.sweep.space:
-        domain = read_domain(name, config.sweep.space[name])
-        if isinstance(domain, Choices):
-            return domain
-    return Choices([])
+    domain = read_domain(name, config.sweep.space.get(name, []))
+    return domain if isinstance(domain, Choices) else Choices([])
 
 
 def _read_conditions(config: Config, name: str) -> dict[str, list[Any]]:

@@ -11,14 +11,12 @@ from keras_inat.settings.schema import Config
 from keras_inat.store.records import Result, Trial
 from keras_inat.store.runs import RunFolder, restart_run
 from keras_inat.store.sweeps import locate_sweep
-from keras_inat.sweep.executors import TrialOutcome, remove_checkpoint
+from keras_inat.sweep.executors import TrialOutcome
 from keras_inat.sweep.pruning import is_to_be_pruned
 from keras_inat.sweep.space import configure_trial, describe_values
 from keras_inat.training.checkpoint import read_progress
 from keras_inat.training.session import fit
 
-# A configuration that cannot be trained raises one of these. Any other error is a bug and stops the sweep.
-FAILURES = (UserError, FloatingPointError)
 MAX_FAILURE_CHARACTERS = 500
 
 
@@ -29,7 +27,8 @@ def train_trial(config: Config, trial: Trial) -> TrialOutcome:
         run.path.mkdir(parents=True, exist_ok=True)
         # After a kill of the sweep, the process of its trial may still be alive for a moment.
         with hold_lock(run.lock):
-            return TrialOutcome(result=_train(config, trial, run))
+            # An earlier attempt may have been killed after it had written the result.
+            return TrialOutcome(result=run.read_result() or _train(config, trial, run))
     except Exception as error:
         return _classify_error(error, run)
     finally:
@@ -37,10 +36,6 @@ def train_trial(config: Config, trial: Trial) -> TrialOutcome:
 
 
 def _train(config: Config, trial: Trial, run: RunFolder) -> Result:
-    if result := run.read_result():
-        # An earlier attempt was killed after it had written the result.
-        remove_checkpoint(run, trial)
-        return result
     if read_progress(run) is None:
         restart_run(configure_trial(config, trial.settings), run.path, run.command)
         if parent_id := trial.values.get("tuner/trial_id"):
@@ -70,7 +65,6 @@ def _train(config: Config, trial: Trial, run: RunFolder) -> Result:
     )
     result = fitted.result.model_copy(update={"pruned": pruned})
     result.write(run.result)
-    remove_checkpoint(run, trial)
     return result
 
 
@@ -78,9 +72,8 @@ def _classify_error(error: Exception, run: RunFolder) -> TrialOutcome:
     """Returns a failure of the configuration, or an error that stops the sweep."""
     if FULL_DISK in str(error):
         return TrialOutcome(error=OSError(errno.ENOSPC, FULL_DISK, str(run.path)))
-    if isinstance(error, ExternalError):
+    is_failure = isinstance(error, UserError | FloatingPointError) or is_out_of_memory(error)
+    if isinstance(error, ExternalError) or not is_failure:
         return TrialOutcome(error=error)
-    if isinstance(error, FAILURES) or is_out_of_memory(error):
-        line = " ".join(f"{type(error).__name__}: {error}".split())
-        return TrialOutcome(failure=line[:MAX_FAILURE_CHARACTERS])
-    return TrialOutcome(error=error)
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    return TrialOutcome(failure=line[:MAX_FAILURE_CHARACTERS])
