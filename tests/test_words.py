@@ -35,7 +35,7 @@ TERMS = {
     "learning curve": r"\braces?\b",
     "comparison, paired difference": r"side by side|side_by_side|points more",
     "live table": r"\bboard\b",
-    "American spelling": r"\b(normal|optim(?!istic)|initial|minim|maxim|random|regular|general|summar|recogn|visual|synchron)is"
+    "American spelling": r"\b(normal|optim(?!istic)|initial|minim|maxim|random|regular|general|summar|recogn|visual)is"
     r"|organis(?!m)|\b(colour|grey|centre|behaviour|labelled|labelling|favour|neighbour|analyse|catalogue|modelled)\w*",
 }
 # The task itself asks for "computations", and other languages' libraries have their own words.
