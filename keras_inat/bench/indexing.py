@@ -9,7 +9,7 @@ import numpy as np
 from scipy import fft
 
 from keras_inat.data import index
-from keras_inat.data.chunk import THUMBNAIL, THUMBNAILS, Record, pixel_path
+from keras_inat.data.chunk import THUMBNAIL, THUMBNAILS, DecodedFile, pixel_path
 from keras_inat.data.dataset import open_pack
 from keras_inat.data.packs import Pack
 from keras_inat.data.scan import CHUNK, Scan
@@ -60,7 +60,7 @@ def time_indexing(count: int, directory: Path) -> Iterator[tuple[str, float]]:
     yield "open the pack and split", clock.lap()
 
 
-def _prepare(count: int, directory: Path) -> list[Record]:
+def _prepare(count: int, directory: Path) -> list[DecodedFile]:
     """Writes the pixels and returns the records that a scan of the files would give."""
     directory.mkdir()
     rng = np.random.default_rng(0)
@@ -73,7 +73,7 @@ def _prepare(count: int, directory: Path) -> list[Record]:
     hashes = rng.integers(256, size=(count, 32), dtype=np.uint8)
     copies = hashes[1::DUPLICATE_EVERY]
     copies[:] = hashes[: len(copies) * DUPLICATE_EVERY : DUPLICATE_EVERY]
-    return [Record(sha256.tobytes().hex(), "JPEG", (), "") for sha256 in hashes]
+    return [DecodedFile(sha256.tobytes().hex(), "JPEG", (), "") for sha256 in hashes]
 
 
 def _draw_thumbnails(rng: np.random.Generator, count: int) -> np.ndarray:

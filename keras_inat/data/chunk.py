@@ -1,4 +1,4 @@
-"""A task of a decoding worker: consecutive files, whose pixels it writes to disk.
+"""A chunk of consecutive files that a worker decodes, and whose pixels it writes to disk.
 
 Workers import this module when they start, so it imports little.
 """
@@ -18,7 +18,7 @@ THUMBNAIL = 16
 THUMBNAILS = "thumbnails.uint8"
 
 
-class Record(NamedTuple):
+class DecodedFile(NamedTuple):
     """The result for one file. A quarantined file has a `reason`, and a `sha256` if it could be read."""
 
     sha256: str
@@ -27,7 +27,7 @@ class Record(NamedTuple):
     reason: str
 
 
-class Task(NamedTuple):
+class Chunk(NamedTuple):
     """Consecutive files to decode."""
 
     source: Path  # the folder or archive
@@ -46,29 +46,29 @@ def pixel_path(directory: Path, image_size: int, size: int) -> Path:
     return directory / (f"{size}.uint8" if size == image_size else f"{image_size}-at-{size}.uint8")
 
 
-def decode_chunk(task: Task) -> tuple[int, list[Record]]:
-    """Decodes the files of a task and writes their pixels. Returns the number of the first file, and the records."""
-    reader = _open_reader(task.source, task.key)
-    paths = [pixel_path(task.directory, task.sizes[0], size) for size in task.sizes]
+def decode_chunk(chunk: Chunk) -> tuple[int, list[DecodedFile]]:
+    """Decodes the files of a chunk and writes their pixels. Returns the number of the first file, and the records."""
+    reader = _open_reader(chunk.source, chunk.key)
+    paths = [pixel_path(chunk.directory, chunk.sizes[0], size) for size in chunk.sizes]
     records = []
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(open(path, "r+b")) for path in (*paths, task.directory / THUMBNAILS)]
-        for number, (name, nested) in enumerate(task.files, task.start):
+        files = [stack.enter_context(open(path, "r+b")) for path in (*paths, chunk.directory / THUMBNAILS)]
+        for number, (name, nested) in enumerate(chunk.files, chunk.start):
             sha256 = ""
             try:
                 if nested:
                     raise ValueError("is in a subfolder of its class folder")
                 content = reader.read(name)
                 sha256 = hashlib.sha256(content).hexdigest()
-                decoded = decode(content, task.sizes[0], (*task.sizes[1:], THUMBNAIL))
+                decoded = decode(content, chunk.sizes[0], (*chunk.sizes[1:], THUMBNAIL))
             except ValueError as error:
-                records.append(Record(sha256, "", (), str(error)))
+                records.append(DecodedFile(sha256, "", (), str(error)))
                 continue
             for file, image in zip(files, decoded.images, strict=True):
                 file.seek(number * image.nbytes)
                 file.write(image)
-            records.append(Record(sha256, decoded.format, decoded.traits, ""))
-    return task.start, records
+            records.append(DecodedFile(sha256, decoded.format, decoded.traits, ""))
+    return chunk.start, records
 
 
 @functools.lru_cache(maxsize=1)

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_inat.data.chunk import THUMBNAIL, THUMBNAILS, Record, Task, decode_chunk, pixel_path
+from keras_inat.data.chunk import THUMBNAIL, THUMBNAILS, Chunk, DecodedFile, decode_chunk, pixel_path
 from keras_inat.data.source import Source
 from keras_inat.files import read_jsonl
 from keras_inat.progress import track_progress
 from keras_inat.workers import map_unordered
 
-# Limits of one task: enough files to be worth sending to a worker, few enough to decode again after an interruption.
+# Limits of one chunk: enough files to be worth sending to a worker, few enough to decode again after an interruption.
 CHUNK = 64
 CHUNK_BYTES = 4 << 20
 JOURNAL = "journal.jsonl"
@@ -38,7 +38,7 @@ class Scan:
 
     def add(self, start: int, records: Iterable[Sequence]) -> None:
         """Adds the records of consecutive files, beginning with file number `start`."""
-        for number, record in enumerate(map(Record._make, records), start):
+        for number, record in enumerate(map(DecodedFile._make, records), start):
             if record.sha256:
                 self.hashes[number] = np.frombuffer(bytes.fromhex(record.sha256), np.uint8)
             if record.reason:
@@ -70,15 +70,15 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
         with open(path, "ab") as file:
             file.truncate(length)  # The file is sparse: unwritten pixels take no space.
     files = [(file.path, source.place(file).count("/") > 2) for file in source.files]
-    tasks = [
-        Task(source.path, source.key, start, files[start:stop], sizes, directory)
+    chunks = [
+        Chunk(source.path, source.key, start, files[start:stop], sizes, directory)
         for start, stop in itertools.pairwise(_cut([file.num_bytes for file in source.files]))
         if start not in finished
     ]
     num_done = sum(map(len, finished.values()))
     with (
         open(directory / JOURNAL, "a", encoding="utf-8") as journal,
-        contextlib.closing(map_unordered(decode_chunk, tasks)) as results,
+        contextlib.closing(map_unordered(decode_chunk, chunks)) as results,
         ThreadPoolExecutor(1) as pool,
         track_progress(f"decoding {source.name}", count, "images", completed=num_done) as advance,
     ):

@@ -45,11 +45,10 @@ def build_optimizer(
         rate_multipliers: By the path of a weight, the factor on its learning rate; by default 1.
         decay_targets: By the path of a weight, the value that weight decay pulls it towards; by default zero.
     """
-    base, settings = OPTIMIZERS[training.optimizer]
+    optimizer, settings = OPTIMIZERS[training.optimizer]
     learning_rate: Any = training.learning_rate
     if training.schedule != "plateau":
         learning_rate = Schedule(training.schedule, training.learning_rate, steps, training.warmup)
-    optimizer = type(f"PerWeight{base.__name__}", (PerWeightOptimizer, base), {})
     return optimizer(
         rate_multipliers=rate_multipliers or {},
         decay_targets=decay_targets or {},
@@ -186,11 +185,26 @@ class Muon(keras.optimizers.Muon):
         return ops.transpose(x) if wide else x
 
 
-# The optimizers without the mixin, and their settings.
-OPTIMIZERS: dict[str, tuple[type[keras.optimizers.Optimizer], dict[str, Any]]] = {
-    "adam": (keras.optimizers.Adam, {}),
-    "adamw": (keras.optimizers.Adam, {}),
-    "muon": (Muon, {"exclude_layers": [LAST_LAYER], "weight_decay": None, "adam_weight_decay": None}),
-    "sgd": (keras.optimizers.SGD, {"momentum": 0.9, "nesterov": True}),
-    "rmsprop": (keras.optimizers.RMSprop, {}),
+class PerWeightAdam(PerWeightOptimizer, keras.optimizers.Adam):
+    """Adam, and AdamW by the decoupled weight decay of the mixin."""
+
+
+class PerWeightMuon(PerWeightOptimizer, Muon):
+    """Muon with the learning rates and the weight decay of the mixin."""
+
+
+class PerWeightSGD(PerWeightOptimizer, keras.optimizers.SGD):
+    """SGD with the learning rates and the weight decay of the mixin."""
+
+
+class PerWeightRMSprop(PerWeightOptimizer, keras.optimizers.RMSprop):
+    """RMSprop with the learning rates and the weight decay of the mixin."""
+
+
+OPTIMIZERS: dict[str, tuple[type[PerWeightOptimizer], dict[str, Any]]] = {
+    "adam": (PerWeightAdam, {}),
+    "adamw": (PerWeightAdam, {}),
+    "muon": (PerWeightMuon, {"exclude_layers": [LAST_LAYER], "weight_decay": None, "adam_weight_decay": None}),
+    "sgd": (PerWeightSGD, {"momentum": 0.9, "nesterov": True}),
+    "rmsprop": (PerWeightRMSprop, {}),
 }
