@@ -1,4 +1,4 @@
-"""The packs: decoded pixels on disk, which are made when they are missing and removed when they are stale."""
+"""The packs: decoded pixels on disk, which are made when they are missing. `make clean-packs` removes stale ones."""
 
 import contextlib
 import json

@@ -29,7 +29,7 @@ from keras_inat.settings.schema import Config
 TITLE = "keras-inat: the report"
 SUMMARY = "Summary"
 RECORDS = "Records"
-FIGURE = re.compile(r"\((figures/[^()/]+\.png)\)")  # as Markdown refers to it
+FIGURE = re.compile(r"\((figures/[^()/]+\.png)\)")  # a figure's file, as the Markdown links to it
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def write_report(config: Config) -> Report:
     history = read_history(config.run.directory)
     page = build_page(history, FigureFolder(directory), config)
     text = render_markdown(page.chapters, TITLE)
-    write_text(directory / "README.md", text)  # the first file: it marks the others as those of a report
+    write_text(directory / "README.md", text)  # written first: it marks the folder as a report's
     write_text(directory / "results.csv", format_results(history.runs))
     write_cards(history.runs, directory)
     write_text(directory / "index.html", render_html(page))

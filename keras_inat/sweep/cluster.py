@@ -30,9 +30,9 @@ LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 HEARTBEAT = "alive"  # a file in the folder of a trial; the worker that trains the trial touches it
 HEARTBEAT_SECONDS = 5.0
 LEASE_SECONDS = 60.0  # the trial of a worker that was silent for longer is given to another one
-LINGER_SECONDS = 5.0  # after the last trial, the workers have this time to ask once more
+LINGER_SECONDS = 5.0  # after the last trial, so that every worker can ask once more and learn that the sweep is over
 PATIENCE_SECONDS = 300  # to wait for a chief that does not answer, because it may be starting again
-APPEAR_SECONDS = 60.0  # until a file that another machine wrote appears on a shared disk
+APPEAR_SECONDS = 60.0  # to wait for another machine's file to appear on a shared disk
 POLL_SECONDS = 1.0
 
 
@@ -51,7 +51,7 @@ def run_chief(config: Config) -> list[Trial]:
         oracle.adopt_running()
         leases = Leases(records, oracle)
         servicer = Servicer(oracle, records)
-        # One thread calls the oracle, because KerasTuner keeps its lock on an oracle that fails.
+        # One thread calls the oracle, because KerasTuner never releases the lock of an oracle that fails.
         thread = ThreadPoolExecutor(max_workers=1)
         server = _start_server(config.sweep.chief, servicer, thread)
         stack.callback(server.stop, None)
@@ -117,7 +117,7 @@ def _keep_error(method: Callable[..., Any]) -> Callable[..., Any]:
 class Servicer(OracleServicer):
     """KerasTuner's service, which also records the trials that it proposes."""
 
-    error: Exception | None = None  # that the oracle failed with
+    error: Exception | None = None  # the error that the oracle failed with
     exhausted = False  # true if the oracle proposes no more trials and none is ongoing
 
     def __init__(self, oracle: ResumableOracle, records: Records) -> None:
@@ -202,7 +202,7 @@ def _send_heartbeats(records: Records, running: Iterable[str]) -> None:
 
 
 class PatientClient:
-    """KerasTuner's client of a chief, for the worker `name`. It asks again if the chief ended before it answered."""
+    """KerasTuner's client of a chief, for the worker `name`. It keeps asking while the chief cannot be reached."""
 
     def __init__(self, records: Records, name: str) -> None:
         self._client = connect(records.config.sweep.chief, name, PATIENCE_SECONDS)

@@ -24,7 +24,7 @@ from keras_inat.settings.schema import Config
 from keras_inat.store.records import Trial
 from keras_inat.store.sweeps import SweepFolder, locate_sweep
 
-# A condition of a hyperparameter: another one has one of some values.
+# A hyperparameter with this condition is active only if another one has one of the given values.
 Condition = conditions.Parent
 # Adds an `OracleServicer` to a gRPC server.
 add_servicer = protos.get_service_grpc().add_OracleServicer_to_server
@@ -81,12 +81,12 @@ class ResumableOracle(keras_tuner.Oracle):
         return [trial.trial_id for trial in self.ongoing_trials.values()]
 
     def adopt_running(self) -> None:
-        """Counts the trials that are recorded as running as ongoing, because the workers still train them."""
+        """Treats the trials recorded as running as ongoing, because workers are still training them."""
         self.ongoing_trials = {f"before-{trial_id}": self.trials[trial_id] for trial_id in self._retry_queue}
         self._retry_queue = []
 
     def give_back(self, trial_id: str) -> None:
-        """Proposes a trial again, if it is still ongoing."""
+        """Returns an ongoing trial to the queue, to be proposed again."""
         if trial_id in self.list_ongoing():
             ongoing = self.ongoing_trials.items()
             self.ongoing_trials = {name: trial for name, trial in ongoing if trial.trial_id != trial_id}

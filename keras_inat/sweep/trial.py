@@ -11,8 +11,8 @@ from keras_inat.settings.schema import Config
 from keras_inat.store.records import Result, Trial
 from keras_inat.store.runs import RunFolder, restart_run
 from keras_inat.store.sweeps import locate_sweep
-from keras_inat.sweep.executors import TrialOutcome
 from keras_inat.sweep.pruning import is_to_be_pruned
+from keras_inat.sweep.slots import TrialOutcome
 from keras_inat.sweep.space import configure_trial, describe_values
 from keras_inat.training.checkpoint import read_progress
 from keras_inat.training.session import fit

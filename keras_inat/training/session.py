@@ -52,7 +52,7 @@ from keras_inat.training.tracking import open_tracking
 class TrainedModel:
     """The outcome of a training."""
 
-    # The evaluation model with the weights of the best epoch, or of the last if the best is not kept.
+    # The evaluation model with the weights of the best epoch, or of the last epoch if the best one is not kept.
     model: keras.Model
     data: Dataset  # the images of the run
     result: Result  # the content of `result.json`, without scores on the test images
@@ -123,11 +123,11 @@ class Session:
         self.trackers = trackers
         self.batch_size = _limit_batch_size(data)
         self.steps_per_epoch = len(data.training_rows) // self.batch_size
-        # With the planned epochs. The result records the configuration of the user, `data.config`.
+        # With the planned number of epochs. The result records the user's own configuration, `data.config`.
         self.config = plan_epochs(data.config, self.steps_per_epoch)
         self.strategy = choose_strategy(self.batch_size)
 
-        # On one device, because several fail at a last batch with fewer images than devices.
+        # On one device: several devices fail on a last batch that has fewer images than there are devices.
         model = build_model(self.config, len(data.classes))
         self.parameters, self.macs = count_model(model)
         with self.strategy.scope():

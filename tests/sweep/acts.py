@@ -7,7 +7,7 @@ import time
 from multiprocessing import forkserver
 
 from keras_inat.store.sweeps import locate_sweep
-from keras_inat.sweep.executors import TrialOutcome
+from keras_inat.sweep.slots import TrialOutcome
 
 
 def _count_attempts(config, trial):

@@ -23,7 +23,7 @@ from keras_inat.store.records import Result, Trial
 from keras_inat.store.sweeps import locate_sweep
 from keras_inat.workers import GRACE_SECONDS, exit_with_parent, list_cores
 
-# If all processes of the sweep are being killed, this one ends during the pause and blames no configuration.
+# A pause before a configuration is blamed. If the whole sweep is being killed, this process ends during it.
 PAUSE_SECONDS = 1.0
 ORPHANED = 255  # exit code of a process whose forkserver was killed too
 # The forkserver has imported TensorFlow and runs nothing else. A process starts in no time, and no thread of this
@@ -33,7 +33,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """The outcome of a training. One of the three is set."""
+    """The outcome of a trial. Exactly one of the three is set."""
 
     result: Result | None = None  # of a trial that was trained to its end or pruned
     failure: str = ""  # the reason why this configuration cannot be trained, in one line
@@ -56,7 +56,7 @@ class Slot:
     trial: Trial | None = None  # the trial that it runs; None while it is free
 
     def start(self, config: Config, trial: Trial) -> None:
-        """Starts a trial."""
+        """Starts a trial. In this process, the call returns when the trial has ended."""
         self.trial = trial
         self._outcome = run_trial(config, trial)
 
@@ -108,7 +108,7 @@ class ProcessSlot(Slot):
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.1)
-        self._process = process  # before this line there is nothing to end
+        self._process = process  # set once it has started: only then is there something to end
         sender.close()
 
     def poll(self) -> TrialOutcome | None:
@@ -189,7 +189,7 @@ def wait_for(slots: Sequence[Slot], timeout_seconds: float) -> None:
     """Waits until a busy slot may have an outcome, or until the time is over."""
     busy = [slot for slot in slots if slot.trial]
     receivers = [slot.receiver for slot in busy if isinstance(slot, ProcessSlot)]
-    if len(receivers) == len(busy):  # a trial of this process has its outcome already
+    if len(receivers) == len(busy):  # no waiting for a trial of this process: it has ended
         wait(receivers, timeout_seconds)
 
 

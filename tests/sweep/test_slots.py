@@ -8,8 +8,8 @@ import pytest
 
 from keras_inat.settings.loading import load_config
 from keras_inat.store.records import Trial
-from keras_inat.sweep import executors
-from keras_inat.sweep.executors import ProcessSlot, Slot, open_slots, wait_for
+from keras_inat.sweep import slots as slots_module
+from keras_inat.sweep.slots import ProcessSlot, Slot, open_slots, wait_for
 from keras_inat.workers import list_cores
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked and pinned as Linux does")
@@ -33,7 +33,7 @@ def server():
 def quick_starts(monkeypatch, server):
     monkeypatch.setattr(forkserver, "ensure_running", server.ensure_running)
     monkeypatch.setattr(forkserver, "connect_to_new_process", server.connect_to_new_process)
-    monkeypatch.setattr(executors, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(slots_module, "PAUSE_SECONDS", 0.0)
 
 
 def run(act, cores=(), gpu=None, timeout_seconds=None, seconds=60):
@@ -74,7 +74,7 @@ def test_a_process_whose_forkserver_was_killed_too_is_started_once_more():
 
 
 def test_a_dying_forkserver_is_asked_again(monkeypatch):
-    start = executors.multiprocessing.context.ForkServerProcess.start
+    start = slots_module.multiprocessing.context.ForkServerProcess.start
     refusals = [ConnectionRefusedError, EOFError]
 
     def refuse(process):
@@ -82,7 +82,7 @@ def test_a_dying_forkserver_is_asked_again(monkeypatch):
             raise refusals.pop()
         start(process)
 
-    monkeypatch.setattr(executors.multiprocessing.context.ForkServerProcess, "start", refuse)
+    monkeypatch.setattr(slots_module.multiprocessing.context.ForkServerProcess, "start", refuse)
     assert run(acts.die_once).failure == "finished"
     assert not refusals
 
@@ -94,7 +94,7 @@ def test_a_log_that_cannot_be_written_is_not_a_failure_of_the_trial():
 
 def test_a_process_that_is_interrupted_while_it_starts_can_be_ended(monkeypatch):
     slot = ProcessSlot([], None, None, acts.finish)
-    monkeypatch.setattr(executors.CONTEXT.Process, "start", lambda self: 1 / 0)
+    monkeypatch.setattr(slots_module.CONTEXT.Process, "start", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         slot.start(CONFIG, TRIAL)
     slot.terminate()
@@ -103,7 +103,7 @@ def test_a_process_that_is_interrupted_while_it_starts_can_be_ended(monkeypatch)
 
 def test_only_a_trial_in_this_process_is_not_waited_for(monkeypatch):
     waits = []
-    monkeypatch.setattr(executors, "wait", lambda sentinels, seconds: waits.append((sentinels, seconds)))
+    monkeypatch.setattr(slots_module, "wait", lambda sentinels, seconds: waits.append((sentinels, seconds)))
     idle = ProcessSlot([], None, None, acts.finish)
     busy = Slot()
     busy.trial = TRIAL
@@ -140,7 +140,7 @@ def test_a_bug_comes_with_its_traceback():
     ],
 )
 def test_slots_divide_the_cores_and_gpus(monkeypatch, num_workers, cores, gpus, expected):
-    monkeypatch.setattr(executors, "list_cores", lambda: cores)
+    monkeypatch.setattr(slots_module, "list_cores", lambda: cores)
     monkeypatch.setattr("keras_inat.training.devices.count_gpus", lambda: gpus)
     assert [(slot.cores, slot.gpu) for slot in open_slots(num_workers, None)] == expected
 
