@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -226,7 +227,12 @@ class Trial(Stored):
     @property
     def curve(self) -> list[float]:
         """Best validation accuracy up to and including each epoch."""
-        return list(itertools.accumulate(self.val_accuracies, max))
+        return build_curve(self.val_accuracies)
+
+
+def build_curve(accuracies: Iterable[float]) -> list[float]:
+    """Returns the best validation accuracy up to and including each epoch."""
+    return list(itertools.accumulate(accuracies, max))
 
 
 def find_best(trials: list[Trial]) -> Trial | None:

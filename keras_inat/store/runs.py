@@ -113,24 +113,26 @@ def list_runs(directory: str | Path, commands: Sequence[str] = EVALUATING_COMMAN
 def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | None:
     """Returns a finished run of `command` with the same images, settings and initial weights, or None."""
     weights_hash = hash_weights(config)
+    wanted = _identify(config)
     for run in list_runs(config.run.directory, [command]):
         result = run.read_result()
         if result is None or not run.model.exists():
             continue
         if (result.data.hash, result.weights_hash) != (data_hash, weights_hash):
             continue
-        if _identify(result.config) == _identify(config):
+        if _identify(result.config) == wanted:
             return run
     return None
 
 
 def find_unfinished(config: Config, command: str) -> Iterator[RunFolder]:
     """Yields the runs of `command` with the same settings and without a result, newest first."""
+    wanted = _identify(config)
     for path in sorted(Path(config.run.directory, command).glob("*/"), reverse=True):
         run = RunFolder(path, command)
         if run.config.exists() and not run.result.exists():
             with contextlib.suppress(UserError):  # a damaged configuration, or one of another version
-                if _identify(build_config(read_yaml(run.config))) == _identify(config):
+                if _identify(build_config(read_yaml(run.config))) == wanted:
                     yield run
 
 

@@ -1,11 +1,11 @@
 """Early stopping of trials, by their validation accuracy compared with that of the other trials."""
 
-import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from keras_inat.settings.schema import Config
+from keras_inat.store.records import build_curve
 from keras_inat.store.runs import RunFolder
 from keras_inat.store.sweeps import locate_sweep
 
@@ -65,11 +65,6 @@ def is_to_be_pruned(config: Config, trial_id: str) -> bool:
 def read_curve(run: RunFolder) -> list[float]:
     """Returns the curve of the epochs that a trial has recorded."""
     return build_curve(epoch.val_accuracy for epoch in run.read_epochs())
-
-
-def build_curve(accuracies: Iterable[float]) -> list[float]:
-    """Returns the best validation accuracy up to and including each epoch."""
-    return list(itertools.accumulate(accuracies, max))
 
 
 def estimate_final_score(own: Curve, completed: Sequence[Curve]) -> float:

@@ -31,7 +31,7 @@ class Records:
         self.config = config
         self.data_hash = data_hash
         self.folder = locate_sweep(config)
-        self.read_trials = self.folder.read_trials
+        self._ended: dict[str, Trial] = {}
         self._identity = SweepIdentity(
             space=config.model_dump(mode="json")["sweep"]["space"],
             settings={name: value for name, value in select(config, roles.SWEEP).items() if name != "sweep.space"},
@@ -73,6 +73,16 @@ class Records:
         with self._lock():
             self.check()  # another process may have claimed the folder since
             yield
+
+    def read_trials(self) -> list[Trial]:
+        """Returns every recorded trial, in order of creation. One that has ended is read only once."""
+        trials = []
+        for trial_id in self.folder.list_trial_ids():
+            trial = self._ended.get(trial_id) or self.folder.read_trial(trial_id)
+            if trial.status != "running":
+                self._ended[trial_id] = trial
+            trials.append(trial)
+        return trials
 
     def begin(self, trial_id: str, values: Mapping[str, Any]) -> Trial:
         """Records the start of a trial with `values` as KerasTuner encodes them. An existing record stays as it is."""

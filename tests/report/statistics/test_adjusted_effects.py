@@ -16,7 +16,8 @@ from simulated_sweeps import (
 )
 
 from keras_inat.report.statistics.adjusted_effects import AdjustedEffects, estimate_adjusted_effects
-from keras_inat.sweep.pruning import build_curve, is_pruned_by_halving
+from keras_inat.store.records import build_curve
+from keras_inat.sweep.pruning import is_pruned_by_halving
 
 WITH_EFFECT = ["a.filters", "a.norm", "a.activation", RATE]
 
