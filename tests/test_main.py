@@ -105,9 +105,7 @@ def test_cost_of_a_backbone(capsys):
 
 def test_settings_list_their_choices(capsys):
     lines = run("settings", capsys=capsys)[1].splitlines()
-    assert next(line for line in lines if "training.schedule " in line).endswith(
-        ": constant, linear, cosine, onecycle, step, plateau"
-    )
+    assert next(line for line in lines if "training.schedule " in line).endswith(": constant, linear, cosine")
 
 
 def test_the_dashboard_becomes_tensorboard(monkeypatch, tmp_path):

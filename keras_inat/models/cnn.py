@@ -83,7 +83,7 @@ def _build_head(config: Model, maps: Any, prefix: str) -> Any:
         x = dropout(x)
     if config.dense_units:
         x = layers.Dense(config.dense_units, kernel_initializer="he_normal", name=f"{prefix}dense")(x)
-        x = layers.Activation(config.dense_activation or config.activation, name=f"{prefix}dense_activation")(x)
+        x = layers.Activation(config.activation, name=f"{prefix}dense_activation")(x)
     if config.dropout and config.dropout_placement == "after_dense":
         x = dropout(x)
     return x

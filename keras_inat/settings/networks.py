@@ -32,7 +32,7 @@ class Model(Section):
     residual: bool = Field(
         False, description="residual pairs of 3x3 convolutions after the first convolution and pooling of a block"
     )
-    activation: Activation = Field("relu", description="activation after every convolution")
+    activation: Activation = Field("relu", description="activation after every convolution and the dense layer")
     batch_norm: bool = Field(True, description="batch normalization between convolution and activation")
     pool_first: bool = Field(
         False, description="pool before normalization and activation, at a quarter of their cost; false: after them"
@@ -41,9 +41,6 @@ class Model(Section):
         "flatten", description="between the last block and the head: flatten, or global pooling"
     )
     dense_units: int = Field(256, ge=0, le=16384, description="neurons of the dense layer; 0: no dense layer")
-    dense_activation: Activation | None = Field(
-        None, description="activation of the dense layer; null: as `activation`"
-    )
     dropout: Fraction = Field(0.0, description="dropout rate in the head")
     dropout_placement: Literal["before_dense", "after_dense"] = Field(
         "after_dense", description="place of the head's dropout"

@@ -84,7 +84,7 @@ class Training(Section):
         "adam", description="sgd has Nesterov momentum 0.9; muon trains hidden kernels and leaves the rest to adamw"
     )
     learning_rate: float = Field(1e-3, gt=0, le=1e38, description="the peak of the schedule")
-    schedule: Literal["constant", "linear", "cosine", "onecycle", "step", "plateau"] = Field(
+    schedule: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="the learning rate after the warm-up"
     )
     warmup: Fraction = Field(0.0, description="fraction of all steps in which the learning rate rises to its peak")

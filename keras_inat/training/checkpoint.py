@@ -35,7 +35,6 @@ class Progress:
     best_accuracy: float = -1.0  # best validation accuracy
     best_epoch: int = 0  # the epoch that reached it
     epochs_since_best: int = 0  # epochs since then in the present stage
-    epochs_on_plateau: int = 0  # the same, but counted anew from each reduction of the learning rate
     seconds: float = 0.0  # training time
 
     def has_same_origin(self, other: "Progress") -> bool:

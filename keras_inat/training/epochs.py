@@ -16,7 +16,6 @@ from keras_inat.store.runs import RunFolder
 from keras_inat.training.checkpoint import Progress, read_best_weights, write_checkpoint
 from keras_inat.training.evaluation_model import EvaluationModel
 from keras_inat.training.losses import FINITE_STEPS, MIN_PROBABILITY
-from keras_inat.training.optimizers import PLATEAU_FACTOR, PLATEAU_PATIENCE
 from keras_inat.training.stages import PlannedStage
 from keras_inat.training.step_progress import format_epoch
 
@@ -28,7 +27,7 @@ class EpochEnd(keras.callbacks.Callback):
 
     Args:
         run: The run folder.
-        training: Gives the planned epochs, patience and schedule.
+        training: Gives the planned epochs and patience.
         progress: The progress of the run. It is updated.
         evaluation_model: The model to evaluate and save.
         labels: `(images,)` int, of the validation images.
@@ -65,25 +64,21 @@ class EpochEnd(keras.callbacks.Callback):
         self._stop = stop
         self._stage_name = ""
         self._last_epoch = 0
-        self._warmup_steps = 0
         self._predict_validation: Callable[[], np.ndarray] = lambda: np.empty(0)
 
-    def begin_stage(self, stage: PlannedStage, steps: int, predict_validation: Callable[[], np.ndarray]) -> None:
+    def begin_stage(self, stage: PlannedStage, predict_validation: Callable[[], np.ndarray]) -> None:
         """Prepares for the next `fit`.
 
         Args:
             stage: The stage to train.
-            steps: Number of its steps.
             predict_validation: Returns the predictions of the evaluation model, probabilities `(images, classes)`.
         """
         self._stage_name = stage.stage.name
         self._last_epoch = stage.last_epoch
         self._predict_validation = predict_validation
-        self._warmup_steps = round(self.training.warmup * steps) if self.training.schedule == "plateau" else 0
         if stage.index > self.progress.stage:
             self.progress.stage = stage.index
             self.progress.epochs_since_best = 0
-            self.progress.epochs_on_plateau = 0
         self.progress.stage_ended = False
 
     def resume(self) -> None:
@@ -94,13 +89,6 @@ class EpochEnd(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._count_seconds()
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if self._warmup_steps:
-            # With the schedule "plateau", the rate is a variable. Other schedules are functions of the step.
-            step = self._count_steps()
-            if step < self._warmup_steps:
-                self.model.optimizer.learning_rate = self.training.learning_rate * (step + 1) / self._warmup_steps
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         number = epoch + 1
@@ -116,7 +104,7 @@ class EpochEnd(keras.callbacks.Callback):
             accuracy=_round(logs["accuracy"]),
             val_loss=_round(logs["val_loss"]),
             val_accuracy=_round(logs["val_accuracy"]),
-            learning_rate=self._read_learning_rate(),
+            learning_rate=float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
             seconds=round(time.perf_counter() - self.began, 3),
             images_per_second=round(images_per_second, 1),
         )
@@ -141,24 +129,13 @@ class EpochEnd(keras.callbacks.Callback):
         progress = self.progress
         progress.epoch = epoch.epoch
         progress.epochs_since_best += 1
-        progress.epochs_on_plateau += 1
         if epoch.val_accuracy > progress.best_accuracy:
             progress.best_accuracy = epoch.val_accuracy
             progress.best_epoch = epoch.epoch
             progress.epochs_since_best = 0
-            progress.epochs_on_plateau = 0
         patience = self.training.patience
         out_of_patience = patience > 0 and progress.epochs_since_best >= patience
         progress.stage_ended = epoch.epoch == self._last_epoch or out_of_patience
-        if self.training.schedule == "plateau":
-            self._follow_plateau()
-
-    def _follow_plateau(self) -> None:
-        """Reduces the learning rate if the validation accuracy has not improved for some epochs after the warm-up."""
-        is_warm = self._count_steps() >= self._warmup_steps
-        if is_warm and self.progress.epochs_on_plateau >= PLATEAU_PATIENCE:
-            self.progress.epochs_on_plateau = 0
-            self.model.optimizer.learning_rate = self._read_learning_rate() * PLATEAU_FACTOR
 
     def _print(self, epoch: Epoch) -> None:
         print(
@@ -202,12 +179,6 @@ class EpochEnd(keras.callbacks.Callback):
         now = time.perf_counter()
         self.progress.seconds += now - self.began
         self.began = now
-
-    def _count_steps(self) -> int:
-        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
-
-    def _read_learning_rate(self) -> float:
-        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
 def _round(value: float) -> float:

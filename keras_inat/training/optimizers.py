@@ -1,7 +1,7 @@
 """The optimizers, with a learning rate and a weight decay for every weight, and their learning-rate schedules."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -12,20 +12,12 @@ from keras_inat.models.cnn import LAST_LAYER
 from keras_inat.settings.schema import Training
 
 # The learning rate after the warm-up as a fraction of the peak, given the fraction of the steps that are done.
-SHAPES: dict[str, Callable[[Any], Any]] = {
+SHAPES = {
     "constant": ops.ones_like,
     "linear": lambda fraction: 1 - fraction,
     # Loshchilov & Hutter 2017 (arXiv 1608.03983), without restarts.
     "cosine": lambda fraction: (1 + ops.cos(math.pi * fraction)) / 2,
-    # A tenth after half of the steps, a hundredth after three quarters: He et al. 2015 (arXiv 1512.03385).
-    "step": lambda fraction: ops.where(fraction < 0.5, 1.0, ops.where(fraction < 0.75, 0.1, 0.01)),
 }
-# Smith & Topin 2017 (arXiv 1708.07120): from a 25th of the peak up and then down to almost zero, both along a cosine.
-ONECYCLE_START = 1 / 25
-ONECYCLE_WARMUP = 0.3
-# The rate is multiplied by the factor after this many epochs without a better validation accuracy.
-PLATEAU_PATIENCE = 5
-PLATEAU_FACTOR = 0.5
 
 
 def build_optimizer(
@@ -46,14 +38,11 @@ def build_optimizer(
         decay_targets: By the path of a weight, the value that weight decay pulls it towards; by default zero.
     """
     optimizer, settings = OPTIMIZERS[training.optimizer]
-    learning_rate: Any = training.learning_rate
-    if training.schedule != "plateau":
-        learning_rate = Schedule(training.schedule, training.learning_rate, steps, training.warmup)
     return optimizer(
         rate_multipliers=rate_multipliers or {},
         decay_targets=decay_targets or {},
         decay=training.weight_decay,
-        learning_rate=learning_rate,
+        learning_rate=Schedule(training, steps),
         use_ema=training.ema > 0,
         ema_momentum=1 - 1 / max(1.0, training.ema * steps),
         **settings,
@@ -61,19 +50,13 @@ def build_optimizer(
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A warm-up to the peak for a fraction of the steps, then one of `SHAPES`.
+    """A warm-up to `training.learning_rate` for a fraction of the steps, then one of `SHAPES`."""
 
-    `name` is a value of `training.schedule`, except "plateau", which depends on the validation accuracy.
-    """
-
-    def __init__(self, name: str, peak: float, steps: int, warmup: float) -> None:
-        self.onecycle = name == "onecycle"
-        self.shape = SHAPES["cosine" if self.onecycle else name]
-        self.peak = peak
+    def __init__(self, training: Training, steps: int) -> None:
+        self.shape = SHAPES[training.schedule]
+        self.peak = training.learning_rate
         self.steps = steps
-        if self.onecycle and not warmup:
-            warmup = ONECYCLE_WARMUP
-        self.warmup_steps = round(warmup * steps)
+        self.warmup_steps = round(training.warmup * steps)
 
     def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32")
@@ -81,12 +64,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         falling = self.shape(fraction)
         if not self.warmup_steps:
             return self.peak * falling
-        if self.onecycle:
-            cosine = (1 - ops.cos(math.pi * step / self.warmup_steps)) / 2
-            rising = ONECYCLE_START + (1 - ONECYCLE_START) * cosine
-        else:
-            # The rate is not zero at the first step, and it is the peak at the last step of the warm-up.
-            rising = (step + 1) / self.warmup_steps
+        # The rate is not zero at the first step, and it is the peak at the last step of the warm-up.
+        rising = (step + 1) / self.warmup_steps
         return self.peak * ops.where(step < self.warmup_steps, rising, falling)
 
 

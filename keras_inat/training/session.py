@@ -179,7 +179,7 @@ class Session:
         if stage.index == self.progress.stage and self.progress.epoch:
             initial_epoch = self.progress.epoch
             restore_optimizer(self.run, model.optimizer)
-        self.epoch_end.begin_stage(stage, num_steps, stage_model.predict_validation)
+        self.epoch_end.begin_stage(stage, stage_model.predict_validation)
         step_progress = StepProgress(self.label, self.config.training.epochs, self.batch_size)
         with contextlib.closing(step_progress):
             model.fit(

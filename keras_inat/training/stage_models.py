@@ -95,8 +95,6 @@ def compile_stage_model(
 
 
 def _choose_steps_per_execution(training: Training, steps_per_epoch: int, limit: int) -> int:
-    if training.schedule == "plateau" and training.warmup:
-        return 1  # its warm-up sets the learning rate before every step
     if count_replicas() > 1:
         return 1  # Keras's loop of steps does not support several devices (its issue 19246)
     # If the number did not divide the steps of an epoch, Keras would take steps of the next epoch.

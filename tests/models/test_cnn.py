@@ -29,7 +29,6 @@ def test_sizes_and_activations_can_be_changed():
         filter_organization="double",
         kernel_size=(5, 3, 1),
         activation="mish",
-        dense_activation="gelu",
         batch_norm=False,
         pooling="average",
         dense_units=7,
@@ -38,7 +37,7 @@ def test_sizes_and_activations_can_be_changed():
     kernels = [layer.kernel.shape for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     assert [tuple(shape) for shape in kernels] == [(5, 5, 3, 4), (3, 3, 4, 8), (1, 1, 8, 16)]
     assert model.get_layer("block2_activation").activation is keras.activations.mish
-    assert model.get_layer("dense_activation").activation is keras.activations.gelu
+    assert model.get_layer("dense_activation").activation is keras.activations.mish
     assert model.get_layer("dense").kernel.shape == (16, 7)
     assert not [layer for layer in model.layers if "norm" in layer.name]
 

@@ -83,7 +83,7 @@ def test_yaml_of_version_1_2(tmp_path):
         ("modle.filters=3", ["unknown setting", "Did you mean 'model'?"]),
         ("training.epochs=many", ["`training.epochs` must be a valid integer", "'many'"]),
         ("model.dropout=1.2", ["`model.dropout` must be less than 1", "1.2"]),
-        ("model.dense_activation=rlu", ["`model.dense_activation` must be one of", "'relu'?"]),
+        ("model.activation=rlu", ["`model.activation` must be one of", "'relu'?"]),
         ("model.kernel_size=[3,3]", ["`model.kernel_size` needs one size for each of the 5 blocks"]),
         ("model.kernel_size=0", ["`model.kernel_size` must lie between 1 and 31"]),
         ("model.kernel_size=[3,3]", ["Received: 2, [3, 3]."]),

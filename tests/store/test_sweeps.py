@@ -7,7 +7,7 @@ from keras_inat.store.sweeps import SweepFolder, SweepIdentity, list_sweeps
 
 SETTINGS = {
     "model.kernel_size": [3, 3, 3, 5, 5],
-    "model.dense_activation": None,
+    "model.activation": "relu",
     "model.batch_norm": False,
     "training.learning_rate": 1e-3,
 }

@@ -20,7 +20,7 @@ def config(space):
 def test_every_kind_of_domain():
     given = config(
         "{model.filters: [8, 16], model.batch_norm: [true, false], model.activation: [relu, gelu], model.dropout:"
-        " [0, 0.5], model.kernel_size: [3, [3, 3, 2, 2, 2]], model.dense_activation: [null, mish], training.batch_size:"
+        " [0, 0.5], model.kernel_size: [3, [3, 3, 2, 2, 2]], training.batch_size:"
         " {min: 1, max: 9}, training.learning_rate: {min: 1e-4, max: 1e-1, log: true}, model.num_blocks: [5]}"
     )
     hyperparameters = build_hyperparameters(given)
@@ -31,15 +31,13 @@ def test_every_kind_of_domain():
         "model.activation": "Choice",
         "model.dropout": "Choice",
         "model.kernel_size": "Choice",
-        "model.dense_activation": "Choice",
         "training.batch_size": "Int",
         "training.learning_rate": "Float",
         "model.num_blocks": "Fixed",
     }
-    encoded = {"model.kernel_size": "[3, 3, 2, 2, 2]", "model.dense_activation": "None", "model.batch_norm": False}
+    encoded = {"model.kernel_size": "[3, 3, 2, 2, 2]", "model.batch_norm": False}
     decoded = decode_values(given, encoded | {"model.dropout": 0.5, "training.batch_size": 3, "model.num_blocks": 5})
     assert decoded["model.kernel_size"] == [3, 3, 2, 2, 2]
-    assert decoded["model.dense_activation"] is None
     assert decoded["model.batch_norm"] is False
     assert decoded["training.batch_size"] == 3
 
@@ -67,25 +65,25 @@ def test_the_configuration_is_encoded_as_a_point_of_its_space(space, base):
         ("{model.filters: [3, many]}", "`model.filters` must be a valid integer"),
         ("{model.activation: [relu, rulu]}", "Did you mean 'relu'?"),
         ("{model.filters: []}", "no choice for `model.filters`"),
-        ("{model.dropout: {min: 0.1}}", "needs min and max"),
+        ("{model.dropout: {min: 0.1}}", "max: Field required. Give {min, max}"),
         ("{model.dropout: {min: 0.5, max: 0.1}}", "from a number to a larger one"),
-        ("{model.dropout: {min: 0, max: 0.5, log: true}}", "min must be above 0"),
+        ("{model.dropout: {min: 0, max: 0.5, log: true}}", "min of a logarithmic range must be above 0"),
         ("{model.dropout: {min: 0.1, max: 1.5}}", "`model.dropout` must be less than 1"),
         ("{model.dropout: {min: 0.1, max: 0.5, step: 0}}", "must be above 0"),
-        ("{model.dropout: {min: 0.1, max: 0.5, step: .nan}}", "must be above 0"),
+        ("{model.dropout: {min: 0.1, max: 0.5, step: .nan}}", "step: Input should be a finite number"),
         ("{model.batch_norm: {min: 0, max: 1}}", "`model.batch_norm` in `sweep.space` is not a number"),
-        ("{training.batch_size: {min: 1, max: 9, step: x}}", "must be above 0. Received: 'x'."),
-        ("{model.dropout: {min: 0.1, max: 0.5, log: 'no'}}", "must be true or false"),
+        ("{training.batch_size: {min: 1, max: 9, step: x}}", "step: Input should be a valid number"),
+        ("{model.dropout: {min: 0.1, max: 0.5, log: 'no'}}", "log: Input should be a valid boolean"),
         ("{model.dropout: {min: 0.1, max: 0.5, step: 0.5}}", "makes 0 steps"),
         ("{model.dropout: {min: 0.1, max: 0.5, step: 1e-9}}", "makes 400000000 steps"),
-        ("{training.learning_rate: {min: 1e-4, max: 1e-1, log: true, step: 1}}", "must be above 1"),
-        ("{training.learning_rate: {min: 1e-4, max: .inf}}", "from a number to a larger one"),
+        ("{training.learning_rate: {min: 1e-4, max: 1e-1, log: true, step: 1}}", "or above 1 in a logarithmic range"),
+        ("{training.learning_rate: {min: 1e-4, max: .inf}}", "max: Input should be a finite number"),
         ("{model.filters: [2, 2, 4]}", "gives `model.filters` the choice 2 twice"),
         ("{model.dropout: [0, 0.0, 0.1]}", "the choice 0.0 twice"),
         ("{model.kernel_size: [3, 3, 5]}", "needs its own brackets"),
         ("{finetune.unfreeze: [2, 3]}", "needs a `finetune` section"),
         ("{training.epochs: [1, 2]}", "a name in `sweep.space` must be one of"),
-        ("{model.dropout: {choices: [0.1], whne: {}}}", "only `when` goes with choices"),
+        ("{model.dropout: {choices: [0.1], whne: {}}}", "whne: Extra inputs are not permitted"),
         ("{run.seed: [1, 2]}", "a name in `sweep.space` must be one of"),
         ("{data.split_seed: [1, 2]}", "a name in `sweep.space` must be one of"),
     ],
@@ -178,7 +176,8 @@ def test_settings_are_described_in_one_line():
 
 CONDITIONAL = (
     "sweep.space={model.dense_units: [0, 64], model.dropout: {min: 0.1, max: 0.5, when: {model.dense_units: 64}}, "
-    "model.dense_activation: {choices: [null, relu], when: {model.dense_units: [64]}}, training.batch_size: 32}"
+    "model.dropout_placement: {choices: [before_dense, after_dense], when: {model.dense_units: [64]}}, "
+    "training.batch_size: 32}"
 )
 
 
@@ -211,10 +210,13 @@ def test_conditions_depend_on_earlier_settings():
             "{model.dense_units: {min: 1, max: 8}, model.dropout: {choices: [0.1], when: {model.dense_units: 3}}}",
             "choices",
         ),
-        ("{model.dropout: {choices: [0.1], when: 3}}", "must give values by the names of settings"),
+        (
+            "{model.dropout: {choices: [0.1], when: 3}}",
+            "`model.dropout` in `sweep.space`: when: Input should be a valid dictionary",
+        ),
         (
             "{model.filters: [8, 16], model.dropout: {choices: [0.1], when: {model.filters: []}}}",
-            "gives no value of `model.filters`",
+            "`model.filters` must be one of [8, 16]. Received: [].",
         ),
     ],
 )

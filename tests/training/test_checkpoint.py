@@ -21,13 +21,6 @@ RICH = (
     *("model.pooling=average", "model.dropout=0.3"),
     *("augment.flip=true", "augment.crop=0.5", "augment.cutmix=1.0"),
 )
-PLATEAU = (
-    "model.batch_norm=false",
-    "training.epochs=9",
-    "training.schedule=plateau",
-    "training.warmup=0.2",
-    "training.learning_rate=1e-9",
-)
 
 
 class Killed(BaseException):
@@ -96,13 +89,6 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(make_config, monkeypatch):
         ("append_epoch", 2),  # the epoch is written, its checkpoint is not
         ("write_checkpoint", 2),  # after the last epoch
     )
-
-
-def test_a_resumed_run_counts_the_epochs_of_a_plateau(make_config, monkeypatch):
-    rows = check_same(make_config(*PLATEAU), monkeypatch, ("write_checkpoint", 5))
-    rates = [row["learning_rate"] for row in rows]
-    assert rates[2] == pytest.approx(1e-9, rel=1e-4)  # after the warm-up
-    assert rates[-1] == pytest.approx(0.5e-9, rel=1e-4)
 
 
 def test_a_killed_fine_tuning_resumes_in_its_stage(make_config, monkeypatch, tmp_path):

@@ -24,7 +24,7 @@ from keras_inat.training import devices, session
 devices.list_gpus = lambda: [device.name for device in tf.config.list_logical_devices("CPU")]
 runs = []
 # In one process, like the stages and the seeds of a command.
-for changes in ([], ["model.filters=6", "training.optimizer=muon", "training.schedule=plateau", "training.warmup=0.5"],
+for changes in ([], ["model.filters=6", "training.optimizer=muon", "training.schedule=cosine", "training.warmup=0.5"],
                 ["finetune.strategy=head", "finetune.weights={0}/best.keras"], ["training.learning_rate=1e30"]):
     config = load_config([*sys.argv[1:], *(change.format(*runs) for change in changes)])
     run = create_run(config, "train-best", str(len(runs)))
@@ -117,14 +117,14 @@ def test_several_devices_give_the_same_training_as_one(make_config, photos):
     from keras_inat.store.runs import RunFolder
 
     *_, exploding_loss, paths = script.stdout.splitlines()
-    shared, plateau, head, _ = (RunFolder(type(photos)(path), "train-best") for path in paths.split())
+    shared, scheduled, head, _ = (RunFolder(type(photos)(path), "train-best") for path in paths.split())
     config = load_config(settings)
     alone = create_run(config, "train-best")
     fit(config, alone)
     for epoch, expected in zip(shared.read_epochs(), alone.read_epochs(), strict=True):
         assert epoch.loss == pytest.approx(expected.loss, rel=1e-4)
         assert epoch.val_loss == pytest.approx(expected.val_loss, rel=1e-4)
-    assert [len(run.read_epochs()) for run in (plateau, head)] == [2, 2]
+    assert [len(run.read_epochs()) for run in (scheduled, head)] == [2, 2]
     with pytest.raises(FloatingPointError) as error:
         fit(override(config, {"training.learning_rate": 1e30}), create_run(config, "train-best"))
     assert exploding_loss == str(error.value)

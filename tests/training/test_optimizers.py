@@ -5,9 +5,7 @@ import pytest
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Training
-from keras_inat.store.runs import create_run
 from keras_inat.training.optimizers import OPTIMIZERS, Muon, Schedule, build_optimizer
-from keras_inat.training.session import fit
 
 
 @pytest.fixture
@@ -64,7 +62,7 @@ def test_averaged_weights_are_the_plain_mean_until_the_time_constant_has_passed(
         seen.append(step(optimizer, model, 1.0)[weight.path][1])
         average = keras.ops.convert_to_numpy(optimizer._model_variables_moving_average[0])
         expected = np.mean(seen, axis=0) if count <= 4 else 0.75 * expected + 0.25 * seen[-1]
-        np.testing.assert_allclose(average, expected, rtol=1e-5)
+        np.testing.assert_allclose(average, expected, rtol=1e-5, atol=1e-6)
 
 
 def draw(*shape):
@@ -115,7 +113,7 @@ def test_all_other_weights_take_the_steps_of_adamw():
 
 
 def list_rates(name, steps, warmup=0.0):
-    schedule = Schedule(name, 0.1, steps, warmup)
+    schedule = Schedule(Training(schedule=name, learning_rate=0.1, warmup=warmup), steps)
     return [float(schedule(step)) for step in range(steps + 1)]
 
 
@@ -127,32 +125,7 @@ def list_rates(name, steps, warmup=0.0):
         ("linear", 4, 0.0, [0.1, 0.075, 0.05, 0.025, 0]),
         ("cosine", 4, 0.0, [0.1, 0.085355, 0.05, 0.014645, 0]),
         ("cosine", 5, 0.2, [0.1, 0.1, 0.085355, 0.05, 0.014645, 0]),
-        ("step", 8, 0.0, [0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 0.001]),
-        ("onecycle", 4, 0.5, [0.004, 0.052, 0.1, 0.05, 0]),
-        ("onecycle", 10, 0.0, [0.004, 0.028, 0.076, 0.1, *(0.05 * (1 + np.cos(np.pi * np.arange(1, 8) / 7)))]),
     ],
 )
 def test_learning_rates(name, steps, warmup, expected):
     np.testing.assert_allclose(list_rates(name, steps, warmup), expected, atol=1e-6)
-
-
-def test_a_plateau_halves_the_learning_rate(make_config):
-    config = make_config(
-        "training.schedule=plateau", "training.learning_rate=1e-9", "training.epochs=8", "model.batch_norm=false"
-    )
-    run = create_run(config, "train-best")
-    best = fit(config, run).result.best_epoch
-    assert best == 1
-    received = [epoch.learning_rate for epoch in run.read_epochs()]
-    np.testing.assert_allclose(received, [1e-9] * 6 + [0.5e-9] * 2, rtol=1e-5)
-
-
-def test_the_patience_of_a_plateau_begins_after_the_warmup(make_config):
-    config = make_config(
-        *("training.schedule=plateau", "training.warmup=0.875", "training.learning_rate=1e-9", "training.epochs=8"),
-        "model.batch_norm=false",
-    )
-    run = create_run(config, "train-best")
-    fit(config, run)
-    received = [epoch.learning_rate for epoch in run.read_epochs()]
-    np.testing.assert_allclose(received, [number / 7 * 1e-9 for number in range(1, 7)] + [1e-9, 0.5e-9], rtol=1e-5)

@@ -161,7 +161,7 @@ def test_loss_and_optimizer_get_their_arguments(make_config, tmp_path, monkeypat
 
 
 def test_the_best_epoch_is_kept(make_config):
-    config = make_config("training.epochs=6", "training.learning_rate=0.02", "training.schedule=step")
+    config = make_config("training.epochs=6", "training.learning_rate=0.02", "training.schedule=linear")
     run = create_run(config, "train-best")
     done = fit(config, run)
     accuracies = [epoch.val_accuracy for epoch in run.read_epochs()]
