@@ -1,20 +1,105 @@
 """The search space: `sweep.space` as KerasTuner hyperparameters, and their values as settings."""
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self, get_args
 
+import pydantic
 from keras_tuner import HyperParameters
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed, Float, HyperParameter, Int
 
 from keras_inat.errors import UserError, describe_choices
 from keras_inat.settings import roles
-from keras_inat.settings.catalog import flatten, list_names
+from keras_inat.settings.catalog import field_of, flatten, list_names
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
-from keras_inat.sweep.domains import Choices, Range, is_whole, read_domain
 from keras_inat.sweep.kerastuner import Condition
 
 SEARCHABLE = list_names(roles.SEARCHABLE)
+MAX_STEPS = 1000
+
+
+class Domain(pydantic.BaseModel):
+    """The values of a searched setting."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    when: dict[str, Any] = {}  # the values that earlier settings must have
+
+
+class Choices(Domain):
+    """A list of values, as the setting takes them."""
+
+    choices: list[Any]
+
+    @property
+    def encoded(self) -> list[Any]:
+        """The values for KerasTuner, which takes no lists, None or mixtures of types: numbers of one type, or text."""
+        kinds = {type(value) for value in self.choices}
+        if kinds == {int} or kinds == {bool}:
+            return self.choices
+        if kinds <= {int, float}:
+            return [float(value) for value in self.choices]
+        return [str(value) for value in self.choices]
+
+    def contains(self, value: Any) -> bool:
+        """Returns True for one of the choices."""
+        return value in self.choices
+
+    def encode(self, value: Any) -> Any:
+        """Returns the encoded form of one of the values."""
+        return self.encoded[self.choices.index(value)]
+
+    def decode(self, code: Any) -> Any:
+        """Returns the value with an encoded form. Any other object is returned as it is."""
+        return dict(zip(self.encoded, self.choices, strict=True)).get(code, code)
+
+    def list_wanted(self, wanted: Any) -> list[Any]:
+        """Returns the values that a condition names. A list that is itself one of the choices is one value."""
+        return wanted if isinstance(wanted, list) and wanted not in self.choices else [wanted]
+
+
+class Range(Domain):
+    """All numbers from `min` to `max`."""
+
+    min: float
+    max: float
+    log: bool = False  # true for a search on a logarithmic scale
+    step: float | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.min >= self.max:
+            raise ValueError("a range must go from a number to a larger one")
+        if self.log and self.min <= 0:
+            raise ValueError("min of a logarithmic range must be above 0")
+        if self.step is not None and self.step <= (1 if self.log else 0):
+            raise ValueError("step must be above 0, or above 1 in a logarithmic range")
+        return self
+
+    def list_steps(self, step: float) -> list[float]:
+        """Returns the numbers that differ by `step`. KerasTuner counts its steps in floating point and may lose one."""
+        steps = math.log(self.max / self.min, step) if self.log else (self.max - self.min) / step
+        num_steps = math.floor(steps + 1e-9)
+        if not 1 <= num_steps < MAX_STEPS:
+            raise UserError(
+                f"a step of {step} in `sweep.space` makes {num_steps} steps: 1 to {MAX_STEPS - 1} can be searched"
+            )
+        values = []
+        for index in range(num_steps + 1):
+            exact = self.min * step**index if self.log else self.min + index * step
+            values.append(float(f"{exact:.12g}"))
+        return values
+
+    def contains(self, value: Any) -> bool:
+        """Returns True for a number within the range."""
+        return isinstance(value, int | float) and self.min <= value <= self.max
+
+    def encode(self, value: Any) -> Any:
+        """Returns the number."""
+        return value
+
+    decode = encode
 
 
 def build_hyperparameters(config: Config) -> HyperParameters:
@@ -33,21 +118,16 @@ def build_hyperparameters(config: Config) -> HyperParameters:
     Raises:
         UserError: A name is not a searchable setting, or the setting does not accept a value.
     """
-    space = config.sweep.space
-    if not space:
+    if not config.sweep.space:
         raise UserError("`sweep.space` is empty: give a CONFIG with a space, such as configs/sweep.yaml")
     hyperparameters = HyperParameters()
-    for name, given in space.items():
+    for name in config.sweep.space:
         if name not in SEARCHABLE:
             raise UserError(f"a name in `sweep.space` {describe_choices(name, SEARCHABLE)}")
-        if isinstance(given, dict) and "choices" in given and set(given) - {"choices", "when"}:
-            raise UserError(f"`{name}` in `sweep.space`: only `when` goes with choices. Received: {sorted(given)}.")
         _check_effect(config, name)
-        domain = read_domain(name, given)
-        if isinstance(domain, Choices):
-            built = _build_choice(config, name, domain)
-        else:
-            built = _build_range(config, name, domain)
+        domain = _read_domain(config, name)
+        build = _build_choice if isinstance(domain, Choices) else _build_range
+        built = build(config, name, domain)
         # KerasTuner's `conditional_scope` takes neither a second condition nor a conditional parent.
         built.conditions = [Condition(parent, codes) for parent, codes in _read_conditions(config, name).items()]
         hyperparameters.merge([built])
@@ -59,28 +139,19 @@ def encode_base(config: Config) -> dict[str, Any] | None:
     """Returns the configuration of the sweep as a point of its space, encoded; None if it lies outside."""
     settings = flatten(config)
     values: dict[str, Any] = {}
-    for name, given in config.sweep.space.items():
+    for name in config.sweep.space:
         if any(values.get(parent) not in codes for parent, codes in _read_conditions(config, name).items()):
             continue
-        value = settings.get(name)
-        domain = read_domain(name, given)
-        if isinstance(domain, Choices) and value in domain.values:
-            values[name] = domain.encode(value)
-        elif isinstance(domain, Range) and domain.contains(value):
-            values[name] = value
-        else:
+        domain = _read_domain(config, name)
+        if not domain.contains(settings.get(name)):
             return None
+        values[name] = domain.encode(settings[name])
     return None if is_forbidden(config, values) else values
 
 
 def decode_values(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns encoded hyperparameter values as settings, by dotted name. An inactive setting is missing."""
-    decoded = {}
-    for name, given in config.sweep.space.items():
-        if name in values:
-            domain = read_domain(name, given)
-            decoded[name] = domain.decode(values[name]) if isinstance(domain, Choices) else values[name]
-    return decoded
+    return {name: _read_domain(config, name).decode(values[name]) for name in config.sweep.space if name in values}
 
 
 def is_forbidden(config: Config, values: Mapping[str, Any]) -> bool:
@@ -106,34 +177,54 @@ def describe_values(values: Mapping[str, Any]) -> str:
     return " ".join(texts)
 
 
+def _read_domain(config: Config, name: str) -> Choices | Range:
+    """Reads a domain of `sweep.space`. A setting that is not searched has no choices."""
+    given = config.sweep.space.get(name, [])
+    if not isinstance(given, dict):
+        given = {"choices": given if isinstance(given, list) else [given]}
+    try:
+        domain = (Choices if "choices" in given else Range).model_validate(given)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        problem = ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
+        raise UserError(
+            f"`{name}` in `sweep.space`: {problem}. Give {{min, max}}, with log, step and when if needed, or "
+            f"{{choices, when}}. Received: {given}."
+        ) from None
+    if isinstance(domain, Range) and domain.step is not None:
+        values = domain.list_steps(domain.step)
+        if int in _list_types(name):
+            values = list(dict.fromkeys(round(value) for value in values))
+        return Choices(choices=values, when=domain.when)
+    return domain
+
+
+def _list_types(name: str) -> set[Any]:
+    annotation = field_of(name).annotation
+    return {annotation, *get_args(annotation)}
+
+
 def _choices_of(config: Config, name: str) -> Choices:
     """Returns the choices of a setting; none if it is not searched, or in a range."""
-    domain = read_domain(name, config.sweep.space.get(name, []))
-    return domain if isinstance(domain, Choices) else Choices([])
+    domain = _read_domain(config, name)
+    return domain if isinstance(domain, Choices) else Choices(choices=[])
 
 
 def _read_conditions(config: Config, name: str) -> dict[str, list[Any]]:
     """Returns the encoded values that earlier settings must have, by their names."""
-    space = config.sweep.space
-    given = space[name]
-    when = given.get("when", {}) if isinstance(given, dict) else {}
-    if not isinstance(when, dict):
-        raise UserError(f"`when` of `{name}` in `sweep.space` must give values by the names of settings")
-    earlier = list(space)[: list(space).index(name)]
+    names = list(config.sweep.space)
     conditions = {}
-    for parent, values in when.items():
+    for parent, values in _read_domain(config, name).when.items():
         choices = _choices_of(config, parent)
-        if parent not in earlier or not choices.values:
+        if parent not in names[: names.index(name)] or not choices.choices:
             raise UserError(
                 f"`when` of `{name}` in `sweep.space` names `{parent}`, which must come before it, as choices"
             )
         wanted = choices.list_wanted(values)
-        if not wanted:
-            raise UserError(f"`when` of `{name}` in `sweep.space` gives no value of `{parent}`")
-        if unknown := [value for value in wanted if value not in choices.values]:
+        if not wanted or not all(value in choices.choices for value in wanted):
             raise UserError(
-                f"`when` of `{name}` in `sweep.space`: `{parent}` must be one of {choices.values}. "
-                f"Received: {unknown[0]!r}."
+                f"`when` of `{name}` in `sweep.space`: `{parent}` must be one of {choices.choices}. "
+                f"Received: {values!r}."
             )
         conditions[parent] = [choices.encode(value) for value in wanted]
     return conditions
@@ -147,11 +238,11 @@ def _check_forbidden(config: Config) -> None:
             if name not in SEARCHABLE:
                 raise UserError(f"a name in `sweep.forbid` {describe_choices(name, SEARCHABLE)}")
             choices = _choices_of(config, name)
-            unknown = [value for value in choices.list_wanted(values) if value not in choices.values]
+            unknown = [value for value in choices.list_wanted(values) if value not in choices.choices]
             # A single choice may have been given on the command line. The rule then does not apply.
-            if unknown and len(choices.values) > 1:
+            if unknown and len(choices.choices) > 1:
                 raise UserError(
-                    f"`{name}` in `sweep.forbid` must be one of {choices.values}. Received: {unknown[0]!r}."
+                    f"`{name}` in `sweep.forbid` must be one of {choices.choices}. Received: {unknown[0]!r}."
                 )
 
 
@@ -167,9 +258,9 @@ def _check_effect(config: Config, name: str) -> None:
 
 
 def _build_choice(config: Config, name: str, domain: Choices) -> HyperParameter:
-    if not domain.values:
+    if not domain.choices:
         raise UserError(f"`sweep.space` gives no choice for `{name}`")
-    for value in domain.values:
+    for value in domain.choices:
         _check_value(config, name, value)
     encoded = domain.encoded
     if repeated := [code for code in encoded if encoded.count(code) > 1]:
@@ -179,18 +270,21 @@ def _build_choice(config: Config, name: str, domain: Choices) -> HyperParameter:
         )
     if len(encoded) == 1:
         return Fixed(name, encoded[0])
-    if sorted(map(str, encoded)) == ["False", "True"]:
+    if {bool} == set(map(type, encoded)):
         return Boolean(name)  # KerasTuner would turn the values of a `Choice` into 0 and 1
     return Choice(name, encoded)
 
 
 def _build_range(config: Config, name: str, domain: Range) -> HyperParameter:
-    _check_value(config, name, domain.low)
-    _check_value(config, name, domain.high)
-    kind = Int if is_whole(name) else Float
+    if not _list_types(name) & {int, float}:
+        raise UserError(f"`{name}` in `sweep.space` is not a number and has no range: give a list of choices")
+    _check_value(config, name, domain.min)
+    _check_value(config, name, domain.max)
+    # A setting that takes integers is searched among integers, even if the ends of its range are floats.
+    kind = Int if int in _list_types(name) else Float
     try:
-        return kind(name, domain.low, domain.high, sampling="log" if domain.log else "linear")
-    except (ValueError, TypeError) as error:
+        return kind(name, domain.min, domain.max, sampling="log" if domain.log else "linear")
+    except ValueError as error:
         raise UserError(f"the range of `{name}` in `sweep.space` cannot be searched: {error}") from None
 
 
