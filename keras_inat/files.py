@@ -1,15 +1,16 @@
-"""Atomic writes, locks, and JSON lines that survive a killed process."""
+"""Atomic writes, locks, free disk space, and JSON lines that survive a killed process."""
 
 import contextlib
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_inat.errors import UserError
+from keras_inat.errors import ExternalError, UserError
 
 TEMPORARY_PREFIX = ".part-"
 
@@ -64,6 +65,20 @@ def hold_lock(path: Path, busy: str | None = None) -> Iterator[None]:
         except BlockingIOError:
             raise UserError(str(busy)) from None
         yield
+
+
+def check_space(target: Path, needed: int, hint: str) -> None:
+    """Raises an error that ends with `hint` if the disk of `target` has less than `needed` bytes free."""
+    free = shutil.disk_usage(target.parent).free
+    if free < needed:
+        raise ExternalError(
+            f"{target} needs {needed / 2**30:.2f} GiB more disk space, but only {free / 2**30:.2f} GiB are free: {hint}"
+        )
+
+
+def file_size(path: Path) -> int:
+    """Returns the size of a file in bytes, or 0 if it does not exist."""
+    return path.stat().st_size if path.exists() else 0
 
 
 def make_printable(name: str) -> str:

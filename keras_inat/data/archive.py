@@ -7,19 +7,11 @@ import errno
 import re
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from keras_inat.errors import UserError
 
-try:
-    from lzma import LZMAError
-except ImportError:  # A Python that was built without lzma refuses such members with a clear error.
-    LZMAError = zlib.error  # type: ignore
-
-# `zipfile` raises these for a damaged member; a RuntimeError for an encrypted one or an unknown compression.
-DAMAGED = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, RuntimeError)
 MAX_MEMBER_BYTES = 512 << 20
 # Photographs are already compressed. An archive that grows by this factor and to this size is a zip bomb.
 MAX_GROWTH = 100
@@ -41,25 +33,23 @@ class Reader:
             ValueError: The file cannot be read. The message follows "it", such as "is a broken link".
         """
         try:
-            return _read_member(self.archive, path) if self.archive else _read_file(self.path / path)
+            return read_member(self.archive, path) if self.archive else _read_file(self.path / path)
         except PermissionError:
             raise ValueError("may not be read") from None
-        except DAMAGED as error:
-            raise ValueError(f"cannot be read from the archive ({error})") from None
 
 
-def _read_member(archive: zipfile.ZipFile, path: str) -> bytes:
+def read_member(archive: zipfile.ZipFile, path: str) -> bytes:
+    """Reads one file of an archive, with the errors of `Reader.read`."""
     try:
         with archive.open(path) as file:
-            content = file.read(MAX_MEMBER_BYTES + 1)  # A member may hold more than it declares.
-    except OSError as error:
-        # bz2 raises an OSError without a number, or EINVAL, for damaged data. Other errors come from the disk.
-        if error.errno not in (None, errno.EINVAL):
+            return file.read(MAX_MEMBER_BYTES)
+    except MemoryError:
+        raise
+    except Exception as error:  # `zipfile` and the decompressors raise many classes for a damaged member.
+        # bz2 raises an OSError without a number, or EINVAL. Other OSErrors come from the disk.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
-        raise zipfile.BadZipFile(str(error)) from None
-    if len(content) > MAX_MEMBER_BYTES:
-        raise ValueError("is too large for an image")
-    return content
+        raise ValueError(f"cannot be read from the archive ({str(error) or type(error).__name__})") from None
 
 
 def _read_file(path: Path) -> bytes:
@@ -82,7 +72,7 @@ def open_archive(path: Path) -> zipfile.ZipFile:
     """Opens a zip archive. Raises a UserError if it is damaged, or if unpacking it would not be safe."""
     try:
         archive = zipfile.ZipFile(path)
-    except (*DAMAGED, OSError, ValueError) as error:
+    except Exception as error:  # `zipfile` raises many classes for a damaged archive.
         raise UserError(f"{path} cannot be read as a zip archive: {error}") from None
     for member, fault in _find_faults(archive, path.stat().st_size):
         archive.close()
@@ -93,20 +83,18 @@ def open_archive(path: Path) -> zipfile.ZipFile:
 def _find_faults(archive: zipfile.ZipFile, num_bytes: int) -> Iterator[tuple[zipfile.ZipInfo, str]]:
     """Yields members that would write outside the folder, overwrite files, fill the disk or ask for a password."""
     members = archive.infolist()
-    names = set[str]()
-    folders = dict[str, zipfile.ZipInfo]()
+    files: dict[PurePosixPath, zipfile.ZipInfo] = {}
     for member in members:
-        name = member.filename.replace("\\", "/")
-        parts = [part for part in name.split("/") if part not in ("", ".")]
-        if fault := _find_fault(member, name, parts):
+        path = PurePosixPath(member.filename.replace("\\", "/"))
+        if fault := _find_fault(member, path):
             yield member, fault
         elif not member.is_dir():
-            if "/".join(parts) in names:
+            if path in files:
                 yield member, "has the same path as another member"
-            names.add("/".join(parts))
-            folders.update(("/".join(parts[:depth]), member) for depth in range(1, len(parts)))
-    for name in sorted(names & folders.keys()):
-        yield folders[name], "lies in a folder with the path of another member"
+            files[path] = member
+    for path, member in files.items():
+        if not files.keys().isdisjoint(path.parents):
+            yield member, "lies in a folder with the path of another member"
     end = archive.start_dir  # The table of contents begins here.
     for member in sorted(members, key=lambda member: member.header_offset, reverse=True):
         if member.header_offset + LOCAL_HEADER_BYTES + member.compress_size > end:
@@ -118,12 +106,12 @@ def _find_faults(archive: zipfile.ZipFile, num_bytes: int) -> Iterator[tuple[zip
         yield max(members, key=lambda member: member.file_size), f"is the largest of members that {declared}"
 
 
-def _find_fault(member: zipfile.ZipInfo, name: str, parts: list[str]) -> str:
-    if not name:
+def _find_fault(member: zipfile.ZipInfo, path: PurePosixPath) -> str:
+    if not member.filename:
         return "has no name"
-    if name.startswith("/") or re.match("[A-Za-z]:/", name):
+    if path.is_absolute() or re.match("[A-Za-z]:/", str(path)):
         return "is an absolute path"
-    if ".." in parts:
+    if ".." in path.parts:
         return "has a path that leaves the target folder"
     if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or another special file"

@@ -1,6 +1,6 @@
 """Download of an archive over an unreliable network. An interrupted download resumes."""
 
-import contextlib
+import errno
 import hashlib
 import http.client
 import os
@@ -9,19 +9,17 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
 from email.message import Message
 from pathlib import Path
 from typing import Any
 
-from keras_inat.data.archive import DAMAGED, open_archive
-from keras_inat.data.unpacking import check_space, file_size
+from keras_inat.data.archive import open_archive, read_member
 from keras_inat.errors import UserError
-from keras_inat.files import hold_lock, make_printable
+from keras_inat.files import check_space, file_size, hold_lock, make_printable
 from keras_inat.progress import track_progress
 
-CHUNK = 1 << 20
-NETWORK_ERRORS = (ConnectionError, urllib.error.URLError, http.client.HTTPException)
+BLOCK = 1 << 20
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES)
 TIMEOUT_SECONDS = 30
 # The pause before each next attempt, by the number of consecutive attempts without progress. After the last one the
 # download is given up.
@@ -73,7 +71,7 @@ def _fetch(url: str, partial: Path) -> None:
                 with response:
                     _save(response, partial, first, total)
             return
-        except NETWORK_ERRORS as error:
+        except (OSError, http.client.HTTPException) as error:
             # A server without support for ranges starts over each time. Only bytes beyond the furthest are progress.
             failures = 0 if file_size(partial) > furthest else failures + 1
             furthest = max(furthest, file_size(partial))
@@ -81,7 +79,7 @@ def _fetch(url: str, partial: Path) -> None:
                 raise
             pause = PAUSES_SECONDS[max(failures, 1) - 1]
             print(f"{_describe(error)}: trying again in {pause} s", flush=True)
-        time.sleep(pause)
+            time.sleep(pause)
 
 
 def _request(url: str, partial: Path, known: int | None) -> tuple[Any, int, int | None]:
@@ -92,8 +90,7 @@ def _request(url: str, partial: Path, known: int | None) -> tuple[Any, int, int 
     first = file_size(partial)
     request = urllib.request.Request(url, headers={"Range": f"bytes={first}-"} if first else {})
     try:
-        with _convert_network_errors():
-            response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code != 416 or not first:
@@ -124,42 +121,27 @@ def _save(response: Any, partial: Path, done: int, total: int | None) -> None:
     """Writes the body of a response to `partial`, beginning at byte `done`."""
     if total is not None:
         check_space(partial, total - file_size(partial), "free some space, or set `data.directory` to another disk")
-    num_mebibytes = 0 if total is None else total >> 20  # Without a known total no progress is shown.
     with (
         open(partial, "ab" if done else "wb") as file,
-        track_progress(f"downloading {partial.stem}", num_mebibytes, "MiB", completed=done >> 20) as advance,
+        # Without a known total no progress is shown.
+        track_progress(f"downloading {partial.stem}", (total or 0) >> 20, "MiB", completed=done >> 20) as advance,
     ):
-        while total is None or done < total:
-            with _convert_network_errors():
-                # `read1` returns the bytes that have arrived. `read` would lose them if the connection stalled.
-                block = response.read1(CHUNK if total is None else min(CHUNK, total - done))
-            if not block:
-                break
+        # `read1` returns the bytes that have arrived. `read` would lose them if the connection stalled.
+        while block := response.read1(BLOCK):
             file.write(block)
             advance((done + len(block) >> 20) - (done >> 20))
             done += len(block)
-        if total is not None and done < total:
-            raise ConnectionError(f"the connection closed after {done} of {total} bytes")
+    if total is not None and done < total:
+        raise ConnectionError(f"the connection closed after {done} of {total} bytes")
 
 
-@contextlib.contextmanager
-def _convert_network_errors() -> Iterator[None]:
-    """Turns errors of the network into a ConnectionError or URLError, which tells them from errors of the disk."""
-    try:
-        yield
-    except urllib.error.URLError:
-        raise
-    except OSError as error:
-        raise ConnectionError(str(error) or type(error).__name__) from None
-
-
-def _is_temporary(error: Exception, has_begun: bool) -> bool:
+def _is_temporary(error: OSError | http.client.HTTPException, has_begun: bool) -> bool:
     """Returns True if another attempt may succeed. `has_begun` is True if this call has received bytes."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code >= 500
     if isinstance(error, urllib.error.URLError):  # There is no connection. An offline machine should fail at once.
         return has_begun
-    return not isinstance(error, http.client.InvalidURL)
+    return not isinstance(error, http.client.InvalidURL) and getattr(error, "errno", None) not in DISK_ERRORS
 
 
 def _describe(error: Exception) -> str:
@@ -170,12 +152,13 @@ def _describe(error: Exception) -> str:
 def _check_archive(url: str, partial: Path) -> None:
     """Reads every member, so that its checksum is verified. A damaged archive is removed."""
     try:
-        with (
-            open_archive(partial) as archive,
-            track_progress(f"checking {partial.stem}", len(archive.infolist()), "files") as advance,
-        ):
-            for member in archive.infolist():
-                _read_member(archive, member)
+        archive = open_archive(partial)
+        with archive, track_progress(f"checking {partial.stem}", len(archive.filelist), "files") as advance:
+            for name in archive.namelist():
+                try:
+                    read_member(archive, name)
+                except ValueError as error:
+                    raise UserError(f"its member {name!r} {error}") from None
                 advance(1)
     except UserError as error:
         partial.unlink()
@@ -183,12 +166,3 @@ def _check_archive(url: str, partial: Path) -> None:
             f"the file from {url} is not a usable zip archive ({error}) and was removed: run `make data` again to "
             f"download it again, {ALTERNATIVES}"
         ) from None
-
-
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    try:
-        with archive.open(member) as file:
-            while file.read(CHUNK):
-                pass
-    except (*DAMAGED, OSError, ValueError) as error:
-        raise UserError(f"its member {member.filename!r} is damaged: {error or type(error).__name__}") from None

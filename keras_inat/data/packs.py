@@ -16,9 +16,8 @@ from keras_inat.data.decode import stored_size
 from keras_inat.data.index import VERSION, write_index
 from keras_inat.data.scan import JOURNAL, scan_files
 from keras_inat.data.source import Source, open_source
-from keras_inat.data.unpacking import check_space, file_size
 from keras_inat.errors import ExternalError, UserError
-from keras_inat.files import hold_lock
+from keras_inat.files import check_space, file_size, hold_lock
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Manifest

@@ -1,15 +1,19 @@
-"""The source of the images: a folder or a zip archive with `train/<Class>/*` and `val/<Class>/*`."""
+"""The source of the images: a folder or a zip archive with `train/<Class>/*` and `val/<Class>/*`, and its unpacking."""
 
 import functools
 import hashlib
 import os
+import shutil
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from keras_inat.data.archive import Reader
-from keras_inat.errors import ExternalError
+from keras_inat.errors import ExternalError, UserError
+from keras_inat.files import check_space, file_size, hold_lock
+from keras_inat.progress import track_progress
 from keras_inat.settings.schema import Config
 
 # Folders by split, as in iNaturalist-12K. Its `val/` folder holds the test images.
@@ -135,6 +139,50 @@ def open_source(config: Config) -> Source:
     if not path.is_dir() and path.suffix.lower() != ".zip":
         raise ExternalError(f"DATA must be a folder, a .zip archive or 'demo'. Received: {name!r}.")
     return Source(path)
+
+
+def unpack(archive: Path, folder: Path) -> int:
+    """Unpacks the images of an archive into `folder`, which appears only when it is complete, and returns their number.
+
+    Files of an interrupted call are verified and kept, unless there are files of another archive among them. A complete
+    `folder` is left as it is.
+
+    Raises:
+        UserError: `folder` holds something else, the disk is too small, another process unpacks there now, or the
+            archive is damaged, malicious or without images.
+    """
+    temporary = folder.parent / f".{folder.name}.unpacking"
+    source = Source(archive)
+    targets = {temporary / source.place(image): image for image in source.files}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    busy = f"another process is unpacking into {folder}: let it finish first"
+    with hold_lock(folder.parent / f".{folder.name}.lock", busy=busy):
+        if folder.exists():
+            if not all(_is_complete(folder / source.place(image), image) for image in source.files):
+                raise UserError(f"{folder} exists already: delete it first, or give another DATA for {archive}")
+            return len(targets)
+        if any(path.is_symlink() or path.is_dir() == (path in targets) for path in temporary.rglob("*")):
+            shutil.rmtree(temporary)  # Not everything in it is a file of this archive.
+        missing = sum(max(0, image.num_bytes - file_size(target)) for target, image in targets.items())
+        check_space(folder, missing, "free some space, or choose a folder on another disk")
+        with track_progress(f"unpacking {archive.name}", len(targets), "files") as advance:
+            for target, image in targets.items():
+                if not _is_complete(target, image):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    try:
+                        target.write_bytes(source.read(image))
+                    except ValueError as error:
+                        raise UserError(f"{image.path} in {archive} {error}") from None
+                advance(1)
+        os.sync()
+        temporary.rename(folder)
+    return len(targets)
+
+
+def _is_complete(target: Path, image: ImageFile) -> bool:
+    if not target.is_file() or target.stat().st_size != image.num_bytes:
+        return False
+    return f"{zlib.crc32(target.read_bytes()):08x}" == image.fingerprint
 
 
 def _slashed(path: str) -> str:

@@ -20,7 +20,7 @@ from archives import make_archive, read_tree, run_until
 from keras_inat.__main__ import main
 from keras_inat.data import download as downloads
 from keras_inat.data.download import download
-from keras_inat.data.unpacking import unpack
+from keras_inat.data.source import unpack
 from keras_inat.errors import UserError
 from keras_inat.files import hold_lock, make_printable
 
@@ -233,7 +233,7 @@ UNUSABLE = {
     "cut without a length": (Reply(length=None, send=20_000), "cannot be read as a zip archive"),
     "nothing": (Reply(content=b""), "cannot be read as a zip archive"),
     "a page": (Reply(content=b"<html>sign in</html>"), "cannot be read as a zip archive"),
-    "damaged": ("flip", r"member 'photos/train/red/0.png' is damaged: Bad CRC-32"),
+    "damaged": ("flip", r"member 'photos/train/red/0.png' cannot be read from the archive \(Bad CRC-32"),
 }
 
 

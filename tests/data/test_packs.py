@@ -135,7 +135,7 @@ def test_stale_packs_are_removed(make_config, photos):
 
 def test_a_full_disk_is_reported_before_decoding(make_config, monkeypatch):
     usage = shutil.disk_usage(".")
-    monkeypatch.setattr("keras_inat.data.packs.shutil.disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(
         UserError, match=r"data/\.packs/.* needs 0\.00 GiB more disk space, but only 0\.00 GiB are free"
     ):

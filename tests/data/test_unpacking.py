@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from archives import make_archive, read_tree, run_until
 
-from keras_inat.data.unpacking import unpack
+from keras_inat.data.source import unpack
 from keras_inat.errors import UserError
 
 
@@ -18,7 +18,7 @@ def test_an_unpacking_resumes_after_any_kill(tmp_path):
     temporary = tmp_path / ".mine.unpacking"
     folder = tmp_path / "mine"
     slowly = (
-        "import time; from pathlib import Path; from keras_inat.data.unpacking import *\n"
+        "import time; from pathlib import Path; from keras_inat.data.source import *\n"
         "read = Source.read\n"
         "def read_slowly(*arguments): time.sleep(0.003); return read(*arguments)\n"
         "Source.read = read_slowly; unpack(Path('photos.zip'), Path('mine'))"
@@ -53,31 +53,47 @@ def test_an_unpacking_with_nested_folders_resumes(tmp_path):
 def test_leftovers_of_an_earlier_unpacking_are_verified(tmp_path):
     archive = make_archive(tmp_path / "photos.zip", num_files=12)
     assert unpack(archive, tmp_path / "whole") == 12
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "precious").write_text("stays")
     left = tmp_path / ".mine.unpacking"
     shutil.copytree(tmp_path / "whole", left)
     red = left / "train" / "red"
     (red / "0.png").write_bytes((red / "0.png").read_bytes()[:100])  # truncated
     (red / "1.png").write_bytes(bytes(10_000))  # the right size, other contents
     (red / "2.png").unlink()
-    (red / "2.png").mkdir()  # a folder
-    (red / "2.png" / "stray").write_text("of another archive")
-    (red / "9.png").write_text("of another archive")
-    (left / "train" / "green").mkdir()
-    (left / "train" / "green" / "0.png").write_text("of another archive")
-    (left / "val" / "red" / "0.png").unlink()
-    (left / "val" / "red" / "0.png").symlink_to(outside / "precious")
-    (left / "test").symlink_to(outside)
-    kept = left / "val" / "blue" / "0.png"
-    number = kept.stat().st_ino
+    number = (left / "val" / "blue" / "0.png").stat().st_ino
     assert unpack(archive, tmp_path / "mine") == 12
     assert read_tree(tmp_path / "mine") == read_tree(tmp_path / "whole")
-    assert not (tmp_path / "mine" / "train" / "green").exists()
-    assert not (tmp_path / "mine" / "test").exists()
     assert (tmp_path / "mine" / "val" / "blue" / "0.png").stat().st_ino == number
-    assert read_tree(outside) == {"precious": b"stays"}
+
+
+@pytest.mark.parametrize("stray", ["file", "folder", "class", "linked file", "linked folder"])
+def test_leftovers_of_another_archive_are_discarded(tmp_path, stray):
+    archive = make_archive(tmp_path / "photos.zip", num_files=12)
+    assert unpack(archive, tmp_path / "whole") == 12
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("stays")
+    left = tmp_path / ".mine.unpacking"
+    shutil.copytree(tmp_path / "whole", left)
+    red = left / "train" / "red"
+    if stray == "file":
+        (red / "9.png").write_text("of another archive")
+    elif stray == "folder":
+        (red / "2.png").unlink()
+        (red / "2.png").mkdir()
+    elif stray == "class":
+        (left / "train" / "green").mkdir()
+        (left / "train" / "green" / "0.png").write_text("of another archive")
+    elif stray == "linked file":
+        (red / "0.png").rename(outside / "precious")
+        (red / "0.png").symlink_to(outside / "precious")
+    else:
+        (left / "test").symlink_to(outside)
+    before = read_tree(outside)
+    assert unpack(archive, tmp_path / "mine") == 12
+    assert read_tree(tmp_path / "mine") == read_tree(tmp_path / "whole")
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["train", "val"]
+    assert not [path for path in (tmp_path / "mine").rglob("*") if path.is_symlink()]
+    assert read_tree(outside) == before
 
 
 def test_an_existing_folder_is_not_overwritten(tmp_path):
