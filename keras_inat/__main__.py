@@ -5,7 +5,6 @@ import gc
 import importlib
 import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,31 +17,24 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 RESUME = "finished work is kept, run the command again to resume"
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command: its description, and its configuration file unless CONFIG names another one."""
-
-    help: str
-    config: str | None = None
-
-
-COMMANDS = {
-    "demo": Command("search, train, fine-tune and report on drawn images, offline", "demo.yaml"),
-    "data": Command("download or unpack the photographs, decode them and list what was found", "sweep.yaml"),
-    "sweep": Command("search hyperparameters; run it again to resume", "sweep.yaml"),
-    "sweep-chief": Command("propose the trials of a sweep to workers on this and other machines", "sweep.yaml"),
-    "sweep-worker": Command("train the trials that the chief of a sweep proposes", "sweep.yaml"),
-    "train-best": Command("train a sweep's best configuration and evaluate it once on the test images"),
-    "finetune": Command("fine-tune a pretrained backbone and evaluate it once on the test images", "finetune.yaml"),
-    "backbones": Command("list the pretrained networks for finetune"),
-    "report": Command("render reports/index.html, README.md, results.csv and figures/ from runs/"),
-    "predict": Command("class probabilities and an attribution map for an image or a folder of images"),
-    "cost": Command("parameters, multiply-accumulates and memory of a configuration, by layer and in closed form"),
-    "dashboard": Command("open TensorBoard on runs/"),
-    "bench": Command("measure speed, as ratios of two things run together", "demo.yaml"),
-    "replay": Command("compare search methods on recorded trials", "replay.yaml"),
-    "clean-packs": Command("remove decoded pixels of images that were changed or deleted"),
-    "settings": Command("list every setting with its default and description"),
+# The description of each command, and its configuration file unless CONFIG names another one.
+COMMANDS: dict[str, tuple[str, str | None]] = {
+    "demo": ("search, train, fine-tune and report on drawn images, offline", "demo.yaml"),
+    "data": ("download or unpack the photographs, decode them and list what was found", "sweep.yaml"),
+    "sweep": ("search hyperparameters; run it again to resume", "sweep.yaml"),
+    "sweep-chief": ("propose the trials of a sweep to workers on this and other machines", "sweep.yaml"),
+    "sweep-worker": ("train the trials that the chief of a sweep proposes", "sweep.yaml"),
+    "train-best": ("train a sweep's best configuration and evaluate it once on the test images", None),
+    "finetune": ("fine-tune a pretrained backbone and evaluate it once on the test images", "finetune.yaml"),
+    "backbones": ("list the pretrained networks for finetune", None),
+    "report": ("render reports/index.html, README.md, results.csv and figures/ from runs/", None),
+    "predict": ("class probabilities and an attribution map for an image or a folder of images", None),
+    "cost": ("parameters, multiply-accumulates and memory of a configuration, by layer and in closed form", None),
+    "dashboard": ("open TensorBoard on runs/", None),
+    "bench": ("measure speed, as ratios of two things run together", "demo.yaml"),
+    "replay": ("compare search methods on recorded trials", "replay.yaml"),
+    "clean-packs": ("remove decoded pixels of images that were changed or deleted", None),
+    "settings": ("list every setting with its default and description", None),
 }
 
 
@@ -54,11 +46,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str]) -> int:
-    """Runs one command.
+    """Runs one command. A failure prints one line on stderr.
 
     Returns:
-        The exit code: 0 for success, 1 for an external failure, 2 for a mistake of the user, 130 for an interruption. A
-        failure prints one line on stderr.
+        The exit code: 0 for success, 1 for an external failure, 2 for a mistake of the user, 130 for an interruption.
 
     Raises:
         SystemExit: The process was terminated; the code is 143.
@@ -68,9 +59,9 @@ def main(arguments: list[str]) -> int:
     try:
         parser = Parser(prog="python -m keras_inat", description="How well can a folder of photographs be classified?")
         commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=Parser)
-        for name, command in COMMANDS.items():
+        for name, (text, _) in COMMANDS.items():
             subparser = commands.add_parser(
-                name, help=command.help, description=command.help, epilog=f"VARIABLE is one of {', '.join(VARIABLES)}."
+                name, help=text, description=text, epilog=f"VARIABLE is one of {', '.join(VARIABLES)}."
             )
             subparser.add_argument("settings", nargs="*", metavar="NAME=value", help="CONFIG, VARIABLE or section.key")
         options = parser.parse_args(arguments)
@@ -78,11 +69,8 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        # A full disk or a read-only folder: a traceback would not help, and no file is half-written.
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except FloatingPointError as error:
+    except (OSError, FloatingPointError) as error:
+        # A full disk, a read-only folder or a diverged training: a traceback would not help.
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -125,7 +113,7 @@ def _find_config(name: str, chosen: list[str], settings: list[str]) -> Path | No
         overrides = parse_overrides(settings)
         given = build_config({section: overrides.get(section, {}) for section in ("run", "train_best")})
         return find_best_config(given.run.directory, given.train_best.sweep)
-    default = COMMANDS[name].config
+    _, default = COMMANDS[name]
     return CONFIGS / default if default else None
 
 

@@ -8,13 +8,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.file_proxy import FileProxy
 from rich.progress import BarColumn, Progress, TextColumn
 
-BAR_WIDTH = 24
 SECONDS_BETWEEN_BARS = 0.2
 SECONDS_BETWEEN_LINES = 30.0
 # A rate measured over a shorter time is not shown.
@@ -49,62 +47,72 @@ def track_progress(
     Yields:
         A function that is called with the number of things done since its last call.
     """
-    work = _Work(total, unit, completed, time.monotonic(), completed)
-    with _open_display(_make_encodable(description), work, transient, line_seconds) as (show, seconds_between):
-        shown_at = work.began
-        shown = completed
+    # A live display of rich replaces stdout by a proxy.
+    if completed >= total or isinstance(sys.stdout, FileProxy):
+        yield lambda count: None
+        return
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    description = description.encode(encoding, "backslashreplace").decode(encoding)
+    began = time.monotonic()
+    bar = _build_bar(transient)
+    seconds_between = SECONDS_BETWEEN_BARS if bar else line_seconds
+    shown_at = began
+    shown = completed
+    done = completed
 
-        def advance(count: int) -> None:
-            nonlocal shown_at, shown
-            work.completed += count
-            now = time.monotonic()
-            if now - shown_at >= seconds_between:
-                shown_at = now
-                shown = work.completed
-                show()
+    def describe() -> str:
+        return _describe(done, total, unit, done - completed, time.monotonic() - began)
 
+    def show() -> None:
+        nonlocal shown
+        shown = done
+        with contextlib.suppress(OSError, ValueError):  # a closed stdout must not end the work
+            if bar:
+                bar.update(bar.task_ids[0], completed=done, status=describe(), refresh=True)
+            else:
+                print(f"{description}: {describe().lstrip()}", flush=True)
+
+    def advance(count: int) -> None:
+        nonlocal shown_at, done
+        done += count
+        now = time.monotonic()
+        if now - shown_at >= seconds_between:
+            shown_at = now
+            show()
+
+    with bar or contextlib.nullcontext():
+        if bar:
+            bar.add_task(description, total=total, completed=completed, status=describe())
         yield advance
-        if not transient and shown < work.completed:
+        if not transient and shown < done:
             show()
 
 
-@dataclass
-class _Work:
-    total: int
-    unit: str
-    completed_before: int
-    began: float
-    completed: int
-
-    def describe(self) -> str:
-        """Returns the count, the rate and the time left."""
-        words = [f"{self.completed:>{len(f'{self.total:,}')},}/{self.total:,} {self.unit}".rstrip()]
-        seconds = time.monotonic() - self.began
-        newly_completed = self.completed - self.completed_before
-        if newly_completed and seconds >= MIN_RATE_SECONDS:
-            rate = newly_completed / seconds
-            words.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s")
-            if self.completed < self.total:
-                words.append(f"{format_seconds((self.total - self.completed) / rate)} left")
-        return "  ".join(words)
+def _describe(done: int, total: int, unit: str, newly_done: int, seconds: float) -> str:
+    """Returns the count, the rate and the time left."""
+    words = [f"{done:>{len(f'{total:,}')},}/{total:,} {unit}".rstrip()]
+    if newly_done and seconds >= MIN_RATE_SECONDS:
+        rate = newly_done / seconds
+        words.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s")
+        if done < total:
+            words.append(f"{format_seconds((total - done) / rate)} left")
+    return "  ".join(words)
 
 
-@contextlib.contextmanager
-def _open_display(
-    description: str, work: _Work, transient: bool, line_seconds: float
-) -> Iterator[tuple[Callable[[], None], float]]:
-    """Yields a function that shows the work as it is, and the seconds between two calls of it."""
-    # A live display of rich replaces stdout by a proxy.
-    if isinstance(sys.stdout, FileProxy) or work.completed >= work.total:
-        yield lambda: None, line_seconds
-        return
+def _build_bar(transient: bool) -> Progress | None:
+    """Returns a bar; None where only lines can be shown."""
     console = Console()
-    if not _can_show_bars(console):
-        yield lambda: _print_line(f"{description}: {work.describe().lstrip()}"), line_seconds
-        return
-    progress = Progress(
+    if console.is_jupyter:
+        can_show = importlib.util.find_spec("ipywidgets") is not None
+    else:
+        # Rich takes a pipe for a terminal when FORCE_COLOR is set.
+        stdout = sys.stdout
+        can_show = stdout is not None and not stdout.closed and stdout.isatty() and not console.is_dumb_terminal
+    if not can_show:
+        return None
+    return Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(BAR_WIDTH),
+        BarColumn(24),
         TextColumn("{task.fields[status]}", markup=False),
         console=console,
         auto_refresh=False,
@@ -112,31 +120,6 @@ def _open_display(
         # Warnings in a file stay out of the display.
         redirect_stderr=sys.stderr is not None and sys.stderr.isatty(),
     )
-    task = progress.add_task(description, total=work.total, completed=work.completed, status=work.describe())
-
-    def show() -> None:
-        with contextlib.suppress(OSError, ValueError):
-            progress.update(task, completed=work.completed, status=work.describe(), refresh=True)
-
-    with progress:
-        yield show, SECONDS_BETWEEN_BARS
-
-
-def _can_show_bars(console: Console) -> bool:
-    if console.is_jupyter:
-        return importlib.util.find_spec("ipywidgets") is not None
-    # Rich takes a pipe for a terminal when FORCE_COLOR is set.
-    return sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty() and not console.is_dumb_terminal
-
-
-def _print_line(line: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # a closed stdout must not end the work
-        print(line, flush=True)
-
-
-def _make_encodable(text: str) -> str:
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def format_seconds(seconds: float) -> str:
