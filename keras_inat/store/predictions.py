@@ -3,10 +3,9 @@
 import contextlib
 import zipfile
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import numpy as np
 
@@ -17,8 +16,24 @@ DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, zipfi
 NO_ROWS = np.empty(0, np.int64)
 
 
+class StoredArrays:
+    """Arrays that are stored in a compressed `.npz` file."""
+
+    def write(self, path: Path) -> None:
+        """Writes the arrays, whole or not at all."""
+        with write_atomically(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **vars(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Reads the arrays. Returns None if the file is missing or damaged."""
+        with contextlib.suppress(*DAMAGED), np.load(path) as arrays:
+            return cls(**arrays)
+        return None
+
+
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(StoredArrays):
     """The predictions of a run on the test images, `test_predictions.npz`."""
 
     probabilities: np.ndarray  # `(images, classes)` float32
@@ -39,20 +54,8 @@ class Predictions:
         """`(images,)` bool."""
         return self.predicted == self.labels
 
-    def write(self, path: Path) -> None:
-        """Writes the arrays, whole or not at all."""
-        write_arrays(path, vars(self))
-
-    @classmethod
-    def read(cls, path: Path, num_classes: int) -> "Predictions | None":
-        """Reads the arrays. Returns None if the file is missing or damaged."""
-        with contextlib.suppress(*DAMAGED), np.load(path) as arrays:
-            predictions = cls(**arrays)
-            if predictions._is_consistent(num_classes):
-                return predictions
-        return None
-
-    def _is_consistent(self, num_classes: int) -> bool:
+    def is_consistent(self, num_classes: int) -> bool:
+        """Returns True if the arrays fit one another and the number of classes."""
         total = len(self.labels)
         all_rows = np.arange(total)
         return (
@@ -78,44 +81,16 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class ValidationSample:
+class ValidationSample(StoredArrays):
     """Random validation images, `validation_sample.npz`."""
 
     pixels: np.ndarray  # `(images, size, size, 3)` uint8
     labels: np.ndarray  # `(images,)` int64
 
-    def write(self, path: Path) -> None:
-        """Writes the arrays, whole or not at all."""
-        write_arrays(path, vars(self))
-
-    @classmethod
-    def read(cls, path: Path) -> "ValidationSample | None":
-        """Reads the arrays. Returns None if the file is missing or damaged."""
-        with contextlib.suppress(*DAMAGED), np.load(path) as arrays:
-            return cls(arrays["pixels"], arrays["labels"])
-        return None
-
 
 @dataclass(frozen=True)
-class DuplicatePictures:
+class DuplicatePictures(StoredArrays):
     """The pixels of some near-duplicates, `duplicates.npz`."""
 
     pairs: np.ndarray  # `(pairs,)` int64, positions in `DataSummary.duplicates`
     pixels: np.ndarray  # `(pairs, 2, size, size, 3)` uint8
-
-    def write(self, path: Path) -> None:
-        """Writes the arrays, whole or not at all."""
-        write_arrays(path, vars(self))
-
-    @classmethod
-    def read(cls, path: Path) -> "DuplicatePictures | None":
-        """Reads the arrays. Returns None if the file is missing or damaged."""
-        with contextlib.suppress(*DAMAGED), np.load(path) as arrays:
-            return cls(arrays["pairs"], arrays["pixels"])
-        return None
-
-
-def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes a compressed `.npz` file, whole or not at all."""
-    with write_atomically(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)

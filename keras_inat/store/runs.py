@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from keras_inat.errors import UserError
 from keras_inat.files import InFolder, append_jsonl, read_jsonl, write_text
@@ -87,9 +86,8 @@ def restart_run(config: Config, path: Path, command: str) -> RunFolder:
     """Starts a run in a given folder. The files of an earlier attempt are removed."""
     run = RunFolder(path, command)
     path.mkdir(parents=True, exist_ok=True)
-    for file in (run.result, run.metrics, run.model, run.checkpoint, run.wandb_id):
-        file.unlink(missing_ok=True)
-    for file in (run.predictions, run.sample, run.duplicates):
+    files = (run.result, run.metrics, run.model, run.checkpoint, run.wandb_id)
+    for file in (*files, run.predictions, run.sample, run.duplicates):
         file.unlink(missing_ok=True)
     for folder in (run.tensorboard, run.wandb, run.pictures):
         shutil.rmtree(folder, ignore_errors=True)
@@ -112,27 +110,24 @@ def list_runs(directory: str | Path, commands: Sequence[str] = EVALUATING_COMMAN
 
 def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | None:
     """Returns a finished run of `command` with the same images, settings and initial weights, or None."""
-    weights_hash = hash_weights(config)
-    wanted = _identify(config)
+    wanted = (data_hash, hash_weights(config), select(config, roles.RUN))
     for run in list_runs(config.run.directory, [command]):
         result = run.read_result()
         if result is None or not run.model.exists():
             continue
-        if (result.data.hash, result.weights_hash) != (data_hash, weights_hash):
-            continue
-        if _identify(result.config) == wanted:
+        if (result.data.hash, result.weights_hash, select(result.config, roles.RUN)) == wanted:
             return run
     return None
 
 
 def find_unfinished(config: Config, command: str) -> Iterator[RunFolder]:
     """Yields the runs of `command` with the same settings and without a result, newest first."""
-    wanted = _identify(config)
+    wanted = select(config, roles.RUN)
     for path in sorted(Path(config.run.directory, command).glob("*/"), reverse=True):
         run = RunFolder(path, command)
         if run.config.exists() and not run.result.exists():
             with contextlib.suppress(UserError):  # a damaged configuration, or one of another version
-                if _identify(build_config(read_yaml(run.config))) == wanted:
+                if select(build_config(read_yaml(run.config)), roles.RUN) == wanted:
                     yield run
 
 
@@ -143,13 +138,3 @@ def hash_weights(config: Config) -> str:
         return ""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def lock_path(config: Config, command: str) -> Path:
-    """Returns the lock to hold while searching for a run of `command` or creating one."""
-    return Path(config.run.directory) / f".{command}.lock"
-
-
-def _identify(config: Config) -> dict[str, Any]:
-    """Returns the settings that decide the outcome of a run."""
-    return select(config, roles.RUN)

@@ -21,11 +21,14 @@ class SweepIdentity(Stored):
 
     def compare(self, other: "SweepIdentity") -> list[str]:
         """Lists the differences, each as `name: value -> other value`."""
-        return [
-            *_compare(self.space, other.space, "sweep.space."),
-            *_compare(self.settings, other.settings, ""),
-            *_compare({"data.hash": self.data_hash}, {"data.hash": other.data_hash}, ""),
-        ]
+        old = self._flatten()
+        new = other._flatten()
+        names = dict.fromkeys([*old, *new])
+        return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name)]
+
+    def _flatten(self) -> dict[str, Any]:
+        space = {f"sweep.space.{name}": domain for name, domain in self.space.items()}
+        return space | self.settings | {"data.hash": self.data_hash}
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,3 @@ def find_best_config(runs: str | Path, sweep: str | None) -> Path:
         wanted = f"the sweep {sweep!r} has no finished trial" if sweep else "there is no sweep with a finished trial"
         raise UserError(f"{wanted} in {Path(runs, 'sweep')}: run `make sweep` first. Sweeps with one: {names}.")
     return path
-
-
-def _compare(old: dict[str, Any], new: dict[str, Any], prefix: str) -> list[str]:
-    names = sorted({*old, *new})
-    return [f"{prefix}{name}: {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name)]

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,10 +14,8 @@ from keras_inat.errors import ExternalError, UserError
 from keras_inat.files import hold_lock, remove_temporary_files, write_atomically
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
-from keras_inat.store.runs import RunFolder, create_run, find_unfinished, hash_weights, lock_path, restart_run
-
-# Reading a damaged file may raise any of these.
-DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+from keras_inat.store.predictions import DAMAGED
+from keras_inat.store.runs import RunFolder, create_run, find_unfinished, hash_weights, restart_run
 
 
 @dataclass
@@ -49,14 +45,9 @@ def write_checkpoint(
     optimizer: keras.optimizers.Optimizer,
     best_weights: list[np.ndarray],
 ) -> None:
-    """Writes the checkpoint atomically.
+    """Writes the checkpoint of a training model atomically.
 
-    Args:
-        run: The run.
-        progress: Its progress.
-        model: The training model.
-        optimizer: Its optimizer.
-        best_weights: Weights of the evaluation model that `best.keras` does not have yet; otherwise empty.
+    `best_weights` are weights of the evaluation model that `best.keras` does not have yet; otherwise it is empty.
     """
     arrays: dict[str, Any] = {"progress": json.dumps(asdict(progress))}
     for group, values in (("model", model.variables), ("optimizer", optimizer.variables), ("best", best_weights)):
@@ -100,43 +91,36 @@ def resume_progress(config: Config, run: RunFolder, data_hash: str) -> Progress:
 @contextlib.contextmanager
 def claim_run(config: Config, command: str, data_hash: str, name: str | None = None) -> Iterator[RunFolder]:
     """Yields the interrupted run with these settings and images, or a new one, and locks it against other processes."""
+    directory = Path(config.run.directory)
+    directory.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        Path(config.run.directory).mkdir(parents=True, exist_ok=True)
         # Only one process at a time searches for a run or creates one, so that no run is claimed twice.
-        with hold_lock(lock_path(config, command)):
-            claimed = _claim_unfinished(config, command, data_hash, stack)
-            if claimed is None:
-                claimed = create_run(config, command, name)
-                stack.enter_context(hold_lock(claimed.lock))
-        yield claimed
+        with hold_lock(directory / f".{command}.lock"):
+            run = _claim_unfinished(config, command, data_hash, stack)
+            if run is None:
+                run = create_run(config, command, name)
+                stack.enter_context(hold_lock(run.lock))
+        yield run
 
 
 def _claim_unfinished(config: Config, command: str, data_hash: str, stack: contextlib.ExitStack) -> RunFolder | None:
     """Locks the run with the most epochs among the unfinished ones that no other process trains."""
-    best: tuple[int, RunFolder, contextlib.ExitStack] | None = None
     fresh = Progress(data_hash, hash_weights(config))
-    for run in find_unfinished(config, command):
-        with contextlib.ExitStack() as attempt:
-            try:
-                attempt.enter_context(hold_lock(run.lock, "busy"))
-            except UserError:
-                print(f"{run.path} is being trained by another process: this one trains a separate run", flush=True)
-                continue
-            if run.result.exists():  # it finished after it was listed
-                continue
-            progress = read_progress(run) or fresh
-            if progress.has_same_origin(fresh) and (best is None or progress.epoch > best[0]):
-                if best:
-                    best[2].close()
-                best = progress.epoch, run, attempt.pop_all()
-    if best is None:
-        return None
-    epoch, run, attempt = best
-    stack.push(attempt)
-    if not epoch:
-        restart_run(config, run.path, command)
-    remove_temporary_files(run.path)
-    return run
+    found = [(read_progress(run) or fresh, run) for run in find_unfinished(config, command)]
+    for progress, run in sorted(found, key=lambda pair: pair[0].epoch, reverse=True):
+        if not progress.has_same_origin(fresh):
+            continue
+        try:
+            stack.enter_context(hold_lock(run.lock, "busy"))
+        except UserError:
+            print(f"{run.path} is being trained by another process: this one trains a separate run", flush=True)
+            continue
+        if not run.result.exists():  # it may have finished after it was listed
+            if not progress.epoch:
+                restart_run(config, run.path, command)
+            remove_temporary_files(run.path)
+            return run
+    return None
 
 
 def read_best_weights(run: RunFolder) -> list[np.ndarray]:
@@ -145,17 +129,12 @@ def read_best_weights(run: RunFolder) -> list[np.ndarray]:
         return [saved[name] for name in saved.files if name.startswith("best/")]
 
 
-def restore_model(run: RunFolder, model: keras.Model) -> None:
-    """Restores the weights of a model and the state of its random number generators."""
-    _restore(run, "model", model.variables)
+def restore_variables(run: RunFolder, group: str, variables: list[Any]) -> None:
+    """Restores the variables of the group "model" or "optimizer" of a checkpoint.
 
-
-def restore_optimizer(run: RunFolder, optimizer: keras.optimizers.Optimizer) -> None:
-    """Restores the state of a built optimizer: step, moments, moving average of the weights and loss scale."""
-    _restore(run, "optimizer", optimizer.variables)
-
-
-def _restore(run: RunFolder, group: str, variables: list[Any]) -> None:
+    Those of a model include the states of its random number generators. Those of a built optimizer are its step, its
+    moments, the moving average of the weights and the loss scale.
+    """
     with np.load(run.checkpoint) as saved:
         try:
             for index, variable in enumerate(variables):

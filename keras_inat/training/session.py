@@ -19,7 +19,7 @@ from keras_inat.settings.schema import Config, Training
 from keras_inat.store.provenance import now, read_commit, read_package_versions
 from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder
-from keras_inat.training.checkpoint import Progress, restore_model, restore_optimizer, resume_progress
+from keras_inat.training.checkpoint import Progress, restore_variables, resume_progress
 from keras_inat.training.devices import (
     choose_precision,
     choose_strategy,
@@ -154,7 +154,7 @@ class Session:
         _print_epochs(label, data.config.training, self.config.training.epochs, self.steps_per_epoch)
         if progress.epoch:
             print(f"{label} resumes after epoch {progress.epoch} of {self.config.training.epochs}", flush=True)
-            restore_model(run, training_model)
+            restore_variables(run, "model", training_model.variables)
             self.epoch_end.resume()
 
     def has_trained(self, stage: PlannedStage) -> bool:
@@ -178,7 +178,7 @@ class Session:
         initial_epoch = stage.initial_epoch
         if stage.index == self.progress.stage and self.progress.epoch:
             initial_epoch = self.progress.epoch
-            restore_optimizer(self.run, model.optimizer)
+            restore_variables(self.run, "optimizer", model.optimizer.variables)
         self.epoch_end.begin_stage(stage, stage_model.predict_validation)
         step_progress = StepProgress(self.label, self.config.training.epochs, self.batch_size)
         with contextlib.closing(step_progress):

@@ -10,7 +10,7 @@ from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import override
 from keras_inat.store.runs import RunFolder, create_run, finish_run
 from keras_inat.training import checkpoint, epochs
-from keras_inat.training.checkpoint import claim_run, read_progress, restore_model
+from keras_inat.training.checkpoint import claim_run, read_progress, restore_variables
 from keras_inat.training.evaluation import train_and_evaluate
 from keras_inat.training.session import fit
 
@@ -163,7 +163,7 @@ def test_a_checkpoint_of_another_network_is_refused(make_config):
     for arrays in ({}, {"model/0": np.zeros(3)}):
         np.savez(run.checkpoint, **arrays)
         with pytest.raises(UserError, match=r"does not fit this version: remove .* to train anew"):
-            restore_model(run, model)
+            restore_variables(run, "model", model.variables)
 
 
 def test_the_run_with_the_most_epochs_is_resumed(make_config, build_result, monkeypatch):
