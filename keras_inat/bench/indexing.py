@@ -9,10 +9,9 @@ import numpy as np
 from scipy import fft
 
 from keras_inat.data import index
-from keras_inat.data.chunk import THUMBNAIL, THUMBNAILS, DecodedFile, pixel_path
-from keras_inat.data.dataset import open_pack
+from keras_inat.data.dataset import open_data
 from keras_inat.data.packs import Pack
-from keras_inat.data.scan import CHUNK, Scan
+from keras_inat.data.scan import CHUNK, THUMBNAIL, THUMBNAILS, DecodedFile, Scan, pixel_path
 from keras_inat.data.source import ImageFile, Source
 from keras_inat.settings.schema import Augment, Config
 from keras_inat.store.records import Manifest
@@ -55,7 +54,7 @@ def time_indexing(count: int, directory: Path) -> Iterator[tuple[str, float]]:
     yield "find duplicates and write the index", clock.lap()
     pack = Pack(directory, Manifest.read(directory / "manifest.json"))
     yield "read the manifest", clock.lap()
-    data = open_pack(pack, CONFIG)
+    data = open_data(CONFIG, pack)
     assert len(data.images) == len(data.labels)
     yield "open the pack and split", clock.lap()
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_inat.data.chunk import pixel_path
 from keras_inat.data.packs import Pack, list_sizes, load_pack
+from keras_inat.data.scan import pixel_path
 from keras_inat.errors import UserError
 from keras_inat.settings.schema import Config
 from keras_inat.store.ledger import open_test_images
@@ -80,18 +80,13 @@ class Dataset:
         return np.array(chosen, np.int64), pixels
 
 
-def open_data(config: Config) -> Dataset:
-    """Opens the images that `data.source` names. They are decoded first if that was not done before.
+def open_data(config: Config, pack: Pack | None = None) -> Dataset:
+    """Opens a pack, by default that of `data.source`, and splits its usable training images.
 
     Raises:
         UserError: The images cannot be used, a class has too few of them, or the disk is full.
     """
-    return open_pack(load_pack(config), config)
-
-
-def open_pack(pack: Pack, config: Config) -> Dataset:
-    """Opens the files of a pack and splits its usable training images by `data.val_fraction` and `data.split_seed`."""
-    directory, manifest = pack
+    directory, manifest = pack or load_pack(config)
     paths = json.loads((directory / "paths.json").read_text(encoding="utf-8"))
     num_test = manifest.files.test  # The test files come first.
     with np.load(directory / "index.npz") as index:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import fft, ndimage, sparse
 
-from keras_inat.data.chunk import THUMBNAIL
+from keras_inat.data.scan import THUMBNAIL
 
 # Measured on 1,000 near-duplicates of photographs of 64 pixels, mirrored, scaled down to as little as 40 % and
 # recompressed at qualities from 95 to 20: 999 had a similarity above 0.9. Different pictures reached 0.86.

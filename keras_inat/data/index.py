@@ -2,13 +2,13 @@
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from keras_inat.data.chunk import THUMBNAIL, THUMBNAILS
 from keras_inat.data.duplicates import find_duplicates, group_duplicates
-from keras_inat.data.scan import Scan
+from keras_inat.data.scan import THUMBNAIL, THUMBNAILS, Scan
 from keras_inat.data.source import FOLDERS, Source
 from keras_inat.errors import UserError
 from keras_inat.files import make_printable, write_atomically, write_text
@@ -70,7 +70,7 @@ def write_index(source: Source, scan: Scan, directory: Path, near_duplicates: bo
         per_class=ClassCounts.model_validate(counts),
         formats=dict(scan.formats.most_common()),
         traits=dict(scan.traits.most_common()),
-        reasons=scan.count_reasons(),
+        reasons=dict(Counter(reason.split(" (")[0] for reason in scan.reasons.values()).most_common()),
         num_quarantined=len(quarantined),
         num_leaked=len(leaked),
         num_duplicates=DuplicateCounts(

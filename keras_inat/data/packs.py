@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_inat.data.augment import needs_margin
-from keras_inat.data.chunk import THUMBNAIL, pixel_path
 from keras_inat.data.decode import stored_size
 from keras_inat.data.index import VERSION, write_index
-from keras_inat.data.scan import JOURNAL, scan_files
+from keras_inat.data.scan import JOURNAL, THUMBNAIL, pixel_path, scan_files
 from keras_inat.data.source import Source, open_source
 from keras_inat.errors import ExternalError, UserError
 from keras_inat.files import check_space, file_size, hold_lock
@@ -23,8 +21,6 @@ from keras_inat.settings.schema import Config
 from keras_inat.store.records import Manifest
 
 NUM_NAMED = 10
-# Exceptions that reading a damaged file of a pack may raise.
-DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 # A warning suggests other settings if the leaked images are a larger fraction of the training images.
 MAX_LEAKED_FRACTION = 0.05
 _warned: set[Path] = set()
@@ -84,7 +80,7 @@ def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
             with hold_lock(packs / f"{home.name.removeprefix('.')}.lock", "another process is making this pack"):
                 stale = home.name.startswith(".") or not _is_current(home)
                 if stale:
-                    _remove(home)
+                    shutil.rmtree(home)
         except UserError:
             stale = False
         rows.append((home.name, size, stale))
@@ -104,7 +100,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], near_duplicates: boo
         try:
             write_index(source, scan, partial, near_duplicates)
         except UserError:
-            _remove(partial)  # Resuming is pointless: the images have to change.
+            shutil.rmtree(partial)  # Resuming is pointless: the images have to change.
             raise
         shutil.rmtree(home, ignore_errors=True)
         partial.rename(home)
@@ -113,21 +109,16 @@ def _make(home: Path, source: Source, sizes: Sequence[int], near_duplicates: boo
     with np.load(home / "index.npz") as index:
         hashes = index["hashes"]
     if not np.array_equal(hashes, scan.hashes):
-        _remove(partial)
+        shutil.rmtree(partial)
         raise ExternalError(f"images of {source.path} have changed or could not be read this time: run it again")
     for size in sizes:
         pixel_path(partial, sizes[0], size).replace(pixel_path(home, sizes[0], size))
-    _remove(partial)
+    shutil.rmtree(partial)
 
 
 def _name(source: Source, near_duplicates: bool) -> str:
     # Names that begin with a dot belong to unfinished packs.
     return f"{source.name.lstrip('.')}-{VERSION}-{'' if near_duplicates else 'identical-'}{source.key[:12]}"
-
-
-def _remove(partial: Path) -> None:
-    (partial / JOURNAL).unlink(missing_ok=True)  # before the pixels that it describes
-    shutil.rmtree(partial)
 
 
 def _count_bytes(folder: Path) -> int:
@@ -153,7 +144,7 @@ def _has_index(home: Path, num_files: int) -> bool:
             lengths = {len(index[name]) for name in ("labels", "used", "hashes", "representative")}
         lengths.add(len(json.loads((home / "paths.json").read_text(encoding="utf-8"))))
         return lengths == {num_files} == {manifest.files.train + manifest.files.test}
-    except DAMAGED:
+    except Exception:  # Reading damaged files raises many classes.
         return False
 
 
@@ -161,7 +152,7 @@ def _is_current(home: Path) -> bool:
     try:
         manifest = Manifest.read(home / "manifest.json")
         return home.name == _name(Source(Path(manifest.source)), manifest.near_duplicates)
-    except (*DAMAGED, UserError):
+    except Exception:  # The images or the manifest are gone or damaged.
         return False
 
 

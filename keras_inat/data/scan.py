@@ -1,20 +1,22 @@
 """The scan of a source: every file is fully decoded once, in parallel, and an interrupted scan resumes."""
 
 import contextlib
+import functools
+import hashlib
 import itertools
 import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_inat.data.chunk import THUMBNAIL, THUMBNAILS, Chunk, DecodedFile, decode_chunk, pixel_path
+from keras_inat.data.archive import Reader
+from keras_inat.data.decode import decode
 from keras_inat.data.source import Source
 from keras_inat.files import read_jsonl
 from keras_inat.progress import track_progress
@@ -24,6 +26,37 @@ from keras_inat.workers import map_unordered
 CHUNK = 64
 CHUNK_BYTES = 4 << 20
 JOURNAL = "journal.jsonl"
+# Duplicates are searched in thumbnails of this side in pixels. This file holds `(files, 16, 16, 3)` uint8.
+THUMBNAIL = 16
+THUMBNAILS = "thumbnails.uint8"
+
+
+class DecodedFile(NamedTuple):
+    """The result for one file. A quarantined file has a `reason`, and a `sha256` if it could be read."""
+
+    sha256: str
+    format: str
+    traits: Sequence[str]
+    reason: str
+
+
+class Chunk(NamedTuple):
+    """Consecutive files to decode."""
+
+    source: Path  # the folder or archive
+    key: str  # `Source.key`, the version of the source
+    start: int  # the number of the first file
+    files: Sequence[tuple[str, bool]]  # their paths in the source, and True if in a subfolder of the class folder
+    sizes: Sequence[int]  # sides in pixels, the size of the model's input first
+    directory: Path  # the folder of the pixels
+
+
+def pixel_path(directory: Path, image_size: int, size: int) -> Path:
+    """Returns the path of the pixels `(files, size, size, 3)` uint8, which are zero for quarantined files.
+
+    The name holds the size and, if it differs, the input size of the model. The decoder depends on both.
+    """
+    return directory / (f"{size}.uint8" if size == image_size else f"{image_size}-at-{size}.uint8")
 
 
 @dataclass
@@ -47,10 +80,6 @@ class Scan:
                 self.readable[number] = True
                 self.formats[record.format] += 1
                 self.traits.update(record.traits)
-
-    def count_reasons(self) -> dict[str, int]:
-        """Returns the number of quarantined files by kind of reason, the most frequent first."""
-        return dict(Counter(reason.split(" (")[0] for reason in self.reasons.values()).most_common())
 
 
 def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
@@ -79,19 +108,16 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
     with (
         open(directory / JOURNAL, "a", encoding="utf-8") as journal,
         contextlib.closing(map_unordered(decode_chunk, chunks)) as results,
-        ThreadPoolExecutor(1) as pool,
         track_progress(f"decoding {source.name}", count, "images", completed=num_done) as advance,
     ):
-        syncing = pool.submit(_sync, sides)
-        for start, chunk in results:
-            journal.write(json.dumps([start, chunk]) + "\n")
+        for start, records in results:
+            journal.write(json.dumps([start, records]) + "\n")
             journal.flush()
-            scan.add(start, chunk)
-            advance(len(chunk))
-            if syncing.done() and not syncing.exception():
-                syncing = pool.submit(_sync, sides)  # in the background, so that the last sync is short
-        syncing.result()  # The system reports a failed write only once, so an error is raised here.
-    _sync(sides)
+            scan.add(start, records)
+            advance(len(records))
+    for path in sides:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
     return scan
 
 
@@ -107,12 +133,6 @@ def _cut(sizes: Sequence[int]) -> list[int]:
     return [*starts, len(sizes)]
 
 
-def _sync(paths: Iterable[Path]) -> None:
-    for path in paths:
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-
-
 def _resume(directory: Path, header: list, lengths: Mapping[Path, int]) -> dict[int, list]:
     """Returns the finished chunks on disk by their first file, with their records.
 
@@ -126,8 +146,38 @@ def _resume(directory: Path, header: list, lengths: Mapping[Path, int]) -> dict[
         first, *rest = list[Any](read_jsonl(journal))
         if first == header and all(path.stat().st_size == length for path, length in lengths.items()):
             return dict(rest)
-    journal.unlink(missing_ok=True)  # before the pixels that it describes
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     journal.write_text(json.dumps(header) + "\n", encoding="utf-8")
     return {}
+
+
+def decode_chunk(chunk: Chunk) -> tuple[int, list[DecodedFile]]:
+    """Decodes the files of a chunk and writes their pixels. Returns the number of the first file, and the records."""
+    reader = _open_reader(chunk.source, chunk.key)
+    paths = [pixel_path(chunk.directory, chunk.sizes[0], size) for size in chunk.sizes]
+    records = []
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(open(path, "r+b")) for path in (*paths, chunk.directory / THUMBNAILS)]
+        for number, (name, nested) in enumerate(chunk.files, chunk.start):
+            sha256 = ""
+            try:
+                if nested:
+                    raise ValueError("is in a subfolder of its class folder")
+                content = reader.read(name)
+                sha256 = hashlib.sha256(content).hexdigest()
+                decoded = decode(content, chunk.sizes[0], (*chunk.sizes[1:], THUMBNAIL))
+            except ValueError as error:
+                records.append(DecodedFile(sha256, "", (), str(error)))
+                continue
+            for file, image in zip(files, decoded.images, strict=True):
+                file.seek(number * image.nbytes)
+                file.write(image)
+            records.append(DecodedFile(sha256, decoded.format, decoded.traits, ""))
+    return chunk.start, records
+
+
+@functools.lru_cache(maxsize=1)
+def _open_reader(path: Path, key: str) -> Reader:
+    """Opens a source once per worker. A changed source has another `key`."""
+    return Reader(path)

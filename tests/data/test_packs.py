@@ -52,7 +52,7 @@ def test_pixels_of_changed_files_are_not_added(make_config, photos, monkeypatch)
     pack = load_pack(make_config())
     larger = make_config("data.image_size=24")
     with monkeypatch.context() as patch:
-        patch.setattr("keras_inat.data.chunk.Reader.read", lambda *_: b"")  # as with a failing disk
+        patch.setattr("keras_inat.data.scan.Reader.read", lambda *_: b"")  # as with a failing disk
         with pytest.raises(UserError, match="have changed or could not be read this time"):
             load_pack(larger)
     assert load_pack(larger).directory == pack.directory
