@@ -1,11 +1,11 @@
-"""Tracks every epoch in W&B and TensorBoard. Both can fail without harm, because `metrics.jsonl` is the record."""
+"""Tracks every epoch in W&B and TensorBoard. Their failure does not stop a training: `metrics.jsonl` is the record."""
 
 import contextlib
 import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import keras
@@ -29,116 +29,102 @@ SCALARS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 def open_tracking(
     config: Config, run: RunFolder, group: str | None = None, title: str | None = None
 ) -> Iterator[list[keras.callbacks.Callback]]:
-    """Opens the W&B run and the TensorBoard log of a run.
+    """Opens the W&B run and the TensorBoard log of a run and yields the callbacks that write the epochs.
 
-    W&B is offline unless the user is logged in. It never asks for input, and its failure does not stop a training.
+    W&B is offline unless the user is logged in. It never asks for input.
 
     Args:
         config: Gives the trackers to use and the settings to track.
         run: The run folder.
         group: Group of the W&B run; by default the name of the run.
         title: Title of the W&B run; by default the name of the run folder.
-
-    Yields:
-        The callbacks that write the epochs.
     """
     callbacks: list[keras.callbacks.Callback] = []
-    with contextlib.ExitStack() as stack:
-        if config.tracking.wandb != "disabled":
-            callbacks += stack.enter_context(_open_wandb(config, run, group or config.run.name, title or run.path.name))
-        if config.tracking.tensorboard:
-            callbacks.append(TensorBoardLog(config, run))
+    tracked = None
+    if config.tracking.wandb != "disabled":
+        try:
+            tracked = _init_wandb(config, run, group or config.run.name, title or run.path.name)
+            callbacks.append(EpochLog("W&B", run, _open_wandb(run, tracked)))
+        except Exception as error:
+            warn(f"W&B does not track this run, because it failed: {error}")
+    if config.tracking.tensorboard:
+        callbacks.append(EpochLog("TensorBoard", run, _open_tensorboard(config, run)))
+    try:
         yield callbacks
-
-
-class TensorBoardLog(keras.callbacks.Callback):
-    """Writes the epochs as scalars, and the settings for TensorBoard's HParams panel."""
-
-    def __init__(self, config: Config, run: RunFolder) -> None:
-        super().__init__()
-        from tensorboard.plugins.hparams import api as hparams
-
-        self._run = run
-        folder = run.path / "tensorboard"
-        # The log of a resumed run may lack an epoch or have one too many. It is written anew.
-        shutil.rmtree(folder, ignore_errors=True)
-        self._writer = tf.summary.create_file_writer(str(folder))
-        with self._writer.as_default():
-            hparams.hparams(select_tracked(config), trial_id=f"{config.run.name}-{run.path.name}")
-        self._write(run.read_epochs())
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._write(self._run.read_epochs()[-1:])
-
-    def _write(self, epochs: Sequence[Epoch]) -> None:
-        with self._writer.as_default():
-            for epoch in epochs:
-                for name in SCALARS:
-                    tf.summary.scalar(name, getattr(epoch, name), step=epoch.epoch)
-        self._writer.flush()
-
-
-class WandbLog(keras.callbacks.Callback):
-    """Writes the epochs with W&B's callback, and the best accuracy into the summary, until one of them fails.
-
-    Args:
-        tracked: The W&B run.
-        epochs: The earlier epochs of a resumed run.
-        is_offline: True if the record of the earlier epochs has to be written again.
-    """
-
-    def __init__(self, tracked: Any, epochs: Sequence[Epoch], is_offline: bool) -> None:
-        super().__init__()
-        from wandb.integration.keras import WandbMetricsLogger
-
-        self._callback: keras.callbacks.Callback | None = WandbMetricsLogger()
-        self._summary = tracked.summary
-        self._best = max((epoch.val_accuracy for epoch in epochs), default=0.0)
+    finally:
         with contextlib.suppress(Exception):
-            for epoch in epochs if is_offline else ():
-                named = {f"epoch/{name}": getattr(epoch, name) for name in SCALARS}
-                tracked.log(named | {"epoch/epoch": epoch.epoch - 1})  # Keras counts from zero
-            if epochs:
-                self._summary[BEST_ACCURACY] = self._best
+            if tracked:
+                tracked.finish()
 
-    def set_model(self, model: keras.Model) -> None:
-        super().set_model(model)
-        if self._callback:
-            self._callback.set_model(model)
+
+class EpochLog(keras.callbacks.Callback):
+    """Passes every epoch to a tracker, until it fails."""
+
+    def __init__(self, tracker: str, run: RunFolder, write: Callable[[Epoch], None]) -> None:
+        super().__init__()
+        self._tracker = tracker
+        self._run = run
+        self._write: Callable[[Epoch], None] | None = write
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         try:
-            if self._callback:
-                self._callback.on_epoch_end(epoch, logs)
-                self._best = max(self._best, logs["val_accuracy"])
-                self._summary[BEST_ACCURACY] = self._best
+            if self._write:
+                self._write(self._run.read_epochs()[-1])
         except Exception as error:  # its process ended, the disk is full, its protocol has changed
-            warn(f"W&B stops tracking this run, because it failed: {error}")
-            self._callback = None
+            warn(f"{self._tracker} stops tracking this run, because it failed: {error}")
+            self._write = None
 
 
-@contextlib.contextmanager
-def _open_wandb(config: Config, run: RunFolder, group: str, title: str) -> Iterator[list[keras.callbacks.Callback]]:
-    try:
-        tracked, is_offline = _init_wandb(config, run, group, title)
-    except Exception as error:
-        warn(f"W&B does not track this run, because it failed: {error}")
-        yield []
-        return
-    try:
-        yield [WandbLog(tracked, run.read_epochs(), is_offline)]
-    finally:
-        with contextlib.suppress(Exception):
-            tracked.finish()
+def _open_tensorboard(config: Config, run: RunFolder) -> Callable[[Epoch], None]:
+    """Writes the settings for TensorBoard's HParams panel and returns a function that writes an epoch as scalars."""
+    from tensorboard.plugins.hparams import api as hparams
+
+    # The log of a resumed run may lack an epoch or have one too many. It is written anew.
+    shutil.rmtree(run.tensorboard, ignore_errors=True)
+    writer = tf.summary.create_file_writer(str(run.tensorboard))
+    with writer.as_default():
+        hparams.hparams(select_tracked(config), trial_id=f"{config.run.name}-{run.path.name}")
+
+    def write(epoch: Epoch) -> None:
+        with writer.as_default():
+            for name in SCALARS:
+                tf.summary.scalar(name, getattr(epoch, name), step=epoch.epoch)
+        writer.flush()
+
+    for epoch in run.read_epochs():
+        write(epoch)
+    return write
 
 
-def _init_wandb(config: Config, run: RunFolder, group: str, title: str) -> tuple[Any, bool]:
-    """Starts or resumes the W&B run of a run. Returns it, and True if it is offline."""
+def _open_wandb(run: RunFolder, tracked: Any) -> Callable[[Epoch], None]:
+    """Returns a function that writes an epoch, and the best accuracy so far, in the form of W&B's Keras callback."""
+    tracked.define_metric("epoch/epoch")
+    tracked.define_metric("epoch/*", step_metric="epoch/epoch")
+    earlier = run.read_epochs()
+    best = max((epoch.val_accuracy for epoch in earlier), default=0.0)
+
+    def write(epoch: Epoch) -> None:
+        nonlocal best
+        best = max(best, epoch.val_accuracy)
+        scalars = {f"epoch/{name}": getattr(epoch, name) for name in SCALARS}
+        tracked.log(scalars | {"epoch/epoch": epoch.epoch - 1})  # Keras counts from zero
+        tracked.summary[BEST_ACCURACY] = best
+
+    if tracked.offline:  # the server has the earlier epochs of an online run
+        for epoch in earlier:
+            write(epoch)
+    return write
+
+
+def _init_wandb(config: Config, run: RunFolder, group: str, title: str) -> Any:
+    """Starts or resumes the W&B run of a run, with the same id, so that W&B resumes it as well."""
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
     logging.getLogger("wandb").setLevel(logging.ERROR)
+    if not run.wandb_id.exists():
+        write_text(run.wandb_id, uuid.uuid4().hex[:12])
 
     def init(mode: Literal["online", "offline"]) -> Any:
         return wandb.init(
@@ -146,7 +132,7 @@ def _init_wandb(config: Config, run: RunFolder, group: str, title: str) -> tuple
             project=config.tracking.project,
             group=group,
             name=title,
-            id=_read_wandb_id(run),
+            id=run.wandb_id.read_text(encoding="utf-8"),
             resume="allow",
             job_type=run.command,
             dir=str(run.path.absolute()),  # its service may run in another folder
@@ -160,18 +146,11 @@ def _init_wandb(config: Config, run: RunFolder, group: str, title: str) -> tuple
     if is_online(config):
         # Without a connection the record is offline, and `wandb sync` can send it later.
         with contextlib.suppress(wandb.Error):
-            return init("online"), False
+            return init("online")
     else:
         # The incomplete record of a killed process is written anew.
-        shutil.rmtree(run.path / "wandb", ignore_errors=True)
-    return init("offline"), True
-
-
-def _read_wandb_id(run: RunFolder) -> str:
-    """Returns the W&B id of a run. A resumed run has the same one, so that W&B resumes it as well."""
-    if not run.wandb_id.exists():
-        write_text(run.wandb_id, uuid.uuid4().hex[:12])
-    return run.wandb_id.read_text(encoding="utf-8")
+        shutil.rmtree(run.wandb, ignore_errors=True)
+    return init("offline")
 
 
 def select_tracked(config: Config) -> dict[str, bool | int | float | str]:
