@@ -1,6 +1,7 @@
 """Parallel calls of one function in worker processes."""
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -30,69 +31,56 @@ def list_cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
-def count_cores() -> int:
-    """Returns the number of CPU cores that this process may use."""
-    return len(list_cores())
-
-
 def map_unordered(
     function: Callable[[Item], Output], items: Sequence[Item], num_workers: int | None = None
 ) -> Generator[Output]:
-    """Calls `function` on each item in worker processes.
+    """Calls `function` on each item in worker processes, and yields the outputs in the order of completion.
 
     Args:
         function: A function of a module, so that another process can import it. Its errors are raised here.
         items: The arguments of the calls. They reach the workers a few at a time.
         num_workers: The number of processes, by default one per core. One worker or few items need no process.
 
-    Yields:
-        The output of each call, in the order of completion.
-
     Raises:
         UserError: An item kills its process twice.
     """
-    num_workers = min(num_workers or count_cores(), len(items))
+    num_workers = min(num_workers or len(list_cores()), len(items))
     if num_workers < 2 or len(items) < MIN_ITEMS:
         yield from map(function, items)
         return
-    running: dict[Future[Output], int] = {}
-    done: set[int] = set()
-    with contextlib.suppress(BrokenProcessPool), _open_pool(num_workers) as pool:
-        upcoming = iter(enumerate(items))
-        while True:
-            while len(running) < NUM_QUEUED * num_workers and (numbered := next(upcoming, None)):
-                running[pool.submit(function, numbered[1])] = numbered[0]
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                output = future.result()
-                done.add(running.pop(future))
-                yield output
-    yield from _map_one_by_one(function, [item for number, item in enumerate(items) if number not in done])
-
-
-def _map_one_by_one(function: Callable[[Item], Output], items: list[Item]) -> Generator[Output]:
-    """Calls `function` on one item at a time in a subprocess, so that a crash cannot kill this process."""
-    fatal = None
-    while items:
-        with contextlib.suppress(BrokenProcessPool), _open_pool(1) as pool:
-            try:
-                pool.submit(os.getpid).result()
-            except BrokenProcessPool:
-                # A subprocess cannot start if it cannot import the main program: a script on stdin, or one without
-                # `if __name__ == "__main__"`.
-                yield from map(function, items)
-                return
-            if fatal is None:
-                warn("a worker process was killed; the remaining work runs in one process at a time")
-            while items:
-                output = pool.submit(function, items[0]).result()
-                del items[0]
-                yield output
+    num_queued = NUM_QUEUED * num_workers
+    remaining = dict(enumerate(items))
+    suspect = None
+    while remaining:
+        with contextlib.suppress(BrokenProcessPool), _open_pool(num_workers) as pool:
+            running: dict[Future[Output], int] = {}
+            upcoming = iter(list(remaining))
+            while remaining:
+                for number in itertools.islice(upcoming, num_queued - len(running)):
+                    running[pool.submit(function, remaining[number])] = number
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    output = future.result()
+                    del remaining[running.pop(future)]
+                    yield output
             return
-        if items[0] is fatal:
-            raise UserError(f"a worker process was killed twice by the same item: {items[0]!r:.300}")
-        fatal = items[0]
+        first = next(iter(remaining))
+        if num_queued == 1:
+            if first == suspect:
+                raise UserError(f"a worker process was killed twice by the same item: {items[first]!r:.300}")
+            suspect = first
+        elif _can_start_processes():
+            warn("a worker process was killed; the remaining work runs in one process at a time")
+            num_workers = 1
+            num_queued = 1
+        else:
+            yield from map(function, remaining.values())
+            return
+
+
+def _can_start_processes() -> bool:
+    """Returns False if the main program cannot be imported, such as a script on stdin or without a `__main__` guard."""
+    with _open_pool(1) as pool:
+        return pool.submit(os.getpid).exception() is None
 
 
 @contextlib.contextmanager

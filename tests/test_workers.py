@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keras_inat.errors import UserError
-from keras_inat.workers import count_cores, map_unordered
+from keras_inat.workers import list_cores, map_unordered
 
 
 def square(number):
@@ -103,5 +103,13 @@ def test_workers_end_with_their_parent(tmp_path):
         pytest.fail("a worker outlived its parent")
 
 
+def test_a_main_program_that_cannot_be_imported_needs_no_process():
+    script = "from keras_inat.workers import map_unordered; print(sorted(map_unordered(abs, range(9), 2)))"
+    command = [sys.executable, "-"]
+    done = subprocess.run(command, input=script, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{list(range(9))}\n"
+    assert "a worker process was killed" not in done.stderr
+
+
 def test_at_least_one_core_may_be_used():
-    assert 1 <= count_cores() <= (os.cpu_count() or 1)
+    assert 1 <= len(list_cores()) <= (os.cpu_count() or 1)

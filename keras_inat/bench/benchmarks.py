@@ -27,7 +27,7 @@ from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Augment, Config, Data, Finetune, Model, Training
 from keras_inat.training.evaluation_model import clone_for_training
 from keras_inat.training.session import build_model
-from keras_inat.workers import count_cores
+from keras_inat.workers import list_cores
 
 SIZES = (64, 128, 224)
 TRAINING_SIZE = 64
@@ -81,7 +81,7 @@ def print_benchmarks(config: Config) -> None:
         original = samples.write_originals(source, folder / "original" / source.name)
         large = samples.write_large(original, folder / "large" / "{}x{}".format(*samples.LARGE))
         print(
-            f"{count_cores()} cores, batches of {BATCH_SIZE}. Each row shows the median images per second of both "
+            f"{len(list_cores())} cores, batches of {BATCH_SIZE}. Each row shows the median images per second of both "
             "sides, and the median\nratio with its range.\n"
         )
         print_row("images", "px", "ours", "baseline", f"{'ours':>9}{'baseline':>9}{'ratio':>9}")
@@ -114,7 +114,7 @@ def _compare_building(images: Path, size: int) -> None:
     sides = {
         BUILD: build(NO_AUGMENTATION),
         BUILD_MORE: build(Augment()),
-        DECODE: lambda: time_once(lambda: baselines.decode_all(paths, size, count_cores()), len(paths)),
+        DECODE: lambda: time_once(lambda: baselines.decode_all(paths, size, len(list_cores())), len(paths)),
     }
     compare(images.name, size, BUILDING, sides, DATA_ROUNDS)
 
@@ -126,7 +126,7 @@ def _compare_serving(images: Path, size: int) -> None:
         KERAS: baselines.open_keras(images / "train", size, BATCH_SIZE),
     }
     with contextlib.suppress(ImportError):
-        streams[TORCH] = baselines.open_torch(images / "train", size, BATCH_SIZE, count_cores())
+        streams[TORCH] = baselines.open_torch(images / "train", size, BATCH_SIZE, len(list_cores()))
     sides = {name: stream(batches, SERVE_SECONDS) for name, batches in streams.items()}
     compare(images.name, size, SERVING, sides, DATA_ROUNDS)
 
