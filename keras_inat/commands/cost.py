@@ -2,7 +2,7 @@
 
 import textwrap
 
-from keras_inat.models.cost import QUANTITIES, LayerCost, count_cnn, count_layers, describe_symbols, list_terms
+from keras_inat.models.cost import LayerCost, count_cnn, count_layers, describe_symbols, list_terms
 from keras_inat.models.memory import WEIGHT_SETS, estimate_memory
 from keras_inat.progress import hide_startup_messages
 from keras_inat.settings.schema import Config
@@ -59,9 +59,9 @@ def _print_closed_form(config: Config) -> None:
     arguments = (config.model, config.data.image_size, NUM_CLASSES)
     print()
     print(textwrap.fill(f"In closed form, with {describe_symbols(*arguments)}:", TEXT_WIDTH))
-    width = max(map(len, QUANTITIES))
-    for quantity in QUANTITIES:
-        terms = [term for term in list_terms(*arguments) if term.quantity == quantity]
+    quantities = list_terms(*arguments)
+    width = max(map(len, quantities))
+    for quantity, terms in quantities.items():
         print(f"{quantity:{width}} = {' + '.join(term.symbols for term in terms)}")
         print(f"{'':{width}} = {' + '.join(term.numbers for term in terms)}")
         print(f"{'':{width}} = {sum(term.value for term in terms):,}")

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_inat.models.convolutions import list_convolutions, list_prefixes
+from keras_inat.models.cost import list_convolutions, list_prefixes
 from keras_inat.settings.schema import Model
 
 LAST_LAYER = "predictions"

@@ -1,7 +1,7 @@
-"""The cost of a network: parameters, multiply-accumulates (MACs) and activations.
+"""The layers of the CNN and the cost of a network: parameters, multiply-accumulates (MACs) and activations.
 
-The closed form needs no TensorFlow. A convolution has c input channels, m filters of side k and a square output of side
-s. It has m (k^2 c + b) parameters and s^2 m k^2 c multiply-accumulates. Here b is 1 with a bias and 0 without. Batch
+Nothing here imports Keras. A convolution has c input channels, m filters of side k and a square output of side s. It
+has m (k^2 c + b) parameters and s^2 m k^2 c multiply-accumulates. Here b is 1 with a bias and 0 without. Batch
 normalization replaces the bias and has 4 m parameters, of which 2 m are trainable. A dense layer from d to n units has
 n (d + 1) parameters and n d multiply-accumulates. The additions of biases, normalization, activations and pooling are
 not counted as multiply-accumulates. Together they are a few percent of them.
@@ -12,12 +12,72 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from keras_inat.models.convolutions import COLORS, Convolution, halve, list_convolutions, list_prefixes
 from keras_inat.settings.schema import Model
 
 PARAMETERS = "parameters"
 MACS = "multiply-accumulates"
-QUANTITIES = (PARAMETERS, MACS)
+COLORS = 3
+PAIR_KERNEL_SIZE = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolution:
+    """A convolution and its position in the network."""
+
+    block: int  # from 1
+    number: int  # within its block, from 1
+    inputs: int  # channels
+    filters: int
+    kernel_size: int
+    num_poolings: int  # before it
+    pooled: bool  # followed by the pooling of its block
+    opens_pair: bool  # the first of a residual pair, which begins with the input of this convolution
+    closes_pair: bool  # the second of a residual pair, whose input is added to the output of this convolution
+
+    @property
+    def weights(self) -> int:
+        """The number of weights in its kernels."""
+        return self.filters * self.kernel_size**2 * self.inputs
+
+    def name(self, kind: str) -> str:
+        """Returns the name of a layer that belongs to it: `block1_conv`, `block1_conv2`, ..."""
+        suffix = str(self.number) if self.number > 1 else ""
+        return f"block{self.block}_{kind}{suffix}"
+
+
+def halve(side: int, times: int) -> int:
+    """Returns the side of a feature map after `times` poolings, each of which rounds up."""
+    return -(-side // 2**times)
+
+
+def list_prefixes(config: Model) -> list[str]:
+    """Returns the prefix of the layer names of each ensemble member: an empty one, `member2_`, ..."""
+    return ["", *(f"member{number}_" for number in range(2, config.ensemble_size + 1))]
+
+
+def list_convolutions(config: Model) -> list[Convolution]:
+    """Returns all convolutions, first to last. The input of each is the output of the one before it."""
+    convolutions = []
+    inputs = COLORS
+    blocks = zip(config.filters_per_block, config.kernel_sizes, config.convolutions_per_block, strict=True)
+    for block, (filters, kernel_size, count) in enumerate(blocks, 1):
+        pooled = 1 if config.residual else count
+        for number in range(1, count + 1):
+            paired = number > pooled
+            convolution = Convolution(
+                block=block,
+                number=number,
+                inputs=inputs,
+                filters=filters,
+                kernel_size=PAIR_KERNEL_SIZE if paired else kernel_size,
+                num_poolings=block if paired else block - 1,
+                pooled=number == pooled,
+                opens_pair=paired and number % 2 == 0,
+                closes_pair=paired and number % 2 == 1,
+            )
+            convolutions.append(convolution)
+            inputs = filters
+    return convolutions
 
 
 @dataclass(frozen=True)
@@ -104,24 +164,18 @@ def count_layers(model: Any) -> list[LayerCost]:
     return rows
 
 
-def count_model(model: Any) -> tuple[int, int]:
-    """Returns the parameters and the multiply-accumulates for one image of any built Keras model."""
-    return model.count_params(), sum(row.macs for row in count_layers(model))
-
-
 @dataclass(frozen=True)
 class Term:
     """A summand of a total."""
 
-    quantity: str  # one of `QUANTITIES`
     part: str  # the layers that the term counts
     symbols: str
     numbers: str
     value: int
 
 
-def list_terms(config: Model, image_size: int, num_classes: int) -> list[Term]:
-    """Returns the terms of both totals. The terms of a quantity add up to the total of `count_cnn`.
+def list_terms(config: Model, image_size: int, num_classes: int) -> dict[str, list[Term]]:
+    """Returns the terms of `PARAMETERS` and of `MACS`, which add up to the totals of `count_cnn`.
 
     If all convolutions have the same m filters of the same side k, the terms are in m and k, otherwise in sums over i.
     """
@@ -130,23 +184,21 @@ def list_terms(config: Model, image_size: int, num_classes: int) -> list[Term]:
     width = _count_features(config, image_size)
     for part, outputs, units in (("dense layer", "n", config.dense_units), ("output", "C", num_classes)):
         if units:
-            weights = f"{units}·{width}"
-            parameters = f"{units}·({width}+1)"
-            terms.append(Term(PARAMETERS, part, f"{outputs} ({inputs} + 1)", parameters, units * (width + 1)))
-            terms.append(Term(MACS, part, f"{outputs} {inputs}", weights, units * width))
+            parameters = Term(part, f"{outputs} ({inputs} + 1)", f"{units}·({width}+1)", units * (width + 1))
+            terms[PARAMETERS].append(parameters)
+            terms[MACS].append(Term(part, f"{outputs} {inputs}", f"{units}·{width}", units * width))
             inputs = outputs
             width = units
-    terms.sort(key=lambda term: QUANTITIES.index(term.quantity))
     size = config.ensemble_size
-    if size == 1:
-        return terms
-    return [
-        Term(term.quantity, term.part, f"E ({term.symbols})", f"{size}·({term.numbers})", size * term.value)
-        for term in terms
-    ]
+    if size > 1:
+        for group in terms.values():
+            group[:] = [
+                Term(term.part, f"E ({term.symbols})", f"{size}·({term.numbers})", size * term.value) for term in group
+            ]
+    return terms
 
 
-def _list_convolution_terms(config: Model, image_size: int) -> list[Term]:
+def _list_convolution_terms(config: Model, image_size: int) -> dict[str, list[Term]]:
     convolutions = list_convolutions(config)
     later = len(convolutions) - 1
     filters = [conv.filters for conv in convolutions]
@@ -166,11 +218,13 @@ def _list_convolution_terms(config: Model, image_size: int) -> list[Term]:
         symbols = ("Σ mᵢ kᵢ² mᵢ₋₁", f"{per_filter} Σ mᵢ", "Σ sᵢ² mᵢ kᵢ² mᵢ₋₁")
     channels = _times([str(number) for number in filters], str(per_filter))
     part = "normalization" if config.batch_norm else "biases"
-    return [
-        Term(PARAMETERS, "convolutions", symbols[0], weights, sum(conv.weights for conv in convolutions)),
-        Term(PARAMETERS, part, symbols[1], channels, per_filter * sum(filters)),
-        Term(MACS, "convolutions", symbols[2], uses, macs),
-    ]
+    return {
+        PARAMETERS: [
+            Term("convolutions", symbols[0], weights, sum(conv.weights for conv in convolutions)),
+            Term(part, symbols[1], channels, per_filter * sum(filters)),
+        ],
+        MACS: [Term("convolutions", symbols[2], uses, macs)],
+    }
 
 
 def describe_symbols(config: Model, image_size: int, num_classes: int) -> str:

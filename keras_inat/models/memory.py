@@ -27,19 +27,14 @@ class Memory:
     output_gradients: int  # of the output and of the input of the largest layer; they are temporary
 
     @property
-    def min_activations(self) -> int:
-        """The least that is stored of the activations."""
-        return self.activations - self.activation_inputs
-
-    @property
     def minimum(self) -> int:
         """A lower bound of the memory: without temporary gradients and without the inputs of activation functions."""
-        return self.weights + self.gradients + self.moments + self.min_activations
+        return self.total - self.activation_inputs - self.output_gradients
 
     @property
     def total(self) -> int:
         """The estimated memory."""
-        return self.minimum + self.activation_inputs + self.output_gradients
+        return self.weights + self.gradients + self.moments + self.activations + self.output_gradients
 
 
 def estimate_memory(config: Config, num_classes: int) -> Memory:
@@ -65,23 +60,19 @@ def estimate_memory(config: Config, num_classes: int) -> Memory:
     )
 
 
-def check_memory(config: Config, num_classes: int, available: int | None = None) -> None:
-    """Checks that a training from scratch fits in memory, before anything is allocated.
-
-    `available` is the memory of the training device in bytes, by default that of this machine.
+def check_memory(config: Config, num_classes: int) -> None:
+    """Checks that a training from scratch fits in the memory of this machine, before anything is allocated.
 
     Raises:
         UserError: If it cannot fit. The message gives the arithmetic and the settings that help.
     """
-    if available is None:
-        available = _read_available_memory()
+    available = _read_available_memory()
     memory = estimate_memory(config, num_classes)
     if memory.minimum > available:
-        cause, fix = _explain_memory(config, num_classes, memory)
         raise UserError(
             f"training needs at least {_format_gigabytes(memory.minimum)} of memory for the weights, their gradients, "
             f"the moments of {config.training.optimizer} and the activations of a batch. This machine has "
-            f"{_format_gigabytes(available)}. {cause}. Use {fix}."
+            f"{_format_gigabytes(available)}. {_explain_memory(config, num_classes, memory)}."
         )
 
 
@@ -94,26 +85,26 @@ def _read_available_memory() -> int:
     return available
 
 
-def _explain_memory(config: Config, num_classes: int, memory: Memory) -> tuple[str, str]:
+def _explain_memory(config: Config, num_classes: int, memory: Memory) -> str:
     """Returns the largest contribution to the memory and the settings that reduce it."""
-    if memory.min_activations > memory.minimum / 2:
-        activations = _format_gigabytes(memory.min_activations)
+    activations = memory.activations - memory.activation_inputs
+    if activations > memory.minimum / 2:
         return (
-            f"`training.batch_size`={config.training.batch_size} causes {activations} of activations",
-            "a smaller `training.batch_size` or `data.image_size`, or fewer `model.filters`",
+            f"`training.batch_size`={config.training.batch_size} causes {_format_gigabytes(activations)} of "
+            "activations. Use a smaller `training.batch_size` or `data.image_size`, or fewer `model.filters`"
         )
     rows = count_cnn(config.model, max(config.training_sizes), num_classes)
     row = max(rows, key=lambda row: row.parameters)
     if row.name.startswith("block"):
         return (
-            f"`model.filters` gives the layer {row.name} {row.parameters:.2g} weights",
-            "fewer `model.filters`, a smaller `model.kernel_size` or another `model.filter_organization`",
+            f"`model.filters` gives the layer {row.name} {row.parameters:.2g} weights. Use fewer `model.filters`, a "
+            "smaller `model.kernel_size` or another `model.filter_organization`"
         )
     units = row.output[0]
     return (
         f"`model.pooling`={config.model.pooling} gives the layer {row.name} {row.macs // units:,} x {units:,} = "
-        f"{row.parameters:.2g} weights",
-        "`model.pooling`=average, fewer `model.dense_units` or a smaller `data.image_size`",
+        f"{row.parameters:.2g} weights. Use `model.pooling`=average, fewer `model.dense_units` or a smaller "
+        "`data.image_size`"
     )
 
 

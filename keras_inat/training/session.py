@@ -11,7 +11,7 @@ import numpy as np
 from keras_inat.data.dataset import Dataset, open_data
 from keras_inat.models.backbones import HEAD
 from keras_inat.models.cnn import build_cnn
-from keras_inat.models.cost import count_model
+from keras_inat.models.cost import count_layers
 from keras_inat.models.memory import check_memory
 from keras_inat.models.pretrained import build_finetune
 from keras_inat.settings.loading import override
@@ -129,7 +129,8 @@ class Session:
 
         # On one device: several devices fail on a last batch that has fewer images than there are devices.
         model = build_model(self.config, len(data.classes))
-        self.parameters, self.macs = count_model(model)
+        self.parameters = model.count_params()
+        self.macs = sum(layer.macs for layer in count_layers(model))
         with self.strategy.scope():
             training_model = clone_for_training(model, any_size=bool(self.config.training.image_scales))
         self.models = EvaluationModel(model, training_model, plan_calibration(data, self.batch_size))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from keras_inat.errors import UserError
 from keras_inat.log import warn
-from keras_inat.models.cost import QUANTITIES, LayerCost, count_cnn, describe_symbols, list_terms
+from keras_inat.models.cost import LayerCost, count_cnn, describe_symbols, list_terms
 from keras_inat.report.blocks import Prose, Section, Table
 from keras_inat.report.formatting import percent
 from keras_inat.report.history import DataSet
@@ -79,12 +79,10 @@ def _read_best(path: Path) -> Config | None:
 
 
 def _tabulate_closed_form(model: Model, size: int, num_classes: int) -> Table:
-    terms = list_terms(model, size, num_classes)
     rows = []
-    for quantity in QUANTITIES:
-        chosen = [term for term in terms if term.quantity == quantity]
-        rows += [[f"{quantity}: {term.part}", term.symbols, term.numbers, f"{term.value:,}"] for term in chosen]
-        rows.append([f"{quantity}: total", "", "", f"{sum(term.value for term in chosen):,}"])
+    for quantity, terms in list_terms(model, size, num_classes).items():
+        rows += [[f"{quantity}: {term.part}", term.symbols, term.numbers, f"{term.value:,}"] for term in terms]
+        rows.append([f"{quantity}: total", "", "", f"{sum(term.value for term in terms):,}"])
     caption = (
         f"Closed form, with {describe_symbols(model, size, num_classes)}. The multiply-accumulates are for one image."
     )
