@@ -17,15 +17,11 @@ from keras_inat.store.records import Trial, find_best
 from keras_inat.store.sweeps import SweepIdentity, locate_sweep
 from keras_inat.sweep.space import decode_values
 
-COLUMNS_BEFORE = ("id", "status", "score")
-COLUMNS_AFTER = ("epochs", "val_accuracies", "seconds", "parameters", "macs", "started", "ended", "error")
+COLUMNS = ("epochs", "val_accuracies", "seconds", "parameters", "macs", "started", "ended", "error")
 
 
 class Records:
-    """Reads and writes the records of the sweep that `run.name` names.
-
-    A folder that holds a sweep with another space, other settings or other images is a `UserError`.
-    """
+    """Reads and writes the records of the sweep that `run.name` names; see `check`."""
 
     def __init__(self, config: Config, data_hash: str) -> None:
         self.config = config
@@ -37,41 +33,24 @@ class Records:
             settings={name: value for name, value in select(config, roles.SWEEP).items() if name != "sweep.space"},
             data_hash=data_hash,
         )
-        self._claim()
-
-    def _claim(self) -> None:
-        if not self.folder.identity.exists():
-            self.folder.write_identity(self._identity)
-            return
-        try:
-            self.check()
-        except UserError as error:
-            # A sweep without a trial does not occupy its name: the settings may be corrected.
-            if self.read_trials():
-                raise
-            try:
-                with self._lock():
-                    self.folder.write_identity(self._identity)
-            except UserError:
-                raise error from None
+        self.check()
 
     def check(self) -> None:
-        """Raises a `UserError` if the folder holds a sweep with another space or other settings."""
-        differences = self.folder.read_identity().compare(self._identity)
-        if differences:
+        """Raises a `UserError` if the folder has trials of another space, other settings or other images."""
+        # A sweep without a trial does not occupy its name: the settings may be corrected.
+        if self.folder.list_trial_ids() and (changes := self.folder.read_identity().compare(self._identity)):
             raise UserError(
-                f"{self.folder.path} holds a sweep with other settings ({'; '.join(differences)}): "
+                f"{self.folder.path} holds a sweep with other settings ({'; '.join(changes)}): "
                 "give another NAME, or delete the folder to start anew"
             )
-
-    def _lock(self) -> contextlib.AbstractContextManager[None]:
-        return hold_lock(self.folder.lock, f"another process is running the sweep {self.config.run.name!r}")
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         """Holds the lock of the sweep. A second process gets a `UserError`."""
-        with self._lock():
-            self.check()  # another process may have claimed the folder since
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        with hold_lock(self.folder.lock, f"another process is running the sweep {self.config.run.name!r}"):
+            self.check()  # another process may have recorded a trial since
+            self.folder.write_identity(self._identity)
             yield
 
     def read_trials(self) -> list[Trial]:
@@ -101,30 +80,24 @@ class Records:
     def write_tables(self) -> None:
         """Writes `trials.csv` and `best.yaml` from the recorded trials."""
         trials = self.read_trials()
-        write_text(self.folder.table, _format_table(trials, list(self.config.sweep.space)))
+        space = self.config.sweep.space
+        table = io.StringIO()
+        writer = csv.DictWriter(table, ("id", "status", "score", *space, *COLUMNS), extrasaction="ignore")
+        writer.writeheader()
+        for trial in trials:
+            row = trial.model_dump()
+            row["val_accuracies"] = " ".join(map(str, trial.val_accuracies))
+            # An empty cell marks a setting that does not apply.
+            row |= {name: "null" if value is None else value for name, value in trial.settings.items()}
+            writer.writerow(row)
+        write_text(self.folder.table, table.getvalue())
         if best := find_best(trials):
             configuration = select(override(self.config, best.settings), roles.BEST)
             configuration["train_best.sweep"] = self.config.run.name
-            write_text(
-                self.folder.best,
-                f"# Trial {best.id}, validation accuracy {best.score:.4f}: the best of {len(trials)} so far.\n"
-                + format_yaml(nest(configuration)),
-            )
+            comment = f"# Trial {best.id}, validation accuracy {best.score:.4f}: the best of {len(trials)} so far.\n"
+            write_text(self.folder.best, comment + format_yaml(nest(configuration)))
 
     def have_all_ended(self) -> bool:
         """Returns True if all trials of the sweep are recorded and have ended."""
         trials = self.read_trials()
         return len(trials) >= self.config.sweep.trials and all(trial.status != "running" for trial in trials)
-
-
-def _format_table(trials: list[Trial], settings: list[str]) -> str:
-    """Formats `trials.csv`, a row a trial, for spreadsheets. An empty cell marks a setting that does not apply."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, (*COLUMNS_BEFORE, *settings, *COLUMNS_AFTER), extrasaction="ignore")
-    writer.writeheader()
-    for trial in trials:
-        row = trial.model_dump()
-        row["val_accuracies"] = " ".join(map(str, trial.val_accuracies))
-        row |= {name: "null" if value is None else value for name, value in trial.settings.items()}
-        writer.writerow(row)
-    return table.getvalue()

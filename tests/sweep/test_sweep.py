@@ -250,7 +250,7 @@ def test_an_external_failure_stops_the_sweep_and_fails_no_trial(sweep_config, fa
 def test_the_name_of_a_sweep_without_trials_can_be_used_again(sweep_config, fake_fit):
     with pytest.raises(UserError, match="begins with 34 configurations"):
         runner.search(sweep_config("sweep.oracle=hyperband", "sweep.epochs=50"))
-    with hold_lock(FOLDER / "lock", "busy"), pytest.raises(UserError, match="other settings"):
+    with hold_lock(FOLDER / "lock", "busy"), pytest.raises(UserError, match="another process is running"):
         runner.search(sweep_config())  # the other process may be about to begin a trial
     assert len(runner.search(sweep_config("TRIALS=2"))) == 2
     assert read_yaml(FOLDER / "space.yaml")["settings"]["sweep.epochs"] == 1
