@@ -1,5 +1,7 @@
 """`report`: writes one page with all results and their evidence."""
 
+from pathlib import Path
+
 from keras_inat.errors import UserError
 from keras_inat.report.page import write_report
 from keras_inat.settings.schema import Config
@@ -13,12 +15,13 @@ def run(config: Config) -> None:
     Raises:
         UserError: `report.strict` is set, and a required section is missing.
     """
-    report = write_report(config)
-    for finding in report.findings[:NUM_FINDINGS]:
+    page = write_report(config)
+    for finding in page.findings[:NUM_FINDINGS]:
         print(finding)
-    print(f"report: {report.path}")
-    if config.report.strict and report.missing:
+    path = Path(config.report.directory) / "index.html"
+    print(f"report: {path}")
+    if config.report.strict and page.missing:
         raise UserError(
-            f"{report.path} lacks {len(report.missing)} required sections: {'; '.join(report.missing)}. Its checklist "
-            "names the command for each"
+            f"{path} lacks {len(page.missing)} required sections: {'; '.join(page.missing)}. Its checklist names the "
+            "command for each"
         )

@@ -5,16 +5,17 @@ Text is plain, with `code` between backticks. Nothing else in it is interpreted.
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
-MAX_ANCHOR = 60
+from keras_inat.report.statistics.estimates import Estimate
+
+MAX_SLUG = 60  # characters
 
 
 @dataclass(frozen=True)
 class Prose:
     """A paragraph."""
 
-    kind: ClassVar[str] = "prose"
     text: str
 
 
@@ -22,7 +23,6 @@ class Prose:
 class Heading:
     """A heading within a section."""
 
-    kind: ClassVar[str] = "heading"
     text: str
 
 
@@ -30,35 +30,20 @@ class Heading:
 class Bullets:
     """A list of sentences."""
 
-    kind: ClassVar[str] = "bullets"
     items: list[str]
 
 
 @dataclass(frozen=True)
-class Card:
-    """A number in large type with its interval as text and as a band from 0 to 1."""
-
-    label: str
-    number: str
-    detail: str
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Cards:
-    """A row of cards."""
+    """A row of proportions in large type, each with its label, and with its interval as text and as a band."""
 
-    kind: ClassVar[str] = "cards"
-    cards: list[Card]
+    cards: list[tuple[str, Estimate]]
 
 
 @dataclass(frozen=True)
 class Table:
     """A table."""
 
-    kind: ClassVar[str] = "table"
     caption: str
     align: str  # `l` (text) or `r` (numbers) for each column
     head: list[str]
@@ -69,7 +54,6 @@ class Table:
 class Picture:
     """A figure on disk."""
 
-    kind: ClassVar[str] = "picture"
     file: str  # path relative to the page
     alt: str
     caption: str
@@ -81,7 +65,6 @@ class Picture:
 class ParallelCoordinates:
     """Interactive parallel coordinates. Without JavaScript their picture is shown."""
 
-    kind: ClassVar[str] = "parallel_coordinates"
     data: dict[str, Any]
     picture: Picture
 
@@ -90,7 +73,6 @@ class ParallelCoordinates:
 class Checklist:
     """Requirements, each with the section that meets it, or None, and the command that produces it."""
 
-    kind: ClassVar[str] = "checklist"
     rows: "list[tuple[str, Section | None, str]]"
 
     @property
@@ -131,18 +113,22 @@ class Page:
     def __post_init__(self) -> None:
         taken: set[str] = set()
         for chapter in self.chapters:
-            chapter.anchor = _choose_anchor(chapter.title, taken)
+            chapter.anchor = choose_unique(slugify(chapter.title) or "section", taken)
             for section in chapter.sections:
-                section.anchor = _choose_anchor(f"{chapter.title} {section.title}", taken)
+                section.anchor = choose_unique(slugify(f"{chapter.title} {section.title}") or "section", taken)
 
 
-def _choose_anchor(text: str, taken: set[str]) -> str:
-    """Returns a unique anchor for a title and adds it to `taken`."""
-    base = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:MAX_ANCHOR] or "section"
-    anchor = base
+def slugify(text: str) -> str:
+    """Returns text in lower-case letters, digits and hyphens, for anchors and file names."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:MAX_SLUG]
+
+
+def choose_unique(name: str, taken: set[str], separator: str = "-") -> str:
+    """Returns a name that is not taken yet, with a number if needed, and adds it to `taken`."""
+    unique = name
     number = 1
-    while anchor in taken:
+    while unique in taken:
         number += 1
-        anchor = f"{base}-{number}"
-    taken.add(anchor)
-    return anchor
+        unique = f"{name}{separator}{number}"
+    taken.add(unique)
+    return unique

@@ -54,10 +54,8 @@ def sample_size(estimate: Estimate) -> str:
     return f"n{SPACE}={SPACE}{estimate.num:,}{SPACE}{estimate.unit}"
 
 
-def percent_with_interval(estimate: Estimate | None) -> str:
-    """Returns `62.1 % (59.7 to 64.4 %, n = 1,600 images)`, or a dash for a missing value."""
-    if estimate is None:
-        return MISSING
+def percent_with_interval(estimate: Estimate) -> str:
+    """Returns `62.1 % (59.7 to 64.4 %, n = 1,600 images)`."""
     return f"{percent(estimate.value)} ({interval(estimate)}, {sample_size(estimate)})"
 
 

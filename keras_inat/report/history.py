@@ -5,20 +5,113 @@ Only the run folders are read: no data set, no test images except those that a r
 
 import contextlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from keras_inat.errors import UserError
-from keras_inat.report.seed_groups import FinishedRun, SeedGroup
-from keras_inat.report.statistics.accuracy import estimate_validation_accuracy
 from keras_inat.report.sweep_history import SweepHistory, read_sweep
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import select
 from keras_inat.settings.loading import build_config, read_yaml
+from keras_inat.settings.schema import Finetune
 from keras_inat.store.ledger import LedgerEntry, read_ledger
-from keras_inat.store.records import DataSummary
-from keras_inat.store.runs import list_runs
+from keras_inat.store.predictions import DuplicatePictures, Predictions
+from keras_inat.store.records import DataSummary, DuplicatePair, EvaluationScores, Result
+from keras_inat.store.runs import RunFolder, list_runs
 from keras_inat.store.sweeps import SweepFolder, list_sweeps
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run with a result on the test images."""
+
+    folder: RunFolder
+    result: Result
+    test: EvaluationScores  # those of the result, which every finished run has
+
+    @property
+    def command(self) -> str:
+        """Returns "finetune" if a backbone was fine-tuned, by whichever command, and "train-best" otherwise."""
+        return "finetune" if self.finetune else "train-best"
+
+    @property
+    def title(self) -> str:
+        """The name of its folder."""
+        return self.folder.path.name
+
+    @property
+    def data(self) -> DataSummary:
+        return self.result.data
+
+    @property
+    def finetune(self) -> Finetune | None:
+        return self.result.config.finetune
+
+    @property
+    def trained_parameters(self) -> int:
+        """The largest number of parameters that one of its stages trained."""
+        return max(stage.parameters for stage in self.result.stages)
+
+    @property
+    def backbone(self) -> str:
+        """The pretrained network. For weights of our own it is the run that made them, and from scratch it is empty."""
+        if not self.finetune:
+            return ""
+        weights = Path(self.finetune.weights)
+        if weights.suffix == ".keras":
+            return re.sub(r"^\d{8}-\d{6}-", "", weights.parent.name)
+        return self.finetune.backbone
+
+    def read_predictions(self) -> Predictions | None:
+        """Reads the predictions on the test images. Returns None if the file is missing or damaged."""
+        predictions = Predictions.read(self.folder.predictions)
+        return predictions if predictions and predictions.is_consistent(len(self.data.classes)) else None
+
+    def read_duplicates(self) -> list[tuple[DuplicatePair, np.ndarray]]:
+        """Reads some pairs of near-duplicates with their images `(2, size, size, 3)` uint8.
+
+        Returns:
+            Nothing if the file is missing or damaged.
+        """
+        pictures = DuplicatePictures.read(self.folder.duplicates)
+        if pictures is None:
+            return []
+        pairs = self.data.duplicates
+        numbered = zip(pictures.pairs, pictures.pixels, strict=False)
+        return [(pairs[number], images) for number, images in numbered if number < len(pairs)]
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """Runs on the same images that differ only in the seed, one for each seed, the lowest seed first."""
+
+    runs: tuple[FinishedRun, ...]
+
+    @property
+    def best(self) -> FinishedRun:
+        """The run with the best validation accuracy. It represents the group where only one run can be shown."""
+        return max(self.runs, key=lambda run: run.result.val_accuracy)
+
+    @property
+    def val_accuracy(self) -> float:
+        """The mean validation accuracy over the seeds."""
+        return float(np.mean([run.result.val_accuracy for run in self.runs]))
+
+    @property
+    def command(self) -> str:
+        return self.best.command
+
+    @property
+    def title(self) -> str:
+        """A short name for figures and tables."""
+        finetune = self.best.finetune
+        if not finetune:
+            return f"scratch: {self.best.result.name}"
+        depth = f" {finetune.unfreeze}" if finetune.strategy == "topk" else ""
+        return f"{finetune.strategy}{depth}: {self.best.backbone}"
 
 
 @dataclass
@@ -33,12 +126,7 @@ class DataSet:
     def find_groups(self, command: str) -> list[SeedGroup]:
         """Returns the groups of a command, the best validation accuracy first."""
         found = [group for group in self.groups if group.command == command]
-        return sorted(found, key=lambda group: -estimate_validation_accuracy(group).value)
-
-    @property
-    def num_commands(self) -> int:
-        """The number of different commands that used the images."""
-        return bool(self.sweeps) + len({group.command for group in self.groups})
+        return sorted(found, key=lambda group: -group.val_accuracy)
 
 
 @dataclass(frozen=True)
@@ -58,11 +146,11 @@ def read_history(directory: str | Path) -> History:
         if result and result.test:
             runs.append(FinishedRun(folder, result, result.test))
     sweeps = [read_sweep(folder) for folder in list_sweeps(directory)]
-    data_sets = sort_by_data(runs, [sweep for sweep in sweeps if sweep.trials])
+    data_sets = _sort_by_data(runs, [sweep for sweep in sweeps if sweep.trials])
     return History(data_sets, runs, read_ledger(directory))
 
 
-def sort_by_data(runs: list[FinishedRun], sweeps: list[SweepHistory]) -> list[DataSet]:
+def _sort_by_data(runs: list[FinishedRun], sweeps: list[SweepHistory]) -> list[DataSet]:
     """Sorts runs and sweeps by the hash of their images. The data set that most commands used comes first."""
     data_sets = dict[str, DataSet]()
     for run in runs:
@@ -70,13 +158,18 @@ def sort_by_data(runs: list[FinishedRun], sweeps: list[SweepHistory]) -> list[Da
         data_sets.setdefault(run.data.hash, DataSet(run.data.name)).data = run.data
     for group in group_by_seed(runs):
         data_sets[group.best.data.hash].groups.append(group)
-    for sweep in sorted(sweeps, key=lambda sweep: sweep.last_started, reverse=True):
-        name = sweep.data.name if sweep.data else _read_source_name(sweep.folder)
-        data_set = data_sets.setdefault(sweep.data_hash, DataSet(name))
-        data_set.data = data_set.data or sweep.data
-        data_set.name = data_set.data.name if data_set.data else name
+    for sweep in sorted(sweeps, key=lambda sweep: max(trial.started for trial in sweep.trials), reverse=True):
+        data_set = data_sets.setdefault(sweep.data_hash, DataSet(_read_source_name(sweep.folder)))
         data_set.sweeps.append(sweep)
-    return sorted(data_sets.values(), key=lambda data_set: -data_set.num_commands)
+        data_set.data = data_set.data or sweep.data
+        if data_set.data:
+            data_set.name = data_set.data.name
+    return sorted(data_sets.values(), key=_count_commands, reverse=True)
+
+
+def _count_commands(data_set: DataSet) -> int:
+    """Returns the number of different commands that used the images."""
+    return bool(data_set.sweeps) + len({group.command for group in data_set.groups})
 
 
 def group_by_seed(runs: list[FinishedRun]) -> list[SeedGroup]:

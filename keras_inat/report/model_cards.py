@@ -7,10 +7,10 @@ from keras_inat.files import write_text
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Bullets, Chapter, Prose, Section, Table
 from keras_inat.report.formatting import percent, percent_with_interval, plural
-from keras_inat.report.markdown import render_markdown
-from keras_inat.report.sections.confusion_matrix import tabulate_classes
-from keras_inat.report.sections.data import count_skipped
-from keras_inat.report.seed_groups import FinishedRun
+from keras_inat.report.history import FinishedRun
+from keras_inat.report.rendering import render_markdown
+from keras_inat.report.sections.best_model import tabulate_classes
+from keras_inat.report.sections.data import describe_skipped
 from keras_inat.report.statistics.classification import count_confusion, measure_calibration
 from keras_inat.report.statistics.estimates import estimate_proportion
 
@@ -23,27 +23,39 @@ def write_cards(runs: Sequence[FinishedRun], directory: Path) -> None:
     folder = directory / FOLDER
     kept = {f"{run.title}.md": run for run in runs if run.folder.model.exists()}
     for name, run in kept.items():
-        write_text(folder / name, render_markdown(build_card(run), TITLE + run.title))
+        write_text(folder / name, render_markdown(_build_card(run), TITLE + run.title))
     for file in folder.glob("*.md"):
         is_card = file.read_text(encoding="utf-8", errors="replace").startswith(f"# {TITLE}")
         if is_card and file.name not in kept:
             file.unlink()
 
 
-def build_card(run: FinishedRun) -> list[Chapter]:
-    """Returns the card of a run."""
-    return [
-        Chapter("Model", [Section("", _describe_model(run))]),
-        Chapter("Intended use", [Section("", [Bullets(_describe_use(run.data.classes))])]),
-        Chapter("Training data", [Section("", [Prose(_describe_data(run))])]),
-        Chapter("Evaluation", [Section("", _describe_evaluation(run))]),
+def _build_card(run: FinishedRun) -> list[Chapter]:
+    data = run.data
+    use = [
+        f"The model classifies photographs that resemble its training images as one of {', '.join(data.classes)}.",
+        "It cannot reject an image: an image of anything else gets one of these classes as well.",
+        "Its accuracy on photographs from other sources, and on rare kinds within a class, was not measured.",
     ]
+    images = (
+        f"{data.name} (hash `{data.hash}`) has {data.counts.train:,} training images, {data.counts.validation:,} "
+        f"validation images to select the weights, and {data.counts.test:,} test images for one evaluation at the end. "
+        f"{describe_skipped(data)}. The model inherits the biases of these images."
+    )
+    blocks: dict[str, list[Block]] = {
+        "Model": _describe_model(run),
+        "Intended use": [Bullets(use)],
+        "Training data": [Prose(images)],
+        "Evaluation": _describe_evaluation(run),
+    }
+    return [Chapter(title, [Section("", content)]) for title, content in blocks.items()]
 
 
 def _describe_model(run: FinishedRun) -> list[Block]:
     result = run.result
     size = run.data.image_size
     kind = f"a {run.backbone}, fine-tuned with the strategy `{run.finetune.strategy}`" if run.finetune else "a CNN"
+    predict = f"make predict RUN={run.folder.path} IMAGE=photo.jpg"
     training = f"{result.created[:10]}, {plural(result.epochs, 'epoch')}, {formatting.duration(result.seconds)}"
     rows = [
         ["file", f"`{run.folder.model}`, to load with `keras.models.load_model`"],
@@ -57,30 +69,7 @@ def _describe_model(run: FinishedRun) -> list[Block]:
         ["commit", result.commit or "unknown"],
         ["configuration", f"`{run.folder.config}`"],
     ]
-    return [
-        Prose(f"`{run.name}` is {kind}. `make predict RUN={run.folder.path} IMAGE=photo.jpg` classifies an image."),
-        Table("", "ll", ["", ""], rows),
-    ]
-
-
-def _describe_use(classes: Sequence[str]) -> list[str]:
-    return [
-        f"The model classifies photographs that resemble its training images as one of {', '.join(classes)}.",
-        "It cannot reject an image: an image of anything else gets one of these classes as well.",
-        "Its accuracy on photographs from other sources, and on rare kinds within a class, was not measured.",
-    ]
-
-
-def _describe_data(run: FinishedRun) -> str:
-    data = run.data
-    counts = data.counts
-    num_skipped = count_skipped(data)
-    return (
-        f"{data.name} (hash `{data.hash}`) has {counts.train:,} training images, {counts.validation:,} validation "
-        f"images to select the weights, and {counts.test:,} test images for one evaluation at the end. "
-        f"{plural(num_skipped, 'file')} {'was' if num_skipped == 1 else 'were'} skipped. The model inherits the biases "
-        "of these images."
-    )
+    return [Prose(f"`{result.name}` is {kind}. `{predict}` classifies an image."), Table("", "ll", ["", ""], rows)]
 
 
 def _describe_evaluation(run: FinishedRun) -> list[Block]:

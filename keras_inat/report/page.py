@@ -1,7 +1,6 @@
 """The report: one page as HTML and as Markdown, a table of results and the model cards, rendered from `runs/`."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from keras_inat.errors import UserError
@@ -9,44 +8,32 @@ from keras_inat.files import write_text
 from keras_inat.report.blocks import Chapter, Page, Section
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.history import DataSet, History, read_history
-from keras_inat.report.html import render_html
-from keras_inat.report.markdown import escape_markdown, render_markdown
 from keras_inat.report.model_cards import write_cards
+from keras_inat.report.rendering import escape_markdown, render_html, render_markdown
 from keras_inat.report.results_table import format_results
-from keras_inat.report.sections import checklist, summary
+from keras_inat.report.sections import checklist, records, summary
 from keras_inat.report.sections.best_model import describe_best_model
 from keras_inat.report.sections.comparison_of_runs import compare_runs
-from keras_inat.report.sections.comparison_of_scratch_and_fine_tuned import describe_comparison
-from keras_inat.report.sections.cost import describe_cost
 from keras_inat.report.sections.data import describe_data
-from keras_inat.report.sections.fine_tuning import describe_fine_tuning
+from keras_inat.report.sections.fine_tuning import describe_comparison, describe_fine_tuning
 from keras_inat.report.sections.network import describe_network
-from keras_inat.report.sections.reproduction import describe_reproduction
 from keras_inat.report.sections.sweep import describe_sweeps
-from keras_inat.report.sections.test_evaluations import describe_test_evaluations
 from keras_inat.settings.schema import Config
 
 TITLE = "keras-inat: the report"
 SUMMARY = "Summary"
-RECORDS = "Records"
 FIGURE = re.compile(r"\((figures/[^()/]+\.png)\)")  # a figure's file, as the Markdown links to it
 
 
-@dataclass(frozen=True)
-class Report:
-    """A written report."""
+def write_report(config: Config) -> Page:
+    """Writes `index.html`, `README.md`, `results.csv`, `figures/` and `models/` into `report.directory`.
 
-    path: Path  # the HTML page
-    findings: list[str]  # sentences that summarize it
-    missing: list[str]  # requirements that it does not meet
-
-
-def write_report(config: Config) -> Report:
-    """Writes the page, `README.md`, `results.csv`, `figures/` and `models/` into `report.directory`, from `runs/`."""
+    Everything is rendered from `runs/`.
+    """
     directory = Path(config.report.directory)
     previous = _read_previous(directory)
     history = read_history(config.run.directory)
-    page = build_page(history, FigureFolder(directory), config)
+    page = _build_page(history, FigureFolder(directory), config)
     text = render_markdown(page.chapters, TITLE)
     write_text(directory / "README.md", text)  # written first: it marks the folder as a report's
     write_text(directory / "results.csv", format_results(history.runs))
@@ -54,7 +41,7 @@ def write_report(config: Config) -> Report:
     write_text(directory / "index.html", render_html(page))
     for file in set(FIGURE.findall(previous)) - set(FIGURE.findall(text)):
         (directory / file).unlink(missing_ok=True)
-    return Report(directory / "index.html", page.findings, page.missing)
+    return page
 
 
 def _read_previous(directory: Path) -> str:
@@ -75,38 +62,33 @@ def _read_previous(directory: Path) -> str:
     return ""
 
 
-def build_page(history: History, figures: FigureFolder, config: Config) -> Page:
+def _build_page(history: History, figures: FigureFolder, config: Config) -> Page:
     """Returns the page: a summary, a chapter for each data set, the comparison of named runs, and the records."""
-    if not history.data_sets:
-        return _build_empty_page(config)
+    runs = config.run.directory
     compared = []
     if config.report.compare:  # first, so that a wrong name is reported before minutes of drawing
+        if not history.runs:
+            raise UserError(f"`report.compare` (RUNS) names runs, but there is no finished run in {runs!r} yet")
         compared.append(compare_runs(history, config.report.compare, figures))
+    if not history.data_sets:
+        missing = checklist.check_requirements([], []).missing
+        finding = f"There is no finished run in {runs} yet. Run `make demo` for an example."
+        return Page([Chapter(SUMMARY, [summary.summarize_nothing(runs)])], [finding], missing)
     findings = [sentence for data_set in history.data_sets for sentence in summary.list_findings(data_set)]
-    records = Chapter(
-        RECORDS,
-        [describe_cost(history.runs), describe_test_evaluations(history), describe_reproduction(history.runs)],
-    )
+    sections = [
+        records.describe_cost(history.runs),
+        records.describe_test_evaluations(history),
+        records.describe_reproduction(history.runs),
+    ]
     chapters = [
         Chapter(SUMMARY, [summary.summarize(history, findings)]),
         *(_build_chapter(data_set, figures, config) for data_set in history.data_sets),
         *compared,
-        records,
+        Chapter("Records", sections),
     ]
     requirements = checklist.check_requirements(chapters, history.data_sets)
-    records.sections.append(Section(checklist.TITLE, [requirements]))
+    sections.append(Section(checklist.TITLE, [requirements]))
     return Page(chapters, findings, requirements.missing)
-
-
-def _build_empty_page(config: Config) -> Page:
-    runs = config.run.directory
-    if config.report.compare:
-        raise UserError(f"`report.compare` (RUNS) names runs, but there is no finished run in {runs!r} yet")
-    return Page(
-        [Chapter(SUMMARY, [summary.summarize_nothing(runs)])],
-        [f"There is no finished run in {runs} yet. Run `make demo` for an example."],
-        checklist.check_requirements([], []).missing,
-    )
 
 
 def _build_chapter(data_set: DataSet, figures: FigureFolder, config: Config) -> Chapter:

@@ -3,7 +3,7 @@
 import csv
 import io
 
-from keras_inat.report.seed_groups import FinishedRun
+from keras_inat.report.history import FinishedRun
 
 COLUMNS = (
     "command", "name", "seed", "strategy", "backbone", "val_accuracy", "test_accuracy", "low", "high", "test_images",

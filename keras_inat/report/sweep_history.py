@@ -51,10 +51,6 @@ class SweepHistory:
         names = dict.fromkeys([*space, *(name for trial in self.trials for name in trial.settings)])
         return [name for name in names if len({read_level(trial, name) for trial in self.trials}) > 1]
 
-    @property
-    def last_started(self) -> str:
-        return max((trial.started for trial in self.trials), default="")
-
     def truncate(self) -> "SweepHistory":
         """Returns the sweep as if all trials had ended with the first one that was stopped early.
 

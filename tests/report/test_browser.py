@@ -55,7 +55,8 @@ def path(browser, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(plotting.STYLE, "savefig.dpi", 60)
         patch.setattr(hyperparameter_effects, "measure_importance", lambda sweep: [])  # it takes the most time
-        return write_report(override(workshop.config, {"report.compare": "small large"})).path.resolve()
+        write_report(override(workshop.config, {"report.compare": "small large"}))
+    return (workshop.reports / "index.html").resolve()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ def strip(text: str) -> str:
 def test_estimates_have_their_interval_and_sample_size() -> None:
     estimate = Estimate(0.62125, 0.597, 0.6445, 1600, "images")
     assert strip(formatting.percent_with_interval(estimate)) == "62.1 % (59.7 to 64.5 %, n = 1,600 images)"
-    assert formatting.percent_with_interval(None) == "–"
 
 
 def test_differences_and_correlations_have_a_sign() -> None:

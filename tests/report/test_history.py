@@ -101,7 +101,7 @@ def test_a_result_with_an_unknown_setting_is_skipped(workshop: Workshop, capsys:
     result = json.loads(run.result.read_text())
     result["config"]["model"]["wings"] = 2
     write_json(run.result, result)
-    assert [finished.name for finished in read_history(workshop.runs).runs] == ["good"]
+    assert [finished.result.name for finished in read_history(workshop.runs).runs] == ["good"]
     assert f"{run.result} is damaged and skipped" in capsys.readouterr().err
 
 
@@ -151,6 +151,6 @@ def test_a_pair_of_duplicates_that_the_data_does_not_list_is_skipped(workshop: W
 
 def test_a_sweep_alone_is_a_history(workshop: Workshop) -> None:
     sweep = add_sweep(workshop, "first")
-    assert workshop.read_data_set().num_commands == 1
+    assert [history.name for history in workshop.read_data_set().sweeps] == ["first"]
     shutil.rmtree(sweep.trials)
     assert read_history(workshop.runs).data_sets == []

@@ -14,8 +14,8 @@ from report_workshop import Workshop
 from keras_inat import plotting
 from keras_inat.commands import report
 from keras_inat.errors import UserError
-from keras_inat.report.markdown import escape_markdown
 from keras_inat.report.page import write_report
+from keras_inat.report.rendering import escape_markdown
 
 
 @pytest.fixture(scope="module")

@@ -1,40 +1,203 @@
 """Best model from scratch, best fine-tuned model: one trained model in detail."""
 
-from keras_inat.report.blocks import Heading, Prose, Section
-from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.sections import (
-    calibration,
-    confusion_matrix,
-    example_predictions,
-    filters_and_attribution,
-    learning_curves,
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_inat.report import formatting
+from keras_inat.report.blocks import Block, Heading, Prose, Section, Table
+from keras_inat.report.charts.classification import (
+    describe_shown_classes,
+    draw_confusion_matrix,
+    draw_reliability_diagram,
 )
-from keras_inat.report.seed_groups import SeedGroup
+from keras_inat.report.charts.images import draw_predictions
+from keras_inat.report.charts.learning_curves import draw_training
+from keras_inat.report.figure_folder import FigureFolder
+from keras_inat.report.formatting import MISSING, percent, percent_with_interval, plural
+from keras_inat.report.history import FinishedRun, SeedGroup
+from keras_inat.report.sections.filters_and_attribution import describe_filters_and_attribution
+from keras_inat.report.statistics.accuracy import estimate_test_accuracy
+from keras_inat.report.statistics.classification import count_confusion, estimate_top_k, measure_calibration
+from keras_inat.report.statistics.estimates import estimate_proportion
 from keras_inat.settings.schema import Report
+from keras_inat.store.predictions import Predictions
 
 TITLES = {"train-best": "Best model from scratch", "finetune": "Best fine-tuned model"}
+NUM_ERRORS = 5
+TOP_K = 3
 
 
 def describe_best_model(group: SeedGroup, figures: FigureFolder, settings: Report) -> Section:
     """Returns the section on the run of a group with the best validation accuracy."""
     run = group.best
     section = Section(TITLES[run.command])
-    section.blocks = [
-        Heading(learning_curves.TITLE),
-        *learning_curves.describe_learning_curves(group, figures),
-    ]
+    section.blocks = [Heading("Learning curves"), *describe_learning_curves(group, figures)]
     predictions = run.read_predictions()
     if predictions is None:
         section.blocks.append(Prose(f"The predictions of `{run.title}` are not on disk, so they are not shown."))
         return section
     section.blocks += [
-        Heading(example_predictions.TITLE),
-        *example_predictions.describe_example_predictions(run, predictions, figures),
-        Heading(confusion_matrix.TITLE),
-        *confusion_matrix.describe_confusion_matrix(run, predictions, figures),
-        Heading(calibration.TITLE),
-        *calibration.describe_calibration(run, predictions, figures),
-        Heading(filters_and_attribution.TITLE),
-        *filters_and_attribution.describe_filters_and_attribution(run, predictions, figures, settings),
+        Heading("Example predictions"),
+        *_describe_examples(run, predictions, figures),
+        Heading("Confusion matrix"),
+        *describe_confusion_matrix(run, predictions, figures),
+        Heading("Calibration"),
+        *_describe_calibration(run, predictions, figures),
+        Heading("Filters and attribution"),
+        *describe_filters_and_attribution(run, predictions, figures, settings),
     ]
     return section
+
+
+def describe_learning_curves(group: SeedGroup, figures: FigureFolder) -> list[Block]:
+    """Describes the training of the best run of a group, with the curves of the other seeds."""
+    run = group.best
+    result = run.result
+    seeds = ""
+    if len(group.runs) > 1:
+        seeds = f", the best of {plural(len(group.runs), 'seed')} by validation accuracy"
+    # Epochs are numbered as planned, even if a stage ended early and omitted some.
+    epochs = plural(result.epochs, "epoch")
+    if result.epochs < result.planned_epochs:
+        epochs = f"{result.epochs} of {plural(result.planned_epochs, 'epoch')}"
+    blocks: list[Block] = [
+        Prose(
+            f"`{run.title}` (seed {result.seed}{seeds}) trained for {epochs} in {formatting.duration(result.seconds)}. "
+            f"The weights of epoch {result.best_epoch} were kept, because they have the best validation accuracy. The "
+            f"test accuracy of this configuration is {percent_with_interval(estimate_test_accuracy(group))}."
+        )
+    ]
+    curve = run.folder.read_epochs()
+    if curve:
+        others = [other.folder.read_epochs() for other in group.runs if other is not run]
+        blocks.append(
+            figures.add(
+                f"{run.command}-learning-curves",
+                draw_training(curve, result.best_epoch, [other for other in others if other]),
+                f"Training and validation accuracy and loss over {epochs}.",
+                "Training accuracy is measured on augmented images while the weights still change, so it may be lower "
+                "than validation accuracy. The targets of the training loss are softened by label smoothing, mixing "
+                "and co-distillation, so it may be higher than the validation loss.",
+            )
+        )
+    return blocks
+
+
+def _describe_examples(run: FinishedRun, predictions: Predictions, figures: FigureFolder) -> list[Block]:
+    """Describes random test images with their true and predicted classes."""
+    num_shown = len(predictions.examples)
+    num_correct = int(predictions.correct[predictions.examples].sum())
+    return [
+        Prose(
+            f"The figure shows {num_shown} test images that were drawn at random before their predictions were known. "
+            f"{num_correct} of them are classified correctly."
+        ),
+        figures.add(
+            f"{run.command}-predictions",
+            draw_predictions(predictions, run.data.classes),
+            f"Grid of {num_shown} test images with true class, predicted class and confidence: {num_correct} correct, "
+            f"{num_shown - num_correct} wrong.",
+            "Beside each image is its true class, and below that are the most probable classes. The true class takes "
+            "the third place if it is not one of them. Solid green frame and tick: correct. Dashed red frame and "
+            "cross: wrong.",
+        ),
+    ]
+
+
+def describe_confusion_matrix(run: FinishedRun, predictions: Predictions, figures: FigureFolder) -> list[Block]:
+    """Describes the errors of a run on the test images."""
+    classes = run.data.classes
+    counts = count_confusion(predictions, len(classes))
+    shown = f"{describe_shown_classes(len(classes))}, n = {len(predictions.labels):,} test images"
+    blocks: list[Block] = [
+        figures.add(
+            f"{run.command}-confusion",
+            draw_confusion_matrix(counts, classes),
+            f"Confusion matrix of {shown}.",
+            "Each row is a true class. Its cells are the percentages of its images by predicted class. The figure "
+            f"shows {shown}.",
+        ),
+        Prose(_list_frequent_errors(counts, classes)),
+        tabulate_classes(counts, classes),
+    ]
+    errors = predictions.show_errors()
+    if len(errors.examples):
+        blocks.append(
+            figures.add(
+                f"{run.command}-errors",
+                draw_predictions(errors, classes),
+                f"The {len(errors.examples)} misclassified test images with the highest confidence.",
+                "Highest-confidence errors. If an image shows what its label says, the model is wrong. Otherwise the "
+                "label is wrong.",
+            )
+        )
+    return blocks
+
+
+def tabulate_classes(counts: np.ndarray, classes: Sequence[str]) -> Table:
+    """Returns recall and precision of every class with test images, from a confusion matrix."""
+    rows = []
+    for label, name in enumerate(classes):
+        support = int(counts[label].sum())
+        predicted = int(counts[:, label].sum())
+        if support:
+            correct = int(counts[label, label])
+            recall = estimate_proportion(correct, support)
+            precision = [MISSING, MISSING]
+            if predicted:
+                estimate = estimate_proportion(correct, predicted)
+                precision = [percent(estimate.value), formatting.interval(estimate)]
+            cells = [f"{support:,}", percent(recall.value), formatting.interval(recall), f"{predicted:,}", *precision]
+            rows.append([name, *cells])
+    return Table(
+        "Recall and precision of every class, with 95 % intervals. Recall: the fraction of the test images of the "
+        "class that are predicted as this class. Precision: the fraction of the images predicted as the class that "
+        "belong to it. Support: the number of test images of the class.",
+        "lrrrrrr",
+        ["class", "support", "recall", "95 % interval", "predicted", "precision", "95 % interval"],
+        rows,
+    )
+
+
+def _list_frequent_errors(counts: np.ndarray, classes: Sequence[str]) -> str:
+    errors = counts - np.diag(np.diag(counts))
+    frequent = []
+    for cell in np.argsort(-errors, axis=None, kind="stable")[:NUM_ERRORS]:
+        true, predicted = divmod(int(cell), len(classes))
+        number = int(errors[true, predicted])
+        if number:
+            proportion = percent_with_interval(estimate_proportion(number, int(counts[true].sum())))
+            frequent.append(f"{classes[true]} predicted as {classes[predicted]}, {proportion}")
+    return f"Most frequent errors: {'; '.join(frequent)}." if frequent else "No test image was misclassified."
+
+
+def _describe_calibration(run: FinishedRun, predictions: Predictions, figures: FigureFolder) -> list[Block]:
+    """Describes the confidence of a run on the test images, compared with its accuracy."""
+    calibration = measure_calibration(predictions)
+    confidence = float(predictions.probabilities.max(axis=1).mean())
+    accuracy = estimate_proportion(int(predictions.correct.sum()), len(predictions.labels))
+    bias = "neither overconfident nor underconfident, within the interval"
+    if confidence > accuracy.high:
+        bias = "overconfident"
+    elif confidence < accuracy.low:
+        bias = "underconfident"
+    text = ""
+    if len(run.data.classes) > TOP_K:
+        top = percent_with_interval(estimate_top_k(predictions, TOP_K))
+        text = f"The true class is among the three most probable ones for {top}. "
+    comparison = "more" if calibration.error > calibration.chance_limit else "no more"
+    text += (
+        f"The mean confidence is {percent(confidence)}, and the accuracy is {percent_with_interval(accuracy)}: the "
+        f"model is {bias}. The expected calibration error is {100 * calibration.error:.1f} points "
+        f"({plural(len(calibration.bins), 'bin')}), {comparison} than chance alone explains with so many images (up to "
+        f"{100 * calibration.chance_limit:.1f} points)."
+    )
+    picture = figures.add(
+        f"{run.command}-calibration",
+        draw_reliability_diagram(calibration.bins),
+        "Reliability diagram: accuracy against confidence on the test images.",
+        "Test images are grouped by confidence. Below the dashed line the model is overconfident, above it "
+        "underconfident.",
+    )
+    return [Prose(text), picture]

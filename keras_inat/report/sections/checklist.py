@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from keras_inat.report.blocks import Chapter, Checklist, ParallelCoordinates, Picture, Section
 from keras_inat.report.history import DataSet
-from keras_inat.report.sections import comparison_of_scratch_and_fine_tuned, data, network, reproduction
-from keras_inat.report.sections import test_evaluations as ledger
+from keras_inat.report.sections import data, fine_tuning, network, records
 
 TITLE = "Checklist"
 MIN_STRATEGIES = 3
@@ -38,9 +37,9 @@ REQUIREMENTS = (
     ("guided backpropagation of predictions", "train-best-guided-predictions", "make train-best"),
     ("fine-tuning of a pretrained network", "finetune-learning-curves", "make finetune"),
     (f"comparison of at least {MIN_STRATEGIES} fine-tuning strategies", STRATEGIES, "make finetune STRATEGY=all"),
-    ("comparison of scratch and fine-tuned", comparison_of_scratch_and_fine_tuned.TITLE, "make train-best finetune"),
-    ("every evaluation on the test images", ledger.TITLE, "make train-best"),
-    ("reproduction of every run", reproduction.TITLE, ""),
+    ("comparison of scratch and fine-tuned", fine_tuning.COMPARISON, "make train-best finetune"),
+    ("every evaluation on the test images", records.TEST_EVALUATIONS, "make train-best"),
+    ("reproduction of every run", records.REPRODUCTION, ""),
 )
 
 

@@ -9,10 +9,9 @@ from keras_inat.report.blocks import Block, Chapter, Prose, Section, Table
 from keras_inat.report.charts.learning_curves import draw_validation_by_epoch
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent, percent_with_interval, setting_value
-from keras_inat.report.history import History
+from keras_inat.report.history import History, SeedGroup
 from keras_inat.report.sections.fine_tuning import tabulate_differences
-from keras_inat.report.seed_groups import SeedGroup
-from keras_inat.report.statistics.accuracy import estimate_test_accuracy, estimate_validation_accuracy
+from keras_inat.report.statistics.accuracy import estimate_test_accuracy
 from keras_inat.settings.catalog import select
 from keras_inat.settings.roles import GROUP, Role
 
@@ -52,7 +51,7 @@ def _find_group(history: History, name: str) -> SeedGroup:
         if name.rstrip("/") in (str(run.folder.path), run.title):
             return SeedGroup((run,))
     groups = [group for data_set in history.data_sets for group in data_set.groups]
-    found = [group for group in groups if group.best.name == name]
+    found = [group for group in groups if group.best.result.name == name]
     if len(found) == 1:
         return found[0]
     if found:
@@ -61,7 +60,7 @@ def _find_group(history: History, name: str) -> SeedGroup:
             f"`report.compare`: {name!r} is the name of {len(found)} configurations. Give one of their folders: "
             f"{folders}"
         )
-    choices = {group.best.name for group in groups} | {run.title for run in history.runs}
+    choices = {group.best.result.name for group in groups} | {run.title for run in history.runs}
     raise UserError(f"`report.compare`: a run {describe_choices(name, choices)}")
 
 
@@ -92,7 +91,7 @@ def _tabulate_results(titles: list[str], groups: list[SeedGroup]) -> Table:
             [
                 title,
                 ", ".join(str(run.result.seed) for run in group.runs),
-                percent(estimate_validation_accuracy(group).value),
+                percent(group.val_accuracy),
                 percent_with_interval(estimate_test_accuracy(group)),
                 f"{result.epochs:,}",
                 formatting.duration(result.seconds),

@@ -38,9 +38,10 @@ def describe_data(data_set: DataSet, figures: FigureFolder) -> Section:
     return Section(TITLE, blocks)
 
 
-def count_skipped(data: DataSummary) -> int:
-    """Returns the number of files that were not used."""
-    return data.num_quarantined + data.num_leaked
+def describe_skipped(data: DataSummary) -> str:
+    """Returns `1 file was skipped`, the number of files that were not used."""
+    num_skipped = data.num_quarantined + data.num_leaked
+    return f"{plural(num_skipped, 'file')} {'was' if num_skipped == 1 else 'were'} skipped"
 
 
 def _explain_missing(data_set: DataSet) -> str:
@@ -57,12 +58,15 @@ def _describe_images(data_set: DataSet, data: DataSummary, figures: FigureFolder
     """Returns the numbers of images, by split and by class, and some test images."""
     counts = data.counts
     shown = describe_shown_classes(len(data.classes))
+    summaries = [group.best.data for group in data_set.groups]
+    summaries += [sweep.data for sweep in data_set.sweeps if sweep.data]
+    sizes = [f"{size} × {size}" for size in sorted({summary.image_size for summary in summaries})]
     blocks: list[Block] = [
         Prose(
             f"{data.name} (hash `{data.hash}`) has {plural(len(data.classes), 'class')}, {counts.train:,} training "
             f"images, {counts.validation:,} validation images and {counts.test:,} test images. The validation images "
-            "are a stratified random fraction of train/. The test images are for the final evaluation only. "
-            f"{_describe_sizes(data_set)}"
+            "are a stratified random fraction of train/. The test images are for the final evaluation only. The input "
+            f"of the models has {' or '.join(sizes)} pixels."
         ),
         figures.add(
             "classes",
@@ -75,25 +79,16 @@ def _describe_images(data_set: DataSet, data: DataSummary, figures: FigureFolder
         predictions = group.best.read_predictions()
         if predictions:
             text = f"{len(predictions.examples)} of the {counts.test:,} test images, drawn at random, with their class."
-            blocks.append(figures.add("examples", draw_examples(predictions, data.classes), text, text))
-            break
+            return [*blocks, figures.add("examples", draw_examples(predictions, data.classes), text, text)]
     return blocks
-
-
-def _describe_sizes(data_set: DataSet) -> str:
-    """Returns a sentence on the sizes of the models' input images."""
-    summaries = [group.best.data for group in data_set.groups]
-    summaries += [sweep.data for sweep in data_set.sweeps if sweep.data]
-    sizes = sorted({data.image_size for data in summaries})
-    return f"The input of the models has {' or '.join(f'{size} × {size}' for size in sizes)} pixels."
 
 
 def _describe_files(data: DataSummary) -> list[Block]:
     """Returns the formats and traits of the files, and the skipped files."""
     formats = ", ".join(f"{count:,} {name}" for name, count in data.formats.items())
-    traits = "; ".join(f"{TRAITS.get(name, name)} ({count:,})" for name, count in data.traits.items())
     text = f"Every file was decoded in full: {formats}. "
-    if traits:
+    if data.traits:
+        traits = "; ".join(f"{TRAITS.get(name, name)} ({count:,})" for name, count in data.traits.items())
         text += f"Unusual files: {traits}. "
     half = NUM_FILES // 2
     listed = [*data.leaked[:half], *data.quarantined, *data.leaked[half:]][:NUM_FILES]
@@ -101,12 +96,10 @@ def _describe_files(data: DataSummary) -> list[Block]:
         kind = "a duplicate" if data.near_duplicates else "an exact duplicate"
         text += f"No file was skipped: every image could be decoded, and no training image is {kind} of a test image."
         return [Prose(text)]
-    num_skipped = count_skipped(data)
     caption = (
-        f"{plural(num_skipped, 'file')} {'was' if num_skipped == 1 else 'were'} skipped. Leaks, which are training "
-        f"images that duplicate a test image: {data.num_leaked:,}."
+        f"{describe_skipped(data)}. Leaks, which are training images that duplicate a test image: {data.num_leaked:,}."
     )
-    if num_skipped > NUM_FILES:
+    if data.num_quarantined + data.num_leaked > NUM_FILES:
         caption += f" The table lists {NUM_FILES} files."
     if data.reasons:
         reasons = ", ".join(f"{reason} ({count:,})" for reason, count in data.reasons.items())
@@ -134,11 +127,9 @@ def _describe_duplicates(data_set: DataSet, data: DataSummary, figures: FigureFo
     if counts.train_and_test:
         text += f"Pairs across train/ and val/: {counts.train_and_test:,}. Their images in train/ are excluded. "
     text += "Duplicates within train/ are on the same side of the split into training and validation images."
-    blocks: list[Block] = [Prose(text)]
     for group in reversed(data_set.groups):
         duplicates = group.best.read_duplicates()
         if duplicates:
-            text = "Near-duplicates. Pairs across train/ and val/ come first, and the least similar ones among them."
-            blocks.append(figures.add("duplicates", draw_duplicate_pairs(duplicates), text, text))
-            break
-    return blocks
+            caption = "Near-duplicates. Pairs across train/ and val/ come first, and the least similar ones among them."
+            return [Prose(text), figures.add("duplicates", draw_duplicate_pairs(duplicates), caption, caption)]
+    return [Prose(text)]

@@ -19,7 +19,7 @@ from keras_inat.report.charts import explanations as charts
 from keras_inat.report.charts.images import draw_grid, overlay_heatmap, scale_gradient, scale_pixels
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import SPACE, correlation, percent, plural, signed
-from keras_inat.report.seed_groups import FinishedRun
+from keras_inat.report.history import FinishedRun
 from keras_inat.report.statistics.estimates import correlate_ranks, estimate_mean
 from keras_inat.settings.schema import Report
 from keras_inat.store.predictions import Predictions, ValidationSample

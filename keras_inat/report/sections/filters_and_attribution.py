@@ -9,7 +9,7 @@ from keras_inat.errors import is_out_of_memory
 from keras_inat.progress import hide_startup_messages
 from keras_inat.report.blocks import Block, Prose
 from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.seed_groups import FinishedRun
+from keras_inat.report.history import FinishedRun
 from keras_inat.settings.schema import Report
 from keras_inat.store.predictions import Predictions, ValidationSample
 
@@ -53,7 +53,7 @@ def explain_model(
         model = keras.models.load_model(run.folder.model, compile=False)
     except Exception as error:  # Keras raises many types for a damaged archive or one of another version
         return [Prose(f"The model could not be opened: {_shorten(error)}.")], False
-    sample = run.read_sample()
+    sample = ValidationSample.read(run.folder.sample)
     no_sample = ValidationSample(predictions.pixels[:0], predictions.labels[:0])
     explained = ExplainedModel(run, model, predictions, sample or no_sample, figures, settings)
     blocks: list[Block] = []

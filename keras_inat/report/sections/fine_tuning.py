@@ -1,21 +1,21 @@
-"""Fine-tuning: every fine-tuned configuration with its stages, its accuracy and its cost."""
+"""Fine-tuning: every fine-tuned configuration, and the comparison with models from scratch."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from keras_inat.report import formatting
-from keras_inat.report.blocks import Block, Picture, Prose, Section, Table
-from keras_inat.report.charts.comparison import ComparedModel, draw_accuracies, draw_costs
+from keras_inat.report.blocks import Block, Picture, Prose, Section, Table, choose_unique
+from keras_inat.report.charts.classification import MAX_CLASSES
+from keras_inat.report.charts.comparison import ComparedModel, draw_accuracies, draw_costs, draw_forest_plot
+from keras_inat.report.charts.learning_curves import draw_validation_by_time
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import SPACE, percent
-from keras_inat.report.history import DataSet
-from keras_inat.report.seed_groups import SeedGroup
-from keras_inat.report.statistics.accuracy import compare_groups, estimate_test_accuracy, estimate_validation_accuracy
-from keras_inat.report.statistics.estimates import Estimate
+from keras_inat.report.history import DataSet, SeedGroup
+from keras_inat.report.statistics.accuracy import compare_classes, compare_groups, estimate_test_accuracy
 
 TITLE = "Fine-tuning"
+COMPARISON = "Comparison of scratch and fine-tuned"
 
 
 def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
@@ -24,10 +24,10 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
     if not groups:
         text = "No model was fine-tuned on these images yet. Run `make finetune STRATEGY=head` (or topk, full)."
         return Section(TITLE, [Prose(text)])
-    models = list_models(groups)
+    models = _list_models(groups)
     blocks: list[Block] = [
-        _tabulate_configurations(groups),
-        draw_model_accuracies("fine-tuning", models, data_set, figures),
+        _tabulate_configurations(groups, models),
+        _draw_accuracies("fine-tuning", models, data_set, figures),
     ]
     if len(models) > 1:
         caption = (
@@ -35,35 +35,55 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
             "Points that would cover each other are moved to the right, in their order. The features of a frozen "
             "backbone are cached. The time to compute them counts in the first run that needs them."
         )
-        alt = f"Test accuracy against trained parameters and against training time, of {join_models(models)}."
+        alt = f"Test accuracy against trained parameters and against training time, of {_join_models(models)}."
         blocks.append(figures.add("costs", draw_costs(models), alt, caption))
+        titles = [model.title for model in models[1:]]
         reference = "the configuration with the best validation accuracy"
-        blocks += tabulate_differences(groups[0], groups[1:], name_groups(groups)[1:], reference)
+        blocks += tabulate_differences(groups[0], groups[1:], titles, reference)
     return Section(TITLE, blocks)
 
 
-def name_groups(groups: Sequence[SeedGroup]) -> list[str]:
-    """Returns unique titles: with the name of the run if several groups have one title, then with a number."""
-    num_uses = Counter(group.title for group in groups)
-    names = []
-    for group in groups:
-        is_unique = num_uses[group.title] == 1
-        names.append(group.title if is_unique else f"{group.title} ({group.best.name})")
-    seen = Counter[str]()
-    for index, name in enumerate(names):
-        seen[name] += 1
-        if seen[name] > 1:
-            names[index] = f"{name} #{seen[name]}"
-    return names
+def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
+    """Returns the section that compares models from scratch with fine-tuned ones, on the same test images."""
+    scratch = data_set.find_groups("train-best")
+    tuned = data_set.find_groups("finetune")
+    if not scratch or not tuned:
+        command = "make finetune" if scratch else "make train-best"
+        text = f"The comparison needs a model from scratch and a fine-tuned one on these images. Run `{command}`."
+        return Section(COMPARISON, [Prose(text)])
+    models = _list_models([*tuned, *scratch])
+    best_models = models[: len(tuned) + 1]  # the best one from scratch is the last
+    titles = [model.title for model in models[: len(tuned)]]
+    return Section(
+        COMPARISON,
+        [
+            _draw_accuracies("scratch-and-fine-tuned", models, data_set, figures),
+            figures.add(
+                "validation-by-time",
+                draw_validation_by_time(best_models),
+                f"Validation accuracy against training time, of {_join_models(best_models)}.",
+                "Learning curves over training time, of the best run of each configuration. The head of a frozen "
+                "backbone trains on cached features, within seconds. The time to compute them is not included.",
+            ),
+            *tabulate_differences(scratch[0], tuned, titles, "the best configuration from scratch"),
+            *_draw_class_differences(scratch[0], tuned[0], figures),
+        ],
+    )
 
 
-def list_models(groups: Sequence[SeedGroup]) -> list[ComparedModel]:
-    """Returns the groups as the charts take them."""
+def _list_models(groups: Sequence[SeedGroup]) -> list[ComparedModel]:
+    """Returns the groups as the charts take them.
+
+    Titles are unique: with the name of the run if several groups have one title, then with a number.
+    """
+    titles = [group.title for group in groups]
+    taken = set[str]()
     models = []
-    for group, title in zip(groups, name_groups(groups), strict=True):
+    for group in groups:
+        title = group.title if titles.count(group.title) == 1 else f"{group.title} ({group.best.result.name})"
         models.append(
             ComparedModel(
-                title=title,
+                title=choose_unique(title, taken, " #"),
                 accuracy=estimate_test_accuracy(group),
                 seeds=[run.test.accuracy for run in group.runs],
                 scratch=group.command == "train-best",
@@ -75,65 +95,40 @@ def list_models(groups: Sequence[SeedGroup]) -> list[ComparedModel]:
     return models
 
 
-def join_models(models: Sequence[ComparedModel]) -> str:
+def _join_models(models: Sequence[ComparedModel]) -> str:
     """Returns the titles and the accuracies of models as text."""
     return "; ".join(f"{model.title} ({percent(model.accuracy.value)})" for model in models)
 
 
-def draw_model_accuracies(name: str, models: list[ComparedModel], data_set: DataSet, figures: FigureFolder) -> Picture:
+def _draw_accuracies(name: str, models: list[ComparedModel], data_set: DataSet, figures: FigureFolder) -> Picture:
     """Draws the test accuracies of models, with that of guessing if one was trained from scratch."""
-    counts = data_set.data.per_class.test if data_set.data else (0,)
+    counts = data_set.groups[0].best.data.per_class.test
     caption = f"n = {sum(counts):,} test images, the same for all models."
     chance = None
     if any(model.scratch for model in models):
-        chance = max(counts) / max(sum(counts), 1)
+        chance = max(counts) / sum(counts)
         caption += f" Guessing the most frequent class has an accuracy of {percent(chance)}."
     if any(len(model.seeds) > 1 for model in models):
         caption += " Small points are seeds. With several seeds, the intervals cover the variation over seeds as well."
-    return figures.add(name, draw_accuracies(models, chance), f"Test accuracy: {join_models(models)}.", caption)
+    return figures.add(name, draw_accuracies(models, chance), f"Test accuracy: {_join_models(models)}.", caption)
 
 
-def tabulate_differences(
-    base: SeedGroup, others: Sequence[SeedGroup], titles: Sequence[str], reference: str
-) -> list[Block]:
-    """Tabulates the paired differences of groups from `base`. Returns nothing if no predictions can be compared."""
+def _tabulate_configurations(groups: Sequence[SeedGroup], models: Sequence[ComparedModel]) -> Table:
     rows = []
-    has_seeds = False
-    for group, title in zip(others, titles, strict=True):
-        difference = compare_groups(base, group)
-        if difference:
-            sample = f"{difference.num:,}{SPACE}{difference.unit}"
-            rows.append([title, *formatting.percentage_points(difference), sample, _describe_difference(difference)])
-            has_seeds = has_seeds or difference.unit == "seeds"
-    if not rows:
-        return []
-    caption = (
-        f"Paired differences in test accuracy relative to {reference} (`{base.best.title}`), on the same test images. "
-        "Intervals over n images do not cover the variation over seeds."
-    )
-    if has_seeds:
-        caption += " Intervals over n seeds cover the variation over seeds and over images."
-    caption += " The intervals are not simultaneous: one in twenty would exclude zero by chance."
-    return [Table(caption, "lrrrl", ["model", "points", "95 % interval", "n", "result"], rows)]
-
-
-def _tabulate_configurations(groups: Sequence[SeedGroup]) -> Table:
-    rows = []
-    for group, title in zip(groups, name_groups(groups), strict=True):
+    for group, model in zip(groups, models, strict=True):
         result = group.best.result
-        accuracy = estimate_test_accuracy(group)
         stages = [f"{stage.stage} {formatting.abbreviate(stage.parameters)}" for stage in result.stages]
         rows.append(
             [
-                title,
+                model.title,
                 f"{len(group.runs)}",
                 " → ".join(stages),
                 f"{result.parameters:,}",
                 f"{result.epochs:,}",
                 formatting.duration(result.seconds),
-                percent(estimate_validation_accuracy(group).value),
-                percent(accuracy.value),
-                f"{formatting.interval(accuracy)}, {accuracy.num:,}{SPACE}{accuracy.unit}",
+                percent(group.val_accuracy),
+                percent(model.accuracy.value),
+                f"{formatting.interval(model.accuracy)}, {model.accuracy.num:,}{SPACE}{model.accuracy.unit}",
             ]
         )
     caption = (
@@ -144,7 +139,52 @@ def _tabulate_configurations(groups: Sequence[SeedGroup]) -> Table:
     return Table(caption, "lrlrrrrrr", [*head, "validation", "test", "95 % interval, n"], rows)
 
 
-def _describe_difference(difference: Estimate) -> str:
-    if difference.low > 0:
-        return "better"
-    return "worse" if difference.high < 0 else "not significant"
+def tabulate_differences(
+    base: SeedGroup, others: Sequence[SeedGroup], titles: Sequence[str], reference: str
+) -> list[Block]:
+    """Tabulates the paired differences of groups from `base`. Returns nothing if no predictions can be compared."""
+    rows = []
+    for group, title in zip(others, titles, strict=True):
+        difference = compare_groups(base, group)
+        if difference:
+            result = "better" if difference.value > 0 else "worse"
+            if not difference.excludes_zero:
+                result = "not significant"
+            sample = f"{difference.num:,}{SPACE}{difference.unit}"
+            rows.append([title, *formatting.percentage_points(difference), sample, result])
+    if not rows:
+        return []
+    caption = (
+        f"Paired differences in test accuracy relative to {reference} (`{base.best.title}`), on the same test images. "
+        "Only intervals over n seeds cover the variation over seeds. The intervals are not simultaneous: one in twenty "
+        "would exclude zero by chance."
+    )
+    return [Table(caption, "lrrrl", ["model", "points", "95 % interval", "n", "result"], rows)]
+
+
+def _draw_class_differences(scratch: SeedGroup, tuned: SeedGroup, figures: FigureFolder) -> list[Block]:
+    """Draws the paired difference of each class between the best runs."""
+    first = scratch.best.read_predictions()
+    second = tuned.best.read_predictions()
+    differences = compare_classes(first, second, tuned.best.data.classes) if first and second else []
+    if not differences:
+        return []
+    shown = ""
+    if len(differences) > MAX_CLASSES:
+        half = MAX_CLASSES // 2
+        shown = f" Shown are the {half} largest and the {half} smallest differences of {len(differences)} classes."
+        differences = differences[:half] + differences[-half:]
+    num_significant = sum(difference.excludes_zero for _, difference in differences)
+    values = [f"{name} {formatting.percentage_points(difference)[0]}" for name, difference in differences]
+    label = f"difference in recall, in percentage points, with 95{SPACE}% interval"
+    return [
+        figures.add(
+            "class-differences",
+            draw_forest_plot(differences, label, in_points=True),
+            f"Difference by class, in percentage points: {', '.join(values)}.",
+            f"“{tuned.title}” minus “{scratch.title}”, class by class on the same test images, for the run of each "
+            f"with the best validation accuracy.{shown} Filled: the interval excludes zero ({num_significant} of "
+            f"{len(differences)}). By chance alone, one in twenty 95 % intervals would. The intervals do not cover the "
+            "variation over seeds.",
+        )
+    ]

@@ -1,11 +1,10 @@
 """Summary: test accuracies with their intervals, and the findings in sentences."""
 
 from keras_inat.report import formatting
-from keras_inat.report.blocks import Block, Bullets, Card, Cards, Prose, Section
+from keras_inat.report.blocks import Block, Bullets, Cards, Prose, Section
 from keras_inat.report.formatting import percent, percent_with_interval, plural
 from keras_inat.report.history import DataSet, History
-from keras_inat.report.sections.comparison_of_scratch_and_fine_tuned import compare_scratch_and_fine_tuned
-from keras_inat.report.statistics.accuracy import estimate_test_accuracy
+from keras_inat.report.statistics.accuracy import compare_groups, estimate_test_accuracy
 
 GETTING_STARTED = [
     "`make demo` runs a sweep, a training and a fine-tuning on drawn organisms, offline, in minutes.",
@@ -19,7 +18,10 @@ def summarize(history: History, findings: list[str]) -> Section:
     """Returns the section with a card for each test accuracy and the findings."""
     cards = []
     for data_set in history.data_sets:
-        cards += _build_cards(data_set)
+        for command, training in (("train-best", "from scratch"), ("finetune", "fine-tuned")):
+            groups = data_set.find_groups(command)
+            if groups:
+                cards.append((f"{data_set.name}: test accuracy {training}", estimate_test_accuracy(groups[0])))
     num_trials = sum(len(sweep.trials) for data_set in history.data_sets for sweep in data_set.sweeps)
     scope = (
         f"The page covers {plural(len(history.runs), 'evaluated run')} and {plural(num_trials, 'trial')} of sweeps on "
@@ -43,13 +45,16 @@ def summarize_nothing(runs: str) -> Section:
 def list_findings(data_set: DataSet) -> list[str]:
     """Returns the main results on a data set, a sentence each."""
     findings = []
-    for command, model in (("train-best", "model from scratch"), ("finetune", "fine-tuned model")):
-        groups = data_set.find_groups(command)
-        if groups:
-            title = f" ({groups[0].title})" if command == "finetune" else ""
-            accuracy = percent_with_interval(estimate_test_accuracy(groups[0]))
-            findings.append(f"{data_set.name}: the best {model}{title} has a test accuracy of {accuracy}.")
-    difference = compare_scratch_and_fine_tuned(data_set)
+    scratch = data_set.find_groups("train-best")
+    tuned = data_set.find_groups("finetune")
+    if scratch:
+        accuracy = percent_with_interval(estimate_test_accuracy(scratch[0]))
+        findings.append(f"{data_set.name}: the best model from scratch has a test accuracy of {accuracy}.")
+    if tuned:
+        accuracy = percent_with_interval(estimate_test_accuracy(tuned[0]))
+        model = f"the best fine-tuned model ({tuned[0].title})"
+        findings.append(f"{data_set.name}: {model} has a test accuracy of {accuracy}.")
+    difference = compare_groups(scratch[0], tuned[0]) if scratch and tuned else None
     if difference:
         points, interval = formatting.percentage_points(difference)
         significance = "" if difference.excludes_zero else " The difference is not significant."
@@ -58,35 +63,12 @@ def list_findings(data_set: DataSet) -> list[str]:
             f"best model from scratch is {points} points (95 % interval {interval}, "
             f"{formatting.sample_size(difference)}).{significance}"
         )
-    return findings or _list_sweep_findings(data_set)
-
-
-def _list_sweep_findings(data_set: DataSet) -> list[str]:
-    """Returns the main result of the newest sweep on a data set without a finished run."""
-    if not data_set.sweeps or not data_set.sweeps[0].best:
-        return []
-    sweep = data_set.sweeps[0]
-    return [
-        f"{data_set.name}: the best of {plural(len(sweep.completed), 'trial')} of the sweep {sweep.name} has a "
-        f"validation accuracy of {percent(data_set.sweeps[0].best.score)}. It was selected by this accuracy, which is "
-        "therefore optimistic. No model was evaluated on the test images yet."
-    ]
-
-
-def _build_cards(data_set: DataSet) -> list[Card]:
-    cards = []
-    for command, training in (("train-best", "from scratch"), ("finetune", "fine-tuned")):
-        groups = data_set.find_groups(command)
-        if groups:
-            accuracy = estimate_test_accuracy(groups[0])
-            cards.append(
-                Card(
-                    label=f"{data_set.name}: test accuracy {training}",
-                    number=percent(accuracy.value),
-                    detail=f"{formatting.interval(accuracy)}, {formatting.sample_size(accuracy)}",
-                    value=accuracy.value,
-                    low=max(accuracy.low, 0.0),
-                    high=min(accuracy.high, 1.0),
-                )
-            )
-    return cards
+    best = data_set.sweeps[0].best if data_set.sweeps else None
+    if not findings and best:
+        sweep = data_set.sweeps[0]
+        findings.append(
+            f"{data_set.name}: the best of {plural(len(sweep.completed), 'trial')} of the sweep {sweep.name} has a "
+            f"validation accuracy of {percent(best.score)}. It was selected by this accuracy, which is therefore "
+            "optimistic. No model was evaluated on the test images yet."
+        )
+    return findings

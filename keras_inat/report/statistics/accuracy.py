@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_inat.intervals import Z, accuracy_interval, combine_intervals, mean_interval
-from keras_inat.report.seed_groups import SeedGroup
+from keras_inat.report.history import SeedGroup
 from keras_inat.report.statistics.estimates import Estimate, estimate_proportion
 from keras_inat.report.sweep_history import SweepHistory
 from keras_inat.store.predictions import Predictions
@@ -14,15 +14,8 @@ from keras_inat.store.predictions import Predictions
 
 def estimate_test_accuracy(group: SeedGroup) -> Estimate:
     """Returns the test accuracy of a group, the mean over its seeds."""
-    return _estimate_mean_accuracy([run.test.accuracy for run in group.runs], group.best.data.counts.test)
-
-
-def estimate_validation_accuracy(group: SeedGroup) -> Estimate:
-    """Returns the validation accuracy of a group, the mean over its seeds."""
-    return _estimate_mean_accuracy([run.result.val_accuracy for run in group.runs], group.best.data.counts.validation)
-
-
-def _estimate_mean_accuracy(accuracies: list[float], total: int) -> Estimate:
+    accuracies = [run.test.accuracy for run in group.runs]
+    total = group.best.data.counts.test
     if len(accuracies) > 1:
         interval = accuracy_interval(accuracies, total)
         return Estimate(float(np.mean(accuracies)), *interval, len(accuracies), "seeds")

@@ -5,11 +5,13 @@ import pytest
 from report_workshop import Workshop, format_text
 
 from keras_inat.report.history import read_history
-from keras_inat.report.sections.best_model import describe_best_model
-from keras_inat.report.sections.confusion_matrix import describe_confusion_matrix
+from keras_inat.report.sections.best_model import (
+    describe_best_model,
+    describe_confusion_matrix,
+    describe_learning_curves,
+)
 from keras_inat.report.sections.data import describe_data
-from keras_inat.report.sections.learning_curves import describe_learning_curves
-from keras_inat.report.sections.reproduction import describe_reproduction
+from keras_inat.report.sections.records import describe_reproduction
 
 
 def test_a_perfect_model_has_no_errors(workshop: Workshop) -> None:

@@ -7,10 +7,9 @@ from report_workshop import Workshop, format_text
 from keras_inat.files import write_text
 from keras_inat.report.blocks import Picture, Table
 from keras_inat.report.history import read_history
-from keras_inat.report.sections.comparison_of_scratch_and_fine_tuned import describe_comparison
-from keras_inat.report.sections.fine_tuning import describe_fine_tuning
+from keras_inat.report.sections.fine_tuning import describe_comparison, describe_fine_tuning
 from keras_inat.report.sections.network import describe_network
-from keras_inat.report.sections.reproduction import describe_reproduction
+from keras_inat.report.sections.records import describe_reproduction
 from keras_inat.report.sections.summary import list_findings
 from keras_inat.settings.loading import build_config, format_yaml, merge
 

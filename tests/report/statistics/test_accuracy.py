@@ -12,7 +12,6 @@ from keras_inat.report.statistics.accuracy import (
     compare_predictions,
     estimate_best_trial,
     estimate_test_accuracy,
-    estimate_validation_accuracy,
 )
 from keras_inat.report.statistics.estimates import estimate_proportion
 from keras_inat.report.sweep_history import read_sweep
@@ -20,8 +19,8 @@ from keras_inat.report.sweep_history import read_sweep
 
 def test_accuracy_of_a_group_is_the_mean_over_seeds(workshop: Workshop) -> None:
     for seed, correct in ((0, 60), (1, 64), (2, 68)):
-        workshop.add_run(seed=seed, correct=correct)
-    workshop.add_run(seed=2, correct=62)  # run again: the newest counts
+        workshop.add_run(seed=seed, correct=correct, val=0.5 + 0.05 * seed)
+    workshop.add_run(seed=2, correct=62, val=0.6)  # run again: the newest counts
     workshop.add_run(seed=0, correct=50, settings={"training.learning_rate": 1e-4})
     groups = group_by_seed(read_history(workshop.runs).runs)
     assert [[run.result.seed for run in group.runs] for group in groups] == [[0, 1, 2], [0]]
@@ -32,7 +31,8 @@ def test_accuracy_of_a_group_is_the_mean_over_seeds(workshop: Workshop) -> None:
     assert estimate.low == pytest.approx(0.62 - np.hypot(seeds, 0.62 - images.low))
     assert estimate.high == pytest.approx(0.62 + np.hypot(seeds, images.high - 0.62))
     assert estimate_test_accuracy(groups[1]) == estimate_proportion(50, 100)
-    assert estimate_validation_accuracy(groups[1]) == estimate_proportion(24, 48)
+    assert groups[0].val_accuracy == pytest.approx(0.55)
+    assert groups[1].val_accuracy == 0.5
 
 
 def test_best_trial_has_the_interval_of_its_validation_images(workshop: Workshop) -> None:
@@ -86,7 +86,7 @@ def test_groups_are_compared_over_shared_seeds(workshop: Workshop) -> None:
         workshop.add_run(name="a", seed=seed, correct=first)
         if second:
             workshop.add_run(name="b", seed=seed, correct=second)
-    groups = {group.best.name: group for group in group_by_seed(read_history(workshop.runs).runs)}
+    groups = {group.best.result.name: group for group in group_by_seed(read_history(workshop.runs).runs)}
     difference = compare_groups(groups["a"], groups["b"])
     assert difference is not None
     assert (difference.value, difference.num, difference.unit) == (pytest.approx(0.32 / 3), 3, "seeds")
@@ -104,7 +104,7 @@ def test_groups_without_shared_seeds_are_compared_by_their_best_runs(workshop: W
     for seed in (1, 2, 3):
         workshop.add_run(name="b", seed=seed, correct=60)
     workshop.add_run(name="c", seed=0, correct=70)
-    groups = {group.best.name: group for group in group_by_seed(read_history(workshop.runs).runs)}
+    groups = {group.best.result.name: group for group in group_by_seed(read_history(workshop.runs).runs)}
     difference = compare_groups(groups["b"], groups["c"])
     assert difference is not None
     assert (difference.num, difference.unit) == (100, "images")

@@ -1,21 +1,36 @@
-"""Chapters as Markdown, in the dialect of GitHub and GitLab."""
+"""The page as one HTML file with its style and script inside, and as Markdown in the dialect of GitHub and GitLab."""
 
 import re
 
-from keras_inat.report.blocks import (
-    Block,
-    Bullets,
-    Cards,
-    Chapter,
-    Checklist,
-    Heading,
-    ParallelCoordinates,
-    Picture,
-    Prose,
-    Table,
-)
+import jinja2
+from markupsafe import Markup, escape
+
+from keras_inat.report import blocks
+from keras_inat.report.blocks import Block, Chapter, Page, Picture, Table
+from keras_inat.report.formatting import interval, percent, sample_size
 
 RULES = {"l": ":--", "r": "--:"}
+
+
+def render_html(page: Page) -> str:
+    """Returns the text of the HTML file. The pictures are files beside it."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("keras_inat", "report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters |= {
+        "kind": lambda block: type(block).__name__,
+        "prose": _mark_code,
+        "percent": percent,
+        "interval": interval,
+        "sample_size": sample_size,
+    }
+    return environment.get_template("page.html").render(page=page)
+
+
+def _mark_code(text: str) -> Markup:
+    """Escapes text and marks `code` between backticks."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def render_markdown(chapters: list[Chapter], title: str) -> str:
@@ -44,22 +59,28 @@ def escape_markdown(text: str) -> str:
 
 def _render_block(block: Block) -> list[str]:
     match block:
-        case Prose():
+        case blocks.Prose():
             return [escape_markdown(block.text)]
-        case Heading():
+        case blocks.Heading():
             return [f"#### {escape_markdown(block.text)}"]
-        case Bullets():
+        case blocks.Bullets():
             return [f"- {escape_markdown(item)}" for item in block.items]
-        case Cards():
-            rows = [[card.label, card.number, card.detail] for card in block.cards]
+        case blocks.Cards():
+            rows = []
+            for label, estimate in block.cards:
+                rows.append([label, percent(estimate.value), f"{interval(estimate)}, {sample_size(estimate)}"])
             return _render_table(Table("", "lrl", ["", "", "95 % interval"], rows))
-        case Table():
+        case blocks.Table():
             return _render_table(block)
-        case Checklist():
-            return _render_table(Table("", "ll", ["requirement", "section"], _list_requirements(block)))
-        case ParallelCoordinates():
+        case blocks.Checklist():
+            rows = []
+            for requirement, section, command in block.rows:
+                missing = f"missing: run `{command}`" if command else "missing"
+                rows.append([requirement, section.title if section else missing])
+            return _render_table(Table("", "ll", ["requirement", "section"], rows))
+        case blocks.ParallelCoordinates():
             return _render_picture(block.picture)
-        case Picture():
+        case blocks.Picture():
             return _render_picture(block)
 
 
@@ -68,17 +89,6 @@ def _render_table(table: Table) -> list[str]:
     rows.insert(1, [RULES[letter] for letter in table.align])
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return [escape_markdown(table.caption), "", *lines] if table.caption else lines
-
-
-def _list_requirements(checklist: Checklist) -> list[list[str]]:
-    """Returns each requirement with the title of its section, or with the command that produces it."""
-    rows = []
-    for requirement, section, command in checklist.rows:
-        if section:
-            rows.append([requirement, section.title])
-        else:
-            rows.append([requirement, f"missing: run `{command}`" if command else "missing"])
-    return rows
 
 
 def _render_picture(picture: Picture) -> list[str]:
