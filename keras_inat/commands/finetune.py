@@ -17,7 +17,7 @@ from keras_inat.training.stages import STRATEGIES, apply_stage, plan_stages
 
 
 def run(config: Config) -> None:
-    """Fine-tunes by `finetune.strategy` and prints the scores."""
+    """Fine-tunes by `finetune.strategy` and prints the scores; with "all", by every strategy, and prints a table."""
     if config.finetune is None:
         raise UserError("this configuration has no `finetune` section: give one, or finetune.strategy=head")
     if config.finetune.weights == "none" and config.finetune.batch_norm == "frozen":
@@ -27,33 +27,18 @@ def run(config: Config) -> None:
         )
     if config.model != Config().model:
         warn("settings of `model` are for training from scratch. They do not change a backbone")
-    if config.finetune.strategy == "all":
-        _compare_strategies(config)
-    else:
-        _finetune(override(config, {"run.name": _choose_name(config)}))
-
-
-def _compare_strategies(config: Config) -> None:
-    """Fine-tunes by every strategy and prints a table of them."""
-    configs = []
+    if config.finetune.strategy != "all":
+        train_seeds(override(config, {"run.name": _choose_name(config)}), "finetune", config.finetune.strategy)
+        return
+    configs = {}
+    network = build_model(config, num_classes=2)
     for strategy in STRATEGIES:
         changed = override(config, {"finetune.strategy": strategy})
-        configs.append(override(changed, {"run.name": _choose_name(changed, f"-{strategy}")}))
-    _check_feasible(configs)
-    _print_comparison({strategy: _finetune(changed) for strategy, changed in zip(STRATEGIES, configs, strict=True)})
-
-
-def _finetune(config: Config) -> list[Result]:
-    assert config.finetune
-    return train_seeds(config, "finetune", config.finetune.strategy)
-
-
-def _check_feasible(configs: Sequence[Config]) -> None:
-    """Finds a strategy that cannot be trained before any other has been evaluated on the test images."""
-    network = build_model(configs[0], num_classes=2)
-    for config in configs:
-        for planned in plan_stages(config):
-            apply_stage(network, planned.stage, config.finetune)
+        configs[strategy] = override(changed, {"run.name": _choose_name(changed, f"-{strategy}")})
+        # A strategy that cannot be trained is found before any other has been evaluated on the test images.
+        for planned in plan_stages(changed):
+            apply_stage(network, planned, changed.finetune)
+    _print_comparison({strategy: train_seeds(changed, "finetune", strategy) for strategy, changed in configs.items()})
 
 
 def _choose_name(config: Config, suffix: str = "") -> str:

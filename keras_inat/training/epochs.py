@@ -62,9 +62,8 @@ class EpochEnd(keras.callbacks.Callback):
         self.began = time.perf_counter()
         self._keep_best = keep_best
         self._stop = stop
-        self._stage_name = ""
-        self._last_epoch = 0
-        self._predict_validation: Callable[[], np.ndarray] = lambda: np.empty(0)
+        self._stage: PlannedStage
+        self._predict_validation: Callable[[], np.ndarray]
 
     def begin_stage(self, stage: PlannedStage, predict_validation: Callable[[], np.ndarray]) -> None:
         """Prepares for the next `fit`.
@@ -73,8 +72,7 @@ class EpochEnd(keras.callbacks.Callback):
             stage: The stage to train.
             predict_validation: Returns the predictions of the evaluation model, probabilities `(images, classes)`.
         """
-        self._stage_name = stage.stage.name
-        self._last_epoch = stage.last_epoch
+        self._stage = stage
         self._predict_validation = predict_validation
         if stage.index > self.progress.stage:
             self.progress.stage = stage.index
@@ -99,7 +97,7 @@ class EpochEnd(keras.callbacks.Callback):
         _check_finite(logs["val_loss"], f"epoch {number}, after step {finite_steps}")
         record = Epoch(
             epoch=number,
-            stage=self._stage_name,
+            stage=self._stage.name,
             loss=_round(logs["loss"]),
             accuracy=_round(logs["accuracy"]),
             val_loss=_round(logs["val_loss"]),
@@ -135,7 +133,7 @@ class EpochEnd(keras.callbacks.Callback):
             progress.epochs_since_best = 0
         patience = self.training.patience
         out_of_patience = patience > 0 and progress.epochs_since_best >= patience
-        progress.stage_ended = epoch.epoch == self._last_epoch or out_of_patience
+        progress.stage_ended = epoch.epoch == self._stage.last_epoch or out_of_patience
 
     def _print(self, epoch: Epoch) -> None:
         print(

@@ -9,15 +9,13 @@ import numpy as np
 from keras_inat.data.dataset import Dataset, TestSet, open_data
 from keras_inat.data.pipeline import build_evaluation_batches, flip_batches
 from keras_inat.intervals import accuracy_interval, wilson_interval
-from keras_inat.models.memory import check_memory
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.store.predictions import DuplicatePictures, Predictions, ValidationSample
 from keras_inat.store.records import EvaluationScores, FlipScores, Result
 from keras_inat.store.runs import RunFolder, find_finished, finish_run
 from keras_inat.training.checkpoint import claim_run
-from keras_inat.training.devices import has_accelerator
-from keras_inat.training.session import TrainedModel, fit
+from keras_inat.training.session import TrainedModel, check_cnn_memory, fit
 from keras_inat.training.stages import plan_stages
 
 # The numbers of pictures that a run keeps for the report.
@@ -59,7 +57,9 @@ def train_and_evaluate(config: Config, command: str, label: str) -> Result:
     A finished run with these settings is not repeated, so its test images are evaluated once. An interrupted run is
     resumed.
     """
-    _check_feasible(config)
+    # Settings that no images can be trained with are refused before any image is decoded.
+    plan_stages(config)
+    check_cnn_memory(config, batch_size=1, num_classes=2)
     data_hash = open_data(config).hash
     if finished := find_finished(config, command, data_hash):
         result = Result.read(finished.result)
@@ -112,13 +112,6 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel) -> Result:
     if len(duplicates.pairs):
         duplicates.write(run.duplicates)
     return trained.result.model_copy(update={"test": scores})
-
-
-def _check_feasible(config: Config) -> None:
-    """Refuses settings that no images can be trained with, before any image is decoded."""
-    plan_stages(config)
-    if not config.finetune and not has_accelerator():
-        check_memory(override(config, {"training.batch_size": 1}), num_classes=2)
 
 
 def _keep_predictions(test: TestSet, probabilities: np.ndarray) -> Predictions:

@@ -15,7 +15,7 @@ from keras_inat.models.cost import count_layers
 from keras_inat.models.memory import check_memory
 from keras_inat.models.pretrained import build_finetune
 from keras_inat.settings.loading import override
-from keras_inat.settings.schema import Config, Training
+from keras_inat.settings.schema import Config
 from keras_inat.store.provenance import now, read_commit, read_package_versions
 from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder
@@ -35,7 +35,7 @@ from keras_inat.training.evaluation_model import (
     plan_calibration,
 )
 from keras_inat.training.optimizers import build_optimizer
-from keras_inat.training.stage_models import build_stage_model, compile_stage_model
+from keras_inat.training.stage_models import build_stage_model
 from keras_inat.training.stages import (
     PlannedStage,
     apply_stage,
@@ -91,15 +91,13 @@ def fit(
         make_deterministic()
     keras.utils.set_random_seed(config.run.seed)
     data = open_data(config)
-    _check_memory(data)
     progress = resume_progress(config, run, data.hash)
     if not progress.precision:
         progress.precision = choose_precision() if config.training.precision == "auto" else config.training.precision
     with use_precision(progress.precision), open_tracking(config, run, group, title) as trackers:
         session = Session(data, run, progress, label, keep_best, stop, trackers)
         for stage in session.stages:
-            if not session.has_trained(stage):
-                session.train(stage)
+            session.train(stage)
         return session.finish()
 
 
@@ -121,7 +119,8 @@ class Session:
         self.progress = progress
         self.label = label
         self.trackers = trackers
-        self.batch_size = _limit_batch_size(data)
+        self.batch_size = min(data.config.training.batch_size, len(data.training_rows))
+        check_cnn_memory(data.config, self.batch_size, len(data.classes))
         self.steps_per_epoch = len(data.training_rows) // self.batch_size
         # With the planned number of epochs. The result records the user's own configuration, `data.config`.
         self.config = plan_epochs(data.config, self.steps_per_epoch)
@@ -137,10 +136,7 @@ class Session:
         self.decay_targets = _read_decay_targets(self.config, training_model)
         self.stages = plan_stages(self.config)
         # Every stage is applied once, so that an impossible one is reported before any is trained.
-        self.summaries = [
-            summarize_stage(self.config, planned.stage, apply_stage(model, planned.stage, self.config.finetune))
-            for planned in self.stages
-        ]
+        self.summaries = [summarize_stage(model, stage, self.config) for stage in self.stages]
         self.epoch_end = EpochEnd(
             run,
             self.config.training,
@@ -152,40 +148,46 @@ class Session:
             keep_best=keep_best,
             stop=stop,
         )
-        _print_epochs(label, data.config.training, self.config.training.epochs, self.steps_per_epoch)
+        epochs = self.config.training.epochs
+        given = data.config.training
+        if epochs != given.epochs:
+            print(
+                f"{label} training for {epochs} epochs, not {given.epochs}: training.min_steps={given.min_steps}, and "
+                f"an epoch has {self.steps_per_epoch} steps (training.min_steps=0 trains for {given.epochs})",
+                flush=True,
+            )
         if progress.epoch:
-            print(f"{label} resumes after epoch {progress.epoch} of {self.config.training.epochs}", flush=True)
+            print(f"{label} resumes after epoch {progress.epoch} of {epochs}", flush=True)
             restore_variables(run, "model", training_model.variables)
             self.epoch_end.resume()
 
-    def has_trained(self, stage: PlannedStage) -> bool:
-        """Returns True if a stage is over, or if the training was stopped."""
+    def train(self, stage: PlannedStage) -> None:
+        """Trains a stage from its first epoch or from the checkpoint, unless it is over or the training was stopped."""
         progress = self.progress
         is_over = stage.index < progress.stage or (stage.index == progress.stage and progress.stage_ended)
-        return is_over or self.epoch_end.stopped
-
-    def train(self, stage: PlannedStage) -> None:
-        """Trains a stage from its first epoch, or from the one after the checkpoint."""
-        apply_stage(self.models.model, stage.stage, self.config.finetune)
-        trainable = apply_stage(self.models.training_model, stage.stage, self.config.finetune)
+        if is_over or self.epoch_end.stopped:
+            return
+        apply_stage(self.models.model, stage, self.config.finetune)
+        rate_multipliers = apply_stage(self.models.training_model, stage, self.config.finetune)
         if self.config.finetune:
             print(f"{self.label} {describe_stage(self.summaries[stage.index], self.parameters)}", flush=True)
         num_steps = self.steps_per_epoch * (stage.last_epoch - stage.initial_epoch)
         with self.strategy.scope():
-            stage_model = build_stage_model(self.config, self.data, self.models, trainable)
-            optimizer = build_optimizer(self.config.training, num_steps, trainable.rate_multipliers, self.decay_targets)
-            compile_stage_model(stage_model, optimizer, self.config, self.data, self.steps_per_epoch)
+            optimizer = build_optimizer(self.config.training, num_steps, rate_multipliers, self.decay_targets)
+            stage_model = build_stage_model(
+                self.config, self.data, self.models, optimizer, not rate_multipliers, self.steps_per_epoch
+            )
         model = stage_model.model
         initial_epoch = stage.initial_epoch
-        if stage.index == self.progress.stage and self.progress.epoch:
-            initial_epoch = self.progress.epoch
+        if stage.index == progress.stage and progress.epoch:
+            initial_epoch = progress.epoch
             restore_variables(self.run, "optimizer", model.optimizer.variables)
         self.epoch_end.begin_stage(stage, stage_model.predict_validation)
         step_progress = StepProgress(self.label, self.config.training.epochs, self.batch_size)
         with contextlib.closing(step_progress):
             model.fit(
                 # A later stage, and a resumed run, continue with the batches that would have come next.
-                stage_model.build_batches(initial_epoch * self.steps_per_epoch),
+                stage_model.build_batches(first_step=initial_epoch * self.steps_per_epoch),
                 steps_per_epoch=self.steps_per_epoch,
                 initial_epoch=initial_epoch,
                 epochs=stage.last_epoch,
@@ -232,14 +234,10 @@ def build_model(config: Config, num_classes: int) -> keras.Model:
     return build_cnn(config.model, config.data.image_size, num_classes)
 
 
-def _check_memory(data: Dataset) -> None:
+def check_cnn_memory(config: Config, batch_size: int, num_classes: int) -> None:
     """Refuses a CNN whose training needs more memory than the machine has. A GPU has its own memory."""
-    if not data.config.finetune and not has_accelerator():
-        check_memory(override(data.config, {"training.batch_size": _limit_batch_size(data)}), len(data.classes))
-
-
-def _limit_batch_size(data: Dataset) -> int:
-    return min(data.config.training.batch_size, len(data.training_rows))
+    if not config.finetune and not has_accelerator():
+        check_memory(override(config, {"training.batch_size": batch_size}), num_classes)
 
 
 def _read_decay_targets(config: Config, model: keras.Model) -> dict[str, np.ndarray]:
@@ -248,13 +246,3 @@ def _read_decay_targets(config: Config, model: keras.Model) -> dict[str, np.ndar
         return {}
     backbone = [layer for layer in model.layers if layer.name not in HEAD]
     return {weight.path: weight.numpy() for layer in backbone for weight in layer.trainable_weights}
-
-
-def _print_epochs(label: str, training: Training, planned_epochs: int, steps_per_epoch: int) -> None:
-    if planned_epochs != training.epochs:
-        print(
-            f"{label} training for {planned_epochs} epochs, not {training.epochs}: training.min_steps="
-            f"{training.min_steps}, and an epoch has {steps_per_epoch} steps (training.min_steps=0 trains for "
-            f"{training.epochs})",
-            flush=True,
-        )

@@ -41,23 +41,12 @@ STRATEGIES: dict[str, tuple[Stage, ...]] = {
 
 
 @dataclass(frozen=True)
-class PlannedStage:
-    """A stage and its epochs."""
+class PlannedStage(Stage):
+    """A stage of a run."""
 
-    index: int  # position among the stages of the run, from 0
-    stage: Stage  # the stage
+    index: int  # position among the stages, from 0
     initial_epoch: int  # number of epochs before it
     last_epoch: int  # its last epoch, counted from 1 over the whole run
-
-
-@dataclass(frozen=True)
-class TrainableLayers:
-    """The trainable layers of a stage."""
-
-    layers: int  # number of trainable layers of the backbone that have kernels
-    parameters: int  # number of trainable parameters, including the head's
-    # By path of a trainable weight of the backbone, the factor on the learning rate of the head.
-    rate_multipliers: dict[str, float]
 
 
 def plan_epochs(config: Config, steps_per_epoch: int) -> Config:
@@ -87,46 +76,49 @@ def plan_stages(config: Config) -> list[PlannedStage]:
         fraction += stage.fraction
         later_stages = len(stages) - 1 - index
         last_epoch = min(max(round(fraction * epochs), initial_epoch + 1), epochs - later_stages)
-        plan.append(PlannedStage(index, stage, initial_epoch, last_epoch))
+        plan.append(PlannedStage(**vars(stage), index=index, initial_epoch=initial_epoch, last_epoch=last_epoch))
     return plan
 
 
-def apply_stage(model: keras.Model, stage: Stage, finetune: Finetune | None) -> TrainableLayers:
+def apply_stage(model: keras.Model, stage: Stage, finetune: Finetune | None) -> dict[str, float]:
     """Makes exactly the layers of a stage trainable, from the next `compile` on.
 
     With `finetune.batch_norm`=frozen, the batch normalization of a backbone keeps its pretrained statistics. Those of
     small batches from another data set would harm it.
 
+    Returns:
+        By the path of a trainable weight of the backbone, the factor on the learning rate of the head.
+
     Raises:
         UserError: `finetune.unfreeze` asks for layers that the backbone does not have.
     """
-    layers = 0
     rate_multipliers = dict[str, float]()
-    if finetune:
-        backbone = [layer for layer in model.layers if layer.name not in HEAD]
-        first = _find_first(backbone, finetune.unfreeze if stage.depth is None else stage.depth)
-        layers = sum(map(has_kernel, backbone[first:]))
-        num_steps = max(1, sum(map(has_kernel, backbone)) - 1)
-        layers_above = num_steps + 1  # layers with kernels above this one
-        for position, layer in enumerate(backbone):
-            layer.trainable = position >= first and (finetune.batch_norm == "trained" or not _is_batch_norm(layer))
-            layers_above -= has_kernel(layer)
-            distance = min(layers_above, num_steps) / num_steps  # 0 at the top of the backbone, 1 at its bottom
-            multiplier = finetune.backbone_rate * finetune.bottom_rate**distance
-            rate_multipliers |= {weight.path: multiplier for weight in layer.trainable_weights}
-    parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    return TrainableLayers(layers, parameters, rate_multipliers)
+    if finetune is None:
+        return rate_multipliers
+    backbone = [layer for layer in model.layers if layer.name not in HEAD]
+    first = _find_first(backbone, finetune.unfreeze if stage.depth is None else stage.depth)
+    num_steps = max(1, sum(map(_has_kernel, backbone)) - 1)
+    layers_above = num_steps + 1  # layers with kernels above this one
+    for position, layer in enumerate(backbone):
+        is_frozen_norm = isinstance(layer, keras.layers.BatchNormalization) and finetune.batch_norm == "frozen"
+        layer.trainable = position >= first and not is_frozen_norm
+        layers_above -= _has_kernel(layer)
+        distance = min(layers_above, num_steps) / num_steps  # 0 at the top of the backbone, 1 at its bottom
+        multiplier = finetune.backbone_rate * finetune.bottom_rate**distance
+        rate_multipliers |= {weight.path: multiplier for weight in layer.trainable_weights}
+    return rate_multipliers
 
 
-def summarize_stage(config: Config, stage: Stage, trainable: TrainableLayers) -> StageSummary:
-    """Returns the record of a stage for the result."""
+def summarize_stage(model: keras.Model, stage: Stage, config: Config) -> StageSummary:
+    """Applies a stage and returns its record for the result."""
     rate = config.training.learning_rate
-    rates = [multiplier * rate for multiplier in trainable.rate_multipliers.values()]
+    rates = [multiplier * rate for multiplier in apply_stage(model, stage, config.finetune).values()]
+    trained = [layer for layer in model.layers if layer.trainable and layer.name not in HEAD]
     return StageSummary(
         stage=stage.name,
-        parameters=trainable.parameters,
+        parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),
         learning_rate=rate,
-        layers=trainable.layers if config.finetune else None,
+        layers=sum(map(_has_kernel, trained)) if config.finetune else None,
         backbone_rates=(max(rates), min(rates)) if rates else (),
     )
 
@@ -144,14 +136,14 @@ def describe_stage(summary: StageSummary, parameters: int) -> str:
     )
 
 
-def has_kernel(layer: keras.Layer) -> bool:
+def _has_kernel(layer: keras.Layer) -> bool:
     """Returns True if a layer, or one within it, has a weight of two or more dimensions."""
     return any(len(weight.shape) > 1 for weight in layer.weights)
 
 
 def _find_first(backbone: list[keras.Layer], unfreeze: int | float | str) -> int:
     """Returns the index of the lowest trainable layer, given a layer count, a fraction or a block name."""
-    with_kernel = [position for position, layer in enumerate(backbone) if has_kernel(layer)]
+    with_kernel = [position for position, layer in enumerate(backbone) if _has_kernel(layer)]
     if isinstance(unfreeze, str):
         for position, layer in enumerate(backbone):
             # `block_1` is not a prefix of `block_13`.
@@ -167,7 +159,3 @@ def _find_first(backbone: list[keras.Layer], unfreeze: int | float | str) -> int
     if count == len(with_kernel):
         return 0  # includes a normalization below the first of them
     return with_kernel[-count] if count else len(backbone)
-
-
-def _is_batch_norm(layer: keras.Layer) -> bool:
-    return isinstance(layer, keras.layers.BatchNormalization)

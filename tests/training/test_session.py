@@ -102,6 +102,7 @@ def test_fine_tuning_goes_through_its_stages(make_config, tmp_path, monkeypatch)
     np.testing.assert_allclose([row["learning_rate"] for row in rows], [0.01] * 4, rtol=1e-5)
     assert [stage.backbone_rates for stage in result.stages] == [(), pytest.approx((0.001, 0.001))]
     assert [stage.parameters for stage in result.stages] == [4 * 3 + 3, 4 * 3 + 3 + 112 + 148]
+    assert [stage.layers for stage in result.stages] == [0, 2]
 
 
 def test_an_impossible_stage_is_refused_before_any_is_trained(make_config, tmp_path):

@@ -21,7 +21,7 @@ def backbone(tmp_path):
 
 def plan(strategy, epochs):
     config = load_config([f"STRATEGY={strategy}", f"training.epochs={epochs}"])
-    return [(planned.stage.name, planned.last_epoch) for planned in plan_stages(config)]
+    return [(planned.name, planned.last_epoch) for planned in plan_stages(config)]
 
 
 def test_plans():
@@ -104,7 +104,7 @@ def test_batch_normalization_of_unfrozen_layers_can_be_trained(backbone):
 def test_trainable_layers_of_topk(backbone, unfreeze, names):
     settings = Finetune(strategy="topk", weights=backbone, unfreeze=unfreeze)
     model = build_finetune(settings, 16, 3)
-    assert apply_stage(model, STRATEGIES["topk"][1], settings).layers == len(names)
+    apply_stage(model, STRATEGIES["topk"][1], settings)
     assert [layer.name for layer in model.layers if layer.trainable and layer.weights] == [*names, "predictions"]
 
 
@@ -133,10 +133,9 @@ def test_unknown_layers_are_refused(backbone, unfreeze, words):
 def test_learning_rates_fall_from_the_top_of_the_backbone_to_its_bottom(backbone):
     settings = Finetune(strategy="full", weights=backbone, backbone_rate=0.5, bottom_rate=0.01)
     model = build_finetune(settings, 16, 3)
-    trainable = apply_stage(model, STRATEGIES["full"][0], settings)
+    rate_multipliers = apply_stage(model, STRATEGIES["full"][0], settings)
     rates = {f"block{block}_conv/kernel": 0.5 * 0.01 ** ((4 - block) / 3) for block in (1, 2, 3, 4)}
-    assert trainable.rate_multipliers == pytest.approx(rates)
-    assert trainable.parameters == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    assert rate_multipliers == pytest.approx(rates)
 
 
 def test_all_strategies_are_not_a_plan():
