@@ -22,7 +22,9 @@ def list_settings() -> dict[str, pydantic.fields.FieldInfo]:
 def role_of(name: str) -> Role:
     """Returns the role of a setting, by its dotted name."""
     section, _, key = name.partition(".")
-    return _section_of(Config.model_fields[section]).role_of(key)
+    kind = _section_of(Config.model_fields[section])
+    own = [entry for entry in kind.model_fields[key].metadata if isinstance(entry, Role)]
+    return own[0] if own else kind.role
 
 
 def list_names(roles: Set[Role]) -> list[str]:
@@ -58,11 +60,6 @@ def list_choices(annotation: Any) -> tuple[Any, ...]:
     if get_origin(annotation) is Literal:
         return get_args(annotation)
     return next((choices for kind in get_args(annotation) if (choices := list_choices(kind))), ())
-
-
-def field_of(name: str) -> pydantic.fields.FieldInfo:
-    """Returns the type, default, description and limits of a setting, by its dotted name."""
-    return list_settings()[name]
 
 
 def _section_of(parent: pydantic.fields.FieldInfo) -> type[Section]:

@@ -12,7 +12,7 @@ import pydantic
 from ruamel.yaml import YAML, YAMLError
 
 from keras_inat.errors import UserError, describe_choices
-from keras_inat.settings.catalog import field_of, list_choices, list_settings, nest
+from keras_inat.settings.catalog import list_choices, list_settings, nest
 from keras_inat.settings.schema import Config
 
 # The Makefile's variables are short names for settings.
@@ -104,7 +104,7 @@ def parse_overrides(arguments: Iterable[str]) -> dict[str, Any]:
             if name not in VARIABLES:
                 raise UserError(f"a variable {describe_choices(name, VARIABLES)}")
             # Make's variables are plain text: a folder called 2024 is not a number.
-            is_text = field_of(VARIABLES[name]).annotation in (str, str | None)
+            is_text = list_settings()[VARIABLES[name]].annotation in (str, str | None)
             value: Any = text if is_text else _parse(text, name)
             name = VARIABLES[name]
         else:
@@ -127,12 +127,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def format_yaml(values: Mapping[str, Any]) -> str:
-    """Formats nested values as YAML text."""
+    """Formats nested JSON values as YAML text."""
     yaml = YAML(typ="safe", pure=True)
     text = io.StringIO()
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(_plain(dict(values)), text)
+    yaml.dump(dict(values), text)
     return text.getvalue()
 
 
@@ -177,34 +177,24 @@ def _parse(text: str, name: str) -> Any:
         raise UserError(f"the value of `{name}` is not valid YAML. Received: {text!r}.") from None
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
 def _explain(error: pydantic.ValidationError, origin: str | None) -> str:
     """Describes the first error in one line: the setting, the accepted values and the received one."""
     first = error.errors()[0]
     parts = [str(part) for part in first["loc"]]
     name = ".".join(parts[:2])
-    received = first["input"]
     where = f" (in {origin})" if origin else ""
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if first["type"] == "extra_forbidden":
         known = list_settings() if len(parts) > 1 else Config.model_fields
         siblings = [setting for setting in known if len(parts) == 1 or setting.startswith(parts[0] + ".")]
         return f"unknown setting{where}: it {describe_choices(name, siblings)}"
     if first["type"] == "literal_error":
-        choices = [str(choice) for choice in list_choices(field_of(name).annotation)]
-        return f"`{name}` {describe_choices(received, choices)}{where}"
-    if not parts:
-        return first["msg"].removeprefix("Value error, ") + where
-    if len(parts) == 1:
+        choices = [str(choice) for choice in list_choices(list_settings()[name].annotation)]
+        return f"`{name}` {describe_choices(first['input'], choices)}{where}"
+    if len(parts) < 2:
         # A check across settings names them itself. Any other error is a section that is not a mapping.
-        message = first["msg"].removeprefix("Value error, ")
         return message + where if first["type"] == "value_error" else f"`{name}` must be a section of settings{where}"
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if first["type"] == "string_pattern_mismatch":
         message = PATTERNS[name]
     message = message if message.startswith("must") else f"must be {message}"
-    return f"`{name}` {message}. Received: {received!r}.{where}"
+    return f"`{name}` {message}. Received: {first['input']!r}.{where}"

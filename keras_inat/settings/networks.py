@@ -12,23 +12,16 @@ Strategy = Literal["head", "topk", "full", "gradual", "lpft", "all"]
 
 class Model(Section):
     ensemble_size: int = Field(
-        1,
-        ge=1,
-        le=16,
-        description="networks whose mean prediction is the model's; each is trained with a loss of its own",
+        1, ge=1, le=16, description="networks whose mean prediction is the model's; each has a loss of its own"
     )
     num_blocks: int = Field(5, ge=1, le=8, description="blocks of convolution, activation and 2x2 max pooling")
-    filters: int | tuple[int, ...] = Field(
-        32, description="filters of the first block, or a list with one number a block"
-    )
+    filters: int | tuple[int, ...] = Field(32, description="filters of the first block, or one number a block")
     filter_organization: Literal["same", "double", "half"] = Field(
         "same", description="filters from block to block: constant, doubled or halved"
     )
     min_filters: int = Field(8, ge=1, description="half: lower limit of a block's filters; 1: no limit")
     kernel_size: int | tuple[int, ...] = Field(3, description="one size for all blocks, or one a block")
-    convolutions: int | tuple[int, ...] = Field(
-        1, description="convolutions in each block: one number for all, or one a block"
-    )
+    convolutions: int | tuple[int, ...] = Field(1, description="convolutions in each block, or one number a block")
     residual: bool = Field(
         False, description="residual pairs of 3x3 convolutions after the first convolution and pooling of a block"
     )
@@ -63,32 +56,25 @@ class Model(Section):
                     f"`model.{name}` needs one {word} for each of the {self.num_blocks} blocks. "
                     f"Received: {len(value)}, {list(value)}."
                 )
-        self._check_filters()
-        self._check_residual()
-        return self
-
-    def _check_filters(self) -> None:
-        if isinstance(self.filters, tuple):
-            if self.filter_organization != "same":
-                raise ValueError(
-                    f"`model.filters`={list(self.filters)} is one number a block, so it goes with "
-                    f"`model.filter_organization`=same only. Received: {self.filter_organization!r}."
-                )
-            return
+        if isinstance(self.filters, tuple) and self.filter_organization != "same":
+            raise ValueError(
+                f"`model.filters`={list(self.filters)} is one number a block, so it goes with "
+                f"`model.filter_organization`=same only. Received: {self.filter_organization!r}."
+            )
         halvings = self.num_blocks - 1
-        if self.filter_organization == "half" and self.min_filters == 1 and self.filters < 2**halvings:
+        is_halved = self.filter_organization == "half" and self.min_filters == 1
+        if is_halved and isinstance(self.filters, int) and self.filters < 2**halvings:
             raise ValueError(
                 f"`model.filters`={self.filters} cannot be halved {halvings} times: {self.filters} / 2**{halvings} = "
                 f"{self.filters / 2**halvings:g}. It needs at least {2**halvings}, or `model.min_filters`=2 or more"
             )
-
-    def _check_residual(self) -> None:
         counts = self.convolutions_per_block
         if self.residual and (max(counts) == 1 or not all(count % 2 for count in counts)):
             raise ValueError(
                 "`model.residual`=true puts pairs of convolutions after the first of a block, so it goes with "
                 f"`model.convolutions`=3 or other odd numbers, above 1 in some block. Received: {list(counts)}."
             )
+        return self
 
     @property
     def filters_per_block(self) -> tuple[int, ...]:

@@ -22,16 +22,10 @@ class Run(Section):
     )
     seed: int = Field(0, ge=0, lt=2**31, description="determines initial weights, data order and augmentation")
     seeds: Annotated[int, Role.EXECUTION] = Field(
-        1, ge=1, description="train-best, finetune: number of runs, with seed, seed + 1, ..."
+        1, ge=1, le=10_000, description="train-best, finetune: number of runs, with seed, seed + 1, ..."
     )
     directory: Annotated[str, Role.PLACE] = Field("runs", description="folder of the run folders")
     deterministic: bool = Field(False, description="bitwise the same result each time on the same machine; slower")
-
-    @pydantic.model_validator(mode="after")
-    def _check_seeds(self) -> "Run":
-        if self.seed + self.seeds > 2**31:
-            raise ValueError(f"`run.seed`={self.seed} + `run.seeds`={self.seeds} must be at most 2**31 = {2**31}")
-        return self
 
 
 class Data(Section):
@@ -57,9 +51,7 @@ class Data(Section):
 
 class Augment(Section):
     flip: bool = Field(True, description="horizontal flip with probability 1/2")
-    crop: float = Field(
-        0.5, gt=0, le=1, description="smallest area of a random resized crop, as a fraction; 1: no crop"
-    )
+    crop: float = Field(0.5, gt=0, le=1, description="smallest area of a random resized crop, a fraction; 1: no crop")
     rotation: float = Field(0.0, ge=0, le=180, description="largest rotation in either direction, degrees")
     color: Fraction = Field(0.2, description="largest change of brightness, contrast and saturation, as a fraction")
     cutout: Fraction = Field(0.0, description="side of an erased gray square, as a fraction of the image's side")
@@ -84,21 +76,15 @@ class Training(Section):
         "adam", description="sgd has Nesterov momentum 0.9; muon trains hidden kernels and leaves the rest to adamw"
     )
     learning_rate: float = Field(1e-3, gt=0, le=1e38, description="the peak of the schedule")
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="the learning rate after the warm-up"
-    )
+    schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="the rate after the warm-up")
     warmup: Fraction = Field(0.0, description="fraction of all steps in which the learning rate rises to its peak")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of kernels; other weights have none")
     label_smoothing: Fraction = Field(0.0, description="probability moved from the true class to all classes")
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: every class has the same total weight, however many images it has"
     )
-    codistillation: Fraction = Field(
-        0.0, description="weight of the ensemble's mean prediction in the target of each of its networks"
-    )
-    ema: Fraction = Field(
-        0.0, description="time constant of a moving average of the weights, as a fraction of all steps; 0: off"
-    )
+    codistillation: Fraction = Field(0.0, description="weight of the ensemble's prediction in each network's target")
+    ema: Fraction = Field(0.0, description="time constant of averaged weights, as a fraction of all steps; 0: off")
     image_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         (),
         description="sides of the training images as fractions of data.image_size, for equally many epochs each",
@@ -109,12 +95,8 @@ class Training(Section):
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
         "auto", description="auto: the fastest that the device supports in hardware"
     )
-    steps_per_execution: int = Field(
-        1, ge=1, description="most steps that a GPU takes per call, as Keras's setting of that name"
-    )
-    patience: int = Field(
-        0, ge=0, description="early stopping after this many epochs without a better val_accuracy; 0: off"
-    )
+    steps_per_execution: int = Field(1, ge=1, description="most steps that a GPU takes per call, as in Keras")
+    patience: int = Field(0, ge=0, description="epochs without a better val_accuracy that stop the training; 0: off")
 
 
 class Sweep(Section):
@@ -180,9 +162,6 @@ class Report(Section):
         description="runs to compare, separated by spaces: their folders, or their names for all seeds of a run",
     )
     strict: bool = Field(False, description="fail if a required section is missing from the page")
-    filter_order: Literal["index", "strength", "similarity"] = Field(
-        "index", description="order of the first-layer filters: by index, by norm, or similar ones together"
-    )
     neurons: Literal["random", "selective"] = Field(
         "random", description="the ten neurons of the last block for guided backpropagation: random, or most selective"
     )
@@ -213,7 +192,8 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _check_image_size(self) -> "Config":
-        size, blocks = self.data.image_size, self.model.num_blocks
+        size = self.data.image_size
+        blocks = self.model.num_blocks
         if self.finetune is None and size < 2**blocks:
             raise ValueError(
                 f"`data.image_size`={size} is too small for `model.num_blocks`={blocks}: "
@@ -223,22 +203,16 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _check_image_scales(self) -> "Config":
-        scales, epochs = self.training.image_scales, self.training.epochs
+        scales = self.training.image_scales
+        epochs = self.training.epochs
         if len(scales) > epochs:
             raise ValueError(f"`training.image_scales` has {len(scales)} sizes, for `training.epochs`={epochs}")
-        if min(self.training_sizes) < SMALLEST_IMAGE:
-            raise ValueError(
-                f"`training.image_scales` make images of {min(self.training_sizes)} pixels, at least {SMALLEST_IMAGE} "
-                "are needed"
-            )
-        if scales and not self.finetune:
-            if self.model.pooling == "flatten":
-                raise ValueError("`training.image_scales` needs `model.pooling`=average or max: flatten has one size")
-            if min(self.training_sizes) < 2**self.model.num_blocks:
-                raise ValueError(
-                    f"`training.image_scales` make images of {min(self.training_sizes)} pixels; `model.num_blocks`="
-                    f"{self.model.num_blocks} needs at least {2**self.model.num_blocks}"
-                )
+        smallest = min(self.training_sizes)
+        needed = SMALLEST_IMAGE if self.finetune else max(SMALLEST_IMAGE, 2**self.model.num_blocks)
+        if scales and smallest < needed:
+            raise ValueError(f"`training.image_scales` make images of {smallest} pixels, at least {needed} are needed")
+        if scales and not self.finetune and self.model.pooling == "flatten":
+            raise ValueError("`training.image_scales` needs `model.pooling`=average or max: flatten has one size")
         return self
 
     @pydantic.model_validator(mode="after")

@@ -19,12 +19,6 @@ class Section(pydantic.BaseModel):
     # The role of its settings. `Annotated[type, Role...]` gives a setting another one.
     role: ClassVar[Role] = Role.OUTCOME
 
-    @classmethod
-    def role_of(cls, name: str) -> Role:
-        """Returns the role of one of the settings."""
-        own = [entry for entry in cls.model_fields[name].metadata if isinstance(entry, Role)]
-        return own[0] if own else cls.role
-
     @pydantic.field_validator("*", mode="before")
     @classmethod
     def _check_number(cls, value: Any, info: pydantic.ValidationInfo) -> Any:

@@ -91,7 +91,7 @@ def restart_run(config: Config, path: Path, command: str) -> RunFolder:
         file.unlink(missing_ok=True)
     for folder in (run.tensorboard, run.wandb, run.pictures):
         shutil.rmtree(folder, ignore_errors=True)
-    write_text(run.config, format_yaml(config.model_dump()))
+    write_text(run.config, format_yaml(config.model_dump(mode="json")))
     return run
 
 

@@ -10,7 +10,7 @@ from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed, Float, Hy
 
 from keras_inat.errors import UserError, describe_choices
 from keras_inat.settings import roles
-from keras_inat.settings.catalog import field_of, flatten, list_names
+from keras_inat.settings.catalog import flatten, list_names, list_settings
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.sweep.kerastuner import Condition
@@ -41,10 +41,6 @@ class Choices(Domain):
         if kinds <= {int, float}:
             return [float(value) for value in self.choices]
         return [str(value) for value in self.choices]
-
-    def contains(self, value: Any) -> bool:
-        """Returns True for one of the choices."""
-        return value in self.choices
 
     def encode(self, value: Any) -> Any:
         """Returns the encoded form of one of the values."""
@@ -77,30 +73,6 @@ class Range(Domain):
             raise ValueError("step must be above 0, or above 1 in a logarithmic range")
         return self
 
-    def list_steps(self, step: float) -> list[float]:
-        """Returns the numbers that differ by `step`. KerasTuner counts its steps in floating point and may lose one."""
-        steps = math.log(self.max / self.min, step) if self.log else (self.max - self.min) / step
-        num_steps = math.floor(steps + 1e-9)
-        if not 1 <= num_steps < MAX_STEPS:
-            raise UserError(
-                f"a step of {step} in `sweep.space` makes {num_steps} steps: 1 to {MAX_STEPS - 1} can be searched"
-            )
-        values = []
-        for index in range(num_steps + 1):
-            exact = self.min * step**index if self.log else self.min + index * step
-            values.append(float(f"{exact:.12g}"))
-        return values
-
-    def contains(self, value: Any) -> bool:
-        """Returns True for a number within the range."""
-        return isinstance(value, int | float) and self.min <= value <= self.max
-
-    def encode(self, value: Any) -> Any:
-        """Returns the number."""
-        return value
-
-    decode = encode
-
 
 def build_hyperparameters(config: Config) -> HyperParameters:
     """Builds the hyperparameters of `sweep.space`.
@@ -126,8 +98,10 @@ def build_hyperparameters(config: Config) -> HyperParameters:
             raise UserError(f"a name in `sweep.space` {describe_choices(name, SEARCHABLE)}")
         _check_effect(config, name)
         domain = _read_domain(config, name)
-        build = _build_choice if isinstance(domain, Choices) else _build_range
-        built = build(config, name, domain)
+        if isinstance(domain, Choices):
+            built = _build_choice(config, name, domain)
+        else:
+            built = _build_range(config, name, domain)
         # KerasTuner's `conditional_scope` takes neither a second condition nor a conditional parent.
         built.conditions = [Condition(parent, codes) for parent, codes in _read_conditions(config, name).items()]
         hyperparameters.merge([built])
@@ -142,16 +116,20 @@ def encode_base(config: Config) -> dict[str, Any] | None:
     for name in config.sweep.space:
         if any(values.get(parent) not in codes for parent, codes in _read_conditions(config, name).items()):
             continue
+        value = settings.get(name)
         domain = _read_domain(config, name)
-        if not domain.contains(settings.get(name)):
+        if isinstance(domain, Choices) and value in domain.choices:
+            values[name] = domain.encode(value)
+        elif isinstance(domain, Range) and isinstance(value, int | float) and domain.min <= value <= domain.max:
+            values[name] = value
+        else:
             return None
-        values[name] = domain.encode(settings[name])
     return None if is_forbidden(config, values) else values
 
 
 def decode_values(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns encoded hyperparameter values as settings, by dotted name. An inactive setting is missing."""
-    return {name: _read_domain(config, name).decode(values[name]) for name in config.sweep.space if name in values}
+    return {name: _choices_of(config, name).decode(values[name]) for name in config.sweep.space if name in values}
 
 
 def is_forbidden(config: Config, values: Mapping[str, Any]) -> bool:
@@ -192,15 +170,29 @@ def _read_domain(config: Config, name: str) -> Choices | Range:
             f"{{choices, when}}. Received: {given}."
         ) from None
     if isinstance(domain, Range) and domain.step is not None:
-        values = domain.list_steps(domain.step)
-        if int in _list_types(name):
-            values = list(dict.fromkeys(round(value) for value in values))
-        return Choices(choices=values, when=domain.when)
+        return Choices(choices=_list_steps(name, domain, domain.step), when=domain.when)
     return domain
 
 
+def _list_steps(name: str, domain: Range, step: float) -> list[float]:
+    """Returns the values of a range. KerasTuner counts its steps in floating point and may lose the last one."""
+    steps = math.log(domain.max / domain.min, step) if domain.log else (domain.max - domain.min) / step
+    num_steps = math.floor(steps + 1e-9)
+    if not 1 <= num_steps < MAX_STEPS:
+        raise UserError(
+            f"`step` of `{name}` in `sweep.space` makes {num_steps} steps: 1 to {MAX_STEPS - 1} can be searched"
+        )
+    values = []
+    for index in range(num_steps + 1):
+        exact = domain.min * step**index if domain.log else domain.min + index * step
+        values.append(float(f"{exact:.12g}"))
+    if int in _list_types(name):
+        return list(dict.fromkeys(round(value) for value in values))
+    return values
+
+
 def _list_types(name: str) -> set[Any]:
-    annotation = field_of(name).annotation
+    annotation = list_settings()[name].annotation
     return {annotation, *get_args(annotation)}
 
 
