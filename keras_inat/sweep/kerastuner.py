@@ -6,7 +6,6 @@
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import keras_tuner
@@ -19,7 +18,6 @@ from keras_tuner.src.distribute.oracle_chief import OracleServicer as OracleServ
 from keras_tuner.src.engine import conditions
 
 from keras_inat.errors import UserError
-from keras_inat.files import write_json
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Trial
 from keras_inat.store.sweeps import SweepFolder, locate_sweep
@@ -39,9 +37,8 @@ conditions.print = lambda *_: None  # KerasTuner prints every condition that it 
 class ResumableOracle(keras_tuner.Oracle):
     """An oracle whose state is restored from the records of a sweep.
 
-    KerasTuner overwrites its JSON files in place and cannot read a file that a kill cut short. Here these files are
-    written whole, and only for other tools. The state is rebuilt from the records, each of which is whole. The trials
-    that were running when the sweep stopped run again with the same values.
+    KerasTuner cannot read its own files after a kill has cut one short, so none is written. The trials that were
+    running when the sweep stopped run again with the same values.
     """
 
     is_forbidden: Callable[[Mapping[str, Any]], bool]  # returns True for values that must not be proposed
@@ -52,7 +49,7 @@ class ResumableOracle(keras_tuner.Oracle):
         folder = locate_sweep(config)
         self.config = config
         self.max_trials = config.sweep.trials
-        set_folder(self, folder)
+        self.verbose = 0
         for number, trial in enumerate(folder.read_trials()):
             if int(trial.id) != number:  # KerasTuner counts the trials to number a new one
                 raise UserError(
@@ -103,10 +100,10 @@ class ResumableOracle(keras_tuner.Oracle):
         return [values for values in unique.values() if not self._duplicate(values)]
 
     def save(self) -> None:
-        write_json(Path(self._get_oracle_fname()), self.get_state())
+        """Writes nothing, because the records contain the state."""
 
     def _save_trial(self, trial: KerasTunerTrial) -> None:
-        write_json(Path(self._get_trial_dir(trial.trial_id), "trial.json"), trial.get_state())
+        """Writes nothing, because the records contain the trial."""
 
     def _random_values(self) -> dict[str, Any] | None:
         # The values depend on the seed and on the number of trials only, whether or not the sweep was interrupted.

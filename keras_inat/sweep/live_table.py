@@ -18,9 +18,7 @@ from keras_inat.sweep.records import Records
 from keras_inat.sweep.space import describe_values
 
 BARS = "▁▂▃▄▅▆▇█"
-CURVE_WIDTH = 30  # characters
 LINES_BESIDE_TRIALS = 6
-MIN_TRIALS_SHOWN = 3
 STYLES = {"completed": "", "pruned": "dim", "failed": "red", "running": "bold"}
 
 
@@ -58,7 +56,7 @@ class LiveTable:
         """Draws the newest trials, the best one and a summary for a terminal of `height` lines."""
         trials = self._records.read_trials()
         best = find_best(trials)
-        shown = trials[-max(MIN_TRIALS_SHOWN, height - LINES_BESIDE_TRIALS) :]
+        shown = trials[-max(3, height - LINES_BESIDE_TRIALS) :]
         if best and best not in shown:
             shown = [best, *shown[1:]]
         curves = [read_curve(self._records.folder.trial_run(trial.id)) for trial in shown]
@@ -103,6 +101,6 @@ def open_live_table(records: Records) -> Iterator[LiveTable]:
 
 
 def draw_curve(curve: list[float], top: float) -> str:
-    """Draws the last epochs of a curve on a scale from zero to `top`, one character for each epoch."""
-    heights = [int(value / (top or 1.0) * len(BARS)) for value in curve[-CURVE_WIDTH:]]
+    """Draws the last 30 epochs of a curve on a scale from zero to `top`, one character for each epoch."""
+    heights = [int(value / (top or 1.0) * len(BARS)) for value in curve[-30:]]
     return "".join(BARS[min(height, len(BARS) - 1)] for height in heights)

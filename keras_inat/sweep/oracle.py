@@ -28,17 +28,14 @@ NUM_NEAR = 256  # candidates near the best trials
 NUM_BEST = 4  # trials that count as the best
 MAX_FITTED = 80  # observations that the length scales and the noise are fitted to; predictions use all
 MAX_ITERATIONS = 25  # of the fit; more would change a proposal no more than the noise does
-HALVING_FACTOR = 3  # of Hyperband
 
 
 class Bayesian(Random):
     """A Gaussian process with an upper confidence bound.
 
     Every proposal is a function of the seed and of the trials before it, also after an interruption. None repeats.
-    KerasTuner's oracle has one length scale for all hyperparameters, takes choices to be ordered and scores to be free
-    of noise. It rounds the continuous maximum of the bound, which repeats configurations. Here each hyperparameter has
-    its own length scale, unordered choices are one-hot, and the noise is estimated. The bound is maximized over untried
-    configurations, some of them near the best trials.
+    Unlike in KerasTuner's oracle, each hyperparameter has its own length scale, unordered choices are one-hot, and the
+    noise of the scores is estimated. The bound is maximized over untried configurations, some near the best trials.
     """
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -48,8 +45,8 @@ class Bayesian(Random):
         candidates = self._list_candidates()
         if not candidates:
             return super().populate_space(trial_id)  # searches longer for the last configurations
-        chosen = 0
         scored = self._list_scored()
+        chosen = 0
         if len(scored) >= NUM_INITIAL:
             mean, deviation = self._predict(scored, candidates)
             chosen = int(np.argmax(mean + BETA * deviation))
@@ -102,8 +99,7 @@ class Bayesian(Random):
             # They are assumed to end with their predicted scores, so that simultaneous workers try different regions.
             pending = self._embed_trials(running)
             process.fit(np.vstack([x, pending]), np.append(y, process.predict(pending)))
-        mean, deviation = process.predict([self._embed(values) for values in candidates], return_std=True)
-        return mean, deviation
+        return process.predict([self._embed(values) for values in candidates], return_std=True)
 
     def _embed_trials(self, trials: list[KerasTunerTrial]) -> np.ndarray:
         return np.array([self._embed(trial.hyperparameters.values) for trial in trials])
@@ -146,21 +142,13 @@ def _minimize(loss: Any, theta: np.ndarray, bounds: np.ndarray) -> tuple[np.ndar
     return found.x, found.fun
 
 
-ORACLES: dict[str, type[ResumableOracle]] = {
-    "bayesian": Bayesian,
-    "random": Random,
-    "grid": Grid,
-    "hyperband": Hyperband,
-}
-
-
 def build_oracle(config: Config) -> ResumableOracle:
     """Builds the oracle that `sweep.oracle` names and restores its state from the recorded trials."""
-    arguments = list_arguments(config) | {"tune_new_entries": False, "allow_new_entries": False}
-    arguments["max_consecutive_failed_trials"] = config.sweep.trials + 1
+    arguments = list_arguments(config) | {"max_consecutive_failed_trials": config.sweep.trials + 1}
     if config.sweep.oracle == "hyperband":
-        arguments |= {"max_epochs": config.sweep.epochs, "factor": HALVING_FACTOR, "hyperband_iterations": None}
-    oracle = ORACLES[config.sweep.oracle](**arguments)
+        arguments |= {"max_epochs": config.sweep.epochs, "factor": 3, "hyperband_iterations": None}
+    oracles = {"bayesian": Bayesian, "random": Random, "grid": Grid, "hyperband": Hyperband}
+    oracle = oracles[config.sweep.oracle](**arguments)
     oracle.is_forbidden = functools.partial(is_forbidden, config)
     oracle.restore(config)
     return oracle

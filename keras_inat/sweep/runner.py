@@ -18,7 +18,7 @@ from keras_inat.sweep.live_table import LiveTable, open_live_table
 from keras_inat.sweep.oracle import build_oracle
 from keras_inat.sweep.pruning import estimate_final_score
 from keras_inat.sweep.records import Records
-from keras_inat.sweep.slots import Slot, TrialOutcome, open_slots, wait_for
+from keras_inat.sweep.slots import Outcome, Slot, open_slots, wait_for
 from keras_inat.sweep.space import build_hyperparameters, configure_trial
 
 POLL_SECONDS = 0.5  # between two updates of the live table
@@ -101,36 +101,29 @@ class TrialLoop:
         self.live_table.refresh()
         slot.start(self.records.config, trial)
 
-    def _apply_outcome(self, trial: Trial, outcome: TrialOutcome) -> Trial:
+    def _apply_outcome(self, trial: Trial, outcome: Outcome) -> Trial:
         """Returns the record of an ended trial. Raises an error that the configuration does not cause."""
-        if outcome.error:
-            raise outcome.error
+        if isinstance(outcome, Exception):
+            raise outcome
         run = self.records.folder.trial_run(trial.id)
         if "tuner/epochs" not in trial.values:  # a longer trial of Hyperband may resume from the checkpoint
             run.checkpoint.unlink(missing_ok=True)
-        ended: dict[str, Any] = {"ended": now()}
-        if result := outcome.result:
-            ended |= {
-                "status": "pruned" if result.pruned else "completed",
-                "score": result.val_accuracy,
-                "epochs": result.epochs,
-                "val_accuracies": tuple(epoch.val_accuracy for epoch in run.read_epochs()),
-                "seconds": result.seconds,  # includes the time before an interruption
-                "parameters": result.parameters,
-                "macs": result.macs,
-            }
-        else:
+        if isinstance(outcome, str):
             seconds = round(time.perf_counter() - self.running[trial.id], 1)
-            ended |= {"status": "failed", "error": outcome.failure, "seconds": seconds}
-        return trial.model_copy(update=ended)
+            ended: dict[str, Any] = {"status": "failed", "error": outcome, "seconds": seconds}
+        else:
+            ended = outcome.model_dump(include={"epochs", "seconds", "parameters", "macs"})
+            ended["status"] = "pruned" if outcome.pruned else "completed"
+            ended["score"] = outcome.val_accuracy
+            ended["val_accuracies"] = tuple(epoch.val_accuracy for epoch in run.read_epochs())
+        return trial.model_copy(update={**ended, "ended": now()})
 
 
 def end_trial(records: Records, oracle: Any, trial: Trial) -> Trial:
     """Records an ended trial and reports it to the oracle. Returns the record with the estimate of a pruned trial."""
     if trial.status == "pruned":
         completed = [other.curve for other in records.read_trials() if other.status == "completed"]
-        estimate = round(estimate_final_score(trial.curve, completed), 6)
-        trial = trial.model_copy(update={"estimate": estimate})
+        trial = trial.model_copy(update={"estimate": round(estimate_final_score(trial.curve, completed), 6)})
     records.write_trial(trial)
     report_outcome(oracle, trial)
     return trial

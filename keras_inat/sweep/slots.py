@@ -31,23 +31,19 @@ ORPHANED = 255  # exit code of a process whose forkserver was killed too
 CONTEXT = multiprocessing.get_context("forkserver")
 
 
-@dataclass(frozen=True)
-class TrialOutcome:
-    """The outcome of a trial. Exactly one of the three is set."""
-
-    result: Result | None = None  # of a trial that was trained to its end or pruned
-    failure: str = ""  # the reason why this configuration cannot be trained, in one line
-    error: Exception | None = None  # not caused by the configuration; it stops the sweep
+# The result of a trial that was trained to its end or pruned; or a reason, in one line, why its configuration cannot be
+# trained; or an error that stops the sweep.
+Outcome = Result | str | Exception
 
 
-def run_trial(config: Config, trial: Trial) -> TrialOutcome:
+def run_trial(config: Config, trial: Trial) -> Outcome:
     """Trains a recorded trial of a sweep."""
     from keras_inat.sweep.trial import train_trial
 
     return train_trial(config, trial)
 
 
-Train = Callable[[Config, Trial], TrialOutcome]
+Train = Callable[[Config, Trial], Outcome]
 
 
 class Slot:
@@ -60,7 +56,7 @@ class Slot:
         self.trial = trial
         self._outcome = run_trial(config, trial)
 
-    def poll(self) -> TrialOutcome | None:
+    def poll(self) -> Outcome | None:
         """Returns the outcome and frees the slot; None while the trial runs."""
         self.trial = None
         return self._outcome
@@ -111,37 +107,34 @@ class ProcessSlot(Slot):
         self._process = process  # set once it has started: only then is there something to end
         sender.close()
 
-    def poll(self) -> TrialOutcome | None:
+    def poll(self) -> Outcome | None:
+        outcome: Outcome | None = None
         if self.receiver.poll():
             try:
                 outcome = self.receiver.recv()
             except (EOFError, OSError):  # the process died before it had sent everything
                 outcome = self._explain_death()
         elif self.timeout_seconds and time.monotonic() - self._began > self.timeout_seconds:
-            failure = f"TimeoutError: ended after {self.timeout_seconds:g} s (`sweep.trial_timeout_seconds`)"
-            outcome = TrialOutcome(failure=failure)
-        else:
-            return None
+            outcome = f"TimeoutError: ended after {self.timeout_seconds:g} s (`sweep.trial_timeout_seconds`)"
         if outcome:
             self.end()
         return outcome
 
-    def _explain_death(self) -> TrialOutcome | None:
+    def _explain_death(self) -> Outcome | None:
         """Returns the outcome of a process that died; None if it was started once more."""
         self._process.join()
         code = self._process.exitcode
         if code >= 0 and code not in (TERMINATED, ORPHANED):
-            return TrialOutcome(error=RuntimeError(f"a trial's process ended with exit code {code}"))
+            return RuntimeError(f"a trial's process ended with exit code {code}")
         time.sleep(PAUSE_SECONDS)
         if self._attempts < 2:
             self.receiver.close()
             self._launch()
             return None
-        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        failure = f"RuntimeError: its process ended twice by {name}"
         if code == -signal.SIGKILL:
-            failure = "MemoryError: its process was killed twice (SIGKILL), as happens when memory runs out"
-        return TrialOutcome(failure=failure)
+            return "MemoryError: its process was killed twice (SIGKILL), as happens when memory runs out"
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"RuntimeError: its process ended twice by {name}"
 
     def terminate(self) -> None:
         if self._process:
@@ -215,10 +208,8 @@ def _run_in_process(
             os.dup2(log.fileno(), 2)
             outcome = run(config, trial)
     except OSError as error:  # the disk is too full for a log
-        outcome = TrialOutcome(error=error)
-    if outcome.error:
-        outcome = TrialOutcome(error=_make_portable(outcome.error))
-    pipe.send(outcome)
+        outcome = error
+    pipe.send(_make_portable(outcome) if isinstance(outcome, Exception) else outcome)
 
 
 def _make_portable(error: Exception) -> Exception:
@@ -228,6 +219,5 @@ def _make_portable(error: Exception) -> Exception:
         pickle.loads(pickle.dumps(error))
     except Exception:
         error = RuntimeError(f"{type(error).__name__}: {error}")
-    error.__cause__ = error.__traceback__ = None
     error.add_note(note)
     return error

@@ -12,7 +12,7 @@ from keras_inat.store.records import Result, Trial
 from keras_inat.store.runs import RunFolder, restart_run
 from keras_inat.store.sweeps import locate_sweep
 from keras_inat.sweep.pruning import is_to_be_pruned
-from keras_inat.sweep.slots import TrialOutcome
+from keras_inat.sweep.slots import Outcome
 from keras_inat.sweep.space import configure_trial, describe_values
 from keras_inat.training.checkpoint import read_progress
 from keras_inat.training.session import fit
@@ -20,7 +20,7 @@ from keras_inat.training.session import fit
 MAX_FAILURE_CHARACTERS = 500
 
 
-def train_trial(config: Config, trial: Trial) -> TrialOutcome:
+def train_trial(config: Config, trial: Trial) -> Outcome:
     """Trains a recorded trial of the sweep `config`. An interrupted trial resumes from its last epoch."""
     run = locate_sweep(config).trial_run(trial.id)
     try:
@@ -28,7 +28,7 @@ def train_trial(config: Config, trial: Trial) -> TrialOutcome:
         # After a kill of the sweep, the process of its trial may still be alive for a moment.
         with hold_lock(run.lock):
             # An earlier attempt may have been killed after it had written the result.
-            return TrialOutcome(result=run.read_result() or _train(config, trial, run))
+            return run.read_result() or _train(config, trial, run)
     except Exception as error:
         return _classify_error(error, run)
     finally:
@@ -36,8 +36,9 @@ def train_trial(config: Config, trial: Trial) -> TrialOutcome:
 
 
 def _train(config: Config, trial: Trial, run: RunFolder) -> Result:
+    configured = configure_trial(config, trial.settings)
     if read_progress(run) is None:
-        restart_run(configure_trial(config, trial.settings), run.path, run.command)
+        restart_run(configured, run.path, run.command)
         if parent_id := trial.values.get("tuner/trial_id"):
             # Hyperband resumes a shorter trial.
             parent = locate_sweep(config).trial_run(parent_id)
@@ -55,7 +56,7 @@ def _train(config: Config, trial: Trial, run: RunFolder) -> Result:
         return pruned
 
     fitted = fit(
-        configure_trial(config, trial.settings),
+        configured,
         run,
         f"trial {trial.id}",
         group=config.run.name,
@@ -68,12 +69,12 @@ def _train(config: Config, trial: Trial, run: RunFolder) -> Result:
     return result
 
 
-def _classify_error(error: Exception, run: RunFolder) -> TrialOutcome:
+def _classify_error(error: Exception, run: RunFolder) -> Outcome:
     """Returns a failure of the configuration, or an error that stops the sweep."""
     if FULL_DISK in str(error):
-        return TrialOutcome(error=OSError(errno.ENOSPC, FULL_DISK, str(run.path)))
+        return OSError(errno.ENOSPC, FULL_DISK, str(run.path))
     is_failure = isinstance(error, UserError | FloatingPointError) or is_out_of_memory(error)
     if isinstance(error, ExternalError) or not is_failure:
-        return TrialOutcome(error=error)
+        return error
     line = " ".join(f"{type(error).__name__}: {error}".split())
-    return TrialOutcome(failure=line[:MAX_FAILURE_CHARACTERS])
+    return line[:MAX_FAILURE_CHARACTERS]

@@ -11,9 +11,6 @@ from keras_inat.store.sweeps import locate_sweep
 from keras_inat.sweep.space import build_hyperparameters
 from keras_inat.training.tracking import BEST_ACCURACY, is_online, name_setting
 
-PANEL_WIDTH = 24  # the full width of W&B's grid
-PANEL_HEIGHT = 10
-
 
 def publish_report(config: Config) -> None:
     """Writes the report of a sweep, or updates it, and prints its address.
@@ -35,10 +32,9 @@ def publish_report(config: Config) -> None:
         report.blocks = build_blocks(config, report.entity)
         report.save()
         write_text(address, report.url)
+        print(f"W&B's report: {report.url}", flush=True)
     except Exception as error:  # such as no network, a deleted project or another version of the service
         warn(f"W&B's report is skipped: {error}")
-    else:
-        print(f"W&B's report: {report.url}", flush=True)
 
 
 def build_blocks(config: Config, entity: str) -> list[Any]:
@@ -46,27 +42,24 @@ def build_blocks(config: Config, entity: str) -> list[Any]:
     import wandb_workspaces.reports.v2 as reports
 
     searched = [hp.name for hp in build_hyperparameters(config).space if not isinstance(hp, Fixed)]
+    accuracy = reports.SummaryMetric(BEST_ACCURACY)
     columns = []
     for name in searched:
         domain = config.sweep.space[name]
         logarithmic = isinstance(domain, dict) and bool(domain.get("log"))
         metric = reports.Config(name_setting(name))
         columns.append(reports.ParallelCoordinatesPlotColumn(metric=metric, display_name=name, log=logarithmic))
-    accuracy = reports.SummaryMetric(BEST_ACCURACY)
     columns.append(reports.ParallelCoordinatesPlotColumn(metric=accuracy))
     panels: list[Any] = [
-        reports.ScatterPlot(
-            title="The best so far", x=reports.Metric("CreatedTimestamp"), y=accuracy, running_ymax=True
-        ),
+        reports.ScatterPlot(title="Best so far", x=reports.Metric("CreatedTimestamp"), y=accuracy, running_ymax=True),
         reports.LinePlot(title="Validation accuracy", x="epoch/epoch", y=["epoch/val_accuracy"]),
         reports.ParallelCoordinatesPlot(columns=columns),
         reports.ParameterImportancePlot(with_respect_to=BEST_ACCURACY),
     ]
     for row, panel in enumerate(panels):
-        panel.layout = reports.Layout(x=0, y=row * PANEL_HEIGHT, w=PANEL_WIDTH, h=PANEL_HEIGHT)
-    runs = reports.Runset(
-        entity=entity, project=config.tracking.project, name=config.run.name, filters=f"Group = '{config.run.name}'"
-    )
+        panel.layout = reports.Layout(x=0, y=10 * row, w=24, h=10)  # the full width of W&B's grid
+    name = config.run.name
+    runs = reports.Runset(entity=entity, project=config.tracking.project, name=name, filters=f"Group = '{name}'")
     return [
         reports.P(f"{config.sweep.trials} trials of {config.sweep.epochs} epochs over {', '.join(searched)}."),
         reports.PanelGrid(runsets=[runs], panels=panels),

@@ -7,7 +7,6 @@ import time
 from multiprocessing import forkserver
 
 from keras_inat.store.sweeps import locate_sweep
-from keras_inat.sweep.slots import TrialOutcome
 
 
 def _count_attempts(config, trial):
@@ -19,7 +18,7 @@ def _count_attempts(config, trial):
 
 def finish(config, trial):
     print(f"cores {sorted(os.sched_getaffinity(0))}, GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}")
-    return TrialOutcome(failure="finished")
+    return "finished"
 
 
 def die(config, trial):
@@ -30,14 +29,14 @@ def die(config, trial):
 def die_once(config, trial):
     if _count_attempts(config, trial) == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    return TrialOutcome(failure="finished")
+    return "finished"
 
 
 def die_with_forkserver(config, trial):
     if _count_attempts(config, trial) == 1:
         os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
-    return TrialOutcome(failure="finished")
+    return "finished"
 
 
 def hang(config, trial):
@@ -48,7 +47,7 @@ def err(config, trial):
     try:
         raise KeyError("missing")
     except KeyError as error:
-        return TrialOutcome(error=error)
+        return error
 
 
 def leave(config, trial):

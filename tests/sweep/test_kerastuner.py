@@ -20,8 +20,6 @@ MODULES = {
 ORACLE = [
     "_compute_values_hash",
     "_duplicate",
-    "_get_oracle_fname",
-    "_get_trial_dir",
     "_max_collisions",
     "_random_values",
     "_record_values",
