@@ -50,14 +50,9 @@ def remove_temporary_files(folder: Path) -> None:
 
 @contextlib.contextmanager
 def hold_lock(path: Path, busy: str | None = None) -> Iterator[None]:
-    """Holds an advisory lock. The system releases it when the process ends.
+    """Holds an advisory lock on a file, which stays. The system releases the lock when the process ends.
 
-    Args:
-        path: The file to lock. It is created if it is missing, and it is not removed.
-        busy: The error message for the case that another process holds the lock. Without a message, this waits.
-
-    Raises:
-        UserError: Another process holds the lock, and `busy` is given.
+    While another process holds the lock, this waits, or raises a `UserError` with the message `busy` if it is given.
     """
     with open(path, "w") as file:
         try:

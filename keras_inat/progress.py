@@ -137,14 +137,15 @@ def hide_startup_messages() -> Iterator[None]:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its messages arrive as errors, too
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns about every new model that it traces
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as messages, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryFile() as messages:
         terminal = os.dup(2)
-        stack.callback(os.close, terminal)
         os.dup2(messages.fileno(), 2)
-        stack.callback(os.dup2, terminal, 2)
         try:
             yield
         except Exception:
             messages.seek(0)
             os.write(terminal, messages.read())
             raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)

@@ -11,11 +11,10 @@ NUM_CLASSES = 10
 TEXT_WIDTH = 112
 MEMORY_NOTE = (
     "The sets of weights are those of the training model, of the evaluation model and of the best epoch. Values are "
-    "float32. Under a mixed `training.precision`, activations are half as large. The activations are the outputs of "
-    "all layers. Their gradients are temporary, so only those of the largest layer's output and input count. "
-    "TensorFlow itself, its workspace and the queued images are not included. The peaks measured on a CPU were 0.5 to "
-    "1.6 times the estimate. The highest ratios came from smooth activation functions such as GELU, the lowest from "
-    "ReLU with many convolutions a block."
+    "float32; under a mixed `training.precision`, activations are half as large. The gradients of the activations are "
+    "temporary, so only those of the largest layer's output and input count. TensorFlow itself, its workspace and the "
+    "queued images are not included. The peaks measured on a CPU were 0.5 to 1.6 times the estimate, the highest with "
+    "smooth activation functions such as GELU, the lowest with ReLU and many convolutions a block."
 )
 
 
@@ -57,8 +56,7 @@ def _print_layers(title: str, rows: list[LayerCost]) -> None:
 
 def _print_closed_form(config: Config) -> None:
     arguments = (config.model, config.data.image_size, NUM_CLASSES)
-    print()
-    print(textwrap.fill(f"In closed form, with {describe_symbols(*arguments)}:", TEXT_WIDTH))
+    print("\n" + textwrap.fill(f"In closed form, with {describe_symbols(*arguments)}:", TEXT_WIDTH))
     quantities = list_terms(*arguments)
     width = max(map(len, quantities))
     for quantity, terms in quantities.items():

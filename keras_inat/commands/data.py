@@ -24,22 +24,14 @@ def run(config: Config) -> None:
         if folder.is_file():
             raise UserError(f"DATA must be the folder to unpack into. Received: {str(folder)!r}, which is a file.")
         print(f"unpacked {unpack(archive, folder)} images into {folder}")
-    elif folder.exists() and has_url:
+    elif has_url and folder.exists():
         print(f"{folder} exists, so nothing was downloaded: delete it first to use {config.data.url} instead")
-    elif _needs_download(config):
+    elif not folder.exists() and (has_url or config.data.source == Data().source):
         archive = download(config.data.url, Path(config.data.directory))
         num_images = unpack(archive, folder)
         archive.unlink()
         print(f"unpacked {num_images} images into {folder} and removed the archive {archive}")
     _report(load_pack(config))
-
-
-def _needs_download(config: Config) -> bool:
-    """Returns True if the images are missing and either DATA is the standard folder or URL was given."""
-    standard = Data()
-    if Path(config.data.source).exists() or config.data.source in DEMOS:
-        return False
-    return config.data.source == standard.source or config.data.url != standard.url
 
 
 def _report(pack: Pack) -> None:

@@ -21,23 +21,22 @@ FINETUNING = {
     "finetune.unfreeze": 3,
     "training.epochs": 5,
 }
-STRATEGIES = ("head", "topk", "full")
 
 
 def run(config: Config) -> None:
     """Runs all steps. Finished steps are skipped, so that an interrupted demo resumes."""
     began = time.perf_counter()
-    _print_title("1/4  search the hyperparameters of the 5-block CNN")
+    print("\n=== 1/4  search the hyperparameters of the 5-block CNN", flush=True)
     sweep.run(config)
 
-    _print_title("2/4  train the best configuration fully, evaluate it once on the test images")
+    print("\n=== 2/4  train the best configuration fully, evaluate it once on the test images", flush=True)
     best_values = read_yaml(find_best_config(config.run.directory, config.run.name))
     best = build_config(merge(config.model_dump(), best_values))
     train_and_evaluate(best, "train-best", "scratch")
 
-    _print_title("3/4  pretrain a backbone on other drawings, then fine-tune it by several strategies")
+    print("\n=== 3/4  pretrain a backbone on other drawings, then fine-tune it by several strategies", flush=True)
     backbone = _pretrain(override(best, PRETRAINING))
-    for strategy in STRATEGIES:
+    for strategy in ("head", "topk", "full"):
         changes = FINETUNING | {
             "run.name": f"demo-{strategy}",
             "finetune.strategy": strategy,
@@ -45,13 +44,9 @@ def run(config: Config) -> None:
         }
         train_and_evaluate(override(best, changes), "finetune", strategy)
 
-    _print_title("4/4  one page with the evidence")
+    print("\n=== 4/4  one page with the evidence", flush=True)
     report.run(config)
     print(f"The demo took {time.perf_counter() - began:.0f} s.")
-
-
-def _print_title(title: str) -> None:
-    print(f"\n=== {title}", flush=True)
 
 
 def _pretrain(config: Config) -> RunFolder:

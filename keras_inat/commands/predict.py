@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -27,14 +26,6 @@ NUM_CLASSES = 3
 MAX_STEM = 200  # bytes; a temporary name is longer, and file systems accept 255
 
 
-class Prediction(NamedTuple):
-    """The prediction for one image."""
-
-    file: Path  # relative to the given folder
-    pixels: np.ndarray  # `(height, width, 3)` uint8
-    probabilities: np.ndarray  # `(classes,)` float32
-
-
 def run(config: Config) -> None:
     """Prints the most probable classes of each image and explains the first predictions in pictures.
 
@@ -52,22 +43,24 @@ def run(config: Config) -> None:
     notes = sys.stderr if as_json else sys.stdout
     print(f"model: {run_folder.path}", file=notes, flush=True)
     pictures = run_folder.path / "predictions"
-    explained: dict[Path, Prediction] = {}
+    explained: dict[Path, tuple[np.ndarray, np.ndarray]] = {}
     num_images = 0
-    for prediction in _predict(model, folder, files):
+    for file, pixels, probabilities in _predict(model, folder, files):
         num_images += 1
         picture = None
         if len(explained) < MAX_PICTURES:
-            picture = _choose_path(pictures, prediction.file.stem, explained)
-            explained[picture] = prediction
-        line = _format_json(prediction, classes, picture) if as_json else _format_line(prediction, classes)
-        print(line, flush=True)
+            picture = _choose_path(pictures, file.stem, explained)
+            explained[picture] = (pixels, probabilities)
+        if as_json:
+            print(_format_json(file, probabilities, classes, picture), flush=True)
+        else:
+            print(_format_line(file, probabilities, classes), flush=True)
     if not explained:
         raise UserError(
             f"IMAGE {config.predict.image!r} contains no readable image: give a JPEG file, a PNG file or a folder"
         )
-    gradients = explain_predictions(model, np.stack([prediction.pixels for prediction in explained.values()]))
-    for (path, (_, pixels, probabilities)), gradient in zip(explained.items(), gradients, strict=True):
+    gradients = explain_predictions(model, np.stack([pixels for pixels, _ in explained.values()]))
+    for (path, (pixels, probabilities)), gradient in zip(explained.items(), gradients, strict=True):
         save_figure(draw_prediction(pixels, classes, probabilities, gradient), path)
     if num_images == 1:
         print(make_printable(f"explanation: {next(iter(explained))}"), file=notes)
@@ -87,15 +80,12 @@ def _find_run(config: Config) -> tuple[RunFolder, Result]:
         )
     path = Path(config.predict.run)
     run_folder = RunFolder(path, path.resolve().parent.name)
-    missing = [file.name for file in (run_folder.model, run_folder.result) if not file.exists()]
-    if missing:
-        raise UserError(
-            f"RUN must be the folder of a finished run, with best.keras and result.json. Received: "
-            f"{config.predict.run!r}, which has no {' and no '.join(missing)}."
-        )
     result = run_folder.read_result()
-    if result is None:
-        raise UserError(f"{run_folder.result} is damaged: give another RUN")
+    if result is None or not run_folder.model.exists():
+        raise UserError(
+            "RUN must be the folder of a finished run, with best.keras and result.json. Received: "
+            f"{config.predict.run!r}."
+        )
     return run_folder, result
 
 
@@ -124,8 +114,8 @@ def _load_model(run_folder: RunFolder, result: Result) -> keras.Model:
     return model
 
 
-def _predict(model: keras.Model, folder: Path, files: Sequence[Path]) -> Iterator[Prediction]:
-    """Predicts images batch by batch. Unreadable files are skipped with a warning."""
+def _predict(model: keras.Model, folder: Path, files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
+    """Yields the path in `folder`, the pixels and the probabilities of each image. Other files get a warning."""
     for start in range(0, len(files), BATCH_SIZE):
         images: dict[Path, np.ndarray] = {}
         for path in files[start : start + BATCH_SIZE]:
@@ -140,7 +130,7 @@ def _predict(model: keras.Model, folder: Path, files: Sequence[Path]) -> Iterato
             pixels = np.stack(list(images.values())).astype(np.float32)
             probabilities = keras.ops.convert_to_numpy(model(pixels, training=False))
             for (file, image), row in zip(images.items(), probabilities, strict=True):
-                yield Prediction(file, image, row)
+                yield file, image, row
 
 
 def _choose_path(folder: Path, stem: str, taken: Container[Path]) -> Path:
@@ -154,18 +144,17 @@ def _choose_path(folder: Path, stem: str, taken: Container[Path]) -> Path:
     return path
 
 
-def _format_line(prediction: Prediction, classes: Sequence[str]) -> str:
-    best = np.argsort(-prediction.probabilities, kind="stable")[:NUM_CLASSES]
-    scores = ", ".join(f"{classes[label]} {100 * prediction.probabilities[label]:.1f} %" for label in best)
-    return f"{make_printable(str(prediction.file))}: {scores}"
+def _format_line(file: Path, probabilities: np.ndarray, classes: Sequence[str]) -> str:
+    best = np.argsort(-probabilities, kind="stable")[:NUM_CLASSES]
+    scores = ", ".join(f"{classes[label]} {100 * probabilities[label]:.1f} %" for label in best)
+    return f"{make_printable(str(file))}: {scores}"
 
 
-def _format_json(prediction: Prediction, classes: Sequence[str], picture: Path | None) -> str:
-    row = prediction.probabilities
+def _format_json(file: Path, probabilities: np.ndarray, classes: Sequence[str], picture: Path | None) -> str:
     values = {
-        "file": str(prediction.file),
-        "class": classes[int(row.argmax())],
-        "probabilities": {name: round(float(value), 6) for name, value in zip(classes, row, strict=True)},
+        "file": str(file),
+        "class": classes[int(probabilities.argmax())],
+        "probabilities": {name: round(float(value), 6) for name, value in zip(classes, probabilities, strict=True)},
         "explanation": str(picture) if picture else None,
     }
     return json.dumps(values)

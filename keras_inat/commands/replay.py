@@ -1,9 +1,5 @@
 """The command `replay`: the epochs that search methods need, measured on recorded trials."""
 
-from keras_inat.bench.replay import replay_methods
-from keras_inat.settings.schema import Config
+from keras_inat.bench.replay import replay_methods as run
 
-
-def run(config: Config) -> None:
-    """Prints a row for each method and draws the best score against the epochs."""
-    replay_methods(config)
+__all__ = ["run"]

@@ -16,11 +16,7 @@ def run(config: Config) -> None:
 
 
 def conclude(config: Config, trials: list[Trial]) -> None:
-    """Prints the best trial and the next step.
-
-    Raises:
-        UserError: There is no trial, or none has a score.
-    """
+    """Prints the best trial and the next step. Raises a `UserError` if no trial has a score."""
     if not trials:
         raise UserError("there is nothing to try: `sweep.forbid` forbids every configuration of `sweep.space`")
     best = find_best(trials)
