@@ -23,18 +23,12 @@ Advance = Callable[[int], None]
 
 @contextlib.contextmanager
 def track_progress(
-    description: str,
-    total: int,
-    unit: str = "",
-    *,
-    completed: int = 0,
-    transient: bool = False,
-    line_seconds: float = SECONDS_BETWEEN_LINES,
+    description: str, total: int, unit: str = "", *, completed: int = 0, transient: bool = False
 ) -> Iterator[Advance]:
     """Shows the progress of long work on stdout.
 
     A terminal or a notebook shows a bar with the count, the rate and the time left. A pipe or a file gets a line every
-    `line_seconds` and one when the work is done. While another display of this process is live, nothing is shown.
+    30 seconds and one when the work is done. While another display of this process is live, nothing is shown.
 
     Args:
         description: The work, such as "decoding photos".
@@ -42,7 +36,6 @@ def track_progress(
         unit: The name of these things, in the plural, such as "images".
         completed: The number of things that earlier work has done. They do not count in the rate.
         transient: Removes the bar when the work is done. A pipe or a file gets no last line.
-        line_seconds: The time between two lines.
 
     Yields:
         A function that is called with the number of things done since its last call.
@@ -55,7 +48,7 @@ def track_progress(
     description = description.encode(encoding, "backslashreplace").decode(encoding)
     began = time.monotonic()
     bar = _build_bar(transient)
-    seconds_between = SECONDS_BETWEEN_BARS if bar else line_seconds
+    seconds_between = SECONDS_BETWEEN_BARS if bar else SECONDS_BETWEEN_LINES
     shown_at = began
     shown = completed
     done = completed
