@@ -73,20 +73,16 @@ class Decoded:
 
 def set_up_decoding() -> None:
     """Changes process-wide settings of Pillow, libtiff and OpenCV for decoding. Repeated calls change nothing."""
-    _set_up_libraries()
     # Pillow warns of odd metadata, for example. `warnings.catch_warnings` would change the filters of other threads, so
     # this filter stays first in the list. It is checked at each call because other code may have reset the filters.
-    if warnings.filters[:1] != [("ignore", None, Warning, re.compile(r"PIL\."), 0)]:
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-@functools.cache
-def _set_up_libraries() -> None:
+    if warnings.filters[:1] == [("ignore", None, Warning, re.compile(r"PIL\."), 0)]:
+        return
     Image.MAX_IMAGE_PIXELS = None  # `_open` checks the limit instead and reports the size of the image.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     with contextlib.suppress(AttributeError, OSError):  # libtiff prints its own messages to stderr, bypassing Python.
         ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
     cv2.setNumThreads(0)  # Images are processed in parallel by threads or processes of the caller.
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # last, because another thread may check it now
 
 
 def stored_size(image_size: int) -> int:

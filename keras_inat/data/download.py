@@ -9,7 +9,6 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -95,26 +94,25 @@ def _request(url: str, partial: Path, known: int | None) -> tuple[Any, int, int 
         error.close()
         if error.code != 416 or not first:
             raise
-        _, total = _read_range(error.headers)
+        total = _read_size(error.headers["Content-Range"])
         if first == total or (total is None and zipfile.is_zipfile(partial)):
             return None, first, total
     else:
         if response.status != 206:
-            length = response.headers.get("Content-Length") or ""
-            return response, 0, int(length) if length.isdigit() else None
-        begins, total = _read_range(response.headers)
-        if begins == first and (known is None or total in (None, known)):
-            return response, first, total or known
+            return response, 0, _read_size(response.headers["Content-Length"])
+        given = response.headers["Content-Range"] or ""
+        total = _read_size(given) or known
+        if given.startswith(f"bytes {first}-") and known in (None, total):
+            return response, first, total
         response.close()
     partial.unlink(missing_ok=True)
     raise ConnectionError(f"the file on the server has changed since its first {first} bytes were downloaded")
 
 
-def _read_range(headers: Message) -> tuple[int | None, int | None]:
-    """Returns the first position and the total size in `Content-Range`, each None if it is missing."""
-    found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", headers.get("Content-Range") or "")
-    begins, total = found.groups() if found else (None, None)
-    return int(begins) if begins else None, int(total) if total else None
+def _read_size(header: str | None) -> int | None:
+    """Returns the size at the end of a `Content-Length` or `Content-Range` header, or None if there is none."""
+    size = (header or "").rpartition("/")[2]
+    return int(size) if size.isdecimal() else None
 
 
 def _save(response: Any, partial: Path, done: int, total: int | None) -> None:

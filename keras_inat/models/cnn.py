@@ -48,11 +48,10 @@ def build_cnn(config: Model, image_size: int, num_classes: int) -> keras.Model:
 def _build_blocks(config: Model, image: Any, prefix: str) -> Any:
     """Returns the feature maps of the last block for an image in [-1, 1]. All layer names begin with `prefix`."""
     x = image
-    skip = image
     for conv in list_convolutions(config):
         pool = layers.MaxPooling2D(2, padding="same", name=f"{prefix}block{conv.block}_pool")
-        if conv.opens_pair:
-            skip = x
+        if not conv.closes_pair:
+            skip = x  # The pair that begins here, if one does, adds it.
         x = layers.Conv2D(
             conv.filters,
             conv.kernel_size,

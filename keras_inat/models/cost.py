@@ -31,8 +31,7 @@ class Convolution:
     kernel_size: int
     num_poolings: int  # before it
     pooled: bool  # followed by the pooling of its block
-    opens_pair: bool  # the first of a residual pair, which begins with the input of this convolution
-    closes_pair: bool  # the second of a residual pair, whose input is added to the output of this convolution
+    closes_pair: bool  # the second of a residual pair, which adds the input of the first to its output
 
     @property
     def weights(self) -> int:
@@ -72,7 +71,6 @@ def list_convolutions(config: Model) -> list[Convolution]:
                 kernel_size=PAIR_KERNEL_SIZE if paired else kernel_size,
                 num_poolings=block if paired else block - 1,
                 pooled=number == pooled,
-                opens_pair=paired and number % 2 == 0,
                 closes_pair=paired and number % 2 == 1,
             )
             convolutions.append(convolution)

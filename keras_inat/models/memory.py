@@ -69,10 +69,16 @@ def check_memory(config: Config, num_classes: int) -> None:
     available = _read_available_memory()
     memory = estimate_memory(config, num_classes)
     if memory.minimum > available:
+        rows = count_cnn(config.model, max(config.training_sizes), num_classes)
+        largest = max(rows, key=lambda row: row.parameters)
+        activations = memory.activations - memory.activation_inputs
         raise UserError(
-            f"training needs at least {_format_gigabytes(memory.minimum)} of memory for the weights, their gradients, "
-            f"the moments of {config.training.optimizer} and the activations of a batch. This machine has "
-            f"{_format_gigabytes(available)}. {_explain_memory(config, num_classes, memory)}."
+            f"training needs at least {_format(memory.minimum)} of memory: {_format(activations)} for the activations "
+            f"of a batch of {config.training.batch_size} and {_format(memory.minimum - activations)} for the weights, "
+            f"their gradients and the moments of {config.training.optimizer}. This machine has {_format(available)}. "
+            f"The largest layer, {largest.name}, has {largest.parameters:.2g} weights. Use a smaller "
+            "`training.batch_size` or `data.image_size`, fewer `model.filters` or `model.dense_units`, or "
+            "`model.pooling`=average."
         )
 
 
@@ -85,28 +91,5 @@ def _read_available_memory() -> int:
     return available
 
 
-def _explain_memory(config: Config, num_classes: int, memory: Memory) -> str:
-    """Returns the largest contribution to the memory and the settings that reduce it."""
-    activations = memory.activations - memory.activation_inputs
-    if activations > memory.minimum / 2:
-        return (
-            f"`training.batch_size`={config.training.batch_size} causes {_format_gigabytes(activations)} of "
-            "activations. Use a smaller `training.batch_size` or `data.image_size`, or fewer `model.filters`"
-        )
-    rows = count_cnn(config.model, max(config.training_sizes), num_classes)
-    row = max(rows, key=lambda row: row.parameters)
-    if row.name.startswith("block"):
-        return (
-            f"`model.filters` gives the layer {row.name} {row.parameters:.2g} weights. Use fewer `model.filters`, a "
-            "smaller `model.kernel_size` or another `model.filter_organization`"
-        )
-    units = row.output[0]
-    return (
-        f"`model.pooling`={config.model.pooling} gives the layer {row.name} {row.macs // units:,} x {units:,} = "
-        f"{row.parameters:.2g} weights. Use `model.pooling`=average, fewer `model.dense_units` or a smaller "
-        "`data.image_size`"
-    )
-
-
-def _format_gigabytes(number: int) -> str:
-    return f"{number / 1e9:,.3g} GB"
+def _format(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:,.3g} GB"

@@ -95,12 +95,11 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
 def _build_application(config: Finetune, inputs: Any) -> keras.Model:
     """Builds a network of keras.applications without its head and loads its weights."""
     build: Callable[..., keras.Model] = getattr(keras.applications, config.backbone)
-    options = _read_width_multiplier(config.backbone, config.weights)
-    options["weights"] = None if config.weights == "none" else config.weights
+    weights = None if config.weights == "none" else config.weights
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MobileNets warn that the ImageNet weights for 224 pixels fit every size
-            return build(include_top=False, input_tensor=inputs, **options)
+            return build(include_top=False, input_tensor=inputs, weights=weights)
     except Exception as error:  # Keras reports a failed download or an unsuitable file with many classes
         reason = " ".join(str(error).split())[:300]
         if config.weights == "imagenet":
@@ -119,16 +118,6 @@ def _print_download(backbone: str) -> None:
         home = Path(tempfile.gettempdir(), ".keras")  # Keras uses it without a message
     size = BACKBONES[backbone].megabytes
     print(f"ImageNet weights of {backbone}: read from {home / 'models'}, or downloaded ({size:,.0f} MB)", flush=True)
-
-
-def _read_width_multiplier(backbone: str, weights: str) -> dict[str, Any]:
-    """Reads the width multiplier of a MobileNet from the file name that keras.applications gives to its weights."""
-    name = Path(weights).name
-    if backbone == "MobileNet" and (match := re.search(r"mobilenet_(1_0|7_5|5_0|2_5)_\d+_tf", name)):
-        return {"alpha": {"1_0": 1.0, "7_5": 0.75, "5_0": 0.5, "2_5": 0.25}[match[1]]}
-    if backbone.startswith(("MobileNetV2", "MobileNetV3")) and (match := re.search(r"_([01]\.\d+)_", name)):
-        return {"alpha": float(match[1])}
-    return {}
 
 
 def _load_trained_model(path: Path, image_size: int) -> tuple[Any, Any]:

@@ -54,20 +54,20 @@ def test_averaged_weights_image_scales_and_precision_count():
     [
         (
             ["data.image_size=256", "model.filters=2048", "model.dense_units=16384", "training.batch_size=1"],
-            ["`model.pooling`=flatten gives the layer dense 131,072 x 16,384 = 2.1e+09 weights", "`model.pooling`=av"],
+            ["largest layer, dense, has 2.1e+09 weights", "activations of a batch of 1 and"],
         ),
         (
             ["model.filters=4096", "model.filter_organization=double", "model.pooling=average", "model.dense_units=0"],
-            ["`model.filters` gives the layer block5_conv 1.9e+10 weights", "Use fewer `model.filters`"],
+            ["largest layer, block5_conv, has 1.9e+10 weights"],
         ),
-        (["training.batch_size=9999"], ["`training.batch_size`=9999 causes 64.8 GB of activations"]),
+        (["training.batch_size=9999"], ["64.8 GB for the activations of a batch of 9999 and", "GB for the weights"]),
     ],
 )
 def test_training_that_cannot_fit_is_refused_with_the_arithmetic(arguments, words, monkeypatch):
     monkeypatch.setattr(memories, "_read_available_memory", lambda: 24 * 10**9)
     with pytest.raises(UserError) as error:
         check_memory(load_config(arguments), 10)
-    for word in [*words, "This machine has 24 GB", "moments of adam"]:
+    for word in [*words, "This machine has 24 GB", "moments of adam", "Use a smaller `training.batch_size`"]:
         assert word in str(error.value)
 
 

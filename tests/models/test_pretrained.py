@@ -7,7 +7,7 @@ import pytest
 from keras.src.legacy.saving import legacy_h5_format
 
 from keras_inat.errors import UserError
-from keras_inat.explain.activations import build_logits_model
+from keras_inat.explain.networks import build_logits_model
 from keras_inat.models.backbones import BACKBONES, HEAD
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.pretrained import build_finetune, preprocess
@@ -75,23 +75,6 @@ def test_an_efficientnet_is_the_same_from_a_file_and_from_keras(tmp_path, monkey
     for other in (clone_for_training(model, any_size=False), finetuned, build_logits_model(model)):
         received = keras.Model(other.inputs[0], other.get_layer("head_pool").output)(images)
         np.testing.assert_allclose(received, features[1], rtol=1e-3, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("backbone", "file", "alpha"),
-    [
-        ("MobileNet", "mobilenet_2_5_224_tf_no_top.h5", 0.25),
-        ("MobileNet", "mobilenet_1_0_224_tf_no_top.h5", 1.0),
-        ("MobileNetV2", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5", 0.35),
-        ("MobileNetV3Small", "weights_mobilenet_v3_small_224_0.75_float_no_top_v2.h5", 0.75),
-    ],
-)
-def test_the_width_multiplier_of_a_mobilenet_comes_from_its_file_name(tmp_path, backbone, file, alpha):
-    build = getattr(keras.applications, backbone)
-    narrow = build(include_top=False, weights=None, alpha=alpha, input_shape=(32, 32, 3))
-    write_h5(narrow, tmp_path / file)
-    model = build_finetune(Finetune(backbone=backbone, weights=str(tmp_path / file)), 32, 4)
-    assert model.get_layer("head_pool").output.shape == (None, narrow.output.shape[-1])
 
 
 def test_a_failed_download_names_the_alternatives(monkeypatch, capsys):

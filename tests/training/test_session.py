@@ -118,7 +118,7 @@ def test_impossible_settings_are_refused_before_images_are_decoded(make_config, 
     monkeypatch.setattr("keras_inat.training.evaluation.open_data", lambda config: pytest.fail("decoded"))
     large = ("model.num_blocks=1", "data.image_size=1024", "model.filters=1024", "model.dense_units=16384")
     for settings, words in (
-        (large, "gives the layer dense 268,435,456 x 16,384"),
+        (large, "The largest layer, dense, has 4.4e.12 weights"),
         (("STRATEGY=gradual", "training.epochs=2"), "at least 4"),
     ):
         with pytest.raises(UserError, match=words):
