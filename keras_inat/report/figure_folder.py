@@ -58,7 +58,7 @@ class FigureFolder:
         """Returns cached blocks and writes their pictures again. Returns None if the cache is incomplete."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             cached = json.loads((folder / "blocks.json").read_text(encoding="utf-8"))
-            blocks = [CACHED[kind](**fields) for kind, fields in cached]
+            blocks: list[Block] = [CACHED[kind](**fields) for kind, fields in cached]
             files = {block: folder / Path(block.file).name for block in blocks if isinstance(block, Picture)}
             if not all(file.exists() for file in files.values()):
                 return None

@@ -101,10 +101,6 @@ class SeedGroup:
         return float(np.mean([run.result.val_accuracy for run in self.runs]))
 
     @property
-    def command(self) -> str:
-        return self.best.command
-
-    @property
     def title(self) -> str:
         """A short name for figures and tables."""
         finetune = self.best.finetune
@@ -125,7 +121,7 @@ class DataSet:
 
     def find_groups(self, command: str) -> list[SeedGroup]:
         """Returns the groups of a command, the best validation accuracy first."""
-        found = [group for group in self.groups if group.command == command]
+        found = [group for group in self.groups if group.best.command == command]
         return sorted(found, key=lambda group: -group.val_accuracy)
 
 
@@ -169,7 +165,7 @@ def _sort_by_data(runs: list[FinishedRun], sweeps: list[SweepHistory]) -> list[D
 
 def _count_commands(data_set: DataSet) -> int:
     """Returns the number of different commands that used the images."""
-    return bool(data_set.sweeps) + len({group.command for group in data_set.groups})
+    return bool(data_set.sweeps) + len({group.best.command for group in data_set.groups})
 
 
 def group_by_seed(runs: list[FinishedRun]) -> list[SeedGroup]:

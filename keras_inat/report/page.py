@@ -5,7 +5,7 @@ from pathlib import Path
 
 from keras_inat.errors import UserError
 from keras_inat.files import write_text
-from keras_inat.report.blocks import Chapter, Page, Section
+from keras_inat.report.blocks import Bullets, Chapter, Page, Prose, Section
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.history import DataSet, History, read_history
 from keras_inat.report.model_cards import write_cards
@@ -21,7 +21,6 @@ from keras_inat.report.sections.sweep import describe_sweeps
 from keras_inat.settings.schema import Config
 
 TITLE = "keras-inat: the report"
-SUMMARY = "Summary"
 FIGURE = re.compile(r"\((figures/[^()/]+\.png)\)")  # a figure's file, as the Markdown links to it
 
 
@@ -71,9 +70,9 @@ def _build_page(history: History, figures: FigureFolder, config: Config) -> Page
             raise UserError(f"`report.compare` (RUNS) names runs, but there is no finished run in {runs!r} yet")
         compared.append(compare_runs(history, config.report.compare, figures))
     if not history.data_sets:
-        missing = checklist.check_requirements([], []).missing
+        hint = Section("", [Prose(f"There is no finished run in `{runs}` yet."), Bullets(summary.GETTING_STARTED)])
         finding = f"There is no finished run in {runs} yet. Run `make demo` for an example."
-        return Page([Chapter(SUMMARY, [summary.summarize_nothing(runs)])], [finding], missing)
+        return Page([Chapter("Summary", [hint])], [finding], checklist.check_requirements([], []).missing)
     findings = [sentence for data_set in history.data_sets for sentence in summary.list_findings(data_set)]
     sections = [
         records.describe_cost(history.runs),
@@ -81,7 +80,7 @@ def _build_page(history: History, figures: FigureFolder, config: Config) -> Page
         records.describe_reproduction(history.runs),
     ]
     chapters = [
-        Chapter(SUMMARY, [summary.summarize(history, findings)]),
+        Chapter("Summary", [summary.summarize(history, findings)]),
         *(_build_chapter(data_set, figures, config) for data_set in history.data_sets),
         *compared,
         Chapter("Records", sections),

@@ -6,7 +6,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from keras_inat.report import blocks
-from keras_inat.report.blocks import Block, Chapter, Page, Picture, Table
+from keras_inat.report.blocks import Block, Chapter, Page, Table
 from keras_inat.report.formatting import interval, percent, sample_size
 
 RULES = {"l": ":--", "r": "--:"}
@@ -69,27 +69,19 @@ def _render_block(block: Block) -> list[str]:
             rows = []
             for label, estimate in block.cards:
                 rows.append([label, percent(estimate.value), f"{interval(estimate)}, {sample_size(estimate)}"])
-            return _render_table(Table("", "lrl", ["", "", "95 % interval"], rows))
+            return _render_block(Table("", "lrl", ["", "", "95 % interval"], rows))
         case blocks.Table():
-            return _render_table(block)
+            rows = [[escape_markdown(cell) or " " for cell in row] for row in (block.head, *block.rows)]
+            rows.insert(1, [RULES[letter] for letter in block.align])
+            lines = [f"| {' | '.join(row)} |" for row in rows]
+            return [escape_markdown(block.caption), "", *lines] if block.caption else lines
         case blocks.Checklist():
             rows = []
             for requirement, section, command in block.rows:
                 missing = f"missing: run `{command}`" if command else "missing"
                 rows.append([requirement, section.title if section else missing])
-            return _render_table(Table("", "ll", ["requirement", "section"], rows))
+            return _render_block(Table("", "ll", ["requirement", "section"], rows))
         case blocks.ParallelCoordinates():
-            return _render_picture(block.picture)
+            return _render_block(block.picture)
         case blocks.Picture():
-            return _render_picture(block)
-
-
-def _render_table(table: Table) -> list[str]:
-    rows = [[escape_markdown(cell) or " " for cell in row] for row in (table.head, *table.rows)]
-    rows.insert(1, [RULES[letter] for letter in table.align])
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return [escape_markdown(table.caption), "", *lines] if table.caption else lines
-
-
-def _render_picture(picture: Picture) -> list[str]:
-    return [f"![{escape_markdown(picture.alt)}]({picture.file})", "", escape_markdown(picture.caption)]
+            return [f"![{escape_markdown(block.alt)}]({block.file})", "", escape_markdown(block.caption)]

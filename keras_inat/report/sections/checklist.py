@@ -45,19 +45,21 @@ REQUIREMENTS = (
 
 def check_requirements(chapters: Sequence[Chapter], data_sets: Sequence[DataSet]) -> Checklist:
     """Returns each requirement with the first section that meets it, or None."""
-    compared = {data_set.name for data_set in data_sets if len(_list_strategies(data_set)) >= MIN_STRATEGIES}
+    compared = set()
+    for data_set in data_sets:
+        settings = [group.best.finetune for group in data_set.find_groups("finetune")]
+        if len({finetune.strategy for finetune in settings if finetune}) >= MIN_STRATEGIES:
+            compared.add(data_set.name)
     shown = []
-    strategies = []
     for chapter in chapters:
         for section in chapter.sections:
-            for evidence in _list_evidence(section):
-                shown.append((evidence, section))
-                if chapter.title in compared and evidence.endswith("costs"):
-                    strategies.append((STRATEGIES, section))
+            shown += [(evidence, section) for evidence in _list_evidence(section)]
+            if chapter.title in compared and section.title == fine_tuning.TITLE:
+                shown.append((STRATEGIES, section))
     rows = []
     for requirement, wanted, command in REQUIREMENTS:
-        found = [section for evidence, section in [*shown, *strategies] if evidence.endswith(wanted)]
-        rows.append((requirement, found[0] if found else None, command))
+        met_by = next((section for evidence, section in shown if evidence.endswith(wanted)), None)
+        rows.append((requirement, met_by, command))
     return Checklist(rows)
 
 
@@ -69,8 +71,3 @@ def _list_evidence(section: Section) -> Iterator[str]:
             yield re.sub(r"(-\d+)?\.png$", "", picture.file)
     if len(section.blocks) > 1:
         yield section.title
-
-
-def _list_strategies(data_set: DataSet) -> set[str]:
-    runs = [group.best for group in data_set.find_groups("finetune")]
-    return {run.finetune.strategy for run in runs if run.finetune}

@@ -1,6 +1,5 @@
 """Comparison of runs: settings, results, learning curves and paired differences of runs that the user names."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from keras_inat.errors import UserError, describe_choices
@@ -29,20 +28,21 @@ def compare_runs(history: History, names: str, figures: FigureFolder) -> Chapter
     Raises:
         UserError: There is only one name, or a name is unknown or ambiguous.
     """
-    titles = names.split()
-    if len(titles) < 2:
+    groups = {name: _find_group(history, name) for name in names.split()}
+    if len(groups) < 2:
         raise UserError(
             f"`report.compare` (RUNS) must name two runs or more, separated by spaces. Received: {names!r}."
         )
-    groups = [_find_group(history, title) for title in titles]
     figures.begin_chapter(TITLE)
-    blocks = [
-        _tabulate_settings(titles, groups),
-        _tabulate_results(titles, groups),
-        *_draw_learning_curves(titles, groups, figures),
-    ]
-    for title, group in zip(titles[1:], groups[1:], strict=True):
-        blocks += _compare_with_first(titles[0], groups[0], title, group)
+    blocks: list[Block] = [_tabulate_settings(groups), _tabulate_results(groups)]
+    curves = [(name, group.best.folder.read_epochs()) for name, group in groups.items()]
+    if any(epochs for _, epochs in curves):
+        alt = f"Validation accuracy by epoch of {', '.join(groups)}."
+        caption = "Validation accuracy by epoch. With several seeds, the curve is that of the best validation accuracy."
+        blocks.append(figures.add("learning-curves", draw_validation_by_epoch(curves), alt, caption))
+    first, *others = groups
+    for name in others:
+        blocks += _compare_with_first(first, groups[first], name, groups[name])
     return Chapter(TITLE, [Section("", blocks)])
 
 
@@ -64,9 +64,9 @@ def _find_group(history: History, name: str) -> SeedGroup:
     raise UserError(f"`report.compare`: a run {describe_choices(name, choices)}")
 
 
-def _tabulate_settings(titles: list[str], groups: list[SeedGroup]) -> Block:
+def _tabulate_settings(groups: dict[str, SeedGroup]) -> Block:
     """Tabulates the settings that differ between the runs, apart from seed and name."""
-    settings = [select(group.best.result.config, GROUP - {Role.NAME}) for group in groups]
+    settings = [select(group.best.result.config, GROUP - {Role.NAME}) for group in groups.values()]
     rows = []
     for name in dict.fromkeys(name for values in settings for name in values):
         cells = [_format_setting(values.get(name)) for values in settings]
@@ -74,7 +74,7 @@ def _tabulate_settings(titles: list[str], groups: list[SeedGroup]) -> Block:
             rows.append([name, *cells])
     if not rows:
         return Prose("The settings of these runs are the same.")
-    return Table("Settings that differ.", "l" * (1 + len(titles)), ["setting", *titles], rows)
+    return Table("Settings that differ.", "l" * (1 + len(groups)), ["setting", *groups], rows)
 
 
 def _format_setting(value: Any) -> str:
@@ -83,21 +83,14 @@ def _format_setting(value: Any) -> str:
     return setting_value(value)
 
 
-def _tabulate_results(titles: list[str], groups: list[SeedGroup]) -> Table:
+def _tabulate_results(groups: dict[str, SeedGroup]) -> Table:
     rows = []
-    for title, group in zip(titles, groups, strict=True):
+    for name, group in groups.items():
         result = group.best.result
-        rows.append(
-            [
-                title,
-                ", ".join(str(run.result.seed) for run in group.runs),
-                percent(group.val_accuracy),
-                percent_with_interval(estimate_test_accuracy(group)),
-                f"{result.epochs:,}",
-                formatting.duration(result.seconds),
-                f"{result.parameters:,}",
-            ]
-        )
+        seeds = ", ".join(str(run.result.seed) for run in group.runs)
+        accuracies = [percent(group.val_accuracy), percent_with_interval(estimate_test_accuracy(group))]
+        cost = [f"{result.epochs:,}", formatting.duration(result.seconds), f"{result.parameters:,}"]
+        rows.append([name, seeds, *accuracies, *cost])
     caption = (
         "Results. With several seeds, the accuracies are means, and epochs and time are those of the run with the best "
         "validation accuracy."
@@ -105,18 +98,8 @@ def _tabulate_results(titles: list[str], groups: list[SeedGroup]) -> Table:
     return Table(caption, "lrrrrrr", ["run", "seeds", "validation", "test", "epochs", "time", "parameters"], rows)
 
 
-def _draw_learning_curves(titles: Sequence[str], groups: Sequence[SeedGroup], figures: FigureFolder) -> list[Block]:
-    curves = [(title, group.best.folder.read_epochs()) for title, group in zip(titles, groups, strict=True)]
-    if not any(epochs for _, epochs in curves):
-        return []
-    alt = f"Validation accuracy by epoch of {', '.join(titles)}."
-    caption = "Validation accuracy by epoch. With several seeds, the curve is that of the best validation accuracy."
-    return [figures.add("learning-curves", draw_validation_by_epoch(curves), alt, caption)]
-
-
-def _compare_with_first(first_title: str, first: SeedGroup, title: str, group: SeedGroup) -> list[Block]:
+def _compare_with_first(first_name: str, first: SeedGroup, name: str, group: SeedGroup) -> list[Block]:
     if group.best.data.hash != first.best.data.hash:
-        return [Prose(f"`{title}` and `{first_title}` have different images, so their accuracies are not compared.")]
-    table = tabulate_differences(first, [group], [title], "the first run")
-    missing = f"The predictions of `{title}` or of `{first_title}` are not on disk, so they are not compared."
-    return table or [Prose(missing)]
+        return [Prose(f"`{name}` and `{first_name}` have different images, so their accuracies are not compared.")]
+    missing = f"The predictions of `{name}` or of `{first_name}` are not on disk, so they are not compared."
+    return tabulate_differences(first, [group], [name], "the first run") or [Prose(missing)]

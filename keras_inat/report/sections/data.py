@@ -29,7 +29,7 @@ def describe_data(data_set: DataSet, figures: FigureFolder) -> Section:
     """Returns the section on the images of a data set."""
     data = data_set.data
     if data is None:
-        return Section(TITLE, [Prose(f"The images of {data_set.name} are unknown: {_explain_missing(data_set)}")])
+        return Section(TITLE, [Prose(f"The images of {data_set.name} are unknown, because no trial has a result.")])
     blocks = [
         *_describe_images(data_set, data, figures),
         *_describe_files(data),
@@ -42,16 +42,6 @@ def describe_skipped(data: DataSummary) -> str:
     """Returns `1 file was skipped`, the number of files that were not used."""
     num_skipped = data.num_quarantined + data.num_leaked
     return f"{plural(num_skipped, 'file')} {'was' if num_skipped == 1 else 'were'} skipped"
-
-
-def _explain_missing(data_set: DataSet) -> str:
-    """Returns the reason why no trial has a summary of the images."""
-    trials = [trial for sweep in data_set.sweeps for trial in sweep.trials]
-    if any(trial.score is not None for trial in trials):
-        return "the results of the trials are missing."
-    if any(trial.status == "running" for trial in trials):
-        return "no trial has ended yet."
-    return "every trial failed before or while it opened them. `make data` reports the cause."
 
 
 def _describe_images(data_set: DataSet, data: DataSummary, figures: FigureFolder) -> list[Block]:

@@ -86,7 +86,7 @@ def _list_models(groups: Sequence[SeedGroup]) -> list[ComparedModel]:
                 title=choose_unique(title, taken, " #"),
                 accuracy=estimate_test_accuracy(group),
                 seeds=[run.test.accuracy for run in group.runs],
-                scratch=group.command == "train-best",
+                scratch=group.best.command == "train-best",
                 parameters=group.best.trained_parameters,
                 seconds=float(np.mean([run.result.seconds for run in group.runs])),
                 epochs=group.best.folder.read_epochs(),

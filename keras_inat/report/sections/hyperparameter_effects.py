@@ -13,7 +13,6 @@ from keras_inat.report.statistics.adjusted_effects import AdjustedEffects, estim
 from keras_inat.report.statistics.importance import MIN_TRIALS, SettingCorrelation, measure_importance
 from keras_inat.report.sweep_history import SweepHistory
 
-TITLE = "Hyperparameter effects"
 MAX_ROWS = 30  # of a chart
 
 
@@ -21,23 +20,17 @@ def describe_hyperparameter_effects(
     sweep: SweepHistory, correlations: list[SettingCorrelation], figures: FigureFolder
 ) -> list[Block]:
     """Describes the effects of the hyperparameters of a sweep whose trials have the same number of epochs."""
-    return [
-        *_describe_truncation(sweep),
-        *_describe_adjusted_effects(sweep, figures),
-        *_describe_importance(sweep, figures),
-        *_describe_correlations(sweep, correlations, figures),
-    ]
-
-
-def _describe_truncation(sweep: SweepHistory) -> list[Block]:
-    if not sweep.epoch:
-        return []
-    text = (
-        f"Some trials were stopped early because of their accuracy after {plural(sweep.epoch, 'epoch')} or later. All "
-        f"{len(sweep.completed)} trials are therefore compared after this number of epochs. A value that helps early "
-        "need not help at the end. `sweep.prune=none` trains every trial to its end, except with hyperband."
-    )
-    return [Prose(text)]
+    blocks: list[Block] = []
+    if sweep.epoch:
+        text = (
+            f"Some trials were stopped early because of their accuracy after {plural(sweep.epoch, 'epoch')} or later. "
+            f"All {len(sweep.completed)} trials are therefore compared after this number of epochs. A value that helps "
+            "early need not help at the end. `sweep.prune=none` trains every trial to its end, except with hyperband."
+        )
+        blocks.append(Prose(text))
+    blocks += _describe_adjusted_effects(sweep, figures)
+    blocks += _describe_importance(sweep, figures)
+    return blocks + _describe_correlations(sweep, correlations, figures)
 
 
 def _describe_adjusted_effects(sweep: SweepHistory, figures: FigureFolder) -> list[Block]:
@@ -57,8 +50,8 @@ def _describe_adjusted_effects(sweep: SweepHistory, figures: FigureFolder) -> li
     rows = []
     for effect in adjusted.effects:
         result = "significant" if effect.is_significant else "not significant"
-        points, interval = formatting.percentage_points(effect.estimate)
-        rows.append([setting_name(effect.setting), effect.change, points, interval, f"{effect.estimate.num:,}", result])
+        numbers = [*formatting.percentage_points(effect.estimate), f"{effect.estimate.num:,}"]
+        rows.append([setting_name(effect.setting), effect.change, *numbers, result])
     caption = f"Change in {score}, in percentage points, with the other hyperparameters held fixed."
     head = ["hyperparameter", "change", "points", "95 % interval", "trials", "result"]
     return [
@@ -71,20 +64,20 @@ def _describe_adjusted_effects(sweep: SweepHistory, figures: FigureFolder) -> li
 
 def _list_effects(adjusted: AdjustedEffects, settings: list[str]) -> list[str]:
     """Returns a sentence for each significant effect and interaction, and one for the other hyperparameters."""
-    significant = [effect for effect in adjusted.effects if effect.is_significant]
-    sentences = [effect.sentence + _describe_aliases(effect.setting, adjusted) for effect in significant]
+    sentences = []
+    mentioned = set(adjusted.aliased)
+    for effect in adjusted.effects:
+        if effect.is_significant:
+            mentioned.add(effect.setting)
+            sentences.append(effect.sentence)
+            aliases = _join_names(alias for alias, settings in adjusted.aliased.items() if effect.setting in settings)
+            if aliases:
+                sentences[-1] += f" It is aliased with {aliases}, which may cause this effect instead."
     sentences += [f"Interaction: {sentence}" for sentence in adjusted.interactions]
-    mentioned = {effect.setting for effect in significant} | adjusted.aliased.keys()
     others = _join_names(setting for setting in settings if setting not in mentioned)
     if others:
         sentences.append(f"Not significant in this sweep: {others}.")
     return sentences
-
-
-def _describe_aliases(setting: str, adjusted: AdjustedEffects) -> str:
-    """Returns a sentence on hyperparameters that may cause an effect instead."""
-    aliases = _join_names(alias for alias, settings in adjusted.aliased.items() if setting in settings)
-    return f" It is aliased with {aliases}, which may cause this effect instead." if aliases else ""
 
 
 def _describe_method(adjusted: AdjustedEffects, score: str) -> str:
@@ -125,15 +118,11 @@ def _describe_importance(sweep: SweepHistory, figures: FigureFolder) -> list[Blo
     text = "By the intervals below, no hyperparameter improves the prediction of accuracy."
     if important:
         text = f"Hyperparameters that improve the prediction of accuracy, the most important first: {important}."
-    shown = rows[:MAX_ROWS]
-    chart = draw_forest_plot(
-        [(setting_name(setting), estimate) for setting, estimate in shown],
-        "increase of the error in points when the values are shuffled, with 95 % interval",
-        in_points=True,
-    )
+    label = "increase of the error in points when the values are shuffled, with 95 % interval"
+    shown = [(setting_name(setting), estimate) for setting, estimate in rows[:MAX_ROWS]]
     picture = figures.add(
         f"sweep-{sweep.name}-importance",
-        chart,
+        draw_forest_plot(shown, label, in_points=True),
         f"Permutation importance of {plural(len(shown), 'hyperparameter')}.",
         "Permutation importance. A random forest predicts the accuracy of trials that it was not trained on. The "
         "importance of a hyperparameter is the increase of the mean absolute error, in points, when its values are "
@@ -153,23 +142,21 @@ def _describe_correlations(
         )
         return [Prose(text)]
     score = formatting.score_name(sweep.epoch)
-    shown = correlations[:MAX_ROWS]
-    chart = draw_forest_plot(
-        [(correlation.label, correlation.estimate) for correlation in shown],
-        f"rank correlation with {score}, with 95 % interval",
-        limits=(-1, 1),
-    )
+    shown = [(correlation.label, correlation.estimate) for correlation in correlations[:MAX_ROWS]]
     picture = figures.add(
         f"sweep-{sweep.name}-correlations",
-        chart,
+        draw_forest_plot(shown, f"rank correlation with {score}, with 95 % interval", limits=(-1, 1)),
         f"Rank correlations of {len(shown)} hyperparameters with {score}.",
         "Filled: the interval excludes zero. Hollow: not significant.",
     )
     rows = []
     for correlation in correlations:
-        value, interval = formatting.correlation(correlation.estimate)
-        result = _describe_correlation(correlation)
-        rows.append([correlation.label, value, interval, f"{correlation.estimate.num:,}", result])
+        estimate = correlation.estimate
+        result = "not significant"
+        if estimate.excludes_zero:
+            direction = "higher" if estimate.value > 0 else "lower"
+            result = f"{direction} accuracy {'with it' if correlation.level else 'with larger values'}"
+        rows.append([correlation.label, *formatting.correlation(estimate), f"{estimate.num:,}", result])
     caption = (
         f"Spearman's rank correlation of every hyperparameter with {score}. A choice is compared with all others. The "
         "correlations are not adjusted for the other hyperparameters, which the search does not vary evenly. Of "
@@ -177,10 +164,3 @@ def _describe_correlations(
     )
     head = ["hyperparameter", "correlation", "95 % interval", "trials", "result"]
     return [picture, Table(caption, "lrrrl", head, rows)]
-
-
-def _describe_correlation(correlation: SettingCorrelation) -> str:
-    if not correlation.estimate.excludes_zero:
-        return "not significant"
-    direction = "higher" if correlation.estimate.value > 0 else "lower"
-    return f"{direction} accuracy {'with it' if correlation.level else 'with larger values'}"

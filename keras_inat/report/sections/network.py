@@ -1,37 +1,23 @@
 """Network: the layers of the CNN and its cost, in closed form and in numbers."""
 
-import contextlib
-from pathlib import Path
-from typing import NamedTuple
-
-from keras_inat.errors import UserError
-from keras_inat.log import warn
 from keras_inat.models.cost import LayerCost, count_cnn, describe_symbols, list_terms
 from keras_inat.report.blocks import Prose, Section, Table
 from keras_inat.report.formatting import percent
 from keras_inat.report.history import DataSet
-from keras_inat.settings.loading import build_config, read_yaml
-from keras_inat.settings.schema import Config, Model
+from keras_inat.settings.schema import Model
+from keras_inat.store.records import Result
 
 TITLE = "Network"
-DEFAULT_NUM_CLASSES = 10
-
-
-class Network(NamedTuple):
-    """A CNN to describe."""
-
-    origin: str  # the run or the sweep that it comes from, in words
-    model: Model  # its settings
-    image_size: int  # side of its input images in pixels
 
 
 def describe_network(data_set: DataSet) -> Section:
     """Returns the section on the best CNN that was trained on the images."""
-    network = _find_network(data_set)
-    if network is None:
+    origin, result = _find_network(data_set)
+    if result is None:
         return Section(TITLE, [Prose("No CNN was trained from scratch on these images yet. Run `make train-best`.")])
-    num_classes = len(data_set.data.classes) if data_set.data else DEFAULT_NUM_CLASSES
-    layers = count_cnn(network.model, network.image_size, num_classes)
+    size = result.data.image_size
+    num_classes = len(result.data.classes)
+    layers = count_cnn(result.config.model, size, num_classes)
     parameters = sum(layer.parameters for layer in layers)
     macs = sum(layer.macs for layer in layers)
     most_parameters = max(layers, key=lambda layer: layer.parameters)
@@ -39,43 +25,29 @@ def describe_network(data_set: DataSet) -> Section:
     section = Section(TITLE)
     section.blocks = [
         Prose(
-            f"{network.origin} has {parameters:,} parameters. It computes {macs:,} multiply-accumulates (MACs) for "
-            f"one image of {network.image_size} × {network.image_size} pixels. The layer with the most parameters is "
-            f"`{most_parameters.name}` ({percent(most_parameters.parameters / parameters)} of all). The layer with the "
-            f"most multiply-accumulates is `{most_macs.name}` ({percent(most_macs.macs / macs)})."
+            f"{origin} has {parameters:,} parameters. It computes {macs:,} multiply-accumulates (MACs) for one image "
+            f"of {size} × {size} pixels. The layer with the most parameters is `{most_parameters.name}` "
+            f"({percent(most_parameters.parameters / parameters)} of all). The layer with the most "
+            f"multiply-accumulates is `{most_macs.name}` ({percent(most_macs.macs / macs)})."
         ),
-        _tabulate_closed_form(network.model, network.image_size, num_classes),
+        _tabulate_closed_form(result.config.model, size, num_classes),
         _tabulate_layers(layers),
     ]
-    groups = data_set.find_groups("train-best")
-    if groups and (groups[0].best.result.parameters, groups[0].best.result.macs) == (parameters, macs):
+    if result.test and (result.parameters, result.macs) == (parameters, macs):
         section.blocks.append(Prose("The trained model, counted layer by layer, has the same two totals."))
     return section
 
 
-def _find_network(data_set: DataSet) -> Network | None:
-    """Returns the CNN of the best run from scratch, or else of the best trial of the newest sweep."""
+def _find_network(data_set: DataSet) -> tuple[str, Result | None]:
+    """Returns the CNN of the best run from scratch, or else of the best trial of the newest sweep, with its origin."""
     groups = data_set.find_groups("train-best")
     if groups:
-        run = groups[0].best
-        return Network(f"`{run.title}`", run.result.config.model, run.data.image_size)
+        return f"`{groups[0].best.title}`", groups[0].best.result
     for sweep in data_set.sweeps:
-        config = _read_best(sweep.folder.best)
-        if config and not config.finetune and data_set.data:
-            return Network(f"The best trial of the sweep `{sweep.name}`", config.model, config.data.image_size)
-    return None
-
-
-def _read_best(path: Path) -> Config | None:
-    """Reads the best configuration of a sweep. Returns None if there is none and, with a warning, if it is damaged."""
-    if not path.exists():
-        return None
-    with contextlib.suppress(UserError):
-        values = read_yaml(path)
-        if "model" in values:
-            return build_config(values)
-    warn(f"{path} is damaged and skipped")
-    return None
+        result = sweep.folder.trial_run(sweep.best.id).read_result() if sweep.best else None
+        if result and not result.config.finetune:
+            return f"The best trial of the sweep `{sweep.name}`", result
+    return "", None
 
 
 def _tabulate_closed_form(model: Model, size: int, num_classes: int) -> Table:

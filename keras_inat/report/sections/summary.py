@@ -37,11 +37,6 @@ def summarize(history: History, findings: list[str]) -> Section:
     return Section("", [*blocks, Prose(scope)])
 
 
-def summarize_nothing(runs: str) -> Section:
-    """Returns the section for a folder without any finished run."""
-    return Section("", [Prose(f"There is no finished run in `{runs}` yet."), Bullets(GETTING_STARTED)])
-
-
 def list_findings(data_set: DataSet) -> list[str]:
     """Returns the main results on a data set, a sentence each."""
     findings = []

@@ -3,24 +3,22 @@
 from collections import Counter
 
 from keras_inat.report import formatting
-from keras_inat.report.blocks import Heading, ParallelCoordinates, Prose, Section, Table
+from keras_inat.report.blocks import Block, Heading, ParallelCoordinates, Prose, Section, Table
 from keras_inat.report.charts.sweep import Axis, build_axes, color_lines, draw_parallel_coordinates, draw_sweep_progress
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent, plural, setting_name, setting_value
 from keras_inat.report.history import DataSet
-from keras_inat.report.sections import hyperparameter_effects
 from keras_inat.report.sections.hyperparameter_effects import describe_hyperparameter_effects
 from keras_inat.report.statistics.accuracy import estimate_best_trial
 from keras_inat.report.statistics.importance import SettingCorrelation, correlate_settings
 from keras_inat.report.sweep_history import SweepHistory, read_level
-from keras_inat.store.records import Status, Trial
+from keras_inat.store.records import Trial
 
 TITLE = "Sweep"
 NUM_SWEEPS = 3
 NUM_BEST = 10
 NUM_ERRORS = 3
 MAX_AXES = 14
-STATUSES: tuple[Status, ...] = ("completed", "pruned", "failed", "running")
 
 
 def describe_sweeps(data_set: DataSet, figures: FigureFolder) -> list[Section]:
@@ -35,70 +33,56 @@ def describe_sweeps(data_set: DataSet, figures: FigureFolder) -> list[Section]:
 
 
 def _describe_sweep(sweep: SweepHistory, figures: FigureFolder) -> Section:
-    section = Section(f"{TITLE} “{sweep.name}”")
-    best = sweep.best
-    if best is None:
-        section.blocks = [_describe_failure(sweep)]
-        return section
+    title = f"{TITLE} “{sweep.name}”"
+    numbers = Counter[str](trial.status for trial in sweep.trials)
+    statuses = ("completed", "pruned", "failed", "running")
+    counts = [f"{numbers[status]} {status}" for status in statuses if numbers[status]]
+    text = f"{plural(len(sweep.trials), 'trial')}: {', '.join(counts)}."
+    if sweep.best is None:
+        text += f" No trial has {'been completed' if numbers['pruned'] else 'a score'} yet."
+        errors = Counter(trial.error for trial in sweep.trials if trial.error).most_common(NUM_ERRORS)
+        return Section(title, [Prose(text + "".join(f" {number} × “{error}”." for error, number in errors))])
     truncated = sweep.truncate()
     correlations = correlate_settings(truncated)
+    return Section(
+        title,
+        [
+            *_describe_best(sweep, sweep.best, text, figures),
+            _draw_parallel_coordinates(sweep, correlations, figures),
+            Heading("Hyperparameter effects"),
+            *describe_hyperparameter_effects(truncated, correlations, figures),
+            _tabulate_best(sweep),
+        ],
+    )
+
+
+def _describe_best(sweep: SweepHistory, best: Trial, counts: str, figures: FigureFolder) -> list[Block]:
+    """Describes the best trial and the progress of a sweep."""
     num_completed = len(sweep.completed)
-    section.blocks = [
-        _describe_best(sweep, best),
+    accuracy = estimate_best_trial(sweep)
+    evidence = "number of images unknown"
+    caption = "Each point is a trial. The line is the best accuracy so far."
+    if accuracy:
+        evidence = f"{formatting.interval(accuracy)}, {formatting.sample_size(accuracy)}"
+        caption += (
+            f" With {accuracy.num:,} validation images, one trial's accuracy has a 95{formatting.SPACE}% margin of "
+            f"error of about ±{50 * (accuracy.high - accuracy.low):.1f} points."
+        )
+    return [
+        Prose(
+            f"{counts} The best is trial {best.id} with a validation accuracy of {percent(best.score)} ({evidence}). "
+            f"It is the highest of {num_completed} accuracies and therefore optimistic. The interval does not account "
+            "for this selection. `make train-best` evaluates this configuration on images that were not used to select "
+            "it."
+        ),
         figures.add(
             f"sweep-{sweep.name}-progress",
             draw_sweep_progress(sweep.trials),
             f"Validation accuracy of {num_completed} trials against creation time; the best reaches "
             f"{percent(best.score)}.",
-            _caption_progress(sweep),
+            caption,
         ),
-        _draw_parallel_coordinates(sweep, correlations, figures),
-        Heading(hyperparameter_effects.TITLE),
-        *describe_hyperparameter_effects(truncated, correlations, figures),
-        _tabulate_best(sweep),
     ]
-    return section
-
-
-def _count_statuses(sweep: SweepHistory) -> str:
-    """Returns `8 trials: 6 completed, 2 pruned`."""
-    numbers = Counter(trial.status for trial in sweep.trials)
-    counts = [f"{numbers[status]} {status}" for status in STATUSES if numbers[status]]
-    return f"{plural(len(sweep.trials), 'trial')}: {', '.join(counts)}"
-
-
-def _describe_failure(sweep: SweepHistory) -> Prose:
-    """Describes a sweep without a completed trial."""
-    has_pruned = any(trial.status == "pruned" for trial in sweep.trials)
-    text = f"{_count_statuses(sweep)}. No trial has {'been completed' if has_pruned else 'a score'} yet."
-    errors = Counter(trial.error for trial in sweep.trials if trial.error).most_common(NUM_ERRORS)
-    text += "".join(f" {number} × “{error}”." for error, number in errors)
-    return Prose(text)
-
-
-def _describe_best(sweep: SweepHistory, best: Trial) -> Prose:
-    accuracy = estimate_best_trial(sweep)
-    evidence = "number of images unknown"
-    if accuracy:
-        evidence = f"{formatting.interval(accuracy)}, {formatting.sample_size(accuracy)}"
-    return Prose(
-        f"{_count_statuses(sweep)}. The best is trial {best.id} with a validation accuracy of {percent(best.score)} "
-        f"({evidence}). It is the highest of {len(sweep.completed)} accuracies and therefore optimistic. The interval "
-        "does not account for this selection. `make train-best` evaluates this configuration on images that were not "
-        "used to select it."
-    )
-
-
-def _caption_progress(sweep: SweepHistory) -> str:
-    caption = "Each point is a trial. The line is the best accuracy so far."
-    accuracy = estimate_best_trial(sweep)
-    if accuracy:
-        margin = 100 * (accuracy.high - accuracy.low) / 2
-        caption += (
-            f" With {accuracy.num:,} validation images, one trial's accuracy has a 95{formatting.SPACE}% margin of "
-            f"error of about ±{margin:.1f} points."
-        )
-    return caption
 
 
 def _draw_parallel_coordinates(
@@ -115,14 +99,12 @@ def _draw_parallel_coordinates(
     )
     lines = []
     for index, (trial, color) in enumerate(zip(sweep.completed, color_lines(axes[-1]), strict=True)):
+        # Such as `trial 3, 47.2 %: filters 16, activation relu`.
+        values = [f"{setting_name(name)} {setting_value(read_level(trial, name))}" for name in sweep.settings]
+        title = f"trial {trial.id}, {percent(trial.score)}: {', '.join(values)}"
         positions = [axis.positions[index] for axis in axes]
-        lines.append(
-            {
-                "title": _describe_trial(trial, sweep.settings),
-                "color": color,
-                "at": [None if position is None else round(position, 4) for position in positions],
-            }
-        )
+        at = [None if position is None else round(position, 4) for position in positions]
+        lines.append({"title": title, "color": color, "at": at})
     data = {"axes": [{"label": axis.label, "ticks": axis.ticks} for axis in axes], "lines": lines}
     return ParallelCoordinates(data, picture)
 
@@ -133,14 +115,7 @@ def _choose_axes(axes: list[Axis], correlations: list[SettingCorrelation]) -> li
         return axes
     labels = list(dict.fromkeys(setting_name(correlation.setting) for correlation in correlations))
     labels = labels or [axis.label for axis in axes]
-    chosen = labels[: MAX_AXES - 1]
-    return [*(axis for axis in axes[:-1] if axis.label in chosen), axes[-1]]
-
-
-def _describe_trial(trial: Trial, settings: list[str]) -> str:
-    """Returns `trial 3, 47.2 %: filters 16, activation relu`."""
-    values = [f"{setting_name(name)} {setting_value(read_level(trial, name))}" for name in settings]
-    return f"trial {trial.id}, {percent(trial.score)}: {', '.join(values)}"
+    return [*(axis for axis in axes[:-1] if axis.label in labels[: MAX_AXES - 1]), axes[-1]]
 
 
 def _tabulate_best(sweep: SweepHistory) -> Table:

@@ -10,15 +10,8 @@ from keras_inat.store.predictions import DuplicatePictures
 from keras_inat.store.records import Trial
 
 
-@pytest.mark.parametrize(
-    ("statuses", "reason"),
-    [
-        (["failed", "failed"], "every trial failed before or while it opened them"),
-        (["failed", "running"], "no trial has ended yet."),
-        (["completed", "completed"], "the results of the trials are missing."),
-    ],
-)
-def test_unknown_images_have_a_reason(workshop: Workshop, statuses: list[str], reason: str) -> None:
+@pytest.mark.parametrize("statuses", [["failed", "failed"], ["failed", "running"], ["completed", "completed"]])
+def test_unknown_images_have_a_reason(workshop: Workshop, statuses: list[str]) -> None:
     scores = [0.4 if status == "completed" else None for status in statuses]
     sweep = workshop.add_sweep("s", [{"model.filters": 8}, {"model.filters": 16}], scores)
     for result in sweep.trials.glob("*/result.json"):
@@ -27,7 +20,8 @@ def test_unknown_images_have_a_reason(workshop: Workshop, statuses: list[str], r
         settings = {"model.filters": 16}
         Trial(id="001", values=settings, settings=settings).write(sweep.trial_file("001"))
     data_set = workshop.read_data_set()
-    assert f"The images of toy are unknown: {reason}" in format_text(describe_data(data_set, workshop.figures))
+    text = format_text(describe_data(data_set, workshop.figures))
+    assert "The images of toy are unknown, because no trial has a result." in text
     best = "The best is trial 000 with a validation accuracy of 40.0 % (number of images unknown)."
     assert (best in format_text(*describe_sweeps(data_set, workshop.figures))) is ("completed" in statuses)
 

@@ -4,14 +4,13 @@ import re
 
 from report_workshop import Workshop, format_text
 
-from keras_inat.files import write_text
 from keras_inat.report.blocks import Picture, Table
 from keras_inat.report.history import read_history
 from keras_inat.report.sections.fine_tuning import describe_comparison, describe_fine_tuning
 from keras_inat.report.sections.network import describe_network
 from keras_inat.report.sections.records import describe_reproduction
 from keras_inat.report.sections.summary import list_findings
-from keras_inat.settings.loading import build_config, format_yaml, merge
+from keras_inat.settings.loading import build_config, merge
 
 
 def test_strategies_are_compared_over_seeds(workshop: Workshop) -> None:
@@ -53,8 +52,7 @@ def test_configurations_with_the_same_title_keep_their_names(workshop: Workshop)
 def test_train_best_may_fine_tune(workshop: Workshop) -> None:
     workshop.config = build_config(merge(workshop.config.model_dump(), {"finetune": {"strategy": "head"}}))
     workshop.add_run("train-best", "best", correct=70)
-    sweep = workshop.add_sweep("s", [{"finetune.unfreeze": number} for number in (2, 3)], [0.4, 0.3])
-    write_text(sweep.best, format_yaml(workshop.config.model_dump()))
+    workshop.add_sweep("s", [{"finetune.unfreeze": number} for number in (2, 3)], [0.4, 0.3])
     data_set = workshop.read_data_set()
     [finding] = list_findings(data_set)
     assert "the best fine-tuned model (head: MobileNetV2) has a test accuracy of 70.0 %" in finding.replace("\xa0", " ")

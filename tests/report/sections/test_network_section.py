@@ -46,11 +46,11 @@ def test_a_sweep_alone_shows_the_network_of_its_best_trial(workshop: Workshop) -
     assert finding.endswith("No model was evaluated on the test images yet.")
 
 
-@pytest.mark.parametrize("text", ["", "model: {filters: [", "model: null", "model: {zzz: 1}", "3"])
-def test_a_damaged_best_configuration_is_skipped(
+@pytest.mark.parametrize("text", ["", "{", "null", "{}", "3"])
+def test_a_damaged_result_of_the_best_trial_is_skipped(
     workshop: Workshop, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     sweep = workshop.add_sweep("first", [{"model.filters": 4}, {"model.filters": 8}], [0.5, 0.25])
-    sweep.best.write_text(text)
+    sweep.trial_run("000").result.write_text(text)
     assert "No CNN was trained from scratch" in format_text(describe_network(workshop.read_data_set()))
-    assert "best.yaml is damaged and skipped" in capsys.readouterr().err
+    assert "000/result.json is damaged and skipped" in capsys.readouterr().err
