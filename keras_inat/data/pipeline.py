@@ -66,22 +66,18 @@ def build_feature_batches(
     return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, channels), num_classes, tf.float32)
 
 
-def flip_batches(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Returns the same batches with every image flipped horizontally."""
-    return batches.map(lambda pixels, targets: (pixels[:, :, ::-1], targets))
-
-
 def build_evaluation_batches(
-    images: np.ndarray, labels: np.ndarray, rows: np.ndarray, num_classes: int, batch_size: int
+    images: np.ndarray, rows: np.ndarray, batch_size: int, flip: bool = False
 ) -> tf.data.Dataset:
-    """Builds batches of every image of `rows` once, in order. The last may be smaller. Dtypes are as in training."""
-    one_hot = np.eye(num_classes, dtype=np.float32)
+    """Builds batches of every image of `rows` once, in order, or of its horizontal flip. The last may be smaller."""
 
-    def make(chosen: np.ndarray) -> Batch:
-        return read_rows(images, chosen), one_hot[labels[chosen]]
+    def load(chosen: tf.Tensor) -> tf.Tensor:
+        pixels = tf.numpy_function(lambda rows: read_rows(images, rows), [chosen], tf.uint8)
+        pixels.set_shape((None, *images.shape[1:]))
+        return pixels[:, :, ::-1] if flip else pixels
 
-    parts = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
-    return _serve(parts, make, (None, *images.shape[1:]), num_classes, tf.uint8)
+    batches = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
+    return batches.map(load, tf.data.AUTOTUNE, deterministic=True).prefetch(PREFETCH)
 
 
 def read_rows(images: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -27,12 +27,7 @@ class Stored(pydantic.BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Reads a record.
-
-        Raises:
-            FileNotFoundError: When there is no such file.
-            ValueError: When it is not a record of this kind.
-        """
+        """Reads a record. A file that is not one of this kind is a ValueError."""
         return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
 
     @classmethod

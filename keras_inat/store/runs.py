@@ -73,13 +73,14 @@ def create_run(config: Config, command: str, name: str | None = None) -> RunFold
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     parent = Path(config.run.directory) / command
     parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(100):
+    attempt = 0
+    while True:
         suffix = f".{attempt}" if attempt else ""
         path = parent / f"{stamp}-{name or config.run.name}{suffix}"
         with contextlib.suppress(FileExistsError):
             path.mkdir()
             return restart_run(config, path, command)
-    raise UserError(f"cannot create a new run folder in {parent}: 100 names are taken. Run the command again")
+        attempt += 1
 
 
 def restart_run(config: Config, path: Path, command: str) -> RunFolder:

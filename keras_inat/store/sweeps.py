@@ -119,11 +119,9 @@ def find_best_config(runs: str | Path, sweep: str | None) -> Path:
         UserError: There is none. The message names the sweeps that have one.
     """
     found = sorted(Path(runs, "sweep").glob("*/best.yaml"), key=lambda path: path.stat().st_mtime)
-    if sweep is None and found:
-        return found[-1]
-    path = Path(runs, "sweep", sweep or "", "best.yaml")
-    if sweep is None or not path.is_file():
+    chosen = [best for best in found if sweep in (None, best.parent.name)]
+    if not chosen:
         names = ", ".join(sorted(best.parent.name for best in found)) or "none"
         wanted = f"the sweep {sweep!r} has no finished trial" if sweep else "there is no sweep with a finished trial"
         raise UserError(f"{wanted} in {Path(runs, 'sweep')}: run `make sweep` first. Sweeps with one: {names}.")
-    return path
+    return chosen[-1]

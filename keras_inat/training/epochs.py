@@ -23,18 +23,8 @@ from keras_inat.training.step_progress import format_epoch
 class EpochEnd(keras.callbacks.Callback):
     """Evaluates, records and saves every epoch and stops the training.
 
-    It comes before the trackers, so that they see the validation metrics in `logs`.
-
-    Args:
-        run: The run folder.
-        training: Gives the planned epochs and patience.
-        progress: The progress of the run. It is updated.
-        evaluation_model: The model to evaluate and save.
-        labels: `(images,)` int, of the validation images.
-        images_per_epoch: Number of training images of an epoch.
-        label: Begins every printed line.
-        keep_best: Writes `best.keras` whenever the validation accuracy improves.
-        stop: Called after each epoch with the number of epochs done. The training ends if it returns True.
+    It comes before the trackers, which read the epoch from `metrics.jsonl`. `labels` `(images,)` are the classes of the
+    validation images. See `fit` for `label`, `keep_best` and `stop`.
     """
 
     def __init__(
@@ -66,12 +56,7 @@ class EpochEnd(keras.callbacks.Callback):
         self._predict_validation: Callable[[], np.ndarray]
 
     def begin_stage(self, stage: PlannedStage, predict_validation: Callable[[], np.ndarray]) -> None:
-        """Prepares for the next `fit`.
-
-        Args:
-            stage: The stage to train.
-            predict_validation: Returns the predictions of the evaluation model, probabilities `(images, classes)`.
-        """
+        """Prepares for the next `fit`, see `StageModel`."""
         self._stage = stage
         self._predict_validation = predict_validation
         if stage.index > self.progress.stage:
@@ -98,10 +83,8 @@ class EpochEnd(keras.callbacks.Callback):
         record = Epoch(
             epoch=number,
             stage=self._stage.name,
-            loss=_round(logs["loss"]),
-            accuracy=_round(logs["accuracy"]),
-            val_loss=_round(logs["val_loss"]),
-            val_accuracy=_round(logs["val_accuracy"]),
+            # float32 has no more digits.
+            **{name: round(float(logs[name]), 6) for name in ("loss", "accuracy", "val_loss", "val_accuracy")},
             learning_rate=float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
             seconds=round(time.perf_counter() - self.began, 3),
             images_per_second=round(images_per_second, 1),
@@ -177,10 +160,6 @@ class EpochEnd(keras.callbacks.Callback):
         now = time.perf_counter()
         self.progress.seconds += now - self.began
         self.began = now
-
-
-def _round(value: float) -> float:
-    return round(float(value), 6)  # float32 has no more digits
 
 
 def _check_finite(loss: float, where: str) -> None:

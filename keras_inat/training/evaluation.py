@@ -2,12 +2,11 @@
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from keras_inat.data.dataset import Dataset, TestSet, open_data
-from keras_inat.data.pipeline import build_evaluation_batches, flip_batches
+from keras_inat.data.pipeline import build_evaluation_batches
 from keras_inat.intervals import accuracy_interval, wilson_interval
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
@@ -30,15 +29,7 @@ MAX_SAMPLE_BYTES = 16_000_000
 def train_seeds(config: Config, command: str, label: str) -> list[Result]:
     """Trains and evaluates `run.seeds` times, each with its own seed and run folder.
 
-    With several seeds, this prints a table of all of them and their mean.
-
-    Args:
-        config: Gives the first seed and the number of seeds.
-        command: The command that the runs belong to.
-        label: Begins every printed line.
-
-    Returns:
-        The results, lowest seed first.
+    With several seeds, this prints a table of all of them and their mean. The lowest seed comes first.
     """
     seeds = range(config.run.seed, config.run.seed + config.run.seeds)
     if len(seeds) == 1:
@@ -72,7 +63,14 @@ def train_and_evaluate(config: Config, command: str, label: str) -> Result:
     with claim_run(config, command, data_hash, f"{config.run.name}-seed{config.run.seed}") as run:
         result = evaluate_on_test(run, fit(config, run, label))
         finish_run(run, result)
-    _print_scores(label, result, run)
+    test = result.test_scores
+    low, high = test.interval
+    flip = f", {test.flip.test_accuracy:.1%} with test-time augmentation" if test.flip else ""
+    print(
+        f"{label}: validation {result.val_accuracy:.1%}, test {test.accuracy:.1%} "
+        f"(95 % interval {low:.1%} to {high:.1%}, n = {test.num_images}){flip}    {run.path}",
+        flush=True,
+    )
     return result
 
 
@@ -90,18 +88,18 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel) -> Result:
     """
     data = trained.data
     test = data.open_test(run)
-    batches = _build_batches(data, test.images, test.labels, test.rows)
-    probabilities = trained.model.predict(batches, verbose=0)
+    probabilities = _predict(trained, test.images, test.rows)
     labels = test.labels[test.rows]
     correct = _count_correct(probabilities, labels)
     scores = EvaluationScores(
         accuracy=correct / len(labels), interval=wilson_interval(correct, len(labels)), num_images=len(labels)
     )
     if data.config.training.test_time_augmentation:
-        flipped = trained.model.predict(flip_batches(batches), verbose=0)
-        correct = _count_correct(probabilities + flipped, labels)
+        rows = data.validation_rows
+        validation = _predict(trained, data.images, rows) + _predict(trained, data.images, rows, flip=True)
+        correct = _count_correct(probabilities + _predict(trained, test.images, test.rows, flip=True), labels)
         flip = FlipScores(
-            val_accuracy=_validate_flipped(trained),
+            val_accuracy=_count_correct(validation, data.labels[rows]) / len(rows),
             test_accuracy=correct / len(labels),
             test_interval=wilson_interval(correct, len(labels)),
         )
@@ -137,45 +135,24 @@ def _sample_validation(data: Dataset) -> ValidationSample:
     return ValidationSample(pixels=data.images[rows], labels=data.labels[rows])
 
 
-def _validate_flipped(trained: TrainedModel) -> float:
-    """Returns the validation accuracy of the mean prediction over each image and its horizontal flip."""
-    data = trained.data
-    batches = _build_batches(data, data.images, data.labels, data.validation_rows)
-    probabilities = trained.model.predict(batches, verbose=0)
-    probabilities += trained.model.predict(flip_batches(batches), verbose=0)
-    return _count_correct(probabilities, data.labels[data.validation_rows]) / len(data.validation_rows)
-
-
-def _build_batches(data: Dataset, images: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Any:
-    return build_evaluation_batches(images, labels, rows, len(data.classes), data.config.training.batch_size)
+def _predict(trained: TrainedModel, images: np.ndarray, rows: np.ndarray, flip: bool = False) -> np.ndarray:
+    batches = build_evaluation_batches(images, rows, trained.data.config.training.batch_size, flip)
+    return trained.model.predict(batches, verbose=0)
 
 
 def _count_correct(probabilities: np.ndarray, labels: np.ndarray) -> int:
     return int((probabilities.argmax(axis=1) == labels).sum())
 
 
-def _print_scores(label: str, result: Result, run: RunFolder) -> None:
-    test = result.test_scores
-    low, high = test.interval
-    flip = f", {test.flip.test_accuracy:.1%} with test-time augmentation" if test.flip else ""
-    print(
-        f"{label}: validation {result.val_accuracy:.1%}, test {test.accuracy:.1%} "
-        f"(95 % interval {low:.1%} to {high:.1%}, n = {test.num_images}){flip}    {run.path}",
-        flush=True,
-    )
-
-
 def _print_seeds(results: Sequence[Result]) -> None:
-    tests = [result.test_scores for result in results]
+    accuracies = [result.test_scores.accuracy for result in results]
     print(f"{'seed':>6} {'validation':>11} {'test':>7} {'minutes':>8}")
-    for result, test in zip(results, tests, strict=True):
-        minutes = result.seconds / 60
-        print(f"{result.seed:>6} {result.val_accuracy:>11.1%} {test.accuracy:>7.1%} {minutes:>8.1f}")
+    for result, accuracy in zip(results, accuracies, strict=True):
+        print(f"{result.seed:>6} {result.val_accuracy:>11.1%} {accuracy:>7.1%} {result.seconds / 60:>8.1f}")
     # The epochs were selected by validation accuracy. An interval would not account for that.
     mean = statistics.mean(result.val_accuracy for result in results)
     print(f"validation accuracy, mean of {len(results)} seeds: {mean:.1%}")
-    accuracies = [test.accuracy for test in tests]
-    low, high = accuracy_interval(accuracies, tests[0].num_images)
+    low, high = accuracy_interval(accuracies, results[0].test_scores.num_images)
     print(
         f"test accuracy, mean of {len(results)} seeds: {statistics.mean(accuracies):.1%} "
         f"(95 % interval {low:.1%} to {high:.1%})"

@@ -24,9 +24,8 @@ def build_loss(training: Training, labels: np.ndarray, num_classes: int, ensembl
     """Builds the cross-entropy for `training`; `labels` `(images,)` are the classes of the training images."""
     if training.class_weights == "none" and ensemble_size == 1:
         return keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing)
-    weights = np.ones(num_classes, np.float32)
-    if training.class_weights == "balanced":
-        weights = compute_class_weights(labels, num_classes)
+    is_balanced = training.class_weights == "balanced"
+    weights = compute_class_weights(labels, num_classes) if is_balanced else np.ones(num_classes, np.float32)
     return WeightedCrossentropy(weights, training.label_smoothing, training.codistillation)
 
 

@@ -29,11 +29,7 @@ from keras_inat.training.devices import (
     use_precision,
 )
 from keras_inat.training.epochs import EpochEnd
-from keras_inat.training.evaluation_model import (
-    EvaluationModel,
-    clone_for_training,
-    plan_calibration,
-)
+from keras_inat.training.evaluation_model import EvaluationModel, clone_for_training, plan_calibration
 from keras_inat.training.optimizers import build_optimizer
 from keras_inat.training.stage_models import build_stage_model
 from keras_inat.training.stages import (
@@ -73,8 +69,7 @@ def fit(
     A run with a checkpoint is resumed. It ends with the same weights as an uninterrupted run.
 
     Args:
-        config: The configuration. With a `finetune` section, a pretrained backbone is adapted. Without it, the CNN is
-            trained from scratch.
+        config: With a `finetune` section, a pretrained backbone is adapted. Otherwise, the CNN is trained from scratch.
         run: Its folder gets a line of `metrics.jsonl` and a `checkpoint.npz` every epoch.
         label: Begins every printed line.
         group: Group of the W&B run; by default the name of the run.

@@ -31,13 +31,8 @@ def open_tracking(
 ) -> Iterator[list[keras.callbacks.Callback]]:
     """Opens the W&B run and the TensorBoard log of a run and yields the callbacks that write the epochs.
 
-    W&B is offline unless the user is logged in. It never asks for input.
-
-    Args:
-        config: Gives the trackers to use and the settings to track.
-        run: The run folder.
-        group: Group of the W&B run; by default the name of the run.
-        title: Title of the W&B run; by default the name of the run folder.
+    W&B is offline unless the user is logged in. It never asks for input. By default, `group` is the name of the run,
+    and `title` is the name of its folder.
     """
     callbacks: list[keras.callbacks.Callback] = []
     tracked = None
