@@ -107,12 +107,8 @@ def _find_faults(archive: zipfile.ZipFile, num_bytes: int) -> Iterator[tuple[zip
 
 
 def _find_fault(member: zipfile.ZipInfo, path: PurePosixPath) -> str:
-    if not member.filename:
-        return "has no name"
-    if path.is_absolute() or re.match("[A-Za-z]:/", str(path)):
-        return "is an absolute path"
-    if ".." in path.parts:
-        return "has a path that leaves the target folder"
+    if not member.filename or path.is_absolute() or re.match("[A-Za-z]:/", str(path)) or ".." in path.parts:
+        return "has no path within the target folder"
     if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or another special file"
     if member.flag_bits & 1:

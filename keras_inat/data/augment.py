@@ -65,10 +65,15 @@ def _change_images(rng: np.random.Generator, images: np.ndarray, size: int, conf
         colors = policies.build_color_matrices(*rng.uniform(1 - config.color, 1 + config.color, (3, count)))
     if config.cutout:  # DeVries & Taylor 2017, arXiv 1708.04552.
         rows, columns = _draw_squares(rng, size, np.full(count, round(config.cutout * size)))
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     changed = np.empty((count, size, size, 3), np.uint8)
     for index, image in enumerate(images):
         if is_warped:
-            image = _warp(image, warps[index], size)
+            # OpenCV warps four channels twice as fast as three, conversions included.
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
+            # Pixels beyond the border are filled by reflection.
+            image = cv2.warpAffine(image, warps[index], (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+            image = cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)
         elif is_resized:
             image = cv2.resize(image, (size, size))
         if flipped[index]:
@@ -102,15 +107,6 @@ def _draw_warps(rng: np.random.Generator, drawn: policies.Drawn, stored: int, si
     shift = maps[:, :2, 2] * stored
     shift += (stored - 1) / 2 - linear.sum(axis=2) * ((size - 1) / 2)
     return np.concatenate([linear, shift[:, :, None]], axis=2)
-
-
-def _warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    # OpenCV warps four channels twice as fast as three, conversions included.
-    image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    # Pixels beyond the border are filled by reflection.
-    image = cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)
 
 
 def _draw_squares(rng: np.random.Generator, size: int, sides: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import hashlib
-import itertools
 import json
 import os
 import shutil
@@ -22,9 +21,8 @@ from keras_inat.files import read_jsonl
 from keras_inat.progress import track_progress
 from keras_inat.workers import map_unordered
 
-# Limits of one chunk: enough files to be worth sending to a worker, few enough to decode again after an interruption.
-CHUNK = 64
-CHUNK_BYTES = 4 << 20
+# The files of one chunk: enough to be worth sending to a worker, few enough to decode again after an interruption.
+CHUNK = 32
 JOURNAL = "journal.jsonl"
 # Duplicates are searched in thumbnails of this side in pixels. This file holds `(files, 16, 16, 3)` uint8.
 THUMBNAIL = 16
@@ -92,7 +90,7 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
     scan = Scan(np.zeros((count, 32), np.uint8), np.zeros(count, bool))
     sides = {pixel_path(directory, sizes[0], size): size for size in sizes} | {directory / THUMBNAILS: THUMBNAIL}
     lengths = {path: count * side * side * 3 for path, side in sides.items()}
-    finished = _resume(directory, [source.key, list(sizes)], lengths)
+    finished = _resume(directory, [source.key, CHUNK, list(sizes)], lengths)
     for start, records in finished.items():
         scan.add(start, records)
     for path, length in lengths.items():
@@ -100,8 +98,8 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
             file.truncate(length)  # The file is sparse: unwritten pixels take no space.
     files = [(file.path, source.place(file).count("/") > 2) for file in source.files]
     chunks = [
-        Chunk(source.path, source.key, start, files[start:stop], sizes, directory)
-        for start, stop in itertools.pairwise(_cut([file.num_bytes for file in source.files]))
+        Chunk(source.path, source.key, start, files[start : start + CHUNK], sizes, directory)
+        for start in range(0, count, CHUNK)
         if start not in finished
     ]
     num_done = sum(map(len, finished.values()))
@@ -119,18 +117,6 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
         with open(path, "rb") as file:
             os.fsync(file.fileno())
     return scan
-
-
-def _cut(sizes: Sequence[int]) -> list[int]:
-    """Returns the chunk boundaries: at most `CHUNK` files and `CHUNK_BYTES` bytes; a larger file gets its own chunk."""
-    starts = [0]
-    num_bytes = 0
-    for number, size in enumerate(sizes):
-        if number > starts[-1] and (number - starts[-1] == CHUNK or num_bytes + size > CHUNK_BYTES):
-            starts.append(number)
-            num_bytes = 0
-        num_bytes += size
-    return [*starts, len(sizes)]
 
 
 def _resume(directory: Path, header: list, lengths: Mapping[Path, int]) -> dict[int, list]:

@@ -1,8 +1,6 @@
 """Pretrained networks without their heads. Each receives the pixel range that its weights were trained on."""
 
-import os
 import re
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +78,8 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
     if from_file:
         _check_file(Path(config.weights), (".h5",))
     elif config.weights == "imagenet":
-        _print_download(config.backbone)
+        size = f"{row.megabytes:,.0f} MB"
+        print(f"ImageNet weights of {config.backbone}: downloaded ({size}) unless Keras has stored them", flush=True)
     inputs = keras.Input((image_size, image_size, 3), name="image")
     backbone = _build_application(config, preprocess(inputs, row.preprocessing))
     if from_file and re.fullmatch(r"EfficientNetB\d", config.backbone):
@@ -109,15 +108,6 @@ def _build_application(config: Finetune, inputs: Any) -> keras.Model:
                 "WEIGHTS=none"
             ) from None
         raise UserError(f"{config.weights} does not fit {config.backbone}: {reason}") from None
-
-
-def _print_download(backbone: str) -> None:
-    """Prints the folder in which Keras stores its downloads, and the size of this one."""
-    home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
-    if not os.access(home if home.exists() else home.parent, os.W_OK):
-        home = Path(tempfile.gettempdir(), ".keras")  # Keras uses it without a message
-    size = BACKBONES[backbone].megabytes
-    print(f"ImageNet weights of {backbone}: read from {home / 'models'}, or downloaded ({size:,.0f} MB)", flush=True)
 
 
 def _load_trained_model(path: Path, image_size: int) -> tuple[Any, Any]:

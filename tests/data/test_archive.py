@@ -23,15 +23,14 @@ def declare(num_bytes):
     return lambda info: setattr(info, "file_size", num_bytes)
 
 
-OUTSIDE = "has a path that leaves the target folder"
-NAMELESS = "has no name"
+OUTSIDE = "has no path within the target folder"
 SPECIAL = "is a link or another special file"
 REPEATED = "has the same path as another member"
 MALICIOUS = {
-    "nameless": (rename("\0photos/train/red/x.png"), NAMELESS),
-    "absolute": (rename("/tmp/train/red/x.png"), "is an absolute path"),
-    "absolute backslash": (rename("\\tmp\\x.png"), "is an absolute path"),
-    "drive": (rename("C:\\train\\x.png"), "is an absolute path"),
+    "nameless": (rename("\0photos/train/red/x.png"), OUTSIDE),
+    "absolute": (rename("/tmp/train/red/x.png"), OUTSIDE),
+    "absolute backslash": (rename("\\tmp\\x.png"), OUTSIDE),
+    "drive": (rename("C:\\train\\x.png"), OUTSIDE),
     "parent folder": (rename("../../photos/train/red/x.png"), OUTSIDE),
     "parent folder as a name": (rename("photos/train/red/.."), OUTSIDE),
     "parent folder as a class": (rename("photos/train/../x.png"), OUTSIDE),
@@ -62,7 +61,7 @@ def test_a_malicious_archive_is_refused_before_anything_is_written(tmp_path, spo
     before = read_tree(tmp_path)
     with pytest.raises(UserError, match=f"photos.zip is refused: its member .*{words}") as error:
         unpack(archive, tmp_path / "data" / "mine")
-    assert repr(info.filename) in str(error.value) or words in (REPEATED, NAMELESS)
+    assert repr(info.filename) in str(error.value) or words == REPEATED or info.filename.startswith("\0")
     assert "\n" not in str(error.value)
     assert read_tree(tmp_path) == before
     assert not (tmp_path / "data").exists()

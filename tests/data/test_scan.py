@@ -109,8 +109,8 @@ def test_an_interrupted_scan_resumes(many, scanned, workplace, monkeypatch):
 def test_a_journal_that_does_not_match_is_discarded(many, workplace, change):
     directory = workplace / "scan"
     directory.mkdir()
-    header = [many.key, [16], Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
-    header[{"sizes": 1, "boot": 2, "garbage": 0}[change]] = [17]
+    header = [many.key, CHUNK, [16], Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
+    header[{"sizes": 2, "boot": 3, "garbage": 0}[change]] = [17]
     records = [["00" * 32, "JPEG", [], ""]] * CHUNK
     lines = [header, *([start, records] for start in range(0, len(many.files), CHUNK))]
     text = "\n".join(map(json.dumps, lines)) if change != "garbage" else "{}\n\0\0"

@@ -82,7 +82,6 @@ def test_a_failed_download_names_the_alternatives(monkeypatch, capsys):
         raise Exception(f"URL fetch failure on {origin}: None -- [Errno -3] Temporary failure in name resolution")
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", fail)
-    monkeypatch.setenv("KERAS_HOME", "/nowhere/to/write")
     with pytest.raises(UserError) as error:
         build_finetune(Finetune(backbone="MobileNetV2"), 32, 3)
     for words in (
