@@ -1,14 +1,12 @@
-"""The command line: `python -m keras_inat <command> [VARIABLE=value ...] [section.key=value ...]`."""
+"""The command line: `python -m keras_inat <command> [CONFIG=file] [VARIABLE=value ...] [section.key=value ...]`."""
 
-import argparse
 import gc
 import importlib
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
 
-from keras_inat.errors import FULL_DISK, TERMINATED, UserError, is_out_of_memory
+from keras_inat.errors import FULL_DISK, TERMINATED, UserError, describe_choices, is_out_of_memory
 from keras_inat.progress import hide_startup_messages
 from keras_inat.settings.loading import VARIABLES, build_config, load_config, parse_overrides
 from keras_inat.store.sweeps import find_best_config
@@ -38,13 +36,6 @@ COMMANDS: dict[str, tuple[str, str | None]] = {
 }
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that raises a `UserError` instead of printing its usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message)
-
-
 def main(arguments: list[str]) -> int:
     """Runs one command. A failure prints one line on stderr.
 
@@ -57,15 +48,13 @@ def main(arguments: list[str]) -> int:
     # W&B closes its files when Python ends, not when a signal kills the process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
-        parser = Parser(prog="python -m keras_inat", description="How well can a folder of photographs be classified?")
-        commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=Parser)
-        for name, (text, _) in COMMANDS.items():
-            subparser = commands.add_parser(
-                name, help=text, description=text, epilog=f"VARIABLE is one of {', '.join(VARIABLES)}."
-            )
-            subparser.add_argument("settings", nargs="*", metavar="NAME=value", help="CONFIG, VARIABLE or section.key")
-        options = parser.parse_args(arguments)
-        _run(options.command, options.settings)
+        name, *settings = arguments or [""]
+        if {"-h", "--help"} & set(arguments):
+            _print_help()
+        elif name in COMMANDS:
+            _run(name, settings)
+        else:
+            raise UserError(f"the command {describe_choices(name, COMMANDS)}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -91,6 +80,13 @@ def main(arguments: list[str]) -> int:
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # exit handlers of libraries do not expect SystemExit
     return 0
+
+
+def _print_help() -> None:
+    print(f"{__doc__}\n\ncommands:")
+    for name, (text, _) in COMMANDS.items():
+        print(f"  {name:13} {text}")
+    print(f"\nVARIABLE is one of {', '.join(VARIABLES)}.")
 
 
 def _run(name: str, words: list[str]) -> None:

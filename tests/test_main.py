@@ -20,8 +20,8 @@ def run(*arguments, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "command"),
-        (["swep"], "invalid choice: 'swep'"),
+        ([], "the command must be one of {"),
+        (["swep"], "Did you mean 'sweep'?"),
         (["cost", "model.filter=3"], "Did you mean 'model.filters'?"),
         (["cost", "CONFIG=nowhere.yaml"], "'nowhere.yaml': No such file"),
         (["sweep", "DATA=nowhere"], "DATA 'nowhere' does not exist: run `make data` to download it, or use DATA=demo"),

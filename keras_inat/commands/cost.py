@@ -19,10 +19,7 @@ MEMORY_NOTE = (
 
 
 def run(config: Config) -> None:
-    """Prints parameters, multiply-accumulates and activations by layer.
-
-    For the CNN it also prints the totals in closed form and the memory for training.
-    """
+    """Prints the cost of each layer, and for the CNN also the totals in closed form and the memory for training."""
     size = config.data.image_size
     if config.finetune is None:
         name = f"{config.model.num_blocks}-block CNN"

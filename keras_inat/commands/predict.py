@@ -31,9 +31,6 @@ def run(config: Config) -> None:
 
     The pictures are written to `<run>/predictions/<image>.png`. With `predict.format=json`, stdout has one JSON object
     per line and image: `file`, `class`, `probabilities` by class, and `explanation`, the path of the picture or null.
-
-    Raises:
-        UserError: If the run or the images are missing, or no file is a readable image.
     """
     run_folder, result = _find_run(config)
     folder, files = _list_images(config)

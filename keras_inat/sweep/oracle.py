@@ -57,31 +57,26 @@ class Bayesian(Random):
 
     def _list_candidates(self) -> list[dict[str, Any]]:
         """Returns untried configurations: random ones first, then the best trials with one or two changes."""
-        seed = self.seed + SEED_STRIDE * len(self.trials)
-        drawn = []
-        for _ in range(NUM_RANDOM):
-            values, seed = self._draw(seed, {})
-            drawn.append(values)
+        self._next_seed = self.seed + SEED_STRIDE * len(self.trials)
+        drawn = [self._draw({}) for _ in range(NUM_RANDOM)]
         best = sorted(self._list_scored(), key=lambda trial: -trial.score)[:NUM_BEST]
         if best:
-            generator = np.random.default_rng(seed)
+            generator = np.random.default_rng(self._next_seed)
             names = [hp.name for hp in self._list_searched()]
             for number in range(NUM_NEAR):
                 changed = generator.choice(names, min(1 + number % 2, len(names)), replace=False)
                 near = best[number % len(best)].hyperparameters.values
-                kept = {name: value for name, value in near.items() if name not in changed}
-                values, seed = self._draw(seed, kept)
-                drawn.append(values)
+                drawn.append(self._draw({name: value for name, value in near.items() if name not in changed}))
         return self.select_untried(drawn)
 
-    def _draw(self, seed: int, kept: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
-        """Draws the values that are not kept. Returns the values and the next unused seed."""
+    def _draw(self, kept: Mapping[str, Any]) -> dict[str, Any]:
+        """Draws the values that are not kept. Each hyperparameter has its own seed."""
         values: dict[str, Any] = {}
         for hp in self.hyperparameters.space:
             if all(condition.is_active(values) for condition in hp.conditions):
-                values[hp.name] = kept[hp.name] if hp.name in kept else hp.random_sample(seed)
-                seed += 1
-        return values, seed
+                values[hp.name] = kept[hp.name] if hp.name in kept else hp.random_sample(self._next_seed)
+                self._next_seed += 1
+        return values
 
     def _predict(
         self, scored: list[KerasTunerTrial], candidates: list[dict[str, Any]]

@@ -77,15 +77,12 @@ class Range(Domain):
 def build_hyperparameters(config: Config) -> HyperParameters:
     """Builds the hyperparameters of `sweep.space`.
 
-    Each setting has one of these domains:
+    Each setting has a value, a list of choices, or a range `{min, max}`, of integers if the setting takes them. With
+    `log: true`, the range is searched on a logarithmic scale. With `step`, it becomes choices that differ by `step`, or
+    on a logarithmic scale by this factor.
 
-    - a value, which is fixed, or a list of choices;
-    - `{min, max}`, a range, of integers if the setting takes them. `log: true` searches it on a logarithmic scale;
-    - `{min, max, step}`, choices that differ by `step`, or with `log: true` by the factor `step`.
-
-    `{choices: [...], when: {name: values}}`, or a range with `when`, has conditions. The setting is searched only if
-    the settings that `when` names, which come before it, have one of these values. Otherwise it keeps its value in the
-    configuration.
+    `{choices, when: {name: values}}`, or a range with `when`, is searched only if the settings that `when` names, which
+    come before it, have one of these values. Otherwise it keeps its value in the configuration.
 
     Raises:
         UserError: A name is not a searchable setting, or the setting does not accept a value.

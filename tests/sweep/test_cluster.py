@@ -86,7 +86,9 @@ def test_a_worker_with_another_name_or_folder_is_refused(sweep_config, fake_fit,
     monkeypatch.setattr(cluster, "LEASE_SECONDS", 0.1)  # its trial goes to the next worker
     settings = {"model.filters": 99}
     old = Trial(id="0", values=settings, settings=settings, status="completed", score=0.9)
-    Records(sweep_config("run.directory=old"), load_pack(sweep_config()).manifest.hash).write_trial(old)
+    records = Records(sweep_config("run.directory=old"), load_pack(sweep_config()).manifest.hash)
+    with records.hold():
+        records.write_trial(old)
     with pytest.raises(UserError, match=r"trial 0 differs from the one in old/sweep/s"):
         run_worker(sweep_config("run.directory=old"))
     assert [trial.status for trial in run_worker(sweep_config("TRIALS=1"))] == ["completed"]
