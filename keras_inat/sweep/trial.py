@@ -59,7 +59,6 @@ def _train(config: Config, trial: Trial, run: RunFolder) -> Result:
         configured,
         run,
         f"trial {trial.id}",
-        group=config.run.name,
         title=f"{trial.id} {describe_values(trial.settings)}",
         keep_best=False,
         stop=stop,

@@ -28,7 +28,7 @@ from keras_inat.training.devices import (
     print_device,
     use_precision,
 )
-from keras_inat.training.epochs import EpochEnd
+from keras_inat.training.epochs import EpochEnd, StepProgress
 from keras_inat.training.evaluation_model import EvaluationModel, clone_for_training, plan_calibration
 from keras_inat.training.optimizers import build_optimizer
 from keras_inat.training.stage_models import build_stage_model
@@ -40,7 +40,6 @@ from keras_inat.training.stages import (
     plan_stages,
     summarize_stage,
 )
-from keras_inat.training.step_progress import StepProgress
 from keras_inat.training.tracking import open_tracking
 
 
@@ -59,7 +58,6 @@ def fit(
     run: RunFolder,
     label: str = "",
     *,
-    group: str | None = None,
     title: str | None = None,
     keep_best: bool = True,
     stop: Callable[[int], bool] | None = None,
@@ -72,7 +70,6 @@ def fit(
         config: With a `finetune` section, a pretrained backbone is adapted. Otherwise, the CNN is trained from scratch.
         run: Its folder gets a line of `metrics.jsonl` and a `checkpoint.npz` every epoch.
         label: Begins every printed line.
-        group: Group of the W&B run; by default the name of the run.
         title: Title of the W&B run; by default the name of the run folder.
         keep_best: Writes `best.keras` whenever the validation accuracy improves.
         stop: Called after each epoch with the number of epochs done. The training ends if it returns True.
@@ -89,7 +86,7 @@ def fit(
     progress = resume_progress(config, run, data.hash)
     if not progress.precision:
         progress.precision = choose_precision() if config.training.precision == "auto" else config.training.precision
-    with use_precision(progress.precision), open_tracking(config, run, group, title) as trackers:
+    with use_precision(progress.precision), open_tracking(config, run, title) as trackers:
         session = Session(data, run, progress, label, keep_best, stop, trackers)
         for stage in session.stages:
             session.train(stage)

@@ -11,7 +11,7 @@ import numpy as np
 from keras_inat.data.dataset import Dataset
 from keras_inat.data.pipeline import build_evaluation_batches, build_feature_batches, build_training_batches
 from keras_inat.settings.schema import Config
-from keras_inat.training.devices import count_replicas, has_accelerator
+from keras_inat.training.devices import choose_jit_compile, count_replicas
 from keras_inat.training.evaluation_model import EvaluationModel, keep_average_separate
 from keras_inat.training.features import load_features, split_head
 from keras_inat.training.losses import build_loss, build_metrics
@@ -66,7 +66,7 @@ def build_stage_model(
         optimizer=optimizer,
         loss=build_loss(config.training, data.labels[data.training_rows], num_classes, ensemble_size),
         metrics=build_metrics(),
-        jit_compile="auto" if has_accelerator() else False,  # on a CPU, XLA halves the speed of the CNN
+        jit_compile=choose_jit_compile(),
         steps_per_execution=_choose_steps_per_execution(steps_per_epoch, limit),
     )
     # A step that creates no variables is traced once instead of twice. Training starts in half the time.

@@ -26,19 +26,16 @@ SCALARS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
 @contextlib.contextmanager
-def open_tracking(
-    config: Config, run: RunFolder, group: str | None = None, title: str | None = None
-) -> Iterator[list[keras.callbacks.Callback]]:
+def open_tracking(config: Config, run: RunFolder, title: str | None = None) -> Iterator[list[keras.callbacks.Callback]]:
     """Opens the W&B run and the TensorBoard log of a run and yields the callbacks that write the epochs.
 
-    W&B is offline unless the user is logged in. It never asks for input. By default, `group` is the name of the run,
-    and `title` is the name of its folder.
+    W&B is offline unless the user is logged in. It never asks for input. By default, `title` is the name of the folder.
     """
     callbacks: list[keras.callbacks.Callback] = []
     tracked = None
     if config.tracking.wandb != "disabled":
         try:
-            tracked = _init_wandb(config, run, group or config.run.name, title or run.path.name)
+            tracked = _init_wandb(config, run, title or run.path.name)
             callbacks.append(EpochLog("W&B", run, _open_wandb(run, tracked)))
         except Exception as error:
             warn(f"W&B does not track this run, because it failed: {error}")
@@ -111,7 +108,7 @@ def _open_wandb(run: RunFolder, tracked: Any) -> Callable[[Epoch], None]:
     return write
 
 
-def _init_wandb(config: Config, run: RunFolder, group: str, title: str) -> Any:
+def _init_wandb(config: Config, run: RunFolder, title: str) -> Any:
     """Starts or resumes the W&B run of a run, with the same id, so that W&B resumes it as well."""
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -125,7 +122,7 @@ def _init_wandb(config: Config, run: RunFolder, group: str, title: str) -> Any:
         return wandb.init(
             mode=mode,
             project=config.tracking.project,
-            group=group,
+            group=config.run.name,
             name=title,
             id=run.wandb_id.read_text(encoding="utf-8"),
             resume="allow",

@@ -61,9 +61,9 @@ def read_wandb(run):
 def test_wandb_records_offline_without_login_or_network(make_config):
     config = make_config("tracking.wandb=auto", "run.name=sweepy", "training.epochs=3", "training.learning_rate=0.01")
     run = create_run(config, "sweep")
-    fit(config, run, group="group", title="7 filters=4")
+    fit(config, run, title="7 filters=4")
     begun, epochs, summary = read_wandb(run)
-    assert (begun["run_group"], begun["display_name"], begun["job_type"]) == ("group", "7 filters=4", "sweep")
+    assert (begun["run_group"], begun["display_name"], begun["job_type"]) == ("sweepy", "7 filters=4", "sweep")
     assert begun["config"]["update"]["model_filters"] == 4
     accuracies = [epoch.val_accuracy for epoch in run.read_epochs()]
     assert [epoch["epoch/val_accuracy"] for epoch in epochs] == pytest.approx(accuracies, abs=1e-6)

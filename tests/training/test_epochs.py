@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from keras_inat.store.runs import create_run
-from keras_inat.training import step_progress
-from keras_inat.training.epochs import EpochEnd
+from keras_inat.training import epochs
+from keras_inat.training.epochs import EpochEnd, StepProgress, format_epoch
 from keras_inat.training.session import fit
-from keras_inat.training.step_progress import StepProgress, format_epoch
 
 
 @pytest.fixture
@@ -25,13 +24,13 @@ def displays(monkeypatch):
         finally:
             advances.append("closed")
 
-    monkeypatch.setattr(step_progress, "track_progress", record)
+    monkeypatch.setattr(epochs, "track_progress", record)
     return displays
 
 
 @pytest.mark.parametrize(("steps_per_execution", "advances"), [(1, [4, 4, 4]), (2, [8])])
 def test_every_epoch_shows_its_images(displays, monkeypatch, steps_per_execution, advances):
-    monkeypatch.setattr(step_progress, "SECONDS_BETWEEN_UPDATES", 0)
+    monkeypatch.setattr(epochs, "SECONDS_BETWEEN_UPDATES", 0)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", steps_per_execution=steps_per_execution)
     progress = StepProgress("seed 0", 10, batch_size=4)
@@ -44,7 +43,7 @@ def test_every_epoch_shows_its_images(displays, monkeypatch, steps_per_execution
 
 def test_a_bar_appears_after_a_second(displays, monkeypatch):
     clock = iter([10.0, 10.0, 10.9, 11.1, 11.2, 12.1])
-    monkeypatch.setattr(step_progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(epochs.time, "monotonic", lambda: next(clock))
     progress = StepProgress("seed 0", 2, batch_size=4)
     progress.set_params({"steps": 6})
     progress.on_epoch_begin(0)
@@ -56,7 +55,7 @@ def test_a_bar_appears_after_a_second(displays, monkeypatch):
 
 def test_a_short_epoch_has_no_bar(displays, monkeypatch):
     clock = iter([10.0, 10.1, 10.9])
-    monkeypatch.setattr(step_progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(epochs.time, "monotonic", lambda: next(clock))
     progress = StepProgress("seed 0", 2, batch_size=4)
     progress.on_epoch_begin(0)
     for batch in range(2):
@@ -70,7 +69,7 @@ def test_an_interrupted_epoch_ends_its_display(make_config, displays, monkeypatc
         if batch == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(step_progress, "SECONDS_BETWEEN_UPDATES", 0)
+    monkeypatch.setattr(epochs, "SECONDS_BETWEEN_UPDATES", 0)
     monkeypatch.setattr(EpochEnd, "on_train_batch_begin", interrupt)
     config = make_config()
     with pytest.raises(KeyboardInterrupt):
