@@ -15,8 +15,6 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 SECONDS_BETWEEN_BARS = 0.2
 SECONDS_BETWEEN_LINES = 30.0
-# A rate measured over a shorter time is not shown.
-MIN_RATE_SECONDS = 1.0
 
 Advance = Callable[[int], None]
 
@@ -84,7 +82,7 @@ def track_progress(
 def _describe(done: int, total: int, unit: str, newly_done: int, seconds: float) -> str:
     """Returns the count, the rate and the time left."""
     words = [f"{done:>{len(f'{total:,}')},}/{total:,} {unit}".rstrip()]
-    if newly_done and seconds >= MIN_RATE_SECONDS:
+    if newly_done and seconds >= 1:  # a rate measured over a shorter time says little
         rate = newly_done / seconds
         words.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s")
         if done < total:

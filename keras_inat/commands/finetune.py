@@ -53,7 +53,6 @@ def _choose_name(config: Config, suffix: str = "") -> str:
 
 
 def _print_comparison(results: Mapping[str, Sequence[Result]]) -> None:
-    """Prints a row for each strategy: its trained parameters, its duration and its scores."""
     print(f"{'strategy':10} {'trained':>12} {'minutes':>8} {'validation':>11} {'test':>7}  95 % interval")
     for strategy, runs in results.items():
         tests = [result.test_scores for result in runs]

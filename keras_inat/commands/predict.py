@@ -22,8 +22,6 @@ from keras_inat.store.runs import RunFolder, list_runs
 
 BATCH_SIZE = 64
 MAX_PICTURES = 20
-NUM_CLASSES = 3
-MAX_STEM = 200  # bytes; a temporary name is longer, and file systems accept 255
 
 
 def run(config: Config) -> None:
@@ -100,7 +98,6 @@ def _list_images(config: Config) -> tuple[Path, list[Path]]:
 
 
 def _load_model(run_folder: RunFolder, result: Result) -> keras.Model:
-    """Loads the model of a run and compares its shapes with the result."""
     try:
         model = keras.models.load_model(run_folder.model, compile=False)
     except Exception as error:  # Keras raises many types of exception for a damaged archive.
@@ -132,7 +129,7 @@ def _predict(model: keras.Model, folder: Path, files: Sequence[Path]) -> Iterato
 
 def _choose_path(folder: Path, stem: str, taken: Container[Path]) -> Path:
     """Returns the path of a picture, with a number if an image of another folder has the same name."""
-    stem = os.fsdecode(os.fsencode(stem)[:MAX_STEM])
+    stem = os.fsdecode(os.fsencode(stem)[:200])  # file systems accept names of 255 bytes
     path = folder / f"{stem}.png"
     number = 2
     while path in taken:
@@ -142,7 +139,7 @@ def _choose_path(folder: Path, stem: str, taken: Container[Path]) -> Path:
 
 
 def _format_line(file: Path, probabilities: np.ndarray, classes: Sequence[str]) -> str:
-    best = np.argsort(-probabilities, kind="stable")[:NUM_CLASSES]
+    best = np.argsort(-probabilities, kind="stable")[:3]
     scores = ", ".join(f"{classes[label]} {100 * probabilities[label]:.1f} %" for label in best)
     return f"{make_printable(str(file))}: {scores}"
 

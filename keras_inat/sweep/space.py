@@ -54,6 +54,12 @@ class Choices(Domain):
         """Returns the values that a condition names. A list that is itself one of the choices is one value."""
         return wanted if isinstance(wanted, list) and wanted not in self.choices else [wanted]
 
+    def check(self, wanted: Any, name: str) -> None:
+        """Raises a `UserError` if a condition names no value, or one that is not a choice."""
+        values = self.list_wanted(wanted)
+        if not values or not all(value in self.choices for value in values):
+            raise UserError(f"{name} must be one of {self.choices}. Received: {wanted!r}.")
+
 
 class Range(Domain):
     """All numbers from `min` to `max`."""
@@ -209,13 +215,8 @@ def _read_conditions(config: Config, name: str) -> dict[str, list[Any]]:
             raise UserError(
                 f"`when` of `{name}` in `sweep.space` names `{parent}`, which must come before it, as choices"
             )
-        wanted = choices.list_wanted(values)
-        if not wanted or not all(value in choices.choices for value in wanted):
-            raise UserError(
-                f"`when` of `{name}` in `sweep.space`: `{parent}` must be one of {choices.choices}. "
-                f"Received: {values!r}."
-            )
-        conditions[parent] = [choices.encode(value) for value in wanted]
+        choices.check(values, f"`when` of `{name}` in `sweep.space`: `{parent}`")
+        conditions[parent] = [choices.encode(value) for value in choices.list_wanted(values)]
     return conditions
 
 
@@ -227,12 +228,9 @@ def _check_forbidden(config: Config) -> None:
             if name not in SEARCHABLE:
                 raise UserError(f"a name in `sweep.forbid` {describe_choices(name, SEARCHABLE)}")
             choices = _choices_of(config, name)
-            unknown = [value for value in choices.list_wanted(values) if value not in choices.choices]
             # A single choice may have been given on the command line. The rule then does not apply.
-            if unknown and len(choices.choices) > 1:
-                raise UserError(
-                    f"`{name}` in `sweep.forbid` must be one of {choices.choices}. Received: {unknown[0]!r}."
-                )
+            if len(choices.choices) > 1:
+                choices.check(values, f"`{name}` in `sweep.forbid`")
 
 
 def _check_effect(config: Config, name: str) -> None:

@@ -17,8 +17,6 @@ from keras_inat.sweep.space import configure_trial, describe_values
 from keras_inat.training.checkpoint import read_progress
 from keras_inat.training.session import fit
 
-MAX_FAILURE_CHARACTERS = 500
-
 
 def train_trial(config: Config, trial: Trial) -> Outcome:
     """Trains a recorded trial of the sweep `config`. An interrupted trial resumes from its last epoch."""
@@ -75,5 +73,4 @@ def _classify_error(error: Exception, run: RunFolder) -> Outcome:
     is_failure = isinstance(error, UserError | FloatingPointError) or is_out_of_memory(error)
     if isinstance(error, ExternalError) or not is_failure:
         return error
-    line = " ".join(f"{type(error).__name__}: {error}".split())
-    return line[:MAX_FAILURE_CHARACTERS]
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]

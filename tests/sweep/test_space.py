@@ -254,7 +254,7 @@ def test_a_list_that_is_one_choice_is_forbidden_as_one_value():
     [
         ("[{}]", "an empty combination"),
         ("[{model.filter: 3}]", "Did you mean 'model.filters'?"),
-        ("[{model.filters: [8, 12]}]", "`model.filters` in `sweep.forbid` must be one of [8, 128]. Received: 12."),
+        ("[{model.filters: [8, 12]}]", "`model.filters` in `sweep.forbid` must be one of [8, 128]. Received: [8, 12]."),
     ],
 )
 def test_wrong_forbidden_combinations_are_refused(forbid, words):
