@@ -1,7 +1,4 @@
-"""Reading of the files in a folder or a zip archive. A malicious archive is refused before anything is read from it.
-
-Decoding workers import this module when they start, so it imports little.
-"""
+"""Reading of the files in a folder or a zip archive. A malicious archive is refused before anything is read from it."""
 
 import errno
 import re

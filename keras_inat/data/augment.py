@@ -1,7 +1,6 @@
 """Data augmentation of a batch of images and labels, as a pure function of the batch and a seed.
 
-All geometric changes of an image (flip, crop, rotation, a policy's geometric operations) are one affine warp, and all
-color changes are one matrix. Other changes follow. Changes that are switched off cost no time.
+All geometric changes of an image are one affine warp, and all color changes are one matrix. Other changes follow.
 """
 
 import math

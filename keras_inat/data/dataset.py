@@ -135,7 +135,6 @@ def split_validation(
         labels: `(images,)` int, the class of each image.
         hashes: One hash per image, equal for duplicates.
         fraction: The fraction of each class to hold out. A class of two or more images gives at least one.
-        seed: Determines the split.
 
     Returns:
         Sorted int64 indices of the training images and of the validation images.

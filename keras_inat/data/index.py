@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from keras_inat.data.duplicates import find_duplicates, group_duplicates
-from keras_inat.data.scan import THUMBNAIL, THUMBNAILS, Scan
+from keras_inat.data.scan import THUMBNAIL, THUMBNAILS, DecodedFile, stack_hashes
 from keras_inat.data.source import FOLDERS, Source
 from keras_inat.errors import UserError
 from keras_inat.files import make_printable, write_atomically, write_text
@@ -23,8 +24,8 @@ NUM_NAMED = 50
 NEEDED = {"train": 2, "test": 1}
 
 
-def write_index(source: Source, scan: Scan, directory: Path, near_duplicates: bool) -> None:
-    """Writes `index.npz`, `paths.json`, `scan.json` and, last, `manifest.json` beside the thumbnails of a scan.
+def write_index(source: Source, decoded: Sequence[DecodedFile], directory: Path, near_duplicates: bool) -> None:
+    """Writes `index.npz`, `paths.json`, `scan.json` and, last, `manifest.json` beside the thumbnails.
 
     `index.npz` has one entry per file, in the order of `Source.files`, where the test files come first: `labels` int32,
     `used` bool, `hashes` `(files, 32)` uint8, and `representative` int64, the index of the file that stands for a group
@@ -38,14 +39,18 @@ def write_index(source: Source, scan: Scan, directory: Path, near_duplicates: bo
     labels = np.searchsorted(source.classes, [file.class_name for file in source.files]).astype(np.int32)
     is_test = np.array([file.split == "test" for file in source.files])
     num_test = int(is_test.sum())
+    hashes = stack_hashes(decoded)
+    readable = np.array([not file.reason for file in decoded])
 
     thumbnails = np.memmap(directory / THUMBNAILS, np.uint8, "r", shape=(len(paths), THUMBNAIL, THUMBNAIL, 3))
-    pairs = find_duplicates(thumbnails, scan.hashes, np.flatnonzero(scan.readable), near_duplicates)
+    pairs = find_duplicates(thumbnails, hashes, np.flatnonzero(readable), near_duplicates)
     across = is_test[pairs["first"]] & ~is_test[pairs["second"]]
     groups = group_duplicates(len(paths), pairs)
-    is_leaked = scan.readable & ~is_test & np.isin(groups, groups[scan.readable & is_test])
-    used = scan.readable & ~is_leaked
-    quarantined = [SkippedFile(path=names[number], reason=reason) for number, reason in sorted(scan.reasons.items())]
+    is_leaked = readable & ~is_test & np.isin(groups, groups[readable & is_test])
+    used = readable & ~is_leaked
+    quarantined = [
+        SkippedFile(path=name, reason=file.reason) for name, file in zip(names, decoded, strict=True) if file.reason
+    ]
     leaked = _explain_leaks(is_leaked, pairs[across], groups, num_test, names)
     counts = {
         "train": np.bincount(labels[used & ~is_test], minlength=len(source.classes)).tolist(),
@@ -53,9 +58,9 @@ def write_index(source: Source, scan: Scan, directory: Path, near_duplicates: bo
     }
     _check_classes(source, counts, [*quarantined, *leaked])
 
-    representative = _choose_representatives(groups, scan.hashes)
+    representative = _choose_representatives(groups, hashes)
     with write_atomically(directory / "index.npz") as path, open(path, "wb") as file:
-        np.savez(file, labels=labels, used=used, hashes=scan.hashes, representative=representative)
+        np.savez(file, labels=labels, used=used, hashes=hashes, representative=representative)
     write_text(directory / "paths.json", json.dumps(paths))
     # Pairs across train and test come first, then those with the lowest similarity: they are worth checking most.
     order = np.lexsort((pairs["similarity"], ~across))[:MAX_PAIRS]
@@ -63,14 +68,14 @@ def write_index(source: Source, scan: Scan, directory: Path, near_duplicates: bo
         name=source.name,
         source=str(source.path.resolve()),
         near_duplicates=near_duplicates,
-        hash=_hash_contents(source, scan.hashes, labels, used),
+        hash=_hash_contents(source, hashes, labels, used),
         classes=source.classes,
         files=SplitCounts(train=len(paths) - num_test, test=num_test),
         counts=SplitCounts(train=sum(counts["train"]), test=sum(counts["test"])),
         per_class=ClassCounts.model_validate(counts),
-        formats=dict(scan.formats.most_common()),
-        traits=dict(scan.traits.most_common()),
-        reasons=dict(Counter(reason.split(" (")[0] for reason in scan.reasons.values()).most_common()),
+        formats=dict(Counter(file.format for file in decoded if not file.reason).most_common()),
+        traits=dict(Counter(trait for file in decoded for trait in file.traits).most_common()),
+        reasons=dict(Counter(file.reason.split(" (")[0] for file in quarantined).most_common()),
         num_quarantined=len(quarantined),
         num_leaked=len(leaked),
         num_duplicates=DuplicateCounts(

@@ -12,7 +12,7 @@ import numpy as np
 from keras_inat.data.augment import needs_margin
 from keras_inat.data.decode import stored_size
 from keras_inat.data.index import VERSION, write_index
-from keras_inat.data.scan import JOURNAL, THUMBNAIL, pixel_path, scan_files
+from keras_inat.data.scan import JOURNAL, THUMBNAIL, pixel_path, scan_files, stack_hashes
 from keras_inat.data.source import Source, open_source
 from keras_inat.errors import ExternalError, UserError
 from keras_inat.files import check_space, file_size, hold_lock
@@ -95,10 +95,10 @@ def _make(home: Path, source: Source, sizes: Sequence[int], near_duplicates: boo
     needed = num_files * sum(size * size * 3 for size in (*sizes, THUMBNAIL))
     remedies = "free some space (`make clean-packs` removes stale packs), set `data.directory` to another disk"
     check_space(home, needed - _count_bytes(partial), f"{remedies}, or lower `data.image_size`")
-    scan = scan_files(source, sizes, partial)
+    decoded = scan_files(source, sizes, partial)
     if not _has_index(home, num_files):
         try:
-            write_index(source, scan, partial, near_duplicates)
+            write_index(source, decoded, partial, near_duplicates)
         except UserError:
             shutil.rmtree(partial)  # Resuming is pointless: the images have to change.
             raise
@@ -108,7 +108,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], near_duplicates: boo
         return
     with np.load(home / "index.npz") as index:
         hashes = index["hashes"]
-    if not np.array_equal(hashes, scan.hashes):
+    if not np.array_equal(hashes, stack_hashes(decoded)):
         shutil.rmtree(partial)
         raise ExternalError(f"images of {source.path} have changed or could not be read this time: run it again")
     for size in sizes:

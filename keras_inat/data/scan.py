@@ -6,9 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,17 +36,6 @@ class DecodedFile(NamedTuple):
     reason: str
 
 
-class Chunk(NamedTuple):
-    """Consecutive files to decode."""
-
-    source: Path  # the folder or archive
-    key: str  # `Source.key`, the version of the source
-    start: int  # the number of the first file
-    files: Sequence[tuple[str, bool]]  # their paths in the source, and True if in a subfolder of the class folder
-    sizes: Sequence[int]  # sides in pixels, the size of the model's input first
-    directory: Path  # the folder of the pixels
-
-
 def pixel_path(directory: Path, image_size: int, size: int) -> Path:
     """Returns the path of the pixels `(files, size, size, 3)` uint8, which are zero for quarantined files.
 
@@ -57,66 +44,43 @@ def pixel_path(directory: Path, image_size: int, size: int) -> Path:
     return directory / (f"{size}.uint8" if size == image_size else f"{image_size}-at-{size}.uint8")
 
 
-@dataclass
-class Scan:
-    """The result of a scan, in the order of `Source.files`."""
-
-    hashes: np.ndarray  # `(files, 32)` uint8, the SHA-256 of the contents; zero if they could not be read
-    readable: np.ndarray  # `(files,)` bool, True if the file could be decoded
-    reasons: dict[int, str] = field(default_factory=dict)  # by the number of a file that could not be decoded
-    formats: Counter[str] = field(default_factory=Counter)  # the number of readable files by format
-    traits: Counter[str] = field(default_factory=Counter)  # likewise by trait, as in `decode.Decoded`
-
-    def add(self, start: int, records: Iterable[Sequence]) -> None:
-        """Adds the records of consecutive files, beginning with file number `start`."""
-        for number, record in enumerate(map(DecodedFile._make, records), start):
-            if record.sha256:
-                self.hashes[number] = np.frombuffer(bytes.fromhex(record.sha256), np.uint8)
-            if record.reason:
-                self.reasons[number] = record.reason
-            else:
-                self.readable[number] = True
-                self.formats[record.format] += 1
-                self.traits.update(record.traits)
+def stack_hashes(files: Sequence[DecodedFile]) -> np.ndarray:
+    """Returns the hashes `(files, 32)` uint8, which are zero for files that could not be read."""
+    digits = "".join(file.sha256 or "0" * 64 for file in files)
+    return np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(-1, 32)
 
 
-def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> Scan:
-    """Decodes every file of a source, resuming an interrupted scan in `directory`.
+def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> list[DecodedFile]:
+    """Decodes every file of a source, in the order of `Source.files`. An interrupted scan in `directory` resumes.
 
     The folder receives the pixels of every size and the thumbnails, synced to disk, and the journal, which lets the
     next call resume. The first of `sizes`, in pixels, is the input size of the model, as in `decode`.
     """
     count = len(source.files)
-    scan = Scan(np.zeros((count, 32), np.uint8), np.zeros(count, bool))
     sides = {pixel_path(directory, sizes[0], size): size for size in sizes} | {directory / THUMBNAILS: THUMBNAIL}
     lengths = {path: count * side * side * 3 for path, side in sides.items()}
     finished = _resume(directory, [source.key, CHUNK, list(sizes)], lengths)
-    for start, records in finished.items():
-        scan.add(start, records)
     for path, length in lengths.items():
         with open(path, "ab") as file:
             file.truncate(length)  # The file is sparse: unwritten pixels take no space.
     files = [(file.path, source.place(file).count("/") > 2) for file in source.files]
-    chunks = [
-        Chunk(source.path, source.key, start, files[start : start + CHUNK], sizes, directory)
-        for start in range(0, count, CHUNK)
-        if start not in finished
-    ]
+    chunks = [(start, files[start : start + CHUNK]) for start in range(0, count, CHUNK) if start not in finished]
+    work = functools.partial(decode_chunk, source.path, source.key, sizes, directory)
     num_done = sum(map(len, finished.values()))
     with (
         open(directory / JOURNAL, "a", encoding="utf-8") as journal,
-        contextlib.closing(map_unordered(decode_chunk, chunks)) as results,
+        contextlib.closing(map_unordered(work, chunks)) as results,
         track_progress(f"decoding {source.name}", count, "images", completed=num_done) as advance,
     ):
         for start, records in results:
             journal.write(json.dumps([start, records]) + "\n")
             journal.flush()
-            scan.add(start, records)
+            finished[start] = records
             advance(len(records))
     for path in sides:
         with open(path, "rb") as file:
             os.fsync(file.fileno())
-    return scan
+    return [DecodedFile(*record) for _, records in sorted(finished.items()) for record in records]
 
 
 def _resume(directory: Path, header: list, lengths: Mapping[Path, int]) -> dict[int, list]:
@@ -138,21 +102,28 @@ def _resume(directory: Path, header: list, lengths: Mapping[Path, int]) -> dict[
     return {}
 
 
-def decode_chunk(chunk: Chunk) -> tuple[int, list[DecodedFile]]:
-    """Decodes the files of a chunk and writes their pixels. Returns the number of the first file, and the records."""
-    reader = _open_reader(chunk.source, chunk.key)
-    paths = [pixel_path(chunk.directory, chunk.sizes[0], size) for size in chunk.sizes]
+def decode_chunk(
+    source: Path, key: str, sizes: Sequence[int], directory: Path, chunk: tuple[int, Sequence[tuple[str, bool]]]
+) -> tuple[int, list[DecodedFile]]:
+    """Decodes consecutive files of a folder or archive and writes their pixels.
+
+    `key` is `Source.key`. `chunk` is the number of the first file and, for each file, its path in the source, and True
+    if it is in a subfolder of its class folder. Returns the number of the first file, and the records.
+    """
+    start, members = chunk
+    reader = _open_reader(source, key)
+    paths = [pixel_path(directory, sizes[0], size) for size in sizes]
     records = []
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(open(path, "r+b")) for path in (*paths, chunk.directory / THUMBNAILS)]
-        for number, (name, nested) in enumerate(chunk.files, chunk.start):
+        files = [stack.enter_context(open(path, "r+b")) for path in (*paths, directory / THUMBNAILS)]
+        for number, (name, nested) in enumerate(members, start):
             sha256 = ""
             try:
                 if nested:
                     raise ValueError("is in a subfolder of its class folder")
                 content = reader.read(name)
                 sha256 = hashlib.sha256(content).hexdigest()
-                decoded = decode(content, chunk.sizes[0], (*chunk.sizes[1:], THUMBNAIL))
+                decoded = decode(content, sizes[0], (*sizes[1:], THUMBNAIL))
             except ValueError as error:
                 records.append(DecodedFile(sha256, "", (), str(error)))
                 continue
@@ -160,7 +131,7 @@ def decode_chunk(chunk: Chunk) -> tuple[int, list[DecodedFile]]:
                 file.seek(number * image.nbytes)
                 file.write(image)
             records.append(DecodedFile(sha256, decoded.format, decoded.traits, ""))
-    return chunk.start, records
+    return start, records
 
 
 @functools.lru_cache(maxsize=1)

@@ -39,10 +39,8 @@ def build_cnn(config: Model, image_size: int, num_classes: int) -> keras.Model:
         name = LAST_LAYER if config.ensemble_size == 1 else f"member{number}_{LAST_LAYER}"
         # Probabilities are float32 under every precision policy.
         outputs.append(layers.Dense(num_classes, activation="softmax", dtype="float32", name=name)(x))
-    if config.ensemble_size == 1:
-        return keras.Model(inputs, outputs[0], name="cnn")
-    mean = layers.Average(dtype="float32", name=LAST_LAYER)(outputs)
-    return keras.Model(inputs, mean, name="cnn")
+    output = outputs[0] if len(outputs) == 1 else layers.Average(dtype="float32", name=LAST_LAYER)(outputs)
+    return keras.Model(inputs, output, name="cnn")
 
 
 def _build_blocks(config: Model, image: Any, prefix: str) -> Any:

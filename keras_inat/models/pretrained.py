@@ -81,7 +81,21 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
         size = f"{row.megabytes:,.0f} MB"
         print(f"ImageNet weights of {config.backbone}: downloaded ({size}) unless Keras has stored them", flush=True)
     inputs = keras.Input((image_size, image_size, 3), name="image")
-    backbone = _build_application(config, preprocess(inputs, row.preprocessing))
+    pixels = preprocess(inputs, row.preprocessing)
+    weights = None if config.weights == "none" else config.weights
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MobileNets warn that the ImageNet weights for 224 pixels fit every size
+            build = getattr(keras.applications, config.backbone)
+            backbone = build(include_top=False, input_tensor=pixels, weights=weights)
+    except Exception as error:  # Keras reports a failed download or an unsuitable file with many classes
+        reason = " ".join(str(error).split())[:300]
+        if weights != "imagenet":
+            raise UserError(f"{config.weights} does not fit {config.backbone}: {reason}") from None
+        raise ExternalError(
+            f"the ImageNet weights of {config.backbone} could not be downloaded ({reason}): connect to the network, or "
+            "download that file elsewhere and set WEIGHTS=<file>.h5, or set WEIGHTS=<model>.keras or WEIGHTS=none"
+        ) from None
     if from_file and re.fullmatch(r"EfficientNetB\d", config.backbone):
         # Keras divides the normalized pixels by the square root of their standard deviation, but only if `weights` is
         # "imagenet" and not if it names the same file. Here the first kernel absorbs these factors.
@@ -89,25 +103,6 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
         kernel = backbone.get_layer("stem_conv").kernel
         kernel.assign(kernel * factors[:, None])
     return inputs, backbone.output
-
-
-def _build_application(config: Finetune, inputs: Any) -> keras.Model:
-    """Builds a network of keras.applications without its head and loads its weights."""
-    build: Callable[..., keras.Model] = getattr(keras.applications, config.backbone)
-    weights = None if config.weights == "none" else config.weights
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MobileNets warn that the ImageNet weights for 224 pixels fit every size
-            return build(include_top=False, input_tensor=inputs, weights=weights)
-    except Exception as error:  # Keras reports a failed download or an unsuitable file with many classes
-        reason = " ".join(str(error).split())[:300]
-        if config.weights == "imagenet":
-            raise ExternalError(
-                f"the ImageNet weights of {config.backbone} could not be downloaded ({reason}): connect to the "
-                "network, or download that file elsewhere and set WEIGHTS=<file>.h5, or set WEIGHTS=<model>.keras or "
-                "WEIGHTS=none"
-            ) from None
-        raise UserError(f"{config.weights} does not fit {config.backbone}: {reason}") from None
 
 
 def _load_trained_model(path: Path, image_size: int) -> tuple[Any, Any]:

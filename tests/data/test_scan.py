@@ -13,7 +13,7 @@ from hostile import write_hostile_collection
 
 from keras_inat.data import scan
 from keras_inat.data.decode import decode_image
-from keras_inat.data.scan import CHUNK, pixel_path, scan_files
+from keras_inat.data.scan import CHUNK, pixel_path, scan_files, stack_hashes
 from keras_inat.data.source import Source
 
 
@@ -51,15 +51,15 @@ def test_every_file_of_a_hostile_collection_has_the_expected_outcome(write_photo
     for name in listed:
         number = numbers[name]
         wanted = expected[name]
-        assert found.readable[number] == (not wanted.reason), name
+        assert bool(found[number].reason) == bool(wanted.reason), name
         if wanted.reason:
-            assert re.fullmatch(wanted.reason, found.reasons[number]), name
+            assert re.fullmatch(wanted.reason, found[number].reason), name
             assert not pixels[number].any(), name  # never pixels of another file
         for color, (y, x) in zip(wanted.colors, ((8, 8), (8, 55), (55, 8), (55, 55)), strict=False):
             np.testing.assert_allclose(pixels[number, y, x], color, atol=wanted.tolerance + 3, err_msg=name)
-    assert sum(found.formats.values()) == found.readable.sum() == len(source.files) - len(found.reasons)
-    assert found.traits["CMYK"] >= 2
-    assert found.traits["EXIF-rotated"] >= 7
+    assert all(bool(file.format) != bool(file.reason) for file in found)
+    assert sum("CMYK" in file.traits for file in found) >= 2
+    assert sum("EXIF-rotated" in file.traits for file in found) >= 7
 
 
 def test_pixels_are_at_the_index_of_their_file(many, scanned):
@@ -74,8 +74,9 @@ def test_pixels_are_at_the_index_of_their_file(many, scanned):
                 np.testing.assert_array_equal(pixels[number], expected)
             # The strongest channel of a class is its own.
             assert 2 - pixels[number].mean(axis=(0, 1)).argmax() == many.classes.index(many.files[number].class_name)
-    assert found.readable.all()
-    assert scan_files(many, [16, 64], directory).formats == found.formats  # everything from the journal
+    assert [file.format for file in found] == ["PNG"] * len(many.files)
+    # Everything from the journal, where traits are lists.
+    assert [file._replace(traits=tuple(file.traits)) for file in scan_files(many, [16, 64], directory)] == found
 
 
 def test_an_interrupted_scan_resumes(many, scanned, workplace, monkeypatch):
@@ -91,7 +92,7 @@ def test_an_interrupted_scan_resumes(many, scanned, workplace, monkeypatch):
 
     def note(function, tasks):
         for task in tasks:
-            decoded.append(task.start)
+            decoded.append(task[0])
             yield function(task)
 
     monkeypatch.setattr("keras_inat.data.scan.map_unordered", note)
@@ -99,8 +100,7 @@ def test_an_interrupted_scan_resumes(many, scanned, workplace, monkeypatch):
     journal.write_text(journal.read_text()[:-20])  # a truncated line
     found = scan_files(many, [16], workplace / "partial")
     assert decoded == list(range(2 * CHUNK, len(many.files), CHUNK))
-    np.testing.assert_array_equal(found.hashes, whole.hashes)
-    assert found.formats == whole.formats
+    assert [file.sha256 for file in found] == [file.sha256 for file in whole]
     assert pixel_path(workplace / "partial", 16, 16).read_bytes() == pixel_path(directory, 16, 16).read_bytes()
 
 
@@ -116,8 +116,8 @@ def test_a_journal_that_does_not_match_is_discarded(many, workplace, change):
     text = "\n".join(map(json.dumps, lines)) if change != "garbage" else "{}\n\0\0"
     (directory / "journal.jsonl").write_text(text)
     found = scan_files(many, [16], directory)
-    assert found.hashes.any(axis=1).all()
-    assert found.formats == {"PNG": len(many.files)}
+    assert all(file.sha256.strip("0") for file in found)
+    assert [file.format for file in found] == ["PNG"] * len(many.files)
 
 
 def _scan_slowly(path, directory):
@@ -144,7 +144,7 @@ def test_killed_scans_resume_to_the_same_result(many, scanned, workplace):
         process.join()
         assert wanted <= len(journal.read_text().splitlines()) - 1 < num_chunks
     found = scan_files(many, [16, 64], workplace / "partial")
-    np.testing.assert_array_equal(found.hashes, expected.hashes)
+    np.testing.assert_array_equal(stack_hashes(found), stack_hashes(expected))
     for size in (16, 64):
         resumed = pixel_path(workplace / "partial", 16, size)
         assert resumed.read_bytes() == pixel_path(directory, 16, size).read_bytes()
@@ -177,6 +177,6 @@ def test_subfolders_of_a_class_are_reported(photos, workplace):
     for path in (photos, archive):
         source = Source(path)
         found = scan_files(source, [16], workplace / f"scan-{path.suffix}")
-        ((number, reason),) = found.reasons.items()
+        ((number, file),) = ((number, file) for number, file in enumerate(found) if file.reason)
         assert "/red/more" in source.files[number].path
-        assert "folder" in reason
+        assert "folder" in file.reason
