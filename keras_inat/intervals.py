@@ -1,4 +1,4 @@
-"""95 % confidence intervals of accuracies.
+"""Estimates with their 95 % confidence intervals.
 
 Commands import this module, so `scipy.stats` is avoided: it takes 1.5 s to import, `scipy.special` 0.5 s. The intervals
 agree with `scipy.stats.binomtest` to 4e-9 (`Z` has seven digits) and with `scipy.stats.t.interval` to 1e-15.
@@ -7,18 +7,17 @@ agree with `scipy.stats.binomtest` to 4e-9 (`Z` has seven digits) and with `scip
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 Z = 1.959964  # the 97.5 % quantile of the normal distribution
 
 
 def wilson_interval(correct: float, total: int) -> tuple[float, float]:
-    """Returns the 95 % score interval of a proportion (Wilson 1927).
+    """Returns the 95 % score interval of a proportion (Wilson 1927), which has its coverage for few images too.
 
-    It stays within [0, 1] and has its nominal coverage for few images too.
-
-    Args:
-        correct: Number of correct images. It may be fractional, as the mean over seeds is.
-        total: Number of images, at least 1.
+    The number of correct images may be fractional, as the mean over seeds is.
     """
     fraction = correct / total
     correction = Z * Z / total
@@ -49,13 +48,51 @@ def accuracy_interval(accuracies: Sequence[float], total: int) -> tuple[float, f
 
 
 def combine_intervals(value: float, *intervals: tuple[float, float]) -> tuple[float, float]:
-    """Returns the interval of a value with several independent sources of variation (Zou & Donner 2008).
+    """Returns the interval of a value, given one for each of several independent sources of variation.
 
-    Args:
-        value: The estimate.
-        *intervals: The interval of the estimate for each source of variation alone.
+    See Zou & Donner 2008.
     """
-    return (
-        value - math.hypot(*(value - low for low, _ in intervals)),
-        value + math.hypot(*(high - value for _, high in intervals)),
-    )
+    low = value - math.hypot(*(value - low for low, _ in intervals))
+    return low, value + math.hypot(*(high - value for _, high in intervals))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval and sample size."""
+
+    value: float
+    low: float  # lower end of the interval
+    high: float  # upper end of the interval
+    num: int  # sample size
+    unit: str  # plural noun for what the sample consists of, such as "images"
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+def estimate_proportion(correct: int, total: int) -> Estimate:
+    """Returns a proportion of images with Wilson's score interval."""
+    return Estimate(correct / total, *wilson_interval(correct, total), total, "images")
+
+
+def estimate_mean(values: Sequence[float], unit: str) -> Estimate:
+    """Returns the mean of at least two values with Student's t interval."""
+    return Estimate(float(np.mean(values)), *mean_interval(values), len(values), unit)
+
+
+def correlate_ranks(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """Returns Spearman's rank correlation with the interval of Bonett & Wright (2000). Ties get their mean rank.
+
+    Ranks are used because a single failed trial would dominate a correlation of values, and because a learning rate has
+    no natural scale.
+    """
+    from scipy.stats import spearmanr  # takes 1.5 s, and most importers of this module do not need it
+
+    rho = float(spearmanr(first, second).statistic)
+    num = len(first)
+    if abs(rho) > 1 - 1e-12:
+        perfect = math.copysign(1.0, rho)
+        return Estimate(perfect, perfect, perfect, num, "trials")
+    half = Z * math.sqrt((1 + rho**2 / 2) / (num - 3))
+    return Estimate(rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half), num, "trials")

@@ -7,16 +7,14 @@ unchanged. An attribution is `(images, height, width)` or `(images, height, widt
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 from scipy import ndimage, stats
 
-from keras_inat.explain.activations import build_logits_model, find_spatial_activations, strip_model
-from keras_inat.explain.batches import BATCH_SIZE, map_batches, trace, trace_class_output
+from keras_inat.explain import networks
 from keras_inat.explain.guided_backpropagation import explain_predictions
 
 INTEGRATED = "Integrated gradients"
@@ -33,17 +31,16 @@ NUM_STEPS = 12  # of deletion and insertion
 BLUR = 1 / 6  # standard deviation of the blur, as a fraction of the image's side
 
 
-@dataclass(frozen=True)
-class DeletionInsertion:
+class DeletionInsertion(NamedTuple):
     """Deletion and insertion curves of an attribution method: Petsiuk et al. 2018, arXiv 1806.07421.
 
     Deletion replaces pixels by those of a blurred image, the most important first. Insertion puts the pixels back into
-    the blurred image in the same order. The better the method, the faster the probability falls or rises.
+    the blurred image in the same order. A curve is the probability of the explained class after each step, `(images,
+    steps + 1)` float32. The better the method, the faster it falls or rises.
     """
 
-    # `(images, steps + 1)` float32, probability of the explained class after each step, from no to all pixels deleted.
     deletion: np.ndarray
-    insertion: np.ndarray  # the same for inserted pixels
+    insertion: np.ndarray
 
     @property
     def scores(self) -> np.ndarray:
@@ -57,14 +54,14 @@ def compute_grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray
     The maps come from the last activation with at least 4 x 4 positions, because smaller ones localize poorly. For an
     ensemble, the maps of its networks are added. No value is negative.
     """
-    layers = find_spatial_activations(model)
+    layers = networks.find_spatial_activations(model)
     large = [layer for layer in layers if min(layer.output.shape[1:3]) >= MIN_CAM_SIDE]
     last = {}
     for layer in large or layers[-1:]:
         # In an ensemble, the names of the layers begin with that of their network.
         network = re.match(r"([a-z]+\d+_)block\d+_activation", layer.name)
         last[network[1] if network else ""] = layer.name
-    logits_model = build_logits_model(model)
+    logits_model = networks.build_logits_model(model)
     outputs = [logits_model.get_layer(name).output for name in last.values()]
     both = keras.Model(logits_model.inputs, [*outputs, logits_model.outputs[0]])
 
@@ -80,7 +77,7 @@ def compute_grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray
             sums.append(tf.reduce_sum(weights * activations, -1, keepdims=True))
         return tf.image.resize(tf.nn.relu(tf.add_n(sums)), images.shape[1:3])[..., 0]
 
-    return map_batches(compute_heatmap, images, classes)
+    return networks.map_batches(compute_heatmap, images, classes)
 
 
 def compute_smooth_grad(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -90,7 +87,7 @@ def compute_smooth_grad(model: keras.Model, images: np.ndarray, classes: np.ndar
     means = []
     for image, label in zip(images, classes, strict=True):
         noise = rng.normal(0, SMOOTH_NOISE * np.ptp(image), (NUM_SMOOTH_SAMPLES, *image.shape))
-        gradients, _ = map_batches(differentiate, image + noise, np.full(NUM_SMOOTH_SAMPLES, label))
+        gradients, _ = networks.map_batches(differentiate, image + noise, np.full(NUM_SMOOTH_SAMPLES, label))
         means.append(gradients.mean(axis=0))
     return np.stack(means)
 
@@ -104,8 +101,7 @@ def compute_integrated_gradients(model: keras.Model, images: np.ndarray, classes
     1 % of it, and the absolute errors of the steps add up to at most ten times as much.
     """
     differentiate = _build_gradient(model)
-    pairs = zip(images, classes, strict=True)
-    return np.stack([_integrate_path(differentiate, image, label) for image, label in pairs])
+    return np.stack([_integrate_path(differentiate, *pair) for pair in zip(images, classes, strict=True)])
 
 
 def compute_occlusion(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -122,18 +118,18 @@ def compute_occlusion(model: keras.Model, images: np.ndarray, classes: np.ndarra
     masks = np.zeros((len(corners) + 1, height, width), bool)  # the first one is empty
     for mask, (top, left) in zip(masks[1:], corners, strict=True):
         mask[top : top + size, left : left + size] = True
-    score = trace_class_output(build_logits_model(model))
+    score = networks.trace_class_output(networks.build_logits_model(model))
     decreases = []
     for image, label in zip(images, classes, strict=True):
         occluded = np.where(masks[..., None], GRAY, image)
-        scores = map_batches(score, occluded, np.full(len(masks), label))
+        scores = networks.map_batches(score, occluded, np.full(len(masks), label))
         decreases.append(np.sum(masks * (scores[0] - scores)[:, None, None], axis=0))
     return np.stack(decreases) / np.maximum(masks.sum(axis=0, dtype=np.float32), 1)
 
 
 def compute_edges(images: np.ndarray) -> np.ndarray:
     """Computes the edges of images, a control that ignores the model."""
-    brightness = np.asarray(images, dtype=np.float32).mean(axis=-1)
+    brightness = images.astype(np.float32).mean(axis=-1)
     return np.stack([np.hypot(ndimage.sobel(image, axis=0), ndimage.sobel(image, axis=1)) for image in brightness])
 
 
@@ -170,7 +166,7 @@ def randomize_weights(model: keras.Model) -> keras.Model:
     The layers keep the scale of their weights, and the moving statistics of batch normalization are unchanged.
     """
     rng = np.random.default_rng(0)
-    copy = build_logits_model(model)
+    copy = networks.build_logits_model(model)
     for weight in copy.weights:
         if "moving_" not in weight.path:
             values = weight.numpy()
@@ -182,10 +178,10 @@ def compute_deletion_insertion(
     model: keras.Model, images: np.ndarray, classes: np.ndarray, maps: Mapping[str, np.ndarray]
 ) -> dict[str, DeletionInsertion]:
     """Computes the deletion and insertion curves of methods, given their maps from `compute_importance`."""
-    images = np.asarray(images, dtype=np.float32)
+    images = images.astype(np.float32)
     sigma = BLUR * min(images.shape[1:3])
     blurred = ndimage.gaussian_filter(images, (0, sigma, sigma, 0))
-    probability = trace_class_output(strip_model(model))
+    probability = networks.trace_class_output(networks.strip_model(model))
     bounds = np.linspace(0, np.prod(images.shape[1:3]), NUM_STEPS + 1)
     curves = {}
     for name, importances in maps.items():
@@ -197,15 +193,15 @@ def compute_deletion_insertion(
             labels = np.full(NUM_STEPS + 1, classes[index])
             deleted = np.where(changed, blurred[index], images[index])
             inserted = np.where(changed, images[index], blurred[index])
-            deletion[index] = map_batches(probability, deleted, labels)
-            insertion[index] = map_batches(probability, inserted, labels)
+            deletion[index] = networks.map_batches(probability, deleted, labels)
+            insertion[index] = networks.map_batches(probability, inserted, labels)
         curves[name] = DeletionInsertion(deletion, insertion)
     return curves
 
 
 def _build_gradient(model: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
     """Returns a function of images and classes: the gradients of the scores at the pixels, and the scores."""
-    logits_model = build_logits_model(model)
+    logits_model = networks.build_logits_model(model)
 
     def differentiate(batch: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -213,16 +209,15 @@ def _build_gradient(model: keras.Model) -> Callable[..., tuple[tf.Tensor, tf.Ten
             scores = tf.gather(logits_model([batch], training=False), labels, batch_dims=1)
         return tape.gradient(scores, batch), scores
 
-    return trace(differentiate, model)
+    return networks.trace(differentiate, model)
 
 
 def _integrate_path(differentiate: Callable[..., Any], image: np.ndarray, label: int) -> np.ndarray:
-    """Computes the integrated gradients of one image."""
-    line = np.asarray(image, dtype=np.float32) - GRAY
+    line = image.astype(np.float32) - GRAY
 
     def evaluate(fractions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         points = GRAY + fractions[:, None, None, None].astype(np.float32) * line
-        return map_batches(differentiate, points, np.full(len(points), label))
+        return networks.map_batches(differentiate, points, np.full(len(points), label))
 
     fractions = np.linspace(0, 1, FIRST_STEPS + 1)
     gradients, scores = evaluate(fractions)
@@ -233,7 +228,7 @@ def _integrate_path(differentiate: Callable[..., Any], image: np.ndarray, label:
         accurate = abs(errors.sum()) <= allowed and np.abs(errors).sum() <= 10 * allowed
         if accurate or len(errors) >= MAX_STEPS:
             break
-        worst = np.sort(np.argsort(-np.abs(errors))[: BATCH_SIZE // 2])
+        worst = np.sort(np.argsort(-np.abs(errors))[: networks.BATCH_SIZE // 2])
         middles = (fractions[worst] + fractions[worst + 1]) / 2
         new_gradients, new_scores = evaluate(middles)
         fractions = np.insert(fractions, worst + 1, middles)

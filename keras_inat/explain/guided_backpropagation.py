@@ -20,14 +20,7 @@ import numpy as np
 import tensorflow as tf
 from tf_keras_vis.saliency import Saliency
 
-from keras_inat.explain.activations import (
-    find_activations,
-    find_preactivation,
-    find_spatial_activations,
-    remove_last_activation,
-    strip_model,
-)
-from keras_inat.explain.batches import run_batches, split_batches
+from keras_inat.explain import networks
 
 CAVEAT = (
     "Guided backpropagation (Springenberg et al. 2014) is in part an edge detector: its maps hardly depend on the "
@@ -42,8 +35,8 @@ class NeuronExplanation:
 
     layer: str  # name of the activation layer
     filter: int  # index along the layer's channels
-    row: int  # position in the layer's feature map
-    column: int  # position in the layer's feature map
+    row: int  # in the layer's feature map
+    column: int
     # Indices of the images with the largest preactivations, largest first. Activations alone would not rank images that
     # reach the ceiling of the activation function.
     images: tuple[int, ...]
@@ -56,16 +49,13 @@ class NeuronExplanation:
 def explain_predictions(model: keras.Model, images: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
     """Computes the guided gradients of class scores (logits), `(images, height, width, 3)` float32.
 
-    Args:
-        model: A classifier.
-        images: `(images, height, width, 3)`.
-        classes: `(images,)` int, one class per image. None: the predicted classes.
+    `classes` are `(images,)` int, or None for the predicted ones.
     """
-    model = strip_model(model)
+    model = networks.strip_model(model)
     if classes is None:
         # The highest mean logit of an ensemble may belong to another class than the highest mean probability.
-        classes = np.concatenate([outputs.argmax(axis=-1) for (outputs,) in run_batches(model, images)])
-    return _explain_outputs(model, images, np.asarray(classes)[:, None])
+        classes = networks.map_batches(lambda batch: model([batch], training=False), images).argmax(axis=-1)
+    return _explain_outputs(model, images, classes[:, None])
 
 
 def explain_neurons(
@@ -76,24 +66,22 @@ def explain_neurons(
     num_images: int = 4,
     most_selective: bool = False,
 ) -> list[NeuronExplanation]:
-    """Explains different neurons of the last convolution's activation. There are fewer or none if fewer are active.
+    """Explains neurons of the last convolution's activation by their top activating images. Fewer may be active.
 
     Args:
         model: A network with convolutions.
         images: `(images, height, width, 3)`.
-        labels: `(images,)` int, their classes.
-        num_neurons: Number of neurons.
-        num_images: Number of top activating images per neuron. Neurons are drawn at random from those that are active
-            for at least as many images, or for as many as the most active neuron.
+        labels: `(images,)` int, of at least two classes.
+        num_neurons: Number of neurons, drawn at random from those that are active for at least `num_images` images, or
+            for as many as the most active neuron.
+        num_images: Number of images per neuron.
         most_selective: Choose the neurons with the highest selectivity that are active for at least ten images, one
             per filter, instead of random ones.
-
-    Raises:
-        ValueError: If the model has no activation with rows and columns, or all images have the same class.
     """
-    layer = find_spatial_activations(model)[-1]
-    outputs = run_batches(keras.Model(model.inputs, [layer.output, find_preactivation(layer)]), images)
-    maps, preactivations = (np.concatenate(batches) for batches in zip(*outputs, strict=True))
+    layer = networks.find_spatial_activations(model)[-1]
+    both = keras.Model(model.inputs, [layer.output, networks.find_preactivation(layer)])
+    run = tf.function(lambda batch: both([batch], training=False), reduce_retracing=True)
+    maps, preactivations = networks.map_batches(run, images)
     preferred, selectivity = measure_selectivity(maps, labels)
     counts = (maps > 0).sum(axis=0)
     if most_selective:
@@ -107,7 +95,6 @@ def explain_neurons(
     if not len(neurons):
         return []
     top = np.argsort(-preactivations[:, *neurons.T], axis=0, kind="stable")[:num_images].T
-    # This model shares the layers of `model` but not its optimizer, which a clone would have to rebuild.
     head = keras.Model(model.inputs, layer.output)
     gradients = _explain_outputs(head, images[top.ravel()], np.repeat(neurons, top.shape[1], axis=0))
     gradients = gradients.reshape(*top.shape, *images.shape[1:])
@@ -134,13 +121,7 @@ def measure_selectivity(activations: np.ndarray, labels: np.ndarray) -> tuple[np
 
     The index is `(a - b) / (a + b)`. Here `a` is the mean activation over the images of the preferred class, the class
     with the highest mean, and `b` is the mean of the other classes' means. Negative activations count as zero.
-
-    Args:
-        activations: `(images, ...)` float, of any number of neurons.
-        labels: `(images,)` int, of at least two classes.
-
-    Returns:
-        The preferred classes, `(...)` int64, and the indices, `(...)` float in [0, 1].
+    `activations` are `(images, ...)` float, of any number of neurons, and `labels` `(images,)` int.
     """
     classes = np.unique(labels)
     if len(classes) < 2:
@@ -152,23 +133,19 @@ def measure_selectivity(activations: np.ndarray, labels: np.ndarray) -> tuple[np
 
 
 def _explain_outputs(model: keras.Model, images: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Computes the guided gradient of one output value per image, before the last activation.
-
-    `indices` is `(images, axes)` int, the position of the value along the output's axes after the batch axis.
-    """
+    """Computes the guided gradients of the output values at `indices` `(images, axes)`, before the last activation."""
     # The modifiers of tf-keras-vis find only top-level layers with an `activation`. Otherwise they silently do nothing.
-    saliency = Saliency(model, [_guide_activations, remove_last_activation])
-    gradients = []
-    for batch, positions in split_batches(np.asarray(images, dtype=np.float32), indices):
+    saliency = Saliency(model, [_guide_activations, networks.remove_last_activation])
+
+    def differentiate(batch: tf.Tensor, positions: tf.Tensor) -> Any:
         score = partial(tf.gather_nd, indices=positions, batch_dims=1)
-        gradient = saliency(score, batch, keepdims=True, normalize_map=False, gradient_modifier=None)
-        gradients.append(np.asarray(gradient))
-    return np.concatenate(gradients)
+        return saliency(score, batch, keepdims=True, normalize_map=False, gradient_modifier=None)
+
+    return networks.map_batches(differentiate, images, indices)
 
 
 def _guide_activations(model: keras.Model) -> None:
-    """Guides every activation of a model in place, including those of nested models."""
-    activations = find_activations(model)
+    activations = networks.find_activations(model)
     for layer in activations:
         name = "activation" if hasattr(layer, "activation") else "call"
         setattr(layer, name, _guide(getattr(layer, name)))

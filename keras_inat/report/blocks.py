@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_inat.report.statistics.estimates import Estimate
+from keras_inat.intervals import Estimate
 
 MAX_SLUG = 60  # characters
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keras_inat.report.statistics.estimates import Estimate
+from keras_inat.intervals import Estimate
 
 SPACE = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"

@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from keras_inat.explain.activations import build_logits_model
 from keras_inat.explain.attribution import (
     GRAY,
     NUM_STEPS,
@@ -21,6 +20,7 @@ from keras_inat.explain.attribution import (
     compute_smooth_grad,
     randomize_weights,
 )
+from keras_inat.explain.networks import build_logits_model
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.networks import Model
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from guided_definition import CLASSES, SIZE, assert_gradients_equal, build_network, guide, list_steps
 from keras import layers
 
-from keras_inat.explain import batches
+from keras_inat.explain import networks
 from keras_inat.explain.guided_backpropagation import explain_neurons, explain_predictions
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.networks import Model
@@ -36,7 +36,7 @@ def test_gradients_of_the_predicted_class_follow_the_definition(images, form, ac
 
 @pytest.mark.parametrize("head", ["dense", "softmax layer", "activation layer", "logits"])
 def test_given_classes_are_explained_for_every_head(images, head, monkeypatch):
-    monkeypatch.setattr(batches, "BATCH_SIZE", 2)
+    monkeypatch.setattr(networks, "BATCH_SIZE", 2)
     model = build_network(head=head)
     classes = np.array([2, 0, 1, 1, 0])
     expected = guide(list_steps(model), images, lambda _: np.eye(CLASSES)[classes])

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_inat.explain.activations import find_activations
 from keras_inat.explain.guided_backpropagation import explain_predictions
+from keras_inat.explain.networks import find_activations
 from keras_inat.models.backbones import BACKBONES
 from keras_inat.models.pretrained import build_finetune
 from keras_inat.settings.networks import Finetune

@@ -6,9 +6,9 @@ import pytest
 from guided_definition import CLASSES, SIZE, assert_gradients_equal, build_network, guide, list_steps
 from keras import layers
 
-from keras_inat.explain import batches
-from keras_inat.explain.activations import find_spatial_activations
+from keras_inat.explain import networks
 from keras_inat.explain.guided_backpropagation import explain_neurons, measure_selectivity
+from keras_inat.explain.networks import find_spatial_activations
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.networks import Model
 
@@ -27,7 +27,7 @@ def images():
 
 
 def test_images_with_the_highest_activation_are_found(images, monkeypatch):
-    monkeypatch.setattr(batches, "BATCH_SIZE", 3)
+    monkeypatch.setattr(networks, "BATCH_SIZE", 3)
     keras.utils.set_random_seed(0)
     model = build_cnn(Model(num_blocks=2, filters=6, activation="gelu", dense_units=0), SIZE, CLASSES)
     layer = model.get_layer("block2_activation")

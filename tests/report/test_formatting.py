@@ -2,8 +2,8 @@
 
 import pytest
 
+from keras_inat.intervals import Estimate
 from keras_inat.report import formatting
-from keras_inat.report.statistics.estimates import Estimate
 
 
 def strip(text: str) -> str:

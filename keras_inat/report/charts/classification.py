@@ -1,14 +1,14 @@
 """Classification: the images of every class, the confusion matrix and the reliability diagram."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from keras_inat.intervals import Estimate
 from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, PAPER, PERCENT, WIDTH, clip, new_figure
+from keras_inat.report.charts.images import CENTERED
 from keras_inat.report.formatting import plural
-from keras_inat.report.statistics.estimates import Estimate
 
 MAX_CLASSES = 40  # more labels are not legible
 MAX_NUMBERED = 20  # classes; larger confusion matrices have no numbers in their cells
@@ -55,8 +55,7 @@ def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
         if counts[row, column] and size <= MAX_NUMBERED:
             color = PAPER if fraction > 0.55 else INK
             weight = "bold" if row == column else "normal"
-            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5, "color": color, "weight": weight}
-            axes.text(column, row, f"{100 * fraction:.0f}", **style)
+            axes.text(column, row, f"{100 * fraction:.0f}", color=color, weight=weight, **CENTERED)
     axes.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(size), names)
     axes.grid(visible=False)

@@ -5,49 +5,43 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from keras_inat.explain.attribution import EDGES, NUM_STEPS, RANDOM, DeletionInsertion
+from keras_inat.explain.filters import FilterExplanation
 from keras_inat.explain.guided_backpropagation import CAVEAT, NeuronExplanation
-from keras_inat.explain.top_patches import FilterExplanation
 from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, WIDTH, clip, new_figure
 from keras_inat.report.charts.images import choose_grid, draw_grid, join_tiles, scale_gradient, scale_pixels
 
 MAX_MAPS = 64
 NUM_BARS = 5
 CONTROLS = {EDGES: "--", RANDOM: ":"}
-ORDERS = {
-    "index": "Numbers: index of the first filter of each row.",
-    "strength": "Filters are sorted by norm, largest first.",
-    "similarity": "Similar filters are next to each other.",
-}
-LEGEND = "Gray: zero gradient. Brighter or darker: more or less of that color raises the explained output."
+LEGEND = f"Gray: zero gradient. Brighter or darker: more or less of that color raises the explained output. {CAVEAT}"
 
 
-def draw_first_layer_filters(filters: np.ndarray, order: str = "index") -> Figure:
+def draw_first_layer_filters(filters: np.ndarray) -> Figure:
     """Draws the kernels `(filters, height, width, 3)` of the first convolution as one grid, all on the same scale."""
     count, height, width, _ = filters.shape
     rows, columns = choose_grid(count)
     side = min(0.72 * WIDTH / columns, 1.5)
-    figure = _new_picture(side * rows * height / width + 1.15, width=0.8 * WIDTH)
-    axes = figure.subplots()
     scale = float(np.abs(filters).max()) or 1.0
+    caption = (
+        f"All filters share one scale: mid-gray is a weight of 0, full red, green or blue is +{scale:.2g}, and its "
+        f"absence is −{scale:.2g}. Numbers: index of the first filter of each row."
+    )
+    figure = _new_picture(side * rows * height / width + 1.15, caption, 88, width=0.8 * WIDTH)
+    axes = figure.subplots()
     zoom = max(1, 24 // max(height, width))
     gap = max(1, zoom // 3)
     axes.imshow(join_tiles(0.5 + filters / (2 * scale), rows, columns, gap, zoom), interpolation="nearest")
-    numbered = range(rows) if order == "index" else ()
-    middles = [row * (height * zoom + gap) + height * zoom / 2 for row in numbered]
-    axes.set_yticks(middles, [str(row * columns) for row in numbered])
+    middles = [row * (height * zoom + gap) + height * zoom / 2 for row in range(rows)]
+    axes.set_yticks(middles, [str(row * columns) for row in range(rows)])
     axes.tick_params(length=0)
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.set(xticks=[], title=f"First convolution: {count} filter{'s' * (count > 1)} of {height} × {width} × 3")
-    caption = (
-        f"All filters share one scale: mid-gray is a weight of 0, full red, green or blue is +{scale:.2g}, and its "
-        f"absence is −{scale:.2g}. {ORDERS[order]}"
-    )
-    _write_caption(figure, caption, width=88)
     return figure
 
 
@@ -57,12 +51,14 @@ def draw_feature_maps(image: np.ndarray, maps: Mapping[str, np.ndarray]) -> Figu
     # Each row has two cells. The first cell holds the image. A row is as high as the higher of its grids.
     ratios = [0.0] + [rows / columns for rows, columns in grids]
     heights = [max(ratios[start : start + 2]) for start in range(0, len(ratios), 2)]
-    figure = _new_picture(sum(0.47 * WIDTH * height + 0.45 for height in heights) + 0.7)
+    caption = (
+        "One tile per filter, by index, from left to right and row by row. Each layer has its own scale: dark violet "
+        "is the smallest activation, yellow the value in the title (99.5th percentile) or more."
+    )
+    figure = _new_picture(sum(0.47 * WIDTH * height + 0.45 for height in heights) + 0.7, caption)
     cells = figure.subplots(len(heights), 2, squeeze=False, height_ratios=heights).ravel()
-    for axes in cells:
-        axes.set_axis_off()
-    cells[0].imshow(scale_pixels(image), interpolation="nearest")
-    cells[0].set_title(f"input image, {image.shape[0]} × {image.shape[1]}")
+    cells[-1].set_axis_off()  # it may be empty
+    _show(cells[0], scale_pixels(image), f"input image, {image.shape[0]} × {image.shape[1]}")
     for axes, (name, values), (rows, columns) in zip(cells[1:], maps.items(), grids, strict=False):
         height, width, num_filters = values.shape
         count = min(rows * columns, num_filters)
@@ -70,14 +66,9 @@ def draw_feature_maps(image: np.ndarray, maps: Mapping[str, np.ndarray]) -> Figu
         zoom = max(1, 64 // max(height, width))
         tiles = np.moveaxis(values, -1, 0)[:count, ..., None]
         mosaic = join_tiles(tiles, rows, columns, max(1, height * zoom // 24), zoom, blank=np.nan)
-        axes.imshow(mosaic[..., 0], cmap="viridis", vmin=min(0.0, float(values.min())), vmax=top)
         shown = f"{count}" if count == num_filters else f"first {count} of {num_filters}"
-        axes.set_title(f"{name}: {height} × {width}, {shown} filters, up to {top:.2g}")
-    caption = (
-        "One tile per filter, by index, from left to right and row by row. Each layer has its own scale: dark violet "
-        "is the smallest activation, yellow the value in the title (99.5th percentile) or more."
-    )
-    _write_caption(figure, caption)
+        title = f"{name}: {height} × {width}, {shown} filters, up to {top:.2g}"
+        _show(axes, mosaic[..., 0], title, "auto", vmin=min(0.0, float(values.min())), vmax=top)
     return figure
 
 
@@ -86,7 +77,7 @@ def draw_top_patches(explanations: Sequence[FilterExplanation]) -> Figure:
     columns = ["synthetic\nimage", *(f"patch {index + 1}" for index in range(len(explanations[0].patches)))]
     rows = []
     for explanation in explanations:
-        side = explanation.receptive_field
+        side = len(explanation.synthetic)
         label = f"{clip(explanation.layer, 19)}\nfilter {explanation.filter}\nfield {side} × {side}"
         label += f"\n{explanation.activations[0]:.2g} to {explanation.activations[-1]:.2g}"
         contrast = scale_gradient(explanation.synthetic - 127.5)
@@ -118,7 +109,7 @@ def draw_neurons(images: np.ndarray, neurons: Sequence[NeuronExplanation], class
     caption = (
         "The images with the highest activation of each neuron. Label: activation for the first and the last. Class: "
         "the one with the highest mean activation. Selectivity: 1 if the neuron is active for this class only, 0 if it "
-        f"is equally active for all. {LEGEND} {CAVEAT}"
+        f"is equally active for all. {LEGEND}"
     )
     title = f"Top activating images of {len(neurons)} neurons of {neurons[0].layer}"
     return draw_grid(title, columns, rows, caption, group=2)
@@ -126,16 +117,13 @@ def draw_neurons(images: np.ndarray, neurons: Sequence[NeuronExplanation], class
 
 def draw_guided_predictions(images: np.ndarray, gradients: np.ndarray, titles: Sequence[str]) -> Figure:
     """Draws images `(images, height, width, 3)` with the guided gradients of their predicted classes."""
-    num_rows = max(1, math.ceil(len(images) / 2))
-    figure = _new_picture(2.5 * num_rows + 1.0)
+    num_rows = math.ceil(len(images) / 2)
+    figure = _new_picture(2.5 * num_rows + 1.0, LEGEND)
     cells = figure.subplots(num_rows, 2, squeeze=False).ravel()
-    for axes in cells:
-        axes.set_axis_off()
+    cells[-1].set_axis_off()  # it may be empty
     for axes, image, gradient, title in zip(cells, images, gradients, titles, strict=False):
         pair = np.stack([scale_pixels(image), scale_gradient(gradient)])
-        axes.imshow(join_tiles(pair, 1, 2, max(1, pair.shape[1] // 24)), interpolation="nearest")
-        axes.set_title(title)
-    _write_caption(figure, f"{LEGEND} {CAVEAT}")
+        _show(axes, join_tiles(pair, 1, 2, max(1, pair.shape[1] // 24)), title)
     return figure
 
 
@@ -145,15 +133,10 @@ def draw_prediction(
     """Draws an image, its guided gradient and the five most probable classes, from `probabilities` `(classes,)`."""
     best = np.argsort(-probabilities, kind="stable")[:NUM_BARS]
     names = [clip(class_names[label], 22) for label in best]
-    figure = _new_picture(4.0)
+    figure = _new_picture(4.0, LEGEND)
     left, middle, right = figure.subplots(1, 3)
-    for axes, picture, title in (
-        (left, scale_pixels(image), "image"),
-        (middle, scale_gradient(gradient), f"guided gradient: {names[0]}"),
-    ):
-        axes.imshow(picture, interpolation="nearest")
-        axes.set_title(title)
-        axes.set_axis_off()
+    _show(left, scale_pixels(image), "image")
+    _show(middle, scale_gradient(gradient), f"guided gradient: {names[0]}")
     colors = [ACCENT] + [MUTED] * (len(names) - 1)
     bars = right.barh(range(len(names)), probabilities[best], color=colors, height=0.6)
     right.bar_label(bars, [f"{100 * probability:.1f} %" for probability in probabilities[best]], padding=4)
@@ -163,7 +146,6 @@ def draw_prediction(
     right.spines[["bottom", "left"]].set_visible(False)
     right.tick_params(left=False)
     right.set(xlim=(0, 1.22), xticks=[], box_aspect=1, title="probability")
-    _write_caption(figure, f"{LEGEND} {CAVEAT}")
     return figure
 
 
@@ -186,12 +168,16 @@ def draw_deletion_insertion(curves: Mapping[str, DeletionInsertion]) -> Figure:
     return figure
 
 
-def _new_picture(height: float, width: float = WIDTH) -> Figure:
+def _new_picture(height: float, caption: str = "", length: int = 116, width: float = WIDTH) -> Figure:
+    """Returns an empty figure with a caption at the bottom, in lines of at most `length` characters."""
     figure = new_figure(width, height)
     figure.set_layout_engine("constrained", w_pad=0.09, h_pad=0.09)  # inches
+    if caption:
+        figure.supxlabel(textwrap.fill(caption, length), fontsize=9, color=MUTED)
     return figure
 
 
-def _write_caption(figure: Figure, text: str, width: int = 116) -> None:
-    """Writes a caption at the bottom, in lines of at most `width` characters."""
-    figure.supxlabel(textwrap.fill(text, width), fontsize=9, color=MUTED)
+def _show(axes: Axes, picture: np.ndarray, title: str, interpolation: str = "nearest", **limits: float) -> None:
+    axes.imshow(picture, interpolation=interpolation, **limits)
+    axes.set_title(title)
+    axes.set_axis_off()

@@ -32,9 +32,6 @@ GAP = 0.05
 LINE = 0.17
 NUM_SHOWN = 3  # classes beside an image
 BAR_COLOR = "#9aa5b1"  # of classes that are not predicted
-# The label of a row, of one line or more, and its pictures `(height, width)` or `(height, width, 3)` in [0, 1] of any
-# size. None leaves a cell empty.
-Row = tuple[str, Sequence[np.ndarray | None]]
 CENTERED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5}
 
 
@@ -118,8 +115,13 @@ def _place_image(axes: Axes, image: np.ndarray, x: float, y: float, side: float)
     axes.imshow(image, extent=(x, x + side, y + side, y), aspect="auto", interpolation="bicubic")
 
 
-def draw_grid(title: str, columns: Sequence[str], rows: Sequence[Row], caption: str, group: int = 0) -> Figure:
-    """Draws rows of pictures under the titles of their columns, with a gap after each `group` of columns if not 0."""
+def draw_grid(
+    title: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[np.ndarray]]], caption: str, group: int = 0
+) -> Figure:
+    """Draws rows of pictures under the titles of their columns, with a gap after each `group` of columns if not 0.
+
+    A row has a label, of one line or more, and pictures `(height, width, 3)` in [0, 1] of any size.
+    """
     gaps = [2 * GAP * (index // group) if group else 0.0 for index in range(len(columns))]
     cell = (WIDTH - LABEL - 2 * MARGIN - gaps[-1]) / len(columns)
     lines = textwrap.wrap(caption, 152)
@@ -134,23 +136,19 @@ def draw_grid(title: str, columns: Sequence[str], rows: Sequence[Row], caption: 
         y = top + number * cell
         axes.text(MARGIN, y + (cell - GAP) / 2, label, fontsize=8.5, va="center", linespacing=1.35)
         for left, picture in zip(lefts, pictures, strict=False):
-            if picture is not None:
-                is_small = max(picture.shape[:2]) < 160 * cell  # than on the page: the pixels stay sharp
-                style = "nearest" if is_small else "antialiased"
-                extent = (left, left + cell - GAP, y + cell - GAP, y)
-                axes.imshow(picture, "gray", extent=extent, aspect="auto", vmin=0, vmax=1, interpolation=style)
+            is_small = max(picture.shape[:2]) < 160 * cell  # than on the page: the pixels stay sharp
+            style = "nearest" if is_small else "antialiased"
+            extent = (left, left + cell - GAP, y + cell - GAP, y)
+            axes.imshow(picture, extent=extent, aspect="auto", interpolation=style)
     for number, line in enumerate(lines):
         axes.text(MARGIN, height - LINE * (len(lines) - number - 0.4), line, fontsize=9, color=MUTED, va="center")
     return figure
 
 
 def overlay_heatmap(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-    """Overlays a heatmap `(height, width)` on a gray image, given as `(height, width, 3)` in [0, 255].
+    """Overlays a heatmap `(height, width)` on an image `(height, width, 3)` in [0, 255], made gray.
 
-    The heatmap is transparent at zero and below, and yellow at the 99th percentile and above.
-
-    Returns:
-        `(height, width, 3)` float32 in [0, 1].
+    The heatmap is transparent at zero and below, and yellow at the 99th percentile and above. The result is in [0, 1].
     """
     gray = scale_pixels(image).mean(axis=-1, keepdims=True)
     positive = np.maximum(heatmap, 0)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -19,8 +19,7 @@ from keras_inat.report.statistics.linear_model import LOGARITHMIC_RATIO, Factor
 from keras_inat.report.sweep_history import SweepHistory, is_number, read_level
 from keras_inat.store.records import Trial
 
-# From so many seconds on, the unit, and its length in seconds.
-TIME_UNITS = ((172_800, "days", 86_400), (7_200, "hours", 3_600), (120, "minutes", 60))
+TIME_UNITS = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
 # Parallel coordinates.
 MAX_VALUE_TICKS = 6  # values that all get a tick
 MIN_TICK_DISTANCE = 0.05  # of the length of an axis
@@ -34,20 +33,34 @@ MAX_TICKS = 5  # numbers that all get a tick
 
 
 def draw_sweep_progress(trials: Sequence[Trial]) -> Figure:
-    """Draws validation accuracy against creation time, and the best accuracy so far."""
+    """Draws validation accuracy against creation time, and the best accuracy so far. A trial is completed."""
     figure = new_figure(WIDTH, 4)
     axes = figure.add_subplot()
     times, label = _list_creation_times(trials)
-    timed = list(zip(times, trials, strict=True))
-    pruned = [(time, trial.score) for time, trial in timed if trial.status == "pruned" and trial.score is not None]
-    if pruned:
-        xs, ys = zip(*pruned, strict=True)
-        axes.scatter(xs, ys, 22, facecolor="none", edgecolor=ACCENT, label="pruned trial", zorder=2)
-    completed = [entry for entry in timed if entry[1].status == "completed" and entry[1].score is not None]
-    _draw_completed(axes, completed, max(times))
-    failed = [time for time, trial in timed if trial.status == "failed"]
-    if failed:  # without an accuracy, they are drawn on the x axis itself
-        style: dict[str, Any] = {"color": WRONG, "transform": axes.get_xaxis_transform(), "clip_on": False, "zorder": 5}
+    statuses = np.array([trial.status for trial in trials])
+    scores = np.array([trial.score for trial in trials], float)  # NaN if there is none
+    pruned = (statuses == "pruned") & ~np.isnan(scores)
+    if pruned.any():
+        style: dict[str, Any] = {"facecolor": "none", "edgecolor": ACCENT}
+        axes.scatter(times[pruned], scores[pruned], 22, **style, label="pruned trial", zorder=2)
+    completed = np.flatnonzero((statuses == "completed") & ~np.isnan(scores))
+    axes.scatter(times[completed], scores[completed], 34, ACCENT, label="completed trial", zorder=3)
+    so_far = np.maximum.accumulate(scores[completed])
+    axes.step(times[completed], so_far, where="post", color=INK, linewidth=1.4, label="best so far")
+    best = completed[scores[completed].argmax()]
+    axes.scatter(times[best], scores[best], 190, facecolor="none", edgecolor=INK, linewidth=1.4, zorder=4)
+    alignment = "center"
+    if times[best] < 0.1 * (times.max() or 1):
+        alignment = "left"
+    elif times[best] > 0.9 * (times.max() or 1):
+        alignment = "right"
+    text = f"trial {trials[best].id}, {percent(scores[best])}"
+    place = (times[best], scores[best])
+    note = axes.annotate(text, place, (0, 11), textcoords="offset points", fontsize=9, ha=alignment)
+    note.set_in_layout(False)  # it has room within the margins
+    failed = times[statuses == "failed"]
+    if len(failed):  # without an accuracy, they are drawn on the x axis itself
+        style = {"color": WRONG, "transform": axes.get_xaxis_transform(), "clip_on": False, "zorder": 5}
         axes.plot(failed, np.zeros(len(failed)), "x", label="failed trial", **style)
     axes.margins(y=0.12)
     axes.yaxis.set_major_formatter(PERCENT)
@@ -56,41 +69,12 @@ def draw_sweep_progress(trials: Sequence[Trial]) -> Figure:
     return figure
 
 
-def _draw_completed(axes: Axes, completed: list[tuple[float, Trial]], last_time: float) -> None:
-    """Draws completed trials, the best score so far, and a label at the best trial."""
-    times = [time for time, _ in completed]
-    scores = [trial.score or 0.0 for _, trial in completed]
-    axes.scatter(times, scores, 34, ACCENT, label="completed trial", zorder=3)
-    if not completed:
-        return
-    axes.step(times, np.maximum.accumulate(scores), where="post", color=INK, linewidth=1.4, label="best so far")
-    best = int(np.argmax(scores))
-    axes.scatter(times[best], scores[best], 190, facecolor="none", edgecolor=INK, linewidth=1.4, zorder=4)
-    alignment = "center"
-    if times[best] < 0.1 * (last_time or 1):
-        alignment = "left"
-    elif times[best] > 0.9 * (last_time or 1):
-        alignment = "right"
-    text = f"trial {completed[best][1].id}, {percent(scores[best])}"
-    place = (times[best], scores[best])
-    note = axes.annotate(text, place, (0, 11), textcoords="offset points", fontsize=9, ha=alignment)
-    note.set_in_layout(False)  # it has room within the margins
-
-
-def _list_creation_times(trials: Sequence[Trial]) -> tuple[list[float], str]:
-    """Returns the creation time of each trial after the first, in a suitable unit, and the label of the axis.
-
-    Without usable times they are replaced by the numbers of the trials.
-    """
-    try:
-        moments = [datetime.fromisoformat(trial.started) for trial in trials]
-        seconds = [(moment - min(moments)).total_seconds() for moment in moments]
-    except (ValueError, TypeError):
-        return list(map(float, range(1, len(trials) + 1))), "trial, in order of creation"
-    for least, unit, size in TIME_UNITS:
-        if max(seconds) > least:
-            return [value / size for value in seconds], f"creation time, {unit} after the first trial"
-    return seconds, "creation time, seconds after the first trial"
+def _list_creation_times(trials: Sequence[Trial]) -> tuple[np.ndarray, str]:
+    """Returns the creation time of each trial after the first, in a suitable unit, and the label of the axis."""
+    moments = [datetime.fromisoformat(trial.started) for trial in trials]
+    seconds = np.array([(moment - min(moments)).total_seconds() for moment in moments])
+    unit = next((unit for unit, size in TIME_UNITS.items() if seconds.max() > 2 * size), "seconds")
+    return seconds / TIME_UNITS[unit], f"creation time, {unit} after the first trial"
 
 
 @dataclass(frozen=True)
@@ -99,7 +83,7 @@ class Axis:
 
     label: str
     positions: list[float | None]  # of each trial, from 0 (bottom) to 1; None where the setting does not apply
-    ticks: list[tuple[float, str]] = field(default_factory=list)  # positions and their labels
+    ticks: list[tuple[float, str]]  # positions and their labels
 
 
 def build_axes(sweep: SweepHistory) -> list[Axis]:
@@ -186,24 +170,25 @@ def _draw_ticks(canvas: Axes, x: float, axis: Axis, side: int) -> None:
 
 def draw_partial_residuals(adjusted: AdjustedEffects, label: str) -> Figure:
     """Draws a panel for each hyperparameter: the model's line, and trials with the others moved to their means."""
-    factors = adjusted.factors[:MAX_PANELS]
-    num_rows = -(-len(factors) // NUM_COLUMNS)
+    model = adjusted.model
+    num_panels = min(len(model.factors), MAX_PANELS)
+    num_rows = -(-num_panels // NUM_COLUMNS)
     figure = new_figure(WIDTH, 0.4 + 2.3 * num_rows)
     panels = figure.subplots(num_rows, NUM_COLUMNS, sharey=True, squeeze=False).ravel()
     significant = {effect.setting for effect in adjusted.effects if effect.is_significant}
-    for panel, factor in zip(panels, factors, strict=False):
+    for panel, factor, fitted in zip(panels, model.factors, model.fit_partially(), strict=False):
         applies = np.array([value is not None for value in factor.values])
-        fitted = adjusted.fitted[factor.setting]
         draw_line = _draw_number if factor.is_number else _draw_choices
         positions = draw_line(panel, factor, fitted[applies])
         is_significant = factor.setting in significant
         color = ACCENT if is_significant else MUTED
-        panel.scatter(positions, (fitted + adjusted.residuals)[applies], 12, color=color, alpha=0.6, linewidth=0)
+        observed = (fitted + model.regression.residuals)[applies]
+        panel.scatter(positions, observed, 12, color=color, alpha=0.6, linewidth=0)
         title = clip(setting_name(factor.setting), 24)
         panel.set_title(title if is_significant else f"{title}: not significant")
         panel.title.set_color(INK if is_significant else MUTED)
         panel.yaxis.set_major_formatter(PERCENT)
-    for panel in panels[len(factors) :]:
+    for panel in panels[num_panels:]:
         panel.set_visible(False)
     figure.supylabel(label, fontsize=10)
     return figure

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_inat.intervals import estimate_proportion
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Heading, Prose, Section, Table
 from keras_inat.report.charts.classification import (
@@ -11,15 +12,18 @@ from keras_inat.report.charts.classification import (
     draw_confusion_matrix,
     draw_reliability_diagram,
 )
+from keras_inat.report.charts.comparison import draw_training
 from keras_inat.report.charts.images import draw_predictions
-from keras_inat.report.charts.learning_curves import draw_training
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import MISSING, percent, percent_with_interval, plural
 from keras_inat.report.history import FinishedRun, SeedGroup
 from keras_inat.report.sections.filters_and_attribution import describe_filters_and_attribution
-from keras_inat.report.statistics.accuracy import estimate_test_accuracy
-from keras_inat.report.statistics.classification import count_confusion, estimate_top_k, measure_calibration
-from keras_inat.report.statistics.estimates import estimate_proportion
+from keras_inat.report.statistics.accuracy import (
+    count_confusion,
+    estimate_test_accuracy,
+    estimate_top_k,
+    measure_calibration,
+)
 from keras_inat.settings.schema import Report
 from keras_inat.store.predictions import Predictions
 

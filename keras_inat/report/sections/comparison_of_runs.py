@@ -5,7 +5,7 @@ from typing import Any
 from keras_inat.errors import UserError, describe_choices
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Chapter, Prose, Section, Table
-from keras_inat.report.charts.learning_curves import draw_validation_by_epoch
+from keras_inat.report.charts.comparison import draw_validation_by_epoch
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import percent, percent_with_interval, setting_value
 from keras_inat.report.history import History, SeedGroup

@@ -13,14 +13,13 @@ from keras_inat import plotting
 from keras_inat.explain import attribution, filters
 from keras_inat.explain.attribution import RANDOM, compute_importance
 from keras_inat.explain.guided_backpropagation import explain_neurons, explain_predictions
-from keras_inat.explain.top_patches import explain_filters
+from keras_inat.intervals import correlate_ranks, estimate_mean
 from keras_inat.report.blocks import Block, Picture, Prose, Table
 from keras_inat.report.charts import explanations as charts
 from keras_inat.report.charts.images import draw_grid, overlay_heatmap, scale_gradient, scale_pixels
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import SPACE, correlation, percent, plural, signed
 from keras_inat.report.history import FinishedRun
-from keras_inat.report.statistics.estimates import correlate_ranks, estimate_mean
 from keras_inat.settings.schema import Report
 from keras_inat.store.predictions import Predictions, ValidationSample
 
@@ -61,10 +60,9 @@ class ExplainedModel:
 def show_first_layer_filters(explained: ExplainedModel) -> Iterator[Block]:
     """Yields the weights of the first convolution, and the number of filters of each type."""
     kernels = filters.read_first_layer_filters(explained.model)
-    order = explained.settings.filter_order
     yield explained.add_figure(
         "filters",
-        charts.draw_first_layer_filters(kernels[filters.order_filters(kernels, order)], order),
+        charts.draw_first_layer_filters(kernels),
         "The weights of the first convolution, one tile per filter.",
         "A tile with a gradient from dark to light detects edges across it. A tile with opposite colors detects a "
         "change of color. A tile of a single color detects that color.",
@@ -99,7 +97,7 @@ def show_feature_maps(explained: ExplainedModel) -> Iterator[Block]:
 def show_top_patches(explained: ExplainedModel) -> Iterator[Block]:
     """Yields filters of every stage with their synthetic images and their top activating patches."""
     images = explained.sample.pixels
-    active = explain_filters(explained.model, images)
+    active = filters.explain_filters(explained.model, images)
     if not active:
         raise ValueError(f"no filter is active on any of {len(images):,} validation images")
     yield explained.add_figure(

@@ -80,7 +80,7 @@ def _hash_dependencies(run: FinishedRun, settings: Report) -> str:
     files = [path.stat() for path in (run.folder.model, run.folder.predictions, run.folder.sample) if path.exists()]
     stats = [(file.st_size, file.st_mtime_ns) for file in files]
     versions = [importlib.metadata.version(name) for name in PACKAGES]
-    dependencies = (settings.filter_order, settings.neurons, run.data.name, run.data.classes, stats, versions)
+    dependencies = (settings.neurons, run.data.name, run.data.classes, stats, versions)
     digest = hashlib.sha256(repr(dependencies).encode())
     package = Path(keras_inat.__file__).parent
     for path in sorted(path for pattern in CODE for path in package.glob(pattern)):

@@ -7,8 +7,13 @@ import numpy as np
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Picture, Prose, Section, Table, choose_unique
 from keras_inat.report.charts.classification import MAX_CLASSES
-from keras_inat.report.charts.comparison import ComparedModel, draw_accuracies, draw_costs, draw_forest_plot
-from keras_inat.report.charts.learning_curves import draw_validation_by_time
+from keras_inat.report.charts.comparison import (
+    ComparedModel,
+    draw_accuracies,
+    draw_costs,
+    draw_forest_plot,
+    draw_validation_by_time,
+)
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import SPACE, percent
 from keras_inat.report.history import DataSet, SeedGroup

@@ -38,11 +38,11 @@ def _describe_adjusted_effects(sweep: SweepHistory, figures: FigureFolder) -> li
     if isinstance(adjusted, str):
         return [Prose(adjusted)]
     score = formatting.score_name(sweep.epoch)
-    num_panels = min(len(adjusted.factors), MAX_PANELS)
+    num_panels = min(len(adjusted.model.factors), MAX_PANELS)
     picture = figures.add(
         f"sweep-{sweep.name}-adjusted-effects",
         draw_partial_residuals(adjusted, score),
-        f"The {score} of {plural(adjusted.num_trials, 'trial')} against each of "
+        f"The {score} of {plural(len(adjusted.model.scores), 'trial')} against each of "
         f"{plural(num_panels, 'hyperparameter')}, with the others held fixed.",
         "Each point is a trial, moved to its value with the other hyperparameters at their means. The line is the "
         "model. Gray: not significant.",
@@ -82,9 +82,10 @@ def _list_effects(adjusted: AdjustedEffects, settings: list[str]) -> list[str]:
 
 def _describe_method(adjusted: AdjustedEffects, score: str) -> str:
     """Returns the statistical method, with its limits in this sweep."""
+    model = adjusted.model
     text = (
         f"These are effects on {score} with the other hyperparameters held fixed. One linear model of "
-        f"{plural(adjusted.num_trials, 'trial')} explains {percent(adjusted.adjusted_r2, 0)} of its variance (adjusted "
+        f"{plural(len(model.scores), 'trial')} explains {percent(model.adjusted_r2, 0)} of its variance (adjusted "
         "for the size of the model). The values of different hyperparameters are correlated in a search. Fitting them "
         "together separates their effects as far as possible. If the model is right, all intervals cover their true "
         "values at once in 95 of 100 sweeps. If an effect has a shape that the model cannot follow, its size is less "

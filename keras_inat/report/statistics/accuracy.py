@@ -1,15 +1,19 @@
-"""Accuracies of seed groups and sweeps, and paired differences of two models on the same test images."""
+"""Accuracies of seed groups and sweeps, paired differences of two models, confusion matrix and calibration."""
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
-from keras_inat.intervals import Z, accuracy_interval, combine_intervals, mean_interval
+from keras_inat.intervals import Estimate, Z, accuracy_interval, combine_intervals, estimate_proportion, mean_interval
 from keras_inat.report.history import SeedGroup
-from keras_inat.report.statistics.estimates import Estimate, estimate_proportion
 from keras_inat.report.sweep_history import SweepHistory
 from keras_inat.store.predictions import Predictions
+
+NUM_BINS = 10
+NUM_SIMULATIONS = 400
 
 
 def estimate_test_accuracy(group: SeedGroup) -> Estimate:
@@ -31,13 +35,10 @@ def estimate_best_trial(sweep: SweepHistory) -> Estimate | None:
 
 
 def compare_predictions(pairs: Sequence[tuple[Predictions, Predictions]]) -> Estimate | None:
-    """Returns the accuracy of the second of each pair minus that of the first, over the same images.
+    """Returns the accuracy of the second of each pair minus that of the first, or None if the images differ.
 
     The interval over images is that of Bonett & Price (2012) for paired proportions, which keeps its coverage when the
     two models rarely differ. With several pairs, one for each seed, the interval also covers the variation over seeds.
-
-    Returns:
-        None when there is no pair, or when the images differ.
     """
     images = [_identify_images(predictions) for pair in pairs for predictions in pair]
     if any(other != images[0] for other in images):
@@ -73,12 +74,9 @@ def compare_classes(first: Predictions, second: Predictions, classes: Sequence[s
 
 
 def compare_groups(first: SeedGroup, second: SeedGroup) -> Estimate | None:
-    """Returns the test accuracy of `second` minus that of `first`, paired by image.
+    """Returns the test accuracy of `second` minus that of `first`, paired by image, or None if the images differ.
 
     The groups are compared over the seeds that both have if there are several, otherwise by the best run of each.
-
-    Returns:
-        None when predictions are missing, or when the images differ.
     """
     before = {run.result.seed: run for run in first.runs}
     after = {run.result.seed: run for run in second.runs}
@@ -94,3 +92,45 @@ def _identify_images(predictions: Predictions) -> list[tuple[str, int]]:
     """Returns `val/<Class>/<file>` and the label of each image, without the folders that an archive may have."""
     names = ["/".join(str(file).split("/")[-3:]) for file in predictions.files]
     return list(zip(names, predictions.labels.tolist(), strict=True))
+
+
+class Calibration(NamedTuple):
+    """The calibration of a model."""
+
+    bins: list[tuple[float, Estimate]]  # mean confidence and accuracy of each bin with images, the lowest first
+    error: float  # expected calibration error
+    chance_limit: float  # 95 % quantile of the error of a perfectly calibrated model on as many images
+
+
+def count_confusion(predictions: Predictions, num_classes: int) -> np.ndarray:
+    """Returns the confusion matrix `(classes, classes)` int64: true classes in rows, predicted classes in columns."""
+    return confusion_matrix(predictions.labels, predictions.predicted, labels=np.arange(num_classes))
+
+
+def estimate_top_k(predictions: Predictions, k: int = 3) -> Estimate:
+    """Returns the top-k accuracy. Of equal probabilities that of the lower class counts first, as in `argmax`."""
+    # scikit-learn's top_k_accuracy_score prefers the higher class: rounded probabilities gave 110 of 500 other counts.
+    top = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, :k]
+    hits = (top == predictions.labels[:, None]).any(axis=1)
+    return estimate_proportion(int(hits.sum()), len(hits))
+
+
+def measure_calibration(predictions: Predictions) -> Calibration:
+    """Measures the expected calibration error (Guo et al. 2017, arXiv 1706.04599) over ten bins of equal width.
+
+    The confidence of a prediction is the probability of the predicted class. The expected calibration error is the mean
+    over images of the difference between the accuracy and the mean confidence of the image's bin.
+    """
+    confidence = predictions.probabilities.max(axis=1)
+    # scikit-learn's calibration_curve gives the same bins without their sizes, but puts 0.5 into the bin below 0.5.
+    bin_numbers = np.minimum((confidence * NUM_BINS).astype(int), NUM_BINS - 1)
+    bins = []
+    for number in np.unique(bin_numbers):
+        members = bin_numbers == number
+        accuracy = estimate_proportion(int(predictions.correct[members].sum()), int(members.sum()))
+        bins.append((float(confidence[members].mean()), accuracy))
+    gaps = [abs(mean - accuracy.value) * accuracy.num for mean, accuracy in bins]
+    simulated = np.random.default_rng(0).random((NUM_SIMULATIONS, len(confidence))) < confidence
+    in_bin = bin_numbers[:, None] == np.arange(NUM_BINS)
+    errors = np.abs((simulated - confidence) @ in_bin).sum(axis=1) / len(confidence)
+    return Calibration(bins, sum(gaps) / len(confidence), float(np.quantile(errors, 0.95)))

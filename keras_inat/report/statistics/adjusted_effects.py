@@ -2,26 +2,30 @@
 
 A search samples its hyperparameters unevenly. It returns to configurations with high scores, so values without any
 effect occur together with values that have one. A regression on all hyperparameters together separates them. The
-intervals are simultaneous (max abs(t): Hothorn et al. 2008), so that many rows cause no false positives.
+intervals are simultaneous (max abs(t): Hothorn et al. 2008), so that many rows cause no false positives. Two
+hyperparameters interact if the effect of one depends on the other.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import fdtrc, fdtri
 
-from keras_inat.report.formatting import percentage_points, sample_size, setting_name, setting_value
+from keras_inat.intervals import Estimate
+from keras_inat.report.formatting import SPACE, percentage_points, sample_size, setting_name, setting_value, signed
 from keras_inat.report.statistics import linear_model
-from keras_inat.report.statistics.estimates import Estimate
-from keras_inat.report.statistics.interactions import find_interactions
-from keras_inat.report.statistics.linear_model import Factor, LinearModel
+from keras_inat.report.statistics.linear_model import Factor, LinearModel, Regression
 from keras_inat.report.sweep_history import SweepHistory, read_level
 from keras_inat.store.records import Trial
 
 MIN_DEGREES_OF_FREEDOM = 8
 # Degree of polynomials, and the trials that it needs for each column. The first with enough trials is taken.
-TRIALS_PER_COLUMN = {4: 6, 2: 3, 1: 0}
+DEGREES = {4: 6, 2: 3, 1: 0}
 OUTLIER_RANGES = 3.0  # interquartile ranges below the lower quartile (Tukey 1977): trials that did not learn at all
 MIN_RANGE = 0.02  # least interquartile range of accuracy, as scores on few images are often equal
+MAX_FALSE_POSITIVE = 0.001  # probability of any false interaction if the model is exact, which it nearly is
+TRIALS_PER_COLUMN = 3  # of a model with an interaction
 
 
 @dataclass(frozen=True)
@@ -53,21 +57,13 @@ class AdjustedEffects:
 
     effects: list[AdjustedEffect]  # one or more for each hyperparameter, in the order of the sweep
     interactions: list[str]  # sentences about pairs of hyperparameters, the most significant first
-    factors: list[Factor]  # the hyperparameters in the model
-    fitted: dict[str, np.ndarray]  # by setting, the fitted accuracy `(trials,)` with the others at their means
-    residuals: np.ndarray  # `(trials,)`, observed minus fitted accuracy
+    model: LinearModel
     aliased: dict[str, list[str]]  # by setting that others determine, the settings that it is aliased with
-    adjusted_r2: float  # fraction of the variance of accuracy that the model explains, adjusted for its size
-    num_trials: int
     excluded: list[float]  # accuracies of trials excluded as outliers
 
 
 def estimate_adjusted_effects(sweep: SweepHistory) -> AdjustedEffects | str:
-    """Estimates the adjusted effects of a sweep whose trials trained for the same number of epochs.
-
-    Returns:
-        A sentence with the reason when the effects cannot be estimated.
-    """
+    """Estimates the adjusted effects of a sweep whose trials trained equally long, or returns why it cannot."""
     trials, excluded = _exclude_outliers(sweep.completed)
     factors, num_columns = _choose_factors(sweep.settings, trials)
     if len(trials) < num_columns + MIN_DEGREES_OF_FREEDOM:
@@ -87,31 +83,24 @@ def estimate_adjusted_effects(sweep: SweepHistory) -> AdjustedEffects | str:
         return "The adjusted effects have no interval: the linear model fits every accuracy exactly."
     return AdjustedEffects(
         effects=_estimate_effects(model),
-        interactions=find_interactions(model),
-        factors=factors,
-        fitted=model.fit_partially(),
-        residuals=model.regression.residuals,
+        interactions=_find_interactions(model),
+        model=model,
         aliased=aliased,
-        adjusted_r2=model.adjusted_r2,
-        num_trials=len(trials),
         excluded=excluded,
     )
 
 
 def _exclude_outliers(trials: list[Trial]) -> tuple[list[Trial], list[float]]:
-    """Returns the trials without low outliers, and the scores of these."""
-    scores = [trial.score or 0.0 for trial in trials]
-    if not scores:
-        return [], []
+    """Returns the trials without low outliers, and the scores of the outliers."""
+    scores = np.array([trial.score for trial in trials], dtype=float)
     lower, upper = np.percentile(scores, [25, 75])
-    limit = lower - OUTLIER_RANGES * max(upper - lower, MIN_RANGE)
-    kept = [trial for trial in trials if (trial.score or 0.0) >= limit]
-    return kept, [score for score in scores if score < limit]
+    is_outlier = scores < lower - OUTLIER_RANGES * max(upper - lower, MIN_RANGE)
+    return [trials[index] for index in np.flatnonzero(~is_outlier)], scores[is_outlier].tolist()
 
 
 def _choose_factors(settings: list[str], trials: list[Trial]) -> tuple[list[Factor], int]:
     """Returns the factors with polynomials of the highest degree that the number of trials allows, and the columns."""
-    for degree, trials_per_column in TRIALS_PER_COLUMN.items():
+    for degree, trials_per_column in DEGREES.items():
         factors = []
         for name in settings:
             factor = linear_model.build_factor(name, [read_level(trial, name) for trial in trials], degree)
@@ -168,3 +157,74 @@ def _list_contrasts(factor: Factor) -> list[tuple[str, np.ndarray]]:
         (f"{name} against the others", own - (total - own) / (len(columns) - 1))
         for name, own in zip(names, columns, strict=True)
     ]
+
+
+def _find_interactions(model: LinearModel) -> list[str]:
+    """Describes pairs of factors whose products improve the model, the most significant first.
+
+    Wald's test decides, with Bonferroni's correction for the number of pairs.
+    """
+    found = []
+    pairs = list(itertools.combinations(range(len(model.factors)), 2))
+    for first, second in pairs:
+        products = _select_columns(model, first)[:, :, None] * _select_columns(model, second)[:, None, :]
+        matrix = np.column_stack([model.matrix, products.reshape(len(products), -1)])
+        num_columns = matrix.shape[1]
+        if len(matrix) < TRIALS_PER_COLUMN * num_columns or np.linalg.matrix_rank(matrix) < num_columns:
+            continue
+        regression = linear_model.fit_regression(matrix, model.scores)
+        new = slice(model.matrix.shape[1], None)
+        num_effective = linear_model.count_effective_trials(regression.influence[new]).min()
+        if num_effective < linear_model.MIN_EFFECTIVE_TRIALS or regression.residuals.std() < linear_model.MIN_RESIDUAL:
+            continue
+        coefficients = regression.coefficients[new]
+        count = len(coefficients)
+        wald = float(coefficients @ np.linalg.solve(regression.covariance[new, new], coefficients)) / count
+        # `fdtrc` is the survival function of `scipy.stats.f` and takes 1/100 of its time for a single number.
+        probability = float(fdtrc(count, len(matrix) - num_columns, wald)) * len(pairs)
+        if probability < MAX_FALSE_POSITIVE:
+            found.append((probability, _describe_interaction(model, first, second, regression, probability)))
+    return [sentence for _, sentence in sorted(found)]
+
+
+def _select_columns(model: LinearModel, index: int) -> np.ndarray:
+    """Returns the columns of a factor in the model, `(trials, k)`: of a number the first power only."""
+    columns = model.matrix[:, model.slices[index]]
+    return columns[:, :1] if model.factors[index].is_number else columns
+
+
+def _describe_interaction(model: LinearModel, first: int, second: int, regression: Regression, p: float) -> str:
+    """Returns the effect of a change of the first factor where the second makes it the smallest and the largest.
+
+    The interval of their difference is Scheffé's, which holds for every choice of the two.
+    """
+    factor = model.factors[first]
+    other = model.factors[second]
+    num_first = _select_columns(model, first).shape[1]
+    num_second = _select_columns(model, second).shape[1]
+    count = num_first * num_second
+    slopes = regression.coefficients[model.slices[first]]
+    products = regression.coefficients[-count:].reshape(num_first, num_second)
+    degrees_of_freedom = len(model.scores) - len(regression.coefficients)
+    critical = count * float(fdtri(count, degrees_of_freedom, linear_model.CONFIDENCE))
+    pairs = list(itertools.combinations(factor.points, 2))
+    changes = np.array([after - before for (_, before), (_, after) in pairs])
+    levels = np.array([columns - other.columns.mean(axis=0) for _, columns in other.points])[:, :num_second]
+    # In percentage points, the effect of each change of the first factor (rows) at each level of the second (columns).
+    effects = 100 * ((changes @ slopes)[:, None] + changes[:, :num_first] @ products @ levels.T)
+    change = np.ptp(effects, axis=1).argmax()
+    smallest, largest = np.argsort(effects[change])[[0, -1]]
+    difference = effects[change, largest] - effects[change, smallest]
+    weights = np.outer(changes[change, :num_first], levels[largest] - levels[smallest]).ravel()
+    half = 100 * float(np.sqrt(critical * weights @ regression.covariance[-count:, -count:] @ weights))
+    (start, _), (end, _) = pairs[change]
+    at = []
+    for index in (smallest, largest):
+        level = setting_value(other.points[index][0])
+        at.append(f"{signed(effects[change, index], 1)} points where `{setting_name(other.setting)}` = {level}")
+    return (
+        f"`{setting_name(factor.setting)}` from {setting_value(start)} to {setting_value(end)}: {at[0]}, {at[1]}; "
+        f"a difference of {difference:.1f} points (95{SPACE}% interval {difference - half:.1f} to "
+        f"{difference + half:.1f}, n{SPACE}={SPACE}{len(model.scores):,} trials; p = {p:.1g}, "
+        "corrected for the number of pairs)."
+    )

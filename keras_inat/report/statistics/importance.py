@@ -9,8 +9,8 @@ import numpy as np
 from scipy.special import stdtrit
 from sklearn.ensemble import RandomForestRegressor
 
+from keras_inat.intervals import Estimate, correlate_ranks
 from keras_inat.report.formatting import setting_name, setting_value
-from keras_inat.report.statistics.estimates import Estimate, correlate_ranks
 from keras_inat.report.sweep_history import SweepHistory, is_number, read_level
 
 MIN_TRIALS = 8  # for a correlation; at n = 6, simulations of its interval gave 10 % false positives
@@ -76,10 +76,7 @@ def measure_importance(sweep: SweepHistory) -> list[tuple[str, Estimate]]:
     A random forest learns the accuracy of three quarters of the trials. The importance of a hyperparameter is the
     increase of the mean absolute error on the other trials when its values are shuffled among them. The mean over
     random splits has an interval that allows for overlapping splits (Nadeau & Bengio 2003) and for the
-    number of hyperparameters (Bonferroni).
-
-    Returns:
-        Settings and the increase of the error of the predicted accuracy, the largest first; empty with too few trials.
+    number of hyperparameters (Bonferroni). The largest comes first. There is none with too few trials.
     """
     trials = sweep.completed
     names = sweep.settings

@@ -34,10 +34,9 @@ class Factor:
 
 
 def build_factor(setting: str, values: list[Any], degree: int) -> Factor | None:
-    """Encodes a hyperparameter, a number with powers up to `degree`. The columns are zero where it does not apply.
+    """Encodes a hyperparameter, a number with powers up to `degree`, or returns None if it does not vary.
 
-    Returns:
-        None when the hyperparameter does not vary.
+    The columns are zero where it does not apply.
     """
     given = [value for value in values if value is not None]
     levels = sorted(set(given), key=lambda value: (0, value) if is_number(value) else (1, str(value)))
@@ -76,7 +75,6 @@ def build_applicability_columns(factors: Sequence[Factor]) -> list[np.ndarray]:
 
 
 def _determines(values: list[Any], applies: tuple[bool, ...]) -> bool:
-    """Returns whether equal values always come with the same applicability."""
     texts = list(map(str, values))
     return len(set(zip(texts, applies, strict=True))) == len(set(texts))
 
@@ -84,8 +82,7 @@ def _determines(values: list[Any], applies: tuple[bool, ...]) -> bool:
 def drop_aliased(factors: list[Factor]) -> tuple[list[Factor], dict[str, list[str]]]:
     """Drops factors that the other factors determine, one at a time, the last first.
 
-    Returns:
-        The remaining factors, and by the setting of each dropped one the settings that it is aliased with.
+    By the setting of each dropped factor, the second result has the settings that it is aliased with.
     """
     kept = list(factors)
     aliased = dict[str, list[str]]()
@@ -101,7 +98,6 @@ def drop_aliased(factors: list[Factor]) -> tuple[list[Factor], dict[str, list[st
 
 
 def _is_independent(factor: Factor, others: list[Factor]) -> bool:
-    """Returns whether no column of a factor is a linear combination of the other columns."""
     narrow = np.column_stack([np.ones(len(factor.values)), *(other.columns for other in others)])
     wide = np.column_stack([narrow, factor.columns])
     return bool(np.linalg.matrix_rank(wide) == np.linalg.matrix_rank(narrow) + factor.columns.shape[1])
@@ -140,12 +136,8 @@ class LinearModel:
             wider = np.column_stack([self.matrix, column - column.mean()])
             if np.linalg.matrix_rank(wider) == wider.shape[1]:
                 self.matrix = wider
+        self.degrees_of_freedom = self.matrix.shape[0] - self.matrix.shape[1]
         self.regression = fit_regression(self.matrix, scores)
-
-    @property
-    def degrees_of_freedom(self) -> int:
-        """Number of trials minus number of columns."""
-        return self.matrix.shape[0] - self.matrix.shape[1]
 
     @property
     def adjusted_r2(self) -> float:
@@ -153,12 +145,10 @@ class LinearModel:
         unexplained = float(self.regression.residuals.var() / self.scores.var())
         return max(0.0, 1 - unexplained * (len(self.scores) - 1) / self.degrees_of_freedom)
 
-    def fit_partially(self) -> dict[str, np.ndarray]:
-        """Returns by setting the fitted accuracy `(trials,)` with all other hyperparameters at their means."""
-        return {
-            factor.setting: self.scores.mean() + self.matrix[:, columns] @ self.regression.coefficients[columns]
-            for factor, columns in zip(self.factors, self.slices, strict=True)
-        }
+    def fit_partially(self) -> list[np.ndarray]:
+        """Returns for each factor the fitted accuracy `(trials,)` with all other hyperparameters at their means."""
+        coefficients = self.regression.coefficients
+        return [self.scores.mean() + self.matrix[:, columns] @ coefficients[columns] for columns in self.slices]
 
 
 def count_effective_trials(influence: np.ndarray) -> np.ndarray:

@@ -3,9 +3,13 @@
 from epochs import make_epoch
 from figure_contents import find_line
 
-from keras_inat.report.charts.comparison import ComparedModel
-from keras_inat.report.charts.learning_curves import draw_training, draw_validation_by_epoch, draw_validation_by_time
-from keras_inat.report.statistics.estimates import Estimate
+from keras_inat.intervals import Estimate
+from keras_inat.report.charts.comparison import (
+    ComparedModel,
+    draw_training,
+    draw_validation_by_epoch,
+    draw_validation_by_time,
+)
 
 
 def make_model(epochs) -> ComparedModel:

@@ -1,10 +1,14 @@
 """The progress of a sweep, parallel coordinates and partial residual plots."""
 
+from types import SimpleNamespace
+from unittest.mock import create_autospec
+
 import numpy as np
 import pytest
 from figure_contents import find_line, list_texts
 from report_workshop import Workshop
 
+from keras_inat.intervals import Estimate
 from keras_inat.report.charts.sweep import (
     Axis,
     build_axes,
@@ -13,8 +17,7 @@ from keras_inat.report.charts.sweep import (
     draw_sweep_progress,
 )
 from keras_inat.report.statistics.adjusted_effects import AdjustedEffect, AdjustedEffects
-from keras_inat.report.statistics.estimates import Estimate
-from keras_inat.report.statistics.linear_model import build_factor
+from keras_inat.report.statistics.linear_model import LinearModel, build_factor
 from keras_inat.report.sweep_history import read_sweep
 from keras_inat.store.records import Trial
 
@@ -55,7 +58,7 @@ def test_axes_of_choices_numbers_and_accuracy(workshop: Workshop) -> None:
 
 
 def test_axes_begin_at_the_bottom() -> None:
-    data = [Axis("filters", [0.0, 1.0, None], [(0.0, "8"), (1.0, "16")]), Axis("accuracy", [0.5, 1.0, 0.0])]
+    data = [Axis("filters", [0.0, 1.0, None], [(0.0, "8"), (1.0, "16")]), Axis("accuracy", [0.5, 1.0, 0.0], [])]
     (axes,) = draw_parallel_coordinates(data).axes
     bottom = 3.95
     top = 3.95 - 3.3
@@ -70,17 +73,12 @@ def test_points_are_the_fit_plus_residuals_and_titles_name_the_verdict() -> None
     flip = build_factor("a.flip", [True, False, True], 1)
     assert rate is not None
     assert flip is not None
-    adjusted = AdjustedEffects(
-        effects=[AdjustedEffect("t.rate", "from 0.1 to 0.3", Estimate(0.2, 0.1, 0.3, 2, "trials"))],
-        interactions=[],
-        factors=[rate, flip],
-        fitted={"t.rate": np.array([0.4, 0.6, 0.5]), "a.flip": np.array([0.5, 0.4, 0.5])},
-        residuals=np.array([0.01, -0.02, 0.0]),
-        aliased={},
-        adjusted_r2=0.5,
-        num_trials=3,
-        excluded=[],
-    )
+    fitted = [np.array([0.4, 0.6, 0.5]), np.array([0.5, 0.4, 0.5])]  # of the rate and of the flip
+    model = create_autospec(LinearModel, instance=True, factors=[rate, flip])
+    model.fit_partially.return_value = fitted
+    model.regression = SimpleNamespace(residuals=np.array([0.01, -0.02, 0.0]))
+    effect = AdjustedEffect("t.rate", "from 0.1 to 0.3", Estimate(0.2, 0.1, 0.3, 2, "trials"))
+    adjusted = AdjustedEffects([effect], interactions=[], model=model, aliased={}, excluded=[])
     left, right, hidden = draw_partial_residuals(adjusted, "accuracy").axes
     assert [panel.get_title() for panel in (left, right)] == ["rate", "flip: not significant"]
     np.testing.assert_allclose(left.collections[0].get_offsets(), [[0.1, 0.41], [0.3, 0.58]])

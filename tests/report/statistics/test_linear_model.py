@@ -56,7 +56,7 @@ def test_model_of_one_factor():
     model = LinearModel([factor], scores)
     assert model.matrix.shape == (20, 2)
     assert model.degrees_of_freedom == 18
-    assert model.fit_partially()["a.norm"] == pytest.approx([0.6, 0.4] * 10)
+    assert model.fit_partially()[0] == pytest.approx([0.6, 0.4] * 10)
     # The residual variance is 4 * 0.01 ** 2 / 20, the variance of the fit 0.01.
     assert model.adjusted_r2 == pytest.approx(1 - 0.00002 / 0.01002 * 19 / 18)
 

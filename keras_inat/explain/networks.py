@@ -1,27 +1,31 @@
-"""Activations in a model: the layers and operations that apply them, and copies of a model without the last one."""
+"""Networks to explain: their activations, copies without the last one, and their outputs batch by batch."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from keras_inat.models.pretrained import clone_model
 
-ACTIVATION_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU, keras.layers.ELU)
+# A gradient keeps the outputs of all layers in memory, so large images come in smaller batches.
+BATCH_SIZE = 32
+BATCH_PIXELS = 8 * 224**2
 NOT_GUIDED = (
     keras.activations.linear, keras.activations.softmax, keras.activations.log_softmax, keras.activations.sparsemax,
 )  # fmt: skip
 # Class names of layers and operations, in lower case. `keras.ops.relu` of a symbolic tensor, for example, adds a `Relu`
 # to the model, which is not a layer.
 SOFTMAX_NAMES = {"softmax", "logsoftmax", "sparsemax"}
-OPERATION_NAMES = {name.replace("_", "") for name in vars(keras.activations)} - SOFTMAX_NAMES - {"linear"}
+ACTIVATION_NAMES = {"prelu", *(name.replace("_", "") for name in vars(keras.activations))} - SOFTMAX_NAMES - {"linear"}
 
 
 def is_activation(operation: Any) -> bool:
     """Returns True if a layer or operation is or ends in a non-linear activation. Softmax does not count."""
-    if not isinstance(operation, keras.layers.Layer):
-        return type(operation).__name__.lower() in OPERATION_NAMES
     function = getattr(operation, "activation", None)
-    return isinstance(operation, ACTIVATION_LAYERS) if function is None else function not in NOT_GUIDED
+    return type(operation).__name__.lower() in ACTIVATION_NAMES if function is None else function not in NOT_GUIDED
 
 
 def find_activations(model: keras.Model) -> list[Any]:
@@ -37,8 +41,7 @@ def find_activations(model: keras.Model) -> list[Any]:
 def find_spatial_activations(model: keras.Model) -> list[Any]:
     """Returns the top-level layers, first to last, that end in a non-linear activation with rows and columns.
 
-    Raises:
-        ValueError: If there is none.
+    It is a ValueError if there is none.
     """
     found = []
     for layer in model.layers:
@@ -88,3 +91,27 @@ def build_logits_model(model: keras.Model) -> keras.Model:
 def strip_model(model: keras.Model) -> keras.Model:
     """Returns a model of the same layers from `[images]`, without the optimizer, which a copy would have to rebuild."""
     return keras.Model(model.inputs, model.outputs[0])
+
+
+def map_batches(function: Callable[..., Any], images: np.ndarray, *others: np.ndarray) -> Any:
+    """Applies a function to batches of images, each with the same rows of `others`. Concatenates its results, float32.
+
+    The function takes float32 images `(images, height, width, 3)` and int64 rows.
+    """
+    size = max(1, min(BATCH_SIZE, BATCH_PIXELS // math.prod(images.shape[1:3])))
+    results = []
+    for start in range(0, len(images), size):
+        batch = tf.constant(images[start : start + size], tf.float32)
+        results.append(function(batch, *(tf.constant(rows[start : start + size], tf.int64) for rows in others)))
+    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays).astype(np.float32), *results)
+
+
+def trace(function: Callable[..., Any], model: keras.Model) -> Callable[..., Any]:
+    """Traces a function of images and classes once, for batches of any size, to a graph for `map_batches`."""
+    images = tf.TensorSpec(model.inputs[0].shape, tf.float32)
+    return tf.function(function, input_signature=[images, tf.TensorSpec([None], tf.int64)])
+
+
+def trace_class_output(model: keras.Model) -> Callable[..., tf.Tensor]:
+    """Returns a traced function of images and classes: the model's output for one class of each image."""
+    return trace(lambda batch, labels: tf.gather(model([batch], training=False), labels, batch_dims=1), model)
