@@ -9,8 +9,6 @@ from typing import Any
 
 from keras_inat.intervals import Estimate
 
-MAX_SLUG = 60  # characters
-
 
 @dataclass(frozen=True)
 class Prose:
@@ -119,8 +117,8 @@ class Page:
 
 
 def slugify(text: str) -> str:
-    """Returns text in lower-case letters, digits and hyphens, for anchors and file names."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:MAX_SLUG]
+    """Returns text in at most 60 lower-case letters, digits and hyphens, for anchors and file names."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]
 
 
 def choose_unique(name: str, taken: set[str], separator: str = "-") -> str:

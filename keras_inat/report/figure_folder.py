@@ -17,11 +17,7 @@ CACHED = {kind.__name__: kind for kind in (Prose, Table, Picture)}
 
 
 class FigureFolder:
-    """Writes figures into `<directory>/figures/`.
-
-    Args:
-        directory: The folder of the page.
-    """
+    """Writes figures into `<directory>/figures/`, beside the page."""
 
     def __init__(self, directory: Path) -> None:
         self.folder = directory / "figures"

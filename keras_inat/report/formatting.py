@@ -77,11 +77,6 @@ def signed(number: float, digits: int) -> str:
     return f"{rounded:+.{digits}f}".replace("-", MINUS)
 
 
-def score_name(epoch: int | None) -> str:
-    """Returns the name of the score of trials: the validation accuracy, at the end or after some epochs."""
-    return f"validation accuracy after {plural(epoch, 'epoch')}" if epoch else "validation accuracy"
-
-
 def setting_name(name: str) -> str:
     """Returns a dotted name without its section: `training.learning_rate` becomes `learning_rate`.
 

@@ -71,11 +71,7 @@ class FinishedRun:
         return predictions if predictions and predictions.is_consistent(len(self.data.classes)) else None
 
     def read_duplicates(self) -> list[tuple[DuplicatePair, np.ndarray]]:
-        """Reads some pairs of near-duplicates with their images `(2, size, size, 3)` uint8.
-
-        Returns:
-            Nothing if the file is missing or damaged.
-        """
+        """Reads some near-duplicates with their images `(2, size, size, 3)` uint8; nothing if the file is damaged."""
         pictures = DuplicatePictures.read(self.folder.duplicates)
         if pictures is None:
             return []
@@ -164,7 +160,6 @@ def _sort_by_data(runs: list[FinishedRun], sweeps: list[SweepHistory]) -> list[D
 
 
 def _count_commands(data_set: DataSet) -> int:
-    """Returns the number of different commands that used the images."""
     return bool(data_set.sweeps) + len({group.best.command for group in data_set.groups})
 
 

@@ -1,5 +1,7 @@
 """The report: one page as HTML and as Markdown, a table of results and the model cards, rendered from `runs/`."""
 
+import csv
+import io
 import re
 from pathlib import Path
 
@@ -7,10 +9,9 @@ from keras_inat.errors import UserError
 from keras_inat.files import write_text
 from keras_inat.report.blocks import Bullets, Chapter, Page, Prose, Section
 from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.history import DataSet, History, read_history
+from keras_inat.report.history import DataSet, FinishedRun, History, read_history
 from keras_inat.report.model_cards import write_cards
 from keras_inat.report.rendering import escape_markdown, render_html, render_markdown
-from keras_inat.report.results_table import format_results
 from keras_inat.report.sections import checklist, records, summary
 from keras_inat.report.sections.best_model import describe_best_model
 from keras_inat.report.sections.comparison_of_runs import compare_runs
@@ -22,6 +23,12 @@ from keras_inat.settings.schema import Config
 
 TITLE = "keras-inat: the report"
 FIGURE = re.compile(r"\((figures/[^()/]+\.png)\)")  # a figure's file, as the Markdown links to it
+# The columns of `results.csv`.
+COLUMNS = (
+    "command", "name", "seed", "strategy", "backbone", "val_accuracy", "test_accuracy", "low", "high", "test_images",
+    "flip_test_accuracy", "epochs", "seconds", "images_per_second", "parameters", "macs", "data", "data_hash", "commit",
+    "run",
+)  # fmt: skip
 
 
 def write_report(config: Config) -> Page:
@@ -61,6 +68,29 @@ def _read_previous(directory: Path) -> str:
     return ""
 
 
+def format_results(runs: list[FinishedRun]) -> str:
+    """Formats `results.csv`, a row for each run."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for run in runs:
+        low, high = run.test.interval
+        row = dict(run.result) | {
+            "strategy": run.finetune.strategy if run.finetune else "scratch",
+            "backbone": run.backbone,
+            "test_accuracy": run.test.accuracy,
+            "low": low,
+            "high": high,
+            "test_images": run.test.num_images,
+            "flip_test_accuracy": run.test.flip.test_accuracy if run.test.flip else "",
+            "data": run.data.name,
+            "data_hash": run.data.hash,
+            "run": str(run.folder.path),
+        }
+        writer.writerow(row)
+    return table.getvalue()
+
+
 def _build_page(history: History, figures: FigureFolder, config: Config) -> Page:
     """Returns the page: a summary, a chapter for each data set, the comparison of named runs, and the records."""
     runs = config.run.directory
@@ -74,11 +104,10 @@ def _build_page(history: History, figures: FigureFolder, config: Config) -> Page
         finding = f"There is no finished run in {runs} yet. Run `make demo` for an example."
         return Page([Chapter("Summary", [hint])], [finding], checklist.check_requirements([], []).missing)
     findings = [sentence for data_set in history.data_sets for sentence in summary.list_findings(data_set)]
-    sections = [
-        records.describe_cost(history.runs),
-        records.describe_test_evaluations(history),
-        records.describe_reproduction(history.runs),
-    ]
+    sections = [records.describe_test_evaluations(history)]
+    if history.runs:
+        cost = records.describe_cost(history.runs)
+        sections = [cost, *sections, records.describe_reproduction(history.runs)]
     chapters = [
         Chapter("Summary", [summary.summarize(history, findings)]),
         *(_build_chapter(data_set, figures, config) for data_set in history.data_sets),

@@ -18,13 +18,7 @@ def render_html(page: Page) -> str:
         loader=jinja2.PackageLoader("keras_inat", "report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters |= {
-        "kind": lambda block: type(block).__name__,
-        "prose": _mark_code,
-        "percent": percent,
-        "interval": interval,
-        "sample_size": sample_size,
-    }
+    environment.filters |= {"prose": _mark_code, "percent": percent, "interval": interval, "sample_size": sample_size}
     return environment.get_template("page.html").render(page=page)
 
 

@@ -55,10 +55,7 @@ class SweepHistory:
         """Returns the sweep as if all trials had ended with the first one that was stopped early.
 
         Trials that were trained for longer were selected by their score, which the report wants to explain. The
-        truncated trials are not selected.
-
-        Returns:
-            The sweep itself if no trial was stopped early.
+        truncated trials are not selected. A sweep without a trial that was stopped early is returned as it is.
         """
         distinct = dict[tuple[str, float], Trial]()
         stopped = list[Trial]()

@@ -9,6 +9,7 @@ from keras_inat.report.sections import data, fine_tuning, network, records
 
 TITLE = "Checklist"
 MIN_STRATEGIES = 3
+TRAIN = "make train-best"
 STRATEGIES = "strategies"
 # Each requirement with its evidence, which is the title of a section or the end of a figure's name, and its command.
 REQUIREMENTS = (
@@ -23,22 +24,18 @@ REQUIREMENTS = (
     ("correlation of hyperparameters with accuracy", "-correlations", "make sweep TRIALS=40"),
     ("adjusted effect of every hyperparameter, with evidence", "-adjusted-effects", "make sweep TRIALS=40"),
     ("importance of hyperparameters", "-importance", "make sweep TRIALS=40"),
-    ("learning curves of the best model from scratch", "train-best-learning-curves", "make train-best"),
-    ("example predictions on test images, in a grid of up to 10 x 3", "train-best-predictions", "make train-best"),
-    ("confusion matrix", "train-best-confusion", "make train-best"),
-    ("calibration", "train-best-calibration", "make train-best"),
-    ("first-layer filters, with commentary", "train-best-filters", "make train-best"),
-    ("feature maps of all blocks for an image", "train-best-feature-maps", "make train-best"),
-    (
-        "guided backpropagation of up to ten neurons, with their top activating images",
-        "train-best-neurons",
-        "make train-best",
-    ),
-    ("guided backpropagation of predictions", "train-best-guided-predictions", "make train-best"),
+    ("learning curves of the best model from scratch", "train-best-learning-curves", TRAIN),
+    ("example predictions on test images, in a grid of up to 10 x 3", "train-best-predictions", TRAIN),
+    ("confusion matrix", "train-best-confusion", TRAIN),
+    ("calibration", "train-best-calibration", TRAIN),
+    ("first-layer filters, with commentary", "train-best-filters", TRAIN),
+    ("feature maps of all blocks for an image", "train-best-feature-maps", TRAIN),
+    ("guided backpropagation of up to ten neurons, with their top activating images", "train-best-neurons", TRAIN),
+    ("guided backpropagation of predictions", "train-best-guided-predictions", TRAIN),
     ("fine-tuning of a pretrained network", "finetune-learning-curves", "make finetune"),
     (f"comparison of at least {MIN_STRATEGIES} fine-tuning strategies", STRATEGIES, "make finetune STRATEGY=all"),
     ("comparison of scratch and fine-tuned", fine_tuning.COMPARISON, "make train-best finetune"),
-    ("every evaluation on the test images", records.TEST_EVALUATIONS, "make train-best"),
+    ("every evaluation on the test images", records.TEST_EVALUATIONS, TRAIN),
     ("reproduction of every run", records.REPRODUCTION, ""),
 )
 

@@ -42,7 +42,13 @@ def compare_runs(history: History, names: str, figures: FigureFolder) -> Chapter
         blocks.append(figures.add("learning-curves", draw_validation_by_epoch(curves), alt, caption))
     first, *others = groups
     for name in others:
-        blocks += _compare_with_first(first, groups[first], name, groups[name])
+        if groups[name].best.data.hash == groups[first].best.data.hash:
+            missing = f"The predictions of `{name}` or of `{first}` are not on disk, so they are not compared."
+            table = tabulate_differences(groups[first], [groups[name]], [name], "the first run")
+            blocks += table or [Prose(missing)]
+        else:
+            text = f"`{name}` and `{first}` have different images, so their accuracies are not compared."
+            blocks.append(Prose(text))
     return Chapter(TITLE, [Section("", blocks)])
 
 
@@ -96,10 +102,3 @@ def _tabulate_results(groups: dict[str, SeedGroup]) -> Table:
         "validation accuracy."
     )
     return Table(caption, "lrrrrrr", ["run", "seeds", "validation", "test", "epochs", "time", "parameters"], rows)
-
-
-def _compare_with_first(first_name: str, first: SeedGroup, name: str, group: SeedGroup) -> list[Block]:
-    if group.best.data.hash != first.best.data.hash:
-        return [Prose(f"`{name}` and `{first_name}` have different images, so their accuracies are not compared.")]
-    missing = f"The predictions of `{name}` or of `{first_name}` are not on disk, so they are not compared."
-    return tabulate_differences(first, [group], [name], "the first run") or [Prose(missing)]

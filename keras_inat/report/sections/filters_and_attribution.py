@@ -13,8 +13,6 @@ from keras_inat.report.history import FinishedRun
 from keras_inat.settings.schema import Report
 from keras_inat.store.predictions import Predictions, ValidationSample
 
-TITLE = "Filters and attribution"
-MAX_ERROR = 300  # characters
 # The code that the explanations depend on. A change of it makes the cached ones outdated.
 CODE = ("explain/*.py", "models/*.py", "report/**/*.py", "intervals.py", "plotting.py")
 PACKAGES = ("keras", "tf-keras-vis", "matplotlib")
@@ -89,5 +87,5 @@ def _hash_dependencies(run: FinishedRun, settings: Report) -> str:
 
 
 def _shorten(error: Exception) -> str:
-    """Returns the message of an error on one line, without its full stop."""
-    return " ".join(str(error).split())[:MAX_ERROR].rstrip(".")
+    """Returns the message of an error on one line of at most 300 characters, without its full stop."""
+    return " ".join(str(error).split())[:300].rstrip(".")

@@ -21,23 +21,24 @@ def describe_hyperparameter_effects(
 ) -> list[Block]:
     """Describes the effects of the hyperparameters of a sweep whose trials have the same number of epochs."""
     blocks: list[Block] = []
+    score = "validation accuracy"
     if sweep.epoch:
+        score += f" after {plural(sweep.epoch, 'epoch')}"
         text = (
             f"Some trials were stopped early because of their accuracy after {plural(sweep.epoch, 'epoch')} or later. "
             f"All {len(sweep.completed)} trials are therefore compared after this number of epochs. A value that helps "
             "early need not help at the end. `sweep.prune=none` trains every trial to its end, except with hyperband."
         )
         blocks.append(Prose(text))
-    blocks += _describe_adjusted_effects(sweep, figures)
+    blocks += _describe_adjusted_effects(sweep, score, figures)
     blocks += _describe_importance(sweep, figures)
-    return blocks + _describe_correlations(sweep, correlations, figures)
+    return blocks + _describe_correlations(sweep, correlations, score, figures)
 
 
-def _describe_adjusted_effects(sweep: SweepHistory, figures: FigureFolder) -> list[Block]:
+def _describe_adjusted_effects(sweep: SweepHistory, score: str, figures: FigureFolder) -> list[Block]:
     adjusted = estimate_adjusted_effects(sweep)
     if isinstance(adjusted, str):
         return [Prose(adjusted)]
-    score = formatting.score_name(sweep.epoch)
     num_panels = min(len(adjusted.model.factors), MAX_PANELS)
     picture = figures.add(
         f"sweep-{sweep.name}-adjusted-effects",
@@ -134,7 +135,7 @@ def _describe_importance(sweep: SweepHistory, figures: FigureFolder) -> list[Blo
 
 
 def _describe_correlations(
-    sweep: SweepHistory, correlations: list[SettingCorrelation], figures: FigureFolder
+    sweep: SweepHistory, correlations: list[SettingCorrelation], score: str, figures: FigureFolder
 ) -> list[Block]:
     if not correlations:
         text = (
@@ -142,7 +143,6 @@ def _describe_correlations(
             f"numbers that differ or choices that repeat. The sweep has {len(sweep.completed)} scored trials."
         )
         return [Prose(text)]
-    score = formatting.score_name(sweep.epoch)
     shown = [(correlation.label, correlation.estimate) for correlation in correlations[:MAX_ROWS]]
     picture = figures.add(
         f"sweep-{sweep.name}-correlations",

@@ -16,8 +16,6 @@ NUM_ENTRIES = 50
 
 def describe_cost(runs: list[FinishedRun]) -> Section:
     """Returns the section on parameters, multiply-accumulates and time, with a row for each run."""
-    if not runs:
-        return Section("Cost", [Prose("There is no finished run yet. Run `make train-best` or `make finetune`.")])
     rows = []
     for run in runs:
         result = run.result
@@ -69,17 +67,14 @@ def describe_test_evaluations(history: History) -> Section:
     for entry in history.ledger[-NUM_ENTRIES:]:
         time = entry.time[:16].replace("T", " ")
         rows.append([time, entry.command, Path(entry.run).name, entry.data, entry.commit or MISSING])
-    caption = "All test evaluations, the oldest first."
-    if len(history.ledger) > NUM_ENTRIES:
-        caption = f"The last {NUM_ENTRIES} test evaluations, the oldest first."
-    table = Table(caption, "lllll", ["time (UTC)", "command", "run", "data", "commit"], rows)
+    shown = f"The last {NUM_ENTRIES}" if len(history.ledger) > NUM_ENTRIES else "All"
+    head = ["time (UTC)", "command", "run", "data", "commit"]
+    table = Table(f"{shown} test evaluations, the oldest first.", "lllll", head, rows)
     return Section(TEST_EVALUATIONS, [Prose(text), table])
 
 
 def describe_reproduction(runs: list[FinishedRun]) -> Section:
     """Returns the section with the command, seed, data and package versions of each run."""
-    if not runs:
-        return Section(REPRODUCTION, [Prose("`make sweep` resumes an interrupted sweep.")])
     rows = []
     versions = Counter[str]()
     for run in runs:
