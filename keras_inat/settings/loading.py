@@ -35,8 +35,6 @@ VARIABLES = {
     "RUN": "predict.run",
     "IMAGE": "predict.image",
 }
-
-
 # Malformed YAML raises these. The last three are for an impossible date, a tag that does not fit its value, and
 # thousands of nested brackets.
 MALFORMED = (YAMLError, ValueError, LookupError, RecursionError)
@@ -100,16 +98,14 @@ def parse_overrides(arguments: Iterable[str]) -> dict[str, Any]:
         name, equals, text = argument.partition("=")
         if not equals:
             raise UserError(f"settings are written section.key=value. Received: {argument!r}.")
+        is_text = False
         if "." not in name:
             if name not in VARIABLES:
                 raise UserError(f"a variable {describe_choices(name, VARIABLES)}")
-            # Make's variables are plain text: a folder called 2024 is not a number.
-            is_text = list_settings()[VARIABLES[name]].annotation in (str, str | None)
-            value: Any = text if is_text else _parse(text, name)
             name = VARIABLES[name]
-        else:
-            value = _parse(text, name)
-        values = merge(values, nest({name: value}))
+            # Make's variables are plain text: a folder called 2024 is not a number.
+            is_text = list_settings()[name].annotation in (str, str | None)
+        values = merge(values, nest({name: text if is_text else _parse(text, name)}))
     return values
 
 

@@ -35,9 +35,7 @@ class Model(Section):
     )
     dense_units: int = Field(256, ge=0, le=16384, description="neurons of the dense layer; 0: no dense layer")
     dropout: Fraction = Field(0.0, description="dropout rate in the head")
-    dropout_placement: Literal["before_dense", "after_dense"] = Field(
-        "after_dense", description="place of the head's dropout"
-    )
+    dropout_placement: Literal["before_dense", "after_dense"] = Field("after_dense", description="place of the dropout")
 
     @pydantic.field_validator("filters", "kernel_size", "convolutions")
     @classmethod

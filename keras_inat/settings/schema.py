@@ -59,7 +59,7 @@ class Augment(Section):
     cutmix: float = Field(
         0.0,
         ge=0,
-        description="CutMix with areas from Beta(cutmix, cutmix); 0: off. With MixUp, each batch uses one of the two",
+        description="CutMix with areas from Beta(cutmix, cutmix); 0: off. Beside MixUp, a batch uses one of them",
     )
     policy: Literal["none", "randaugment", "trivialaugment"] = Field(
         "none", description="additional random operations, as in the paper of that name"
@@ -80,17 +80,14 @@ class Training(Section):
     warmup: Fraction = Field(0.0, description="fraction of all steps in which the learning rate rises to its peak")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of kernels; other weights have none")
     label_smoothing: Fraction = Field(0.0, description="probability moved from the true class to all classes")
-    class_weights: Literal["none", "balanced"] = Field(
-        "none", description="balanced: every class has the same total weight, however many images it has"
-    )
+    class_weights: Literal["none", "balanced"] = Field("none", description="balanced: equal total weights of classes")
     codistillation: Fraction = Field(0.0, description="weight of the ensemble's prediction in each network's target")
     ema: Fraction = Field(0.0, description="time constant of averaged weights, as a fraction of all steps; 0: off")
     image_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
-        (),
-        description="sides of the training images as fractions of data.image_size, for equally many epochs each",
+        (), description="sides of the training images as fractions of data.image_size, for equally many epochs each"
     )
     test_time_augmentation: bool = Field(
-        False, description="also evaluate the mean prediction over each image and its horizontal flip"
+        False, description="also evaluate the mean of an image and its horizontal flip"
     )
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
         "auto", description="auto: the fastest that the device supports in hardware"
@@ -112,9 +109,7 @@ class Sweep(Section):
     forbid: list[dict[str, Choice | list[Choice]]] = Field(
         default_factory=list, description="combinations to exclude, each as settings with a value or a list of values"
     )
-    oracle: Literal["bayesian", "random", "grid", "hyperband"] = Field(
-        "bayesian", description="the KerasTuner oracle that proposes configurations"
-    )
+    oracle: Literal["bayesian", "random", "grid", "hyperband"] = Field("bayesian", description="the KerasTuner oracle")
     prune: Literal["halving", "median", "none"] = Field(
         "halving", description="early stopping of trials: all but the best third, or those below the median"
     )
@@ -122,9 +117,7 @@ class Sweep(Section):
         1, ge=0, description="trials at a time, each in a process of its own; 0: one after the other in this process"
     )
     chief: Annotated[str, Role.PLACE] = Field(
-        "127.0.0.1:8487",
-        pattern=r"^[^\s:]+:\d{1,5}$",
-        description="host:port of the chief of a sweep on several machines",
+        "127.0.0.1:8487", pattern=r"^[^\s:]+:\d{1,5}$", description="host:port of the chief, for several machines"
     )
     trial_timeout_seconds: Annotated[float | None, Role.EXECUTION] = Field(
         None, gt=0, description="a trial that takes longer fails; null: no limit"
@@ -158,8 +151,7 @@ class Report(Section):
 
     directory: str = Field("reports", description="folder of the page")
     compare: str | None = Field(
-        None,
-        description="runs to compare, separated by spaces: their folders, or their names for all seeds of a run",
+        None, description="runs to compare, separated by spaces: their folders, or their names for all seeds of a run"
     )
     strict: bool = Field(False, description="fail if a required section is missing from the page")
     neurons: Literal["random", "selective"] = Field(

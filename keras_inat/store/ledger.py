@@ -1,5 +1,6 @@
 """The test ledger: every evaluation on the test images is recorded before it happens."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -27,14 +28,12 @@ class LedgerEntry(Stored):
 def read_ledger(directory: str | Path) -> list[LedgerEntry]:
     """Returns the evaluations on the test images, oldest first. Damaged lines are skipped with a warning."""
     path = ledger_path(directory)
+    lines = read_jsonl(path)
     entries = []
-    damaged = False
-    for line in read_jsonl(path):
-        try:
+    for line in lines:
+        with contextlib.suppress(ValueError):
             entries.append(LedgerEntry.model_validate(line))
-        except ValueError:
-            damaged = True
-    if damaged:
+    if len(entries) < len(lines):
         warn(f"damaged lines of {path} are skipped")
     return entries
 

@@ -27,15 +27,10 @@ def now() -> str:
 @functools.cache
 def read_commit() -> str | None:
     """Returns the commit of the program, with `+` if files differ from it; None outside a git checkout."""
-
-    def git(*arguments: str) -> str:
-        home = Path(__file__).parent
-        command = ["git", "-C", str(home), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
+    describe = ("describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+")
+    command = ["git", "-C", str(Path(__file__).parent), *describe]
     try:
-        commit = git("rev-parse", "--short=12", "HEAD")
-        return commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

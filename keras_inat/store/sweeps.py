@@ -61,11 +61,7 @@ class SweepFolder:
         return sorted((name for name in names if name.isdecimal()), key=int)
 
     def read_trial(self, trial_id: str) -> Trial:
-        """Reads the record of a trial.
-
-        Raises:
-            UserError: The file is damaged.
-        """
+        """Reads the record of a trial. A damaged file is a UserError."""
         file = self.trial_file(trial_id)
         try:
             return Trial.read(file)
@@ -88,11 +84,7 @@ class SweepFolder:
         write_text(self.identity, format_yaml(identity.model_dump(mode="json")))
 
     def read_identity(self) -> SweepIdentity:
-        """Reads `space.yaml`.
-
-        Raises:
-            UserError: The file is missing or damaged.
-        """
+        """Reads `space.yaml`. A missing or damaged file is a UserError."""
         try:
             return SweepIdentity.model_validate(read_yaml(self.identity))
         except ValueError:
@@ -113,11 +105,7 @@ def list_sweeps(runs: str | Path) -> list[SweepFolder]:
 
 
 def find_best_config(runs: str | Path, sweep: str | None) -> Path:
-    """Returns the `best.yaml` of a sweep, by default of the sweep that was written last.
-
-    Raises:
-        UserError: There is none. The message names the sweeps that have one.
-    """
+    """Returns the `best.yaml` of a sweep, by default of the sweep that was written last, or raises a UserError."""
     found = sorted(Path(runs, "sweep").glob("*/best.yaml"), key=lambda path: path.stat().st_mtime)
     chosen = [best for best in found if sweep in (None, best.parent.name)]
     if not chosen:

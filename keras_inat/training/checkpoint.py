@@ -72,11 +72,7 @@ def read_progress(run: RunFolder) -> Progress | None:
 
 
 def resume_progress(config: Config, run: RunFolder, data_hash: str) -> Progress:
-    """Returns the progress that a run resumes from, and removes the epochs that were written after its checkpoint.
-
-    Raises:
-        ExternalError: The images or the initial weights have changed since the run began.
-    """
+    """Returns the progress that a run resumes from, and removes the epochs that were written after its checkpoint."""
     fresh = Progress(data_hash, hash_weights(config))
     progress = read_progress(run) or fresh
     if not progress.has_same_origin(fresh):
@@ -130,11 +126,7 @@ def read_best_weights(run: RunFolder) -> list[np.ndarray]:
 
 
 def restore_variables(run: RunFolder, group: str, variables: list[Any]) -> None:
-    """Restores the variables of the group "model" or "optimizer" of a checkpoint.
-
-    Those of a model include the states of its random number generators. Those of a built optimizer are its step, its
-    moments, the moving average of the weights and the loss scale.
-    """
+    """Restores the variables of the group "model", which has random number generators, or "optimizer"."""
     with np.load(run.checkpoint) as saved:
         try:
             for index, variable in enumerate(variables):

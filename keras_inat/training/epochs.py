@@ -25,13 +25,7 @@ SECONDS_BETWEEN_UPDATES = 1.0
 
 
 class StepProgress(keras.callbacks.Callback):
-    """Shows the progress within each epoch. It comes before `EpochEnd`, which prints a line.
-
-    Args:
-        label: Begins the description.
-        epochs: Number of planned epochs.
-        batch_size: Images of a step.
-    """
+    """Shows the progress within each epoch. It comes before `EpochEnd`, which prints a line."""
 
     def __init__(self, label: str, epochs: int, batch_size: int) -> None:
         super().__init__()
@@ -55,7 +49,14 @@ class StepProgress(keras.callbacks.Callback):
         if now - self._updated_at < SECONDS_BETWEEN_UPDATES:
             return
         if self._advance is None:
-            self._advance = self._open_display(batch)
+            bar = track_progress(
+                self._description,
+                self.params["steps"] * self._batch_size,
+                "images",
+                completed=batch * self._batch_size,
+                transient=True,
+            )
+            self._advance = self._display.enter_context(bar)
         else:
             self._advance((batch - self._steps_shown) * self._batch_size)
         self._steps_shown = batch
@@ -68,16 +69,6 @@ class StepProgress(keras.callbacks.Callback):
         """Removes the bar."""
         self._display.close()
         self._advance = None
-
-    def _open_display(self, steps_done: int) -> Advance:
-        bar = track_progress(
-            self._description,
-            self.params["steps"] * self._batch_size,
-            "images",
-            completed=steps_done * self._batch_size,
-            transient=True,
-        )
-        return self._display.enter_context(bar)
 
 
 class EpochEnd(keras.callbacks.Callback):

@@ -78,13 +78,7 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel) -> Result:
     """Evaluates a trained model once on the test images, through the ledger.
 
     Writes the predictions, a sample of the validation images and some pairs of duplicates for the report; see
-    `store.predictions`.
-
-    Returns:
-        The result of the training with its test scores.
-
-    Raises:
-        PermissionError: The run belongs to a command that selects by its results, such as a sweep.
+    `store.predictions`. Returns the result of the training with its test scores.
     """
     data = trained.data
     test = data.open_test(run)

@@ -15,14 +15,10 @@ NUM_CALIBRATION = 1024
 
 
 def clone_for_training(model: keras.Model, any_size: bool) -> keras.Model:
-    """Returns a training model with the weights of `model` and the layers of `fast_layers`.
+    """Returns a training model with the weights of the evaluation model `model` and the layers of `fast_layers`.
 
-    `model` is the one to save, because its file needs only the layers of Keras.
-
-    Args:
-        model: The evaluation model.
-        any_size: Makes the input `(batch, None, None, 3)`. A network that ends in global pooling has the same weights
-            for every image size.
+    With `any_size`, its input is `(batch, None, None, 3)`. A network that ends in global pooling has the same weights
+    for every image size.
     """
     inputs = keras.Input((None, None, 3), name="image") if any_size else None
     return clone_model(model, clone_layer_for_training, inputs)
@@ -33,13 +29,7 @@ class EvaluationModel:
 
     It has the weights of the training model or, with `training.ema`, their moving average. Batch-norm statistics of the
     training fit neither averaged weights nor images of another size (Touvron et al. 2019, arXiv 1906.06423). In these
-    cases they are estimated again.
-
-    Args:
-        model: The evaluation model, uncompiled.
-        training_model: The model that is trained.
-        calibrate: Returns batches `(batch, size, size, 3)` of training images without augmentation, for the
-            statistics; None keeps those of the training.
+    cases they are estimated again, from the batches that `calibrate` returns; see `plan_calibration`.
     """
 
     def __init__(
@@ -74,8 +64,8 @@ def keep_average_separate(optimizer: keras.optimizers.Optimizer) -> None:
 def plan_calibration(data: Dataset, batch_size: int) -> Callable[[], Iterator[np.ndarray]] | None:
     """Returns the source of the batches for the batch-norm statistics, or None if those of the training fit.
 
-    The batches are equally large, because each counts the same. A last batch of few images would give variances that
-    are too small.
+    The batches `(batch, size, size, 3)` are not augmented. They are equally large, because each counts the same: a last
+    batch of few images would give variances that are too small.
     """
     config = data.config
     if not config.training.ema and set(config.training_sizes) == {config.data.image_size}:
@@ -86,11 +76,9 @@ def plan_calibration(data: Dataset, batch_size: int) -> Callable[[], Iterator[np
 
 
 def estimate_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> None:
-    """Sets the statistics of every trainable batch normalization to their means over `batches`.
+    """Sets the statistics of every trainable batch normalization to their means over `batches`, without dropout.
 
-    Args:
-        model: Its other weights do not change. Dropout is off meanwhile.
-        batches: Each `(batch, size, size, 3)`.
+    Each batch is `(batch, size, size, 3)`. The other weights do not change.
     """
     layers = list(model._flatten_layers(include_self=False, recursive=True))
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]

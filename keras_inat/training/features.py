@@ -33,17 +33,15 @@ def load_features(model: keras.Model, data: Dataset) -> np.ndarray:
         return np.load(path)
     except (OSError, ValueError, EOFError):  # the file does not exist or is damaged
         pass
-    plain = []
-    flipped = []
+    views: list[list[np.ndarray]] = [[], []] if flip else [[]]
     predict = make_predict_function(keras.Model(model.input, model.get_layer(HEAD[0]).output))
     with track_progress("running the frozen backbone once", len(data.images), "images") as advance:
         for rows in np.array_split(np.arange(len(data.images)), -(-len(data.images) // BATCH_SIZE)):
             pixels = read_rows(data.images, rows)
-            plain.append(predict(pixels))
+            views[0].append(predict(pixels))
             if flip:
-                flipped.append(predict(pixels[:, :, ::-1]))
+                views[1].append(predict(pixels[:, :, ::-1]))
             advance(len(rows))
-    views = [plain, flipped] if flip else [plain]
     features = np.stack([np.concatenate(batches) for batches in views]).astype(np.float32)
     try:
         with write_atomically(path) as temporary:

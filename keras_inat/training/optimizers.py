@@ -26,14 +26,12 @@ def build_optimizer(
     rate_multipliers: Mapping[str, float] | None = None,
     decay_targets: Mapping[str, np.ndarray] | None = None,
 ) -> keras.optimizers.Optimizer:
-    """Builds the optimizer for a stage. It also maintains the exponential moving average of the weights.
+    """Builds the optimizer for a stage of `steps`. It also maintains the exponential moving average of the weights.
 
     The average (Polyak & Juditsky 1992) has a decay in proportion to the length of the stage. It is the plain mean of
     the weights as long as fewer steps are done than its time constant.
 
     Args:
-        training: Names the optimizer, its peak learning rate, its schedule and its weight decay.
-        steps: The number of steps of the stage.
         rate_multipliers: By the path of a weight, the factor on its learning rate; by default 1.
         decay_targets: By the path of a weight, the value that weight decay pulls it towards; by default zero.
     """

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_inat.data.dataset import Dataset
-from keras_inat.data.pipeline import build_evaluation_batches, build_feature_batches, build_training_batches
+from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches
 from keras_inat.settings.schema import Config
 from keras_inat.training.devices import choose_jit_compile, count_replicas
 from keras_inat.training.evaluation_model import EvaluationModel, keep_average_separate
@@ -44,14 +44,12 @@ def build_stage_model(
     """
     rows = data.validation_rows
     num_classes = len(data.classes)
-    build_batches: Callable[..., Any]
-    predict_validation: Callable[[], np.ndarray]
     if config.finetune and config.finetune.cache_features and is_frozen:
         features = load_features(models.model, data)
         head = split_head(models.model)
         model = split_head(models.training_model)
         limit = HEAD_STEPS_PER_EXECUTION
-        build_batches = partial(build_feature_batches, features, data.labels, data.training_rows, num_classes, config)
+        build_batches = partial(build_training_batches, features, data.labels, data.training_rows, num_classes, config)
         predict_validation = partial(head.predict, features[0, rows], batch_size=len(rows), verbose=0)
     else:
         model = models.training_model

@@ -15,7 +15,7 @@ from keras_inat.files import write_text
 from keras_inat.log import warn
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import select
-from keras_inat.settings.schema import Config
+from keras_inat.settings.schema import Config, Scalar
 from keras_inat.store.records import Epoch
 from keras_inat.store.runs import RunFolder
 
@@ -145,12 +145,10 @@ def _init_wandb(config: Config, run: RunFolder, title: str) -> Any:
     return init("offline")
 
 
-def select_tracked(config: Config) -> dict[str, bool | int | float | str]:
+def select_tracked(config: Config) -> dict[str, Scalar]:
     """Returns the settings that identify a run by dotted name, as scalars."""
-    settings = {}
-    for name, value in select(config, roles.TRACKED).items():
-        settings[name] = value if isinstance(value, bool | int | float | str) else str(value)
-    return settings
+    settings = select(config, roles.TRACKED)
+    return {name: value if isinstance(value, Scalar) else str(value) for name, value in settings.items()}
 
 
 def name_setting(name: str) -> str:
