@@ -15,10 +15,7 @@ Z = 1.959964  # the 97.5 % quantile of the normal distribution
 
 
 def wilson_interval(correct: float, total: int) -> tuple[float, float]:
-    """Returns the 95 % score interval of a proportion (Wilson 1927), which has its coverage for few images too.
-
-    The number of correct images may be fractional, as the mean over seeds is.
-    """
+    """Returns the 95 % score interval of a proportion (Wilson 1927), also of a fractional number of correct images."""
     fraction = correct / total
     correction = Z * Z / total
     center = (fraction + correction / 2) / (1 + correction)
@@ -48,10 +45,7 @@ def accuracy_interval(accuracies: Sequence[float], total: int) -> tuple[float, f
 
 
 def combine_intervals(value: float, *intervals: tuple[float, float]) -> tuple[float, float]:
-    """Returns the interval of a value, given one for each of several independent sources of variation.
-
-    See Zou & Donner 2008.
-    """
+    """Returns the interval of a value, given one for each independent source of variation (Zou & Donner 2008)."""
     low = value - math.hypot(*(value - low for low, _ in intervals))
     return low, value + math.hypot(*(high - value for _, high in intervals))
 

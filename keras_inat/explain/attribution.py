@@ -95,10 +95,9 @@ def compute_smooth_grad(model: keras.Model, images: np.ndarray, classes: np.ndar
 def compute_integrated_gradients(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Computes integrated gradients, the contribution of every pixel and channel: Sundararajan et al. 2017.
 
-    See arXiv 1703.01365. The path is the straight line from a gray image, and the integral follows the trapezoidal rule
-    with adaptive steps. The steps with the largest errors are halved until two conditions hold, or until there are 512
-    steps: the attributions add up to the difference between the score of the image and that of the gray image within
-    1 % of it, and the absolute errors of the steps add up to at most ten times as much.
+    See arXiv 1703.01365. The path is the straight line from a gray image. The steps of the trapezoidal rule with the
+    largest errors are halved until there are 512, or until the attributions add up to the difference between the two
+    images' scores within 1 % of it, and the absolute errors of the steps to at most ten times as much.
     """
     differentiate = _build_gradient(model)
     return np.stack([_integrate_path(differentiate, *pair) for pair in zip(images, classes, strict=True)])

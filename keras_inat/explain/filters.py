@@ -1,7 +1,6 @@
 """Filters: the weights of the first layer, feature maps, top activating patches and activation maximization."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,16 +170,15 @@ def maximize_filters(
     gradient. A filter is given by an index into `layers` and a channel. Its scale, a high activation, balances the
     score against the total variation. The result is `(filters, height, width, 3)` float32 in [0, 255].
     """
-    tensors = [find_preactivation(layer) for layer in layers]
-    maximized = keras.Model(model.inputs, tensors)
+    means = [keras.ops.mean(find_preactivation(layer), axis=(1, 2)) for layer in layers]
+    maximized = keras.Model(model.inputs, keras.ops.concatenate(means, axis=1))
     # tf-keras-vis runs a model eagerly, which takes five times as long.
     maximized.call = tf.function(maximized.call, reduce_retracing=True)
-    weights = [np.zeros((len(filters), 1, 1, tensor.shape[-1]), np.float32) for tensor in tensors]
-    for row, (index, channel) in enumerate(filters):
-        weights[index][row, ..., channel] = 1 / scales[row]
+    starts = np.cumsum([0, *(mean.shape[1] for mean in means)])
+    columns = [int(starts[index]) + channel for index, channel in filters]
     noise = np.random.default_rng(0).normal(128, 12, (len(filters), *model.inputs[0].shape[1:]))
     images = ActivationMaximization(maximized, clone=False)(
-        [_weigh_channels(channels) for channels in weights],
+        lambda outputs: tf.gather(outputs, columns, batch_dims=1) / tf.constant(scales, outputs.dtype),
         seed_input=tf.constant(noise, dtype=tf.float32),
         input_modifiers=[Jitter(2)],
         regularizers=[TotalVariation2D(TOTAL_VARIATION)],
@@ -225,8 +223,3 @@ def _cut_patch(image: np.ndarray, center: np.ndarray, side: int) -> np.ndarray:
 def _normalize(gradient: Any) -> Any:
     """Scales the gradient of each image to a root mean square of 1, so that all steps have the same size."""
     return gradient * tf.math.rsqrt(tf.reduce_mean(gradient**2, (1, 2, 3), keepdims=True) + 1e-24)
-
-
-def _weigh_channels(weights: np.ndarray) -> Callable[[Any], Any]:
-    """Returns a score: the weighted sum over channels of the mean over positions."""
-    return lambda output: tf.reduce_sum(tf.reduce_mean(output * weights, axis=(1, 2)), axis=-1)

@@ -37,9 +37,7 @@ class NeuronExplanation:
     filter: int  # index along the layer's channels
     row: int  # in the layer's feature map
     column: int
-    # Indices of the images with the largest preactivations, largest first. Activations alone would not rank images that
-    # reach the ceiling of the activation function.
-    images: tuple[int, ...]
+    images: tuple[int, ...]  # indices of the images with the largest preactivations, largest first
     activations: np.ndarray  # `(images,)` float32, the neuron's activation for them
     gradients: np.ndarray  # `(images, height, width, 3)` float32, guided gradients of the preactivation
     preferred_class: int  # class with the highest mean activation

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from keras_inat.explain.attribution import EDGES, NUM_STEPS, RANDOM, DeletionInsertion
+from keras_inat.explain.attribution import EDGES, RANDOM, DeletionInsertion
 from keras_inat.explain.filters import FilterExplanation
 from keras_inat.explain.guided_backpropagation import CAVEAT, NeuronExplanation
 from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, WIDTH, clip, new_figure
@@ -152,19 +152,16 @@ def draw_prediction(
 def draw_deletion_insertion(curves: Mapping[str, DeletionInsertion]) -> Figure:
     """Draws the mean probability of the explained class during deletion (left) and insertion (right)."""
     figure = _new_picture(4.4)
-    deletion, insertion = figure.subplots(1, 2, sharey=True)
-    fractions = np.linspace(0, 1, NUM_STEPS + 1)
-    for index, (name, curve) in enumerate(curves.items()):
-        color = MUTED if name in CONTROLS else CYCLE[index % len(CYCLE)]
-        for axes, values in ((deletion, curve.deletion), (insertion, curve.insertion)):
-            axes.plot(fractions, values.mean(axis=0), label=name, lw=1.8, color=color, ls=CONTROLS.get(name, "-"))
-    deletion.set_title("deletion: a faster fall is better")
-    insertion.set_title("insertion: a faster rise is better")
-    for axes in (deletion, insertion):
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, key, better in zip(panels, ("deletion", "insertion"), ("fall", "rise"), strict=True):
+        for index, (name, curve) in enumerate(curves.items()):
+            color = MUTED if name in CONTROLS else CYCLE[index % len(CYCLE)]
+            mean = getattr(curve, key).mean(axis=0)
+            axes.plot(np.linspace(0, 1, len(mean)), mean, label=name, lw=1.8, color=color, ls=CONTROLS.get(name, "-"))
         axes.xaxis.set_major_formatter(PercentFormatter(1))
-        axes.set_xlabel("pixels, most important first")
-    deletion.set(ylim=(0, 1), ylabel="probability of the class")
-    figure.legend(*deletion.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        axes.set(title=f"{key}: a faster {better} is better", xlabel="pixels, most important first")
+    panels[0].set(ylim=(0, 1), ylabel="probability of the class")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
 
 

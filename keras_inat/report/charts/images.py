@@ -31,7 +31,6 @@ LABEL = 1.32
 GAP = 0.05
 LINE = 0.17
 NUM_SHOWN = 3  # classes beside an image
-BAR_COLOR = "#9aa5b1"  # of classes that are not predicted
 CENTERED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5}
 
 
@@ -86,7 +85,7 @@ def draw_predictions(predictions: Predictions, classes: Sequence[str]) -> Figure
                 name += " (true)"
             probability = float(probabilities[label])
             top = y + 0.29 + 0.29 * rank
-            bar_color = BAR_COLOR if rank else color
+            bar_color = "#9aa5b1" if rank else color
             axes.add_patch(Rectangle((left, top + 0.165), right - left, 0.06, color=GRID, linewidth=0))
             length = (right - left) * probability
             axes.add_patch(Rectangle((left, top + 0.165), length, 0.06, color=bar_color, linewidth=0))

@@ -101,11 +101,9 @@ def _exclude_outliers(trials: list[Trial]) -> tuple[list[Trial], list[float]]:
 def _choose_factors(settings: list[str], trials: list[Trial]) -> tuple[list[Factor], int]:
     """Returns the factors with polynomials of the highest degree that the number of trials allows, and the columns."""
     for degree, trials_per_column in DEGREES.items():
-        factors = []
-        for name in settings:
-            factor = linear_model.build_factor(name, [read_level(trial, name) for trial in trials], degree)
-            if factor:
-                factors.append(factor)
+        columns = {name: [read_level(trial, name) for trial in trials] for name in settings}
+        built = [linear_model.build_factor(name, values, degree) for name, values in columns.items()]
+        factors = [factor for factor in built if factor]
         num_columns = 1 + sum(factor.columns.shape[1] for factor in factors)
         num_columns += len(linear_model.build_applicability_columns(factors))
         if len(trials) >= trials_per_column * num_columns:
