@@ -151,11 +151,10 @@ def _sort_by_data(runs: list[FinishedRun], sweeps: list[SweepHistory]) -> list[D
     for group in group_by_seed(runs):
         data_sets[group.best.data.hash].groups.append(group)
     for sweep in sorted(sweeps, key=lambda sweep: max(trial.started for trial in sweep.trials), reverse=True):
-        data_set = data_sets.setdefault(sweep.data_hash, DataSet(_read_source_name(sweep.folder)))
-        data_set.sweeps.append(sweep)
+        data_set = data_sets.setdefault(sweep.data_hash, DataSet(""))
         data_set.data = data_set.data or sweep.data
-        if data_set.data:
-            data_set.name = data_set.data.name
+        data_set.name = data_set.data.name if data_set.data else _read_source_name(sweep.folder)
+        data_set.sweeps.append(sweep)
     return sorted(data_sets.values(), key=_count_commands, reverse=True)
 
 

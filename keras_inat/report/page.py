@@ -23,8 +23,7 @@ from keras_inat.settings.schema import Config
 
 TITLE = "keras-inat: the report"
 FIGURE = re.compile(r"\((figures/[^()/]+\.png)\)")  # a figure's file, as the Markdown links to it
-# The columns of `results.csv`.
-COLUMNS = (
+RESULT_COLUMNS = (
     "command", "name", "seed", "strategy", "backbone", "val_accuracy", "test_accuracy", "low", "high", "test_images",
     "flip_test_accuracy", "epochs", "seconds", "images_per_second", "parameters", "macs", "data", "data_hash", "commit",
     "run",
@@ -32,10 +31,7 @@ COLUMNS = (
 
 
 def write_report(config: Config) -> Page:
-    """Writes `index.html`, `README.md`, `results.csv`, `figures/` and `models/` into `report.directory`.
-
-    Everything is rendered from `runs/`.
-    """
+    """Writes the page, `README.md`, `results.csv`, `figures/` and `models/` into `report.directory`, from `runs/`."""
     directory = Path(config.report.directory)
     previous = _read_previous(directory)
     history = read_history(config.run.directory)
@@ -71,7 +67,7 @@ def _read_previous(directory: Path) -> str:
 def format_results(runs: list[FinishedRun]) -> str:
     """Formats `results.csv`, a row for each run."""
     table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(table, RESULT_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for run in runs:
         low, high = run.test.interval

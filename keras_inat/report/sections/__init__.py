@@ -1,1 +1,1 @@
-"""The sections of the page, a module each, named like its heading."""
+"""The sections of the page, in modules named like their heading or chapter."""

@@ -136,10 +136,7 @@ def _tabulate_configurations(groups: Sequence[SeedGroup], models: Sequence[Compa
                 f"{formatting.interval(model.accuracy)}, {model.accuracy.num:,}{SPACE}{model.accuracy.unit}",
             ]
         )
-    caption = (
-        "Fine-tuned configurations, the best validation accuracy first. The last column has n. A 95 % interval over n "
-        "images covers the variation over test images. Over n seeds it covers the variation over seeds as well."
-    )
+    caption = "Fine-tuned configurations, the best validation accuracy first. The last column has n."
     head = ["strategy: backbone", "seeds", "stages and trained parameters", "parameters", "epochs", "time"]
     return Table(caption, "lrlrrrrrr", [*head, "validation", "test", "95 % interval, n"], rows)
 

@@ -40,8 +40,10 @@ def _describe_sweep(sweep: SweepHistory, figures: FigureFolder) -> Section:
     text = f"{plural(len(sweep.trials), 'trial')}: {', '.join(counts)}."
     if sweep.best is None:
         text += f" No trial has {'been completed' if numbers['pruned'] else 'a score'} yet."
-        errors = Counter(trial.error for trial in sweep.trials if trial.error).most_common(NUM_ERRORS)
-        return Section(title, [Prose(text + "".join(f" {number} × “{error}”." for error, number in errors))])
+        errors = Counter(trial.error for trial in sweep.trials if trial.error)
+        for error, number in errors.most_common(NUM_ERRORS):
+            text += f" {number} × “{error}”."
+        return Section(title, [Prose(text)])
     truncated = sweep.truncate()
     correlations = correlate_settings(truncated)
     return Section(
