@@ -3,6 +3,7 @@
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -174,7 +175,7 @@ def _new_picture(height: float, caption: str = "", length: int = 116, width: flo
     return figure
 
 
-def _show(axes: Axes, picture: np.ndarray, title: str, interpolation: str = "nearest", **limits: float) -> None:
+def _show(axes: Axes, picture: np.ndarray, title: str, interpolation: str = "nearest", **limits: Any) -> None:
     axes.imshow(picture, interpolation=interpolation, **limits)
     axes.set_title(title)
     axes.set_axis_off()
