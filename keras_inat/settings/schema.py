@@ -183,7 +183,7 @@ class Config(Section):
     predict: Predict = Predict()
 
     @pydantic.model_validator(mode="after")
-    def _check_image_size(self) -> "Config":
+    def _check_sections(self) -> "Config":
         size = self.data.image_size
         blocks = self.model.num_blocks
         if self.finetune is None and size < 2**blocks:
@@ -191,10 +191,6 @@ class Config(Section):
                 f"`data.image_size`={size} is too small for `model.num_blocks`={blocks}: "
                 f"each block halves the side, so at least 2**{blocks} = {2**blocks} pixels are needed"
             )
-        return self
-
-    @pydantic.model_validator(mode="after")
-    def _check_image_scales(self) -> "Config":
         scales = self.training.image_scales
         epochs = self.training.epochs
         if len(scales) > epochs:
@@ -205,10 +201,6 @@ class Config(Section):
             raise ValueError(f"`training.image_scales` make images of {smallest} pixels, at least {needed} are needed")
         if scales and not self.finetune and self.model.pooling == "flatten":
             raise ValueError("`training.image_scales` needs `model.pooling`=average or max: flatten has one size")
-        return self
-
-    @pydantic.model_validator(mode="after")
-    def _check_codistillation(self) -> "Config":
         if self.training.codistillation and (self.finetune or self.model.ensemble_size == 1):
             raise ValueError(
                 "`training.codistillation` needs `model.ensemble_size` of 2 or more and no `finetune` section"

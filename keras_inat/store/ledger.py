@@ -46,11 +46,7 @@ def ledger_path(directory: str | Path) -> Path:
 def open_test_images(config: Config, run: RunFolder, data_hash: str, read: Callable[[], Images]) -> Images:
     """Writes the ledger, then reads the test images. There is no other way to them.
 
-    Args:
-        config: Gives the folder of the ledger.
-        run: The run to evaluate.
-        data_hash: Hash of the images.
-        read: Opens the images. It is called only after the entry is on disk.
+    `read` opens the images. It is called only after the entry is on disk.
 
     Raises:
         PermissionError: The run belongs to a command that selects by its results, such as a sweep.

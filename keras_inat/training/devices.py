@@ -14,8 +14,10 @@ MAX_CONSTANTS = 250e6
 
 
 @functools.cache
-def print_device() -> None:
-    """Prints the training devices once."""
+def init_devices(deterministic: bool) -> None:
+    """Prints the training devices once. If `deterministic`, every operation is bitwise reproducible from now on."""
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     devices = ", ".join(keras.distribution.list_devices())
     print(f"training on {devices}" + ("" if has_accelerator() else " (no GPU was found)"), flush=True)
 
@@ -83,11 +85,6 @@ def choose_precision() -> str:
     if capability >= (8, 0):
         return "mixed_bfloat16"
     return "mixed_float16" if capability >= (7, 0) else "float32"
-
-
-def make_deterministic() -> None:
-    """Makes every operation bitwise reproducible until the process ends."""
-    tf.config.experimental.enable_op_determinism()
 
 
 def make_predict_function(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:

@@ -60,10 +60,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         step = ops.cast(step, "float32")
         fraction = ops.clip((step - self.warmup_steps) / max(1, self.steps - self.warmup_steps), 0.0, 1.0)
         falling = self.shape(fraction)
-        if not self.warmup_steps:
-            return self.peak * falling
         # The rate is not zero at the first step, and it is the peak at the last step of the warm-up.
-        rising = (step + 1) / self.warmup_steps
+        rising = (step + 1) / max(1, self.warmup_steps)
         return self.peak * ops.where(step < self.warmup_steps, rising, falling)
 
 

@@ -24,8 +24,7 @@ from keras_inat.training.devices import (
     choose_precision,
     choose_strategy,
     has_accelerator,
-    make_deterministic,
-    print_device,
+    init_devices,
     use_precision,
 )
 from keras_inat.training.epochs import EpochEnd, StepProgress
@@ -78,9 +77,7 @@ def fit(
         FloatingPointError: The loss is not finite. The message names epoch and step.
         UserError: Data, weights or settings do not fit together.
     """
-    print_device()
-    if config.run.deterministic:
-        make_deterministic()
+    init_devices(config.run.deterministic)
     keras.utils.set_random_seed(config.run.seed)
     data = open_data(config)
     progress = resume_progress(config, run, data.hash)

@@ -1,5 +1,7 @@
-"""The model that a stage fits: the whole network on images, or its head on the features of a frozen backbone."""
+"""The model that a stage fits: the whole network on images, or its head on cached features of a frozen backbone."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,15 +11,19 @@ import keras
 import numpy as np
 
 from keras_inat.data.dataset import Dataset
-from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches
+from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches, read_rows
+from keras_inat.files import write_atomically
+from keras_inat.log import warn
+from keras_inat.models.backbones import HEAD
+from keras_inat.progress import track_progress
 from keras_inat.settings.schema import Config
-from keras_inat.training.devices import choose_jit_compile, count_replicas
+from keras_inat.training.devices import choose_jit_compile, count_replicas, make_predict_function
 from keras_inat.training.evaluation_model import EvaluationModel, keep_average_separate
-from keras_inat.training.features import load_features, split_head
 from keras_inat.training.losses import build_loss, build_metrics
 
 # A step of the head takes less time than its launch.
 HEAD_STEPS_PER_EXECUTION = 32
+FEATURE_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -78,3 +84,59 @@ def _choose_steps_per_execution(steps_per_epoch: int, limit: int) -> int:
         return 1  # Keras's loop of steps does not support several devices (its issue 19246)
     # If the number did not divide the steps of an epoch, Keras would take steps of the next epoch.
     return max(n for n in range(1, min(limit, steps_per_epoch) + 1) if steps_per_epoch % n == 0)
+
+
+def load_features(model: keras.Model, data: Dataset) -> np.ndarray:
+    """Loads or computes the output of the backbone's last pooling for all training images, without augmentation.
+
+    The features are cached beside the decoded pixels. The file name contains a hash of everything that they depend
+    on, so that another run with the same backbone and the same images finds them.
+
+    Returns:
+        `(1 or 2, images, channels)` float32: the features of the images and, if `augment.flip` is set, of the
+        flipped images.
+    """
+    flip = data.config.augment.flip
+    path = data.directory / f"features-{_identify(model, data, flip)}.npy"
+    try:
+        return np.load(path)
+    except (OSError, ValueError, EOFError):  # the file does not exist or is damaged
+        pass
+    views: list[list[np.ndarray]] = [[], []] if flip else [[]]
+    predict = make_predict_function(keras.Model(model.input, model.get_layer(HEAD[0]).output))
+    with track_progress("running the frozen backbone once", len(data.images), "images") as advance:
+        for rows in np.array_split(np.arange(len(data.images)), -(-len(data.images) // FEATURE_BATCH_SIZE)):
+            pixels = read_rows(data.images, rows)
+            views[0].append(predict(pixels))
+            if flip:
+                views[1].append(predict(pixels[:, :, ::-1]))
+            advance(len(rows))
+    features = np.stack([np.concatenate(batches) for batches in views]).astype(np.float32)
+    try:
+        with write_atomically(path) as temporary:
+            np.save(temporary, features)
+    except OSError as error:  # the folder may be read-only
+        warn(f"the features of the backbone are not cached for other runs, because writing failed: {error}")
+    return features
+
+
+def split_head(model: keras.Model) -> keras.Model:
+    """Returns the layers after the pooling as a model from features `(batch, channels)`. It shares their weights."""
+    inputs = keras.Input(model.get_layer(HEAD[0]).output.shape[1:], name="features")
+    x = inputs
+    for layer in model.layers:
+        if layer.name in HEAD[1:]:
+            x = layer(x)
+    return keras.Model(inputs, x, name="head")
+
+
+def _identify(model: keras.Model, data: Dataset, flip: bool) -> str:
+    digest = hashlib.sha256(json.dumps([data.hash, data.summary.image_size, flip]).encode())
+    for layer in model.layers:
+        if layer.name not in HEAD:
+            # The names contain a counter of the process and say nothing about the layer.
+            settings = {key: value for key, value in layer.get_config().items() if key != "name"}
+            digest.update(json.dumps([type(layer).__name__, settings], default=str, sort_keys=True).encode())
+            for weight in layer.get_weights():
+                digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()[:24]

@@ -125,14 +125,11 @@ def summarize_stage(model: keras.Model, stage: Stage, config: Config) -> StageSu
 
 def describe_stage(summary: StageSummary, parameters: int) -> str:
     """Describes a stage of fine-tuning in one line. `parameters` is the number of all parameters."""
-    rates = f"learning rate {summary.learning_rate:g}"
-    if summary.backbone_rates:
-        highest, lowest = summary.backbone_rates
-        to_lowest = f" to {lowest:.2g}" if lowest < highest else ""
-        rates += f", backbone {highest:.2g}{to_lowest}"
+    backbone_rates = " to ".join(dict.fromkeys(f"{rate:.2g}" for rate in summary.backbone_rates))
     return (
         f"stage '{summary.stage}': trains {summary.layers} layers of the backbone and the head, "
-        f"{summary.parameters:,} of {parameters:,} parameters, {rates}"
+        f"{summary.parameters:,} of {parameters:,} parameters, learning rate {summary.learning_rate:g}"
+        + (f", backbone {backbone_rates}" if backbone_rates else "")
     )
 
 

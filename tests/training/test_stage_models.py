@@ -9,9 +9,9 @@ from keras_inat.files import write_atomically
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.pretrained import build_finetune
 from keras_inat.store.runs import create_run
-from keras_inat.training import features
-from keras_inat.training.features import load_features, split_head
+from keras_inat.training import stage_models
 from keras_inat.training.session import fit
+from keras_inat.training.stage_models import load_features, split_head
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_cached_features_are_reused_until_anything_they_depend_on_changes(config
 
 def test_features_that_cannot_be_cached_are_returned(config, monkeypatch, capsys):
     data, model = open_data(config), build_finetune(config.finetune, 16, 3)
-    monkeypatch.setattr(features, "write_atomically", lambda path: write_atomically(Path("/proc/none") / path.name))
+    monkeypatch.setattr(stage_models, "write_atomically", lambda path: write_atomically(Path("/proc/none") / path.name))
     assert load_features(model, data).shape == (1, 30, 4)
     assert "are not cached for other runs, because writing failed: [Errno 2] No such" in capsys.readouterr().err
     assert not list(data.directory.glob("features-*"))
