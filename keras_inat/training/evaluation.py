@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_inat.data.dataset import Dataset, TestSet, open_data
+from keras_inat.data.dataset import TestSet, open_data
 from keras_inat.data.pipeline import build_evaluation_batches
 from keras_inat.intervals import accuracy_interval, wilson_interval
 from keras_inat.settings.loading import override
@@ -99,7 +99,9 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel) -> Result:
         )
         scores = scores.model_copy(update={"flip": flip})
     _keep_predictions(test, probabilities).write(run.predictions)
-    _sample_validation(data).write(run.sample)
+    count = max(1, min(MAX_SAMPLE, MAX_SAMPLE_BYTES // data.images[0].nbytes))
+    sample = np.sort(np.random.default_rng(0).permutation(data.validation_rows)[:count])
+    ValidationSample(pixels=data.images[sample], labels=data.labels[sample]).write(run.sample)
     duplicates = DuplicatePictures(*data.read_duplicates(test, NUM_DUPLICATES))
     if len(duplicates.pairs):
         duplicates.write(run.duplicates)
@@ -121,12 +123,6 @@ def _keep_predictions(test: TestSet, probabilities: np.ndarray) -> Predictions:
         errors=errors,
         error_pixels=test.images[test.rows[errors]],
     )
-
-
-def _sample_validation(data: Dataset) -> ValidationSample:
-    count = max(1, min(MAX_SAMPLE, MAX_SAMPLE_BYTES // data.images[0].nbytes))
-    rows = np.sort(np.random.default_rng(0).permutation(data.validation_rows)[:count])
-    return ValidationSample(pixels=data.images[rows], labels=data.labels[rows])
 
 
 def _predict(trained: TrainedModel, images: np.ndarray, rows: np.ndarray, flip: bool = False) -> np.ndarray:

@@ -20,13 +20,7 @@ from keras_inat.store.provenance import now, read_commit, read_package_versions
 from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder
 from keras_inat.training.checkpoint import Progress, restore_variables, resume_progress
-from keras_inat.training.devices import (
-    choose_precision,
-    choose_strategy,
-    has_accelerator,
-    init_devices,
-    use_precision,
-)
+from keras_inat.training.devices import choose_precision, choose_strategy, has_accelerator, init_devices, use_precision
 from keras_inat.training.epochs import EpochEnd, StepProgress
 from keras_inat.training.evaluation_model import EvaluationModel, clone_for_training, plan_calibration
 from keras_inat.training.optimizers import build_optimizer
@@ -75,7 +69,6 @@ def fit(
 
     Raises:
         FloatingPointError: The loss is not finite. The message names epoch and step.
-        UserError: Data, weights or settings do not fit together.
     """
     init_devices(config.run.deterministic)
     keras.utils.set_random_seed(config.run.seed)

@@ -56,11 +56,7 @@ def plan_epochs(config: Config, steps_per_epoch: int) -> Config:
 
 
 def plan_stages(config: Config) -> list[PlannedStage]:
-    """Divides the epochs of a run among its stages. Each stage gets at least one.
-
-    Raises:
-        UserError: There are fewer epochs than stages, or the strategy is "all".
-    """
+    """Divides the epochs of a run among its stages. Each stage gets at least one."""
     strategy = config.finetune.strategy if config.finetune else "scratch"
     if strategy == "all":
         raise UserError("`finetune.strategy`=all is for `make finetune`, which runs them one by one: choose one here")
