@@ -2,7 +2,6 @@
 
 import functools
 import mmap
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -15,55 +14,58 @@ PREFETCH = 4
 
 
 def build_training_batches(
-    images: np.ndarray, labels: np.ndarray, rows: np.ndarray, num_classes: int, config: Config, first_step: int = 0
+    inputs: np.ndarray, labels: np.ndarray, rows: np.ndarray, num_classes: int, config: Config, first_step: int = 0
 ) -> tf.data.Dataset:
-    """Builds endless shuffled, augmented batches. Each batch is a pure function of `run.seed` and its step.
+    """Builds endless shuffled batches of augmented images, or of features. Each is a pure function of seed and step.
 
     Every epoch is a new permutation of the images. Images that do not fill the last batch are skipped in this epoch.
 
     Args:
-        images: `(images, stored, stored, 3)` uint8, at least as large as `data.image_size`; may be a memory map.
+        inputs: Images `(images, stored, stored, 3)` uint8, at least as large as `data.image_size`; may be a memory map.
+            Or features `(views, images, channels)` float32 of a frozen backbone, of which a batch has random views.
         labels: `(images,)` int.
         rows: Indices of the images to train on.
         num_classes: The length of the one-hot labels.
         first_step: The step of the first batch, so that a resumed run gets the batches that it has not seen.
 
     Returns:
-        A dataset of (`(batch, size, size, 3)` uint8, `(batch, num_classes)` float32).
+        A dataset of (`(batch, size, size, 3)` uint8 or `(batch, channels)` float32, `(batch, num_classes)` float32).
     """
     set_up_decoding()  # Augmentation uses OpenCV.
+    are_features = inputs.ndim == 3
     sizes = config.training_sizes
-    batch_size, choose = _shuffle(rows, config)
+    batch_size = min(config.training.batch_size, len(rows))
+    steps_per_epoch = len(rows) // batch_size
     one_hot = np.eye(num_classes, dtype=np.float32)
 
+    @functools.lru_cache(maxsize=2)
+    def shuffle(epoch: int) -> np.ndarray:
+        return np.random.default_rng((config.run.seed, epoch, 0)).permutation(rows)
+
     def make(step: np.ndarray) -> Batch:
-        chosen, epoch = choose(int(step))
-        size = sizes[min(epoch * len(sizes) // config.training.epochs, len(sizes) - 1)]
+        epoch, position = divmod(int(step), steps_per_epoch)
+        chosen = shuffle(epoch)[position * batch_size : (position + 1) * batch_size]
+        targets = one_hot[labels[chosen]]
         seed = (config.run.seed, int(step), 1)
-        return augment(read_rows(images, chosen), one_hot[labels[chosen]], size, seed, config.augment)
+        if are_features:
+            views = np.random.default_rng(seed).integers(len(inputs), size=batch_size)
+            return inputs[views, chosen], targets
+        size = sizes[min(epoch * len(sizes) // config.training.epochs, len(sizes) - 1)]
+        return augment(read_rows(inputs, chosen), targets, size, seed, config.augment)
 
     # Progressive resizing (Tan & Le 2021, arXiv 2104.00298) trains on images of several sizes.
     side = sizes[0] if len(sizes) == 1 else None
-    return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, side, side, 3), num_classes, tf.uint8)
+    shape = inputs.shape[2:] if are_features else (side, side, 3)
 
+    def load(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # Pixels stay uint8: the model casts them on its device.
+        batch, targets = tf.numpy_function(make, [step], (inputs.dtype, tf.float32))
+        batch.set_shape((batch_size, *shape))
+        targets.set_shape((batch_size, num_classes))
+        return batch, targets
 
-def build_feature_batches(
-    features: np.ndarray, labels: np.ndarray, rows: np.ndarray, num_classes: int, config: Config, first_step: int = 0
-) -> tf.data.Dataset:
-    """Builds the same batches of cached features `(views, images, channels)` float32 of a frozen backbone.
-
-    The views are the image and, if cached, its mirror image. A batch has a random view of each of its images.
-    """
-    views, _, channels = features.shape
-    batch_size, choose = _shuffle(rows, config)
-    one_hot = np.eye(num_classes, dtype=np.float32)
-
-    def make(step: np.ndarray) -> Batch:
-        chosen, _ = choose(int(step))
-        view = np.random.default_rng((config.run.seed, int(step), 1)).integers(views, size=len(chosen))
-        return features[view, chosen], one_hot[labels[chosen]]
-
-    return _serve(tf.data.Dataset.counter(first_step), make, (batch_size, channels), num_classes, tf.float32)
+    steps = tf.data.Dataset.counter(first_step)
+    return steps.map(load, tf.data.AUTOTUNE, deterministic=True).prefetch(PREFETCH)
 
 
 def build_evaluation_batches(
@@ -93,33 +95,3 @@ def read_rows(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
             page = start // mmap.PAGESIZE * mmap.PAGESIZE
             source.madvise(mmap.MADV_WILLNEED, page, start - page + images.strides[0])
     return images[rows]
-
-
-def _shuffle(rows: np.ndarray, config: Config) -> tuple[int, Callable[[int], tuple[np.ndarray, int]]]:
-    """Returns the batch size, and a function that gives the rows and the epoch of a step, both counted from 0."""
-    batch_size = min(config.training.batch_size, len(rows))
-    steps = len(rows) // batch_size
-
-    @functools.lru_cache(maxsize=2)
-    def order(epoch: int) -> np.ndarray:
-        return np.random.default_rng((config.run.seed, epoch, 0)).permutation(rows)
-
-    def choose(step: int) -> tuple[np.ndarray, int]:
-        epoch, position = divmod(step, steps)
-        return order(epoch)[position * batch_size : (position + 1) * batch_size], epoch
-
-    return batch_size, choose
-
-
-def _serve(
-    keys: tf.data.Dataset, make: Callable[[np.ndarray], Batch], shape: tuple, num_classes: int, dtype: tf.DType
-) -> tf.data.Dataset:
-    """Builds batches in parallel, in order and ahead of use. Pixels stay uint8: the model casts them on its device."""
-
-    def load(key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        inputs, targets = tf.numpy_function(make, [key], (dtype, tf.float32))
-        inputs.set_shape(shape)
-        targets.set_shape((shape[0], num_classes))
-        return inputs, targets
-
-    return keys.map(load, tf.data.AUTOTUNE, deterministic=True).prefetch(PREFETCH)

@@ -78,8 +78,8 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> list[De
             finished[start] = records
             advance(len(records))
     for path in sides:
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
+        with open(path, "rb") as written:
+            os.fsync(written.fileno())
     return [DecodedFile(*record) for _, records in sorted(finished.items()) for record in records]
 
 

@@ -199,27 +199,26 @@ def list_terms(config: Model, image_size: int, num_classes: int) -> dict[str, li
 def _list_convolution_terms(config: Model, image_size: int) -> dict[str, list[Term]]:
     convolutions = list_convolutions(config)
     later = len(convolutions) - 1
-    filters = [conv.filters for conv in convolutions]
     per_filter = 4 if config.batch_norm else 1
     # Convolutions that differ only in the side of their output share a product.
-    sides_of_product: dict[str, list[int]] = {}
+    areas_of_product: dict[str, list[str]] = {}
     macs = 0
     for conv in convolutions:
         side = halve(image_size, conv.num_poolings)
-        sides_of_product.setdefault(f"{conv.filters}·{conv.kernel_size}²·{conv.inputs}", []).append(side)
+        areas_of_product.setdefault(f"{conv.filters}·{conv.kernel_size}²·{conv.inputs}", []).append(f"{side}²")
         macs += side**2 * conv.weights
-    weights = " + ".join(_times([str(len(sides))], product) for product, sides in sides_of_product.items())
-    uses = " + ".join(_times([f"{side}²" for side in sides], product) for product, sides in sides_of_product.items())
+    weights = " + ".join(_times([str(len(areas))], product) for product, areas in areas_of_product.items())
+    uses = " + ".join(_times(areas, product) for product, areas in areas_of_product.items())
     if _is_uniform(convolutions):
         symbols = (f"m k² (3 + {later} m)", f"{per_filter}·{later + 1} m", "m k² (3 s₁² + m Σᵢ₌₂ sᵢ²)")
     else:
         symbols = ("Σ mᵢ kᵢ² mᵢ₋₁", f"{per_filter} Σ mᵢ", "Σ sᵢ² mᵢ kᵢ² mᵢ₋₁")
-    channels = _times([str(number) for number in filters], str(per_filter))
+    channels = _times([str(conv.filters) for conv in convolutions], str(per_filter))
     part = "normalization" if config.batch_norm else "biases"
     return {
         PARAMETERS: [
             Term("convolutions", symbols[0], weights, sum(conv.weights for conv in convolutions)),
-            Term(part, symbols[1], channels, per_filter * sum(filters)),
+            Term(part, symbols[1], channels, per_filter * sum(conv.filters for conv in convolutions)),
         ],
         MACS: [Term("convolutions", symbols[2], uses, macs)],
     }

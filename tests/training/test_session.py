@@ -92,8 +92,8 @@ def test_fine_tuning_goes_through_its_stages(make_config, tmp_path, monkeypatch)
         *("STRATEGY=lpft", f"WEIGHTS={tmp_path / 'own.keras'}", "training.epochs=4", "training.learning_rate=0.01")
     )
     begun = []
-    for name in ("build_feature_batches", "build_training_batches"):
-        monkeypatch.setattr(stage_models, name, record_first_step(getattr(stage_models, name), begun))
+    recording = record_first_step(stage_models.build_training_batches, begun)
+    monkeypatch.setattr(stage_models, "build_training_batches", recording)
     run = create_run(config, "finetune")
     result = fit(config, run).result
     assert begun == [0, 2 * 3]  # the second stage begins with the batches of the third epoch
@@ -230,7 +230,7 @@ def test_a_backbone_takes_smaller_images_too(make_config, tmp_path, monkeypatch)
 
     monkeypatch.setattr(stage_models, "build_training_batches", recording)
     assert fit(config, create_run(config, "finetune")).model.input_shape == (None, 16, 16, 3)
-    assert shapes == [(8, 8, 3)]
+    assert shapes == [(4,), (8, 8, 3)]  # the cached features of the first stage, then images
 
 
 def test_test_time_augmentation_is_evaluated_beside_the_images(make_config):
