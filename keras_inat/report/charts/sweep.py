@@ -33,7 +33,7 @@ MAX_TICKS = 5  # numbers that all get a tick
 
 
 def draw_sweep_progress(trials: Sequence[Trial]) -> Figure:
-    """Draws validation accuracy against creation time, and the best accuracy so far. One trial at least is completed."""
+    """Draws validation accuracy against creation time, and the best accuracy so far. One trial must be completed."""
     figure = new_figure(WIDTH, 4)
     axes = figure.add_subplot()
     times, label = _list_creation_times(trials)
