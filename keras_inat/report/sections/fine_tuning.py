@@ -6,14 +6,8 @@ import numpy as np
 
 from keras_inat.report import formatting
 from keras_inat.report.blocks import Block, Picture, Prose, Section, Table, choose_unique
+from keras_inat.report.charts import comparison as charts
 from keras_inat.report.charts.classification import MAX_CLASSES
-from keras_inat.report.charts.comparison import (
-    ComparedModel,
-    draw_accuracies,
-    draw_costs,
-    draw_forest_plot,
-    draw_validation_by_time,
-)
 from keras_inat.report.figure_folder import FigureFolder
 from keras_inat.report.formatting import SPACE, percent
 from keras_inat.report.history import DataSet, SeedGroup
@@ -41,7 +35,7 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
             "backbone are cached. The time to compute them counts in the first run that needs them."
         )
         alt = f"Test accuracy against trained parameters and against training time, of {_join_models(models)}."
-        blocks.append(figures.add("costs", draw_costs(models), alt, caption))
+        blocks.append(figures.add("costs", charts.draw_costs(models), alt, caption))
         titles = [model.title for model in models[1:]]
         reference = "the configuration with the best validation accuracy"
         blocks += tabulate_differences(groups[0], groups[1:], titles, reference)
@@ -65,7 +59,7 @@ def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
             _draw_accuracies("scratch-and-fine-tuned", models, data_set, figures),
             figures.add(
                 "validation-by-time",
-                draw_validation_by_time(best_models),
+                charts.draw_validation_by_time(best_models),
                 f"Validation accuracy against training time, of {_join_models(best_models)}.",
                 "Learning curves over training time, of the best run of each configuration. The head of a frozen "
                 "backbone trains on cached features, within seconds. The time to compute them is not included.",
@@ -76,7 +70,7 @@ def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
     )
 
 
-def _list_models(groups: Sequence[SeedGroup]) -> list[ComparedModel]:
+def _list_models(groups: Sequence[SeedGroup]) -> list[charts.ComparedModel]:
     """Returns the groups as the charts take them.
 
     Titles are unique: with the name of the run if several groups have one title, then with a number.
@@ -87,7 +81,7 @@ def _list_models(groups: Sequence[SeedGroup]) -> list[ComparedModel]:
     for group in groups:
         title = group.title if titles.count(group.title) == 1 else f"{group.title} ({group.best.result.name})"
         models.append(
-            ComparedModel(
+            charts.ComparedModel(
                 title=choose_unique(title, taken, " #"),
                 accuracy=estimate_test_accuracy(group),
                 seeds=[run.test.accuracy for run in group.runs],
@@ -100,12 +94,14 @@ def _list_models(groups: Sequence[SeedGroup]) -> list[ComparedModel]:
     return models
 
 
-def _join_models(models: Sequence[ComparedModel]) -> str:
+def _join_models(models: Sequence[charts.ComparedModel]) -> str:
     """Returns the titles and the accuracies of models as text."""
     return "; ".join(f"{model.title} ({percent(model.accuracy.value)})" for model in models)
 
 
-def _draw_accuracies(name: str, models: list[ComparedModel], data_set: DataSet, figures: FigureFolder) -> Picture:
+def _draw_accuracies(
+    name: str, models: list[charts.ComparedModel], data_set: DataSet, figures: FigureFolder
+) -> Picture:
     """Draws the test accuracies of models, with that of guessing if one was trained from scratch."""
     counts = data_set.groups[0].best.data.per_class.test
     caption = f"n = {sum(counts):,} test images, the same for all models."
@@ -115,10 +111,10 @@ def _draw_accuracies(name: str, models: list[ComparedModel], data_set: DataSet, 
         caption += f" Guessing the most frequent class has an accuracy of {percent(chance)}."
     if any(len(model.seeds) > 1 for model in models):
         caption += " Small points are seeds. With several seeds, the intervals cover the variation over seeds as well."
-    return figures.add(name, draw_accuracies(models, chance), f"Test accuracy: {_join_models(models)}.", caption)
+    return figures.add(name, charts.draw_accuracies(models, chance), f"Test accuracy: {_join_models(models)}.", caption)
 
 
-def _tabulate_configurations(groups: Sequence[SeedGroup], models: Sequence[ComparedModel]) -> Table:
+def _tabulate_configurations(groups: Sequence[SeedGroup], models: Sequence[charts.ComparedModel]) -> Table:
     rows = []
     for group, model in zip(groups, models, strict=True):
         result = group.best.result
@@ -182,7 +178,7 @@ def _draw_class_differences(scratch: SeedGroup, tuned: SeedGroup, figures: Figur
     return [
         figures.add(
             "class-differences",
-            draw_forest_plot(differences, label, in_points=True),
+            charts.draw_forest_plot(differences, label, in_points=True),
             f"Difference by class, in percentage points: {', '.join(values)}.",
             f"“{tuned.title}” minus “{scratch.title}”, class by class on the same test images, for the run of each "
             f"with the best validation accuracy.{shown} Filled: the interval excludes zero ({num_significant} of "

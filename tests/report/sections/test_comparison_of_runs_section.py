@@ -92,6 +92,12 @@ def test_names_are_checked(pair: Workshop, names: str, message: str) -> None:
         compare(pair, names)
 
 
+def test_a_comparison_needs_finished_runs(workshop: Workshop) -> None:
+    workshop.add_sweep("s", [{"model.filters": 8}], [0.5])
+    with pytest.raises(UserError, match="names runs, but there is no finished run in"):
+        write_report(override(workshop.config, {"report.compare": "small large"}))
+
+
 def test_the_page_has_the_chapter(pair: Workshop) -> None:
     for predictions in pair.runs.rglob("test_predictions.npz"):
         predictions.unlink()  # their figures take the most time
