@@ -17,7 +17,7 @@ given = $(refuse)$(foreach name,$(call named,$(1)),$(call quote,$(name)=$($(name
 RUN_COMMAND = $(BIN)/python -m keras_inat
 
 .DEFAULT_GOAL := help
-.PHONY: help demo data sweep sweep-chief sweep-worker train-best finetune backbones report predict cost dashboard bench replay clean-packs settings test test-all lint clean
+.PHONY: help demo data sweep train-best finetune backbones report predict cost dashboard bench replay clean-packs settings test test-all lint clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -34,12 +34,6 @@ data: $(VENV)/ready  ## download or unpack a data set, decode it and list what w
 
 sweep: $(VENV)/ready  ## search hyperparameters; run it again to resume|DATA NAME TRIALS WORKERS CONFIG ARGS
 	@$(RUN_COMMAND) sweep $(call given,DATA NAME TRIALS WORKERS CONFIG)
-
-sweep-chief: $(VENV)/ready  ## a sweep on several machines: this machine proposes the trials|DATA NAME TRIALS CHIEF CONFIG ARGS
-	@$(RUN_COMMAND) sweep-chief $(call given,DATA NAME TRIALS CHIEF CONFIG)
-
-sweep-worker: $(VENV)/ready  ## this machine trains them, with the same settings and folder|CHIEF DATA NAME TRIALS WORKERS CONFIG ARGS
-	@$(RUN_COMMAND) sweep-worker $(call given,CHIEF DATA NAME TRIALS WORKERS CONFIG)
 
 train-best: $(VENV)/ready  ## train a sweep's best configuration, evaluate each seed once on the test images|DATA SWEEP SEEDS NAME CONFIG ARGS
 	@$(RUN_COMMAND) train-best $(call given,DATA SWEEP SEEDS NAME CONFIG)

@@ -20,8 +20,6 @@ COMMANDS: dict[str, tuple[str, str | None]] = {
     "demo": ("search, train, fine-tune and report on drawn images, offline", "demo.yaml"),
     "data": ("download or unpack the photographs, decode them and list what was found", "sweep.yaml"),
     "sweep": ("search hyperparameters; run it again to resume", "sweep.yaml"),
-    "sweep-chief": ("propose the trials of a sweep to workers on this and other machines", "sweep.yaml"),
-    "sweep-worker": ("train the trials that the chief of a sweep proposes", "sweep.yaml"),
     "train-best": ("train a sweep's best configuration and evaluate it once on the test images", None),
     "finetune": ("fine-tune a pretrained backbone and evaluate it once on the test images", "finetune.yaml"),
     "backbones": ("list the pretrained networks for finetune", None),
