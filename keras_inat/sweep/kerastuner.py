@@ -4,7 +4,6 @@
 """
 
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,9 +11,6 @@ import keras_tuner
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed
 from keras_tuner.engine.trial import Trial as KerasTunerTrial
 from keras_tuner.engine.trial import TrialStatus
-from keras_tuner.src import protos
-from keras_tuner.src.distribute import oracle_client
-from keras_tuner.src.distribute.oracle_chief import OracleServicer as OracleServicer
 from keras_tuner.src.engine import conditions
 
 from keras_inat.errors import UserError
@@ -24,8 +20,6 @@ from keras_inat.store.sweeps import SweepFolder, locate_sweep
 
 # A hyperparameter with this condition is active only if another one has one of the given values.
 Condition = conditions.Parent
-# Adds an `OracleServicer` to a gRPC server.
-add_servicer = protos.get_service_grpc().add_OracleServicer_to_server
 
 STATUSES = {"completed": TrialStatus.COMPLETED, "pruned": TrialStatus.COMPLETED, "failed": TrialStatus.FAILED}
 SEED_STRIDE = 100_000  # distance between the random seeds of one proposal and those of the next
@@ -72,27 +66,6 @@ class ResumableOracle(keras_tuner.Oracle):
         else:
             # The queue is a stack: its last trial is proposed first.
             self._retry_queue.insert(0, trial.id)
-
-    def list_ongoing(self) -> list[str]:
-        """Returns the numbers of the trials that are being trained."""
-        return [trial.trial_id for trial in self.ongoing_trials.values()]
-
-    def adopt_running(self) -> None:
-        """Treats the trials recorded as running as ongoing, because workers are still training them."""
-        self.ongoing_trials = {f"before-{trial_id}": self.trials[trial_id] for trial_id in self._retry_queue}
-        self._retry_queue = []
-
-    def give_back(self, trial_id: str) -> None:
-        """Returns an ongoing trial to the queue, to be proposed again."""
-        if trial_id in self.list_ongoing():
-            ongoing = self.ongoing_trials.items()
-            self.ongoing_trials = {name: trial for name, trial in ongoing if trial.trial_id != trial_id}
-            self._retry_queue.insert(0, trial_id)
-
-    def end_trial(self, trial: KerasTunerTrial) -> None:
-        super().end_trial(trial)
-        # A trial that was given back may end after all.
-        self._retry_queue = [waiting for waiting in self._retry_queue if waiting != trial.trial_id]
 
     def select_untried(self, candidates: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         """Returns the different values that were not tried and are not forbidden."""
@@ -180,16 +153,3 @@ def set_folder(oracle: keras_tuner.Oracle, folder: SweepFolder) -> None:
     """Makes an oracle write its files into the folder of a sweep, and print nothing."""
     oracle.verbose = 0
     oracle._set_project_dir(folder.path, "tuner")
-
-
-def connect(address: str, name: str, timeout_seconds: float) -> oracle_client.OracleClient:
-    """Returns a client of the chief at `address` (`host:port`), for the worker `name`."""
-    host, _, port = address.rpartition(":")
-    os.environ |= {
-        "KERASTUNER_ORACLE_IP": host,
-        "KERASTUNER_ORACLE_PORT": port,
-        "KERASTUNER_TUNER_ID": name,
-        "no_grpc_proxy": host,  # a cluster may have a proxy to the outside
-    }
-    oracle_client.TIMEOUT = timeout_seconds
-    return oracle_client.OracleClient(None)

@@ -96,8 +96,3 @@ class Records:
             configuration["train_best.sweep"] = self.config.run.name
             comment = f"# Trial {best.id}, validation accuracy {best.score:.4f}: the best of {len(trials)} so far.\n"
             write_text(self.folder.best, comment + format_yaml(nest(configuration)))
-
-    def have_all_ended(self) -> bool:
-        """Returns True if all trials of the sweep are recorded and have ended."""
-        trials = self.read_trials()
-        return len(trials) >= self.config.sweep.trials and all(trial.status != "running" for trial in trials)

@@ -55,9 +55,8 @@ class TrialLoop:
     """Keeps every slot busy until the oracle proposes no more trials."""
 
     records: Records
-    oracle: Any  # an oracle of KerasTuner, or a client of one
+    oracle: Any  # an oracle of KerasTuner
     live_table: LiveTable
-    name: str = "slot"  # first part of the slots' names, by which the oracle knows its workers
     # The times at which this process started its trials, by number, until the oracle knows their end.
     running: dict[str, float] = dataclasses.field(default_factory=dict)
     exhausted: bool = False  # true if the oracle proposes no more trials
@@ -70,7 +69,7 @@ class TrialLoop:
             while True:
                 for number, slot in enumerate(slots):
                     if not slot.trial and not self.exhausted:
-                        self._fill(slot, f"{self.name}{number}")
+                        self._fill(slot, f"slot{number}")
                 if self.exhausted and not self.running:
                     return
                 wait_for(slots, POLL_SECONDS)
@@ -88,10 +87,6 @@ class TrialLoop:
         if proposed.status != TrialStatus.RUNNING:
             return
         trial = self.records.begin(proposed.trial_id, proposed.hyperparameters.values)
-        if trial.status != "running":
-            # The chief gave up a silent worker, which has finished the trial since.
-            report_outcome(self.oracle, trial)
-            return
         if load_pack(self.records.config).manifest.hash != self.records.data_hash:
             raise ExternalError(
                 "the images changed during the sweep, and its scores belong to the old ones: restore them, or give "

@@ -2,9 +2,7 @@
 
 import os
 import signal
-import sys
 import time
-from multiprocessing import forkserver
 
 from keras_inat.store.sweeps import locate_sweep
 
@@ -52,19 +50,3 @@ def err(config, trial):
 
 def leave(config, trial):
     os._exit(3)
-
-
-def run_command(command):
-    """Runs a command of the program, with short leases, in a child of the forkserver that the tests share."""
-    from keras_inat.__main__ import main
-    from keras_inat.sweep import cluster
-
-    with open(f"{command}.log", "a") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-    # The processes of trials come from the same forkserver. Another one would import TensorFlow again.
-    forkserver._forkserver.ensure_running = forkserver.ensure_running = lambda: None
-    cluster.LINGER_SECONDS = 1.0
-    cluster.LEASE_SECONDS = 3.0
-    cluster.HEARTBEAT_SECONDS = 0.5
-    sys.exit(main([command, "CONFIG=c.yaml"]))

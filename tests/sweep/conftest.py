@@ -26,7 +26,6 @@ def fake_fit(monkeypatch, build_result):
 
 @pytest.fixture(scope="session")
 def shared_forkserver():
-    """Starts the forkserver with the modules of a chief and of a worker, so that no process has to import them."""
-    commands = ["keras_inat.commands.sweep_chief", "keras_inat.commands.sweep_worker"]
-    forkserver.set_forkserver_preload(["keras_inat.sweep.preload", *commands])
+    """Starts the forkserver with the modules of a trial, so that no process has to import them."""
+    forkserver.set_forkserver_preload(["keras_inat.sweep.preload"])
     forkserver.ensure_running()
