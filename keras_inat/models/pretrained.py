@@ -87,7 +87,8 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MobileNets warn that the ImageNet weights for 224 pixels fit every size
             build = getattr(keras.applications, config.backbone)
-            backbone = build(include_top=False, input_tensor=pixels, weights=weights)
+            options = _read_width_multiplier(config.backbone, config.weights)
+            backbone = build(include_top=False, input_tensor=pixels, weights=weights, **options)
     except Exception as error:  # Keras reports a failed download or an unsuitable file with many classes
         reason = " ".join(str(error).split())[:300]
         if weights != "imagenet":
@@ -103,6 +104,16 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
         kernel = backbone.get_layer("stem_conv").kernel
         kernel.assign(kernel * factors[:, None])
     return inputs, backbone.output
+
+
+def _read_width_multiplier(backbone: str, weights: str) -> dict[str, float]:
+    """Reads the width multiplier of a MobileNet from the file name that keras.applications gives to its weights."""
+    name = Path(weights).name
+    if backbone == "MobileNet" and (match := re.search(r"mobilenet_(1_0|7_5|5_0|2_5)_\d+_tf", name)):
+        return {"alpha": {"1_0": 1.0, "7_5": 0.75, "5_0": 0.5, "2_5": 0.25}[match[1]]}
+    if backbone.startswith(("MobileNetV2", "MobileNetV3")) and (match := re.search(r"_([01]\.\d+)_", name)):
+        return {"alpha": float(match[1])}
+    return {}
 
 
 def _load_trained_model(path: Path, image_size: int) -> tuple[Any, Any]:

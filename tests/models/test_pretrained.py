@@ -1,4 +1,5 @@
 import inspect
+from types import SimpleNamespace
 
 import h5py
 import keras
@@ -75,6 +76,37 @@ def test_an_efficientnet_is_the_same_from_a_file_and_from_keras(tmp_path, monkey
     for other in (clone_for_training(model, any_size=False), finetuned, build_logits_model(model)):
         received = keras.Model(other.inputs[0], other.get_layer("head_pool").output)(images)
         np.testing.assert_allclose(received, features[1], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "file", "alpha"),
+    [
+        ("MobileNet", "mobilenet_2_5_224_tf_no_top.h5", 0.25),
+        ("MobileNet", "mobilenet_1_0_224_tf_no_top.h5", 1.0),
+        ("MobileNetV2", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5", 0.35),
+        ("MobileNetV3Small", "weights_mobilenet_v3_small_224_0.75_float_no_top_v2.h5", 0.75),
+    ],
+)
+def test_the_width_multiplier_of_a_mobilenet_comes_from_its_file_name(monkeypatch, tmp_path, backbone, file, alpha):
+    (tmp_path / file).touch()
+    given = {}
+
+    def build(include_top, input_tensor, **options):
+        given.update(options)
+        return SimpleNamespace(output=input_tensor)
+
+    monkeypatch.setattr(keras.applications, backbone, build)
+    build_finetune(Finetune(backbone=backbone, weights=str(tmp_path / file)), 32, 4)
+    assert given == {"weights": str(tmp_path / file), "alpha": alpha}
+
+
+def test_a_narrow_mobilenet_takes_its_own_weights(tmp_path):
+    narrow = keras.applications.MobileNet(include_top=False, weights=None, alpha=0.25, input_shape=(32, 32, 3))
+    path = tmp_path / "mobilenet_2_5_224_tf_no_top.h5"
+    write_h5(narrow, path)
+    model = build_finetune(Finetune(backbone="MobileNet", weights=str(path)), 32, 4)
+    assert model.get_layer("head_pool").output.shape == (None, 256)
+    np.testing.assert_array_equal(model.get_layer("conv1").get_weights()[0], narrow.get_layer("conv1").get_weights()[0])
 
 
 def test_a_failed_download_names_the_alternatives(monkeypatch, capsys):
