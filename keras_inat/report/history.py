@@ -3,7 +3,6 @@
 Only the run folders are read: no data set, no test images except those that a run kept, no TensorFlow.
 """
 
-import contextlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -11,17 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_inat.errors import UserError
 from keras_inat.report.sweep_history import SweepHistory, read_sweep
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import select
-from keras_inat.settings.loading import build_config, read_yaml
 from keras_inat.settings.schema import Finetune
 from keras_inat.store.ledger import LedgerEntry, read_ledger
 from keras_inat.store.predictions import DuplicatePictures, Predictions
 from keras_inat.store.records import DataSummary, DuplicatePair, EvaluationScores, Result
 from keras_inat.store.runs import RunFolder, list_runs
-from keras_inat.store.sweeps import SweepFolder, list_sweeps
+from keras_inat.store.sweeps import list_sweeps
 
 
 @dataclass(frozen=True)
@@ -115,6 +112,10 @@ class DataSet:
     groups: list[SeedGroup] = field(default_factory=list)
     sweeps: list[SweepHistory] = field(default_factory=list)  # the newest first
 
+    def find_commands(self) -> set[str]:
+        """Returns the commands that used the images."""
+        return {group.best.command for group in self.groups} | {"sweep" for _ in self.sweeps}
+
     def find_groups(self, command: str) -> list[SeedGroup]:
         """Returns the groups of a command, the best validation accuracy first."""
         found = [group for group in self.groups if group.best.command == command]
@@ -153,13 +154,9 @@ def _sort_by_data(runs: list[FinishedRun], sweeps: list[SweepHistory]) -> list[D
     for sweep in sorted(sweeps, key=lambda sweep: max(trial.started for trial in sweep.trials), reverse=True):
         data_set = data_sets.setdefault(sweep.data_hash, DataSet(""))
         data_set.data = data_set.data or sweep.data
-        data_set.name = data_set.data.name if data_set.data else _read_source_name(sweep.folder)
+        data_set.name = data_set.data.name if data_set.data else sweep.name
         data_set.sweeps.append(sweep)
-    return sorted(data_sets.values(), key=_count_commands, reverse=True)
-
-
-def _count_commands(data_set: DataSet) -> int:
-    return bool(data_set.sweeps) + len({group.best.command for group in data_set.groups})
+    return sorted(data_sets.values(), key=lambda found: -len(found.find_commands()))
 
 
 def group_by_seed(runs: list[FinishedRun]) -> list[SeedGroup]:
@@ -170,12 +167,3 @@ def group_by_seed(runs: list[FinishedRun]) -> list[SeedGroup]:
         key = json.dumps([settings, run.data.hash, run.result.weights_hash])
         groups.setdefault(key, {})[run.result.seed] = run
     return [SeedGroup(tuple(seeds[seed] for seed in sorted(seeds))) for seeds in groups.values()]
-
-
-def _read_source_name(folder: SweepFolder) -> str:
-    """Returns the name of the folder or archive of a sweep's images, or the sweep's name if no trial tells it."""
-    for trial_id in folder.list_trial_ids():
-        with contextlib.suppress(UserError):
-            source = Path(build_config(read_yaml(folder.trial_run(trial_id).config)).data.source)
-            return source.stem if source.suffix == ".zip" else source.name
-    return folder.name

@@ -57,20 +57,12 @@ class SweepHistory:
         Trials that were trained for longer were selected by their score, which the report wants to explain. The
         truncated trials are not selected. A sweep without a trial that was stopped early is returned as it is.
         """
-        distinct = dict[tuple[str, float], Trial]()
-        stopped = list[Trial]()
-        for trial in self.trials:
-            if not trial.curve or trial.status not in ("completed", "pruned"):
-                continue
-            # Hyperband resumes a trial as another one, which begins with the same epochs.
-            first = distinct.setdefault((str(trial.settings), trial.curve[0]), trial)
-            if trial.status == "pruned" or first is not trial:
-                stopped.append(first)
-        if not stopped:
+        ended = [trial for trial in self.trials if trial.curve and trial.status in ("completed", "pruned")]
+        epoch = min((len(trial.curve) for trial in ended if trial.status == "pruned"), default=None)
+        if epoch is None:
             return self
-        epoch = min(len(trial.curve) for trial in stopped)
         trials = []
-        for trial in distinct.values():
+        for trial in ended:
             score = trial.curve[:epoch][-1]
             trials.append(trial.model_copy(update={"status": "completed", "score": score}))
         return replace(self, trials=trials, epoch=epoch)
@@ -89,12 +81,8 @@ def read_sweep(folder: SweepFolder) -> SweepHistory:
 
 
 def read_level(trial: Trial, setting: str) -> Level | None:
-    """Returns the value of a hyperparameter. A list or null becomes text, and None says that it does not apply."""
-    if setting not in trial.settings:
-        return None
-    value = trial.settings[setting]
-    if value is None:
-        return "null"
+    """Returns the value of a hyperparameter. A list becomes text, and None says that it does not apply."""
+    value = trial.settings.get(setting)
     return formatting.setting_value(value) if isinstance(value, list) else value
 
 

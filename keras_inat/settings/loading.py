@@ -23,7 +23,6 @@ VARIABLES = {
     "NAME": "run.name",
     "TRIALS": "sweep.trials",
     "WORKERS": "sweep.workers",
-    "CHIEF": "sweep.chief",
     "SWEEP": "train_best.sweep",
     "SEEDS": "run.seeds",
     "STRICT": "report.strict",
@@ -38,11 +37,8 @@ VARIABLES = {
 # Malformed YAML raises these. The last three are for an impossible date, a tag that does not fit its value, and
 # thousands of nested brackets.
 MALFORMED = (YAMLError, ValueError, LookupError, RecursionError)
-# The regular expressions of the settings in words.
-PATTERNS = {
-    "run.name": "up to 100 letters, digits, '.', '_' and '-', and begin with a letter or a digit",
-    "sweep.chief": "host:port",
-}
+# The regular expression of `run.name` in words.
+NAME_PATTERN = "up to 100 letters, digits, '.', '_' and '-', and begin with a letter or a digit"
 
 
 def load_config(arguments: Iterable[str] = (), path: str | Path | None = None) -> Config:
@@ -191,6 +187,6 @@ def _explain(error: pydantic.ValidationError, origin: str | None) -> str:
         # A check across settings names them itself. Any other error is a section that is not a mapping.
         return message + where if first["type"] == "value_error" else f"`{name}` must be a section of settings{where}"
     if first["type"] == "string_pattern_mismatch":
-        message = PATTERNS[name]
+        message = NAME_PATTERN
     message = message if message.startswith("must") else f"must be {message}"
     return f"`{name}` {message}. Received: {first['input']!r}.{where}"

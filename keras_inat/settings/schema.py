@@ -109,15 +109,12 @@ class Sweep(Section):
     forbid: list[dict[str, Choice | list[Choice]]] = Field(
         default_factory=list, description="combinations to exclude, each as settings with a value or a list of values"
     )
-    oracle: Literal["bayesian", "random", "grid", "hyperband"] = Field("bayesian", description="the KerasTuner oracle")
+    oracle: Literal["bayesian", "random", "grid"] = Field("bayesian", description="the KerasTuner oracle")
     prune: Literal["halving", "median", "none"] = Field(
         "halving", description="early stopping of trials: all but the best third, or those below the median"
     )
     workers: Annotated[int, Role.EXECUTION] = Field(
         1, ge=0, description="trials at a time, each in a process of its own; 0: one after the other in this process"
-    )
-    chief: Annotated[str, Role.PLACE] = Field(
-        "127.0.0.1:8487", pattern=r"^[^\s:]+:\d{1,5}$", description="host:port of the chief, for several machines"
     )
     trial_timeout_seconds: Annotated[float | None, Role.EXECUTION] = Field(
         None, gt=0, description="a trial that takes longer fails; null: no limit"

@@ -3,12 +3,10 @@
 `tests/sweep/test_kerastuner.py` lists these names and fails if a version of KerasTuner lacks one.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras_tuner
-from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed
 from keras_tuner.engine.trial import Trial as KerasTunerTrial
 from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.src.engine import conditions
@@ -102,51 +100,6 @@ class Grid(ResumableOracle, keras_tuner.oracles.GridSearchOracle):
         while values is not None and self._duplicate(values):
             values = self._get_next_combination(values)
         return {"status": TrialStatus.RUNNING if values else TrialStatus.STOPPED, "values": values}
-
-
-class Hyperband(ResumableOracle, keras_tuner.oracles.HyperbandOracle):
-    """Hyperband (Li et al. 2018, arXiv 1603.06560). Its longer trials resume from the shorter ones."""
-
-    def restore(self, config: Config) -> None:
-        space = self.hyperparameters.space
-        self.check_size(
-            math.prod(len(hp.values) if isinstance(hp, Boolean | Choice | Fixed) else math.inf for hp in space)
-        )
-        super().restore(config)
-
-    def restore_trial(self, trial: Trial) -> None:
-        """Restores a trial in its bracket and round."""
-        super().restore_trial(trial)
-        past_id = trial.values.get("tuner/trial_id")
-        entry = {"past_id": past_id, "id": trial.id}
-        if past_id is None:
-            last = self._brackets[-1]
-            if len(last["rounds"][0]) >= self._get_size(last["bracket_num"], 0):
-                self._increment_bracket_num()
-                self._start_new_bracket()
-            self._brackets[-1]["rounds"][0].append(entry)
-            return
-        for bracket in self._brackets:
-            for before, after in zip(bracket["rounds"], bracket["rounds"][1:], strict=False):
-                if any(known["id"] == past_id for known in before):
-                    after.append(entry)
-
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
-        answer = super().populate_space(trial_id)
-        any_continued = any("tuner/trial_id" in trial.hyperparameters.values for trial in self.trials.values())
-        if answer["status"] == TrialStatus.STOPPED and not any_continued:
-            # Conditions and forbidden combinations make the space smaller than the product of its choices.
-            self.check_size(len(self.trials))
-        return answer
-
-    def check_size(self, size: float) -> None:
-        """Raises a `UserError` if the space is too small for the first round, so that no trial would ever continue."""
-        needed = self._get_size(self._get_num_brackets() - 1, 0)
-        if size < needed:
-            raise UserError(
-                f"`sweep.oracle`=hyperband begins with {needed} configurations, and `sweep.space` has {size}: "
-                "give it more choices or fewer `sweep.epochs`, or use another oracle"
-            )
 
 
 def set_folder(oracle: keras_tuner.Oracle, folder: SweepFolder) -> None:

@@ -16,7 +16,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Kernel, Matern, WhiteKernel
 
 from keras_inat.settings.schema import Config
-from keras_inat.sweep.kerastuner import SEED_STRIDE, Grid, Hyperband, Random, ResumableOracle
+from keras_inat.sweep.kerastuner import SEED_STRIDE, Grid, Random, ResumableOracle
 from keras_inat.sweep.space import build_hyperparameters, encode_base, is_forbidden
 
 # KerasTuner starts with three random configurations for each dimension and multiplies the standard deviation by 2.6. On
@@ -140,9 +140,7 @@ def _minimize(loss: Any, theta: np.ndarray, bounds: np.ndarray) -> tuple[np.ndar
 def build_oracle(config: Config) -> ResumableOracle:
     """Builds the oracle that `sweep.oracle` names and restores its state from the recorded trials."""
     arguments = list_arguments(config) | {"max_consecutive_failed_trials": config.sweep.trials + 1}
-    if config.sweep.oracle == "hyperband":
-        arguments |= {"max_epochs": config.sweep.epochs, "factor": 3, "hyperband_iterations": None}
-    oracles = {"bayesian": Bayesian, "random": Random, "grid": Grid, "hyperband": Hyperband}
+    oracles = {"bayesian": Bayesian, "random": Random, "grid": Grid}
     oracle = oracles[config.sweep.oracle](**arguments)
     oracle.is_forbidden = functools.partial(is_forbidden, config)
     oracle.restore(config)

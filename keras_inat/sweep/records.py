@@ -87,9 +87,7 @@ class Records:
         for trial in trials:
             row = trial.model_dump()
             row["val_accuracies"] = " ".join(map(str, trial.val_accuracies))
-            # An empty cell marks a setting that does not apply.
-            row |= {name: "null" if value is None else value for name, value in trial.settings.items()}
-            writer.writerow(row)
+            writer.writerow(row | trial.settings)  # an empty cell marks a setting that does not apply
         write_text(self.folder.table, table.getvalue())
         if best := find_best(trials):
             configuration = select(override(self.config, best.settings), roles.BEST)

@@ -101,8 +101,7 @@ class TrialLoop:
         if isinstance(outcome, Exception):
             raise outcome
         run = self.records.folder.trial_run(trial.id)
-        if "tuner/epochs" not in trial.values:  # a longer trial of Hyperband may resume from the checkpoint
-            run.checkpoint.unlink(missing_ok=True)
+        run.checkpoint.unlink(missing_ok=True)
         if isinstance(outcome, str):
             seconds = round(time.perf_counter() - self.running[trial.id], 1)
             ended: dict[str, Any] = {"status": "failed", "error": outcome, "seconds": seconds}

@@ -1,7 +1,6 @@
 """The training of one trial."""
 
 import errno
-import shutil
 
 import keras
 
@@ -37,19 +36,11 @@ def _train(config: Config, trial: Trial, run: RunFolder) -> Result:
     configured = configure_trial(config, trial.settings)
     if read_progress(run) is None:
         restart_run(configured, run.path, run.command)
-        if parent_id := trial.values.get("tuner/trial_id"):
-            # Hyperband resumes a shorter trial.
-            parent = locate_sweep(config).trial_run(parent_id)
-            shutil.copy(parent.metrics, run.metrics)
-            shutil.copy(parent.checkpoint, run.checkpoint)
     remove_temporary_files(run.path)
-    planned_epochs = trial.values.get("tuner/epochs")
     pruned = False
 
     def stop(epoch: int) -> bool:
         nonlocal pruned
-        if planned_epochs:
-            return epoch >= planned_epochs
         pruned = is_to_be_pruned(config, trial.id)
         return pruned
 

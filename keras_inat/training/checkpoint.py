@@ -112,7 +112,7 @@ def _claim_unfinished(config: Config, command: str, data_hash: str, stack: conte
             print(f"{run.path} is being trained by another process: this one trains a separate run", flush=True)
             continue
         if not run.result.exists():  # it may have finished after it was listed
-            if not progress.epoch:
+            if not (read_progress(run) or fresh).epoch:  # it may have grown before it was locked
                 restart_run(config, run.path, command)
             remove_temporary_files(run.path)
             return run

@@ -29,11 +29,3 @@ def test_trials_are_compared_where_the_first_was_stopped() -> None:
     assert truncated.epoch == 2
     scores = [(trial.id, trial.score) for trial in truncated.completed]
     assert scores == [("0", 0.2), ("1", 0.4), ("2", 0.2), ("3", 0.3)]
-
-
-def test_a_trial_that_hyperband_resumed_counts_once() -> None:
-    first = make_trial("0", "completed", 0.1, 0.2)
-    other = make_trial("1", "completed", 0.3, 0.4, 0.5, 0.6, size=64)
-    resumed = make_trial("9", "completed", 0.1, 0.2, 0.4, 0.5)
-    truncated = make_sweep(first, other, resumed).truncate()
-    assert [(trial.id, trial.score) for trial in truncated.completed] == [("0", 0.2), ("1", 0.4)]

@@ -95,7 +95,6 @@ def test_yaml_of_version_1_2(tmp_path):
         ("model.residual=true", ["`model.convolutions`=3 or other odd numbers", "[1, 1, 1, 1, 1]"]),
         ("model.pooling=min", ["`model.pooling` must be one of {average, flatten, max}"]),
         ("run.name=../up", ["`run.name` must be up to 100 letters, digits", "'../up'"]),
-        ("sweep.chief=foo", ["`sweep.chief` must be host:port", "'foo'"]),
         ("SEEDS=99999999999999999999", ["`run.seeds` must be less than or equal to 10000"]),
         ("run.seed=true", ["`run.seed` must be a number. Received: True"]),
         ("finetune.unfreeze=true", ["`finetune.unfreeze` must be a number"]),

@@ -28,13 +28,6 @@ ORACLE = [
 ORACLES = {
     keras_tuner.oracles.RandomSearchOracle: ORACLE,
     keras_tuner.oracles.GridSearchOracle: ["_get_next_combination"],
-    keras_tuner.oracles.HyperbandOracle: [
-        "_brackets",
-        "_get_num_brackets",
-        "_get_size",
-        "_increment_bracket_num",
-        "_start_new_bracket",
-    ],
 }
 
 

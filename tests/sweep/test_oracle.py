@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_inat.errors import UserError
 from keras_inat.settings.loading import load_config
 from keras_inat.store.records import Trial
 from keras_inat.sweep.oracle import NUM_NEAR, NUM_RANDOM, build_oracle
@@ -65,7 +64,7 @@ def test_every_configuration_is_proposed_once_until_the_space_is_exhausted(oracl
 FORBID = "sweep.forbid=[{model.filters: [4, 8], model.activation: relu}]"
 
 
-@pytest.mark.parametrize("oracle", ["bayesian", "random", "grid", "hyperband"])
+@pytest.mark.parametrize("oracle", ["bayesian", "random", "grid"])
 def test_a_forbidden_combination_is_never_proposed(oracle):
     records = make_records(SMALL, "TRIALS=50", f"sweep.oracle={oracle}", "sweep.epochs=4", FORBID)
     drive(records, score)
@@ -74,7 +73,7 @@ def test_a_forbidden_combination_is_never_proposed(oracle):
     assert seen == {("relu", 2), ("gelu", 2), ("gelu", 4), ("gelu", 8)}
 
 
-@pytest.mark.parametrize(("oracle", "trials"), [("bayesian", 15), ("random", 25), ("grid", 35), ("hyperband", 25)])
+@pytest.mark.parametrize(("oracle", "trials"), [("bayesian", 15), ("random", 25), ("grid", 35)])
 def test_conditions_are_respected(oracle, trials):
     records = make_records(CONDITIONAL, f"TRIALS={trials}", f"sweep.oracle={oracle}", "sweep.epochs=9")
     drive(records, score)
@@ -82,7 +81,7 @@ def test_conditions_are_respected(oracle, trials):
     assert seen == {(0, False), (64, True)}
 
 
-@pytest.mark.parametrize("oracle", ["bayesian", "random", "grid", "hyperband"])
+@pytest.mark.parametrize("oracle", ["bayesian", "random", "grid"])
 def test_several_conditions_and_nested_conditions_are_respected(oracle):
     space = (
         "sweep.space={model.pooling: [flatten, average], model.batch_norm: [true, false], "
@@ -96,7 +95,7 @@ def test_several_conditions_and_nested_conditions_are_respected(oracle):
     assert seen == plain | {("flatten", True, 0), ("flatten", True, 64, 0.1), ("flatten", True, 64, 0.2)}
 
 
-@pytest.mark.parametrize("oracle", ["bayesian", "random", "grid", "hyperband"])
+@pytest.mark.parametrize("oracle", ["bayesian", "random", "grid"])
 def test_an_interrupted_search_resumes_with_the_same_proposals(oracle):
     settings = [SMALL, "TRIALS=11", f"sweep.oracle={oracle}", "sweep.epochs=9"]
     whole = make_records(*settings, "run.directory=whole")
@@ -106,26 +105,6 @@ def test_an_interrupted_search_resumes_with_the_same_proposals(oracle):
         drive(interrupted, score, stop_after=stop_after)  # the last trial is killed, and begins again
     drive(interrupted, score)
     assert [trial.values for trial in interrupted.read_trials()] == [trial.values for trial in whole.read_trials()]
-
-
-def test_hyperband_continues_the_best_trials():
-    records = make_records(SMALL, "TRIALS=12", "sweep.oracle=hyperband", "sweep.epochs=9")
-    drive(records, score)
-    trials = {trial.id: trial for trial in records.read_trials()}
-    longer = [trial for trial in trials.values() if trial.values.get("tuner/trial_id")]
-    assert longer
-    short = [trial for trial in trials.values() if trial.values["tuner/round"] == 0]
-    parents = {trial.values["tuner/trial_id"] for trial in longer}
-    assert max(short, key=lambda trial: trial.score).id in parents
-    for trial in longer:
-        assert trial.settings == trials[trial.values["tuner/trial_id"]].settings
-
-
-def test_hyperband_refuses_a_space_that_cannot_fill_its_first_round():
-    with pytest.raises(UserError, match=r"begins with 34 configurations, and .sweep.space. has 12"):
-        drive(make_records(SMALL, "sweep.oracle=hyperband", "sweep.epochs=50"), score)
-    with pytest.raises(UserError, match=r"begins with 12 configurations, and .sweep.space. has 8"):
-        drive(make_records(SMALL, "NAME=t", "TRIALS=50", "sweep.oracle=hyperband", "sweep.epochs=10", FORBID), score)
 
 
 @pytest.mark.parametrize("outcome", ["equal", "failed"])

@@ -27,7 +27,7 @@ def describe_hyperparameter_effects(
         text = (
             f"Some trials were stopped early because of their accuracy after {plural(sweep.epoch, 'epoch')} or later. "
             f"All {len(sweep.completed)} trials are therefore compared after this number of epochs. A value that helps "
-            "early need not help at the end. `sweep.prune=none` trains every trial to its end, except with hyperband."
+            "early need not help at the end. `sweep.prune=none` trains every trial to its end."
         )
         blocks.append(Prose(text))
     blocks += _describe_adjusted_effects(sweep, score, figures)
