@@ -29,7 +29,7 @@ def describe_data(data_set: DataSet, figures: FigureFolder) -> Section:
     """Returns the section on the images of a data set."""
     data = data_set.data
     if data is None:
-        return Section(TITLE, [Prose(f"The images of {data_set.name} are unknown, because no trial has a result.")])
+        return Section(TITLE, [Prose("The images are unknown, because no trial has a result.")])
     blocks = [
         *_describe_images(data_set, data, figures),
         *_describe_files(data),

@@ -21,7 +21,7 @@ def test_unknown_images_have_a_reason(workshop: Workshop, statuses: list[str]) -
         Trial(id="001", values=settings, settings=settings).write(sweep.trial_file("001"))
     data_set = workshop.read_data_set()
     text = format_text(describe_data(data_set, workshop.figures))
-    assert "The images of toy are unknown, because no trial has a result." in text
+    assert "The images are unknown, because no trial has a result." in text
     best = "The best is trial 000 with a validation accuracy of 40.0 % (number of images unknown)."
     assert (best in format_text(*describe_sweeps(data_set, workshop.figures))) is ("completed" in statuses)
 

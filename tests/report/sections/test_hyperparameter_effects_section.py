@@ -69,7 +69,7 @@ def test_a_sweep_of_failures(workshop: Workshop) -> None:
 
 def test_values_keep_their_types(workshop: Workshop) -> None:
     settings = [
-        {"model.filters": [8, 16], "model.activation": None},
+        {"model.filters": [8, 16], "model.activation": "gelu"},
         {"model.filters": 16, "model.activation": "relu", "model.dropout": 0.5},
     ]
     workshop.add_sweep("s", settings, [0.4, 0.3])
@@ -77,7 +77,7 @@ def test_values_keep_their_types(workshop: Workshop) -> None:
     [chart] = [block for block in section.blocks if isinstance(block, ParallelCoordinates)]
     titles = [line["title"].replace("\xa0", " ") for line in chart.data["lines"]]
     assert titles == [
-        "trial 000, 40.0 %: filters [8, 16], activation null, dropout –",
+        "trial 000, 40.0 %: filters [8, 16], activation gelu, dropout –",
         "trial 001, 30.0 %: filters 16, activation relu, dropout 0.5",
     ]
 
