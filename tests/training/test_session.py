@@ -16,7 +16,7 @@ from keras_inat.store.records import Result
 from keras_inat.store.runs import create_run
 from keras_inat.training import session, stage_models
 from keras_inat.training.evaluation import evaluate_on_test, train_and_evaluate
-from keras_inat.training.session import fit
+from keras_inat.training.session import TrainedModel, fit
 
 
 def test_a_run_from_start_to_result(make_config, capsys):
@@ -276,10 +276,10 @@ def test_early_stopping(make_config):
 
 
 def test_a_run_that_selects_cannot_be_evaluated_on_test(make_config):
-    config = make_config("training.epochs=1")
-    run = create_run(config, "pretrain")
+    config = make_config()
+    trained = TrainedModel(None, open_data(config), None)
     with pytest.raises(PermissionError):
-        evaluate_on_test(run, fit(config, run))
+        evaluate_on_test(create_run(config, "pretrain"), trained)
 
 
 def test_the_best_model_is_not_written_on_request(make_config):
