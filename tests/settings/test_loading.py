@@ -109,7 +109,9 @@ def test_yaml_of_version_1_2(tmp_path):
         ("data.image_size=16", ["`data.image_size`=16 is too small", "2**5 = 32"]),
         ("training.learning_rate=.inf", ["`training.learning_rate` must be"]),
         ("training.learning_rate={", ["`training.learning_rate` is not valid YAML"]),
-        ("model.filters=" + 3000 * "[", ["`model.filters` is not valid YAML"]),
+        pytest.param(
+            "model.filters=" + 600 * "[" + 600 * "]", ["`model.filters` is not valid YAML"], id="lists in lists"
+        ),
         ("model.filters=!!int ''", ["`model.filters` is not valid YAML"]),
         ("model.batch_norm=!!bool maybe", ["`model.batch_norm` is not valid YAML"]),
         ("epochs", ["section.key=value", "'epochs'"]),
