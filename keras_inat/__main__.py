@@ -1,40 +1,72 @@
-"""The command line: `python -m keras_inat <command> [CONFIG=file] [VARIABLE=value ...] [section.key=value ...]`."""
+"""The command line: `keras-inat <command> [VARIABLE=value ...] [section.key=value ...]`."""
 
 import gc
 import importlib
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import click
+
+from keras_inat import __version__
+from keras_inat.commands.catalog import COMMANDS, Command
 from keras_inat.errors import FULL_DISK, TERMINATED, UserError, describe_choices, is_out_of_memory
-from keras_inat.progress import hide_startup_messages
-from keras_inat.settings.loading import VARIABLES, build_config, load_config, parse_overrides
-from keras_inat.store.sweeps import find_best_config
 
-CONFIGS = Path(__file__).parent.parent / "configs"
 RESUME = "finished work is kept, run the command again to resume"
+WIDTH = 110  # columns of the help
 
 
-# The description of each command, and its configuration file unless CONFIG names another one.
-COMMANDS: dict[str, tuple[str, str | None]] = {
-    "demo": ("search, train, fine-tune and report on drawn images, offline", "demo.yaml"),
-    "data": ("download or unpack the photographs, decode them and list what was found", "sweep.yaml"),
-    "sweep": ("search hyperparameters; run it again to resume", "sweep.yaml"),
-    "train-best": ("train a sweep's best configuration and evaluate it once on the test images", None),
-    "finetune": ("fine-tune a pretrained backbone and evaluate it once on the test images", "finetune.yaml"),
-    "backbones": ("list the pretrained networks for finetune", None),
-    "report": ("render reports/index.html, README.md, results.csv and figures/ from runs/", None),
-    "predict": ("class probabilities and an attribution map for an image or a folder of images", None),
-    "cost": ("parameters, multiply-accumulates and memory of a configuration, by layer and in closed form", None),
-    "dashboard": ("open TensorBoard on runs/", None),
-    "bench": ("measure speed, as ratios of two things run together", "demo.yaml"),
-    "replay": ("compare search methods on recorded trials", "replay.yaml"),
-    "clean-packs": ("remove decoded pixels of images that were changed or deleted", None),
-    "settings": ("list every setting with its default and description", None),
-}
+class CommandGroup(click.Group):
+    """The commands of the table. A misspelled one gets the closest match."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return OneCommand(cmd_name, COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS:
+            raise UserError(f"the command {describe_choices(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
 
-def main(arguments: list[str]) -> int:
+class OneCommand(click.Command):
+    """A command with its words, `NAME=value`, and a help that lists them."""
+
+    def __init__(self, name: str, row: Command) -> None:
+        words = click.Argument(["words"], nargs=-1, metavar="[NAME=value]...", shell_complete=self._complete)
+        super().__init__(name, callback=self._run, params=[words], help=row.help, short_help=row.help)
+        self.row = row
+
+    def _run(self, words: Sequence[str]) -> None:
+        run_command(str(self.name), words)
+
+    def _complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        from keras_inat.settings.help import list_words
+
+        return [f"{word}=" for word in list_words(self.row) if word.startswith(incomplete)]
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from keras_inat.settings.help import describe_words
+
+        formatter.write(describe_words(str(self.name), self.row))
+
+
+def build_cli() -> click.Group:
+    """Builds the command line."""
+    cli = CommandGroup(
+        "keras-inat",
+        help="Measures how well a folder of photographs can be classified.",
+        epilog="`keras-inat <command> --help` lists the variables and settings of a command, with their defaults.",
+        no_args_is_help=False,
+    )
+    return click.version_option(__version__, prog_name="keras-inat")(cli)
+
+
+def main(arguments: Sequence[str]) -> int:
     """Runs one command. A failure prints one line on stderr.
 
     Returns:
@@ -46,13 +78,12 @@ def main(arguments: list[str]) -> int:
     # W&B closes its files when Python ends, not when a signal kills the process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
-        name, *settings = arguments or [""]
-        if {"-h", "--help"} & set(arguments):
-            _print_help()
-        elif name in COMMANDS:
-            _run(name, settings)
-        else:
-            raise UserError(f"the command {describe_choices(name, COMMANDS)}")
+        build_cli().main(
+            list(arguments), prog_name="keras-inat", standalone_mode=False, max_content_width=WIDTH, windows_expand_args=False
+        )
+    except click.ClickException as error:
+        print(f"error: {error.format_message()}", file=sys.stderr)
+        return 2
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -60,7 +91,7 @@ def main(arguments: list[str]) -> int:
         # A full disk, a read-only folder or a diverged training: a traceback would not help.
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         print(f"interrupted: {RESUME}", file=sys.stderr)
         return 130
     except SystemExit as ended:
@@ -80,38 +111,46 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _print_help() -> None:
-    print(f"{__doc__}\n\ncommands:")
-    for name, (text, _) in COMMANDS.items():
-        print(f"  {name:13} {text}")
-    print(f"\nVARIABLE is one of {', '.join(VARIABLES)}.")
+def run_command(name: str, words: Sequence[str]) -> Any:
+    """Runs a command with its words, `VARIABLE=value` or `section.key=value`. Returns what the command returns.
 
+    Raises:
+        UserError: A word is not accepted, or the command cannot do its work.
+    """
+    from keras_inat.settings.loading import load_config
 
-def _run(name: str, words: list[str]) -> None:
     chosen = [word.removeprefix("CONFIG=") for word in words if word.startswith("CONFIG=")]
     settings = [word for word in words if not word.startswith("CONFIG=")]
     config = load_config(settings, _find_config(name, chosen, settings))
+    from keras_inat.progress import hide_startup_messages
+
     with hide_startup_messages():
         command = importlib.import_module(f"keras_inat.commands.{name.replace('-', '_')}")
-    command.run(config)
+    return command.run(config)
 
 
 def _find_config(name: str, chosen: list[str], settings: list[str]) -> Path | None:
-    """Returns the configuration file: the one that CONFIG names, the best of a sweep, or the default of the command."""
+    """Returns the configuration file: the one that CONFIG names, the best of a sweep, or the recipe of the command."""
+    from keras_inat.settings.recipes import find_recipe
+
     if chosen:
         if any(setting.startswith(("SWEEP=", "train_best.sweep=")) for setting in settings):
             raise UserError("SWEEP and CONFIG both choose a configuration: give only one of them")
-        return Path(chosen[-1])
+        return find_recipe(chosen[-1])
     if name == "train-best":
+        from keras_inat.settings.loading import build_config, parse_overrides
+        from keras_inat.store.sweeps import find_best_config
+
         # The other settings may be valid only for the best configuration, so they are read after it is found.
         overrides = parse_overrides(settings)
         given = build_config({section: overrides.get(section, {}) for section in ("run", "train_best")})
         return find_best_config(given.run.directory, given.train_best.sweep)
-    _, default = COMMANDS[name]
-    return CONFIGS / default if default else None
+    recipe = COMMANDS[name].recipe
+    return find_recipe(recipe) if recipe else None
 
 
-if __name__ == "__main__":
+def enter() -> None:
+    """Runs the command of this process, then ends it."""
     try:
         code: int | str | None = main(sys.argv[1:])
     except SystemExit as ended:
@@ -120,3 +159,7 @@ if __name__ == "__main__":
     # thread makes Python hang or abort when it ends.
     gc.collect()
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    enter()

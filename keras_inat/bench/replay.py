@@ -21,7 +21,7 @@ from keras_inat.workers import map_unordered
 if TYPE_CHECKING:
     from keras_inat.bench.replayed_search import Curves, Search
 
-RECORDED = Path(__file__).parents[2] / "docs" / "sweep_trials.csv"
+RECORDED = Path(__file__).with_name("sweep_trials.csv")
 # A search succeeds with a score this close to the best of the space.
 TOLERANCE = 0.005
 # The numbers of epochs after which searches are compared. The last one ends them.

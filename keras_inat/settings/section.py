@@ -15,7 +15,7 @@ SMALLEST_IMAGE = 8  # pixels
 class Section(pydantic.BaseModel):
     """A frozen group of settings that refuses unknown keys."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     # The role of its settings. `Annotated[type, Role...]` gives a setting another one.
     role: ClassVar[Role] = Role.OUTCOME
 

@@ -1,0 +1,95 @@
+"""A table of the commands: their variables, settings, recipe and an example. Imports no TensorFlow."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Command:
+    """A row of the table."""
+
+    help: str  # one phrase
+    example: str  # its words on the command line
+    variables: tuple[str, ...] = ()  # short names of settings, besides CONFIG
+    sections: tuple[str, ...] = ()  # the sections of the configuration that it reads
+    recipe: str | None = None  # the recipe that it uses unless CONFIG names another one
+
+
+NETWORK = ("run", "data", "augment", "model", "training")
+COMMANDS = {
+    "demo": Command(
+        "search, train, fine-tune and report on drawn images, offline, in minutes",
+        example="",
+        sections=(*NETWORK, "sweep", "tracking", "report"),
+        recipe="demo",
+    ),
+    "data": Command(
+        "download or unpack a data set, decode it and list what was found",
+        example="DATA=photos.zip",
+        variables=("ZIP", "URL", "DATA"),
+        sections=("data",),
+        recipe="sweep",
+    ),
+    "sweep": Command(
+        "search hyperparameters; run it again to resume",
+        example="DATA=photos.zip TRIALS=30",
+        variables=("DATA", "NAME", "TRIALS", "WORKERS"),
+        sections=(*NETWORK, "sweep", "tracking"),
+        recipe="sweep",
+    ),
+    "sweep-chief": Command(
+        "a sweep on several machines: this machine proposes the trials",
+        example="CHIEF=10.0.0.1:8487 DATA=photos.zip",
+        variables=("DATA", "NAME", "TRIALS", "CHIEF"),
+        sections=(*NETWORK, "sweep", "tracking"),
+        recipe="sweep",
+    ),
+    "sweep-worker": Command(
+        "this machine trains them, with the same settings and folder",
+        example="CHIEF=10.0.0.1:8487 DATA=photos.zip",
+        variables=("CHIEF", "DATA", "NAME", "TRIALS", "WORKERS"),
+        sections=(*NETWORK, "sweep", "tracking"),
+        recipe="sweep",
+    ),
+    "train-best": Command(
+        "train a sweep's best configuration, evaluate each seed once on the test images",
+        example="SWEEP=first SEEDS=3",
+        variables=("DATA", "SWEEP", "SEEDS", "NAME"),
+        sections=(*NETWORK, "train_best", "tracking"),
+    ),
+    "finetune": Command(
+        "fine-tune a pretrained backbone: head, topk, full, gradual, lpft or all",
+        example="DATA=photos.zip STRATEGY=topk BACKBONE=MobileNetV2",
+        variables=("DATA", "STRATEGY", "BACKBONE", "WEIGHTS", "UNFREEZE", "SEEDS", "NAME"),
+        sections=("run", "data", "augment", "training", "finetune", "tracking"),
+        recipe="finetune",
+    ),
+    "backbones": Command("list the pretrained networks: accuracy, size, pixel range", example=""),
+    "report": Command(
+        "write reports/index.html; STRICT=1 fails if a required section is missing",
+        example='RUNS="first second"',
+        variables=("RUNS", "STRICT"),
+        sections=("run", "report"),
+    ),
+    "predict": Command(
+        "class probabilities and an attribution map, for an image or a folder",
+        example="IMAGE=photo.jpg",
+        variables=("RUN", "IMAGE"),
+        sections=("run", "predict"),
+    ),
+    "cost": Command(
+        "parameters, multiply-accumulates and memory, by layer and in closed form",
+        example="CONFIG=scratch",
+        sections=("data", "model", "training"),
+    ),
+    "dashboard": Command("open TensorBoard (scalars, HParams) on runs/", example="", sections=("run",)),
+    "bench": Command(
+        "measure speed, as ratios of two things run together",
+        example="DATA=photos.zip",
+        variables=("DATA",),
+        sections=("data", "augment", "model", "training"),
+        recipe="demo",
+    ),
+    "replay": Command("compare search methods on recorded trials", example="", sections=("sweep",), recipe="replay"),
+    "clean-packs": Command("remove decoded pixels of images that were changed or deleted", example="", sections=("data",)),
+    "settings": Command("list every setting with its default and description", example=""),
+}
