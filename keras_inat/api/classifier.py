@@ -1,0 +1,228 @@
+"""A trained model for use: predictions, explanations and evaluation on labeled images."""
+
+import functools
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from keras_inat.api.display import format_bars, format_picture, format_pixels, format_table
+from keras_inat.api.history import Run
+from keras_inat.data.decode import decode_image
+from keras_inat.errors import UserError
+from keras_inat.intervals import wilson_interval
+from keras_inat.log import warn
+from keras_inat.store.ledger import record_evaluation
+
+BATCH_SIZE = 64
+NUM_SHOWN = 3  # classes beside a picture
+MAX_SHOWN = 20  # pictures in a notebook
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction for one image."""
+
+    file: str  # its path, or its number for an image in memory
+    class_name: str  # the most probable class
+    confidence: float  # its probability
+    probabilities: dict[str, float]  # the probability of every class
+    pixels: np.ndarray  # `(size, size, 3)` uint8, the image as the model sees it
+
+    def _repr_html_(self) -> str:
+        ranked = sorted(self.probabilities.items(), key=lambda entry: -entry[1])[:NUM_SHOWN]
+        picture = format_pixels(self.pixels, self.file, side=112)
+        return f"<div style='display:flex;gap:1em;align-items:center'>{picture}{format_bars(ranked)}</div>"
+
+
+class Predictions(Sequence[Prediction]):
+    """The predictions for several images."""
+
+    def __init__(self, predictions: Iterable[Prediction]) -> None:
+        self._predictions = list(predictions)
+
+    def __getitem__(self, index: Any) -> Any:
+        return Predictions(self._predictions[index]) if isinstance(index, slice) else self._predictions[index]
+
+    def __len__(self) -> int:
+        return len(self._predictions)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """`(images, classes)` float64, the classes in alphabetical order."""
+        return np.array([list(prediction.probabilities.values()) for prediction in self._predictions])
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{each.file}: {each.class_name} {each.confidence:.1%}" for each in self._predictions)
+
+    def _repr_html_(self) -> str:
+        shown = "".join(prediction._repr_html_() for prediction in self._predictions[:MAX_SHOWN])
+        hidden = len(self) - MAX_SHOWN
+        return shown + (f"<p>and {hidden:,} more</p>" if hidden > 0 else "")
+
+
+@dataclass(frozen=True)
+class Explanations:
+    """Guided backpropagation of predictions."""
+
+    predictions: Predictions
+    gradients: np.ndarray  # `(images, size, size, 3)` float32, of the logit of the predicted class
+
+    def _repr_html_(self) -> str:
+        from keras_inat.report.charts.explanations import draw_prediction
+
+        parts = []
+        for prediction, gradient in zip(self.predictions[:MAX_SHOWN], self.gradients, strict=False):
+            probabilities = np.array(list(prediction.probabilities.values()))
+            figure = draw_prediction(prediction.pixels, list(prediction.probabilities), probabilities, gradient)
+            parts.append(format_picture(figure, f"{prediction.file}: {prediction.class_name}"))
+        return "".join(parts)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The accuracy on labeled images."""
+
+    accuracy: float
+    interval: tuple[float, float]  # its 95 % interval over images
+    num_images: int
+    predictions: Predictions
+    labels: list[str]  # the class of each image
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        return f"<Evaluation: accuracy {self.accuracy:.1%} ({low:.1%} to {high:.1%}, n = {self.num_images:,} images)>"
+
+    def _repr_html_(self) -> str:
+        low, high = self.interval
+        cells = [f"{self.accuracy:.1%}", f"{low:.1%} to {high:.1%}", f"{self.num_images:,} images"]
+        return format_table(("accuracy", "95 % interval", "n"), [cells])
+
+
+class Classifier:
+    """The model of a run. It takes photographs of any size: they are cropped to a centered square and resized."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.classes = list(run.result.data.classes)  # in alphabetical order
+        self.image_size = run.result.data.image_size  # side in pixels of the model's input
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """The Keras model, from `(batch, size, size, 3)` in [0, 255] to `(batch, classes)` probabilities.
+
+        Raises:
+            UserError: The file is missing or damaged.
+        """
+        from keras_inat.models.loading import load_model
+
+        return load_model(self.run.model_path, self.run.result)
+
+    def predict(self, images: Any) -> Predictions:
+        """Predicts images.
+
+        Args:
+            images: A file or a folder, an image of Pillow, pixels `(height, width, 3)` or `(n, height, width, 3)` from
+                0 to 255, or a list of these. Files that are not images are skipped with a warning.
+
+        Raises:
+            UserError: There is no readable image.
+        """
+        files = []
+        pixels = []
+        for file, content in _read_images(images):
+            try:
+                pixels.append(decode_image(content, self.image_size))
+                files.append(file)
+            except ValueError as error:
+                warn(f"skipped {file}: it {error}")
+        if not files:
+            raise UserError("there is no readable image: give an image file, a folder or pixels from 0 to 255")
+        predictions = []
+        for start in range(0, len(files), BATCH_SIZE):
+            batch = np.stack(pixels[start : start + BATCH_SIZE])
+            for offset, row in enumerate(np.asarray(self.model(batch.astype(np.float32), training=False))):
+                probabilities = dict(zip(self.classes, row.astype(float).tolist(), strict=True))
+                best = self.classes[int(row.argmax())]
+                index = start + offset
+                predictions.append(
+                    Prediction(files[index], best, probabilities[best], probabilities, pixels[index])
+                )
+        return Predictions(predictions)
+
+    def explain(self, images: Any) -> Explanations:
+        """Explains the predicted class of images by guided backpropagation. Images are given as for `predict`."""
+        from keras_inat.explain.guided_backpropagation import explain_predictions
+
+        predictions = self.predict(images)
+        pixels = np.stack([prediction.pixels for prediction in predictions])
+        return Explanations(predictions, explain_predictions(self.model, pixels))
+
+    def evaluate(self, folder: str | Path) -> Evaluation:
+        """Measures the accuracy on a folder of labeled images, `<folder>/<Class>/<file>`, and records it in the ledger.
+
+        Raises:
+            UserError: The folder has no images of the model's classes.
+        """
+        root = Path(folder).expanduser()
+        present = [name for name in self.classes if (root / name).is_dir()]
+        if not present:
+            raise UserError(f"{root} has no folder named like a class of the model: {', '.join(self.classes)}")
+        files = [(str(file), name) for name in present for file in sorted((root / name).rglob("*")) if file.is_file()]
+        digest = hashlib.sha256()
+        for file, name in files:
+            digest.update(name.encode() + hashlib.sha256(Path(file).read_bytes()).digest())
+        record_evaluation(self.run.path, "evaluate", digest.hexdigest()[:16])
+        label_of = dict(files)
+        predictions = self.predict([file for file, _ in files])
+        labels = [label_of[prediction.file] for prediction in predictions]
+        correct = sum(prediction.class_name == label for prediction, label in zip(predictions, labels, strict=True))
+        total = len(labels)
+        return Evaluation(correct / total, wilson_interval(correct, total), total, predictions, labels)
+
+    def __repr__(self) -> str:
+        return f"<Classifier {self.run.path}: {len(self.classes)} classes, {self.image_size} px>"
+
+
+def _read_images(images: Any) -> Iterator[tuple[str, bytes]]:
+    """Yields a name and the content of an image file for each image."""
+    if isinstance(images, str | Path):
+        path = Path(images).expanduser()
+        if not path.exists():
+            raise UserError(f"{str(images)!r} does not exist: give an image file or a folder of images")
+        files = [path]
+        if path.is_dir():
+            inside = [file for file in sorted(path.rglob("*")) if file.is_file()]
+            files = [file for file in inside if "/." not in f"/{file.relative_to(path).as_posix()}"]
+        for file in files:
+            yield str(file), file.read_bytes()
+    elif isinstance(images, Image.Image):
+        yield "image", _encode(images)
+    elif isinstance(images, np.ndarray):
+        for number, pixels in enumerate(images if images.ndim == 4 else images[None]):
+            yield f"image {number}", _encode(_to_picture(pixels))
+    elif isinstance(images, Iterable):
+        for number, image in enumerate(images):
+            for name, content in _read_images(image):
+                yield (name if isinstance(image, str | Path) else f"image {number}"), content
+    else:
+        raise UserError(f"images must be paths, images of Pillow or arrays. Received: {type(images).__name__}.")
+
+
+def _to_picture(pixels: np.ndarray) -> Image.Image:
+    if pixels.ndim != 3 or pixels.shape[-1] != 3:
+        raise UserError(f"pixels must have the shape (height, width, 3). Received: {pixels.shape}.")
+    if pixels.dtype != np.uint8 and (pixels.min() < 0 or pixels.max() > 255 or pixels.max() <= 1):
+        raise UserError(f"pixels must be from 0 to 255. Received: {pixels.min():g} to {pixels.max():g}.")
+    return Image.fromarray(np.rint(pixels).astype(np.uint8))
+
+
+def _encode(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.convert("RGBA" if image.has_transparency_data else "RGB").save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,172 @@
+"""The verbs of the command line as functions. They print the same progress, and keep the same files on disk."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_inat.api.classifier import Classifier
+from keras_inat.api.history import Page, Run, Runs, Sweep
+from keras_inat.api.images import Images, place_images
+from keras_inat.commands.dispatch import run_command
+from keras_inat.errors import UserError
+from keras_inat.settings.schema import Config
+from keras_inat.store.runs import RunFolder, list_runs
+
+Settings = Mapping[str, Any]
+
+
+def sweep(
+    data: Images = None,
+    *,
+    trials: int | None = None,
+    workers: int | None = None,
+    name: str | None = None,
+    config: str | Path | None = None,
+    settings: Settings | None = None,
+) -> Sweep:
+    """Searches the hyperparameters of the CNN. A second call with the same name resumes.
+
+    Args:
+        data: A folder, an archive, "demo", arrays or a `tf.data.Dataset`; see `keras_inat.api.images`.
+        trials: The total number of trials.
+        workers: Trials at a time.
+        name: The name of the sweep.
+        config: The name of a recipe or the path of a YAML file; by default the recipe "sweep".
+        settings: Other settings by dotted name, such as `{"data.image_size": 128}`.
+
+    Raises:
+        UserError: An argument or the images cannot be used.
+    """
+    given = {"DATA": data, "TRIALS": trials, "WORKERS": workers, "NAME": name, "CONFIG": config}
+    return Sweep(_run("sweep", given, settings))
+
+
+def train(
+    data: Images = None,
+    *,
+    sweep: "str | Sweep | None" = None,
+    seeds: int | None = None,
+    name: str | None = None,
+    config: str | Path | None = None,
+    settings: Settings | None = None,
+) -> Runs:
+    """Trains from scratch, and evaluates each seed once on the test images.
+
+    A finished run with the same settings is not trained again.
+
+    Args:
+        data: The images, as for `sweep`; by default those of the sweep.
+        sweep: The sweep whose best configuration is trained; by default the newest one.
+        seeds: The number of runs, with different seeds.
+        name: The name of the runs.
+        config: A recipe such as "scratch", or the path of a YAML file, in place of a sweep.
+        settings: Other settings by dotted name.
+
+    Raises:
+        UserError: An argument or the images cannot be used.
+    """
+    chosen = sweep.name if isinstance(sweep, Sweep) else sweep
+    given = {"DATA": data, "SWEEP": chosen, "SEEDS": seeds, "NAME": name, "CONFIG": config}
+    return Runs([Run(folder) for folder in _run("train-best", given, settings)])
+
+
+def finetune(
+    data: Images = None,
+    *,
+    strategy: str | None = None,
+    backbone: str | None = None,
+    weights: "str | Path | Run | None" = None,
+    unfreeze: int | float | str | None = None,
+    seeds: int | None = None,
+    name: str | None = None,
+    config: str | Path | None = None,
+    settings: Settings | None = None,
+) -> Runs:
+    """Fine-tunes a pretrained backbone, and evaluates each seed once on the test images.
+
+    Args:
+        data: The images, as for `sweep`.
+        strategy: "head", "topk", "full", "gradual", "lpft", or "all" for each of them.
+        backbone: The name of a model of `keras.applications`.
+        weights: "imagenet", "none", an `.h5` file, or a run whose model becomes the backbone.
+        unfreeze: For "topk", the trainable layers: a number of layers, a fraction, or the name of a block.
+        seeds: The number of runs, with different seeds.
+        name: The name of the runs.
+        config: The name of a recipe or the path of a YAML file; by default the recipe "finetune".
+        settings: Other settings by dotted name.
+
+    Raises:
+        UserError: An argument, the weights or the images cannot be used.
+    """
+    given = {
+        "DATA": data,
+        "STRATEGY": strategy,
+        "BACKBONE": backbone,
+        "WEIGHTS": weights.model_path if isinstance(weights, Run) else weights,
+        "UNFREEZE": unfreeze,
+        "SEEDS": seeds,
+        "NAME": name,
+        "CONFIG": config,
+    }
+    return Runs([Run(folder) for folder in _run("finetune", given, settings)])
+
+
+def results(directory: str | Path = "runs") -> Runs:
+    """Returns the finished runs in a folder of runs, the oldest first."""
+    return Runs([Run(folder) for folder in list_runs(directory) if folder.read_result()])
+
+
+def load(run: "str | Path | Run | None" = None, directory: str | Path = "runs") -> Classifier:
+    """Loads the model of a run.
+
+    Args:
+        run: A run or its folder; by default the newest run in `directory` that has a model.
+        directory: The folder of runs.
+
+    Raises:
+        UserError: There is no such run, or its model cannot be loaded.
+    """
+    if isinstance(run, Run):
+        return run.load()
+    if run is not None:
+        path = Path(run).expanduser()
+        folder = RunFolder(path, path.resolve().parent.name)
+        if folder.read_result() is None or not folder.model.exists():
+            raise UserError(
+                f"run must be the folder of a finished run, with best.keras and result.json. Received: {str(run)!r}."
+            )
+        return Run(folder).load()
+    found = [each for each in results(directory) if each.model_path.exists()]
+    if not found:
+        raise UserError(f"there is no finished run with a model in {str(directory)!r}: call train or finetune first")
+    return found[-1].load()
+
+
+def report(
+    directory: str | Path = "runs", *, compare: "list[str | Run] | None" = None, settings: Settings | None = None
+) -> Page:
+    """Writes the report of a folder of runs. The returned page shows itself in a notebook.
+
+    Args:
+        directory: The folder of runs.
+        compare: Runs, or their names or folders, for a chapter that compares them.
+        settings: Other settings by dotted name, such as `{"report.directory": "page"}`.
+    """
+    names = [str(run.path) if isinstance(run, Run) else run for run in compare or []]
+    chosen = {"run.directory": str(directory)} | dict(settings or {})
+    return Page(_run("report", {"RUNS": " ".join(names) or None}, chosen))
+
+
+def _run(command: str, given: Mapping[str, Any], settings: Settings | None) -> Any:
+    """Runs a command with the given variables, of which None is skipped, and with settings by dotted name."""
+    words = [f"{name}={json.dumps(_as_text(value))}" for name, value in (settings or {}).items()]
+    directory = str((settings or {}).get("data.directory", Config().data.directory))
+    for name, value in given.items():
+        if value is not None:
+            words.append(f"{name}={place_images(value, directory) if name == 'DATA' else value}")
+    return run_command(command, words)
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

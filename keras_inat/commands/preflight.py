@@ -1,0 +1,33 @@
+"""Checks of arguments that name files, before a command starts TensorFlow, which takes seconds."""
+
+from pathlib import Path
+
+from keras_inat.commands.catalog import Command
+from keras_inat.errors import UserError
+from keras_inat.settings.schema import Config
+
+
+def check_arguments(command: Command, config: Config) -> None:
+    """Refuses an argument of a command that names a file or folder that cannot be used.
+
+    Raises:
+        UserError: The file is missing or of the wrong kind.
+    """
+    # `data` itself creates the folder that DATA names.
+    if "DATA" in command.variables and "URL" not in command.variables:
+        from keras_inat.data.source import check_source
+
+        check_source(config.data.source)
+    if "WEIGHTS" in command.variables and config.finetune:
+        from keras_inat.models.backbones import check_backbone
+
+        check_backbone(config.finetune)
+    if "IMAGE" in command.variables:
+        _check_image(config.predict.image)
+
+
+def _check_image(image: str | None) -> None:
+    if not image:
+        raise UserError("IMAGE is missing: give IMAGE=<image file or folder>")
+    if not Path(image).exists():
+        raise UserError(f"IMAGE {image!r} does not exist: give an image file or a folder of images")
