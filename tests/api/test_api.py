@@ -1,0 +1,141 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_inat
+from keras_inat.store.ledger import read_ledger
+
+SMALL = {
+    "data.image_size": 16,
+    "model.num_blocks": 2,
+    "model.filters": 4,
+    "model.dense_units": 8,
+    "training.epochs": 2,
+    "training.batch_size": 8,
+    "sweep.workers": 0,
+    "sweep.epochs": 1,
+    "sweep.space": {"model.filters": [4, 6], "training.learning_rate": [1e-3, 1e-2]},
+    "tracking.wandb": "disabled",
+    "tracking.tensorboard": False,
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, write_photos):
+    """A folder with a sweep of two trials and two trained seeds, made through the API."""
+    folder = tmp_path_factory.mktemp("api")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_photos(folder / "photos")
+        sweep = keras_inat.sweep("photos", trials=2, name="first", settings=SMALL)
+        runs = keras_inat.train(sweep=sweep, seeds=2)
+    return folder, sweep, runs
+
+
+@pytest.fixture
+def trained(place, monkeypatch):
+    folder, sweep, runs = place
+    monkeypatch.chdir(folder)
+    return sweep, runs
+
+
+def test_the_import_offers_every_name_and_no_tensorflow():
+    code = (
+        "import keras_inat, sys; names = set(keras_inat.__all__); assert names <= set(dir(keras_inat));"
+        "[getattr(keras_inat, name) for name in names];"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules), 'TensorFlow was imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_sweep_shows_its_best_trial(trained):
+    sweep, _ = trained
+    assert [trial.status for trial in sweep.trials] == ["completed", "completed"]
+    assert sweep.best.score == max(trial.score for trial in sweep.trials)
+    assert f"2 trials, best {sweep.best.score:.1%} (trial {sweep.best.id})" in repr(sweep)
+    assert "data:image/png;base64," in sweep._repr_html_()
+
+
+def test_runs_are_a_table_with_the_mean_over_seeds(trained):
+    _, runs = trained
+    assert [run.seed for run in runs] == [0, 1]
+    assert runs.best.val_accuracy == max(run.val_accuracy for run in runs)
+    assert len(runs[0].epochs) == 2
+    page = runs._repr_html_()
+    mean = sum(run.test_accuracy for run in runs) / 2
+    assert f"<td style='text-align:left'>{mean:.1%}</td>" in page
+    assert "2 seeds" in page
+    assert [run.path for run in keras_inat.results()] == [run.path for run in runs]
+
+
+def test_a_finished_training_is_not_repeated(trained, capsys):
+    sweep, runs = trained
+    again = keras_inat.train(sweep="first", seeds=2)
+    assert [run.path for run in again] == [run.path for run in runs]
+    assert capsys.readouterr().out.count("already done") == 2
+
+
+def test_a_loaded_model_predicts_whatever_form_the_images_have(trained, tmp_path):
+    model = keras_inat.load()
+    assert model.classes == ["blue", "green", "red"]
+    file = next(iter(sorted(__import__("pathlib").Path("photos/val/red").iterdir())))
+    picture = Image.open(file).convert("RGB")
+    pixels = np.asarray(picture)
+    expected = model.predict(file).probabilities
+    for images in (str(file), picture, pixels, pixels[None].astype(np.float32), [file], [pixels]):
+        np.testing.assert_allclose(model.predict(images).probabilities, expected, atol=1e-6)
+    everything = model.predict("photos/val")
+    assert len(everything) == 12
+    assert everything[0].file.startswith("photos/val/blue/")
+    assert abs(sum(everything[0].probabilities.values()) - 1) < 1e-5
+    assert everything[0].confidence == max(everything[0].probabilities.values())
+    assert everything._repr_html_().count("<img") == 12
+
+
+def test_an_explanation_has_the_shape_of_the_image(trained):
+    model = keras_inat.load(keras_inat.results()[0])
+    explained = model.explain("photos/val/red")
+    assert explained.gradients.shape == (4, 16, 16, 3)
+    assert np.abs(explained.gradients).max() > 0
+    assert explained._repr_html_().count("<img") == 4
+
+
+def test_an_evaluation_is_recorded_in_the_ledger(trained):
+    before = len(read_ledger("runs"))
+    model = keras_inat.load()
+    evaluation = model.evaluate("photos/val")
+    correct = sum(p.class_name == p.file.split("/")[2] for p in evaluation.predictions)
+    assert evaluation.num_images == 12
+    assert evaluation.accuracy == correct / 12
+    assert evaluation.interval[0] < evaluation.accuracy < evaluation.interval[1] or correct in (0, 12)
+    entries = read_ledger("runs")
+    assert len(entries) == before + 1
+    assert entries[-1].command == "evaluate"
+
+
+def test_the_report_shows_itself(trained):
+    page = keras_inat.report(settings={"report.single_file": True})
+    assert page.path.exists()
+    assert page.findings
+    assert "<iframe srcdoc=" in page._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: keras_inat.sweep("nowhere"), "'nowhere' does not exist"),
+        (lambda: keras_inat.sweep("photos", settings={"model.filter": 3}), "Did you mean 'model.filters'"),
+        (lambda: keras_inat.train(sweep="none"), "the sweep 'none' has no finished trial"),
+        (lambda: keras_inat.finetune("photos", backbone="MobilNetV2"), "Did you mean 'MobileNetV2'"),
+        (lambda: keras_inat.load("nowhere"), "must be the folder of a finished run"),
+        (lambda: keras_inat.load().predict("nowhere.jpg"), "does not exist"),
+        (lambda: keras_inat.load().predict(np.zeros((4, 4, 3))), "pixels must be from 0 to 255"),
+        (lambda: keras_inat.load().evaluate("photos"), "no folder named like a class"),
+    ],
+)
+def test_a_mistake_is_an_exception(trained, call, words):
+    with pytest.raises(keras_inat.UserError, match=words.replace("(", r"\(")):
+        call()
