@@ -1,11 +1,9 @@
 """The command line: `keras-inat <command> [VARIABLE=value ...] [section.key=value ...]`."""
 
 import gc
-import importlib
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -42,15 +40,17 @@ class OneCommand(click.Command):
         self.row = row
 
     def _run(self, words: Sequence[str]) -> None:
+        from keras_inat.commands.dispatch import run_command
+
         run_command(str(self.name), words)
 
     def _complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-        from keras_inat.settings.help import list_words
+        from keras_inat.commands.help import list_words
 
         return [f"{word}=" for word in list_words(self.row) if word.startswith(incomplete)]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from keras_inat.settings.help import describe_words
+        from keras_inat.commands.help import describe_words
 
         formatter.write(describe_words(str(self.name), self.row))
 
@@ -78,9 +78,7 @@ def main(arguments: Sequence[str]) -> int:
     # W&B closes its files when Python ends, not when a signal kills the process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
-        build_cli().main(
-            list(arguments), prog_name="keras-inat", standalone_mode=False, max_content_width=WIDTH, windows_expand_args=False
-        )
+        build_cli().main(list(arguments), "keras-inat", standalone_mode=False, max_content_width=WIDTH)
     except click.ClickException as error:
         print(f"error: {error.format_message()}", file=sys.stderr)
         return 2
@@ -109,44 +107,6 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # exit handlers of libraries do not expect SystemExit
     return 0
-
-
-def run_command(name: str, words: Sequence[str]) -> Any:
-    """Runs a command with its words, `VARIABLE=value` or `section.key=value`. Returns what the command returns.
-
-    Raises:
-        UserError: A word is not accepted, or the command cannot do its work.
-    """
-    from keras_inat.settings.loading import load_config
-
-    chosen = [word.removeprefix("CONFIG=") for word in words if word.startswith("CONFIG=")]
-    settings = [word for word in words if not word.startswith("CONFIG=")]
-    config = load_config(settings, _find_config(name, chosen, settings))
-    from keras_inat.progress import hide_startup_messages
-
-    with hide_startup_messages():
-        command = importlib.import_module(f"keras_inat.commands.{name.replace('-', '_')}")
-    return command.run(config)
-
-
-def _find_config(name: str, chosen: list[str], settings: list[str]) -> Path | None:
-    """Returns the configuration file: the one that CONFIG names, the best of a sweep, or the recipe of the command."""
-    from keras_inat.settings.recipes import find_recipe
-
-    if chosen:
-        if any(setting.startswith(("SWEEP=", "train_best.sweep=")) for setting in settings):
-            raise UserError("SWEEP and CONFIG both choose a configuration: give only one of them")
-        return find_recipe(chosen[-1])
-    if name == "train-best":
-        from keras_inat.settings.loading import build_config, parse_overrides
-        from keras_inat.store.sweeps import find_best_config
-
-        # The other settings may be valid only for the best configuration, so they are read after it is found.
-        overrides = parse_overrides(settings)
-        given = build_config({section: overrides.get(section, {}) for section in ("run", "train_best")})
-        return find_best_config(given.run.directory, given.train_best.sweep)
-    recipe = COMMANDS[name].recipe
-    return find_recipe(recipe) if recipe else None
 
 
 def enter() -> None:

@@ -8,10 +8,10 @@ import keras_inat
 PACKAGE = Path(keras_inat.__file__).parent
 # From the top floor to the ground. Rooms on the same floor do not import each other.
 FLOORS = [
-    {"__main__"},
+    {"__main__", "api"},
     {"commands"},
     {"bench"},
-    {"report", "sweep"},
+    {"reporting", "search"},
     {"explain", "training"},
     {"models", "data"},
     {"demo"},

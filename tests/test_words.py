@@ -39,7 +39,14 @@ TERMS = {
     r"|organis(?!m)|\b(colour|grey|centre|behaviour|labelled|labelling|favour|neighbour|analyse|catalogue|modelled)\w*",
 }
 # The task itself asks for "computations", and other languages' libraries have their own words.
-QUOTED = {"computations": ("models/", "commands/cost.py", "report/sections/network.py", "report/sections/checklist.py")}
+QUOTED = {
+    "computations": (
+        "models/",
+        "commands/cost.py",
+        "reporting/sections/network.py",
+        "reporting/sections/checklist.py",
+    ),
+}
 
 
 def _list_texts():

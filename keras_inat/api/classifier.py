@@ -74,7 +74,7 @@ class Explanations:
     gradients: np.ndarray  # `(images, size, size, 3)` float32, of the logit of the predicted class
 
     def _repr_html_(self) -> str:
-        from keras_inat.report.charts.explanations import draw_prediction
+        from keras_inat.reporting.charts.explanations import draw_prediction
 
         parts = []
         for prediction, gradient in zip(self.predictions[:MAX_SHOWN], self.gradients, strict=False):
@@ -150,9 +150,7 @@ class Classifier:
                 probabilities = dict(zip(self.classes, row.astype(float).tolist(), strict=True))
                 best = self.classes[int(row.argmax())]
                 index = start + offset
-                predictions.append(
-                    Prediction(files[index], best, probabilities[best], probabilities, pixels[index])
-                )
+                predictions.append(Prediction(files[index], best, probabilities[best], probabilities, pixels[index]))
         return Predictions(predictions)
 
     def explain(self, images: Any) -> Explanations:

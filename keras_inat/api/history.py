@@ -115,9 +115,7 @@ class Runs(Sequence[Run]):
 
     def _repr_html_(self) -> str:
         rows = [run._list_cells() for run in self._runs]
-        for group in self._group_by_seed():
-            if len(group) > 1:
-                rows.append(_list_mean_cells(group))
+        rows += [_list_mean_cells(group) for group in self._group_by_seed() if len(group) > 1]
         return format_table(HEAD, rows)
 
     def _group_by_seed(self) -> list[list[Run]]:
@@ -165,8 +163,8 @@ class Sweep:
         return f"<Sweep {self.path}: {len(self.trials)} trials{best}>"
 
     def _repr_html_(self) -> str:
-        from keras_inat.report.charts.sweep import build_axes, draw_parallel_coordinates
-        from keras_inat.report.sweep_history import read_sweep
+        from keras_inat.reporting.charts.sweep import build_axes, draw_parallel_coordinates
+        from keras_inat.reporting.sweep_history import read_sweep
 
         history = read_sweep(self._folder)
         if not history.completed:

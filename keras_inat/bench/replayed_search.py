@@ -14,14 +14,14 @@ from keras_tuner.engine.trial import TrialStatus
 from sklearn.exceptions import ConvergenceWarning
 
 from keras_inat.errors import UserError
+from keras_inat.search.kerastuner import set_folder
+from keras_inat.search.oracle import build_oracle, list_arguments
+from keras_inat.search.pruning import RULES
+from keras_inat.search.records import Records
+from keras_inat.search.runner import end_trial
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Trial, build_curve
-from keras_inat.sweep.kerastuner import set_folder
-from keras_inat.sweep.oracle import build_oracle, list_arguments
-from keras_inat.sweep.pruning import RULES
-from keras_inat.sweep.records import Records
-from keras_inat.sweep.runner import end_trial
 
 
 class Method(NamedTuple):

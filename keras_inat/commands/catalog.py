@@ -36,20 +36,6 @@ COMMANDS = {
         sections=(*NETWORK, "sweep", "tracking"),
         recipe="sweep",
     ),
-    "sweep-chief": Command(
-        "a sweep on several machines: this machine proposes the trials",
-        example="CHIEF=10.0.0.1:8487 DATA=photos.zip",
-        variables=("DATA", "NAME", "TRIALS", "CHIEF"),
-        sections=(*NETWORK, "sweep", "tracking"),
-        recipe="sweep",
-    ),
-    "sweep-worker": Command(
-        "this machine trains them, with the same settings and folder",
-        example="CHIEF=10.0.0.1:8487 DATA=photos.zip",
-        variables=("CHIEF", "DATA", "NAME", "TRIALS", "WORKERS"),
-        sections=(*NETWORK, "sweep", "tracking"),
-        recipe="sweep",
-    ),
     "train-best": Command(
         "train a sweep's best configuration, evaluate each seed once on the test images",
         example="SWEEP=first SEEDS=3",
@@ -90,6 +76,8 @@ COMMANDS = {
         recipe="demo",
     ),
     "replay": Command("compare search methods on recorded trials", example="", sections=("sweep",), recipe="replay"),
-    "clean-packs": Command("remove decoded pixels of images that were changed or deleted", example="", sections=("data",)),
+    "clean-packs": Command(
+        "remove decoded pixels of images that were changed or deleted", example="", sections=("data",)
+    ),
     "settings": Command("list every setting with its default and description", example=""),
 }

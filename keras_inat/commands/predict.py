@@ -15,7 +15,7 @@ from keras_inat.explain.guided_backpropagation import explain_predictions
 from keras_inat.files import make_printable
 from keras_inat.log import warn
 from keras_inat.plotting import save_figure
-from keras_inat.report.charts.explanations import draw_prediction
+from keras_inat.reporting.charts.explanations import draw_prediction
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder, list_runs

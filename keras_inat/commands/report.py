@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from keras_inat.errors import UserError
-from keras_inat.report.page import write_report
+from keras_inat.reporting.page import write_report
 from keras_inat.settings.schema import Config
 
 NUM_FINDINGS = 3

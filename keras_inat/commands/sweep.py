@@ -1,12 +1,12 @@
 """The search for good hyperparameters."""
 
 from keras_inat.errors import UserError
+from keras_inat.search.runner import search
+from keras_inat.search.space import describe_values
+from keras_inat.search.wandb_report import publish_report
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Trial, find_best
 from keras_inat.store.sweeps import locate_sweep
-from keras_inat.sweep.runner import search
-from keras_inat.sweep.space import describe_values
-from keras_inat.sweep.wandb_report import publish_report
 
 
 def run(config: Config) -> None:

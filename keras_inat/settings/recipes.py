@@ -24,5 +24,5 @@ def find_recipe(name: str) -> Path:
     if path.is_file() or not recipe.is_file():
         if path.suffix in (".yaml", ".yml") or path.is_file():
             return path  # a missing file is reported when it is read
-        raise UserError(f"CONFIG is the path of a YAML file or the name of a recipe: it {describe_choices(name, list_recipes())}")
+        raise UserError(f"CONFIG, unless it is the path of a YAML file, {describe_choices(name, list_recipes())}")
     return recipe

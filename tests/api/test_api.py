@@ -72,7 +72,7 @@ def test_runs_are_a_table_with_the_mean_over_seeds(trained):
 
 
 def test_a_finished_training_is_not_repeated(trained, capsys):
-    sweep, runs = trained
+    _, runs = trained
     again = keras_inat.train(sweep="first", seeds=2)
     assert [run.path for run in again] == [run.path for run in runs]
     assert capsys.readouterr().out.count("already done") == 2

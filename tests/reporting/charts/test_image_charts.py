@@ -1,0 +1,51 @@
+"""Examples, predictions and pairs of near-duplicates."""
+
+import numpy as np
+import pytest
+from figure_contents import list_images, list_texts
+from keras_inat.report.charts.images import draw_duplicate_pairs, draw_examples, draw_predictions
+
+from keras_inat.store.predictions import Predictions
+from keras_inat.store.records import DuplicatePair
+
+CLASSES = ["Aves", "Fungi", "Plantae"]
+
+
+@pytest.fixture
+def predictions() -> Predictions:
+    """Nine test images, of which four are shown. The third of these is misclassified."""
+    labels = np.arange(9) % 3
+    probabilities = np.full((9, 3), 0.1)
+    probabilities[np.arange(9), labels] = 0.8
+    probabilities[7] = [0.2, 0.1, 0.7]  # the true class is Fungi
+    examples = np.array([3, 4, 7, 8])
+    pixels = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
+    none = np.empty(0, np.int64)
+    return Predictions(probabilities, labels, np.array(["x"] * 9), examples, pixels, none, none)
+
+
+def test_predictions_are_beside_their_image(predictions: Predictions) -> None:
+    figure = draw_predictions(predictions, CLASSES)
+    assert list_images(figure.axes[0]) == [0, 1, 2, 3]
+    assert list_texts(figure) == [
+        *("✓", "Aves", "Aves", "80 %", "Fungi", "10 %", "Plantae", "10 %"),
+        *("✓", "Fungi", "Fungi", "80 %", "Aves", "10 %", "Plantae", "10 %"),
+        *("✗", "Fungi", "Plantae", "70 %", "Aves", "20 %", "Fungi (true)", "10 %"),
+        *("✓", "Plantae", "Plantae", "80 %", "Aves", "10 %", "Fungi", "10 %"),
+    ]
+
+
+def test_examples_have_their_class(predictions: Predictions) -> None:
+    figure = draw_examples(predictions, CLASSES)
+    assert list_images(figure.axes[0]) == [0, 1, 2, 3]
+    assert list_texts(figure) == ["Aves", "Fungi", "Fungi", "Plantae"]
+
+
+def test_pairs_have_their_folders_and_their_correlation() -> None:
+    pair = DuplicatePair(
+        path="train/Aves/2.jpg", of="val/Fungi/1.jpg", similarity=0.987, mirrored=True, same_class=False, rows=(0, 1)
+    )
+    images = np.arange(2, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
+    figure = draw_duplicate_pairs([(pair, images)])
+    assert list_images(figure.axes[0]) == [0, 1]
+    assert list_texts(figure) == ["val/Fungi", "train/Aves", "correlation 0.99, mirrored"]

@@ -1,0 +1,69 @@
+"""The section on the best model: learning curves, example predictions, confusion matrix and calibration."""
+
+import numpy as np
+import pytest
+from keras_inat.report.history import read_history
+from keras_inat.report.sections.best_model import (
+    describe_best_model,
+    describe_confusion_matrix,
+    describe_learning_curves,
+)
+from keras_inat.report.sections.data import describe_data
+from keras_inat.report.sections.records import describe_reproduction
+from report_workshop import Workshop, format_text
+
+
+def test_a_perfect_model_has_no_errors(workshop: Workshop) -> None:
+    workshop.add_run(correct=100)
+    run = workshop.read_data_set().groups[0].best
+    predictions = run.read_predictions()
+    assert predictions is not None
+    text = format_text(describe_confusion_matrix(run, predictions, workshop.figures))
+    assert "No test image was misclassified." in text
+    assert "highest confidence" not in text
+
+
+def test_skipped_epochs_are_stated(workshop: Workshop) -> None:
+    workshop.add_run(planned_epochs=40)
+    [group] = workshop.read_data_set().groups
+    assert "trained for 12 of 40 epochs" in format_text(describe_learning_curves(group, workshop.figures))
+
+
+def test_many_classes_are_shown_in_an_excerpt(workshop: Workshop) -> None:
+    workshop.classes = tuple(f"class {number}" for number in range(60))
+    workshop.add_run(correct=700, data=workshop.describe_data(num_test=1200))
+    data_set = workshop.read_data_set()
+    run = data_set.groups[0].best
+    predictions = run.read_predictions()
+    assert predictions is not None
+    text = format_text(
+        describe_confusion_matrix(run, predictions, workshop.figures), describe_data(data_set, workshop.figures)
+    )
+    assert "Confusion matrix of the first 40 of 60 classes, n = 1,200 test images." in text.replace("\xa0", " ")
+    assert "usable images by class, for the first 40 of 60 classes, in train/ and in val/." in text.replace("\xa0", " ")
+
+
+@pytest.mark.parametrize("content", [b"PK damaged", b""])
+def test_missing_files_are_stated(workshop: Workshop, content: bytes) -> None:
+    run = workshop.add_run()
+    run.predictions.write_bytes(content)
+    run.metrics.unlink()
+    [group] = workshop.read_data_set().groups
+    section = describe_best_model(group, workshop.figures, workshop.config.report)
+    assert "are not on disk, so they are not shown" in format_text(section)
+    assert workshop.list_figures() == set()
+
+
+def test_predictions_need_all_arrays(workshop: Workshop) -> None:
+    run = workshop.add_run()
+    with np.load(run.predictions) as arrays:
+        np.savez(run.predictions, **{name: array for name, array in arrays.items() if "error" not in name})
+    assert read_history(workshop.runs).runs[0].read_predictions() is None
+
+
+def test_each_run_is_reproduced_alone(workshop: Workshop) -> None:
+    first = workshop.add_run(settings={"run.seeds": 3})
+    second = workshop.add_finetuned("topk", settings={"run.seeds": 3})
+    text = format_text(describe_reproduction(read_history(workshop.runs).runs))
+    for command, run in (("train-best", first), ("finetune", second)):
+        assert f"make {command} NAME=again SEEDS=1 CONFIG={run.config}" in text

@@ -1,0 +1,95 @@
+"""The sections on sweeps and the effects of their hyperparameters."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from keras_inat.report.blocks import ParallelCoordinates
+from keras_inat.report.page import write_report
+from keras_inat.report.sections import hyperparameter_effects
+from keras_inat.report.sections.sweep import describe_sweeps
+from report_workshop import Workshop, format_text
+
+
+def describe(workshop: Workshop) -> str:
+    return format_text(*describe_sweeps(workshop.read_data_set(), workshop.figures))
+
+
+def test_effects_have_evidence(workshop: Workshop) -> None:
+    rng = np.random.default_rng(0)
+    settings = [
+        {"model.batch_norm": bool(number % 2), "model.filters": int(rng.choice([16, 32]))} for number in range(40)
+    ]
+    scores = [0.4 + 0.05 * values["model.batch_norm"] + rng.normal(0, 0.01) for values in settings]
+    workshop.add_sweep("s", settings, [*scores[:-1], 0.01])
+    text = describe(workshop)
+    assert re.search(r"batch_norm true against false: \+[45]\.\d points \(95 % interval \+[34]\.\d to \+[56]", text)
+    assert "Not significant in this sweep: filters." in text
+    assert "Excluded as outliers: 1 trial with an accuracy of 1.0 % or less." in text
+    assert "Hyperparameters that improve the prediction of accuracy, the most important first: batch_norm." in text
+    names = {"sweep-s-adjusted-effects", "sweep-s-importance", "sweep-s-correlations"}
+    assert names <= workshop.list_figures()
+
+
+def test_pruned_trials_are_compared_after_equal_epochs(workshop: Workshop) -> None:
+    rng = np.random.default_rng(0)
+    settings = [{"model.batch_norm": bool(number % 2)} for number in range(24)]
+    # The effect shows in the second epoch. At the end, which half of the trials reach, all are equal.
+    curves = []
+    for number, values in enumerate(settings):
+        first = rng.uniform(0.1, 0.2)
+        second = 0.4 + 0.05 * values["model.batch_norm"] + rng.normal(0, 0.01)
+        curves.append([first, second] + [0.5, 0.6, 0.7] * (number % 4 < 2))
+    workshop.add_sweep("s", settings, [curve[-1] for curve in curves], curves=curves)
+    text = describe(workshop)
+    assert "24 trials: 12 completed, 12 pruned. The best is trial 000" in text
+    assert "All 24 trials are therefore compared after this number of epochs." in text
+    assert re.search(r"batch_norm true against false: \+[45]\.\d points \(95 % interval \+[34].*n = 24 trials", text)
+    assert "effects on validation accuracy after 2 epochs with the other" in text
+    assert "rank correlation of every hyperparameter with validation accuracy after 2 epochs" in text
+
+
+def test_few_trials_have_no_effects(workshop: Workshop) -> None:
+    workshop.add_sweep("s", [{"model.filters": 8 * number} for number in range(1, 6)], [0.1, 0.2, 0.3, 0.4, 0.5])
+    text = describe(workshop)
+    assert "this space needs at least 10 scored trials, and the sweep has 5." in text
+    # Wilson's interval of 24 of 48 images is 36.4 to 63.6 %.
+    assert "With 48 validation images, one trial's accuracy has a 95 % margin of error of about ±13.6 points." in text
+
+
+def test_a_sweep_of_failures(workshop: Workshop) -> None:
+    workshop.add_sweep("bad", [{"model.filters": 8}, {"model.filters": 16}], [None, None])
+    write_report(workshop.config)
+    text = workshop.read_text()
+    assert "2 trials: 2 failed. No trial has a score yet. 2 × “FloatingPointError: the loss is nan”." in text
+    assert "<img" not in workshop.read_page()
+
+
+def test_values_keep_their_types(workshop: Workshop) -> None:
+    settings = [
+        {"model.filters": [8, 16], "model.activation": "gelu"},
+        {"model.filters": 16, "model.activation": "relu", "model.dropout": 0.5},
+    ]
+    workshop.add_sweep("s", settings, [0.4, 0.3])
+    [section] = describe_sweeps(workshop.read_data_set(), workshop.figures)
+    [chart] = [block for block in section.blocks if isinstance(block, ParallelCoordinates)]
+    titles = [line["title"].replace("\xa0", " ") for line in chart.data["lines"]]
+    assert titles == [
+        "trial 000, 40.0 %: filters [8, 16], activation gelu, dropout –",
+        "trial 001, 30.0 %: filters 16, activation relu, dropout 0.5",
+    ]
+
+
+def test_many_trials_make_a_small_page(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The statistics take most of the time, and only a few lines of the page.
+    monkeypatch.setattr(hyperparameter_effects, "measure_importance", lambda sweep: [])
+    monkeypatch.setattr(hyperparameter_effects, "estimate_adjusted_effects", lambda sweep: "Not estimated.")
+    rng = np.random.default_rng(0)
+    settings = [{f"training.s{index}": float(rng.random()) for index in range(15)} for _ in range(300)]
+    workshop.add_sweep("big", settings, rng.uniform(0.1, 0.5, 300).tolist())
+    write_report(workshop.config)
+    page = workshop.read_page()
+    [data] = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    assert len(json.loads(data)["axes"]) == 14
+    assert len(page) < 1_000_000

@@ -1,0 +1,181 @@
+"""Accuracies and paired differences against numbers calculated by hand, and their coverage in simulations."""
+
+import numpy as np
+import pytest
+from keras_inat.report.history import group_by_seed, read_history
+from keras_inat.report.statistics.accuracy import (
+    compare_classes,
+    compare_groups,
+    compare_predictions,
+    count_confusion,
+    estimate_best_trial,
+    estimate_test_accuracy,
+    estimate_top_k,
+    measure_calibration,
+)
+from keras_inat.report.sweep_history import read_sweep
+from predictions import make_predictions, predict
+from report_workshop import Workshop
+
+from keras_inat.intervals import estimate_proportion
+
+
+def test_accuracy_of_a_group_is_the_mean_over_seeds(workshop: Workshop) -> None:
+    for seed, correct in ((0, 60), (1, 64), (2, 68)):
+        workshop.add_run(seed=seed, correct=correct, val=0.5 + 0.05 * seed)
+    workshop.add_run(seed=2, correct=62, val=0.6)  # run again: the newest counts
+    workshop.add_run(seed=0, correct=50, settings={"training.learning_rate": 1e-4})
+    groups = group_by_seed(read_history(workshop.runs).runs)
+    assert [[run.result.seed for run in group.runs] for group in groups] == [[0, 1, 2], [0]]
+    estimate = estimate_test_accuracy(groups[0])
+    assert (estimate.value, estimate.num, estimate.unit) == (pytest.approx(0.62), 3, "seeds")
+    seeds = 4.302653 * 0.02 / 3**0.5  # Student's t with two degrees of freedom
+    images = estimate_proportion(62, 100)
+    assert estimate.low == pytest.approx(0.62 - np.hypot(seeds, 0.62 - images.low))
+    assert estimate.high == pytest.approx(0.62 + np.hypot(seeds, images.high - 0.62))
+    assert estimate_test_accuracy(groups[1]) == estimate_proportion(50, 100)
+    assert groups[0].val_accuracy == pytest.approx(0.55)
+    assert groups[1].val_accuracy == 0.5
+
+
+def test_best_trial_has_the_interval_of_its_validation_images(workshop: Workshop) -> None:
+    folder = workshop.add_sweep("s", [{"model.filters": 8}] * 5, [0.3, 0.25, None, 0.5, 0.4])
+    sweep = read_sweep(folder)
+    assert sweep.best is not None
+    assert sweep.best.id == "003"
+    assert estimate_best_trial(sweep) == estimate_proportion(24, 48)
+
+
+def test_paired_difference_by_hand() -> None:
+    labels = [0] * 50 + [1] * 50
+    first = predict(labels, [0] * 50 + [0] * 50)  # correct on the first 50
+    second = predict(labels, [0] * 40 + [1] * 60)  # loses 10 of those, gains the other 50
+    difference = compare_predictions([(first, second)])
+    assert difference is not None
+    assert (difference.value, difference.num, difference.unit) == (0.4, 100, "images")
+    gained = 51 / 102
+    lost = 11 / 102
+    half = 1.959964 * np.sqrt((gained + lost - (gained - lost) ** 2) / 102)
+    assert (difference.low, difference.high) == pytest.approx((gained - lost - half, gained - lost + half))
+    assert compare_predictions([(first, predict(labels[:99], [0] * 99))]) is None  # other images
+    assert compare_predictions([]) is None
+
+
+@pytest.mark.parametrize("gained", [[10], [10, 0], [8, 0]])
+def test_a_difference_is_100_points_at_most(gained: list[int]) -> None:
+    nothing = predict([0] * 10, [1] * 10)
+    pairs = [(nothing, predict([0] * 10, [0] * num + [1] * (10 - num))) for num in gained]
+    difference = compare_predictions(pairs)
+    assert difference is not None
+    assert difference.high == 1.0
+    assert -1.0 <= difference.low < difference.value == pytest.approx(np.mean(gained) / 10)
+
+
+def test_classes_are_compared_one_by_one() -> None:
+    labels = [0] * 30 + [1] * 30
+    first = predict(labels, [0] * 60)
+    second = predict(labels, [0] * 20 + [1] * 40)
+    differences = compare_classes(first, second, ["a", "b", "c"])  # the last one has no image
+    assert [(name, difference.value, difference.num) for name, difference in differences] == [
+        ("b", 1.0, 30),
+        ("a", pytest.approx(-1 / 3), 30),
+    ]
+    assert all(difference.excludes_zero for _, difference in differences)
+    assert compare_classes(first, predict(labels[:50], [0] * 50), ["a", "b", "c"]) == []  # other images
+
+
+def test_groups_are_compared_over_shared_seeds(workshop: Workshop) -> None:
+    for seed, (first, second) in enumerate([(50, 60), (52, 65), (54, 63), (99, None)]):
+        workshop.add_run(name="a", seed=seed, correct=first)
+        if second:
+            workshop.add_run(name="b", seed=seed, correct=second)
+    groups = {group.best.result.name: group for group in group_by_seed(read_history(workshop.runs).runs)}
+    difference = compare_groups(groups["a"], groups["b"])
+    assert difference is not None
+    assert (difference.value, difference.num, difference.unit) == (pytest.approx(0.32 / 3), 3, "seeds")
+    seeds = 4.302653 * np.std([0.10, 0.13, 0.09], ddof=1) / 3**0.5  # Student's t with two degrees of freedom
+    # The workshop's models are correct on the first images: 2 more for one seed, 4 for two, 6 for all three, and back.
+    by_image = np.array([1 / 3] * 2 + [2 / 3] * 2 + [1] * 6 + [2 / 3] * 3 + [1 / 3] * 2 + [0] * 85)
+    assert by_image.sum() == pytest.approx(32 / 3)
+    mean = by_image.sum() / 102
+    images = 1.959964 * np.sqrt((((by_image**2).sum() + 2) / 102 - mean**2) / 102)
+    assert difference.low == pytest.approx(difference.value - np.hypot(seeds, difference.value - mean + images))
+    assert difference.high == pytest.approx(difference.value + np.hypot(seeds, mean + images - difference.value))
+
+
+def test_groups_without_shared_seeds_are_compared_by_their_best_runs(workshop: Workshop) -> None:
+    for seed in (1, 2, 3):
+        workshop.add_run(name="b", seed=seed, correct=60)
+    workshop.add_run(name="c", seed=0, correct=70)
+    groups = {group.best.result.name: group for group in group_by_seed(read_history(workshop.runs).runs)}
+    difference = compare_groups(groups["b"], groups["c"])
+    assert difference is not None
+    assert (difference.num, difference.unit) == (100, "images")
+
+
+def test_interval_over_images_has_its_coverage() -> None:
+    rng = np.random.default_rng(1)
+    labels = [0] * 200
+    false_positives = 0
+    for _ in range(400):
+        difficulty = rng.random(200)
+        first = (difficulty < 0.5).astype(int)
+        second = (difficulty + rng.normal(0, 0.1, 200) < 0.5).astype(int)
+        difference = compare_predictions([(predict(labels, first.tolist()), predict(labels, second.tolist()))])
+        assert difference is not None
+        false_positives += difference.excludes_zero
+    assert false_positives <= 0.08 * 400
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.2, 0.1, 0.0])
+def test_interval_over_seeds_covers_other_images(fraction: float) -> None:
+    """Two equally good configurations. The seed decides a fraction of the images, the configuration the others."""
+    rng = np.random.default_rng(2)
+    labels = [0] * 200
+    false_positives = 0
+    for _ in range(200):
+        configurations = rng.random((2, 200)) < 0.3
+        pairs = [
+            tuple(
+                np.where(rng.random(200) < fraction, rng.random(200) < 0.3, own).astype(int) for own in configurations
+            )
+            for _ in range(3)
+        ]
+        difference = compare_predictions([(predict(labels, a.tolist()), predict(labels, b.tolist())) for a, b in pairs])
+        assert difference is not None
+        false_positives += difference.excludes_zero
+    assert false_positives <= 0.08 * 200
+
+
+def test_true_classes_are_in_rows() -> None:
+    counts = count_confusion(predict([0, 0, 1, 2, 2], [0, 1, 1, 0, 0]), 3)
+    assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 0]]
+
+
+def test_top_k_accuracy() -> None:
+    predictions = make_predictions(np.array([[0.1, 0.2, 0.3, 0.4]] * 4), np.arange(4))
+    assert [estimate_top_k(predictions, k).value for k in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1.0]
+    assert estimate_top_k(predictions).num == 4
+
+
+def test_calibration_by_hand() -> None:
+    """Four images with a confidence of 95 %, three of them correct; two with 55 %, one of them correct."""
+    probabilities = np.array([[0.95, 0.05]] * 4 + [[0.55, 0.45]] * 2)
+    calibration = measure_calibration(make_predictions(probabilities, [0, 0, 0, 1, 0, 1]))
+    assert [(confidence, accuracy.value, accuracy.num) for confidence, accuracy in calibration.bins] == [
+        (pytest.approx(0.55), 0.5, 2),
+        (pytest.approx(0.95), 0.75, 4),
+    ]
+    assert calibration.error == pytest.approx((2 * 0.05 + 4 * 0.2) / 6)
+
+
+def test_one_of_twenty_calibrated_models_exceeds_the_chance_limit() -> None:
+    rng = np.random.default_rng(0)
+    exceeded = []
+    for _ in range(200):
+        confidence = rng.uniform(0.5, 1, 150)
+        labels = (rng.random(150) >= confidence).astype(int)
+        probabilities = np.stack([confidence, 1 - confidence], axis=1)
+        calibration = measure_calibration(make_predictions(probabilities, labels))
+        exceeded.append(calibration.error > calibration.chance_limit)
+    assert 0.01 < np.mean(exceeded) < 0.1

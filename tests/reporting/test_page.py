@@ -1,0 +1,173 @@
+"""The page, from run folders to files."""
+
+import contextlib
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from keras_inat.report.history import read_history
+from keras_inat.report.page import format_results, write_report
+from keras_inat.report.rendering import escape_markdown
+from report_workshop import Workshop
+
+from keras_inat import plotting
+from keras_inat.commands import report
+from keras_inat.errors import UserError
+from keras_inat.store.records import EvaluationScores, FlipScores
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """The report of a sweep, two seeds from scratch, a fine-tuned run and an unfinished one."""
+    workshop = Workshop(tmp_path_factory.mktemp("complete"))
+    settings = [
+        {"model.filters": 8 * (1 + index % 3), "model.activation": ("relu", "gelu")[index % 2]} for index in range(12)
+    ]
+    scores = [0.30 + 0.02 * index if index != 4 else None for index in range(12)]
+    workshop.add_sweep("first", settings, scores)
+    workshop.add_run(seed=0, correct=60, val=0.52)
+    workshop.add_run(seed=1, correct=64, val=0.55)
+    workshop.add_run(name="aborted", finished=False)
+    workshop.add_finetuned("head", correct=80, val=0.8)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as output:
+        patch.setitem(plotting.STYLE, "savefig.dpi", 30)
+        report.run(workshop.config)
+    workshop.printed = output.getvalue().replace("\xa0", " ")
+    return workshop
+
+
+def test_complete_page(complete: Workshop) -> None:
+    printed = complete.printed
+    assert printed.splitlines()[-1] == f"report: {complete.reports / 'index.html'}"
+    assert (
+        "the best fine-tuned model (head: MobileNetV2) has a test accuracy of 80.0 % (71.1 to 86.7 %, n = 100 images)"
+        in printed
+    )
+    # 80 against the 64 of the seed with the better validation accuracy: one seed is too few to compare seeds.
+    assert "is +16.0 points (95 % interval +8.1 to +23.2, n = 100 images)." in printed
+    text = complete.read_text()
+    assert "12 trials: 11 completed, 1 failed. The best is trial 011" in text
+    # t(1, 0.975) = 12.706, standard error 0.02: 25.4 points from seeds; and Wilson's of 62 of 100 images.
+    assert "62.0 % (34.8 to 88.9 %, n = 2 seeds)" in text
+    assert "-aborted-seed0" in text.split("The test ledger has")[1].split("Commands that repeat each run.")[0]
+    assert "-aborted-seed0" not in text.split("Commands that repeat each run.")[1]
+    assert "The test ledger has 4 test evaluations by 4 runs." in text
+    assert "1 run evaluated on the test set but has no result: it was aborted or deleted." in text
+
+
+def test_pictures_anchors_and_data_of_the_page(complete: Workshop) -> None:
+    page = complete.read_page()
+    pictures = re.findall(r'<img src="([^"]+)" alt="([^"]+)"', page)
+    assert len(pictures) == len(complete.list_figures()) >= 12
+    assert all((complete.reports / file).stat().st_size > 1000 for file, _ in pictures)
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", page)
+    assert page.count("<h1>") == 1
+    anchors = re.findall(r'id="([^"]+)"', page)
+    assert len(anchors) == len(set(anchors))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(anchors)
+    [data] = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    assert [axis["label"] for axis in json.loads(data)["axes"]] == ["filters", "activation", "validation accuracy"]
+    assert len(json.loads(data)["lines"]) == 11
+    markdown = (complete.reports / "README.md").read_text(encoding="utf-8")
+    assert [file for file, _ in pictures] == re.findall(r"\]\((figures/[^)]+)\)", markdown)
+    assert "| head: MobileNetV2 | 1 |" in markdown
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_no_finished_runs(workshop: Workshop, capsys: pytest.CaptureFixture[str], unfinished: bool) -> None:
+    if unfinished:
+        workshop.add_run(finished=False)
+    report.run(workshop.config)
+    assert "There is no finished run" in capsys.readouterr().out
+    text = workshop.read_text()
+    assert "There is no finished run" in text
+    assert "make demo" in text
+    assert workshop.read_results() == []
+
+
+def test_names_are_text(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script>"
+    workshop = Workshop(tmp_path, [hostile, 'a "quoted" `name`', "two\nlines|*bold*", "$x^2$ " + "long " * 60])
+    leaked = [{"path": "train/<b>.jpg", "reason": "is a duplicate of val/'&.jpg"}]
+    settings = [{"model.activation": value} for value in (hostile, "relu")]
+    workshop.add_sweep("s", settings, [None, None], workshop.describe_data(hostile[:9]))
+    workshop.add_run(data=workshop.describe_data("a<b>|c", leaked=leaked, num_leaked=1, hash="1f2e"))
+    write_report(workshop.config)
+    page = workshop.read_page()
+    assert hostile not in page
+    assert "alert(1)" in workshop.read_text()
+    assert "<b>" not in page
+    assert "train/&lt;b&gt;.jpg" in page
+    markdown = (workshop.reports / "README.md").read_text(encoding="utf-8")
+    assert "<script>" not in markdown
+    assert "<b>" not in markdown
+    num_cells = {line.count(" | ") for line in markdown.splitlines() if line.startswith("| two")}
+    assert num_cells == {6}  # the pipe in the name ends no cell
+    assert escape_markdown("a_b `c|d` $x$") == r"a\_b `c\|d` \$x\$"
+
+
+def test_the_gitignore_is_kept(workshop: Workshop) -> None:
+    write_report(workshop.config)
+    (workshop.reports / ".gitignore").write_text("*\n", encoding="utf-8")
+    write_report(workshop.config)
+    assert (workshop.reports / ".gitignore").read_text(encoding="utf-8") == "*\n"
+    assert not list(workshop.reports.rglob(".*.png"))  # no temporary file
+
+
+@pytest.mark.parametrize("name", ["README.md", "index.html", "results.csv"])
+def test_foreign_files_are_not_replaced(workshop: Workshop, name: str) -> None:
+    workshop.reports.mkdir(parents=True)
+    (workshop.reports / name).write_text("# My project")
+    with pytest.raises(UserError, match=rf"{re.escape(name)} is not from a report"):
+        write_report(workshop.config)
+    assert (workshop.reports / name).read_text() == "# My project"
+
+
+def test_outdated_pictures_are_removed(workshop: Workshop) -> None:
+    run = workshop.add_run()
+    run.predictions.unlink()  # their figures take the most time
+    write_report(workshop.config)
+    assert "toy-train-best-learning-curves" in workshop.list_figures()
+    (workshop.reports / "figures" / "toy-holiday.png").write_bytes(b"not from a report")
+    run.metrics.unlink()
+    write_report(workshop.config)
+    assert "toy-train-best-learning-curves" not in workshop.list_figures()
+    assert {"toy-classes", "toy-holiday"} <= workshop.list_figures()
+
+
+def test_a_page_without_models_needs_no_keras(workshop: Workshop) -> None:
+    workshop.add_run().predictions.unlink()
+    code = (
+        "import sys; from keras_inat.settings.loading import load_config; "
+        "from keras_inat.report.page import write_report; "
+        f"write_report(load_config(['run.directory={workshop.runs}', 'report.directory={workshop.runs.parent}'])); "
+        "sys.exit(any(name.split('.')[0] in ('keras', 'tensorflow') for name in sys.modules))"
+    )
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=root)
+
+
+def test_results_have_a_row_for_each_run(workshop: Workshop) -> None:
+    workshop.add_run(seed=0, correct=60, val=0.52)
+    flip = FlipScores(val_accuracy=0.6, test_accuracy=0.66, test_interval=(0.6, 0.7))
+    test = EvaluationScores(accuracy=0.64, interval=(0.59, 0.69), num_images=100, flip=flip)
+    workshop.add_run(seed=1, test=test)
+    workshop.add_finetuned("head", correct=80, val=0.8)
+    rows = list(csv.DictReader(io.StringIO(format_results(read_history(workshop.runs).runs))))
+    assert [(row["command"], row["name"], row["seed"], row["strategy"], row["backbone"]) for row in rows] == [
+        ("train-best", "first", "0", "scratch", ""),
+        ("train-best", "first", "1", "scratch", ""),
+        ("finetune", "head-MobileNetV2", "0", "head", "MobileNetV2"),
+    ]
+    first = rows[0]
+    numbers = [float(first[name]) for name in ("val_accuracy", "test_accuracy", "low", "high")]
+    assert numbers == pytest.approx([0.52, 0.60, 0.55, 0.65])
+    assert (first["test_images"], first["parameters"], first["macs"]) == ("100", "49386", "16083456")
+    assert (first["data"], first["data_hash"], first["commit"]) == ("toy", "toy-hash", "0123456789ab")
+    assert Path(first["run"]).is_dir()
+    assert [row["flip_test_accuracy"] for row in rows] == ["", "0.66", ""]

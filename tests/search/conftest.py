@@ -1,0 +1,31 @@
+"""A training that is replaced by a formula, and a forkserver that the tests share."""
+
+from multiprocessing import forkserver
+
+import pytest
+from keras_inat.sweep import trial as trials_module
+
+from keras_inat.training.session import TrainedModel
+
+
+@pytest.fixture
+def fake_fit(monkeypatch, build_result):
+    """Scores a configuration by a formula instead of a training. Returns the list of the trained networks' settings."""
+    calls = []
+
+    def fit(config, run, *arguments, **options):
+        calls.append(config.model)
+        score = config.model.filters / 10 + (config.model.activation == "gelu") * 0.1
+        scores = {"val_accuracy": score, "epochs": config.training.epochs, "seconds": 7.5}
+        return TrainedModel(None, None, build_result().model_copy(update=scores))
+
+    monkeypatch.setattr(trials_module, "fit", fit)
+    monkeypatch.setattr(trials_module.keras.utils, "clear_session", lambda: None)  # there is no network to free
+    return calls
+
+
+@pytest.fixture(scope="session")
+def shared_forkserver():
+    """Starts the forkserver with the modules of a trial, so that no process has to import them."""
+    forkserver.set_forkserver_preload(["keras_inat.sweep.preload"])
+    forkserver.ensure_running()

@@ -1,0 +1,73 @@
+import pytest
+from keras_inat.sweep.live_table import LiveTable, draw_curve
+from keras_inat.sweep.records import Records
+from rich.console import Console
+
+from keras_inat.settings.loading import load_config
+from keras_inat.store.records import Trial
+
+CURVES = {"completed": [0.1, 0.4], "pruned": [0.05], "running": [0.2], "failed": []}
+
+
+@pytest.fixture
+def records(build_epoch):
+    records = Records(load_config(["NAME=s", "TRIALS=6", "sweep.epochs=2", "sweep.space={model.filters: [2]}"]), "hash")
+    for index, status in enumerate(["completed", "failed", "pruned", "pruned", "running"]):
+        curve = CURVES[status]
+        score = max(curve) if curve and status != "running" else None
+        settings = {"model.filters": index + 1}
+        trial = Trial(
+            id=str(index),
+            values=settings,
+            settings=settings,
+            status=status,
+            score=score,
+            epochs=len(curve),
+            error="too many filters",
+        )
+        records.write_trial(trial)
+        for epoch, accuracy in enumerate(curve, 1):
+            records.folder.trial_run(trial.id).append_epoch(build_epoch(epoch, accuracy))
+    return records
+
+
+def render(live_table, height):
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(live_table.draw(height))
+    return [" ".join(line.split()) for line in capture.get().splitlines() if line.strip()]
+
+
+def test_the_table_shows_every_trial_and_the_epochs_saved_by_pruning(records):
+    assert render(LiveTable(records, None), 30)[2:] == [
+        "0 best ▃█ 40.0% 2/2 filters=1",
+        "1 failed 0/2 too many filters",
+        "2 pruned ▂ 5.0% 1/2 filters=3",
+        "3 pruned ▂ 5.0% 1/2 filters=4",
+        "4 running ▅ 20.0% 1/2 filters=5",
+        "(4 of 6; best so far 40.0%, trial 0; 2 epochs saved)",
+    ]
+
+
+def test_a_low_terminal_shows_the_best_and_the_newest_trials(records):
+    assert [line[:6] for line in render(LiveTable(records, None), 8)[2:-1]] == ["0 best", "3 prun", "4 runn"]
+
+
+def test_without_a_terminal_every_event_is_one_line(records, capsys):
+    live_table = LiveTable(records, None)
+    live_table.refresh()
+    trial = records.read_trials()[-1]
+    records.write_trial(trial.model_copy(update={"status": "pruned", "score": 0.2, "epochs": 1}))
+    live_table.refresh()
+    live_table.refresh()
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "trial 4 of 6: filters=5"
+    assert second.startswith(
+        "trial 4: 20.0%, pruned after 1 of 2 epochs  (5 of 6; best so far 40.0%, trial 0; 3 epochs saved"
+    )
+
+
+def test_a_curve_has_one_character_for_each_epoch():
+    assert draw_curve([0.0, 0.1, 0.5, 1.0], 1.0) == "▁▁▅█"
+    assert draw_curve([0.0], 0.0) == "▁"
+    assert len(draw_curve([0.5] * 50, 1.0)) == 30

@@ -1,0 +1,72 @@
+import pytest
+from keras_inat.sweep.pruning import (
+    estimate_final_score,
+    is_pruned_by_halving,
+    is_pruned_by_median,
+    is_to_be_pruned,
+    list_rungs,
+    read_curve,
+)
+
+from keras_inat.settings.loading import load_config
+from keras_inat.store.records import Trial
+from keras_inat.store.sweeps import locate_sweep
+
+
+@pytest.mark.parametrize(
+    ("epochs", "rungs"), [(1, []), (2, []), (4, [2]), (5, [2]), (10, [2, 4]), (27, [3, 9]), (50, [2, 6, 17])]
+)
+def test_rungs_are_a_third_and_a_ninth_of_the_epochs_but_not_the_first_epoch(epochs, rungs):
+    assert list_rungs(epochs) == rungs
+
+
+def test_halving_keeps_the_best_third_of_the_trials_that_reached_the_rung():
+    others = [[0.1, 0.2], [0.1, 0.3], [0.1, 0.4], [0.1, 0.5], [0.1, 0.6], [0.9]]  # the last has not reached the rung
+    assert not is_pruned_by_halving([0.0, 0.55], others, 10)  # second of six
+    assert is_pruned_by_halving([0.0, 0.45], others, 10)  # third of six
+    assert not is_pruned_by_halving([0.0, 0.45, 0.45], others, 10)  # no rung
+    assert not is_pruned_by_halving([0.0], others, 10)  # a slow start does not count
+    assert not is_pruned_by_halving([0.0, 0.1], others[:2], 10)  # too few other trials
+
+
+def test_of_equal_trials_the_later_ones_are_not_pruned():
+    assert not is_pruned_by_halving([0.1, 0.1], [[0.1, 0.1]] * 5, 10)
+    assert not is_pruned_by_median([0.1, 0.1], [[0.1, 0.1]] * 5, 10)
+
+
+def test_the_median_rule_compares_the_best_accuracy_with_mean_accuracies():
+    others = [[0.0, 0.2], [0.2, 0.4], [0.4, 0.6]]  # means 0.1, 0.3, 0.5
+    assert is_pruned_by_median([0.0, 0.29], others, 10)
+    assert not is_pruned_by_median([0.0, 0.31], others, 10)
+    assert not is_pruned_by_median([0.0, 0.1], others[:2], 10)
+    assert not is_pruned_by_median([0.0, 0.1], others, 2)  # it has ended anyway
+
+
+def test_the_estimate_adds_the_median_gain_of_the_completed_trials():
+    completed = [[0.1, 0.2, 0.3], [0.2, 0.3, 0.7], [0.0, 0.1, 0.3], [0.5]]
+    assert estimate_final_score([0.05, 0.1], completed) == pytest.approx(0.1 + 0.2)
+    assert estimate_final_score([0.05, 0.1], []) == 0.1
+
+
+def write_epochs(run, build_epoch, accuracies):
+    for epoch, accuracy in enumerate(accuracies, 1):
+        run.append_epoch(build_epoch(epoch, accuracy))
+
+
+def test_a_curve_is_the_best_accuracy_so_far(build_epoch):
+    run = locate_sweep(load_config(["NAME=s"])).trial_run("7")
+    write_epochs(run, build_epoch, [0.1, 0.3, 0.2, 0.4])
+    with open(run.metrics, "a") as file:
+        file.write('{"val_acc')  # cut short by a kill
+    assert read_curve(run) == [0.1, 0.3, 0.3, 0.4]
+
+
+@pytest.mark.parametrize(("prune", "pruned"), [("halving", True), ("median", True), ("none", False)])
+def test_a_trial_is_compared_with_the_recorded_epochs_of_the_others(prune, pruned, build_epoch):
+    config = load_config(["NAME=s", "sweep.epochs=4", f"sweep.prune={prune}"])
+    folder = locate_sweep(config)
+    for index, accuracies in enumerate([[0.2, 0.3], [0.2, 0.4], [0.2, 0.5], [0.1, 0.1]]):
+        Trial(id=str(index), values={}, settings={}).write(folder.trial_file(str(index)))
+        write_epochs(folder.trial_run(str(index)), build_epoch, accuracies)
+    assert is_to_be_pruned(config, "3") == pruned
+    assert not is_to_be_pruned(config, "2")
