@@ -119,9 +119,9 @@ class Classifier:
         Raises:
             UserError: The file is missing or damaged.
         """
-        from keras_inat.models.loading import load_model
+        from keras_inat.models.model_files import load_model
 
-        return load_model(self.run.model_path, self.run.result)
+        return load_model(self.run.model_path, self.run.result.data)
 
     def predict(self, images: Any) -> Predictions:
         """Predicts images.
@@ -175,7 +175,7 @@ class Classifier:
         digest = hashlib.sha256()
         for file, name in files:
             digest.update(name.encode() + hashlib.sha256(Path(file).read_bytes()).digest())
-        record_evaluation(self.run.path, "evaluate", digest.hexdigest()[:16])
+        record_evaluation(self.run.path.parents[1], "evaluate", self.run.path, digest.hexdigest()[:16])
         label_of = dict(files)
         predictions = self.predict([file for file, _ in files])
         labels = [label_of[prediction.file] for prediction in predictions]

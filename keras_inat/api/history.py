@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from keras_inat.api.display import format_frame, format_picture, format_table
 from keras_inat.errors import UserError
 from keras_inat.intervals import accuracy_interval
+from keras_inat.store.predictions import Predictions
 from keras_inat.store.records import Epoch, Result, Trial
 from keras_inat.store.runs import RunFolder
 from keras_inat.store.sweeps import SweepFolder
@@ -61,6 +64,18 @@ class Run:
     def epochs(self) -> list[Epoch]:
         """The epochs of the training, first to last."""
         return self._folder.read_epochs()
+
+    @property
+    def example_images(self) -> np.ndarray:
+        """`(images, size, size, 3)` uint8, test images that the run kept for the report; drawn at random.
+
+        Raises:
+            UserError: The file is missing or damaged.
+        """
+        predictions = Predictions.read(self._folder.predictions)
+        if predictions is None:
+            raise UserError(f"{self._folder.predictions} is missing or damaged")
+        return predictions.pixels
 
     def load(self) -> "Classifier":
         """Loads its model."""

@@ -155,7 +155,7 @@ def report(
     """
     names = [str(run.path) if isinstance(run, Run) else run for run in compare or []]
     chosen = {"run.directory": str(directory)} | dict(settings or {})
-    return Page(_run("report", {"RUNS": " ".join(names) or None}, chosen))
+    return Page(*_run("report", {"RUNS": " ".join(names) or None}, chosen))
 
 
 def _run(command: str, given: Mapping[str, Any], settings: Settings | None) -> Any:

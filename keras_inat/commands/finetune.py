@@ -11,13 +11,17 @@ from keras_inat.log import warn
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Result
+from keras_inat.store.runs import RunFolder
 from keras_inat.training.evaluation import train_seeds
 from keras_inat.training.session import build_model
 from keras_inat.training.stages import STRATEGIES, apply_stage, plan_stages
 
 
-def run(config: Config) -> None:
-    """Fine-tunes by `finetune.strategy` and prints the scores; with "all", by every strategy, and prints a table."""
+def run(config: Config) -> list[RunFolder]:
+    """Fine-tunes by `finetune.strategy` and prints the scores; with "all", by every strategy, and prints a table.
+
+    Returns the folders of the runs.
+    """
     if config.finetune is None:
         raise UserError("this configuration has no `finetune` section: give one, or finetune.strategy=head")
     if config.finetune.weights == "none" and config.finetune.batch_norm == "frozen":
@@ -28,8 +32,8 @@ def run(config: Config) -> None:
     if config.model != Config().model:
         warn("settings of `model` are for training from scratch. They do not change a backbone")
     if config.finetune.strategy != "all":
-        train_seeds(override(config, {"run.name": _choose_name(config)}), "finetune", config.finetune.strategy)
-        return
+        named = override(config, {"run.name": _choose_name(config)})
+        return train_seeds(named, "finetune", config.finetune.strategy)
     configs = {}
     network = build_model(config, num_classes=2)
     for strategy in STRATEGIES:
@@ -38,7 +42,9 @@ def run(config: Config) -> None:
         # A strategy that cannot be trained is found before any other has been evaluated on the test images.
         for planned in plan_stages(changed):
             apply_stage(network, planned, changed.finetune)
-    _print_comparison({strategy: train_seeds(changed, "finetune", strategy) for strategy, changed in configs.items()})
+    runs = {strategy: train_seeds(changed, "finetune", strategy) for strategy, changed in configs.items()}
+    _print_comparison({strategy: [Result.read(run.result) for run in seeds] for strategy, seeds in runs.items()})
+    return [run for seeds in runs.values() for run in seeds]
 
 
 def _choose_name(config: Config, suffix: str = "") -> str:

@@ -14,6 +14,7 @@ from keras_inat.errors import UserError
 from keras_inat.explain.guided_backpropagation import explain_predictions
 from keras_inat.files import make_printable
 from keras_inat.log import warn
+from keras_inat.models.model_files import load_model
 from keras_inat.plotting import save_figure
 from keras_inat.reporting.charts.explanations import draw_prediction
 from keras_inat.settings.schema import Config
@@ -32,7 +33,7 @@ def run(config: Config) -> None:
     """
     run_folder, result = _find_run(config)
     folder, files = _list_images(config)
-    model = _load_model(run_folder, result)
+    model = load_model(run_folder.model, result.data)
     classes = result.data.classes
     as_json = config.predict.format == "json"
     notes = sys.stderr if as_json else sys.stdout
@@ -86,26 +87,11 @@ def _find_run(config: Config) -> tuple[RunFolder, Result]:
 
 def _list_images(config: Config) -> tuple[Path, list[Path]]:
     """Returns the folder of the images that `predict.image` names, and their files. Hidden files are skipped."""
-    if not config.predict.image:
-        raise UserError("IMAGE is missing: give IMAGE=<image file or folder>")
-    image = Path(config.predict.image)
-    if not image.exists():
-        raise UserError(f"IMAGE {config.predict.image!r} does not exist: give an image file or a folder of images")
+    image = Path(str(config.predict.image))
     if not image.is_dir():
         return image.parent, [image]
     files = [path for path in sorted(image.rglob("*")) if path.is_file()]
     return image, [path for path in files if "/." not in f"/{path.relative_to(image).as_posix()}"]
-
-
-def _load_model(run_folder: RunFolder, result: Result) -> keras.Model:
-    try:
-        model = keras.models.load_model(run_folder.model, compile=False)
-    except Exception as error:  # Keras raises many types of exception for a damaged archive.
-        raise UserError(f"{run_folder.model} cannot be loaded: {' '.join(str(error).split())[:200]}") from None
-    image_shape = (result.data.image_size, result.data.image_size, 3)
-    if model.input_shape[1:] != image_shape or model.output_shape[1:] != (len(result.data.classes),):
-        raise UserError(f"{run_folder.model} is not the model that result.json describes: give another RUN")
-    return model
 
 
 def _predict(model: keras.Model, folder: Path, files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:

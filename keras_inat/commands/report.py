@@ -9,8 +9,8 @@ from keras_inat.settings.schema import Config
 NUM_FINDINGS = 3
 
 
-def run(config: Config) -> None:
-    """Writes the report and prints its first findings.
+def run(config: Config) -> tuple[Path, list[str]]:
+    """Writes the report and prints its first findings. Returns the path of the page, and all findings.
 
     Raises:
         UserError: `report.strict` is set, and a required section is missing.
@@ -25,3 +25,4 @@ def run(config: Config) -> None:
             f"{path} lacks {len(page.missing)} required sections: {'; '.join(page.missing)}. Its checklist names the "
             "command for each"
         )
+    return path, page.findings

@@ -6,13 +6,14 @@ from keras_inat.search.space import describe_values
 from keras_inat.search.wandb_report import publish_report
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Trial, find_best
-from keras_inat.store.sweeps import locate_sweep
+from keras_inat.store.sweeps import SweepFolder, locate_sweep
 
 
-def run(config: Config) -> None:
-    """Runs the missing trials and prints the best one."""
+def run(config: Config) -> SweepFolder:
+    """Runs the missing trials and prints the best one. Returns the folder of the sweep."""
     conclude(config, search(config))
     publish_report(config)
+    return locate_sweep(config)
 
 
 def conclude(config: Config, trials: list[Trial]) -> None:

@@ -133,12 +133,17 @@ def open_source(config: Config) -> Source:
         drawn = classes.ORGANISMS if name == "demo" else classes.THINGS
         directory = Path(config.data.directory) / name
         return Source(dataset.write_demo(directory, classes=drawn, num_train=num_train, num_test=num_test))
+    check_source(name)
+    return Source(Path(name))
+
+
+def check_source(name: str) -> None:
+    """Raises a `UserError` if `name` is neither a folder nor an archive nor a drawn data set."""
     path = Path(name)
-    if not path.exists():
+    if name not in DEMOS and not path.exists():
         raise ExternalError(f"DATA {name!r} does not exist: run `make data` to download it, or use DATA=demo")
-    if not path.is_dir() and path.suffix.lower() != ".zip":
+    if name not in DEMOS and not path.is_dir() and path.suffix.lower() != ".zip":
         raise ExternalError(f"DATA must be a folder, a .zip archive or 'demo'. Received: {name!r}.")
-    return Source(path)
 
 
 def unpack(archive: Path, folder: Path) -> int:

@@ -1,7 +1,11 @@
 """A table of the backbones for fine-tuning: every image model of keras.applications. Imports no TensorFlow."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from keras_inat.errors import ExternalError, UserError, describe_choices
+from keras_inat.settings.schema import Finetune
 
 HEAD = ("head_pool", "head_dropout", "predictions")  # the new layers on top of a backbone
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -90,3 +94,19 @@ BACKBONES = {
     "VGG19": Backbone("caffe", 224, 32, 71.3, 20_024_384),
     "Xception": Backbone("tf", 299, 71, 79.0, 20_861_480),
 }
+
+
+def check_backbone(config: Finetune) -> None:
+    """Refuses a backbone that does not exist, and weights that cannot be a file of weights or a model."""
+    path = Path(config.weights)
+    if path.suffix != ".keras" and config.backbone not in BACKBONES:
+        raise UserError(f"`finetune.backbone` {describe_choices(config.backbone, BACKBONES)}")
+    if config.weights in ("imagenet", "none"):
+        return
+    if path.suffix not in (".h5", ".keras"):
+        raise UserError(
+            "`finetune.weights` must be 'imagenet', 'none', an .h5 or .weights.h5 file, or a .keras model saved by "
+            f"keras-inat. Received: {config.weights!r}."
+        )
+    if not path.is_file():
+        raise ExternalError(f"`finetune.weights` {config.weights!r} does not exist")

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_inat.errors import ExternalError, UserError, describe_choices
-from keras_inat.models.backbones import BACKBONES, IMAGENET_STD, PREPROCESSING
+from keras_inat.errors import ExternalError, UserError
+from keras_inat.models.backbones import BACKBONES, IMAGENET_STD, PREPROCESSING, check_backbone
 from keras_inat.settings.schema import Finetune
 
 
@@ -27,6 +27,7 @@ def build_finetune(config: Finetune, image_size: int, num_classes: int, smallest
     Raises:
         UserError: If backbone, size and weights do not fit together, or the weights are missing.
     """
+    check_backbone(config)
     if config.weights.endswith(".keras"):
         inputs, features = _load_trained_model(Path(config.weights), image_size)
     else:
@@ -66,8 +67,6 @@ def preprocess(images: Any, name: str) -> Any:
 
 def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple[Any, Any]:
     """Returns the input and the feature maps of a network of keras.applications."""
-    if config.backbone not in BACKBONES:
-        raise UserError(f"`finetune.backbone` {describe_choices(config.backbone, BACKBONES)}")
     row = BACKBONES[config.backbone]
     if smallest < row.min_size:
         scaled = f", which `training.image_scales` reduces to {smallest}" if smallest < image_size else ""
@@ -75,9 +74,7 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
             f"{config.backbone} needs `data.image_size` of at least {row.min_size}. Received: {image_size}{scaled}."
         )
     from_file = config.weights not in ("imagenet", "none")
-    if from_file:
-        _check_file(Path(config.weights), (".h5",))
-    elif config.weights == "imagenet":
+    if config.weights == "imagenet":
         size = f"{row.megabytes:,.0f} MB"
         print(f"ImageNet weights of {config.backbone}: downloaded ({size}) unless Keras has stored them", flush=True)
     inputs = keras.Input((image_size, image_size, 3), name="image")
@@ -118,7 +115,6 @@ def _read_width_multiplier(backbone: str, weights: str) -> dict[str, float]:
 
 def _load_trained_model(path: Path, image_size: int) -> tuple[Any, Any]:
     """Returns the input and the last feature maps of a model that this program trained."""
-    _check_file(path, (".keras",))
     try:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # a damaged archive raises many classes of errors
@@ -142,13 +138,3 @@ def _has_last_maps(layer: keras.Layer) -> bool:
     outputs = [layer.output, *(node.operation.output for node in layer._outbound_nodes)]
     has_maps = [len(output.shape) == 4 for output in outputs]
     return has_maps[0] and not any(has_maps[1:])
-
-
-def _check_file(path: Path, suffixes: tuple[str, ...]) -> None:
-    if path.suffix not in suffixes:
-        raise UserError(
-            "`finetune.weights` must be 'imagenet', 'none', an .h5 or .weights.h5 file, or a .keras model saved by "
-            f"keras-inat. Received: {str(path)!r}."
-        )
-    if not path.is_file():
-        raise ExternalError(f"`finetune.weights` {str(path)!r} does not exist")

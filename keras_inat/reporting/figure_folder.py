@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from keras_inat.files import write_atomically, write_json
 from keras_inat.plotting import save_figure
-from keras_inat.report.blocks import Block, Picture, Prose, Table, choose_unique, slugify
+from keras_inat.reporting.blocks import Block, Picture, Prose, Table, choose_unique, slugify
 
 CACHED = {kind.__name__: kind for kind in (Prose, Table, Picture)}
 

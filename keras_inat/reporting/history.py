@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_inat.report.sweep_history import SweepHistory, read_sweep
+from keras_inat.reporting.sweep_history import SweepHistory, read_sweep
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import select
 from keras_inat.settings.schema import Finetune

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from keras_inat.files import write_text
 from keras_inat.intervals import estimate_proportion
-from keras_inat.report import formatting
-from keras_inat.report.blocks import Block, Bullets, Chapter, Prose, Section, Table
-from keras_inat.report.formatting import percent, percent_with_interval, plural
-from keras_inat.report.history import FinishedRun
-from keras_inat.report.rendering import render_markdown
-from keras_inat.report.sections.best_model import tabulate_classes
-from keras_inat.report.sections.data import describe_skipped
-from keras_inat.report.statistics.accuracy import count_confusion, measure_calibration
+from keras_inat.reporting import formatting
+from keras_inat.reporting.blocks import Block, Bullets, Chapter, Prose, Section, Table
+from keras_inat.reporting.formatting import percent, percent_with_interval, plural
+from keras_inat.reporting.history import FinishedRun
+from keras_inat.reporting.rendering import render_markdown
+from keras_inat.reporting.sections.best_model import tabulate_classes
+from keras_inat.reporting.sections.data import describe_skipped
+from keras_inat.reporting.statistics.accuracy import count_confusion, measure_calibration
 
 FOLDER = "models"
 TITLE = "Model card: "

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from keras_inat.errors import UserError
 from keras_inat.files import write_text
-from keras_inat.report.blocks import Bullets, Chapter, Page, Prose, Section
-from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.history import DataSet, FinishedRun, History, read_history
-from keras_inat.report.model_cards import write_cards
-from keras_inat.report.rendering import escape_markdown, render_html, render_markdown
-from keras_inat.report.sections import checklist, records, summary
-from keras_inat.report.sections.best_model import describe_best_model
-from keras_inat.report.sections.comparison_of_runs import compare_runs
-from keras_inat.report.sections.data import describe_data
-from keras_inat.report.sections.fine_tuning import describe_comparison, describe_fine_tuning
-from keras_inat.report.sections.network import describe_network
-from keras_inat.report.sections.sweep import describe_sweeps
+from keras_inat.reporting.blocks import Bullets, Chapter, Page, Prose, Section
+from keras_inat.reporting.figure_folder import FigureFolder
+from keras_inat.reporting.history import DataSet, FinishedRun, History, read_history
+from keras_inat.reporting.model_cards import write_cards
+from keras_inat.reporting.rendering import escape_markdown, render_html, render_markdown
+from keras_inat.reporting.sections import checklist, records, summary
+from keras_inat.reporting.sections.best_model import describe_best_model
+from keras_inat.reporting.sections.comparison_of_runs import compare_runs
+from keras_inat.reporting.sections.data import describe_data
+from keras_inat.reporting.sections.fine_tuning import describe_comparison, describe_fine_tuning
+from keras_inat.reporting.sections.network import describe_network
+from keras_inat.reporting.sections.sweep import describe_sweeps
 from keras_inat.settings.schema import Config
 
 TITLE = "keras-inat: the report"

@@ -5,9 +5,9 @@ import re
 import jinja2
 from markupsafe import Markup, escape
 
-from keras_inat.report import blocks
-from keras_inat.report.blocks import Block, Chapter, Page, Table
-from keras_inat.report.formatting import interval, percent, sample_size
+from keras_inat.reporting import blocks
+from keras_inat.reporting.blocks import Block, Chapter, Page, Table
+from keras_inat.reporting.formatting import interval, percent, sample_size
 
 RULES = {"l": ":--", "r": "--:"}
 
@@ -15,7 +15,7 @@ RULES = {"l": ":--", "r": "--:"}
 def render_html(page: Page) -> str:
     """Returns the text of the HTML file. The pictures are files beside it."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("keras_inat", "report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.PackageLoader("keras_inat", "reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {"prose": _mark_code, "percent": percent, "interval": interval, "sample_size": sample_size}

@@ -6,7 +6,7 @@ from typing import Any, TypeGuard
 
 from keras_inat.errors import UserError
 from keras_inat.log import warn
-from keras_inat.report import formatting
+from keras_inat.reporting import formatting
 from keras_inat.store.records import DataSummary, Trial, find_best
 from keras_inat.store.sweeps import SweepFolder, SweepIdentity
 

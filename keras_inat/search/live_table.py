@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_inat.progress import format_seconds
+from keras_inat.search.pruning import read_curve
+from keras_inat.search.records import Records
+from keras_inat.search.space import describe_values
 from keras_inat.store.records import Trial, find_best
-from keras_inat.sweep.pruning import read_curve
-from keras_inat.sweep.records import Records
-from keras_inat.sweep.space import describe_values
 
 BARS = "▁▂▃▄▅▆▇█"
 LINES_BESIDE_TRIALS = 6

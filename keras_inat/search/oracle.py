@@ -15,9 +15,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Kernel, Matern, WhiteKernel
 
+from keras_inat.search.kerastuner import SEED_STRIDE, Grid, Random, ResumableOracle
+from keras_inat.search.space import build_hyperparameters, encode_base, is_forbidden
 from keras_inat.settings.schema import Config
-from keras_inat.sweep.kerastuner import SEED_STRIDE, Grid, Random, ResumableOracle
-from keras_inat.sweep.space import build_hyperparameters, encode_base, is_forbidden
 
 # KerasTuner starts with three random configurations for each dimension and multiplies the standard deviation by 2.6. On
 # synthetic spaces, that takes 1.5 times as many epochs to find the best configuration.

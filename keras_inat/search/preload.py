@@ -3,4 +3,4 @@
 from keras_inat.progress import hide_startup_messages
 
 with hide_startup_messages():
-    import keras_inat.sweep.trial  # noqa: F401
+    import keras_inat.search.trial  # noqa: F401

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_inat.errors import UserError
 from keras_inat.files import hold_lock, write_text
+from keras_inat.search.space import decode_values
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import nest, select
 from keras_inat.settings.loading import format_yaml, override
@@ -15,7 +16,6 @@ from keras_inat.settings.schema import Config
 from keras_inat.store.provenance import now
 from keras_inat.store.records import Trial, find_best
 from keras_inat.store.sweeps import SweepIdentity, locate_sweep
-from keras_inat.sweep.space import decode_values
 
 COLUMNS = ("epochs", "val_accuracies", "seconds", "parameters", "macs", "started", "ended", "error")
 

@@ -11,15 +11,15 @@ from keras_tuner.engine.trial import TrialStatus
 
 from keras_inat.data.packs import load_pack
 from keras_inat.errors import ExternalError, UserError
+from keras_inat.search.live_table import LiveTable, open_live_table
+from keras_inat.search.oracle import build_oracle
+from keras_inat.search.pruning import estimate_final_score
+from keras_inat.search.records import Records
+from keras_inat.search.slots import Outcome, Slot, open_slots, wait_for
+from keras_inat.search.space import build_hyperparameters, configure_trial
 from keras_inat.settings.schema import Config
 from keras_inat.store.provenance import now
 from keras_inat.store.records import Trial
-from keras_inat.sweep.live_table import LiveTable, open_live_table
-from keras_inat.sweep.oracle import build_oracle
-from keras_inat.sweep.pruning import estimate_final_score
-from keras_inat.sweep.records import Records
-from keras_inat.sweep.slots import Outcome, Slot, open_slots, wait_for
-from keras_inat.sweep.space import build_hyperparameters, configure_trial
 
 POLL_SECONDS = 0.5  # between two updates of the live table
 

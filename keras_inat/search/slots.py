@@ -38,7 +38,7 @@ Outcome = Result | str | Exception
 
 def run_trial(config: Config, trial: Trial) -> Outcome:
     """Trains a recorded trial of a sweep."""
-    from keras_inat.sweep.trial import train_trial
+    from keras_inat.search.trial import train_trial
 
     return train_trial(config, trial)
 
@@ -163,7 +163,7 @@ def open_slots(num_workers: int, timeout_seconds: float | None) -> list[Slot]:
         return [Slot()]
     # Ctrl-C must not end the forkserver while it imports TensorFlow.
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    forkserver.set_forkserver_preload(["keras_inat.sweep.preload"])
+    forkserver.set_forkserver_preload(["keras_inat.search.preload"])
     forkserver.ensure_running()
     signal.signal(signal.SIGINT, handler)
     if num_workers == 1:

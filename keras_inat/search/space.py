@@ -9,11 +9,11 @@ from keras_tuner import HyperParameters
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed, Float, HyperParameter, Int
 
 from keras_inat.errors import UserError, describe_choices
+from keras_inat.search.kerastuner import Condition
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import flatten, list_names, list_settings
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
-from keras_inat.sweep.kerastuner import Condition
 
 SEARCHABLE = list_names(roles.SEARCHABLE)
 MAX_STEPS = 1000

@@ -6,13 +6,13 @@ import keras
 
 from keras_inat.errors import FULL_DISK, ExternalError, UserError, is_out_of_memory
 from keras_inat.files import hold_lock, remove_temporary_files
+from keras_inat.search.pruning import is_to_be_pruned
+from keras_inat.search.slots import Outcome
+from keras_inat.search.space import configure_trial, describe_values
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Result, Trial
 from keras_inat.store.runs import RunFolder, restart_run
 from keras_inat.store.sweeps import locate_sweep
-from keras_inat.sweep.pruning import is_to_be_pruned
-from keras_inat.sweep.slots import Outcome
-from keras_inat.sweep.space import configure_trial, describe_values
 from keras_inat.training.checkpoint import read_progress
 from keras_inat.training.session import fit
 

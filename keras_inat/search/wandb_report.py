@@ -6,10 +6,10 @@ from keras_tuner.engine.hyperparameters import Fixed
 
 from keras_inat.files import write_text
 from keras_inat.log import warn
+from keras_inat.search.space import build_hyperparameters
 from keras_inat.settings.schema import Config
 from keras_inat.store.sweeps import locate_sweep
-from keras_inat.sweep.space import build_hyperparameters
-from keras_inat.training.tracking import BEST_ACCURACY, is_online, name_setting
+from keras_inat.training.tracking import BEST_ACCURACY, choose_wandb_mode, is_installed, name_setting
 
 
 def publish_report(config: Config) -> None:
@@ -17,7 +17,7 @@ def publish_report(config: Config) -> None:
 
     Nothing happens unless runs go to W&B's server. A failure is a warning, because the records are on disk.
     """
-    if not is_online(config):
+    if not is_installed("wandb_workspaces") or choose_wandb_mode(config) != "online":
         return
     address = locate_sweep(config).path / "wandb-report"
     try:

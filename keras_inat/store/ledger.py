@@ -16,7 +16,7 @@ Images = TypeVar("Images")
 
 
 class LedgerEntry(Stored):
-    """One evaluation on the test images."""
+    """One evaluation on the test images, or on a folder of labeled images that the user named."""
 
     time: str  # UTC, ISO 8601
     command: str  # the command that evaluated
@@ -56,6 +56,11 @@ def open_test_images(config: Config, run: RunFolder, data_hash: str, read: Calla
             f"the test images are for the final evaluation of {' and '.join(EVALUATING_COMMANDS)}. "
             f"Received: a run of '{run.command}' ({run.path})."
         )
-    entry = LedgerEntry(time=now(), command=run.command, run=str(run.path), data=data_hash, commit=read_commit())
-    append_jsonl(ledger_path(config.run.directory), entry.model_dump())
+    record_evaluation(config.run.directory, run.command, run.path, data_hash)
     return read()
+
+
+def record_evaluation(directory: str | Path, command: str, run: Path, data_hash: str) -> None:
+    """Appends an evaluation to the ledger in the folder of all runs."""
+    entry = LedgerEntry(time=now(), command=command, run=str(run), data=data_hash, commit=read_commit())
+    append_jsonl(ledger_path(directory), entry.model_dump())

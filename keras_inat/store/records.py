@@ -182,8 +182,9 @@ class Result(Stored):
     weights_hash: str  # SHA-256 of the file of initial weights; empty where there is none
     stages: tuple[StageSummary, ...]  # the stages of the training
     data: DataSummary  # the images
-    packages: dict[str, str]  # versions of the packages that decide a result
-    commit: str | None  # of the program; None outside a git checkout
+    packages: dict[str, str]  # versions of this program, of Python and of the packages that decide a result
+    device: str  # the devices of the training
+    commit: str | None  # of the program's own checkout; None if there is none
     pruned: bool = False  # whether the run is a trial that was stopped early
     test: EvaluationScores | None = None  # the scores on the test images; None for runs that must not see them
 
@@ -193,6 +194,18 @@ class Result(Stored):
         if self.test is None:
             raise ValueError(f"the run {self.name!r} of {self.command!r} was not evaluated on the test images")
         return self.test
+
+
+class ModelContract(Stored):
+    """The input and the output of a model, stored in its file."""
+
+    classes: tuple[str, ...]  # the class of each output, in order
+    image_size: int  # side in pixels of the input images
+    # The contract of the pixels: `(batch, image_size, image_size, 3)`.
+    input: str = "RGB from 0 to 255: the centered square of the upright image, resized to image_size"
+    output: str = "probabilities, (batch, classes)"
+    keras: str  # the version of Keras that wrote the file
+    keras_inat: str  # the version of this program
 
 
 class Trial(Stored):

@@ -18,8 +18,15 @@ def init_devices(deterministic: bool) -> None:
     """Prints the training devices once. If `deterministic`, every operation is bitwise reproducible from now on."""
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+    print(f"training on {describe_devices()}" + ("" if has_accelerator() else " (no GPU was found)"), flush=True)
+
+
+def describe_devices() -> str:
+    """Returns the training devices in words, such as `gpu:0 (NVIDIA H200)`."""
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    names = ", ".join(dict.fromkeys(str(gpu["device_name"]) for gpu in details if "device_name" in gpu))
     devices = ", ".join(keras.distribution.list_devices())
-    print(f"training on {devices}" + ("" if has_accelerator() else " (no GPU was found)"), flush=True)
+    return f"{devices} ({names})" if names else devices
 
 
 def has_accelerator() -> bool:

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 
 from keras_inat.errors import UserError
-from keras_inat.files import write_atomically
+from keras_inat.models.model_files import load_model, write_model
 from keras_inat.progress import Advance, track_progress
 from keras_inat.settings.schema import Training
-from keras_inat.store.records import Epoch
+from keras_inat.store.records import Epoch, ModelContract
 from keras_inat.store.runs import RunFolder
 from keras_inat.training.checkpoint import Progress, read_best_weights, write_checkpoint
 from keras_inat.training.evaluation_model import EvaluationModel
@@ -84,6 +84,7 @@ class EpochEnd(keras.callbacks.Callback):
         training: Training,
         progress: Progress,
         evaluation_model: EvaluationModel,
+        contract: ModelContract,
         labels: np.ndarray,
         images_per_epoch: int,
         label: str,
@@ -95,6 +96,7 @@ class EpochEnd(keras.callbacks.Callback):
         self.training = training
         self.progress = progress
         self.evaluation_model = evaluation_model
+        self.contract = contract
         self.labels = labels
         self.images_per_epoch = images_per_epoch
         self.label = label
@@ -196,13 +198,12 @@ class EpochEnd(keras.callbacks.Callback):
             self._write_best()
             return
         try:
-            self.best_weights = keras.models.load_model(self.run.model, compile=False).get_weights()
-        except Exception:  # a damaged archive can raise anything in Keras
+            self.best_weights = load_model(self.run.model).get_weights()
+        except UserError:
             raise UserError(f"{self.run.model} is damaged or missing: remove {self.run.path} to train anew") from None
 
     def _write_best(self) -> None:
-        with write_atomically(self.run.model) as path:
-            self.evaluation_model.model.save(path)
+        write_model(self.evaluation_model.model, self.run.model, self.contract)
 
     def _ask_stop(self, epochs: int) -> None:
         self.stopped = self._stop is not None and self._stop(epochs)

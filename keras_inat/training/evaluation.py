@@ -26,24 +26,24 @@ MAX_SAMPLE = 600
 MAX_SAMPLE_BYTES = 16_000_000
 
 
-def train_seeds(config: Config, command: str, label: str) -> list[Result]:
-    """Trains and evaluates `run.seeds` times, each with its own seed and run folder.
+def train_seeds(config: Config, command: str, label: str) -> list[RunFolder]:
+    """Trains and evaluates `run.seeds` times, each with its own seed and run folder. The lowest seed comes first.
 
-    With several seeds, this prints a table of all of them and their mean. The lowest seed comes first.
+    With several seeds, this prints a table of all of them and their mean.
     """
     seeds = range(config.run.seed, config.run.seed + config.run.seeds)
     if len(seeds) == 1:
         return [train_and_evaluate(config, command, label or f"seed {config.run.seed}")]
-    results = []
+    runs = []
     for seed in seeds:
         seeded = override(config, {"run.seed": seed})
-        results.append(train_and_evaluate(seeded, command, f"{label} seed {seed}".strip()))
-    _print_seeds(results)
-    return results
+        runs.append(train_and_evaluate(seeded, command, f"{label} seed {seed}".strip()))
+    _print_seeds([Result.read(run.result) for run in runs])
+    return runs
 
 
-def train_and_evaluate(config: Config, command: str, label: str) -> Result:
-    """Trains, evaluates on the test images and writes `result.json`.
+def train_and_evaluate(config: Config, command: str, label: str) -> RunFolder:
+    """Trains, evaluates on the test images and writes `result.json`. Returns the folder of the run.
 
     A finished run with these settings is not repeated, so its test images are evaluated once. An interrupted run is
     resumed.
@@ -59,7 +59,7 @@ def train_and_evaluate(config: Config, command: str, label: str) -> Result:
             "(another NAME or seed trains anew)",
             flush=True,
         )
-        return result
+        return finished
     with claim_run(config, command, data_hash, f"{config.run.name}-seed{config.run.seed}") as run:
         result = evaluate_on_test(run, fit(config, run, label))
         finish_run(run, result)
@@ -71,7 +71,7 @@ def train_and_evaluate(config: Config, command: str, label: str) -> Result:
         f"(95 % interval {low:.1%} to {high:.1%}, n = {test.num_images}){flip}    {run.path}",
         flush=True,
     )
-    return result
+    return run
 
 
 def evaluate_on_test(run: RunFolder, trained: TrainedModel) -> Result:

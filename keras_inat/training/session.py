@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from keras_inat import __version__
 from keras_inat.data.dataset import Dataset, open_data
 from keras_inat.models.backbones import HEAD
 from keras_inat.models.cnn import build_cnn
@@ -17,10 +18,17 @@ from keras_inat.models.pretrained import build_finetune
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.store.provenance import now, read_commit, read_package_versions
-from keras_inat.store.records import Result
+from keras_inat.store.records import ModelContract, Result
 from keras_inat.store.runs import RunFolder
 from keras_inat.training.checkpoint import Progress, restore_variables, resume_progress
-from keras_inat.training.devices import choose_precision, choose_strategy, has_accelerator, init_devices, use_precision
+from keras_inat.training.devices import (
+    choose_precision,
+    choose_strategy,
+    describe_devices,
+    has_accelerator,
+    init_devices,
+    use_precision,
+)
 from keras_inat.training.epochs import EpochEnd, StepProgress
 from keras_inat.training.evaluation_model import EvaluationModel, clone_for_training, plan_calibration
 from keras_inat.training.optimizers import build_optimizer
@@ -124,6 +132,12 @@ class Session:
             self.config.training,
             progress,
             self.models,
+            ModelContract(
+                classes=data.classes,
+                image_size=data.config.data.image_size,
+                keras=keras.__version__,
+                keras_inat=__version__,
+            ),
             labels=data.labels[data.validation_rows],
             images_per_epoch=self.steps_per_epoch * self.batch_size,
             label=label,
@@ -204,6 +218,7 @@ class Session:
             stages=tuple(self.summaries[: progress.stage + 1]),
             data=self.data.summary,
             packages=read_package_versions(),
+            device=describe_devices(),
             commit=read_commit(),
         )
         return TrainedModel(self.models.model, self.data, result)

@@ -1,12 +1,16 @@
 """Tracks every epoch in W&B and TensorBoard. Their failure does not stop a training: `metrics.jsonl` is the record."""
 
 import contextlib
+import importlib.util
 import logging
+import netrc
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlparse
 
 import keras
 import tensorflow as tf
@@ -19,6 +23,7 @@ from keras_inat.settings.schema import Config, Scalar
 from keras_inat.store.records import Epoch
 from keras_inat.store.runs import RunFolder
 
+INSTALL = "pip install 'keras-inat[tracking]'"
 # The entry in the summary of a W&B run that panels compare runs by.
 BEST_ACCURACY = "val_accuracy"
 # The fields of an epoch that both trackers get.
@@ -30,16 +35,19 @@ def open_tracking(config: Config, run: RunFolder, title: str | None = None) -> I
     """Opens the W&B run and the TensorBoard log of a run and yields the callbacks that write the epochs.
 
     W&B is offline unless the user is logged in. It never asks for input. By default, `title` is the name of the folder.
+    A tracker that is not installed is skipped.
     """
     callbacks: list[keras.callbacks.Callback] = []
     tracked = None
-    if config.tracking.wandb != "disabled":
+    if config.tracking.wandb in ("online", "offline") and not is_installed("wandb"):
+        warn(f"tracking.wandb={config.tracking.wandb} has no effect, because W&B is not installed: {INSTALL}")
+    if is_installed("wandb") and choose_wandb_mode(config) != "disabled":
         try:
             tracked = _init_wandb(config, run, title or run.path.name)
             callbacks.append(EpochLog("W&B", run, _open_wandb(run, tracked)))
         except Exception as error:
             warn(f"W&B does not track this run, because it failed: {error}")
-    if config.tracking.tensorboard:
+    if config.tracking.tensorboard and is_installed("tensorboard"):
         callbacks.append(EpochLog("TensorBoard", run, _open_tensorboard(config, run)))
     try:
         yield callbacks
@@ -135,7 +143,7 @@ def _init_wandb(config: Config, run: RunFolder, title: str) -> Any:
             ),
         )
 
-    if is_online(config):
+    if choose_wandb_mode(config) == "online":
         # Without a connection the record is offline, and `wandb sync` can send it later.
         with contextlib.suppress(wandb.Error):
             return init("online")
@@ -156,17 +164,32 @@ def name_setting(name: str) -> str:
     return name.replace(".", "_")
 
 
-def is_online(config: Config) -> bool:
-    """Returns True if runs are sent to the W&B server, by the settings or because a user is logged in."""
-    return config.tracking.wandb == "online" or (config.tracking.wandb == "auto" and _is_logged_in())
+def is_installed(package: str) -> bool:
+    """Returns True if a package can be imported."""
+    return importlib.util.find_spec(package) is not None
+
+
+def choose_wandb_mode(config: Config) -> str:
+    """Returns the mode of W&B: "online", "offline" or "disabled".
+
+    With `tracking.wandb`=auto, the variable WANDB_MODE decides, and without it W&B is online if a user is logged in.
+    """
+    if config.tracking.wandb != "auto":
+        return config.tracking.wandb
+    mode = os.environ.get("WANDB_MODE", "").replace("dryrun", "offline")
+    if mode in ("online", "offline", "disabled"):
+        return mode
+    return "online" if _is_logged_in() else "offline"
 
 
 def _is_logged_in() -> bool:
-    import wandb
-    from wandb.sdk.lib.wbauth import read_netrc_auth
-
     try:
+        import wandb
+
         settings = wandb.setup().settings
-        return bool(os.environ.get("WANDB_API_KEY") or settings.api_key or read_netrc_auth(host=settings.base_url))
-    except Exception:  # a broken login is no login
+        if os.environ.get("WANDB_API_KEY") or settings.api_key:
+            return True
+        file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+        return netrc.netrc(file).authenticators(str(urlparse(settings.base_url).hostname)) is not None
+    except Exception:  # a missing or broken login is no login
         return False

@@ -5,7 +5,6 @@ import re
 import keras
 import numpy as np
 import pytest
-from keras_inat.report.charts.explanations import draw_prediction
 from PIL import Image
 
 from keras_inat.commands import predict
@@ -13,6 +12,7 @@ from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
 from keras_inat.explain.guided_backpropagation import explain_predictions
 from keras_inat.models.cnn import build_cnn
+from keras_inat.reporting.charts.explanations import draw_prediction
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.networks import Model
 

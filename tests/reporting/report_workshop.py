@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from keras_inat.report.blocks import Block, Chapter, Section
-from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.history import DataSet, read_history
-from keras_inat.report.rendering import render_markdown
 
 from keras_inat.errors import UserError
 from keras_inat.files import append_jsonl, write_text
+from keras_inat.reporting.blocks import Block, Chapter, Section
+from keras_inat.reporting.figure_folder import FigureFolder
+from keras_inat.reporting.history import DataSet, read_history
+from keras_inat.reporting.rendering import render_markdown
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import nest, select
 from keras_inat.settings.loading import build_config, format_yaml, load_config, merge, override

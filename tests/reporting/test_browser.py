@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from keras_inat.report.page import write_report
-from keras_inat.report.sections import hyperparameter_effects
 from report_workshop import Workshop
 
 from keras_inat import plotting
+from keras_inat.reporting.page import write_report
+from keras_inat.reporting.sections import hyperparameter_effects
 from keras_inat.settings.loading import override
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

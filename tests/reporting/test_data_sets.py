@@ -1,7 +1,8 @@
 """Runs and sweeps, sorted by their images."""
 
-from keras_inat.report.history import read_history
 from report_workshop import Workshop
+
+from keras_inat.reporting.history import read_history
 
 
 def test_data_sets_are_separated_by_hash(workshop: Workshop) -> None:

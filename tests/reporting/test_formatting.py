@@ -1,9 +1,9 @@
 """Numbers as text."""
 
 import pytest
-from keras_inat.report import formatting
 
 from keras_inat.intervals import Estimate
+from keras_inat.reporting import formatting
 
 
 def strip(text: str) -> str:

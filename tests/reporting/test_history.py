@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from keras_inat.report.history import read_history
 from report_workshop import Workshop
 
 from keras_inat.files import append_jsonl, write_json
+from keras_inat.reporting.history import read_history
 from keras_inat.settings.loading import build_config, merge
 from keras_inat.store.ledger import ledger_path
 from keras_inat.store.sweeps import SweepFolder

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from keras_inat.report.history import read_history
-from keras_inat.report.model_cards import write_cards
 from report_workshop import Workshop
+
+from keras_inat.reporting.history import read_history
+from keras_inat.reporting.model_cards import write_cards
 
 
 def read_card(workshop: Workshop, name: str) -> str:

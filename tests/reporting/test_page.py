@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from keras_inat.report.history import read_history
-from keras_inat.report.page import format_results, write_report
-from keras_inat.report.rendering import escape_markdown
 from report_workshop import Workshop
 
 from keras_inat import plotting
 from keras_inat.commands import report
 from keras_inat.errors import UserError
+from keras_inat.reporting.history import read_history
+from keras_inat.reporting.page import format_results, write_report
+from keras_inat.reporting.rendering import escape_markdown
 from keras_inat.store.records import EvaluationScores, FlipScores
 
 
@@ -144,7 +144,7 @@ def test_a_page_without_models_needs_no_keras(workshop: Workshop) -> None:
     workshop.add_run().predictions.unlink()
     code = (
         "import sys; from keras_inat.settings.loading import load_config; "
-        "from keras_inat.report.page import write_report; "
+        "from keras_inat.reporting.page import write_report; "
         f"write_report(load_config(['run.directory={workshop.runs}', 'report.directory={workshop.runs.parent}'])); "
         "sys.exit(any(name.split('.')[0] in ('keras', 'tensorflow') for name in sys.modules))"
     )

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from keras_inat.report.sweep_history import SweepHistory
-
+from keras_inat.reporting.sweep_history import SweepHistory
 from keras_inat.store.records import Trial
 from keras_inat.store.sweeps import SweepFolder
 

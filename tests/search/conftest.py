@@ -3,8 +3,8 @@
 from multiprocessing import forkserver
 
 import pytest
-from keras_inat.sweep import trial as trials_module
 
+from keras_inat.search import trial as trials_module
 from keras_inat.training.session import TrainedModel
 
 
@@ -27,5 +27,5 @@ def fake_fit(monkeypatch, build_result):
 @pytest.fixture(scope="session")
 def shared_forkserver():
     """Starts the forkserver with the modules of a trial, so that no process has to import them."""
-    forkserver.set_forkserver_preload(["keras_inat.sweep.preload"])
+    forkserver.set_forkserver_preload(["keras_inat.search.preload"])
     forkserver.ensure_running()

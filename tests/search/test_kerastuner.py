@@ -6,10 +6,10 @@ from pathlib import Path
 
 import keras_tuner
 import pytest
-from keras_inat.sweep import kerastuner
 from keras_tuner import HyperParameters, Objective
 
 import keras_inat
+from keras_inat.search import kerastuner
 
 MODULES = {
     "keras_tuner.src.engine.conditions": ["Parent"],

@@ -1,8 +1,8 @@
 import pytest
-from keras_inat.sweep.live_table import LiveTable, draw_curve
-from keras_inat.sweep.records import Records
 from rich.console import Console
 
+from keras_inat.search.live_table import LiveTable, draw_curve
+from keras_inat.search.records import Records
 from keras_inat.settings.loading import load_config
 from keras_inat.store.records import Trial
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from keras_inat.sweep.oracle import NUM_NEAR, NUM_RANDOM, build_oracle
-from keras_inat.sweep.records import Records
-from keras_inat.sweep.runner import end_trial
 from keras_tuner.engine.trial import TrialStatus
 
+from keras_inat.search.oracle import NUM_NEAR, NUM_RANDOM, build_oracle
+from keras_inat.search.records import Records
+from keras_inat.search.runner import end_trial
 from keras_inat.settings.loading import load_config
 from keras_inat.store.records import Trial
 

@@ -1,5 +1,6 @@
 import pytest
-from keras_inat.sweep.pruning import (
+
+from keras_inat.search.pruning import (
     estimate_final_score,
     is_pruned_by_halving,
     is_pruned_by_median,
@@ -7,7 +8,6 @@ from keras_inat.sweep.pruning import (
     list_rungs,
     read_curve,
 )
-
 from keras_inat.settings.loading import load_config
 from keras_inat.store.records import Trial
 from keras_inat.store.sweeps import locate_sweep

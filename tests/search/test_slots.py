@@ -5,9 +5,9 @@ from pathlib import Path
 
 import acts
 import pytest
-from keras_inat.sweep import slots as slots_module
-from keras_inat.sweep.slots import ProcessSlot, Slot, open_slots, wait_for
 
+from keras_inat.search import slots as slots_module
+from keras_inat.search.slots import ProcessSlot, Slot, open_slots, wait_for
 from keras_inat.settings.loading import load_config
 from keras_inat.store.records import Trial
 from keras_inat.workers import list_cores

@@ -1,14 +1,14 @@
 import pytest
-from keras_inat.sweep.space import (
+
+from keras_inat.__main__ import CONFIGS
+from keras_inat.errors import UserError
+from keras_inat.search.space import (
     build_hyperparameters,
     decode_values,
     describe_values,
     encode_base,
     is_forbidden,
 )
-
-from keras_inat.__main__ import CONFIGS
-from keras_inat.errors import UserError
 from keras_inat.settings.loading import load_config, override
 from keras_inat.settings.schema import Augment, Config
 

@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from keras_inat.sweep import runner
-from keras_inat.sweep import trial as trials_module
 
 from keras_inat.errors import ExternalError, UserError
 from keras_inat.files import hold_lock, read_jsonl
+from keras_inat.search import runner
+from keras_inat.search import trial as trials_module
 from keras_inat.settings.loading import format_yaml, load_config, read_yaml
 from keras_inat.store.records import find_best
 from keras_inat.store.sweeps import find_best_config

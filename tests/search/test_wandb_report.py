@@ -6,8 +6,8 @@ import pytest
 import wandb
 import wandb_workspaces.reports.v2 as reports
 import wandb_workspaces.reports.v2.interface as interface
-from keras_inat.sweep.wandb_report import build_blocks, publish_report
 
+from keras_inat.search.wandb_report import build_blocks, publish_report
 from keras_inat.training import tracking
 
 SPACE = (
@@ -25,6 +25,7 @@ def server(monkeypatch):
         saved.append(report)
         return report
 
+    monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setattr(tracking, "_is_logged_in", lambda: True)
     monkeypatch.setattr(wandb, "Api", lambda: SimpleNamespace(default_entity="me"))
     monkeypatch.setattr(interface, "execute_graphql", lambda *_, **__: {"project": {"internalId": "1"}})

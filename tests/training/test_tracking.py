@@ -7,8 +7,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from keras_inat.store.runs import create_run
+from keras_inat.training import tracking
 from keras_inat.training.session import fit
-from keras_inat.training.tracking import _is_logged_in, open_tracking, select_tracked
+from keras_inat.training.tracking import _is_logged_in, choose_wandb_mode, open_tracking, select_tracked
 
 
 def read_tensorboard(run):
@@ -121,3 +122,32 @@ def test_settings_are_flat_scalars(make_config):
     assert not any(name.startswith(("sweep.", "finetune.")) for name in flat)
     assert not {"data.url", "data.directory"} & flat.keys()
     assert all(isinstance(value, bool | int | float | str) for value in flat.values())
+
+
+@pytest.mark.parametrize(
+    ("setting", "variable", "mode"),
+    [
+        ("auto", "", "online"),
+        ("auto", "offline", "offline"),
+        ("auto", "dryrun", "offline"),
+        ("auto", "disabled", "disabled"),
+        ("online", "disabled", "online"),
+        ("disabled", "online", "disabled"),
+    ],
+)
+def test_the_variable_of_wandb_decides_unless_a_setting_does(setting, variable, mode, make_config, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", variable)
+    monkeypatch.setattr(tracking, "_is_logged_in", lambda: True)
+    assert choose_wandb_mode(make_config(f"tracking.wandb={setting}")) == mode
+
+
+def test_a_tracker_that_is_not_installed_is_skipped(make_config, monkeypatch, capsys):
+    monkeypatch.setattr(tracking, "is_installed", lambda package: False)
+    config = make_config("tracking.wandb=auto", "tracking.tensorboard=true")
+    with open_tracking(config, create_run(config, "sweep")) as callbacks:
+        assert callbacks == []
+    assert capsys.readouterr().err == ""
+    config = make_config("tracking.wandb=offline")
+    with open_tracking(config, create_run(config, "sweep")) as callbacks:
+        assert callbacks == []
+    assert "W&B is not installed: pip install 'keras-inat[tracking]'" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from keras_inat.intervals import Estimate
 from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, PAPER, PERCENT, WIDTH, clip, new_figure
-from keras_inat.report.formatting import SPACE, abbreviate, percent, signed
+from keras_inat.reporting.formatting import SPACE, abbreviate, percent, signed
 from keras_inat.store.records import Epoch
 
 MAX_MARKED = 39  # epochs; longer curves are drawn without markers

@@ -14,7 +14,7 @@ from keras_inat.explain.attribution import EDGES, RANDOM, DeletionInsertion
 from keras_inat.explain.filters import FilterExplanation
 from keras_inat.explain.guided_backpropagation import CAVEAT, NeuronExplanation
 from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, WIDTH, clip, new_figure
-from keras_inat.report.charts.images import choose_grid, draw_grid, join_tiles, scale_gradient, scale_pixels
+from keras_inat.reporting.charts.images import choose_grid, draw_grid, join_tiles, scale_gradient, scale_pixels
 
 MAX_MAPS = 64
 NUM_BARS = 5

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from keras_inat.plotting import CORRECT, GRID, MUTED, WIDTH, WRONG, clip, new_canvas
-from keras_inat.report.formatting import percent
+from keras_inat.reporting.formatting import percent
 from keras_inat.store.predictions import Predictions
 from keras_inat.store.records import DuplicatePair
 

@@ -5,20 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_inat.intervals import estimate_proportion
-from keras_inat.report import formatting
-from keras_inat.report.blocks import Block, Heading, Prose, Section, Table
-from keras_inat.report.charts.classification import (
+from keras_inat.reporting import formatting
+from keras_inat.reporting.blocks import Block, Heading, Prose, Section, Table
+from keras_inat.reporting.charts.classification import (
     describe_shown_classes,
     draw_confusion_matrix,
     draw_reliability_diagram,
 )
-from keras_inat.report.charts.comparison import draw_training
-from keras_inat.report.charts.images import draw_predictions
-from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.formatting import MISSING, percent, percent_with_interval, plural
-from keras_inat.report.history import FinishedRun, SeedGroup
-from keras_inat.report.sections.filters_and_attribution import describe_filters_and_attribution
-from keras_inat.report.statistics.accuracy import (
+from keras_inat.reporting.charts.comparison import draw_training
+from keras_inat.reporting.charts.images import draw_predictions
+from keras_inat.reporting.figure_folder import FigureFolder
+from keras_inat.reporting.formatting import MISSING, percent, percent_with_interval, plural
+from keras_inat.reporting.history import FinishedRun, SeedGroup
+from keras_inat.reporting.sections.filters_and_attribution import describe_filters_and_attribution
+from keras_inat.reporting.statistics.accuracy import (
     count_confusion,
     estimate_test_accuracy,
     estimate_top_k,

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from keras_inat.report.blocks import Chapter, Checklist, ParallelCoordinates, Picture, Section
-from keras_inat.report.history import DataSet
-from keras_inat.report.sections import data, fine_tuning, network, records
+from keras_inat.reporting.blocks import Chapter, Checklist, ParallelCoordinates, Picture, Section
+from keras_inat.reporting.history import DataSet
+from keras_inat.reporting.sections import data, fine_tuning, network, records
 
 TITLE = "Checklist"
 MIN_STRATEGIES = 3

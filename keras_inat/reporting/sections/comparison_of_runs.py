@@ -3,14 +3,14 @@
 from typing import Any
 
 from keras_inat.errors import UserError, describe_choices
-from keras_inat.report import formatting
-from keras_inat.report.blocks import Block, Chapter, Prose, Section, Table
-from keras_inat.report.charts.comparison import draw_validation_by_epoch
-from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.formatting import percent, percent_with_interval, setting_value
-from keras_inat.report.history import History, SeedGroup
-from keras_inat.report.sections.fine_tuning import tabulate_differences
-from keras_inat.report.statistics.accuracy import estimate_test_accuracy
+from keras_inat.reporting import formatting
+from keras_inat.reporting.blocks import Block, Chapter, Prose, Section, Table
+from keras_inat.reporting.charts.comparison import draw_validation_by_epoch
+from keras_inat.reporting.figure_folder import FigureFolder
+from keras_inat.reporting.formatting import percent, percent_with_interval, setting_value
+from keras_inat.reporting.history import History, SeedGroup
+from keras_inat.reporting.sections.fine_tuning import tabulate_differences
+from keras_inat.reporting.statistics.accuracy import estimate_test_accuracy
 from keras_inat.settings.catalog import select
 from keras_inat.settings.roles import GROUP, Role
 

@@ -1,11 +1,11 @@
 """Data: the images of a data set, the skipped files and the duplicates."""
 
-from keras_inat.report.blocks import Block, Prose, Section, Table
-from keras_inat.report.charts.classification import describe_shown_classes, draw_class_counts
-from keras_inat.report.charts.images import draw_duplicate_pairs, draw_examples
-from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.formatting import plural
-from keras_inat.report.history import DataSet
+from keras_inat.reporting.blocks import Block, Prose, Section, Table
+from keras_inat.reporting.charts.classification import describe_shown_classes, draw_class_counts
+from keras_inat.reporting.charts.images import draw_duplicate_pairs, draw_examples
+from keras_inat.reporting.figure_folder import FigureFolder
+from keras_inat.reporting.formatting import plural
+from keras_inat.reporting.history import DataSet
 from keras_inat.store.records import DataSummary
 
 TITLE = "Data"

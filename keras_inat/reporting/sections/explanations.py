@@ -14,12 +14,12 @@ from keras_inat.explain import attribution, filters
 from keras_inat.explain.attribution import RANDOM, compute_importance
 from keras_inat.explain.guided_backpropagation import explain_neurons, explain_predictions
 from keras_inat.intervals import correlate_ranks, estimate_mean
-from keras_inat.report.blocks import Block, Picture, Prose, Table
-from keras_inat.report.charts import explanations as charts
-from keras_inat.report.charts.images import draw_grid, overlay_heatmap, scale_gradient, scale_pixels
-from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.formatting import SPACE, correlation, percent, plural, signed
-from keras_inat.report.history import FinishedRun
+from keras_inat.reporting.blocks import Block, Picture, Prose, Table
+from keras_inat.reporting.charts import explanations as charts
+from keras_inat.reporting.charts.images import draw_grid, overlay_heatmap, scale_gradient, scale_pixels
+from keras_inat.reporting.figure_folder import FigureFolder
+from keras_inat.reporting.formatting import SPACE, correlation, percent, plural, signed
+from keras_inat.reporting.history import FinishedRun
 from keras_inat.settings.schema import Report
 from keras_inat.store.predictions import Predictions, ValidationSample
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import keras_inat
 from keras_inat.errors import is_out_of_memory
 from keras_inat.progress import hide_startup_messages
-from keras_inat.report.blocks import Block, Prose
-from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.history import FinishedRun
+from keras_inat.reporting.blocks import Block, Prose
+from keras_inat.reporting.figure_folder import FigureFolder
+from keras_inat.reporting.history import FinishedRun
 from keras_inat.settings.schema import Report
 from keras_inat.store.predictions import Predictions, ValidationSample
 
 # The code that the explanations depend on. A change of it makes the cached ones outdated.
-CODE = ("explain/*.py", "models/*.py", "report/**/*.py", "intervals.py", "plotting.py")
+CODE = ("explain/*.py", "models/*.py", "reporting/**/*.py", "intervals.py", "plotting.py")
 PACKAGES = ("keras", "tf-keras-vis", "matplotlib")
 
 
@@ -46,7 +46,7 @@ def explain_model(
     with hide_startup_messages():
         import keras
 
-        from keras_inat.report.sections.explanations import EXPLANATIONS, ExplainedModel
+        from keras_inat.reporting.sections.explanations import EXPLANATIONS, ExplainedModel
     try:
         model = keras.models.load_model(run.folder.model, compile=False)
     except Exception as error:  # Keras raises many types for a damaged archive or one of another version

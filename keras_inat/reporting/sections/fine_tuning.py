@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_inat.report import formatting
-from keras_inat.report.blocks import Block, Picture, Prose, Section, Table, choose_unique
-from keras_inat.report.charts import comparison as charts
-from keras_inat.report.charts.classification import MAX_CLASSES
-from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.formatting import SPACE, percent
-from keras_inat.report.history import DataSet, SeedGroup
-from keras_inat.report.statistics.accuracy import compare_classes, compare_groups, estimate_test_accuracy
+from keras_inat.reporting import formatting
+from keras_inat.reporting.blocks import Block, Picture, Prose, Section, Table, choose_unique
+from keras_inat.reporting.charts import comparison as charts
+from keras_inat.reporting.charts.classification import MAX_CLASSES
+from keras_inat.reporting.figure_folder import FigureFolder
+from keras_inat.reporting.formatting import SPACE, percent
+from keras_inat.reporting.history import DataSet, SeedGroup
+from keras_inat.reporting.statistics.accuracy import compare_classes, compare_groups, estimate_test_accuracy
 
 TITLE = "Fine-tuning"
 COMPARISON = "Comparison of scratch and fine-tuned"

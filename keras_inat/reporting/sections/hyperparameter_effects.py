@@ -3,15 +3,15 @@
 from collections.abc import Iterable
 from statistics import median
 
-from keras_inat.report import formatting
-from keras_inat.report.blocks import Block, Bullets, Prose, Table
-from keras_inat.report.charts.comparison import draw_forest_plot
-from keras_inat.report.charts.sweep import MAX_PANELS, draw_partial_residuals
-from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.formatting import percent, plural, setting_name
-from keras_inat.report.statistics.adjusted_effects import AdjustedEffects, estimate_adjusted_effects
-from keras_inat.report.statistics.importance import MIN_TRIALS, SettingCorrelation, measure_importance
-from keras_inat.report.sweep_history import SweepHistory
+from keras_inat.reporting import formatting
+from keras_inat.reporting.blocks import Block, Bullets, Prose, Table
+from keras_inat.reporting.charts.comparison import draw_forest_plot
+from keras_inat.reporting.charts.sweep import MAX_PANELS, draw_partial_residuals
+from keras_inat.reporting.figure_folder import FigureFolder
+from keras_inat.reporting.formatting import percent, plural, setting_name
+from keras_inat.reporting.statistics.adjusted_effects import AdjustedEffects, estimate_adjusted_effects
+from keras_inat.reporting.statistics.importance import MIN_TRIALS, SettingCorrelation, measure_importance
+from keras_inat.reporting.sweep_history import SweepHistory
 
 MAX_ROWS = 30  # of a chart
 

@@ -1,9 +1,9 @@
 """Network: the layers of the CNN and its cost, in closed form and in numbers."""
 
 from keras_inat.models.cost import LayerCost, count_cnn, describe_symbols, list_terms
-from keras_inat.report.blocks import Prose, Section, Table
-from keras_inat.report.formatting import percent
-from keras_inat.report.history import DataSet
+from keras_inat.reporting.blocks import Prose, Section, Table
+from keras_inat.reporting.formatting import percent
+from keras_inat.reporting.history import DataSet
 from keras_inat.settings.schema import Model
 from keras_inat.store.records import Result
 

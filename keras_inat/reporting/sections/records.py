@@ -3,11 +3,11 @@
 from collections import Counter
 from pathlib import Path
 
-from keras_inat.report import formatting
-from keras_inat.report.blocks import Prose, Section, Table
-from keras_inat.report.formatting import MISSING, percent, plural
-from keras_inat.report.history import FinishedRun, History
-from keras_inat.report.model_cards import FOLDER
+from keras_inat.reporting import formatting
+from keras_inat.reporting.blocks import Prose, Section, Table
+from keras_inat.reporting.formatting import MISSING, percent, plural
+from keras_inat.reporting.history import FinishedRun, History
+from keras_inat.reporting.model_cards import FOLDER
 
 TEST_EVALUATIONS = "Test evaluations"
 REPRODUCTION = "Reproduction"

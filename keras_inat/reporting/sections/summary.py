@@ -1,10 +1,10 @@
 """Summary: test accuracies with their intervals, and the findings in sentences."""
 
-from keras_inat.report import formatting
-from keras_inat.report.blocks import Block, Bullets, Cards, Prose, Section
-from keras_inat.report.formatting import percent, percent_with_interval, plural
-from keras_inat.report.history import DataSet, History
-from keras_inat.report.statistics.accuracy import compare_groups, estimate_test_accuracy
+from keras_inat.reporting import formatting
+from keras_inat.reporting.blocks import Block, Bullets, Cards, Prose, Section
+from keras_inat.reporting.formatting import percent, percent_with_interval, plural
+from keras_inat.reporting.history import DataSet, History
+from keras_inat.reporting.statistics.accuracy import compare_groups, estimate_test_accuracy
 
 GETTING_STARTED = [
     "`make demo` runs a sweep, a training and a fine-tuning on drawn organisms, offline, in minutes.",

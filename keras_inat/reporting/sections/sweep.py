@@ -2,16 +2,22 @@
 
 from collections import Counter
 
-from keras_inat.report import formatting
-from keras_inat.report.blocks import Block, Heading, ParallelCoordinates, Prose, Section, Table
-from keras_inat.report.charts.sweep import Axis, build_axes, color_lines, draw_parallel_coordinates, draw_sweep_progress
-from keras_inat.report.figure_folder import FigureFolder
-from keras_inat.report.formatting import percent, plural, setting_name, setting_value
-from keras_inat.report.history import DataSet
-from keras_inat.report.sections.hyperparameter_effects import describe_hyperparameter_effects
-from keras_inat.report.statistics.accuracy import estimate_best_trial
-from keras_inat.report.statistics.importance import SettingCorrelation, correlate_settings
-from keras_inat.report.sweep_history import SweepHistory, read_level
+from keras_inat.reporting import formatting
+from keras_inat.reporting.blocks import Block, Heading, ParallelCoordinates, Prose, Section, Table
+from keras_inat.reporting.charts.sweep import (
+    Axis,
+    build_axes,
+    color_lines,
+    draw_parallel_coordinates,
+    draw_sweep_progress,
+)
+from keras_inat.reporting.figure_folder import FigureFolder
+from keras_inat.reporting.formatting import percent, plural, setting_name, setting_value
+from keras_inat.reporting.history import DataSet
+from keras_inat.reporting.sections.hyperparameter_effects import describe_hyperparameter_effects
+from keras_inat.reporting.statistics.accuracy import estimate_best_trial
+from keras_inat.reporting.statistics.importance import SettingCorrelation, correlate_settings
+from keras_inat.reporting.sweep_history import SweepHistory, read_level
 from keras_inat.store.records import Trial
 
 TITLE = "Sweep"

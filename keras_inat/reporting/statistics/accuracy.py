@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from keras_inat.intervals import Estimate, Z, accuracy_interval, combine_intervals, estimate_proportion, mean_interval
-from keras_inat.report.history import SeedGroup
-from keras_inat.report.sweep_history import SweepHistory
+from keras_inat.reporting.history import SeedGroup
+from keras_inat.reporting.sweep_history import SweepHistory
 from keras_inat.store.predictions import Predictions
 
 NUM_BINS = 10

@@ -13,10 +13,10 @@ import numpy as np
 from scipy.special import fdtrc, fdtri
 
 from keras_inat.intervals import Estimate
-from keras_inat.report.formatting import SPACE, percentage_points, sample_size, setting_name, setting_value, signed
-from keras_inat.report.statistics import linear_model
-from keras_inat.report.statistics.linear_model import Factor, LinearModel, Regression
-from keras_inat.report.sweep_history import SweepHistory, read_level
+from keras_inat.reporting.formatting import SPACE, percentage_points, sample_size, setting_name, setting_value, signed
+from keras_inat.reporting.statistics import linear_model
+from keras_inat.reporting.statistics.linear_model import Factor, LinearModel, Regression
+from keras_inat.reporting.sweep_history import SweepHistory, read_level
 from keras_inat.store.records import Trial
 
 MIN_DEGREES_OF_FREEDOM = 8

@@ -10,8 +10,8 @@ from scipy.special import stdtrit
 from sklearn.ensemble import RandomForestRegressor
 
 from keras_inat.intervals import Estimate, correlate_ranks
-from keras_inat.report.formatting import setting_name, setting_value
-from keras_inat.report.sweep_history import SweepHistory, is_number, read_level
+from keras_inat.reporting.formatting import setting_name, setting_value
+from keras_inat.reporting.sweep_history import SweepHistory, is_number, read_level
 
 MIN_TRIALS = 8  # for a correlation; at n = 6, simulations of its interval gave 10 % false positives
 MIN_FOREST_TRIALS = 24

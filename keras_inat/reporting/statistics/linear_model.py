@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_inat.report.sweep_history import is_number
+from keras_inat.reporting.sweep_history import is_number
 
 MAX_DISTANCE = 3.0  # limits the leverage of the first trials of a search that has converged since; low and high are ±1
 TAIL = 5  # percentile of the values that counts as low; 100 minus it as high

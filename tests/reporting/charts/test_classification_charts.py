@@ -2,14 +2,14 @@
 
 import numpy as np
 from figure_contents import find_line
-from keras_inat.report.charts.classification import (
+
+from keras_inat.intervals import Estimate
+from keras_inat.reporting.charts.classification import (
     describe_shown_classes,
     draw_class_counts,
     draw_confusion_matrix,
     draw_reliability_diagram,
 )
-
-from keras_inat.intervals import Estimate
 
 
 def test_bars_are_those_of_the_training_and_of_the_test_images() -> None:

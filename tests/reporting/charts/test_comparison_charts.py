@@ -2,9 +2,15 @@
 
 import pytest
 from figure_contents import find_line, list_texts
-from keras_inat.report.charts.comparison import ComparedModel, draw_accuracies, draw_costs, draw_forest_plot, separate
 
 from keras_inat.intervals import Estimate
+from keras_inat.reporting.charts.comparison import (
+    ComparedModel,
+    draw_accuracies,
+    draw_costs,
+    draw_forest_plot,
+    separate,
+)
 
 
 @pytest.fixture

@@ -4,7 +4,12 @@ import io
 
 import numpy as np
 import pytest
-from keras_inat.report.charts.explanations import (
+from PIL import Image
+
+from keras_inat.explain.attribution import NUM_STEPS, DeletionInsertion
+from keras_inat.explain.filters import FilterExplanation
+from keras_inat.explain.guided_backpropagation import NeuronExplanation
+from keras_inat.reporting.charts.explanations import (
     draw_deletion_insertion,
     draw_feature_maps,
     draw_first_layer_filters,
@@ -13,12 +18,7 @@ from keras_inat.report.charts.explanations import (
     draw_prediction,
     draw_top_patches,
 )
-from keras_inat.report.charts.images import choose_grid, draw_grid, overlay_heatmap, scale_gradient
-from PIL import Image
-
-from keras_inat.explain.attribution import NUM_STEPS, DeletionInsertion
-from keras_inat.explain.filters import FilterExplanation
-from keras_inat.explain.guided_backpropagation import NeuronExplanation
+from keras_inat.reporting.charts.images import choose_grid, draw_grid, overlay_heatmap, scale_gradient
 
 
 def _render(figure):

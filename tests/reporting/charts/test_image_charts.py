@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from figure_contents import list_images, list_texts
-from keras_inat.report.charts.images import draw_duplicate_pairs, draw_examples, draw_predictions
 
+from keras_inat.reporting.charts.images import draw_duplicate_pairs, draw_examples, draw_predictions
 from keras_inat.store.predictions import Predictions
 from keras_inat.store.records import DuplicatePair
 

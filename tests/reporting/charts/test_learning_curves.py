@@ -2,14 +2,14 @@
 
 from epochs import make_epoch
 from figure_contents import find_line
-from keras_inat.report.charts.comparison import (
+
+from keras_inat.intervals import Estimate
+from keras_inat.reporting.charts.comparison import (
     ComparedModel,
     draw_training,
     draw_validation_by_epoch,
     draw_validation_by_time,
 )
-
-from keras_inat.intervals import Estimate
 
 
 def make_model(epochs) -> ComparedModel:

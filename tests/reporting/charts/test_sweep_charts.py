@@ -6,19 +6,19 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 from figure_contents import find_line, list_texts
-from keras_inat.report.charts.sweep import (
+from report_workshop import Workshop
+
+from keras_inat.intervals import Estimate
+from keras_inat.reporting.charts.sweep import (
     Axis,
     build_axes,
     draw_parallel_coordinates,
     draw_partial_residuals,
     draw_sweep_progress,
 )
-from keras_inat.report.statistics.adjusted_effects import AdjustedEffect, AdjustedEffects
-from keras_inat.report.statistics.linear_model import LinearModel, build_factor
-from keras_inat.report.sweep_history import read_sweep
-from report_workshop import Workshop
-
-from keras_inat.intervals import Estimate
+from keras_inat.reporting.statistics.adjusted_effects import AdjustedEffect, AdjustedEffects
+from keras_inat.reporting.statistics.linear_model import LinearModel, build_factor
+from keras_inat.reporting.sweep_history import read_sweep
 from keras_inat.store.records import Trial
 
 

@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
-from keras_inat.report.history import read_history
-from keras_inat.report.sections.best_model import (
+from report_workshop import Workshop, format_text
+
+from keras_inat.reporting.history import read_history
+from keras_inat.reporting.sections.best_model import (
     describe_best_model,
     describe_confusion_matrix,
     describe_learning_curves,
 )
-from keras_inat.report.sections.data import describe_data
-from keras_inat.report.sections.records import describe_reproduction
-from report_workshop import Workshop, format_text
+from keras_inat.reporting.sections.data import describe_data
+from keras_inat.reporting.sections.records import describe_reproduction
 
 
 def test_a_perfect_model_has_no_errors(workshop: Workshop) -> None:

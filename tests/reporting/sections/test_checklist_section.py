@@ -3,14 +3,14 @@
 import re
 
 import pytest
-from keras_inat.report.blocks import Chapter, Picture, Section
-from keras_inat.report.history import read_history
-from keras_inat.report.page import write_report
-from keras_inat.report.sections.checklist import REQUIREMENTS, check_requirements
 from report_workshop import Workshop
 
 from keras_inat.commands import report
 from keras_inat.errors import UserError
+from keras_inat.reporting.blocks import Chapter, Picture, Section
+from keras_inat.reporting.history import read_history
+from keras_inat.reporting.page import write_report
+from keras_inat.reporting.sections.checklist import REQUIREMENTS, check_requirements
 from keras_inat.settings.loading import override
 
 

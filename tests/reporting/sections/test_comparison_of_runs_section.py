@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
-from keras_inat.report.blocks import Block, Picture, Prose, Table
-from keras_inat.report.history import read_history
-from keras_inat.report.page import write_report
-from keras_inat.report.sections.comparison_of_runs import compare_runs
 from report_workshop import Workshop
 
 from keras_inat.errors import UserError
+from keras_inat.reporting.blocks import Block, Picture, Prose, Table
+from keras_inat.reporting.history import read_history
+from keras_inat.reporting.page import write_report
+from keras_inat.reporting.sections.comparison_of_runs import compare_runs
 from keras_inat.settings.loading import override
 
 LARGE = {"model.filters": [8, 16, 32], "model.dropout": 0.5}

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from keras_inat.report.sections.data import describe_data
-from keras_inat.report.sections.sweep import describe_sweeps
 from report_workshop import Workshop, format_text
 
+from keras_inat.reporting.sections.data import describe_data
+from keras_inat.reporting.sections.sweep import describe_sweeps
 from keras_inat.store.predictions import DuplicatePictures
 from keras_inat.store.records import Trial
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from keras_inat.report.blocks import Block, Prose, Table
-from keras_inat.report.history import read_history
-from keras_inat.report.sections import explanations, filters_and_attribution
-from keras_inat.report.sections.filters_and_attribution import describe_filters_and_attribution
 from report_workshop import Workshop, format_text
 
 import keras_inat
+from keras_inat.reporting.blocks import Block, Prose, Table
+from keras_inat.reporting.history import read_history
+from keras_inat.reporting.sections import explanations, filters_and_attribution
+from keras_inat.reporting.sections.filters_and_attribution import describe_filters_and_attribution
 from keras_inat.settings.schema import Report
 from keras_inat.store.runs import RunFolder
 

@@ -2,14 +2,14 @@
 
 import re
 
-from keras_inat.report.blocks import Picture, Table
-from keras_inat.report.history import read_history
-from keras_inat.report.sections.fine_tuning import describe_comparison, describe_fine_tuning
-from keras_inat.report.sections.network import describe_network
-from keras_inat.report.sections.records import describe_reproduction
-from keras_inat.report.sections.summary import list_findings
 from report_workshop import Workshop, format_text
 
+from keras_inat.reporting.blocks import Picture, Table
+from keras_inat.reporting.history import read_history
+from keras_inat.reporting.sections.fine_tuning import describe_comparison, describe_fine_tuning
+from keras_inat.reporting.sections.network import describe_network
+from keras_inat.reporting.sections.records import describe_reproduction
+from keras_inat.reporting.sections.summary import list_findings
 from keras_inat.settings.loading import build_config, merge
 
 

@@ -5,11 +5,12 @@ import re
 
 import numpy as np
 import pytest
-from keras_inat.report.blocks import ParallelCoordinates
-from keras_inat.report.page import write_report
-from keras_inat.report.sections import hyperparameter_effects
-from keras_inat.report.sections.sweep import describe_sweeps
 from report_workshop import Workshop, format_text
+
+from keras_inat.reporting.blocks import ParallelCoordinates
+from keras_inat.reporting.page import write_report
+from keras_inat.reporting.sections import hyperparameter_effects
+from keras_inat.reporting.sections.sweep import describe_sweeps
 
 
 def describe(workshop: Workshop) -> str:

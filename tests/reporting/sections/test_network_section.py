@@ -3,12 +3,12 @@
 import re
 
 import pytest
-from keras_inat.report.blocks import Table
-from keras_inat.report.sections.network import describe_network
-from keras_inat.report.sections.summary import list_findings
-from keras_inat.report.sections.sweep import describe_sweeps
 from report_workshop import Workshop, format_text
 
+from keras_inat.reporting.blocks import Table
+from keras_inat.reporting.sections.network import describe_network
+from keras_inat.reporting.sections.summary import list_findings
+from keras_inat.reporting.sections.sweep import describe_sweeps
 from keras_inat.settings.schema import Model
 
 

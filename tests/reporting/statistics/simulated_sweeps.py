@@ -4,9 +4,9 @@ import functools
 from pathlib import Path
 
 import numpy as np
-from keras_inat.report.statistics.adjusted_effects import estimate_adjusted_effects
-from keras_inat.report.sweep_history import SweepHistory
 
+from keras_inat.reporting.statistics.adjusted_effects import estimate_adjusted_effects
+from keras_inat.reporting.sweep_history import SweepHistory
 from keras_inat.store.records import Trial
 from keras_inat.store.sweeps import SweepFolder
 

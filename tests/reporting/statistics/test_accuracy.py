@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
-from keras_inat.report.history import group_by_seed, read_history
-from keras_inat.report.statistics.accuracy import (
+from predictions import make_predictions, predict
+from report_workshop import Workshop
+
+from keras_inat.intervals import estimate_proportion
+from keras_inat.reporting.history import group_by_seed, read_history
+from keras_inat.reporting.statistics.accuracy import (
     compare_classes,
     compare_groups,
     compare_predictions,
@@ -13,11 +17,7 @@ from keras_inat.report.statistics.accuracy import (
     estimate_top_k,
     measure_calibration,
 )
-from keras_inat.report.sweep_history import read_sweep
-from predictions import make_predictions, predict
-from report_workshop import Workshop
-
-from keras_inat.intervals import estimate_proportion
+from keras_inat.reporting.sweep_history import read_sweep
 
 
 def test_accuracy_of_a_group_is_the_mean_over_seeds(workshop: Workshop) -> None:

@@ -4,8 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from keras_inat.report.statistics.adjusted_effects import AdjustedEffects, estimate_adjusted_effects
-from keras_inat.sweep.pruning import is_pruned_by_halving
 from simulated_sweeps import (
     RATE,
     WITHOUT_EFFECT,
@@ -17,6 +15,8 @@ from simulated_sweeps import (
     search,
 )
 
+from keras_inat.reporting.statistics.adjusted_effects import AdjustedEffects, estimate_adjusted_effects
+from keras_inat.search.pruning import is_pruned_by_halving
 from keras_inat.store.records import build_curve
 
 WITH_EFFECT = ["a.filters", "a.norm", "a.activation", RATE]

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import scipy.stats
-from keras_inat.report.statistics.importance import (
+from report_workshop import Workshop
+from simulated_sweeps import RATE, WITHOUT_EFFECT, search
+
+from keras_inat.reporting.statistics.importance import (
     correlate_settings,
     encode_setting,
     measure_importance,
 )
-from keras_inat.report.sweep_history import read_sweep
-from report_workshop import Workshop
-from simulated_sweeps import RATE, WITHOUT_EFFECT, search
+from keras_inat.reporting.sweep_history import read_sweep
 
 
 def test_settings_are_encoded_as_columns() -> None:

@@ -2,8 +2,9 @@
 
 import re
 
-from keras_inat.report.statistics.adjusted_effects import estimate_adjusted_effects
 from simulated_sweeps import search
+
+from keras_inat.reporting.statistics.adjusted_effects import estimate_adjusted_effects
 
 
 def test_effects_that_depend_on_another_setting_are_found():

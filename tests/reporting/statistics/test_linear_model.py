@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import scipy.stats
-from keras_inat.report.statistics.linear_model import (
+
+from keras_inat.reporting.statistics.linear_model import (
     LinearModel,
     build_factor,
     count_effective_trials,

@@ -1,0 +1,74 @@
+"""Model files, `best.keras`: a model of Keras with a contract, which says what it takes and what it returns."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_inat.errors import UserError
+from keras_inat.files import write_atomically
+from keras_inat.store.records import DataSummary, ModelContract
+
+CONTRACT = "keras_inat.json"  # beside Keras's own members of the archive, which Keras does not mind
+# Keras 3.15 writes these settings of initializers, which no older version knows. Their value is None.
+NEW_SETTINGS = ("input_axes", "output_axes")
+
+
+def write_model(model: keras.Model, path: Path, contract: ModelContract) -> None:
+    """Writes a model with its contract, whole or not at all. Keras 3.14 can read it, too."""
+    with write_atomically(path) as temporary:
+        original = temporary.with_name(f"{temporary.stem}-original{path.suffix}")
+        try:
+            model.save(original)
+            with zipfile.ZipFile(original) as saved, zipfile.ZipFile(temporary, "w") as archive:
+                for member in saved.infolist():
+                    if member.filename == "config.json":
+                        archive.writestr(member, json.dumps(_remove_new_settings(json.loads(saved.read(member)))))
+                        continue
+                    with saved.open(member) as source, archive.open(member, "w", force_zip64=True) as target:
+                        shutil.copyfileobj(source, target)
+                archive.writestr(CONTRACT, contract.model_dump_json(indent=2))
+        finally:
+            original.unlink(missing_ok=True)
+
+
+def load_model(path: Path, data: DataSummary | None = None) -> keras.Model:
+    """Loads a model for inference, which has to fit the images and classes of `data`.
+
+    Raises:
+        UserError: The file cannot be loaded, or it holds another model.
+    """
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises many types of exception for a damaged archive.
+        raise UserError(f"{path} cannot be loaded: {' '.join(str(error).split())[:200]}") from None
+    if data is not None:
+        size = data.image_size
+        if model.input_shape[1:] != (size, size, 3) or model.output_shape[1:] != (len(data.classes),):
+            raise UserError(f"{path} is not the model that result.json describes: give another RUN")
+    return model
+
+
+def read_contract(path: Path) -> ModelContract:
+    """Reads the contract of a model file.
+
+    Raises:
+        UserError: The file is missing or damaged, or it was not written by keras-inat.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return ModelContract.model_validate_json(archive.read(CONTRACT))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        raise UserError(f"{path} is not a model that keras-inat has saved") from None
+
+
+def _remove_new_settings(config: Any) -> Any:
+    if isinstance(config, list):
+        return [_remove_new_settings(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    kept = {key: value for key, value in config.items() if key not in NEW_SETTINGS or value is not None}
+    return {key: _remove_new_settings(value) for key, value in kept.items()}
