@@ -15,9 +15,15 @@ refuse = $(if $(word 2,$(MAKECMDGOALS)),,$(if $(others),$(error make $(MAKECMDGO
 # The variables as quoted NAME=value words, followed by ARGS.
 given = $(refuse)$(foreach name,$(call named,$(1)),$(call quote,$(name)=$($(name)))) $(ARGS)
 RUN_COMMAND = $(BIN)/python -m keras_inat
+INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+# A Python without `ensurepip`, as that of Colab, gets its environment from uv or virtualenv.
+MAKE_VENV = if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(if $(wildcard $@),,--clear) $(VENV); \
+	elif command -v uv >/dev/null; then uv venv --quiet --seed $(if $(wildcard $@),--allow-existing,--clear) --python $(PYTHON) $(VENV); \
+	else $(PYTHON) -m pip install -qq --target $(VENV)-bootstrap virtualenv && \
+		PYTHONPATH=$(VENV)-bootstrap $(PYTHON) -m virtualenv --quiet $(if $(wildcard $@),,--clear) $(VENV) && rm -rf $(VENV)-bootstrap; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help demo data sweep train-best finetune backbones report predict cost dashboard bench replay clean-packs settings test test-all lint clean
+.PHONY: help demo data sweep train-best finetune backbones report predict cost dashboard bench replay clean-packs settings test test-all test-wheel lint docs clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -74,23 +80,34 @@ test: $(VENV)/ready-dev  ## run the tests|ARGS
 test-all: $(VENV)/ready-dev  ## run the slow tests as well: every backbone with every strategy|ARGS
 	@$(BIN)/python -m pytest -m '' $(ARGS)
 
+test-wheel: $(VENV)/ready-dev  ## build the wheel, install it into a new environment and use it there
+	@$(BIN)/python tests/wheel.py $(PYTHON)
+
 lint: $(VENV)/ready-dev  ## run the linters and the type checker
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+docs: $(VENV)/ready-docs  ## build the documentation site into site/
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo "documentation: site/index.html"
+
 clean:  ## remove the environment and the caches; keep data/, runs/ and reports/
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info build
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info build dist site
 
 # An environment without the file `ready` is incomplete and is created again.
 $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "error: Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=python3.x" >&2; exit 2; }
 	@echo "Installing into $(VENV) (TensorFlow for $(EXTRA)); this happens once and takes a few minutes."
-	@$(PYTHON) -m venv $(if $(wildcard $@),,--clear) $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRA)]'
+	@$(MAKE_VENV)
+	@$(INSTALL) --editable '.[$(EXTRA),tracking]'
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRA),dev]'
+	@$(INSTALL) --editable '.[$(EXTRA),tracking,dev]'
+	@touch $@
+
+$(VENV)/ready-docs: $(VENV)/ready
+	@$(INSTALL) --editable '.[$(EXTRA),tracking,docs]'
 	@touch $@
