@@ -4,7 +4,6 @@ import gc
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
@@ -25,24 +24,20 @@ class CommandGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return OneCommand(cmd_name, COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in COMMANDS:
-            raise UserError(f"the command {describe_choices(args[0], COMMANDS)}")
-        return super().resolve_command(ctx, args)
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        command = args[0] if args else ""
+        if command not in COMMANDS and not (command.startswith("-") or ctx.resilient_parsing):
+            raise UserError(f"the command {describe_choices(command, COMMANDS)}")
+        return super().parse_args(ctx, args)
 
 
 class OneCommand(click.Command):
-    """A command with its words, `NAME=value`, and a help that lists them."""
+    """A command with its words, `NAME=value`, and a help that lists them. It returns its name and the words."""
 
     def __init__(self, name: str, row: Command) -> None:
         words = click.Argument(["words"], nargs=-1, metavar="[NAME=value]...", shell_complete=self._complete)
-        super().__init__(name, callback=self._run, params=[words], help=row.help, short_help=row.help)
+        super().__init__(name, callback=lambda words: (name, words), params=[words], help=row.help, short_help=row.help)
         self.row = row
-
-    def _run(self, words: Sequence[str]) -> None:
-        from keras_inat.commands.dispatch import run_command
-
-        run_command(str(self.name), words)
 
     def _complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
         from keras_inat.commands.help import list_words
@@ -78,7 +73,11 @@ def main(arguments: Sequence[str]) -> int:
     # W&B closes its files when Python ends, not when a signal kills the process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
-        build_cli().main(list(arguments), "keras-inat", standalone_mode=False, max_content_width=WIDTH)
+        parsed = build_cli().main(list(arguments), "keras-inat", standalone_mode=False, max_content_width=WIDTH)
+        if isinstance(parsed, tuple):  # otherwise the help or the version was printed
+            from keras_inat.commands.dispatch import run_command
+
+            run_command(*parsed)
     except click.ClickException as error:
         print(f"error: {error.format_message()}", file=sys.stderr)
         return 2
@@ -89,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
         # A full disk, a read-only folder or a diverged training: a traceback would not help.
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         print(f"interrupted: {RESUME}", file=sys.stderr)
         return 130
     except SystemExit as ended:

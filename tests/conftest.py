@@ -69,6 +69,7 @@ def build_result() -> Callable[..., Result]:
             stages=(StageSummary(stage="scratch", parameters=1, learning_rate=0.001),),
             data=DataSummary.model_validate(summary | data),
             packages={},
+            device="cpu:0",
             commit=None,
             test=EvaluationScores(accuracy=0.5, interval=(0.4, 0.6), num_images=100),
         )

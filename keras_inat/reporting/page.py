@@ -40,7 +40,7 @@ def write_report(config: Config) -> Page:
     write_text(directory / "README.md", text)  # written first: it marks the folder as a report's
     write_text(directory / "results.csv", format_results(history.runs))
     write_cards(history.runs, directory)
-    write_text(directory / "index.html", render_html(page))
+    write_text(directory / "index.html", render_html(page, directory if config.report.single_file else None))
     for file in set(FIGURE.findall(previous)) - set(FIGURE.findall(text)):
         (directory / file).unlink(missing_ok=True)
     return page

@@ -1,6 +1,8 @@
 """The page as one HTML file with its style and script inside, and as Markdown in the dialect of GitHub and GitLab."""
 
+import base64
 import re
+from pathlib import Path
 
 import jinja2
 from markupsafe import Markup, escape
@@ -12,14 +14,20 @@ from keras_inat.reporting.formatting import interval, percent, sample_size
 RULES = {"l": ":--", "r": "--:"}
 
 
-def render_html(page: Page) -> str:
-    """Returns the text of the HTML file. The pictures are files beside it."""
+def render_html(page: Page, directory: Path | None = None) -> str:
+    """Returns the text of the HTML file. The figures are files beside it or, read from `directory`, part of it."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("keras_inat", "reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {"prose": _mark_code, "percent": percent, "interval": interval, "sample_size": sample_size}
+    environment.globals["embed"] = directory and (lambda file: _encode(directory / file))
     return environment.get_template("page.html").render(page=page)
+
+
+def _encode(file: Path) -> str:
+    """Returns a PNG file as the address of an image."""
+    return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def _mark_code(text: str) -> Markup:

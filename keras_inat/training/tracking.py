@@ -3,14 +3,11 @@
 import contextlib
 import importlib.util
 import logging
-import netrc
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlparse
 
 import keras
 import tensorflow as tf
@@ -185,11 +182,9 @@ def choose_wandb_mode(config: Config) -> str:
 def _is_logged_in() -> bool:
     try:
         import wandb
+        from wandb.sdk.lib.wbauth import read_netrc_auth
 
         settings = wandb.setup().settings
-        if os.environ.get("WANDB_API_KEY") or settings.api_key:
-            return True
-        file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-        return netrc.netrc(file).authenticators(str(urlparse(settings.base_url).hostname)) is not None
-    except Exception:  # a missing or broken login is no login
+        return bool(os.environ.get("WANDB_API_KEY") or settings.api_key or read_netrc_auth(host=settings.base_url))
+    except Exception:  # a broken login is no login, and another version of W&B may not have these names
         return False

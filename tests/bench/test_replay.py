@@ -12,8 +12,8 @@ from keras_inat.bench.replayed_search import METHODS, Search, read_recorded, rep
 from keras_inat.commands import replay as command
 from keras_inat.errors import UserError
 from keras_inat.settings.loading import load_config, override
+from keras_inat.settings.recipes import RECIPES
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 SPACE = (
     "sweep.space={model.filters: [2, 4, 8, 16], model.activation: [relu, gelu], training.learning_rate: [1e-3, 1e-2]}"
 )
@@ -102,11 +102,11 @@ def test_command_prints_a_row_for_each_method(config, curves, tmp_path, monkeypa
 )
 def test_configurations_without_record_cannot_be_replayed(changes, words):
     with pytest.raises(UserError, match=words):
-        read_recorded(bench_replay.RECORDED, load_config(changes, CONFIGS / "replay.yaml"))
+        read_recorded(bench_replay.RECORDED, load_config(changes, RECIPES / "replay.yaml"))
 
 
 def test_recorded_trials_cover_the_whole_space():
-    config = load_config([], CONFIGS / "replay.yaml")
+    config = load_config([], RECIPES / "replay.yaml")
     curves = read_recorded(bench_replay.RECORDED, config)
     space = itertools.product(*config.sweep.space.values())
     assert set(curves) == {tuple(map(str, values)) for values in space}

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from drawn_models import draw_covering_models, draw_model
 
-from keras_inat.__main__ import CONFIGS
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.cost import (
     MACS,
@@ -13,6 +12,7 @@ from keras_inat.models.cost import (
     list_terms,
 )
 from keras_inat.settings.loading import load_config
+from keras_inat.settings.recipes import RECIPES
 from keras_inat.settings.schema import Model
 
 
@@ -58,13 +58,13 @@ def test_cost_in_closed_form_is_the_cost_of_the_network():
     ],
 )
 def test_reference_systems_have_the_parameters_that_their_descriptions_imply(system, parameters):
-    config = load_config([], CONFIGS / "systems" / f"{system}.yaml")
+    config = load_config([], RECIPES / "systems" / f"{system}.yaml")
     assert sum(row.parameters for row in count_cnn(config.model, config.data.image_size, 10)) == parameters
 
 
 @pytest.mark.parametrize("system", "bcde")
 def test_reference_systems_halve_without_a_floor(system):
-    path = CONFIGS / "systems" / f"{system}.yaml"
+    path = RECIPES / "systems" / f"{system}.yaml"
     halved = load_config(["model.filters=32", "model.filter_organization=half"], path).model
     assert halved.filters_per_block == (32, 16, 8, 4, 2)
 

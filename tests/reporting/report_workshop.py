@@ -267,6 +267,7 @@ def build_result(config: Config, data: DataSummary, val: float, stages: Sequence
         "stages": tuple(StageSummary(stage=stage, parameters=1000, learning_rate=1e-3) for stage in stages),
         "data": data,
         "packages": {"keras": "3.15.1", "tensorflow-cpu": "2.21.0"},
+        "device": "cpu:0",
         "commit": "0123456789ab",
     }
     return Result(**fields | changes)

@@ -18,6 +18,7 @@ from keras_inat.errors import UserError
 from keras_inat.reporting.history import read_history
 from keras_inat.reporting.page import format_results, write_report
 from keras_inat.reporting.rendering import escape_markdown
+from keras_inat.settings.loading import override
 from keras_inat.store.records import EvaluationScores, FlipScores
 
 
@@ -171,3 +172,11 @@ def test_results_have_a_row_for_each_run(workshop: Workshop) -> None:
     assert (first["data"], first["data_hash"], first["commit"]) == ("toy", "toy-hash", "0123456789ab")
     assert Path(first["run"]).is_dir()
     assert [row["flip_test_accuracy"] for row in rows] == ["", "0.66", ""]
+
+
+def test_a_single_file_contains_its_figures(workshop: Workshop) -> None:
+    workshop.add_sweep("s", [{"model.filters": 8}, {"model.filters": 16}], [0.4, 0.3])
+    write_report(override(workshop.config, {"report.single_file": True}))
+    text = (workshop.reports / "index.html").read_text()
+    assert text.count("data:image/png;base64,") == text.count("<img ") > 1
+    assert "figures/" not in text

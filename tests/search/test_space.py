@@ -1,6 +1,5 @@
 import pytest
 
-from keras_inat.__main__ import CONFIGS
 from keras_inat.errors import UserError
 from keras_inat.search.space import (
     build_hyperparameters,
@@ -10,6 +9,7 @@ from keras_inat.search.space import (
     is_forbidden,
 )
 from keras_inat.settings.loading import load_config, override
+from keras_inat.settings.recipes import RECIPES
 from keras_inat.settings.schema import Augment, Config
 
 
@@ -95,7 +95,7 @@ def test_a_wrong_space_is_refused(space, words):
 
 
 def test_a_space_of_the_cnn_is_refused_for_a_backbone():
-    given = load_config(["STRATEGY=head", "sweep.space={model.filters: [8, 16]}"], CONFIGS / "finetune.yaml")
+    given = load_config(["STRATEGY=head", "sweep.space={model.filters: [8, 16]}"], RECIPES / "finetune.yaml")
     with pytest.raises(UserError, match=r"model\.filters. in .sweep\.space. belongs to the CNN"):
         build_hyperparameters(given)
 
@@ -126,7 +126,7 @@ def test_image_scales_can_be_searched():
     assert values == [{"training.image_scales": [0.5, 1.0]}, {"training.image_scales": [1.0]}]
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_space_can_be_searched(path):
     shipped = load_config([], path)
     if shipped.sweep.space:
