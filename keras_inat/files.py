@@ -1,7 +1,6 @@
 """Atomic writes, locks, free disk space, and JSON lines that survive a killed process."""
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -9,6 +8,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from keras_inat.errors import ExternalError, UserError
 
@@ -54,12 +55,15 @@ def hold_lock(path: Path, busy: str | None = None) -> Iterator[None]:
 
     While another process holds the lock, this waits, or raises a `UserError` with the message `busy` if it is given.
     """
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if busy else fcntl.LOCK_EX)
-        except BlockingIOError:
-            raise UserError(str(busy)) from None
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0 if busy else -1)
+    except filelock.Timeout:
+        raise UserError(str(busy)) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def check_space(target: Path, needed: int, hint: str) -> None:

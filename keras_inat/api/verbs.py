@@ -89,7 +89,7 @@ def finetune(
         data: The images, as for `sweep`.
         strategy: "head", "topk", "full", "gradual", "lpft", or "all" for each of them.
         backbone: The name of a model of `keras.applications`.
-        weights: "imagenet", "none", an `.h5` file, or a run whose model becomes the backbone.
+        weights: "imagenet", "none", an `.h5` file, or a run whose model becomes the backbone, for images of its size.
         unfreeze: For "topk", the trainable layers: a number of layers, a fraction, or the name of a block.
         seeds: The number of runs, with different seeds.
         name: The name of the runs.
@@ -99,11 +99,14 @@ def finetune(
     Raises:
         UserError: An argument, the weights or the images cannot be used.
     """
+    if isinstance(weights, Run):
+        settings = {"data.image_size": weights.result.data.image_size} | dict(settings or {})
+        weights = weights.model_path
     given = {
         "DATA": data,
         "STRATEGY": strategy,
         "BACKBONE": backbone,
-        "WEIGHTS": weights.model_path if isinstance(weights, Run) else weights,
+        "WEIGHTS": weights,
         "UNFREEZE": unfreeze,
         "SEEDS": seeds,
         "NAME": name,
