@@ -112,6 +112,25 @@ def test_help_and_mistakes_import_no_tensorflow(words):
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_another_backend_of_keras_is_refused(monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    code, _, err = run("sweep", "DATA=demo", capsys=capsys)
+    assert (code, err) == (
+        2,
+        "error: keras-inat needs TensorFlow, and KERAS_BACKEND=jax is set: unset this variable\n",
+    )
+
+
+def test_a_missing_tensorflow_names_the_extras(monkeypatch, capsys):
+    def fail(module):
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+
+    monkeypatch.setattr("keras_inat.commands.dispatch.importlib.import_module", fail)
+    code, _, err = run("sweep", "DATA=demo", capsys=capsys)
+    assert code == 2
+    assert err.startswith("error: TensorFlow is not installed: pip install 'keras-inat[cpu]'")
+
+
 class ResourceExhaustedError(Exception):
     """As TensorFlow's."""
 

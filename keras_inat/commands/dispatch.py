@@ -1,6 +1,7 @@
 """Runs a command by its name, for the command line and for the API."""
 
 import importlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,25 @@ def run_command(name: str, words: Sequence[str]) -> Any:
     settings = [word for word in words if not word.startswith("CONFIG=")]
     config = load_config(settings, _find_config(name, chosen, settings))
     check_arguments(COMMANDS[name], config)  # before the seconds that TensorFlow takes to start
+    return _import_command(name).run(config)
+
+
+def _import_command(name: str) -> Any:
+    """Imports the module of a command, and with it TensorFlow if the command needs it."""
     from keras_inat.progress import hide_startup_messages
 
-    with hide_startup_messages():
-        command = importlib.import_module(f"keras_inat.commands.{name.replace('-', '_')}")
-    return command.run(config)
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise UserError(f"keras-inat needs TensorFlow, and KERAS_BACKEND={backend} is set: unset this variable")
+    try:
+        with hide_startup_messages():
+            return importlib.import_module(f"keras_inat.commands.{name.replace('-', '_')}")
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        raise UserError(
+            "TensorFlow is not installed: pip install 'keras-inat[cpu]', or 'keras-inat[cuda]' for an NVIDIA GPU"
+        ) from None
 
 
 def _find_config(name: str, chosen: list[str], settings: list[str]) -> Path | None:
