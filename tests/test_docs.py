@@ -186,7 +186,7 @@ def list_examples():
                 yield pytest.param(test.docstring, vars(module), id=test.name)
 
 
-@pytest.mark.parametrize(("text", "names"), list_examples())
+@pytest.mark.parametrize(("text", "names"), list(list_examples()))
 def test_examples_give_the_shown_output(text, names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     test = doctest.DocTestParser().get_doctest(text, dict(names), "example", None, 0)

@@ -17,6 +17,7 @@ from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
 from keras_inat.intervals import wilson_interval
 from keras_inat.log import warn
+from keras_inat.store.contracts import read_contract
 from keras_inat.store.ledger import record_evaluation
 
 BATCH_SIZE = 64
@@ -105,12 +106,14 @@ class Evaluation:
 
 
 class Classifier:
-    """The model of a run. It takes photographs of any size: they are cropped to a centered square and resized."""
+    """A trained model. It takes photographs of any size: they are cropped to a centered square and resized."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.classes = list(run.result.data.classes)  # in alphabetical order
-        self.image_size = run.result.data.image_size  # side in pixels of the model's input
+    def __init__(self, path: Path, run: Run | None = None) -> None:
+        contract = read_contract(path)
+        self.path = path
+        self.classes = list(contract.classes)  # in alphabetical order
+        self.image_size = contract.image_size  # side in pixels of the model's input
+        self.run = run  # None for a model file that has left its run
 
     @functools.cached_property
     def model(self) -> Any:
@@ -121,7 +124,7 @@ class Classifier:
         """
         from keras_inat.models.model_files import load_model
 
-        return load_model(self.run.model_path, self.run.result.data)
+        return load_model(self.path)
 
     def predict(self, images: Any) -> Predictions:
         """Predicts images.
@@ -162,7 +165,9 @@ class Classifier:
         return Explanations(predictions, explain_predictions(self.model, pixels))
 
     def evaluate(self, folder: str | Path) -> Evaluation:
-        """Measures the accuracy on a folder of labeled images, `<folder>/<Class>/<file>`, and records it in the ledger.
+        """Measures the accuracy on a folder of labeled images, `<folder>/<Class>/<file>`.
+
+        The ledger of the run records it.
 
         Raises:
             UserError: The folder has no images of the model's classes.
@@ -172,10 +177,11 @@ class Classifier:
         if not present:
             raise UserError(f"{root} has no folder named like a class of the model: {', '.join(self.classes)}")
         files = [(str(file), name) for name in present for file in sorted((root / name).rglob("*")) if file.is_file()]
-        digest = hashlib.sha256()
-        for file, name in files:
-            digest.update(name.encode() + hashlib.sha256(Path(file).read_bytes()).digest())
-        record_evaluation(self.run.path.parents[1], "evaluate", self.run.path, digest.hexdigest()[:16])
+        if self.run:
+            digest = hashlib.sha256()
+            for file, name in files:
+                digest.update(name.encode() + hashlib.sha256(Path(file).read_bytes()).digest())
+            record_evaluation(self.run.path.parents[1], "evaluate", self.run.path, digest.hexdigest()[:16])
         label_of = dict(files)
         predictions = self.predict([file for file, _ in files])
         labels = [label_of[prediction.file] for prediction in predictions]
@@ -184,7 +190,7 @@ class Classifier:
         return Evaluation(correct / total, wilson_interval(correct, total), total, predictions, labels)
 
     def __repr__(self) -> str:
-        return f"<Classifier {self.run.path}: {len(self.classes)} classes, {self.image_size} px>"
+        return f"<Classifier {self.path}: {len(self.classes)} classes, {self.image_size} px>"
 
 
 def _read_images(images: Any) -> Iterator[tuple[str, bytes]]:

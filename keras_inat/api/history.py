@@ -81,7 +81,7 @@ class Run:
         """Loads its model."""
         from keras_inat.api.classifier import Classifier
 
-        return Classifier(self)
+        return Classifier(self.model_path, self)
 
     def __repr__(self) -> str:
         low, high = self.test_interval

@@ -124,7 +124,8 @@ def load(run: "str | Path | Run | None" = None, directory: str | Path = "runs") 
     """Loads the model of a run.
 
     Args:
-        run: A run or its folder; by default the newest run in `directory` that has a model.
+        run: A run, its folder, or a file `best.keras` that was copied elsewhere; by default the newest run in
+            `directory` that has a model.
         directory: The folder of runs.
 
     Raises:
@@ -134,6 +135,8 @@ def load(run: "str | Path | Run | None" = None, directory: str | Path = "runs") 
         return run.load()
     if run is not None:
         path = Path(run).expanduser()
+        if path.is_file():
+            return Classifier(path)
         folder = RunFolder(path, path.resolve().parent.name)
         if folder.read_result() is None or not folder.model.exists():
             raise UserError(

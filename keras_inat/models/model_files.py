@@ -10,9 +10,9 @@ import keras
 
 from keras_inat.errors import UserError
 from keras_inat.files import write_atomically
-from keras_inat.store.records import DataSummary, ModelContract
+from keras_inat.store.contracts import MEMBER, ModelContract
+from keras_inat.store.records import DataSummary
 
-CONTRACT = "keras_inat.json"  # beside Keras's own members of the archive, which Keras does not mind
 # Keras 3.15 writes these settings of initializers, which no older version knows. Their value is None.
 NEW_SETTINGS = ("input_axes", "output_axes")
 
@@ -30,7 +30,7 @@ def write_model(model: keras.Model, path: Path, contract: ModelContract) -> None
                         continue
                     with saved.open(member) as source, archive.open(member, "w", force_zip64=True) as target:
                         shutil.copyfileobj(source, target)
-                archive.writestr(CONTRACT, contract.model_dump_json(indent=2))
+                archive.writestr(MEMBER, contract.model_dump_json(indent=2))
         finally:
             original.unlink(missing_ok=True)
 
@@ -50,19 +50,6 @@ def load_model(path: Path, data: DataSummary | None = None) -> keras.Model:
         if model.input_shape[1:] != (size, size, 3) or model.output_shape[1:] != (len(data.classes),):
             raise UserError(f"{path} is not the model that result.json describes: give another RUN")
     return model
-
-
-def read_contract(path: Path) -> ModelContract:
-    """Reads the contract of a model file.
-
-    Raises:
-        UserError: The file is missing or damaged, or it was not written by keras-inat.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return ModelContract.model_validate_json(archive.read(CONTRACT))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        raise UserError(f"{path} is not a model that keras-inat has saved") from None
 
 
 def _remove_new_settings(config: Any) -> Any:

@@ -196,18 +196,6 @@ class Result(Stored):
         return self.test
 
 
-class ModelContract(Stored):
-    """The input and the output of a model, stored in its file."""
-
-    classes: tuple[str, ...]  # the class of each output, in order
-    image_size: int  # side in pixels of the input images
-    # The contract of the pixels: `(batch, image_size, image_size, 3)`.
-    input: str = "RGB from 0 to 255: the centered square of the upright image, resized to image_size"
-    output: str = "probabilities, (batch, classes)"
-    keras: str  # the version of Keras that wrote the file
-    keras_inat: str  # the version of this program
-
-
 class Trial(Stored):
     """One configuration of a sweep and its outcome, `trial.json`."""
 

@@ -13,7 +13,8 @@ from keras_inat.errors import UserError
 from keras_inat.models.model_files import load_model, write_model
 from keras_inat.progress import Advance, track_progress
 from keras_inat.settings.schema import Training
-from keras_inat.store.records import Epoch, ModelContract
+from keras_inat.store.contracts import ModelContract
+from keras_inat.store.records import Epoch
 from keras_inat.store.runs import RunFolder
 from keras_inat.training.checkpoint import Progress, read_best_weights, write_checkpoint
 from keras_inat.training.evaluation_model import EvaluationModel

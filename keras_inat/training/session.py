@@ -17,8 +17,9 @@ from keras_inat.models.memory import check_memory
 from keras_inat.models.pretrained import build_finetune
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
+from keras_inat.store.contracts import ModelContract
 from keras_inat.store.provenance import now, read_commit, read_package_versions
-from keras_inat.store.records import ModelContract, Result
+from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder
 from keras_inat.training.checkpoint import Progress, restore_variables, resume_progress
 from keras_inat.training.devices import (

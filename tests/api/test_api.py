@@ -95,6 +95,19 @@ def test_a_loaded_model_predicts_whatever_form_the_images_have(trained, tmp_path
     assert everything._repr_html_().count("<img") == 12
 
 
+def test_a_model_file_needs_no_run(trained, tmp_path):
+    _, runs = trained
+    file = tmp_path / "mine.keras"
+    file.write_bytes(runs.best.model_path.read_bytes())
+    model = keras_inat.load(file)
+    assert (model.classes, model.image_size, model.run) == (["blue", "green", "red"], 16, None)
+    expected = keras_inat.load(runs.best).predict("photos/val").probabilities
+    np.testing.assert_array_equal(model.predict("photos/val").probabilities, expected)
+    before = len(read_ledger("runs"))
+    assert model.evaluate("photos/val").num_images == 12
+    assert len(read_ledger("runs")) == before
+
+
 def test_an_explanation_has_the_shape_of_the_image(trained):
     model = keras_inat.load(keras_inat.results()[0])
     explained = model.explain("photos/val/red")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from keras_inat.errors import UserError
-from keras_inat.models.model_files import NEW_SETTINGS, load_model, read_contract, write_model
-from keras_inat.store.records import ModelContract
+from keras_inat.models.model_files import NEW_SETTINGS, load_model, write_model
+from keras_inat.store.contracts import ModelContract, read_contract
 
 CONTRACT = ModelContract(classes=("a", "b"), image_size=8, keras=keras.__version__, keras_inat="1")
 
