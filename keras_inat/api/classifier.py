@@ -18,7 +18,7 @@ from keras_inat.errors import UserError
 from keras_inat.intervals import wilson_interval
 from keras_inat.log import warn
 from keras_inat.store.contracts import read_contract
-from keras_inat.store.ledger import record_evaluation
+from keras_inat.store.ledger import NAMED_IMAGES, record_evaluation
 
 BATCH_SIZE = 64
 NUM_SHOWN = 3  # classes beside a picture
@@ -181,7 +181,7 @@ class Classifier:
             digest = hashlib.sha256()
             for file, name in files:
                 digest.update(name.encode() + hashlib.sha256(Path(file).read_bytes()).digest())
-            record_evaluation(self.run.path.parents[1], "evaluate", self.run.path, digest.hexdigest()[:16])
+            record_evaluation(self.run.path.parents[1], NAMED_IMAGES, self.run.path, digest.hexdigest()[:16])
         label_of = dict(files)
         predictions = self.predict([file for file, _ in files])
         labels = [label_of[prediction.file] for prediction in predictions]

@@ -12,6 +12,8 @@ from keras_inat.store.provenance import now, read_commit
 from keras_inat.store.records import Stored
 from keras_inat.store.runs import EVALUATING_COMMANDS, RunFolder
 
+# The command of an evaluation of labeled images that the user named, which need not be the test images.
+NAMED_IMAGES = "evaluate"
 Images = TypeVar("Images")
 
 

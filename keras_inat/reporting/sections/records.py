@@ -8,6 +8,7 @@ from keras_inat.reporting.blocks import Prose, Section, Table
 from keras_inat.reporting.formatting import MISSING, percent, plural
 from keras_inat.reporting.history import FinishedRun, History
 from keras_inat.reporting.model_cards import FOLDER
+from keras_inat.store.ledger import NAMED_IMAGES
 
 TEST_EVALUATIONS = "Test evaluations"
 REPRODUCTION = "Reproduction"
@@ -50,10 +51,11 @@ def describe_test_evaluations(history: History) -> Section:
     if not history.ledger:
         text = "The test ledger is empty: no model was evaluated on the test images."
         return Section(TEST_EVALUATIONS, [Prose(text)])
-    num_evaluations = Counter(entry.run for entry in history.ledger)
+    num_named = sum(entry.command == NAMED_IMAGES for entry in history.ledger)
+    num_evaluations = Counter(entry.run for entry in history.ledger if entry.command != NAMED_IMAGES)
     repeated = [run for run, number in num_evaluations.items() if number > 1]
     text = (
-        f"The test ledger has {plural(len(history.ledger), 'test evaluation')} by "
+        f"The test ledger has {plural(num_evaluations.total(), 'test evaluation')} by "
         f"{plural(len(num_evaluations), 'run')}. Every evaluation on the test images goes through one function, which "
         "writes the ledger first. "
     )
@@ -63,6 +65,8 @@ def describe_test_evaluations(history: History) -> Section:
     if num_absent:
         outcome = "has no result: it was" if num_absent == 1 else "have no result: they were"
         text += f" {plural(num_absent, 'run')} evaluated on the test set but {outcome} aborted or deleted."
+    if num_named:
+        text += f" Evaluations of other labeled images, which the user named: {num_named:,}."
     rows = []
     for entry in history.ledger[-NUM_ENTRIES:]:
         time = entry.time[:16].replace("T", " ")
