@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-SMALL = "data.image_size=16 model.filters=4 model.num_blocks=2 training.epochs=1 sweep.epochs=1 sweep.trials=2"
+SMALL = "data.image_size=16 model.filters=4 model.num_blocks=3 training.epochs=1 sweep.epochs=1 sweep.trials=2"
 API = """
 import keras_inat
 runs = keras_inat.results()
