@@ -88,10 +88,8 @@ def build_commands() -> str:
 
 def list_uses(name: str, command: Command) -> list[str]:
     """Returns the example of a command by both doors."""
-    lines = [f"keras-inat {name} {command.example}".rstrip()]
-    example = re.sub(r"=(\S*\.\S*=\S*)", r'="\1"', command.example)
-    lines.append(f"make {name} {example}".rstrip())
-    return ["```sh", *lines, "```"]
+    words = f"{name} {command.example}".rstrip()
+    return ["```sh", f"keras-inat {words}", f"make {words}", "```"]
 
 
 def build_recipes() -> str:
