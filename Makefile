@@ -89,7 +89,7 @@ lint: $(VENV)/ready-dev  ## run the linters and the type checker
 	@$(BIN)/mypy
 
 docs: $(VENV)/ready-docs  ## build the documentation site into site/
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "documentation: site/index.html"
 
 clean:  ## remove the environment and the caches; keep data/, runs/ and reports/

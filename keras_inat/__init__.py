@@ -16,6 +16,7 @@ __all__ = [
     "Classifier",
     "Evaluation",
     "Explanations",
+    "Page",
     "Prediction",
     "Predictions",
     "Run",

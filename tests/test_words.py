@@ -51,7 +51,7 @@ QUOTED = {
 
 def _list_texts():
     code = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.html"), *PACKAGE.rglob("*.js"), *PACKAGE.rglob("*.css")]
-    words = [ROOT / "README.md", ROOT / "Makefile", *ROOT.glob("docs/*.md"), *ROOT.glob("configs/**/*.yaml")]
+    words = [ROOT / "README.md", ROOT / "Makefile", *ROOT.glob("docs/**/*.md"), *ROOT.glob("configs/**/*.yaml")]
     return sorted([*code, *words])
 
 

@@ -1,7 +1,7 @@
 """The Python API, for notebooks and programs. `import keras_inat` offers all of its names."""
 
 from keras_inat.api.classifier import Classifier, Evaluation, Explanations, Prediction, Predictions
-from keras_inat.api.history import Run, Runs, Sweep
+from keras_inat.api.history import Page, Run, Runs, Sweep
 from keras_inat.api.verbs import finetune, load, report, results, sweep, train
 from keras_inat.errors import UserError
 
@@ -9,6 +9,7 @@ __all__ = [
     "Classifier",
     "Evaluation",
     "Explanations",
+    "Page",
     "Prediction",
     "Predictions",
     "Run",

@@ -34,10 +34,12 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The name of the run, which runs with other seeds share."""
         return self.result.name
 
     @property
     def seed(self) -> int:
+        """The seed of the run."""
         return self.result.seed
 
     @property

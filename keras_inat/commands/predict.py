@@ -75,6 +75,8 @@ def _find_run(config: Config) -> tuple[RunFolder, Result]:
             "`make finetune` first, or give RUN=<run folder>"
         )
     path = Path(config.predict.run)
+    if path.is_file():
+        path = path.parent  # the model of a run stands for the run
     run_folder = RunFolder(path, path.resolve().parent.name)
     result = run_folder.read_result()
     if result is None or not run_folder.model.exists():

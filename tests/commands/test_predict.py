@@ -167,8 +167,6 @@ def test_only_the_first_images_get_pictures(runs, tmp_path, capsys, monkeypatch)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "IMAGE is missing: give IMAGE="),
-        (["IMAGE={tmp}/none.jpg"], "none.jpg' does not exist"),
         (["IMAGE={tmp}/text.jpg"], "text.jpg' contains no readable image"),
         (["IMAGE={tmp}/empty"], "empty' contains no readable image"),
         (["IMAGE={tmp}/text.jpg", "RUN={tmp}"], "RUN must be the folder of a finished run"),

@@ -21,7 +21,7 @@ from keras_inat.training.session import TrainedModel, fit
 
 def test_a_run_from_start_to_result(make_config, capsys):
     config = make_config("training.epochs=3", "training.learning_rate=0.01", "run.name=tiny")
-    accuracy = train_and_evaluate(config, "train-best", "seed 0").test_scores.accuracy
+    accuracy = train_and_evaluate(config, "train-best", "seed 0").read_result().test_scores.accuracy
     (folder,) = Path("runs/train-best").iterdir()
     assert folder.name.endswith("-tiny-seed0")
     result = Result.read(folder / "result.json")
@@ -58,7 +58,7 @@ def test_a_run_from_start_to_result(make_config, capsys):
     assert "epoch 3/3" in capsys.readouterr().out
 
     # A second call neither trains nor evaluates on the test images again.
-    assert train_and_evaluate(config, "train-best", "seed 0") == result
+    assert train_and_evaluate(config, "train-best", "seed 0").read_result() == result
     assert "already done" in capsys.readouterr().out
     assert len(list(folder.parent.iterdir())) == len(read_jsonl(folder.parent.parent / "test_ledger.jsonl")) == 1
 
@@ -177,7 +177,7 @@ def test_the_best_epoch_is_kept(make_config):
 
 def test_few_images_are_trained_on_for_more_epochs(make_config, capsys):
     config = make_config("training.epochs=2", "training.min_steps=10")  # an epoch has 3 steps
-    result = train_and_evaluate(config, "train-best", "seed 0")
+    result = train_and_evaluate(config, "train-best", "seed 0").read_result()
     assert (result.epochs, result.planned_epochs) == (4, 4)
     assert (result.config.training.epochs, result.config.training.min_steps) == (2, 10)
     printed = capsys.readouterr().out
@@ -187,7 +187,7 @@ def test_few_images_are_trained_on_for_more_epochs(make_config, capsys):
     ) in printed
     assert "epoch 4/4" in printed
     # The finished run is found, although it had more epochs than configured.
-    assert train_and_evaluate(config, "train-best", "seed 0") == result
+    assert train_and_evaluate(config, "train-best", "seed 0").read_result() == result
 
 
 def test_more_epochs_than_configured_train_like_as_many_configured(make_config):
@@ -235,7 +235,7 @@ def test_a_backbone_takes_smaller_images_too(make_config, tmp_path, monkeypatch)
 
 def test_test_time_augmentation_is_evaluated_beside_the_images(make_config):
     config = make_config("training.epochs=1", "training.test_time_augmentation=true")
-    result = train_and_evaluate(config, "train-best", "seed 0")
+    result = train_and_evaluate(config, "train-best", "seed 0").read_result()
     (folder,) = Path("runs/train-best").iterdir()
     saved = np.load(folder / "test_predictions.npz")
     model = keras.models.load_model(folder / "best.keras", compile=False)

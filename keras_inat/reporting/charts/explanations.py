@@ -69,7 +69,7 @@ def draw_feature_maps(image: np.ndarray, maps: Mapping[str, np.ndarray]) -> Figu
         mosaic = join_tiles(tiles, rows, columns, max(1, height * zoom // 24), zoom, blank=np.nan)
         shown = f"{count}" if count == num_filters else f"first {count} of {num_filters}"
         title = f"{name}: {height} × {width}, {shown} filters, up to {top:.2g}"
-        _show(axes, mosaic[..., 0], title, "auto", vmin=min(0.0, float(values.min())), vmax=top)
+        _show(axes, mosaic[..., 0], title, "antialiased", vmin=min(0.0, float(values.min())), vmax=top)
     return figure
 
 
