@@ -8,10 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-
-from rich.console import Console
-from rich.file_proxy import FileProxy
-from rich.progress import BarColumn, Progress, TextColumn
+from typing import Any
 
 SECONDS_BETWEEN_BARS = 0.2
 SECONDS_BETWEEN_LINES = 30.0
@@ -38,6 +35,8 @@ def track_progress(
     Yields:
         A function that is called with the number of things done since its last call.
     """
+    from rich.file_proxy import FileProxy
+
     # A live display of rich replaces stdout by a proxy.
     if completed >= total or isinstance(sys.stdout, FileProxy):
         yield lambda count: None
@@ -90,8 +89,11 @@ def _describe(done: int, total: int, unit: str, newly_done: int, seconds: float)
     return "  ".join(words)
 
 
-def _build_bar(transient: bool) -> Progress | None:
-    """Returns a bar; None where only lines can be shown."""
+def _build_bar(transient: bool) -> Any:
+    """Returns a bar of `rich.progress`; None where only lines can be shown."""
+    from rich.console import Console  # imported here, because a mistake on the command line is answered without it
+    from rich.progress import BarColumn, Progress, TextColumn
+
     console = Console()
     if console.is_jupyter:
         can_show = importlib.util.find_spec("ipywidgets") is not None

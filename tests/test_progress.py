@@ -184,7 +184,7 @@ def test_notebook_gets_a_widget(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     monkeypatch.setitem(sys.modules, "ipywidgets", types.SimpleNamespace(Output=Output, __spec__=object()))
-    monkeypatch.setattr(progress, "Console", lambda: Console(force_jupyter=True))
+    monkeypatch.setattr("rich.console.Console", lambda: Console(force_jupyter=True))
     with track_progress("decoding", 1000) as advance:
         advance(1000)
     assert isinstance(shown[0], Output)
@@ -193,7 +193,7 @@ def test_notebook_gets_a_widget(monkeypatch):
 
 def test_notebook_without_widgets_gets_lines(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    monkeypatch.setattr(progress, "Console", lambda: Console(force_jupyter=True))
+    monkeypatch.setattr("rich.console.Console", lambda: Console(force_jupyter=True))
     with track_progress("decoding", 1000) as advance:
         advance(1000)
     assert capsys.readouterr().out == "decoding: 1,000/1,000\n"
