@@ -38,7 +38,7 @@ class Prediction:
     def _repr_html_(self) -> str:
         ranked = sorted(self.probabilities.items(), key=lambda entry: -entry[1])[:NUM_SHOWN]
         picture = format_pixels(self.pixels, self.file, side=112)
-        return f"<div style='display:flex;gap:1em;align-items:center'>{picture}{format_bars(ranked)}</div>"
+        return f"<div style='display:flex;gap:1em;align-items:center;margin:4px 0'>{picture}{format_bars(ranked)}</div>"
 
 
 class Predictions(Sequence[Prediction]):

@@ -184,10 +184,16 @@ class Sweep:
         from keras_inat.reporting.sweep_history import read_sweep
 
         history = read_sweep(self._folder)
+        best = history.best
+        score = f"{best.score:.1%}, trial {best.id}" if best else "none yet"
+        table = format_table(
+            ("sweep", "trials", "best validation accuracy"), [[self.name, str(len(self.trials)), score]]
+        )
         if not history.completed:
-            return format_table(("sweep",), [[repr(self)]])
-        figure = draw_parallel_coordinates(build_axes(history))
-        return format_table(("sweep",), [[repr(self)]]) + format_picture(figure, "parallel coordinates of the trials")
+            return table
+        return table + format_picture(
+            draw_parallel_coordinates(build_axes(history)), "parallel coordinates of the trials"
+        )
 
 
 class Page:
