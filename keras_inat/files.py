@@ -80,6 +80,12 @@ def file_size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+def list_files(folder: Path) -> list[Path]:
+    """Returns the files in a folder and its subfolders, sorted, without hidden files and those in hidden folders."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [path for path in files if "/." not in f"/{path.relative_to(folder).as_posix()}"]
+
+
 def make_printable(name: str) -> str:
     """Returns a file name with escapes in place of unprintable characters."""
     return name if name.isprintable() else name.encode("unicode_escape").decode()

@@ -13,14 +13,15 @@ from PIL import Image
 
 from keras_inat.api.display import format_bars, format_picture, format_pixels, format_table
 from keras_inat.api.history import Run
+from keras_inat.api.images import round_pixels
 from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
+from keras_inat.files import list_files
 from keras_inat.intervals import wilson_interval
 from keras_inat.log import warn
 from keras_inat.store.contracts import read_contract
 from keras_inat.store.ledger import NAMED_IMAGES, record_evaluation
 
-BATCH_SIZE = 64
 NUM_SHOWN = 3  # classes beside a picture
 MAX_SHOWN = 20  # pictures in a notebook
 
@@ -136,6 +137,8 @@ class Classifier:
         Raises:
             UserError: There is no readable image.
         """
+        from keras_inat.models.prediction import predict_images
+
         files = []
         pixels = []
         for file, content in _read_images(images):
@@ -147,13 +150,10 @@ class Classifier:
         if not files:
             raise UserError("there is no readable image: give an image file, a folder or pixels from 0 to 255")
         predictions = []
-        for start in range(0, len(files), BATCH_SIZE):
-            batch = np.stack(pixels[start : start + BATCH_SIZE])
-            for offset, row in enumerate(np.asarray(self.model(batch.astype(np.float32), training=False))):
-                probabilities = dict(zip(self.classes, row.astype(float).tolist(), strict=True))
-                best = self.classes[int(row.argmax())]
-                index = start + offset
-                predictions.append(Prediction(files[index], best, probabilities[best], probabilities, pixels[index]))
+        for file, image, row in predict_images(self.model, zip(files, pixels, strict=True)):
+            probabilities = dict(zip(self.classes, row.astype(float).tolist(), strict=True))
+            best = self.classes[int(row.argmax())]
+            predictions.append(Prediction(file, best, probabilities[best], probabilities, image))
         return Predictions(predictions)
 
     def explain(self, images: Any) -> Explanations:
@@ -199,10 +199,7 @@ def _read_images(images: Any) -> Iterator[tuple[str, bytes]]:
         path = Path(images).expanduser()
         if not path.exists():
             raise UserError(f"{str(images)!r} does not exist: give an image file or a folder of images")
-        files = [path]
-        if path.is_dir():
-            inside = [file for file in sorted(path.rglob("*")) if file.is_file()]
-            files = [file for file in inside if "/." not in f"/{file.relative_to(path).as_posix()}"]
+        files = list_files(path) if path.is_dir() else [path]
         for file in files:
             yield str(file), file.read_bytes()
     elif isinstance(images, Image.Image):
@@ -221,9 +218,7 @@ def _read_images(images: Any) -> Iterator[tuple[str, bytes]]:
 def _to_picture(pixels: np.ndarray) -> Image.Image:
     if pixels.ndim != 3 or pixels.shape[-1] != 3:
         raise UserError(f"pixels must have the shape (height, width, 3). Received: {pixels.shape}.")
-    if pixels.dtype != np.uint8 and (pixels.min() < 0 or pixels.max() > 255 or pixels.max() <= 1):
-        raise UserError(f"pixels must be from 0 to 255. Received: {pixels.min():g} to {pixels.max():g}.")
-    return Image.fromarray(np.rint(pixels).astype(np.uint8))
+    return Image.fromarray(round_pixels(pixels))
 
 
 def _encode(image: Image.Image) -> bytes:

@@ -11,8 +11,8 @@ from keras_inat.api.display import format_frame, format_picture, format_table
 from keras_inat.errors import UserError
 from keras_inat.intervals import accuracy_interval
 from keras_inat.store.predictions import Predictions
-from keras_inat.store.records import Epoch, Result, Trial
-from keras_inat.store.runs import RunFolder
+from keras_inat.store.records import Epoch, Result, Trial, find_best
+from keras_inat.store.runs import RunFolder, identify_group
 from keras_inat.store.sweeps import SweepFolder
 
 if TYPE_CHECKING:
@@ -24,12 +24,9 @@ HEAD = ("run", "strategy", "seed", "epochs", "time", "validation", "test", "95 %
 class Run:
     """A finished run: its scores and its files."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        result = folder.read_result()
-        if result is None:
-            raise UserError(f"{folder.path} has no result")
+    def __init__(self, folder: RunFolder, result: Result) -> None:
         self.path = folder.path
-        self.result: Result = result  # the content of `result.json`
+        self.result = result  # the content of `result.json`
         self._folder = folder
 
     @property
@@ -136,13 +133,9 @@ class Runs(Sequence[Run]):
         return format_table(HEAD, rows)
 
     def _group_by_seed(self) -> list[list[Run]]:
-        from keras_inat.settings import roles
-        from keras_inat.settings.catalog import select
-
         groups = dict[str, list[Run]]()
         for run in self._runs:
-            key = repr((select(run.result.config, roles.GROUP), run.result.data.hash, run.result.weights_hash))
-            groups.setdefault(key, []).append(run)
+            groups.setdefault(identify_group(run.result), []).append(run)
         return list(groups.values())
 
 
@@ -171,13 +164,13 @@ class Sweep:
     @property
     def best(self) -> Trial | None:
         """The completed trial with the best validation accuracy."""
-        from keras_inat.store.records import find_best
-
         return find_best(self.trials)
 
     def __repr__(self) -> str:
-        best = f", best {self.best.score:.1%} (trial {self.best.id})" if self.best else ""
-        return f"<Sweep {self.path}: {len(self.trials)} trials{best}>"
+        trials = self.trials
+        best = find_best(trials)
+        score = f", best {best.score:.1%} (trial {best.id})" if best else ""
+        return f"<Sweep {self.path}: {len(trials)} trials{score}>"
 
     def _repr_html_(self) -> str:
         from keras_inat.reporting.charts.sweep import build_axes, draw_parallel_coordinates
@@ -187,7 +180,7 @@ class Sweep:
         best = history.best
         score = f"{best.score:.1%}, trial {best.id}" if best else "none yet"
         table = format_table(
-            ("sweep", "trials", "best validation accuracy"), [[self.name, str(len(self.trials)), score]]
+            ("sweep", "trials", "best validation accuracy"), [[self.name, str(len(history.trials)), score]]
         )
         if not history.completed:
             return table

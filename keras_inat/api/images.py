@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from keras_inat.data.source import FOLDERS
 from keras_inat.errors import UserError
 from keras_inat.files import TEMPORARY_PREFIX
 from keras_inat.progress import track_progress
@@ -16,7 +17,6 @@ from keras_inat.progress import track_progress
 # `data` of the API: a path, "demo", a pair of arrays or a `tf.data.Dataset`, or these for "train" and for "test".
 Images = Any
 TEST_FRACTION = 0.2
-FOLDERS = {"train": "train", "test": "val"}
 
 
 def place_images(data: Images, directory: str) -> str:
@@ -72,14 +72,20 @@ def _read_arrays(data: Any) -> tuple[np.ndarray, list[str]]:
             "images must have the shape (n, height, width, 3), and labels the shape (n,). Received: "
             f"{images.shape} and {labels.shape}."
         )
-    if images.dtype != np.uint8:
-        if not np.isfinite(images).all() or images.min() < 0 or images.max() > 255 or images.max() <= 1:
-            raise UserError(
-                f"pixels must be from 0 to 255. Received: {images.dtype} from {images.min():g} to {images.max():g}."
-            )
-        images = np.rint(images).astype(np.uint8)
+    images = round_pixels(images)
     names = [label.decode() if isinstance(label, bytes) else str(label) for label in labels.tolist()]
     return images, names
+
+
+def round_pixels(pixels: np.ndarray) -> np.ndarray:
+    """Returns pixels of any shape as uint8. Raises a `UserError` unless they are from 0 to 255."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 255 or pixels.max() <= 1:
+        raise UserError(
+            f"pixels must be from 0 to 255. Received: {pixels.dtype} from {pixels.min():g} to {pixels.max():g}."
+        )
+    return np.rint(pixels).astype(np.uint8)
 
 
 def _split(images: np.ndarray, labels: list[str]) -> dict[str, tuple[np.ndarray, list[str]]]:

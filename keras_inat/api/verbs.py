@@ -1,7 +1,7 @@
 """The verbs of the command line as functions. They print the same progress, and keep the same files on disk."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from keras_inat.api.images import Images, place_images
 from keras_inat.commands.dispatch import run_command
 from keras_inat.errors import UserError
 from keras_inat.settings.schema import Config
-from keras_inat.store.runs import RunFolder, list_runs
+from keras_inat.store.runs import RunFolder, find_newest, list_runs, open_finished
 
 Settings = Mapping[str, Any]
 
@@ -68,7 +68,7 @@ def train(
     """
     chosen = sweep.name if isinstance(sweep, Sweep) else sweep
     given = {"DATA": data, "SWEEP": chosen, "SEEDS": seeds, "NAME": name, "CONFIG": config}
-    return Runs([Run(folder) for folder in _run("train-best", given, settings)])
+    return _open_runs(_run("train-best", given, settings))
 
 
 def finetune(
@@ -112,12 +112,12 @@ def finetune(
         "NAME": name,
         "CONFIG": config,
     }
-    return Runs([Run(folder) for folder in _run("finetune", given, settings)])
+    return _open_runs(_run("finetune", given, settings))
 
 
 def results(directory: str | Path = "runs") -> Runs:
     """Returns the finished runs in a folder of runs, the oldest first."""
-    return Runs([Run(folder) for folder in list_runs(directory) if folder.read_result()])
+    return _open_runs(list_runs(directory))
 
 
 def load(run: "str | Path | Run | None" = None, directory: str | Path = "runs") -> Classifier:
@@ -137,16 +137,16 @@ def load(run: "str | Path | Run | None" = None, directory: str | Path = "runs") 
         path = Path(run).expanduser()
         if path.is_file():
             return Classifier(path)
-        folder = RunFolder(path, path.resolve().parent.name)
-        if folder.read_result() is None or not folder.model.exists():
+        found = open_finished(path)
+        if found is None:
             raise UserError(
                 f"run must be the folder of a finished run, with best.keras and result.json. Received: {str(run)!r}."
             )
-        return Run(folder).load()
-    found = [each for each in results(directory) if each.model_path.exists()]
-    if not found:
+        return Run(*found).load()
+    newest = find_newest(directory)
+    if newest is None:
         raise UserError(f"there is no finished run with a model in {str(directory)!r}: call train or finetune first")
-    return found[-1].load()
+    return Run(*newest).load()
 
 
 def report(
@@ -162,6 +162,10 @@ def report(
     names = [str(run.path) if isinstance(run, Run) else run for run in compare or []]
     chosen = {"run.directory": str(directory)} | dict(settings or {})
     return Page(*_run("report", {"RUNS": " ".join(names) or None}, chosen))
+
+
+def _open_runs(folders: Sequence[RunFolder]) -> Runs:
+    return Runs([Run(folder, result) for folder in folders if (result := folder.read_result())])
 
 
 def _run(command: str, given: Mapping[str, Any], settings: Settings | None) -> Any:

@@ -3,6 +3,8 @@
 import textwrap
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from keras_inat.commands.catalog import Command
 from keras_inat.settings.catalog import flatten, list_choices, list_settings
 from keras_inat.settings.loading import VARIABLES, load_config
@@ -27,24 +29,25 @@ def describe_words(name: str, command: Command) -> str:
     defaults = flatten(load_config([], find_recipe(command.recipe) if command.recipe else None))
     lines = []
     words = list_words(command)
+    fields = list_settings()
     if words:
         lines.append("\nVariables:")
         for variable in command.variables:
-            lines += _describe(f"{variable}={_format(defaults.get(VARIABLES[variable]))}", VARIABLES[variable])
+            lines += _describe(f"{variable}={_format(defaults.get(VARIABLES[variable]))}", fields[VARIABLES[variable]])
         recipe = f" (by default {command.recipe})" if command.recipe else ""
         lines += _describe("CONFIG=", None, f"a recipe, such as scratch, or the path of a YAML file{recipe}")
         lines.append("\nSettings:")
     for word in words:
         if "." in word:
-            lines += _describe(f"{word}={_format(defaults.get(word))}", word)
+            lines += _describe(f"{word}={_format(defaults.get(word))}", fields[word])
     lines.append(f"\nExample:\n  keras-inat {name} {command.example}".rstrip())
     return "\n".join(lines) + "\n"
 
 
-def _describe(word: str, setting: str | None, text: str = "") -> list[str]:
-    if setting:
-        choices = list_choices(list_settings()[setting].annotation)
-        text = str(list_settings()[setting].description) + (f": {', '.join(map(str, choices))}" if choices else "")
+def _describe(word: str, field: FieldInfo | None, text: str = "") -> list[str]:
+    if field:
+        choices = list_choices(field.annotation)
+        text = str(field.description) + (f": {', '.join(map(str, choices))}" if choices else "")
     wrapped = textwrap.wrap(text, WIDTH - INDENT)
     first = f"  {word}"
     if len(first) >= INDENT:

@@ -6,22 +6,21 @@ import sys
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
 from keras_inat.explain.guided_backpropagation import explain_predictions
-from keras_inat.files import make_printable
+from keras_inat.files import list_files, make_printable
 from keras_inat.log import warn
 from keras_inat.models.model_files import load_model
+from keras_inat.models.prediction import predict_images
 from keras_inat.plotting import save_figure
 from keras_inat.reporting.charts.explanations import draw_prediction
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Result
-from keras_inat.store.runs import RunFolder, list_runs
+from keras_inat.store.runs import RunFolder, find_newest, open_finished
 
-BATCH_SIZE = 64
 MAX_PICTURES = 20
 
 
@@ -41,7 +40,7 @@ def run(config: Config) -> None:
     pictures = run_folder.path / "predictions"
     explained: dict[Path, tuple[np.ndarray, np.ndarray]] = {}
     num_images = 0
-    for file, pixels, probabilities in _predict(model, folder, files):
+    for file, pixels, probabilities in predict_images(model, _read_images(folder, files, model.input_shape[1])):
         num_images += 1
         picture = None
         if len(explained) < MAX_PICTURES:
@@ -67,9 +66,8 @@ def run(config: Config) -> None:
 def _find_run(config: Config) -> tuple[RunFolder, Result]:
     """Returns the run that `predict.run` names, or the newest one with a model, and its result."""
     if config.predict.run is None:
-        for run_folder in reversed(list_runs(config.run.directory)):
-            if run_folder.model.exists() and (result := run_folder.read_result()):
-                return run_folder, result
+        if newest := find_newest(config.run.directory):
+            return newest
         raise UserError(
             f"there is no finished run with a model in {config.run.directory!r}: run `make train-best` or "
             "`make finetune` first, or give RUN=<run folder>"
@@ -77,14 +75,11 @@ def _find_run(config: Config) -> tuple[RunFolder, Result]:
     path = Path(config.predict.run)
     if path.is_file():
         path = path.parent  # the model of a run stands for the run
-    run_folder = RunFolder(path, path.resolve().parent.name)
-    result = run_folder.read_result()
-    if result is None or not run_folder.model.exists():
-        raise UserError(
-            "RUN must be the folder of a finished run, with best.keras and result.json. Received: "
-            f"{config.predict.run!r}."
-        )
-    return run_folder, result
+    if found := open_finished(path):
+        return found
+    raise UserError(
+        f"RUN must be the folder of a finished run, with best.keras and result.json. Received: {config.predict.run!r}."
+    )
 
 
 def _list_images(config: Config) -> tuple[Path, list[Path]]:
@@ -92,27 +87,19 @@ def _list_images(config: Config) -> tuple[Path, list[Path]]:
     image = Path(str(config.predict.image))
     if not image.is_dir():
         return image.parent, [image]
-    files = [path for path in sorted(image.rglob("*")) if path.is_file()]
-    return image, [path for path in files if "/." not in f"/{path.relative_to(image).as_posix()}"]
+    return image, list_files(image)
 
 
-def _predict(model: keras.Model, folder: Path, files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
-    """Yields the path in `folder`, the pixels and the probabilities of each image. Other files get a warning."""
-    for start in range(0, len(files), BATCH_SIZE):
-        images: dict[Path, np.ndarray] = {}
-        for path in files[start : start + BATCH_SIZE]:
-            file = path.relative_to(folder)
-            try:
-                images[file] = decode_image(path.read_bytes(), model.input_shape[1])
-            except ValueError as error:
-                warn(f"skipped {make_printable(str(file))}: it {error}")
-            except OSError as error:
-                warn(f"skipped {make_printable(str(file))}: it cannot be read: {error.strerror}")
-        if images:
-            pixels = np.stack(list(images.values())).astype(np.float32)
-            probabilities = keras.ops.convert_to_numpy(model(pixels, training=False))
-            for (file, image), row in zip(images.items(), probabilities, strict=True):
-                yield file, image, row
+def _read_images(folder: Path, files: Sequence[Path], size: int) -> Iterator[tuple[Path, np.ndarray]]:
+    """Yields the path in `folder` and the pixels of each image. Other files get a warning."""
+    for path in files:
+        file = path.relative_to(folder)
+        try:
+            yield file, decode_image(path.read_bytes(), size)
+        except ValueError as error:
+            warn(f"skipped {make_printable(str(file))}: it {error}")
+        except OSError as error:
+            warn(f"skipped {make_printable(str(file))}: it cannot be read: {error.strerror}")
 
 
 def _choose_path(folder: Path, stem: str, taken: Container[Path]) -> Path:

@@ -3,7 +3,6 @@
 Only the run folders are read: no data set, no test images except those that a run kept, no TensorFlow.
 """
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from keras_inat.reporting.sweep_history import SweepHistory, read_sweep
-from keras_inat.settings import roles
-from keras_inat.settings.catalog import select
 from keras_inat.settings.schema import Finetune
 from keras_inat.store.ledger import LedgerEntry, read_ledger
 from keras_inat.store.predictions import DuplicatePictures, Predictions
 from keras_inat.store.records import DataSummary, DuplicatePair, EvaluationScores, Result
-from keras_inat.store.runs import RunFolder, list_runs
+from keras_inat.store.runs import RunFolder, identify_group, list_runs
 from keras_inat.store.sweeps import list_sweeps
 
 
@@ -163,7 +160,5 @@ def group_by_seed(runs: list[FinishedRun]) -> list[SeedGroup]:
     """Groups runs that differ only in the seed. Of several runs with one seed the newest is taken."""
     groups = dict[str, dict[int, FinishedRun]]()
     for run in runs:
-        settings = select(run.result.config, roles.GROUP)
-        key = json.dumps([settings, run.data.hash, run.result.weights_hash])
-        groups.setdefault(key, {})[run.result.seed] = run
+        groups.setdefault(identify_group(run.result), {})[run.result.seed] = run
     return [SeedGroup(tuple(seeds[seed] for seed in sorted(seeds))) for seeds in groups.values()]

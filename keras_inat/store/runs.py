@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -107,6 +108,26 @@ def list_runs(directory: str | Path, commands: Sequence[str] = EVALUATING_COMMAN
     """Returns the finished runs of the given commands, oldest first."""
     folders = [RunFolder(path, command) for command in commands for path in Path(directory, command).glob("*")]
     return sorted((run for run in folders if run.result.exists()), key=lambda run: run.path.name)
+
+
+def open_finished(path: Path) -> tuple[RunFolder, Result] | None:
+    """Opens the folder of a run, with its result. Returns None unless it has both a result and a model."""
+    run = RunFolder(path, path.resolve().parent.name)
+    result = run.read_result()
+    return (run, result) if result and run.model.exists() else None
+
+
+def find_newest(directory: str | Path) -> tuple[RunFolder, Result] | None:
+    """Returns the newest run with a result and a model, and its result; None if there is none."""
+    for run in reversed(list_runs(directory)):
+        if run.model.exists() and (result := run.read_result()):
+            return run, result
+    return None
+
+
+def identify_group(result: Result) -> str:
+    """Returns a key that the results of runs share which differ only in the seed."""
+    return json.dumps([select(result.config, roles.GROUP), result.data.hash, result.weights_hash])
 
 
 def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | None:

@@ -11,6 +11,7 @@ from keras_inat.commands import predict
 from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
 from keras_inat.explain.guided_backpropagation import explain_predictions
+from keras_inat.models import prediction
 from keras_inat.models.cnn import build_cnn
 from keras_inat.reporting.charts.explanations import draw_prediction
 from keras_inat.settings.loading import load_config
@@ -60,7 +61,7 @@ def _expect(model, path, classes=CLASSES):
 
 
 def test_unreadable_files_of_a_folder_are_skipped(runs, model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(predict, "BATCH_SIZE", 2)
+    monkeypatch.setattr(prediction, "BATCH_SIZE", 2)
     drawn = []
     monkeypatch.setattr(predict, "draw_prediction", lambda *given: drawn.append(given) or draw_prediction(*given))
     photos = tmp_path / "photos"
