@@ -14,7 +14,8 @@ others = $(filter-out $(1) ARGS PYTHON EXTRA VENV,$(call named,$(.VARIABLES)))
 refuse = $(if $(word 2,$(MAKECMDGOALS)),,$(if $(others),$(error make $(MAKECMDGOALS) takes $(strip $(1) ARGS), not $(others))))
 # The variables as quoted NAME=value words, followed by ARGS.
 given = $(refuse)$(foreach name,$(call named,$(1)),$(call quote,$(name)=$($(name)))) $(ARGS)
-RUN_COMMAND = $(BIN)/python -m keras_inat
+# Messages name the commands as they were typed here.
+RUN_COMMAND = KERAS_INAT_PROGRAM=make $(BIN)/python -m keras_inat
 INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 # A Python without `ensurepip`, as that of Colab, gets its environment from uv or virtualenv.
 MAKE_VENV = if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(if $(wildcard $@),,--clear) $(VENV); \

@@ -1,4 +1,4 @@
-"""The error that a user can fix, and a test for errors about memory."""
+"""The error that a user can fix, the name of the program in messages, and a test for errors about memory."""
 
 import difflib
 import errno
@@ -14,6 +14,7 @@ OUT_OF_MEMORY = (
     os.strerror(errno.ENOMEM),
 )
 FULL_DISK = os.strerror(errno.ENOSPC)
+PROGRAM = os.environ.get("KERAS_INAT_PROGRAM", "keras-inat")  # what a user types before a command; `make` in a clone
 TERMINATED = 143  # the exit code after SIGTERM
 
 

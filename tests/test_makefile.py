@@ -1,6 +1,7 @@
 import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,13 @@ def test_help_is_the_default_and_lists_every_target():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_target_that_calls_it(name):
-    assert f".venv/bin/python -m keras_inat {name}" in make("-n", name)
+    assert f"KERAS_INAT_PROGRAM=make .venv/bin/python -m keras_inat {name}" in make("-n", name)
+
+
+def test_messages_name_the_program_as_it_was_called():
+    command = [sys.executable, "-m", "keras_inat", "sweep", "DATA=nowhere"]
+    told = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"KERAS_INAT_PROGRAM": "make"})
+    assert "does not exist: run `make data`" in told.stderr
 
 
 def test_variables_are_handed_over_as_written():

@@ -1,4 +1,4 @@
-"""The command `backbones`: the networks that `make finetune` can adapt."""
+"""The command `backbones`: the networks that `finetune` can adapt."""
 
 from keras_inat.models.backbones import BACKBONES, PREPROCESSING
 from keras_inat.settings.schema import Config

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from keras_inat.errors import UserError
+from keras_inat.errors import PROGRAM, UserError
 from keras_inat.settings.schema import Config
 
 
@@ -14,5 +14,5 @@ def run(config: Config) -> None:
     if importlib.util.find_spec("tensorboard") is None:
         raise UserError("TensorBoard is not installed: pip install 'keras-inat[tracking]'")
     if not any(Path(config.run.directory).glob("*/*")):
-        raise UserError(f"{config.run.directory!r} contains no runs: run `make demo` or `make sweep` first")
+        raise UserError(f"{config.run.directory!r} contains no runs: run `{PROGRAM} demo` or `{PROGRAM} sweep` first")
     os.execv(sys.executable, [sys.executable, "-m", "tensorboard.main", "--logdir", config.run.directory])

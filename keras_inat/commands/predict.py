@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_inat.data.decode import decode_image
-from keras_inat.errors import UserError
+from keras_inat.errors import PROGRAM, UserError
 from keras_inat.explain.guided_backpropagation import explain_predictions
 from keras_inat.files import list_files, make_printable
 from keras_inat.log import warn
@@ -69,8 +69,8 @@ def _find_run(config: Config) -> tuple[RunFolder, Result]:
         if newest := find_newest(config.run.directory):
             return newest
         raise UserError(
-            f"there is no finished run with a model in {config.run.directory!r}: run `make train-best` or "
-            "`make finetune` first, or give RUN=<run folder>"
+            f"there is no finished run with a model in {config.run.directory!r}: run `{PROGRAM} train-best` or "
+            f"`{PROGRAM} finetune` first, or give RUN=<run folder>"
         )
     path = Path(config.predict.run)
     if path.is_file():

@@ -1,6 +1,6 @@
 """The search for good hyperparameters."""
 
-from keras_inat.errors import UserError
+from keras_inat.errors import PROGRAM, UserError
 from keras_inat.search.runner import search
 from keras_inat.search.space import describe_values
 from keras_inat.search.wandb_report import publish_report
@@ -29,4 +29,4 @@ def conclude(config: Config, trials: list[Trial]) -> None:
         f"{len(trials)} trials. The best is {best.id} with {best.score:.1%} validation accuracy: "
         f"{describe_values(best.settings)}"
     )
-    print(f"table: {locate_sweep(config).table}    next: make train-best SWEEP={config.run.name}")
+    print(f"table: {locate_sweep(config).table}    next: {PROGRAM} train-best SWEEP={config.run.name}")

@@ -32,7 +32,7 @@ class Dataset:
     """The images of a run, made by `open_data`.
 
     The arrays have one entry for each file of `train/`. Quarantined and leaked files have an entry too, but no row. All
-    files are open, so that a run survives the removal of its pack by `make clean-packs`.
+    files are open, so that a run survives the removal of its pack by the command `clean-packs`.
     """
 
     config: Config  # the configuration that the images were opened with

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_inat.data.archive import open_archive, read_member
-from keras_inat.errors import UserError
+from keras_inat.errors import PROGRAM, UserError
 from keras_inat.files import check_space, file_size, hold_lock, make_printable
 from keras_inat.progress import track_progress
 
@@ -46,8 +46,8 @@ def download(url: str, directory: Path) -> Path:
                 _fetch(url, partial)
             except (OSError, ValueError, http.client.HTTPException) as error:
                 raise UserError(
-                    f"{make_printable(url)} could not be downloaded ({_describe(error)}): run `make data` again to "
-                    f"resume, {ALTERNATIVES}"
+                    f"{make_printable(url)} could not be downloaded ({_describe(error)}): run `{PROGRAM} data` again "
+                    f"to resume, {ALTERNATIVES}"
                 ) from None
             _check_archive(url, partial)
             with open(partial, "rb") as file:
@@ -161,6 +161,6 @@ def _check_archive(url: str, partial: Path) -> None:
     except UserError as error:
         partial.unlink()
         raise UserError(
-            f"the file from {url} is not a usable zip archive ({error}) and was removed: run `make data` again to "
+            f"the file from {url} is not a usable zip archive ({error}) and was removed: run `{PROGRAM} data` again to "
             f"download it again, {ALTERNATIVES}"
         ) from None

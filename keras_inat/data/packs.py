@@ -1,4 +1,4 @@
-"""The packs: decoded pixels on disk, which are made when they are missing. `make clean-packs` removes stale ones."""
+"""The packs: decoded pixels on disk, made when they are missing. The command `clean-packs` removes stale ones."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from keras_inat.data.decode import stored_size
 from keras_inat.data.index import VERSION, write_index
 from keras_inat.data.scan import JOURNAL, THUMBNAIL, pixel_path, scan_files, stack_hashes
 from keras_inat.data.source import Source, open_source
-from keras_inat.errors import ExternalError, UserError
+from keras_inat.errors import PROGRAM, ExternalError, UserError
 from keras_inat.files import check_space, file_size, hold_lock
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
@@ -93,7 +93,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], near_duplicates: boo
     # Only a killed process can have left this folder, because the lock is held.
     partial = home.with_name(f".{home.name}")
     needed = num_files * sum(size * size * 3 for size in (*sizes, THUMBNAIL))
-    remedies = "free some space (`make clean-packs` removes stale packs), set `data.directory` to another disk"
+    remedies = f"free some space (`{PROGRAM} clean-packs` removes stale packs), set `data.directory` to another disk"
     check_space(home, needed - _count_bytes(partial), f"{remedies}, or lower `data.image_size`")
     decoded = scan_files(source, sizes, partial)
     if not _has_index(home, num_files):

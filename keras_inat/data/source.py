@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_inat.data.archive import Reader
-from keras_inat.errors import ExternalError, UserError
+from keras_inat.errors import PROGRAM, ExternalError, UserError
 from keras_inat.files import check_space, file_size, hold_lock
 from keras_inat.progress import track_progress
 from keras_inat.settings.schema import Config
@@ -141,7 +141,7 @@ def check_source(name: str) -> None:
     """Raises a `UserError` if `name` is neither a folder nor an archive nor a drawn data set."""
     path = Path(name)
     if name not in DEMOS and not path.exists():
-        raise ExternalError(f"DATA {name!r} does not exist: run `make data` to download it, or use DATA=demo")
+        raise ExternalError(f"DATA {name!r} does not exist: run `{PROGRAM} data` to download it, or use DATA=demo")
     if name not in DEMOS and not path.is_dir() and path.suffix.lower() != ".zip":
         raise ExternalError(f"DATA must be a folder, a .zip archive or 'demo'. Received: {name!r}.")
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_inat.errors import PROGRAM
 from keras_inat.files import write_text
 from keras_inat.intervals import estimate_proportion
 from keras_inat.reporting import formatting
@@ -55,7 +56,7 @@ def _describe_model(run: FinishedRun) -> list[Block]:
     result = run.result
     size = run.data.image_size
     kind = f"a {run.backbone}, fine-tuned with the strategy `{run.finetune.strategy}`" if run.finetune else "a CNN"
-    predict = f"make predict RUN={run.folder.path} IMAGE=photo.jpg"
+    predict = f"{PROGRAM} predict RUN={run.folder.path} IMAGE=photo.jpg"
     training = f"{result.created[:10]}, {plural(result.epochs, 'epoch')}, {formatting.duration(result.seconds)}"
     rows = [
         ["file", f"`{run.folder.model}`, to load with `keras_inat.load` or, in Keras 3.14 or newer, `load_model`"],

@@ -5,7 +5,7 @@ import io
 import re
 from pathlib import Path
 
-from keras_inat.errors import UserError
+from keras_inat.errors import PROGRAM, UserError
 from keras_inat.files import write_text
 from keras_inat.reporting.blocks import Bullets, Chapter, Page, Prose, Section
 from keras_inat.reporting.figure_folder import FigureFolder
@@ -97,7 +97,7 @@ def _build_page(history: History, figures: FigureFolder, config: Config) -> Page
         compared.append(compare_runs(history, config.report.compare, figures))
     if not history.data_sets:
         hint = Section("", [Prose(f"There is no finished run in `{runs}` yet."), Bullets(summary.GETTING_STARTED)])
-        finding = f"There is no finished run in {runs} yet. Run `make demo` for an example."
+        finding = f"There is no finished run in {runs} yet. Run `{PROGRAM} demo` for an example."
         return Page([Chapter("Summary", [hint])], [finding], checklist.check_requirements([], []).missing)
     findings = [sentence for data_set in history.data_sets for sentence in summary.list_findings(data_set)]
     sections = [records.describe_test_evaluations(history)]

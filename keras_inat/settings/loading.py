@@ -11,7 +11,7 @@ from typing import Any
 import pydantic
 from ruamel.yaml import YAML, YAMLError
 
-from keras_inat.errors import UserError, describe_choices
+from keras_inat.errors import PROGRAM, UserError, describe_choices
 from keras_inat.settings.catalog import list_choices, list_settings, nest
 from keras_inat.settings.schema import Config
 
@@ -69,7 +69,7 @@ def load_config(arguments: Iterable[str] = (), path: str | Path | None = None) -
     if tuned and not values.get("finetune") and not any(name in tuned for name in ("strategy", "backbone", "weights")):
         raise UserError(
             f"`finetune.{next(iter(tuned))}` is for a pretrained backbone, and this configuration trains from scratch: "
-            "use `make finetune`, or also give STRATEGY, BACKBONE or WEIGHTS"
+            f"use `{PROGRAM} finetune`, or also give STRATEGY, BACKBONE or WEIGHTS"
         )
     return config
 

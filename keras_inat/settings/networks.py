@@ -98,7 +98,7 @@ class Finetune(Section):
     strategy: Strategy = Field(
         "head", description="a sequence of stages with their trainable layers; all: each strategy, one after the other"
     )
-    backbone: str = Field("MobileNetV2", description="a network of keras.applications; `make backbones` lists them")
+    backbone: str = Field("MobileNetV2", description="a network that the command `backbones` lists")
     weights: str = Field(
         "imagenet",
         description="pretrained weights: 'imagenet', 'none', an .h5 or .weights.h5 file, or a .keras file of ours",

@@ -26,7 +26,7 @@ GROUP: Set[Role] = RUN - {Role.SEED}
 SWEEP: Set[Role] = {Role.OUTCOME, Role.DATA, Role.SEED, Role.NAME, Role.SEARCH}
 # A sweep may search these. The others would make scores incomparable, or select a lucky split or seed.
 SEARCHABLE: Set[Role] = {Role.OUTCOME}
-# `best.yaml` repeats these, so that `make train-best` needs no other settings.
+# `best.yaml` repeats these, so that `train-best` needs no other settings.
 BEST: Set[Role] = RUN | {Role.PLACE}
 # W&B and TensorBoard get these. Places on the user's machine stay private.
 TRACKED: Set[Role] = RUN

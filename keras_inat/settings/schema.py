@@ -45,8 +45,8 @@ class Data(Section):
     near_duplicates: Annotated[bool, Role.DATA] = Field(
         True, description="treat resized, recompressed or mirrored versions of an image as duplicates of it"
     )
-    zip: str | None = Field(None, description="`make data`: an archive to unpack instead of a download")
-    url: str = Field(DATA_SET_URL, description="`make data`: the address of the archive to download")
+    zip: str | None = Field(None, description="the command `data`: an archive to unpack instead of a download")
+    url: str = Field(DATA_SET_URL, description="the command `data`: the address of the archive to download")
 
 
 class Augment(Section):
@@ -140,7 +140,7 @@ class Tracking(Section):
 
     wandb: Literal["auto", "online", "offline", "disabled"] = Field("auto", description="auto: online when logged in")
     project: str = Field("keras-inat", description="the W&B project")
-    tensorboard: bool = Field(True, description="write scalars and HParams for `make dashboard`")
+    tensorboard: bool = Field(True, description="write scalars and HParams for the command `dashboard`")
 
 
 class Report(Section):

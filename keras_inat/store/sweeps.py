@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_inat.errors import UserError
+from keras_inat.errors import PROGRAM, UserError
 from keras_inat.files import InFolder, write_text
 from keras_inat.settings.loading import format_yaml, read_yaml
 from keras_inat.settings.schema import Config
@@ -111,5 +111,5 @@ def find_best_config(runs: str | Path, sweep: str | None) -> Path:
     if not chosen:
         names = ", ".join(sorted(best.parent.name for best in found)) or "none"
         wanted = f"the sweep {sweep!r} has no finished trial" if sweep else "there is no sweep with a finished trial"
-        raise UserError(f"{wanted} in {Path(runs, 'sweep')}: run `make sweep` first. Sweeps with one: {names}.")
+        raise UserError(f"{wanted} in {Path(runs, 'sweep')}: run `{PROGRAM} sweep` first. Sweeps with one: {names}.")
     return chosen[-1]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_inat.errors import UserError, describe_choices
+from keras_inat.errors import PROGRAM, UserError, describe_choices
 from keras_inat.models.backbones import HEAD
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config, Finetune
@@ -59,7 +59,9 @@ def plan_stages(config: Config) -> list[PlannedStage]:
     """Divides the epochs of a run among its stages. Each stage gets at least one."""
     strategy = config.finetune.strategy if config.finetune else "scratch"
     if strategy == "all":
-        raise UserError("`finetune.strategy`=all is for `make finetune`, which runs them one by one: choose one here")
+        raise UserError(
+            f"`finetune.strategy`=all is for `{PROGRAM} finetune`, which runs them one by one: choose one here"
+        )
     stages = STRATEGIES.get(strategy, SCRATCH)
     epochs = config.training.epochs
     if epochs < len(stages):

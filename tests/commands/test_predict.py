@@ -176,7 +176,7 @@ def test_only_the_first_images_get_pictures(runs, tmp_path, capsys, monkeypatch)
         (["IMAGE={tmp}/text.jpg", "RUN={tmp}/broken"], "best.keras cannot be loaded"),
         (["IMAGE={tmp}/text.jpg", "RUN={tmp}/fewer"], "best.keras is not the model that result.json describes"),
         (["IMAGE={tmp}/text.jpg", "RUN={tmp}/larger"], "best.keras is not the model that result.json describes"),
-        (["IMAGE={tmp}/text.jpg", "run.directory={tmp}/elsewhere"], "run `make train-best`"),
+        (["IMAGE={tmp}/text.jpg", "run.directory={tmp}/elsewhere"], "run `keras-inat train-best`"),
     ],
 )
 def test_errors_say_what_to_do(runs, model, tmp_path, arguments, message, build_result):

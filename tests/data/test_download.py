@@ -201,7 +201,7 @@ def test_a_download_fails(server, content, tmp_path, script, requests, words, le
     with pytest.raises(UserError, match=words) as error:
         download(server.url, tmp_path / "data")
     assert str(error.value).startswith(f"{server.url} could not be downloaded (")
-    assert str(error.value).endswith("run `make data` again to resume, or give ZIP=<file>, or use DATA=demo")
+    assert str(error.value).endswith("run `keras-inat data` again to resume, or give ZIP=<file>, or use DATA=demo")
     assert "\n" not in str(error.value)
     assert len(server.asked) == requests
     (part,) = list((tmp_path / "data").glob("*.part")) or [Path("/dev/null")]

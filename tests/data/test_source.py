@@ -87,7 +87,7 @@ def test_invalid_layouts_are_refused(photos, break_it, words):
 
 
 def test_a_missing_source_names_the_alternatives():
-    with pytest.raises(UserError, match=r"'nowhere' does not exist: run `make data` .* DATA=demo"):
+    with pytest.raises(UserError, match=r"'nowhere' does not exist: run `keras-inat data` .* DATA=demo"):
         open_source(load_config(["DATA=nowhere"]))
 
 

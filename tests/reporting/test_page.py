@@ -87,7 +87,7 @@ def test_no_finished_runs(workshop: Workshop, capsys: pytest.CaptureFixture[str]
     assert "There is no finished run" in capsys.readouterr().out
     text = workshop.read_text()
     assert "There is no finished run" in text
-    assert "make demo" in text
+    assert "keras-inat demo" in text
     assert workshop.read_results() == []
 
 

@@ -139,5 +139,5 @@ def test_learning_rates_fall_from_the_top_of_the_backbone_to_its_bottom(backbone
 
 
 def test_all_strategies_are_not_a_plan():
-    with pytest.raises(UserError, match=r"`finetune\.strategy`=all is for `make finetune`"):
+    with pytest.raises(UserError, match=r"`finetune\.strategy`=all is for `keras-inat finetune`"):
         plan("all", 8)

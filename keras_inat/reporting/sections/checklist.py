@@ -3,27 +3,28 @@
 import re
 from collections.abc import Iterator, Sequence
 
+from keras_inat.errors import PROGRAM
 from keras_inat.reporting.blocks import Chapter, Checklist, ParallelCoordinates, Picture, Section
 from keras_inat.reporting.history import DataSet
 from keras_inat.reporting.sections import data, fine_tuning, network, records
 
 TITLE = "Checklist"
 MIN_STRATEGIES = 3
-TRAIN = "make train-best"
+TRAIN = "train-best"
 STRATEGIES = "strategies"
 # Each requirement with its evidence, which is the title of a section or the end of a figure's name, and its command.
 REQUIREMENTS = (
-    ("numbers of images, classes and skipped files", data.TITLE, "make data"),
+    ("numbers of images, classes and skipped files", data.TITLE, "data"),
     (
         "parameters and multiply-accumulates (computations), in closed form for m filters of side k and n neurons",
         network.TITLE,
         "",
     ),
-    ("sweep: accuracy against creation time, best accuracy so far, pruned trials", "-progress", "make sweep"),
-    ("parallel coordinates of the trials", "-parallel", "make sweep"),
-    ("correlation of hyperparameters with accuracy", "-correlations", "make sweep TRIALS=40"),
-    ("adjusted effect of every hyperparameter, with evidence", "-adjusted-effects", "make sweep TRIALS=40"),
-    ("importance of hyperparameters", "-importance", "make sweep TRIALS=40"),
+    ("sweep: accuracy against creation time, best accuracy so far, pruned trials", "-progress", "sweep"),
+    ("parallel coordinates of the trials", "-parallel", "sweep"),
+    ("correlation of hyperparameters with accuracy", "-correlations", "sweep TRIALS=40"),
+    ("adjusted effect of every hyperparameter, with evidence", "-adjusted-effects", "sweep TRIALS=40"),
+    ("importance of hyperparameters", "-importance", "sweep TRIALS=40"),
     ("learning curves of the best model from scratch", "train-best-learning-curves", TRAIN),
     ("example predictions on test images, in a grid of up to 10 x 3", "train-best-predictions", TRAIN),
     ("confusion matrix", "train-best-confusion", TRAIN),
@@ -32,9 +33,9 @@ REQUIREMENTS = (
     ("feature maps of all blocks for an image", "train-best-feature-maps", TRAIN),
     ("guided backpropagation of up to ten neurons, with their top activating images", "train-best-neurons", TRAIN),
     ("guided backpropagation of predictions", "train-best-guided-predictions", TRAIN),
-    ("fine-tuning of a pretrained network", "finetune-learning-curves", "make finetune"),
-    (f"comparison of at least {MIN_STRATEGIES} fine-tuning strategies", STRATEGIES, "make finetune STRATEGY=all"),
-    ("comparison of scratch and fine-tuned", fine_tuning.COMPARISON, "make train-best finetune"),
+    ("fine-tuning of a pretrained network", "finetune-learning-curves", "finetune"),
+    (f"comparison of at least {MIN_STRATEGIES} fine-tuning strategies", STRATEGIES, "finetune STRATEGY=all"),
+    ("comparison of scratch and fine-tuned", fine_tuning.COMPARISON, "finetune"),
     ("every evaluation on the test images", records.TEST_EVALUATIONS, TRAIN),
     ("reproduction of every run", records.REPRODUCTION, ""),
 )
@@ -56,7 +57,7 @@ def check_requirements(chapters: Sequence[Chapter], data_sets: Sequence[DataSet]
     rows = []
     for requirement, wanted, command in REQUIREMENTS:
         met_by = next((section for evidence, section in shown if evidence.endswith(wanted)), None)
-        rows.append((requirement, met_by, command))
+        rows.append((requirement, met_by, f"{PROGRAM} {command}" if command else ""))
     return Checklist(rows)
 
 

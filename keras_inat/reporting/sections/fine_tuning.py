@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_inat.errors import PROGRAM
 from keras_inat.reporting import formatting
 from keras_inat.reporting.blocks import Block, Picture, Prose, Section, Table, choose_unique
 from keras_inat.reporting.charts import comparison as charts
@@ -21,7 +22,7 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
     """Returns the section on the fine-tuned configurations."""
     groups = data_set.find_groups("finetune")
     if not groups:
-        text = "No model was fine-tuned on these images yet. Run `make finetune STRATEGY=head` (or topk, full)."
+        text = f"No model was fine-tuned on these images yet. Run `{PROGRAM} finetune STRATEGY=head` (or topk, full)."
         return Section(TITLE, [Prose(text)])
     models = _list_models(groups)
     blocks: list[Block] = [
@@ -47,9 +48,9 @@ def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
     scratch = data_set.find_groups("train-best")
     tuned = data_set.find_groups("finetune")
     if not scratch or not tuned:
-        command = "make finetune" if scratch else "make train-best"
-        text = f"The comparison needs a model from scratch and a fine-tuned one on these images. Run `{command}`."
-        return Section(COMPARISON, [Prose(text)])
+        command = "finetune" if scratch else "train-best"
+        text = "The comparison needs a model from scratch and a fine-tuned one on these images."
+        return Section(COMPARISON, [Prose(f"{text} Run `{PROGRAM} {command}`.")])
     models = _list_models([*tuned, *scratch])
     best_models = models[: len(tuned) + 1]  # the best one from scratch is the last
     titles = [model.title for model in models[: len(tuned)]]

@@ -1,5 +1,6 @@
 """Network: the layers of the CNN and its cost, in closed form and in numbers."""
 
+from keras_inat.errors import PROGRAM
 from keras_inat.models.cost import LayerCost, count_cnn, describe_symbols, list_terms
 from keras_inat.reporting.blocks import Prose, Section, Table
 from keras_inat.reporting.formatting import percent
@@ -14,7 +15,8 @@ def describe_network(data_set: DataSet) -> Section:
     """Returns the section on the best CNN that was trained on the images."""
     origin, result = _find_network(data_set)
     if result is None:
-        return Section(TITLE, [Prose("No CNN was trained from scratch on these images yet. Run `make train-best`.")])
+        text = f"No CNN was trained from scratch on these images yet. Run `{PROGRAM} train-best`."
+        return Section(TITLE, [Prose(text)])
     size = result.data.image_size
     num_classes = len(result.data.classes)
     layers = count_cnn(result.config.model, size, num_classes)

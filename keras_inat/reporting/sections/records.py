@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from keras_inat.errors import PROGRAM
 from keras_inat.reporting import formatting
 from keras_inat.reporting.blocks import Prose, Section, Table
 from keras_inat.reporting.formatting import MISSING, percent, plural
@@ -83,7 +84,7 @@ def describe_reproduction(runs: list[FinishedRun]) -> Section:
     versions = Counter[str]()
     for run in runs:
         # The configuration has the seed. It also has the number of seeds, which would repeat the other runs as well.
-        command = f"make {run.folder.command} NAME=again SEEDS=1 CONFIG={run.folder.config}"
+        command = f"{PROGRAM} {run.folder.command} NAME=again SEEDS=1 CONFIG={run.folder.config}"
         rows.append([run.title, command, str(run.result.seed), run.data.hash, run.result.commit or MISSING])
         versions[", ".join(f"{name} {version}" for name, version in sorted(run.result.packages.items()))] += 1
     section = Section(REPRODUCTION)

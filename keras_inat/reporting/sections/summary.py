@@ -1,5 +1,6 @@
 """Summary: test accuracies with their intervals, and the findings in sentences."""
 
+from keras_inat.errors import PROGRAM
 from keras_inat.reporting import formatting
 from keras_inat.reporting.blocks import Block, Bullets, Cards, Prose, Section
 from keras_inat.reporting.formatting import percent, percent_with_interval, plural
@@ -7,10 +8,10 @@ from keras_inat.reporting.history import DataSet, History
 from keras_inat.reporting.statistics.accuracy import compare_groups, estimate_test_accuracy
 
 GETTING_STARTED = [
-    "`make demo` runs a sweep, a training and a fine-tuning on drawn organisms, offline, in minutes.",
-    "`make sweep` searches the hyperparameters of the CNN.",
-    "`make train-best` trains the best configuration in full and evaluates it once on the test images.",
-    "`make finetune STRATEGY=head` fine-tunes a pretrained network.",
+    f"`{PROGRAM} demo` runs a sweep, a training and a fine-tuning on drawn organisms, offline, in minutes.",
+    f"`{PROGRAM} sweep` searches the hyperparameters of the CNN.",
+    f"`{PROGRAM} train-best` trains the best configuration in full and evaluates it once on the test images.",
+    f"`{PROGRAM} finetune STRATEGY=head` fine-tunes a pretrained network.",
 ]
 
 

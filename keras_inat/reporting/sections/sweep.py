@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from keras_inat.errors import PROGRAM
 from keras_inat.reporting import formatting
 from keras_inat.reporting.blocks import Block, Heading, ParallelCoordinates, Prose, Section, Table
 from keras_inat.reporting.charts.sweep import (
@@ -30,7 +31,7 @@ MAX_AXES = 14
 def describe_sweeps(data_set: DataSet, figures: FigureFolder) -> list[Section]:
     """Returns a section for each of the newest sweeps."""
     if not data_set.sweeps:
-        return [Section(TITLE, [Prose("There is no sweep on these images yet. Run `make sweep`.")])]
+        return [Section(TITLE, [Prose(f"There is no sweep on these images yet. Run `{PROGRAM} sweep`.")])]
     sections = [_describe_sweep(sweep, figures) for sweep in data_set.sweeps[:NUM_SWEEPS]]
     older = [f"`{sweep.name}`" for sweep in data_set.sweeps[NUM_SWEEPS:]]
     if older:
@@ -80,8 +81,8 @@ def _describe_best(sweep: SweepHistory, best: Trial, counts: str, figures: Figur
         Prose(
             f"{counts} The best is trial {best.id} with a validation accuracy of {percent(best.score)} ({evidence}). "
             f"It is the highest of {num_completed} accuracies and therefore optimistic. The interval does not account "
-            "for this selection. `make train-best` evaluates this configuration on images that were not used to select "
-            "it."
+            f"for this selection. `{PROGRAM} train-best` evaluates this configuration on images that were not used to "
+            "select it."
         ),
         figures.add(
             f"sweep-{sweep.name}-progress",

@@ -67,4 +67,4 @@ def test_each_run_is_reproduced_alone(workshop: Workshop) -> None:
     second = workshop.add_finetuned("topk", settings={"run.seeds": 3})
     text = format_text(describe_reproduction(read_history(workshop.runs).runs))
     for command, run in (("train-best", first), ("finetune", second)):
-        assert f"make {command} NAME=again SEEDS=1 CONFIG={run.config}" in text
+        assert f"keras-inat {command} NAME=again SEEDS=1 CONFIG={run.config}" in text

@@ -58,7 +58,7 @@ def test_train_best_may_fine_tune(workshop: Workshop) -> None:
     assert "the best fine-tuned model (head: MobileNetV2) has a test accuracy of 70.0 %" in finding.replace("\xa0", " ")
     # No CNN has a cost to describe.
     assert "No CNN was trained from scratch on these images yet" in format_text(describe_network(data_set))
-    assert "make train-best NAME=again" in format_text(describe_reproduction(read_history(workshop.runs).runs))
+    assert "keras-inat train-best NAME=again" in format_text(describe_reproduction(read_history(workshop.runs).runs))
 
 
 def test_many_classes_are_shown_in_excerpts(workshop: Workshop) -> None:
