@@ -7,7 +7,7 @@ from typing import Any
 from keras_inat.errors import ExternalError, UserError, describe_choices
 from keras_inat.settings.schema import Finetune
 
-HEAD = ("head_pool", "head_dropout", "predictions")  # the new layers on top of a backbone
+HEAD = ("head_dropout", "predictions")  # the new layers on top of the pooled features of a backbone
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 

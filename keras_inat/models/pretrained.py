@@ -11,8 +11,10 @@ import numpy as np
 from keras import layers
 
 from keras_inat.errors import ExternalError, UserError
-from keras_inat.models.backbones import BACKBONES, IMAGENET_STD, PREPROCESSING, check_backbone
+from keras_inat.models.backbones import BACKBONES, HEAD, IMAGENET_STD, PREPROCESSING, check_backbone
 from keras_inat.settings.schema import Finetune
+
+FINETUNED = "finetune"  # the name of a model with a backbone, within its file
 
 
 def build_finetune(config: Finetune, image_size: int, num_classes: int, smallest: int | None = None) -> keras.Model:
@@ -32,11 +34,15 @@ def build_finetune(config: Finetune, image_size: int, num_classes: int, smallest
         inputs, features = _load_trained_model(Path(config.weights), image_size)
     else:
         inputs, features = _load_application(config, image_size, smallest or image_size)
-    x = layers.GlobalAveragePooling2D(name="head_pool")(features)
     if config.dropout:
-        x = layers.Dropout(config.dropout, name="head_dropout")(x)
-    outputs = layers.Dense(num_classes, activation="softmax", dtype="float32", name="predictions")(x)
-    return keras.Model(inputs, outputs, name="finetune")
+        features = layers.Dropout(config.dropout, name="head_dropout")(features)
+    outputs = layers.Dense(num_classes, activation="softmax", dtype="float32", name="predictions")(features)
+    return keras.Model(inputs, outputs, name=FINETUNED)
+
+
+def get_features(model: keras.Model) -> Any:
+    """Returns the symbolic features `(batch, channels)` of a model of `build_finetune`: the input of its head."""
+    return next(layer.input for layer in model.layers if layer.name in HEAD)
 
 
 def clone_model(
@@ -66,7 +72,10 @@ def preprocess(images: Any, name: str) -> Any:
 
 
 def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple[Any, Any]:
-    """Returns the input and the feature maps of a network of keras.applications."""
+    """Returns the input and the pooled features of a network of keras.applications.
+
+    Keras itself pools, because a ConvNeXt normalizes after the pooling. Its own head does so, too.
+    """
     row = BACKBONES[config.backbone]
     if smallest < row.min_size:
         scaled = f", which `training.image_scales` reduces to {smallest}" if smallest < image_size else ""
@@ -85,7 +94,7 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
             warnings.simplefilter("ignore")  # MobileNets warn that the ImageNet weights for 224 pixels fit every size
             build = getattr(keras.applications, config.backbone)
             options = _read_width_multiplier(config.backbone, config.weights)
-            backbone = build(include_top=False, input_tensor=pixels, weights=weights, **options)
+            backbone = build(include_top=False, pooling="avg", input_tensor=pixels, weights=weights, **options)
     except Exception as error:  # Keras reports a failed download or an unsuitable file with many classes
         reason = " ".join(str(error).split())[:300]
         if weights != "imagenet":
@@ -114,7 +123,7 @@ def _read_width_multiplier(backbone: str, weights: str) -> dict[str, float]:
 
 
 def _load_trained_model(path: Path, image_size: int) -> tuple[Any, Any]:
-    """Returns the input and the last feature maps of a model that this program trained."""
+    """Returns the input and the pooled features of a model that this program trained."""
     try:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # a damaged archive raises many classes of errors
@@ -127,10 +136,18 @@ def _load_trained_model(path: Path, image_size: int) -> tuple[Any, Any]:
         )
     # The file contains the precision of the training and which layers were frozen. Neither applies here.
     settings = {"dtype": keras.config.dtype_policy().name, "trainable": True}
-    model = clone_model(model, lambda layer: type(layer).from_config(layer.get_config() | settings))
+
+    def clone_layer(layer: Any) -> Any:
+        # The sum of two tensors in a ConvNeXt, for example, is an operation without settings.
+        return type(layer).from_config(layer.get_config() | (settings if isinstance(layer, keras.Layer) else {}))
+
+    model = clone_model(model, clone_layer)
+    if model.name == FINETUNED:
+        return model.input, get_features(model)
     # Each ensemble member has its own last feature maps.
     maps = [layer.output for layer in model.layers if _has_last_maps(layer)]
-    return model.input, layers.Concatenate(name="ensemble")(maps) if len(maps) > 1 else maps[0]
+    joined = layers.Concatenate(name="ensemble")(maps) if len(maps) > 1 else maps[0]
+    return model.input, layers.GlobalAveragePooling2D(name="pool")(joined)
 
 
 def _has_last_maps(layer: keras.Layer) -> bool:

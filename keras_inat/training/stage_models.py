@@ -15,6 +15,7 @@ from keras_inat.data.pipeline import build_evaluation_batches, build_training_ba
 from keras_inat.files import write_atomically
 from keras_inat.log import warn
 from keras_inat.models.backbones import HEAD
+from keras_inat.models.pretrained import get_features
 from keras_inat.progress import track_progress
 from keras_inat.settings.schema import Config
 from keras_inat.training.devices import choose_jit_compile, count_replicas, make_predict_function
@@ -87,7 +88,7 @@ def _choose_steps_per_execution(steps_per_epoch: int, limit: int) -> int:
 
 
 def load_features(model: keras.Model, data: Dataset) -> np.ndarray:
-    """Loads or computes the output of the backbone's last pooling for all training images, without augmentation.
+    """Loads or computes the pooled features of the backbone for all training images, without augmentation.
 
     The features are cached beside the decoded pixels. The file name contains a hash of everything that they depend
     on, so that another run with the same backbone and the same images finds them.
@@ -103,7 +104,7 @@ def load_features(model: keras.Model, data: Dataset) -> np.ndarray:
     except (OSError, ValueError, EOFError):  # the file does not exist or is damaged
         pass
     views: list[list[np.ndarray]] = [[], []] if flip else [[]]
-    predict = make_predict_function(keras.Model(model.input, model.get_layer(HEAD[0]).output))
+    predict = make_predict_function(keras.Model(model.input, get_features(model)))
     with track_progress("running the frozen backbone once", len(data.images), "images") as advance:
         for rows in np.array_split(np.arange(len(data.images)), -(-len(data.images) // FEATURE_BATCH_SIZE)):
             pixels = read_rows(data.images, rows)
@@ -121,11 +122,11 @@ def load_features(model: keras.Model, data: Dataset) -> np.ndarray:
 
 
 def split_head(model: keras.Model) -> keras.Model:
-    """Returns the layers after the pooling as a model from features `(batch, channels)`. It shares their weights."""
-    inputs = keras.Input(model.get_layer(HEAD[0]).output.shape[1:], name="features")
+    """Returns the head as a model from features `(batch, channels)`. It shares their weights."""
+    inputs = keras.Input(get_features(model).shape[1:], name="features")
     x = inputs
     for layer in model.layers:
-        if layer.name in HEAD[1:]:
+        if layer.name in HEAD:
             x = layer(x)
     return keras.Model(inputs, x, name="head")
 

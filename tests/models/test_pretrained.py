@@ -12,7 +12,7 @@ from keras_inat.errors import UserError
 from keras_inat.explain.networks import build_logits_model
 from keras_inat.models.backbones import BACKBONES, HEAD
 from keras_inat.models.cnn import build_cnn
-from keras_inat.models.pretrained import build_finetune, preprocess
+from keras_inat.models.pretrained import build_finetune, get_features, preprocess
 from keras_inat.settings.schema import Finetune, Model
 from keras_inat.training.evaluation_model import clone_for_training
 
@@ -33,7 +33,7 @@ def test_pixels_have_the_range_of_the_backbones_own_preprocessing(name):
 def test_a_backbone_with_a_new_head_is_flat():
     model = build_finetune(Finetune(backbone="MobileNetV2", weights="none"), 32, 4)
     assert model.output_shape == (None, 4)
-    assert [layer.name for layer in model.layers[-3:]] == list(HEAD)
+    assert [layer.name for layer in model.layers[-2:]] == list(HEAD)
     assert not [layer for layer in model.layers if isinstance(layer, keras.Model)]
 
 
@@ -44,7 +44,7 @@ def test_weights_from_a_file_are_the_weights_of_the_model(tmp_path):
     model = build_finetune(Finetune(backbone="MobileNetV2", weights=str(tmp_path / "w.weights.h5")), 32, 4)
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
     expected = backbone(images / 127.5 - 1, training=False).numpy().mean(axis=(1, 2))
-    features = keras.Model(model.input, model.get_layer("head_pool").output)(images, training=False)
+    features = keras.Model(model.input, get_features(model))(images, training=False)
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -69,7 +69,7 @@ def test_an_efficientnet_is_the_same_from_a_file_and_from_keras(tmp_path, monkey
     features = []
     for weights in ("imagenet", path):
         model = build_finetune(Finetune(backbone="EfficientNetB0", weights=weights), 32, 4)
-        features.append(keras.Model(model.input, model.get_layer("head_pool").output)(images).numpy())
+        features.append(keras.Model(model.input, get_features(model))(images).numpy())
     np.testing.assert_allclose(*features, rtol=1e-3, atol=1e-5)
     plain = backbone(images).numpy().mean(axis=(1, 2))
     assert np.abs(features[0] - plain).max() > 0.01 * np.abs(plain).max()
@@ -77,7 +77,7 @@ def test_an_efficientnet_is_the_same_from_a_file_and_from_keras(tmp_path, monkey
     model.save(tmp_path / "best.keras")
     finetuned = build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 32, 4)
     for other in (clone_for_training(model, any_size=False), finetuned, build_logits_model(model)):
-        received = keras.Model(other.inputs[0], other.get_layer("head_pool").output)(images)
+        received = keras.Model(other.inputs[0], get_features(other))(images)
         np.testing.assert_allclose(received, features[1], rtol=1e-3, atol=1e-5)
 
 
@@ -94,7 +94,7 @@ def test_the_width_multiplier_of_a_mobilenet_comes_from_its_file_name(monkeypatc
     (tmp_path / file).touch()
     given = {}
 
-    def build(include_top, input_tensor, **options):
+    def build(include_top, pooling, input_tensor, **options):
         given.update(options)
         return SimpleNamespace(output=input_tensor)
 
@@ -108,7 +108,7 @@ def test_a_narrow_mobilenet_takes_its_own_weights(tmp_path):
     path = tmp_path / "mobilenet_2_5_224_tf_no_top.h5"
     write_h5(narrow, path)
     model = build_finetune(Finetune(backbone="MobileNet", weights=str(path)), 32, 4)
-    assert model.get_layer("head_pool").output.shape == (None, 256)
+    assert get_features(model).shape == (None, 256)
     np.testing.assert_array_equal(model.get_layer("conv1").get_weights()[0], narrow.get_layer("conv1").get_weights()[0])
 
 
@@ -135,7 +135,7 @@ def test_a_trained_model_as_backbone(tmp_path):
     model = build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 16, 5)
     images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
     expected = keras.Model(cnn.input, cnn.get_layer("block2_pool").output)(images).numpy().mean(axis=(1, 2))
-    received = keras.Model(model.input, model.get_layer("head_pool").output)(images)
+    received = keras.Model(model.input, get_features(model))(images)
     np.testing.assert_allclose(received, expected, rtol=1e-5)
     assert model.output_shape == (None, 5)
     with pytest.raises(UserError, match=r"trained on 16 px images: set data\.image_size=16"):
@@ -149,17 +149,27 @@ def test_all_ensemble_members_are_the_backbone(tmp_path):
     images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
     maps = [cnn.get_layer(f"{prefix}block2_pool").output for prefix in ("", "member2_")]
     expected = np.concatenate([part.numpy().mean(axis=(1, 2)) for part in keras.Model(cnn.input, maps)(images)], axis=1)
-    received = keras.Model(model.input, model.get_layer("head_pool").output)(images)
+    received = keras.Model(model.input, get_features(model))(images)
     np.testing.assert_allclose(received, expected, rtol=1e-5)
     model.save(tmp_path / "again.keras")
     again = build_finetune(Finetune(weights=str(tmp_path / "again.keras")), 16, 5)
-    received = keras.Model(again.input, again.get_layer("head_pool").output)(images)
+    received = keras.Model(again.input, get_features(again))(images)
     np.testing.assert_allclose(received, expected, rtol=1e-5)
 
 
 def test_a_fine_tuned_model_as_backbone(tmp_path):
     build_finetune(Finetune(backbone="MobileNet", weights="none"), 32, 4).save(tmp_path / "best.keras")
     assert build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 32, 2).output_shape == (None, 2)
+
+
+def test_a_fine_tuned_convnext_keeps_its_last_normalization(tmp_path):
+    build_finetune(Finetune(backbone="ConvNeXtTiny", weights="none"), 32, 4).save(tmp_path / "best.keras")
+    first = keras.models.load_model(tmp_path / "best.keras", compile=False)
+    again = build_finetune(Finetune(weights=str(tmp_path / "best.keras")), 32, 2)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    received = keras.Model(again.input, get_features(again))(images)
+    np.testing.assert_allclose(received, keras.Model(first.input, get_features(first))(images), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.mean(received, axis=1), 0, atol=1e-4)
 
 
 def test_frozen_layers_of_a_file_become_trainable(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from keras_inat.data.dataset import open_data
 from keras_inat.files import write_atomically
 from keras_inat.models.cnn import build_cnn
-from keras_inat.models.pretrained import build_finetune
+from keras_inat.models.pretrained import build_finetune, get_features
 from keras_inat.store.runs import create_run
 from keras_inat.training import stage_models
 from keras_inat.training.session import fit
@@ -31,7 +31,7 @@ def test_features_of_images_and_of_flipped_images(config):
     config = change(config, augment={"flip": True})
     data, model = open_data(config), build_finetune(config.finetune, 16, 3)
     features = load_features(model, data)
-    body = keras.Model(model.input, model.get_layer("head_pool").output)
+    body = keras.Model(model.input, get_features(model))
     images = np.array(data.images)
     np.testing.assert_allclose(features[0], body(images), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(features[1], body(images[:, :, ::-1]), rtol=1e-5, atol=1e-6)
