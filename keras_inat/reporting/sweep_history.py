@@ -4,6 +4,8 @@ import functools
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
+import numpy as np
+
 from keras_inat.errors import UserError
 from keras_inat.log import warn
 from keras_inat.reporting import formatting
@@ -51,6 +53,20 @@ class SweepHistory:
         names = dict.fromkeys([*space, *(name for trial in self.trials for name in trial.settings)])
         return [name for name in names if len({read_level(trial, name) for trial in self.trials}) > 1]
 
+    def is_logarithmic(self, setting: str) -> bool:
+        """Returns True if the space of the sweep gives a hyperparameter a logarithmic scale.
+
+        A range says so with `log: true`. Choices have one if their ratios differ less than their differences.
+        """
+        domain = self.identity.space.get(setting) if self.identity else None
+        if isinstance(domain, dict) and "choices" not in domain:
+            return bool(domain.get("log"))
+        choices = domain["choices"] if isinstance(domain, dict) else domain
+        if not isinstance(choices, list) or not all(is_number(choice) and choice > 0 for choice in choices):
+            return False
+        levels = np.unique(np.array(choices, float))
+        return len(levels) > 2 and _measure_unevenness(np.log(levels)) < _measure_unevenness(levels)
+
     def truncate(self) -> "SweepHistory":
         """Returns the sweep as if all trials had ended with the first one that was stopped early.
 
@@ -84,6 +100,12 @@ def read_level(trial: Trial, setting: str) -> Level | None:
     """Returns the value of a hyperparameter. A list becomes text, and None says that it does not apply."""
     value = trial.settings.get(setting)
     return formatting.setting_value(value) if isinstance(value, list) else value
+
+
+def _measure_unevenness(levels: np.ndarray) -> float:
+    """Returns the coefficient of variation of the distances between neighboring levels."""
+    distances = np.diff(levels)
+    return float(distances.std() / distances.mean())
 
 
 def is_number(value: Any) -> TypeGuard[float]:

@@ -144,7 +144,8 @@ class Workshop:
         sweep = SweepFolder(self.runs / "sweep" / name)
         data = data or self.describe_data()
         sweep.path.mkdir(parents=True)
-        space = {setting: [] for values in settings for setting in values}
+        names = dict.fromkeys(name for values in settings for name in values)
+        space = {name: [values[name] for values in settings if name in values] for name in names}
         sweep.write_identity(SweepIdentity(space=space, settings={}, data_hash=data.hash))
         base = override(self.config, {"data.source": data.source})
         text = format_yaml(base.model_dump())

@@ -1,10 +1,13 @@
-"""Sweeps with trials that were stopped early."""
+"""Sweeps with trials that were stopped early, and the scales of their hyperparameters."""
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from keras_inat.reporting.sweep_history import SweepHistory
 from keras_inat.store.records import Trial
-from keras_inat.store.sweeps import SweepFolder
+from keras_inat.store.sweeps import SweepFolder, SweepIdentity
 
 
 def make_trial(number: str, status: str, *curve: float, size: int = 32) -> Trial:
@@ -29,3 +32,24 @@ def test_trials_are_compared_where_the_first_was_stopped() -> None:
     assert truncated.epoch == 2
     scores = [(trial.id, trial.score) for trial in truncated.completed]
     assert scores == [("0", 0.2), ("1", 0.4), ("2", 0.2), ("3", 0.3)]
+
+
+@pytest.mark.parametrize(
+    ("domain", "logarithmic"),
+    [
+        ({"min": 1e-4, "max": 2e-4, "log": True}, True),
+        ({"min": 0.0, "max": 0.5}, False),
+        ({"min": 1e-4, "max": 0.5, "log": False}, False),
+        ([16, 64, 32], True),
+        ({"choices": [1e-4, 1e-3, 1e-2], "when": {"a.b": 1}}, True),
+        ([0.01, 0.25, 0.49], False),
+        ([0.0, 0.2, 0.4], False),
+        ([16, 64], False),  # Both scales give the same columns.
+        (["16", "32", "64"], False),
+        (0.5, False),
+    ],
+)
+def test_the_space_gives_the_scale(domain: Any, logarithmic: bool) -> None:
+    identity = SweepIdentity(space={"a.rate": domain}, settings={}, data_hash="")
+    assert SweepHistory(SweepFolder(Path("sweep")), [], identity=identity).is_logarithmic("a.rate") is logarithmic
+    assert not SweepHistory(SweepFolder(Path("sweep")), []).is_logarithmic("a.rate")

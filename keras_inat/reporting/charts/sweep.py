@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from keras_inat.plotting import ACCENT, INK, MUTED, PAPER, PERCENT, WIDTH, WRONG, clip, new_canvas, new_figure
 from keras_inat.reporting.formatting import percent, setting_name, setting_value
 from keras_inat.reporting.statistics.adjusted_effects import AdjustedEffects
-from keras_inat.reporting.statistics.linear_model import LOGARITHMIC_RATIO, Factor
+from keras_inat.reporting.statistics.linear_model import Factor
 from keras_inat.reporting.sweep_history import SweepHistory, is_number, read_level
 from keras_inat.store.records import Trial
 
@@ -93,8 +93,10 @@ def build_axes(sweep: SweepHistory) -> list[Axis]:
         values: list[Any] = [read_level(trial, name) for trial in sweep.completed]
         levels = {value for value in values if value is not None}
         is_scale = len(levels) > 1 and all(is_number(level) for level in levels)
-        build_axis = _build_number_axis if is_scale else _build_choice_axis
-        axes.append(build_axis(setting_name(name), values))
+        if is_scale:
+            axes.append(_build_number_axis(setting_name(name), values, sweep.is_logarithmic(name)))
+        else:
+            axes.append(_build_choice_axis(setting_name(name), values))
     return [*axes, _build_accuracy_axis([trial.score or 0.0 for trial in sweep.completed])]
 
 
@@ -107,10 +109,9 @@ def _build_choice_axis(label: str, values: Sequence[Any]) -> Axis:
     return Axis(label, positions, [(height, level) for level, height in heights.items()])
 
 
-def _build_number_axis(label: str, values: Sequence[float | None]) -> Axis:
-    """Builds an axis from the lowest to the highest value, logarithmic if they span a large ratio."""
+def _build_number_axis(label: str, values: Sequence[float | None], logarithmic: bool) -> Axis:
+    """Builds an axis from the lowest to the highest value."""
     given = sorted({value for value in values if value is not None})
-    logarithmic = given[0] > 0 and given[-1] / given[0] >= LOGARITHMIC_RATIO
     scale = math.log if logarithmic else float
     low = scale(given[0])
     high = scale(given[-1])

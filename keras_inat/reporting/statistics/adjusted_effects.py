@@ -65,7 +65,7 @@ class AdjustedEffects:
 def estimate_adjusted_effects(sweep: SweepHistory) -> AdjustedEffects | str:
     """Estimates the adjusted effects of a sweep whose trials trained equally long, or returns why it cannot."""
     trials, excluded = _exclude_outliers(sweep.completed)
-    factors, num_columns = _choose_factors(sweep.settings, trials)
+    factors, num_columns = _choose_factors(sweep, trials)
     if len(trials) < num_columns + MIN_DEGREES_OF_FREEDOM:
         needed = num_columns + MIN_DEGREES_OF_FREEDOM + len(excluded)
         return (
@@ -98,11 +98,14 @@ def _exclude_outliers(trials: list[Trial]) -> tuple[list[Trial], list[float]]:
     return [trials[index] for index in np.flatnonzero(~is_outlier)], scores[is_outlier].tolist()
 
 
-def _choose_factors(settings: list[str], trials: list[Trial]) -> tuple[list[Factor], int]:
+def _choose_factors(sweep: SweepHistory, trials: list[Trial]) -> tuple[list[Factor], int]:
     """Returns the factors with polynomials of the highest degree that the number of trials allows, and the columns."""
     for degree, trials_per_column in DEGREES.items():
-        columns = {name: [read_level(trial, name) for trial in trials] for name in settings}
-        built = [linear_model.build_factor(name, values, degree) for name, values in columns.items()]
+        columns = {name: [read_level(trial, name) for trial in trials] for name in sweep.settings}
+        built = [
+            linear_model.build_factor(name, values, degree, sweep.is_logarithmic(name))
+            for name, values in columns.items()
+        ]
         factors = [factor for factor in built if factor]
         num_columns = 1 + sum(factor.columns.shape[1] for factor in factors)
         num_columns += len(linear_model.build_applicability_columns(factors))

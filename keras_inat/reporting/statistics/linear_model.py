@@ -14,7 +14,6 @@ from keras_inat.reporting.sweep_history import is_number
 
 MAX_DISTANCE = 3.0  # limits the leverage of the first trials of a search that has converged since; low and high are ±1
 TAIL = 5  # percentile of the values that counts as low; 100 minus it as high
-LOGARITHMIC_RATIO = 4  # of high to low, from which a positive number is taken as its logarithm
 CONFIDENCE = 0.95
 NUM_SIMULATIONS = 4000
 MIN_EFFECTIVE_TRIALS = 6.0  # that an effect must rest on
@@ -33,10 +32,10 @@ class Factor:
     logarithmic: bool = False  # whether a number is taken as its logarithm
 
 
-def build_factor(setting: str, values: list[Any], degree: int) -> Factor | None:
+def build_factor(setting: str, values: list[Any], degree: int, logarithmic: bool = False) -> Factor | None:
     """Encodes a hyperparameter, a number with powers up to `degree`, or returns None if it does not vary.
 
-    The columns are zero where it does not apply.
+    The columns are zero where it does not apply. With `logarithmic`, a number is taken as its logarithm.
     """
     given = [value for value in values if value is not None]
     levels = sorted(set(given), key=lambda value: (0, value) if is_number(value) else (1, str(value)))
@@ -49,7 +48,6 @@ def build_factor(setting: str, values: list[Any], degree: int) -> Factor | None:
     if low == high:
         low = levels[0]
         high = levels[-1]
-    logarithmic = levels[0] > 0 and high / low >= LOGARITHMIC_RATIO
     scale = np.log if logarithmic else np.asarray
     ends = scale(np.array([low, high], float))
     numbers = scale(np.array([np.nan if value is None else value for value in values], float))

@@ -8,7 +8,7 @@ import numpy as np
 from keras_inat.reporting.statistics.adjusted_effects import estimate_adjusted_effects
 from keras_inat.reporting.sweep_history import SweepHistory
 from keras_inat.store.records import Trial
-from keras_inat.store.sweeps import SweepFolder
+from keras_inat.store.sweeps import SweepFolder, SweepIdentity
 
 CHOICES = {
     "a.filters": [16, 32, 64],
@@ -18,12 +18,15 @@ CHOICES = {
     "a.size": [32, 64],
 }
 RATE = "t.rate"
-WITHOUT_EFFECT = {"a.flip", "a.size", "t.drop"}
+DROP = "t.drop"
+SPACE = CHOICES | {RATE: {"min": 1e-5, "max": 0.1, "log": True}, DROP: {"min": 0.0, "max": 0.5}}
+IDENTITY = SweepIdentity(space=SPACE, settings={}, data_hash="")
+WITHOUT_EFFECT = {"a.flip", "a.size", DROP}
 
 
 def sample(rng):
     settings = {name: values[rng.integers(len(values))] for name, values in CHOICES.items()}
-    return settings | {RATE: 10 ** rng.uniform(-5, -1), "t.drop": rng.uniform(0, 0.5)}
+    return settings | {RATE: 10 ** rng.uniform(-5, -1), DROP: rng.uniform(0, 0.5)}
 
 
 def score(settings, rng):
@@ -39,7 +42,7 @@ def make_trial(number, accuracy, settings, **fields):
 
 
 def make_sweep(trials):
-    return SweepHistory(SweepFolder(Path("sweep")), trials)
+    return SweepHistory(SweepFolder(Path("sweep")), trials, identity=IDENTITY)
 
 
 def search(seed, count, score=score):

@@ -253,3 +253,16 @@ def test_a_conditional_setting_is_estimated_from_the_trials_that_have_it():
     effects = [effect for effect in estimate_adjusted_effects(sweep).effects if effect.setting == "t.momentum"]
     assert {effect.estimate.num for effect in effects} == {40}
     assert not any(effect.is_significant for effect in effects)
+
+
+def test_numbers_enter_on_the_scale_of_the_space():
+    """A dropout that a search drew from 0 to 0.5 spans more than a factor of ten, but is no logarithmic scale."""
+    sweep = search(0, 60)
+    drops = [trial.settings["t.drop"] for trial in sweep.trials]
+    assert max(drops) > 10 * min(drops)
+    factors = {factor.setting: factor for factor in estimate_search(0).model.factors}
+    scales = {name: factor.logarithmic for name, factor in factors.items() if factor.is_number}
+    assert scales == {"a.filters": True, "a.size": False, "t.rate": True, "t.drop": False}
+    by_value = np.argsort(factors["t.drop"].values)
+    middle = by_value[np.searchsorted(np.array(factors["t.drop"].values)[by_value], 0.25)]
+    assert abs(factors["t.drop"].columns[middle, 0]) < 0.2

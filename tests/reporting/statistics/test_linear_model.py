@@ -13,9 +13,9 @@ from keras_inat.reporting.statistics.linear_model import (
 )
 
 
-@pytest.mark.parametrize(("values", "logarithmic"), [([1e-4, 1e-3, 1e-2] * 4, True), ([0.1, 0.2, 0.3] * 4, False)])
-def test_numbers_of_a_large_ratio_are_logarithmic(values, logarithmic):
-    factor = build_factor("t.rate", values, 2)
+@pytest.mark.parametrize(("values", "logarithmic"), [([1e-4, 1e-3, 1e-2] * 4, True), ([0.01, 0.25, 0.49] * 4, False)])
+def test_a_number_has_the_given_scale(values, logarithmic):
+    factor = build_factor("t.rate", values, 2, logarithmic)
     assert factor.logarithmic is logarithmic
     np.testing.assert_allclose(factor.columns[:3], [[-1, 1], [0, 0], [1, 1]], atol=1e-9)
 
