@@ -55,6 +55,17 @@ def _autocontrast(image: np.ndarray, _: float) -> np.ndarray:
     return cv2.LUT(image, np.rint(tables).astype(np.uint8).T[None])
 
 
+def _equalize(image: np.ndarray, _: float) -> np.ndarray:
+    """Equalizes the histogram of every channel as `PIL.ImageOps.equalize` does, unlike `cv2.equalizeHist`."""
+    tables = []
+    for channel in cv2.split(image):
+        counts = np.bincount(channel.ravel(), minlength=256)
+        step = (channel.size - counts[channel.max()]) // 255
+        below = np.cumsum(counts) - counts
+        tables.append(np.minimum((step // 2 + below) // step, 255) if step else VALUES)
+    return cv2.LUT(image, np.array(tables, np.uint8).T[None])
+
+
 class Operation(NamedTuple):
     """An operation of the policies."""
 
@@ -81,7 +92,7 @@ OPERATIONS = {
     "posterize": Operation(lambda image, level: image & np.uint8(256 - (1 << round(level))), 4, 6, False),
     "solarize": Operation(_solarize, 1, 1, False),  # The brightest values are inverted.
     "autocontrast": Operation(_autocontrast, 0, 0, False),
-    "equalize": Operation(lambda image, _: cv2.merge(list(map(cv2.equalizeHist, cv2.split(image)))), 0, 0, False),
+    "equalize": Operation(_equalize, 0, 0, False),
 }
 GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 _NAMES = tuple(OPERATIONS)
@@ -123,13 +134,16 @@ def build_policy_affine(drawn: Drawn) -> np.ndarray:
 def build_affine(
     rotate: np.ndarray, shear_x: Any = 0, shear_y: Any = 0, translate_x: Any = 0, translate_y: Any = 0
 ) -> np.ndarray:
-    """Builds `(batch, 3, 3)` matrices as `build_policy_affine` does. `rotate` is counterclockwise, in radians."""
+    """Builds `(batch, 3, 3)` matrices as `build_policy_affine` does. `rotate` is counterclockwise, in radians.
+
+    A shear fixes the top left corner, as in the code of the papers.
+    """
     maps = np.zeros((len(rotate), 3, 3))
     maps[:, 0, 0] = maps[:, 1, 1] = np.cos(rotate)
     maps[:, 0, 1] = shear_x - np.sin(rotate)
     maps[:, 1, 0] = shear_y + np.sin(rotate)
-    maps[:, 0, 2] = translate_x
-    maps[:, 1, 2] = translate_y
+    maps[:, 0, 2] = translate_x + np.divide(shear_x, 2)
+    maps[:, 1, 2] = translate_y + np.divide(shear_y, 2)
     maps[:, 2, 2] = 1
     return maps
 

@@ -2,6 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_inat.data.augment import augment, needs_margin
 from keras_inat.data.policies import (
@@ -169,8 +170,9 @@ def test_warped_images_have_no_borders():
         ({"rotate": np.pi / 2}, lambda image: np.rot90(image)),  # counterclockwise
         ({"translate_x": 0.25}, lambda image: np.concatenate([image[:, 2:], image[:, -2:-4:-1]], axis=1)),
         ({"translate_y": -0.25}, lambda image: np.concatenate([image[2:0:-1], image[:-2]])),
-        ({"shear_x": 2 / 7}, None),
-        ({"shear_y": 2 / 7}, None),
+        # The matrix of the papers: the shift grows with the distance from the top left corner.
+        ({"shear_x": 2 / 5}, (1, 2 / 5, 0, 0, 1, 0)),
+        ({"shear_y": 2 / 5}, (1, 0, 0, 2 / 5, 1, 0)),
     ],
 )
 def test_a_geometric_operation_computed_by_hand(monkeypatch, move, expected):
@@ -179,13 +181,16 @@ def test_a_geometric_operation_computed_by_hand(monkeypatch, move, expected):
     drawn = Drawn(np.array([[list(OPERATIONS).index(name)]]), np.array([[level]]))
     monkeypatch.setattr("keras_inat.data.policies.draw_operations", lambda *_: drawn)
     moved = change(image, policy="randaugment")[0]
-    if expected:
+    if callable(expected):
         np.testing.assert_array_equal(moved, expected(image[0]))
         return
-    # A row 3.5 pixels from the center is shifted by 3.5 * 2/7 = 1 pixel.
-    source, result = (image[0], moved) if name == "shear_x" else (image[0].swapaxes(0, 1), moved.swapaxes(0, 1))
-    np.testing.assert_array_equal(result[7, :7], source[7, 1:])
-    np.testing.assert_array_equal(result[0, 1:], source[0, :7])
+    sheared = np.asarray(Image.fromarray(image[0]).transform((8, 8), Image.Transform.AFFINE, expected))
+    if name == "shear_y":
+        moved = moved.swapaxes(0, 1)
+        sheared = sheared.swapaxes(0, 1)
+    # A row 2.5 or 7.5 pixels from the corner is shifted by one or three whole pixels.
+    np.testing.assert_array_equal(moved[2, :7], sheared[2, :7])
+    np.testing.assert_array_equal(moved[7, :5], sheared[7, :5])
 
 
 def test_only_warps_need_larger_images():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from keras_inat.data.policies import (
     OPERATIONS,
@@ -72,13 +73,23 @@ def apply(name, level, image=SMALL):
         ("solarize", 0.5, [[[0, 10, 100], [64, 20, 100]], [[127, 30, 100], [0, 50, 100]]]),
         ("solarize", 1, 255 - SMALL.astype(int)),
         ("autocontrast", 0, [[[0, 0, 100], [64, 64, 100]], [[128, 128, 100], [255, 255, 100]]]),
-        # The ranks of four different values are 0 ... 3. A constant channel is unchanged.
-        ("equalize", 0, [[[0, 0, 100], [85, 85, 100]], [[170, 170, 100], [255, 255, 100]]]),
+        ("equalize", 0, SMALL),  # Pillow changes no image with fewer than 255 darker pixels than its brightest ones.
     ],
 )
 def test_an_operation_computed_by_hand(name, level, expected):
     tolerance = 1 if name in ("contrast", "saturation") else 0
     np.testing.assert_allclose(apply(name, level).astype(int), expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("spread", [0, 1, 4, 40, 200])
+@pytest.mark.parametrize("side", [5, 17, 64, 225])
+def test_equalize_is_pillows(side, spread):
+    rng = np.random.default_rng(side)
+    channels = [rng.normal(center, spread, (side, side)) for center in (20, 128, 250)]
+    image = np.stack(channels, axis=-1).clip(0, 255).astype(np.uint8)
+    expected = np.asarray(ImageOps.equalize(Image.fromarray(image)))
+    np.testing.assert_array_equal(apply("equalize", 0, image), expected)
+    assert (expected != image).any() or side < 64 or spread == 0
 
 
 @pytest.mark.parametrize("level", [-0.9, -0.5, 0, 0.9])
