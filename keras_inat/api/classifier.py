@@ -107,13 +107,14 @@ class Evaluation:
 
 
 class Classifier:
-    """A trained model. It takes photographs of any size: they are cropped to a centered square and resized."""
+    """A trained model. It takes photographs of any size and prepares them like its training images."""
 
     def __init__(self, path: Path, run: Run | None = None) -> None:
         contract = read_contract(path)
         self.path = path
         self.classes = list(contract.classes)  # in alphabetical order
         self.image_size = contract.image_size  # side in pixels of the model's input
+        self.preparation = contract.preparation  # the conversion of an image file to the model's input
         self.run = run  # None for a model file that has left its run
 
     @functools.cached_property
@@ -143,7 +144,7 @@ class Classifier:
         pixels = []
         for file, content in _read_images(images):
             try:
-                pixels.append(decode_image(content, self.image_size))
+                pixels.append(decode_image(content, self.image_size, self.preparation))
                 files.append(file)
             except ValueError as error:
                 warn(f"skipped {file}: it {error}")
@@ -223,5 +224,8 @@ def _to_picture(pixels: np.ndarray) -> Image.Image:
 
 def _encode(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.convert("RGBA" if image.has_transparency_data else "RGB").save(buffer, "PNG")
+    if image.mode in ("I;16", "F"):  # `convert` would clip these values instead of scaling them.
+        image.save(buffer, "TIFF")
+    else:
+        image.convert("RGBA" if image.has_transparency_data else "RGB").save(buffer, "PNG")
     return buffer.getvalue()

@@ -100,7 +100,9 @@ def finetune(
         UserError: An argument, the weights or the images cannot be used.
     """
     if isinstance(weights, Run):
-        settings = {"data.image_size": weights.result.data.image_size} | dict(settings or {})
+        data_of_weights = weights.result.data
+        fitting = {"data.image_size": data_of_weights.image_size, "data.fit": data_of_weights.fit}
+        settings = fitting | dict(settings or {})
         weights = weights.model_path
     given = {
         "DATA": data,

@@ -18,7 +18,7 @@ from keras_inat.models.prediction import predict_images
 from keras_inat.plotting import save_figure
 from keras_inat.reporting.charts.explanations import draw_prediction
 from keras_inat.settings.schema import Config
-from keras_inat.store.records import Result
+from keras_inat.store.records import DataSummary, Result
 from keras_inat.store.runs import RunFolder, find_newest, open_finished
 
 MAX_PICTURES = 20
@@ -40,7 +40,7 @@ def run(config: Config) -> None:
     pictures = run_folder.path / "predictions"
     explained: dict[Path, tuple[np.ndarray, np.ndarray]] = {}
     num_images = 0
-    for file, pixels, probabilities in predict_images(model, _read_images(folder, files, model.input_shape[1])):
+    for file, pixels, probabilities in predict_images(model, _read_images(folder, files, result.data)):
         num_images += 1
         picture = None
         if len(explained) < MAX_PICTURES:
@@ -90,12 +90,12 @@ def _list_images(config: Config) -> tuple[Path, list[Path]]:
     return image, list_files(image)
 
 
-def _read_images(folder: Path, files: Sequence[Path], size: int) -> Iterator[tuple[Path, np.ndarray]]:
+def _read_images(folder: Path, files: Sequence[Path], data: DataSummary) -> Iterator[tuple[Path, np.ndarray]]:
     """Yields the path in `folder` and the pixels of each image. Other files get a warning."""
     for path in files:
         file = path.relative_to(folder)
         try:
-            yield file, decode_image(path.read_bytes(), size)
+            yield file, decode_image(path.read_bytes(), data.image_size, data.preparation)
         except ValueError as error:
             warn(f"skipped {make_printable(str(file))}: it {error}")
         except OSError as error:

@@ -95,7 +95,7 @@ def open_data(config: Config, pack: Pack | None = None) -> Dataset:
         group_hashes = index["hashes"][index["representative"]]
     pixels = []
     for size in list_sizes(config):
-        path = pixel_path(directory, config.data.image_size, size)
+        path = pixel_path(directory, config.data.image_size, size, config.data.fit)
         pixels.append(np.memmap(path, np.uint8, "r", shape=(len(paths), size, size, 3)))
     rows = np.flatnonzero(used[num_test:])
     groups = [content.tobytes().hex() for content in group_hashes[num_test:][rows]]
@@ -109,7 +109,7 @@ def open_data(config: Config, pack: Pack | None = None) -> Dataset:
                 "duplicates of one another or of another class. Add other images, or remove the class"
             )
     counts = ImageCounts(train=len(training), validation=len(validation), test=manifest.counts.test)
-    fields = dict(manifest) | {"counts": counts, "image_size": config.data.image_size}
+    fields = dict(manifest) | {"counts": counts, "image_size": config.data.image_size, "fit": config.data.fit}
     return Dataset(
         config=config,
         directory=directory,

@@ -14,13 +14,18 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, ImageFile
+from PIL import Image, ImageCms
+
+from keras_inat.data.plugins import find_plugin, load_plugin, read_dicom, read_jxl_size
+from keras_inat.data.ranges import DEEP, FLOATING, find_gain
+from keras_inat.store.records import Preparation
 
 ROOM = 1.25
 # A JPEG may be decoded at a fraction of its size, but not below this side. Hence the thumbnails, and the duplicates
 # found in them, do not depend on which input size up to 224 is decoded first.
 MIN_DRAFT_SIDE = 280
 MAX_PIXELS = 2**27
+PADDING = (128, 128, 128)  # of the fit "pad": 0 for a network whose input is scaled to -1 ... 1
 MIN_SIDE = 8
 MAX_ASPECT = 10
 # Formats of photographs. EPS is excluded because it runs Ghostscript, WMF because it holds drawings, ICO because it
@@ -45,7 +50,8 @@ MODES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "CMYK": ((), ("CMYK",)),
     "LAB": ((), ("LAB",)),
     "YCbCr": ((), ()),
-    **dict.fromkeys(("I;16", "I;16B", "I"), ((), ("16-bit", "gray"))),
+    "F": ((), (FLOATING, "gray")),
+    **dict.fromkeys(("I;16", "I;16B", "I"), ((), (DEEP, "gray"))),
 }
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # The frames of TIFF are pages, those of MPO are views.
 PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
@@ -63,12 +69,14 @@ class Decoded:
     """The contents of one image file.
 
     Its traits are its differences from an 8-bit RGB image: "1-bit", "16-bit", "CMYK", "EXIF-rotated", "LAB", "alpha",
-    "animated" (the first frame is used), "color profile" (converted to sRGB), "gray", "palette".
+    "animated" (the first frame is used), "color profile" (converted to sRGB), "floating-point", "gray", "multi-page"
+    (the first page is used), "palette".
     """
 
     images: tuple[np.ndarray, ...]  # one image `(size, size, 3)` uint8 sRGB, read-only, for each requested size
     format: str  # Pillow's name of the format
     traits: tuple[str, ...]  # sorted
+    peak: float = 0.0  # brightest value, as of `measure_peak`, of pixels whose range the file does not tell
 
 
 def set_up_decoding() -> None:
@@ -90,37 +98,46 @@ def stored_size(image_size: int) -> int:
     return math.ceil(ROOM * image_size)
 
 
-def decode(content: bytes, image_size: int, more_sizes: Sequence[int] = ()) -> Decoded:
-    """Decodes a file in one of `FORMATS` to a centered square, upright and in sRGB. Transparent pixels become white.
+def decode(
+    content: bytes,
+    image_size: int,
+    more_sizes: Sequence[int] = (),
+    preparation: Preparation = Preparation(),  # noqa: B008, it is immutable
+    thumbnail: int | None = None,
+) -> Decoded:
+    """Decodes an image file to a square, upright and in sRGB. Transparent pixels become white.
 
     Args:
         content: The bytes of the file.
         image_size: Side in pixels. A JPEG is decoded at a fraction of its size if that leaves `ROOM`.
         more_sizes: Further sides in pixels. The pixels at `image_size` do not depend on them.
+        preparation: The conversion to a square and to 8 bits.
+        thumbnail: Side in pixels of a last image, which is the centered square in any case.
 
     Raises:
         ValueError: The file cannot be used. The message is one line that follows "it", such as "is cut short".
     """
     set_up_decoding()
     try:
-        return _decode(content, image_size, more_sizes)
+        return _decode(content, image_size, more_sizes, preparation, thumbnail)
     except (_UnusableError, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders may raise any exception for a broken file.
         raise ValueError(_explain(content, error)) from None
 
 
-def decode_image(content: bytes, size: int) -> np.ndarray:
+def decode_image(content: bytes, size: int, preparation: Preparation = Preparation()) -> np.ndarray:  # noqa: B008
     """Decodes an image file to a square `(size, size, 3)` uint8 sRGB image, as `decode` does."""
-    return decode(content, size).images[0]
+    return decode(content, size, preparation=preparation).images[0]
 
 
-def _decode(content: bytes, image_size: int, more_sizes: Sequence[int]) -> Decoded:
+def _decode(
+    content: bytes, image_size: int, more_sizes: Sequence[int], preparation: Preparation, thumbnail: int | None
+) -> Decoded:
     image = _open(content)
     image.draft(None, (max(MIN_DRAFT_SIDE, stored_size(image_size)),) * 2)
     steps, names = MODES[image.mode]
-    tile = str(image.tile[:1])  # It shows the bits per value until the pixels are loaded.
-    num_bits = 12 if ";12" in tile else 16
+    tile = str(getattr(image, "tile", [])[:1])  # It shows the bits per value until the pixels are loaded.
     orientations = {getattr(image, "tag_v2", {}).get(ORIENTATION)}  # Pillow itself rotates a TIFF during loading.
     image.load()
     orientation = 1
@@ -129,65 +146,98 @@ def _decode(content: bytes, image_size: int, more_sizes: Sequence[int]) -> Decod
     profile = image.info.get("icc_profile")
     traits = set(names)
     if ";16" in tile:
-        traits.add("16-bit")
+        traits.add(DEEP)
     if TURNS.keys() & (orientations | {orientation}):
         traits.add("EXIF-rotated")
     if image.mode in ("1", "L", "P", "RGB") and image.has_transparency_data:
         steps = ("RGBA", "RGBa")
         traits.add("alpha")
+    gain, peak = find_gain(image, tile, preparation)
     whole: Image.Image = image
     for mode in steps:
         whole = whole.convert(mode)
     images = []
-    side = min(whole.size)
-    left, top = ((length - side) / 2 for length in whole.size)
-    square = (left, top, left + side, top + side)
-    for size in (image_size, *more_sizes):
-        if whole.mode == "RGB" and whole.width == whole.height <= size:
-            # Enlarging needs no filter. OpenCV is three times as fast there and agrees with Pillow within 1 of 255.
-            small = Image.fromarray(cv2.resize(np.asarray(whole), (size, size)))
-        else:
-            small = whole.resize((size, size), Image.Resampling.BILINEAR, square)
-        small = _flatten(small, num_bits)
+    wanted = [(size, preparation.fit) for size in (image_size, *more_sizes)]
+    if thumbnail:
+        wanted.append((thumbnail, "crop"))
+    for size, fit in wanted:
+        small = _flatten(_resize(whole, size, fit), gain)
         if isinstance(profile, bytes) and (transform := _build_transform(profile, small.mode)):
             small = transform.apply(small.convert(transform.input_mode))
             traits.add("color profile")
         small = small if small.mode == "RGB" else small.convert("RGB")
+        if small.size != (size, size):
+            padded = Image.new("RGB", (size, size), PADDING)
+            padded.paste(small, ((size - small.width) // 2, (size - small.height) // 2))
+            small = padded
         images.append(np.asarray(small.transpose(TURNS[orientation]) if orientation in TURNS else small))
     with contextlib.suppress(Exception):  # Later frames may be damaged.
         if image.format in ANIMATED and getattr(image, "is_animated", False):
             traits.add("animated")
-    return Decoded(tuple(images), str(image.format), tuple(sorted(traits)))
+        if image.format == "TIFF":
+            image.seek(1)
+            traits.add("multi-page")
+    return Decoded(tuple(images), str(image.format), tuple(sorted(traits)), peak)
 
 
-def _open(content: bytes) -> ImageFile.ImageFile:
+def _open(content: bytes) -> Image.Image:
     """Reads the header and refuses images that must not or cannot be decoded."""
     if not content:
         raise _UnusableError("is empty")
-    if content[4:11] == b"ftyphei":
-        raise _UnusableError("is a HEIC image: save it as JPEG first")
-    image = Image.open(io.BytesIO(content), formats=FORMATS)
-    width, height = image.size
+    plugin = find_plugin(content)
+    if plugin and not load_plugin(plugin):
+        raise _UnusableError(f"is a {plugin.name} image: install {plugin.package}, or save it as JPEG first")
+    if plugin and plugin.name == "DICOM":
+        return read_dicom(content, _check_size)
+    if plugin and plugin.name == "JPEG XL":
+        _check_size(*read_jxl_size(content))
+    image = Image.open(io.BytesIO(content), formats=(*FORMATS, plugin.registered) if plugin else FORMATS)
+    _check_size(*image.size)
+    if image.mode == "I" and image.format != "PPM":  # PPM is always scaled to 16 bits.
+        raise _UnusableError("has signed or 32-bit integer pixels of unknown range")
+    return image
+
+
+def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise _UnusableError(f"has too many pixels ({width} x {height})")
     if min(width, height) < MIN_SIDE:
         raise _UnusableError(f"is too small ({width} x {height} pixels)")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise _UnusableError(f"is too long and thin ({width} x {height} pixels)")
-    if image.mode == "F":
-        raise _UnusableError("has floating-point pixels of unknown range")
-    if image.mode == "I" and image.format != "PPM":  # PPM is always scaled to 16 bits.
-        raise _UnusableError("has signed or 32-bit integer pixels of unknown range")
-    return image
 
 
-def _flatten(image: Image.Image, num_bits: int) -> Image.Image:
-    """Converts an image to a mode that color profiles support: "L", "RGB" or "CMYK"."""
-    if image.mode.startswith("I"):  # Pillow would clip these values instead of scaling them.
-        values = np.asarray(image, dtype=np.float64) * (255 / (2**num_bits - 1))
-        return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8))
+def _resize(image: Image.Image, size: int, fit: str) -> Image.Image:
+    """Resizes an image to a square of side `size`; with the fit "pad", to the largest image within it."""
+    width, height = image.size
+    if image.mode == "RGB" and width == height <= size:
+        # Enlarging needs no filter. OpenCV is three times as fast there and agrees with Pillow within 1 of 255.
+        return Image.fromarray(cv2.resize(np.asarray(image), (size, size)))
+    target = (size, size)
+    box = (0.0, 0.0, float(width), float(height))
+    if fit == "crop":
+        side = min(image.size)
+        left = (width - side) / 2
+        top = (height - side) / 2
+        box = (left, top, left + side, top + side)
+    elif fit == "pad":
+        scale = size / max(image.size)
+        target = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return image.resize(target, Image.Resampling.BILINEAR, box)
+
+
+def _flatten(image: Image.Image, gain: float) -> Image.Image:
+    """Converts an image to a mode that color profiles support: "L", "RGB" or "CMYK". Multiplies colors by `gain`."""
+    if image.mode.startswith(("I", "F")):  # Pillow would clip these values instead of scaling them.
+        values = np.asarray(image, dtype=np.float64) * gain
+        return Image.fromarray(np.rint(values.clip(0, 255)).astype(np.uint8))
     if image.mode == "RGBa":
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
+        image = image.convert("RGBA")
+    if gain != 1:
+        table = [min(255, round(value * gain)) for value in range(256)]
+        image = image.point(table * 3 + list(range(256)) if image.mode == "RGBA" else table * len(image.getbands()))
+    if image.mode == "RGBA":
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image if image.mode in PROFILE_MODES.values() else image.convert("RGB")
 
 
@@ -216,7 +266,7 @@ def _explain(content: bytes, error: Exception) -> str:
     if CUT_SHORT.search(message) or _declares_more(content):
         return "is cut short"
     if isinstance(error, Image.UnidentifiedImageError):
-        if not content.startswith(SIGNATURES) and content[4:11] != b"ftypavi":
+        if not content.startswith(SIGNATURES) and content[4:11] != b"ftypavi" and not find_plugin(content):
             return "is not an image"
         message = "its header is not understood"
     return f"cannot be decoded ({message})"

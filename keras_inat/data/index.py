@@ -13,10 +13,18 @@ from keras_inat.data.scan import THUMBNAIL, THUMBNAILS, DecodedFile, stack_hashe
 from keras_inat.data.source import FOLDERS, Source
 from keras_inat.errors import UserError
 from keras_inat.files import make_printable, write_atomically, write_text
-from keras_inat.store.records import ClassCounts, DuplicateCounts, DuplicatePair, Manifest, SkippedFile, SplitCounts
+from keras_inat.store.records import (
+    ClassCounts,
+    DuplicateCounts,
+    DuplicatePair,
+    Manifest,
+    Preparation,
+    SkippedFile,
+    SplitCounts,
+)
 
 # Version of the pack's files. The name of a pack contains it, so that other versions are never read.
-VERSION = 3
+VERSION = 4
 # `scan.json` lists every skipped file and at most MAX_PAIRS duplicates; `manifest.json` lists NUM_NAMED of each.
 MAX_PAIRS = 10_000
 NUM_NAMED = 50
@@ -24,7 +32,13 @@ NUM_NAMED = 50
 NEEDED = {"train": 2, "test": 1}
 
 
-def write_index(source: Source, decoded: Sequence[DecodedFile], directory: Path, near_duplicates: bool) -> None:
+def write_index(
+    source: Source,
+    decoded: Sequence[DecodedFile],
+    directory: Path,
+    near_duplicates: bool,
+    preparation: Preparation,
+) -> None:
     """Writes `index.npz`, `paths.json`, `scan.json` and, last, `manifest.json` beside the thumbnails.
 
     `index.npz` has one entry per file, in the order of `Source.files`, where the test files come first: `labels` int32,
@@ -68,6 +82,8 @@ def write_index(source: Source, decoded: Sequence[DecodedFile], directory: Path,
         name=source.name,
         source=str(source.path.resolve()),
         near_duplicates=near_duplicates,
+        bit_depth=preparation.bit_depth,
+        float_range=preparation.float_range,
         hash=_hash_contents(source, hashes, labels, used),
         classes=source.classes,
         files=SplitCounts(train=len(paths) - num_test, test=num_test),

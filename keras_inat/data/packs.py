@@ -43,14 +43,15 @@ def load_pack(config: Config) -> Pack:
     """
     source = open_source(config)
     packs = Path(config.data.directory) / ".packs"
-    home = packs / _name(source, config.data.near_duplicates)
+    home = packs / _name(source, config.data.near_duplicates, config.data.bit_depth)
     sizes = list_sizes(config)
+    fit = config.data.fit
     # A complete pack may be in a read-only folder, where no lock can be made.
-    if not _is_complete(home, source, sizes):
+    if not _is_complete(home, source, sizes, fit):
         packs.mkdir(parents=True, exist_ok=True)
         with hold_lock(packs / f"{home.name}.lock"):
-            if not _is_complete(home, source, sizes):
-                _make(home, source, sizes, config.data.near_duplicates)
+            if not _is_complete(home, source, sizes, fit):
+                _make(home, source, sizes, config)
     manifest = Manifest.read(home / "manifest.json")
     path = str(source.path.resolve())
     if manifest.source != path:  # The images were moved. `remove_stale_packs` needs their path.
@@ -87,7 +88,7 @@ def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
     return rows
 
 
-def _make(home: Path, source: Source, sizes: Sequence[int], near_duplicates: bool) -> None:
+def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> None:
     """Adds sizes to a pack, or makes the pack if it has no index. The caller holds the lock of the pack."""
     num_files = len(source.files)
     # Only a killed process can have left this folder, because the lock is held.
@@ -95,10 +96,14 @@ def _make(home: Path, source: Source, sizes: Sequence[int], near_duplicates: boo
     needed = num_files * sum(size * size * 3 for size in (*sizes, THUMBNAIL))
     remedies = f"free some space (`{PROGRAM} clean-packs` removes stale packs), set `data.directory` to another disk"
     check_space(home, needed - _count_bytes(partial), f"{remedies}, or lower `data.image_size`")
-    decoded = scan_files(source, sizes, partial)
+    fit = config.data.fit
+    bit_depth = None if config.data.bit_depth == "auto" else config.data.bit_depth
+    decoded, preparation, ranges = scan_files(source, sizes, partial, fit, bit_depth)
+    for line in ranges:
+        print(line, flush=True)
     if not _has_index(home, num_files):
         try:
-            write_index(source, decoded, partial, near_duplicates)
+            write_index(source, decoded, partial, config.data.near_duplicates, preparation)
         except UserError:
             shutil.rmtree(partial)  # Resuming is pointless: the images have to change.
             raise
@@ -112,13 +117,14 @@ def _make(home: Path, source: Source, sizes: Sequence[int], near_duplicates: boo
         shutil.rmtree(partial)
         raise ExternalError(f"images of {source.path} have changed or could not be read this time: run it again")
     for size in sizes:
-        pixel_path(partial, sizes[0], size).replace(pixel_path(home, sizes[0], size))
+        pixel_path(partial, sizes[0], size, fit).replace(pixel_path(home, sizes[0], size, fit))
     shutil.rmtree(partial)
 
 
-def _name(source: Source, near_duplicates: bool) -> str:
+def _name(source: Source, near_duplicates: bool, bit_depth: int | str) -> str:
+    kinds = f"{'' if near_duplicates else 'identical-'}{'' if bit_depth == 'auto' else f'{bit_depth}-bit-'}"
     # Names that begin with a dot belong to unfinished packs.
-    return f"{source.name.lstrip('.')}-{VERSION}-{'' if near_duplicates else 'identical-'}{source.key[:12]}"
+    return f"{source.name.lstrip('.')}-{VERSION}-{kinds}{source.key[:12]}"
 
 
 def _count_bytes(folder: Path) -> int:
@@ -129,9 +135,9 @@ def _count_bytes(folder: Path) -> int:
     return total
 
 
-def _is_complete(home: Path, source: Source, sizes: Sequence[int]) -> bool:
+def _is_complete(home: Path, source: Source, sizes: Sequence[int], fit: str) -> bool:
     count = len(source.files)
-    has_pixels = all(file_size(pixel_path(home, sizes[0], size)) == count * size * size * 3 for size in sizes)
+    has_pixels = all(file_size(pixel_path(home, sizes[0], size, fit)) == count * size * size * 3 for size in sizes)
     return has_pixels and _has_index(home, count)
 
 
@@ -151,7 +157,8 @@ def _has_index(home: Path, num_files: int) -> bool:
 def _is_current(home: Path) -> bool:
     try:
         manifest = Manifest.read(home / "manifest.json")
-        return home.name == _name(Source(Path(manifest.source)), manifest.near_duplicates)
+        source = Source(Path(manifest.source))
+        return home.name in {_name(source, manifest.near_duplicates, depth) for depth in ("auto", manifest.bit_depth)}
     except Exception:  # The images or the manifest are gone or damaged.
         return False
 

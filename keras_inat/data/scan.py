@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +14,12 @@ import numpy as np
 
 from keras_inat.data.archive import Reader
 from keras_inat.data.decode import decode
+from keras_inat.data.ranges import DEEP, DEPTHS, FLOATING, choose_preparation, describe_ranges
 from keras_inat.data.source import Source
 from keras_inat.files import read_jsonl
 from keras_inat.progress import track_progress
+from keras_inat.settings.schema import Fit
+from keras_inat.store.records import Preparation
 from keras_inat.workers import map_unordered
 
 # The files of one chunk: enough to be worth sending to a worker, few enough to decode again after an interruption.
@@ -25,6 +28,7 @@ JOURNAL = "journal.jsonl"
 # Duplicates are searched in thumbnails of this side in pixels. This file holds `(files, 16, 16, 3)` uint8.
 THUMBNAIL = 16
 THUMBNAILS = "thumbnails.uint8"
+RANGED = (DEEP, FLOATING)  # traits of files whose range is found over the data set
 
 
 class DecodedFile(NamedTuple):
@@ -34,14 +38,17 @@ class DecodedFile(NamedTuple):
     format: str
     traits: Sequence[str]
     reason: str
+    peak: float = 0.0  # as in `Decoded`
 
 
-def pixel_path(directory: Path, image_size: int, size: int) -> Path:
+def pixel_path(directory: Path, image_size: int, size: int, fit: str = "crop") -> Path:
     """Returns the path of the pixels `(files, size, size, 3)` uint8, which are zero for quarantined files.
 
-    The name holds the size and, if it differs, the input size of the model. The decoder depends on both.
+    The name holds everything that the decoder depends on: the size, the input size of the model if it differs, and
+    `data.fit` unless it is "crop".
     """
-    return directory / (f"{size}.uint8" if size == image_size else f"{image_size}-at-{size}.uint8")
+    prefix = "" if fit == "crop" else f"{fit}-"
+    return directory / f"{prefix}{'' if size == image_size else f'{image_size}-at-'}{size}.uint8"
 
 
 def stack_hashes(files: Sequence[DecodedFile]) -> np.ndarray:
@@ -50,26 +57,42 @@ def stack_hashes(files: Sequence[DecodedFile]) -> np.ndarray:
     return np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(-1, 32)
 
 
-def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> list[DecodedFile]:
-    """Decodes every file of a source, in the order of `Source.files`. An interrupted scan in `directory` resumes.
+class Scan(NamedTuple):
+    """The result for all files of a source."""
+
+    files: list[DecodedFile]  # in the order of `Source.files`
+    preparation: Preparation  # how the images were decoded
+    ranges: list[str]  # a line for each kind of pixels whose range was found
+
+
+def scan_files(
+    source: Source, sizes: Sequence[int], directory: Path, fit: Fit = "crop", bit_depth: int | None = None
+) -> Scan:
+    """Decodes every file of a source. An interrupted scan in `directory` resumes.
 
     The folder receives the pixels of every size and the thumbnails, synced to disk, and the journal, which lets the
     next call resume. The first of `sizes`, in pixels, is the input size of the model, as in `decode`.
+
+    Without `bit_depth`, 16-bit and floating-point images are decoded twice if their range, which all training images
+    together show, is not the full one.
     """
     count = len(source.files)
-    sides = {pixel_path(directory, sizes[0], size): size for size in sizes} | {directory / THUMBNAILS: THUMBNAIL}
+    given = Preparation(fit=fit, bit_depth=bit_depth or DEPTHS[-1])
+    sides = {pixel_path(directory, sizes[0], size, fit): size for size in sizes}
+    sides[directory / THUMBNAILS] = THUMBNAIL
     lengths = {path: count * side * side * 3 for path, side in sides.items()}
-    finished = _resume(directory, [source.key, CHUNK, list(sizes)], lengths)
+    finished = _resume(directory, [source.key, CHUNK, list(sizes), given.model_dump()], lengths)
     for path, length in lengths.items():
         with open(path, "ab") as file:
             file.truncate(length)  # The file is sparse: unwritten pixels take no space.
     files = [(file.path, source.place(file).count("/") > 2) for file in source.files]
-    chunks = [(start, files[start : start + CHUNK]) for start in range(0, count, CHUNK) if start not in finished]
+    chunks = {start: files[start : start + CHUNK] for start in range(0, count, CHUNK)}
+    remaining = [chunk for chunk in chunks.items() if chunk[0] not in finished]
     work = functools.partial(decode_chunk, source.path, source.key, sizes, directory)
     num_done = sum(map(len, finished.values()))
     with (
         open(directory / JOURNAL, "a", encoding="utf-8") as journal,
-        contextlib.closing(map_unordered(work, chunks)) as results,
+        contextlib.closing(map_unordered(functools.partial(work, given), remaining)) as results,
         track_progress(f"decoding {source.name}", count, "images", completed=num_done) as advance,
     ):
         for start, records in results:
@@ -77,10 +100,31 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> list[De
             journal.flush()
             finished[start] = records
             advance(len(records))
-    for path in sides:
+    _sync(sides)
+    decoded = [DecodedFile(*record) for _, records in sorted(finished.items()) for record in records]
+    training = [record for record, file in zip(decoded, source.files, strict=True) if file.split == "train"]
+    peaks = [[record.peak for record in training if trait in record.traits and record.peak] for trait in RANGED]
+    preparation = choose_preparation(given, bit_depth is None, *peaks)
+    if preparation != given:
+        again = [
+            (start, chunk)
+            for start, chunk in chunks.items()
+            if any(record.peak for record in decoded[start : start + CHUNK])
+        ]
+        with (
+            contextlib.closing(map_unordered(functools.partial(work, preparation), again)) as results,
+            track_progress(f"scaling {source.name}", sum(len(chunk) for _, chunk in again), "images") as advance,
+        ):
+            for _, records in results:
+                advance(len(records))
+        _sync(sides)
+    return Scan(decoded, preparation, describe_ranges(preparation, *peaks))
+
+
+def _sync(paths: Iterable[Path]) -> None:
+    for path in paths:
         with open(path, "rb") as written:
             os.fsync(written.fileno())
-    return [DecodedFile(*record) for _, records in sorted(finished.items()) for record in records]
 
 
 def _resume(directory: Path, header: list, lengths: Mapping[Path, int]) -> dict[int, list]:
@@ -103,7 +147,12 @@ def _resume(directory: Path, header: list, lengths: Mapping[Path, int]) -> dict[
 
 
 def decode_chunk(
-    source: Path, key: str, sizes: Sequence[int], directory: Path, chunk: tuple[int, Sequence[tuple[str, bool]]]
+    source: Path,
+    key: str,
+    sizes: Sequence[int],
+    directory: Path,
+    preparation: Preparation,
+    chunk: tuple[int, Sequence[tuple[str, bool]]],
 ) -> tuple[int, list[DecodedFile]]:
     """Decodes consecutive files of a folder or archive and writes their pixels.
 
@@ -112,7 +161,7 @@ def decode_chunk(
     """
     start, members = chunk
     reader = _open_reader(source, key)
-    paths = [pixel_path(directory, sizes[0], size) for size in sizes]
+    paths = [pixel_path(directory, sizes[0], size, preparation.fit) for size in sizes]
     records = []
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(open(path, "r+b")) for path in (*paths, directory / THUMBNAILS)]
@@ -123,14 +172,14 @@ def decode_chunk(
                     raise ValueError("is in a subfolder of its class folder")
                 content = reader.read(name)
                 sha256 = hashlib.sha256(content).hexdigest()
-                decoded = decode(content, sizes[0], (*sizes[1:], THUMBNAIL))
+                decoded = decode(content, sizes[0], sizes[1:], preparation, THUMBNAIL)
             except ValueError as error:
                 records.append(DecodedFile(sha256, "", (), str(error)))
                 continue
             for file, image in zip(files, decoded.images, strict=True):
                 file.seek(number * image.nbytes)
                 file.write(image)
-            records.append(DecodedFile(sha256, decoded.format, decoded.traits, ""))
+            records.append(DecodedFile(sha256, decoded.format, decoded.traits, "", decoded.peak))
     return start, records
 
 

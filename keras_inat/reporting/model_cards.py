@@ -60,7 +60,7 @@ def _describe_model(run: FinishedRun) -> list[Block]:
     training = f"{result.created[:10]}, {plural(result.epochs, 'epoch')}, {formatting.duration(result.seconds)}"
     rows = [
         ["file", f"`{run.folder.model}`, to load with `keras_inat.load` or, in Keras 3.14 or newer, `load_model`"],
-        ["preprocessing", "the centered square of the upright image, resized; the model scales the pixels itself"],
+        ["preprocessing", f"{run.data.preparation.description}; the model scales the pixels itself"],
         ["input", f"images of {size} x {size} pixels, RGB from 0 to 255, `(batch, {size}, {size}, 3)`"],
         ["output", f"probabilities of {plural(len(run.data.classes), 'class')}, in alphabetical order"],
         ["parameters", f"{result.parameters:,}"],

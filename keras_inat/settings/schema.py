@@ -11,6 +11,7 @@ from keras_inat.settings.section import SMALLEST_IMAGE, Fraction, Section
 
 Scalar = bool | int | float | str
 Choice = Scalar | list[int | float] | None
+Fit = Literal["crop", "pad", "squash"]
 DATA_SET_URL = "https://storage.googleapis.com/wandb_datasets/nature_12K.zip"
 
 
@@ -35,6 +36,12 @@ class Data(Section):
     directory: str = Field("data", description="folder of downloads, the demo and the packs of decoded pixels")
     image_size: Annotated[int, Role.OUTCOME] = Field(
         128, ge=SMALLEST_IMAGE, le=1024, description="side in pixels of the square images that the model sees"
+    )
+    fit: Annotated[Fit, Role.OUTCOME] = Field(
+        "crop", description="images that are not square: the centered square, the whole image on gray, or distorted"
+    )
+    bit_depth: Annotated[Literal["auto", 8, 10, 12, 14, 16], Role.DATA] = Field(
+        "auto", description="bits that 16-bit images really use; auto: found in the training images"
     )
     val_fraction: Annotated[float, Role.DATA] = Field(
         0.2, gt=0, lt=0.9, description="fraction of train/ held out for validation, stratified by class"

@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 
 from keras_inat.errors import UserError
-from keras_inat.store.records import Stored
+from keras_inat.store.records import Preparation, Stored
 
 MEMBER = "keras_inat.json"  # of the archive, beside Keras's own members, which Keras does not mind
 
@@ -15,7 +15,8 @@ class ModelContract(Stored):
     classes: tuple[str, ...]  # the class of each output, in order
     image_size: int  # side in pixels of the input images
     # The contract of the pixels: `(batch, image_size, image_size, 3)`.
-    input: str = "RGB from 0 to 255: the centered square of the upright image, resized to image_size"
+    input: str = "RGB from 0 to 255"
+    preparation: Preparation = Preparation()  # the conversion of an image file to these pixels
     output: str = "probabilities, (batch, classes)"
     keras: str  # the version of Keras that wrote the file
     keras_inat: str  # the version of this program

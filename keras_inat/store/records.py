@@ -10,8 +10,13 @@ import pydantic
 
 from keras_inat.files import write_json
 from keras_inat.log import warn
-from keras_inat.settings.schema import Config
+from keras_inat.settings.schema import Config, Fit
 
+FITS: dict[Fit, str] = {
+    "crop": "the centered square of the upright image, resized",
+    "pad": "the whole upright image, resized and padded with gray to a square",
+    "squash": "the whole upright image, resized to a square without its aspect ratio",
+}
 Interval = tuple[float, float]  # the ends of a 95 % interval
 Status = Literal["running", "completed", "pruned", "failed"]
 
@@ -90,6 +95,24 @@ class ClassCounts(Stored):
     test: tuple[int, ...]
 
 
+class Preparation(Stored):
+    """The conversion of an image file to the square of 8-bit pixels that a model sees."""
+
+    fit: Fit = "crop"  # `data.fit`
+    bit_depth: int = 16  # bits that the values of 16-bit pixels use
+    float_range: float = 1.0  # value of floating-point pixels that becomes white
+
+    @property
+    def white(self) -> int:
+        """The value of 16-bit pixels that becomes white."""
+        return 2**self.bit_depth - 1
+
+    @property
+    def description(self) -> str:
+        """The square as a phrase."""
+        return FITS[self.fit]
+
+
 class Manifest(Stored):
     """The summary of a pack: its images, classes, skipped files and duplicates."""
 
@@ -107,6 +130,8 @@ class Manifest(Stored):
     num_quarantined: int  # number of files that cannot be decoded
     num_leaked: int  # number of training images that are duplicates of a test image
     num_duplicates: DuplicateCounts  # number of duplicate pairs
+    bit_depth: int = 16  # bits that the values of 16-bit pixels use
+    float_range: float = 1.0  # value of floating-point pixels that becomes white
     # Files that cannot be decoded. `scan.json` lists all, a summary the first ones.
     quarantined: tuple[SkippedFile, ...] = ()
     leaked: tuple[SkippedFile, ...] = ()  # training images that are duplicates of a test image, listed likewise
@@ -118,6 +143,12 @@ class DataSummary(Manifest):
 
     counts: ImageCounts  # training, validation and test images
     image_size: int  # side in pixels of the model's input images
+    fit: Fit = "crop"  # conversion of images that are not square
+
+    @property
+    def preparation(self) -> Preparation:
+        """The conversion of image files to the model's input."""
+        return Preparation(fit=self.fit, bit_depth=self.bit_depth, float_range=self.float_range)
 
 
 class Epoch(Stored):

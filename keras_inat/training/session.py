@@ -136,6 +136,7 @@ class Session:
             ModelContract(
                 classes=data.classes,
                 image_size=data.config.data.image_size,
+                preparation=data.summary.preparation,
                 keras=keras.__version__,
                 keras_inat=__version__,
             ),

@@ -132,7 +132,8 @@ def split_head(model: keras.Model) -> keras.Model:
 
 
 def _identify(model: keras.Model, data: Dataset, flip: bool) -> str:
-    digest = hashlib.sha256(json.dumps([data.hash, data.summary.image_size, flip]).encode())
+    pixels = [data.hash, data.summary.image_size, data.summary.preparation.model_dump(), flip]
+    digest = hashlib.sha256(json.dumps(pixels).encode())
     for layer in model.layers:
         if layer.name not in HEAD:
             # The names contain a counter of the process and say nothing about the layer.

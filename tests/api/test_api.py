@@ -6,7 +6,11 @@ import pytest
 from PIL import Image
 
 import keras_inat
+from keras_inat.data.decode import decode_image
+from keras_inat.models.model_files import write_model
+from keras_inat.store.contracts import read_contract
 from keras_inat.store.ledger import read_ledger
+from keras_inat.store.records import Preparation
 
 SMALL = {
     "data.image_size": 16,
@@ -93,6 +97,20 @@ def test_a_loaded_model_predicts_whatever_form_the_images_have(trained, tmp_path
     assert abs(sum(everything[0].probabilities.values()) - 1) < 1e-5
     assert everything[0].confidence == max(everything[0].probabilities.values())
     assert everything._repr_html_().count("<img") == 12
+
+
+def test_a_model_prepares_images_as_for_its_training(trained, tmp_path):
+    """The images of the training were squashed, and had 12 bits."""
+    file = tmp_path / "squashed.keras"
+    preparation = Preparation(fit="squash", bit_depth=12)
+    model = keras_inat.load()
+    contract = read_contract(model.path).model_copy(update={"preparation": preparation})
+    write_model(model.model, file, contract)
+    values = np.random.default_rng(0).integers(0, 4096, (20, 30), dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    expected = decode_image((tmp_path / "deep.png").read_bytes(), 16, preparation)
+    for image in (tmp_path / "deep.png", Image.fromarray(values)):
+        np.testing.assert_array_equal(keras_inat.load(file).predict(image)[0].pixels, expected)
 
 
 def test_a_model_file_needs_no_run(trained, tmp_path):

@@ -16,6 +16,7 @@ from keras_inat.models.cnn import build_cnn
 from keras_inat.reporting.charts.explanations import draw_prediction
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.networks import Model
+from keras_inat.store.records import Preparation
 
 CLASSES = ["Aves", "Fungi", "Insecta", "Plantae"]
 
@@ -89,6 +90,20 @@ def test_unreadable_files_of_a_folder_are_skipped(runs, model, tmp_path, capsys,
         assert list(class_names) == CLASSES
         np.testing.assert_allclose(row, model(pixels[None].astype(np.float32)).numpy()[0], atol=1e-6)
         np.testing.assert_allclose(gradient, explain_predictions(model, pixels[None])[0], rtol=1e-3, atol=1e-6)
+
+
+def test_images_are_prepared_as_for_the_training(tmp_path, model, build_result, capsys):
+    """The run was trained on padded images of 12 bits."""
+    run = tmp_path / "runs/train-best/20260101-000000-deep"
+    _write_run(run, model, build_result(classes=CLASSES, fit="pad", bit_depth=12))
+    values = np.random.default_rng(0).integers(0, 4096, (20, 30), dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    _run(tmp_path / "runs", f"IMAGE={tmp_path / 'deep.png'}", "predict.format=json")
+    received = json.loads(capsys.readouterr().out)["probabilities"]
+    pixels = decode_image((tmp_path / "deep.png").read_bytes(), 16, Preparation(fit="pad", bit_depth=12))
+    assert (pixels[0] == 128).all()
+    expected = model(pixels[None].astype(np.float32)).numpy()[0]
+    np.testing.assert_allclose(list(received.values()), expected, atol=1e-5)
 
 
 def test_file_names_that_are_not_text_are_escaped(runs, model, tmp_path, capfd):

@@ -209,7 +209,11 @@ def _write_other_files(files: _Collection) -> None:
     for name, content in contents.items():
         files.reject(name, content, "is not an image")
     files.reject("empty.jpg", b"", "is empty")
-    files.reject("IMG_0001.HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), r"is a HEIC image: .* as JPEG.*")
+    files.reject(
+        "IMG_0001.HEIC",
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200),
+        r"is a HEIC image: install pillow-heif, or .*|cannot be decoded .*",
+    )
 
 
 def _write_damaged(files: _Collection) -> None:
@@ -321,8 +325,12 @@ def _write_deep_modes(files: _Collection) -> None:
     wide = np.asarray(make_transparent(draw(colors))).astype(np.uint16) * 257
     files.accept("rgba16.png", write_png(wide, 6), colors, traits=("16-bit", "alpha"))
     files.expect_half_white("rgba16.png")
-    floating = Image.fromarray(np.linspace(0, 1, SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE))
-    files.reject("float.tif", encode(floating, "TIFF"), r"has floating-point pixels of unknown range")
+    floating: dict[str, Any] = {"format": "TIFF", "traits": ("floating-point", "gray"), "tolerance": 1}
+    files.accept("float.tif", encode(Image.fromarray((levels / 65535).astype("f4")), "TIFF"), tuple(gray), **floating)
+    for name, value in (("negative", -0.1), ("nan", np.nan), ("infinite", np.inf)):
+        odd = np.full((SIDE, SIDE), 0.5, np.float32)
+        odd[5, 5] = value
+        files.reject(f"{name}.tif", encode(Image.fromarray(odd), "TIFF"), r"cannot be decoded \(floating-point .*\)")
     integers = Image.fromarray(np.arange(SIDE * SIDE, dtype=np.int32).reshape(SIDE, SIDE))
     files.reject("int32.tif", encode(integers, "TIFF"), r"has .*32-bit integer pixels of unknown range")
 
@@ -356,7 +364,7 @@ def _write_formats(files: _Collection) -> None:
     files.add("animated.gif", "GIF", traits=("animated", "palette"), options=several)
     files.add("animated.webp", "WEBP", traits=("animated",), options=several)
     files.add("animated.png", "PNG", traits=("animated",), options=several)
-    files.add("pages.tif", "TIFF", options=several)
+    files.add("pages.tif", "TIFF", traits=("multi-page",), options=several)
     files.add("stereo.mpo", "MPO", options=several)
     files.add("png.jpg", "PNG")
     files.add("jpg.png", "JPEG")

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from keras_inat.data import decode as module
 from keras_inat.data.decode import MODES, decode, decode_image, stored_size
+from keras_inat.store.records import Preparation
 
 reads_rare_files = pytest.mark.xfail(
     int(PIL.__version__.split(".")[0]) < 13,
@@ -22,10 +23,10 @@ reads_rare_files = pytest.mark.xfail(
 
 MIX = ((170, 70, 60), (60, 160, 80), (60, 80, 170), (180, 170, 70))
 REASONS = re.compile(
-    r"is empty|is not an image|is cut short|is a HEIC image: save it as JPEG first"
+    r"is empty|is not an image|is cut short|is a (HEIC|JPEG XL|DICOM) image: install [a-z-]+, or save it as JPEG first"
     r"|cannot be decoded \(.+\)|has too many pixels \(\d+ x \d+\)"
     r"|is (too small|too long and thin) \(\d+ x \d+ pixels\)"
-    r"|has (floating-point|signed or 32-bit integer) pixels of unknown range"
+    r"|has signed or 32-bit integer pixels of unknown range"
 )
 
 
@@ -83,7 +84,9 @@ def test_traits_are_a_closed_vocabulary(hostile_collection):
         "alpha",
         "animated",
         "color profile",
+        "floating-point",
         "gray",
+        "multi-page",
         "palette",
     }
     assert {trait for _, names in MODES.values() for trait in names} < traits
@@ -240,6 +243,39 @@ def test_the_center_is_cropped_without_distortion():
     image = Image.new("RGB", (60, 20), "red")
     image.paste("blue", (20, 0, 40, 20))
     assert (decode_image(encode(image), 20) == [0, 0, 255]).all()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_the_fits_of_an_image_that_is_not_square(kind, turned):
+    image = Image.new("RGB", (60, 20), "red")
+    image.paste("blue", (20, 0, 40, 20))
+    exif = Image.Exif()
+    if turned:
+        exif[0x0112] = 6
+    content = encode(image, kind, exif=exif)
+
+    def show(fit, *sizes):
+        images = decode(content, 60, sizes, Preparation(fit=fit), 12).images
+        assert [shown.shape for shown in images] == [(size, size, 3) for size in (60, *sizes, 12)]
+        return [shown.swapaxes(0, 1) if turned else shown for shown in images]
+
+    near = {"atol": 0 if kind == "PNG" else 12}
+    blue = [0, 0, 255]
+    red = [255, 0, 0]
+    whole, larger, thumbnail = show("pad", 90)
+    assert (whole[:20] == 128).all()
+    assert (whole[40:] == 128).all()
+    np.testing.assert_allclose(whole[22:38, 24:36], np.broadcast_to(blue, (16, 12, 3)), **near)
+    np.testing.assert_allclose(whole[22:38, :16], np.broadcast_to(red, (16, 16, 3)), **near)
+    np.testing.assert_allclose(larger[33:57, 66:], np.broadcast_to(red, (24, 24, 3)), **near)
+    assert (larger[:30] == 128).all()
+    squashed, _ = show("squash")
+    np.testing.assert_allclose(squashed[:, 24:36], np.broadcast_to(blue, (60, 12, 3)), **near)
+    np.testing.assert_allclose(squashed[:, :16], np.broadcast_to(red, (60, 16, 3)), **near)
+    cropped, plain = show("crop")
+    np.testing.assert_allclose(cropped[4:-4, 4:-4], np.broadcast_to(blue, (52, 52, 3)), **near)
+    np.testing.assert_array_equal(thumbnail, plain)  # Thumbnails, and the duplicates found in them, are the same.
 
 
 def test_invisible_colors_do_not_bleed():

@@ -11,7 +11,7 @@ from keras_inat.data.dataset import open_data
 from keras_inat.data.decode import decode_image
 from keras_inat.data.packs import load_pack, remove_stale_packs
 from keras_inat.errors import UserError
-from keras_inat.store.records import DuplicateCounts, Manifest, SplitCounts
+from keras_inat.store.records import DuplicateCounts, Manifest, Preparation, SplitCounts
 from keras_inat.store.runs import RunFolder
 
 
@@ -46,6 +46,25 @@ def test_a_pack_holds_several_sizes(make_config, photos):
     first = decode_image((photos / "train" / "blue" / "0.png").read_bytes(), 24)
     np.testing.assert_array_equal(large.images[0], first)
     np.testing.assert_array_equal(open_data(make_config()).images, small.images)
+
+
+def test_each_fit_has_its_own_pixels_in_one_pack(make_config, photos):
+    for file in photos.rglob("*.png"):
+        with Image.open(file) as image:
+            image.crop((0, 0, image.width, image.height // 2)).save(file)
+    opened = {fit: open_data(make_config(f"data.fit={fit}", "augment.crop=0.5")) for fit in ("crop", "pad", "squash")}
+    assert len({data.directory for data in opened.values()}) == 1
+    assert {path.name for path in opened["pad"].directory.glob("*.uint8")} == {
+        "16.uint8", "16-at-20.uint8", "pad-16.uint8", "pad-16-at-20.uint8", "squash-16.uint8", "squash-16-at-20.uint8",
+        "thumbnails.uint8",
+    }  # fmt: skip
+    content = (photos / "train" / "blue" / "0.png").read_bytes()
+    for fit, data in opened.items():
+        preparation = Preparation(fit=fit)
+        assert data.summary.preparation == preparation
+        assert data.hash == opened["crop"].hash
+        np.testing.assert_array_equal(data.images[0], decode_image(content, 16, preparation))
+        np.testing.assert_array_equal(data.training_images[0], decode_image(content, 20, preparation))
 
 
 def test_pixels_of_changed_files_are_not_added(make_config, photos, monkeypatch):

@@ -16,6 +16,7 @@ from keras_inat.data import scan
 from keras_inat.data.decode import decode_image
 from keras_inat.data.scan import CHUNK, pixel_path, scan_files, stack_hashes
 from keras_inat.data.source import Source
+from keras_inat.store.records import Preparation
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def many(write_photos, tmp_path_factory):
 def scanned(many, tmp_path_factory):
     """Scans the files with worker processes and returns the scan with its folder."""
     directory = tmp_path_factory.mktemp("scans") / "whole"
-    return scan_files(many, [16, 64], directory), directory
+    return scan_files(many, [16, 64], directory).files, directory
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_every_file_of_a_hostile_collection_has_the_expected_outcome(write_photo
     folder = write_photos(workplace / "photos", num_train=2, num_test=1)
     expected = write_hostile_collection(folder / "train" / "red")
     source = Source(folder)
-    found = scan_files(source, [64], workplace / "scan")
+    found = scan_files(source, [64], workplace / "scan").files
     pixels = np.memmap(pixel_path(workplace / "scan", 64, 64), np.uint8, "r", shape=(len(source.files), 64, 64, 3))
     numbers = {os.path.basename(file.path): number for number, file in enumerate(source.files)}
     listed = [name for name in expected if name in numbers]
@@ -78,7 +79,7 @@ def test_pixels_are_at_the_index_of_their_file(many, scanned):
             assert 2 - pixels[number].mean(axis=(0, 1)).argmax() == many.classes.index(many.files[number].class_name)
     assert [file.format for file in found] == ["PNG"] * len(many.files)
     # Everything from the journal, where traits are lists.
-    assert [file._replace(traits=tuple(file.traits)) for file in scan_files(many, [16, 64], directory)] == found
+    assert [file._replace(traits=tuple(file.traits)) for file in scan_files(many, [16, 64], directory).files] == found
 
 
 def test_an_interrupted_scan_resumes(many, scanned, workplace, monkeypatch):
@@ -100,7 +101,7 @@ def test_an_interrupted_scan_resumes(many, scanned, workplace, monkeypatch):
     monkeypatch.setattr("keras_inat.data.scan.map_unordered", note)
     journal = workplace / "partial" / "journal.jsonl"
     journal.write_text(journal.read_text()[:-20])  # a truncated line
-    found = scan_files(many, [16], workplace / "partial")
+    found = scan_files(many, [16], workplace / "partial").files
     assert decoded == list(range(2 * CHUNK, len(many.files), CHUNK))
     assert [file.sha256 for file in found] == [file.sha256 for file in whole]
     assert pixel_path(workplace / "partial", 16, 16).read_bytes() == pixel_path(directory, 16, 16).read_bytes()
@@ -111,13 +112,19 @@ def test_an_interrupted_scan_resumes(many, scanned, workplace, monkeypatch):
 def test_a_journal_that_does_not_match_is_discarded(many, workplace, change):
     directory = workplace / "scan"
     directory.mkdir()
-    header = [many.key, CHUNK, [16], Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
-    header[{"sizes": 2, "boot": 3, "garbage": 0}[change]] = [17]
+    header = [
+        many.key,
+        CHUNK,
+        [16],
+        Preparation().model_dump(),
+        Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+    ]
+    header[{"sizes": 2, "boot": 4, "garbage": 0}[change]] = [17]
     records = [["00" * 32, "JPEG", [], ""]] * CHUNK
     lines = [header, *([start, records] for start in range(0, len(many.files), CHUNK))]
     text = "\n".join(map(json.dumps, lines)) if change != "garbage" else "{}\n\0\0"
     (directory / "journal.jsonl").write_text(text)
-    found = scan_files(many, [16], directory)
+    found = scan_files(many, [16], directory).files
     assert all(file.sha256.strip("0") for file in found)
     assert [file.format for file in found] == ["PNG"] * len(many.files)
 
@@ -145,7 +152,7 @@ def test_killed_scans_resume_to_the_same_result(many, scanned, workplace):
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert wanted <= len(journal.read_text().splitlines()) - 1 < num_chunks
-    found = scan_files(many, [16, 64], workplace / "partial")
+    found = scan_files(many, [16, 64], workplace / "partial").files
     np.testing.assert_array_equal(stack_hashes(found), stack_hashes(expected))
     for size in (16, 64):
         resumed = pixel_path(workplace / "partial", 16, size)
@@ -178,7 +185,7 @@ def test_subfolders_of_a_class_are_reported(photos, workplace):
     archive = Path(shutil.make_archive("photos", "zip", photos.parent, "photos"))
     for path in (photos, archive):
         source = Source(path)
-        found = scan_files(source, [16], workplace / f"scan-{path.suffix}")
+        found = scan_files(source, [16], workplace / f"scan-{path.suffix}").files
         ((number, file),) = ((number, file) for number, file in enumerate(found) if file.reason)
         assert "/red/more" in source.files[number].path
         assert "folder" in file.reason

@@ -8,8 +8,12 @@ import pytest
 from keras_inat.errors import UserError
 from keras_inat.models.model_files import NEW_SETTINGS, load_model, write_model
 from keras_inat.store.contracts import ModelContract, read_contract
+from keras_inat.store.records import Preparation
 
-CONTRACT = ModelContract(classes=("a", "b"), image_size=8, keras=keras.__version__, keras_inat="1")
+PREPARATION = Preparation(fit="squash", bit_depth=12, float_range=255.0)
+CONTRACT = ModelContract(
+    classes=("a", "b"), image_size=8, preparation=PREPARATION, keras=keras.__version__, keras_inat="1"
+)
 
 
 @pytest.fixture

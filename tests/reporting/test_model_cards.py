@@ -27,6 +27,7 @@ def test_each_kept_model_has_a_card(workshop: Workshop) -> None:
     assert "as one of Amphibia, Aves, Fungi, Plantae." in card
     assert "It cannot reject an image" in card
     assert "toy (hash `toy-hash`) has 192 training images, 48 validation images" in card
+    assert "| preprocessing | the centered square of the upright image, resized;" in card
     assert "100 test images for one evaluation at the end. 0 files were skipped." in card
     assert "Validation accuracy, by which the weights were selected: 52.0 %." in card
     assert "Test accuracy: 60.0 % (50.2 to 69.1 %, n = 100 images)." in card

@@ -49,6 +49,10 @@ def test_cached_features_are_reused_until_anything_they_depend_on_changes(config
     (path,) = data.directory.glob("features-*.npy")
     path.write_bytes(path.read_bytes()[:200])  # damaged
     np.testing.assert_array_equal(load_features(model, data), first)
+    squashed = open_data(change(config, data={"fit": "squash"}))
+    assert squashed.directory == data.directory
+    load_features(model, squashed)
+    assert len(list(data.directory.glob("features-*.npy"))) == 2
     norm = model.get_layer("block1_norm")
     norm.moving_mean.assign(norm.moving_mean + 1)
     assert not np.allclose(load_features(model, data), first)

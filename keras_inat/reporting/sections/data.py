@@ -20,7 +20,9 @@ TRAITS = {
     "alpha": "transparency, replaced by white",
     "animated": "animated, the first frame taken",
     "color profile": "a color profile, converted to sRGB",
+    "floating-point": "floating-point pixels, scaled to 8 bits",
     "gray": "gray",
+    "multi-page": "several pages, the first one taken",
     "palette": "a palette",
 }
 
@@ -80,6 +82,8 @@ def _describe_files(data: DataSummary) -> list[Block]:
     if data.traits:
         traits = "; ".join(f"{TRAITS.get(name, name)} ({count:,})" for name, count in data.traits.items())
         text += f"Unusual files: {traits}. "
+    if "16-bit" in data.traits:
+        text += f"In 16-bit images, {data.preparation.white:,} is white (`data.bit_depth`={data.bit_depth}). "
     half = NUM_FILES // 2
     listed = [*data.leaked[:half], *data.quarantined, *data.leaked[half:]][:NUM_FILES]
     if not listed:
