@@ -33,6 +33,7 @@ MAX_ASPECT = 10
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ")
 CUT_SHORT = re.compile("truncated|cannot load this image|not enough image data|only got|reached EOF", re.IGNORECASE)
+READERS = r"(PIL|pydicom)\."  # the modules whose warnings say nothing that a reason does not say
 ORIENTATION = 0x0112
 _TURNS = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
 TURNS = {number: Image.Transpose[name] for number, name in enumerate(_TURNS.split(), start=2)}
@@ -83,14 +84,15 @@ def set_up_decoding() -> None:
     """Changes process-wide settings of Pillow, libtiff and OpenCV for decoding. Repeated calls change nothing."""
     # Pillow warns of odd metadata, for example. `warnings.catch_warnings` would change the filters of other threads, so
     # this filter stays first in the list. It is checked at each call because other code may have reset the filters.
-    if warnings.filters[:1] == [("ignore", None, Warning, re.compile(r"PIL\."), 0)]:
+    if warnings.filters[:1] == [("ignore", None, Warning, re.compile(READERS), 0)]:
         return
     Image.MAX_IMAGE_PIXELS = None  # `_open` checks the limit instead and reports the size of the image.
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    for name in ("PIL", "pydicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.suppress(AttributeError, OSError):  # libtiff prints its own messages to stderr, bypassing Python.
         ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
     cv2.setNumThreads(0)  # Images are processed in parallel by threads or processes of the caller.
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # last, because another thread may check it now
+    warnings.filterwarnings("ignore", module=READERS)  # last, because another thread may check it now
 
 
 def stored_size(image_size: int) -> int:

@@ -63,6 +63,30 @@ def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def mutate(content, rng):
+    """Applies one of six kinds of damage, in half of the cases to the header."""
+    content = bytearray(content)
+    end = min(len(content), 700) if rng.random() < 0.5 else len(content)
+    first, last = sorted(int(at) for at in rng.integers(0, end, 2))
+    match int(rng.integers(6)):
+        case 0:
+            for at in rng.integers(0, end, 4):
+                content[at] ^= 1 << int(rng.integers(8))
+        case 1:
+            del content[first:]
+        case 2:
+            content[last:last] = content[first:last]
+        case 3:
+            content[first : first + 8] = rng.bytes(8)
+        case 4:
+            content[first : first + 4] = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\xff\xda\0\2")[
+                last % 4
+            ]
+        case 5:
+            del content[first:last]
+    return bytes(content)
+
+
 def write_png(pixels: np.ndarray, color_type: int, interlaced: bool = False) -> bytes:
     """Writes a PNG of `(height, width, channels)` uint8 or uint16. Pillow cannot write 16 bits or interlacing."""
     height, width = pixels.shape[:2]

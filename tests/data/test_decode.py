@@ -9,7 +9,16 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import PIL
 import pytest
-from hostile import ADOBE_RGB, SWAPPED, draw, encode, write_hostile_collection, write_press_profile, write_rgb_profile
+from hostile import (
+    ADOBE_RGB,
+    SWAPPED,
+    draw,
+    encode,
+    mutate,
+    write_hostile_collection,
+    write_press_profile,
+    write_rgb_profile,
+)
 from PIL import Image, ImageCms, ImageOps
 
 from keras_inat.data import decode as module
@@ -119,30 +128,6 @@ def base_files(kind):
         ],
         "BMP": [encode(image, "BMP"), encode(image.quantize(16), "BMP")],
     }[kind]
-
-
-def mutate(content, rng):
-    """Applies one of six kinds of damage, in half of the cases to the header."""
-    content = bytearray(content)
-    end = min(len(content), 700) if rng.random() < 0.5 else len(content)
-    first, last = sorted(int(at) for at in rng.integers(0, end, 2))
-    match int(rng.integers(6)):
-        case 0:
-            for at in rng.integers(0, end, 4):
-                content[at] ^= 1 << int(rng.integers(8))
-        case 1:
-            del content[first:]
-        case 2:
-            content[last:last] = content[first:last]
-        case 3:
-            content[first : first + 8] = rng.bytes(8)
-        case 4:
-            content[first : first + 4] = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\xff\xda\0\2")[
-                last % 4
-            ]
-        case 5:
-            del content[first:last]
-    return bytes(content)
 
 
 @pytest.mark.parametrize(

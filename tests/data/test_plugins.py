@@ -1,12 +1,13 @@
 """Formats of optional packages. The files are decoded where the packages are installed."""
 
+import contextlib
 import io
 import struct
 import sys
 
 import numpy as np
 import pytest
-from hostile import draw
+from hostile import draw, mutate
 from PIL import Image
 
 from keras_inat.data import plugins
@@ -141,6 +142,16 @@ def test_a_dicom_file_is_decoded_as_a_viewer_shows_it(tags, expected):
     decoded = decode(write_dicom(LEVELS, **tags), 16)
     assert (decoded.format, decoded.traits) == ("DICOM", ("gray",))
     np.testing.assert_array_equal(decoded.images[0][..., 0], np.rint(255 * expected.clip(0, 1)))
+
+
+def test_damaged_dicom_files_are_decoded_or_refused(capfd):
+    rng = np.random.default_rng(0)
+    content = write_dicom(LEVELS, WindowCenter=1000, WindowWidth=1000)
+    capfd.readouterr()
+    for _ in range(200):
+        with contextlib.suppress(ValueError):
+            decode(mutate(content, rng), 16)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_hostile_dicom_files_are_refused():
