@@ -52,6 +52,8 @@ def _report(pack: Pack) -> None:
         ),
         "skipped": f"{found.num_quarantined + found.num_leaked:,} of {num_files:,} files: {reasons or 'none'}",
     }
+    if "16-bit" in found.traits:
+        lines["bit depth"] = f"{found.bit_depth}, so {2**found.bit_depth - 1:,} becomes white in 16-bit images"
     for name, text in lines.items():
         print(f"  {name:10} {text}")
     print(f"full list: {pack.directory / 'scan.json'}")

@@ -113,6 +113,15 @@ def test_a_model_prepares_images_as_for_its_training(trained, tmp_path):
         np.testing.assert_array_equal(keras_inat.load(file).predict(image)[0].pixels, expected)
 
 
+def test_a_model_is_fine_tuned_on_images_like_its_own(trained, monkeypatch):
+    _, runs = trained
+    seen = []
+    monkeypatch.setattr("keras_inat.api.verbs._run", lambda verb, given, settings: seen.append(settings) or [])
+    keras_inat.finetune("photos", weights=runs[0])
+    keras_inat.finetune("photos", weights=runs[0], settings={"data.fit": "pad"})
+    assert seen == [{"data.image_size": 16, "data.fit": fit} for fit in ("crop", "pad")]
+
+
 def test_a_model_file_needs_no_run(trained, tmp_path):
     _, runs = trained
     file = tmp_path / "mine.keras"

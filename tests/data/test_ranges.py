@@ -7,6 +7,7 @@ import pytest
 from hostile import encode, write_png
 from PIL import Image
 
+from keras_inat.commands import data as data_command
 from keras_inat.data.dataset import open_data
 from keras_inat.data.decode import decode, decode_image
 from keras_inat.data.packs import load_pack, remove_stale_packs
@@ -125,6 +126,11 @@ def test_the_range_is_that_of_the_whole_data_set(config, capsys):
         content = io.BytesIO()
         Image.fromarray(draw(row // 8, number)).save(content, "TIFF")
         np.testing.assert_array_equal(data.images[row], decode_image(content.getvalue(), 16, data.summary.preparation))
+
+
+def test_the_command_data_states_the_bit_depth(config, capsys):
+    data_command.run(config(draw_values))
+    assert "  bit depth  12, so 4,095 becomes white in 16-bit images\n" in capsys.readouterr().out
 
 
 def test_test_images_do_not_decide_the_range(config):
