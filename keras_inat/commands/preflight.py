@@ -22,6 +22,13 @@ def check_arguments(command: Command, config: Config) -> None:
         from keras_inat.models.backbones import check_backbone
 
         check_backbone(config.finetune)
+    if "tracking" in command.sections:
+        from keras_inat.training.mlflow_run import check_mlflow
+        from keras_inat.training.wandb_run import read_mode_variable
+
+        if config.tracking.wandb == "auto":
+            read_mode_variable()  # refuses an unknown mode
+        check_mlflow(config)
     if "IMAGE" in command.variables:
         _check_image(config.predict.image)
 

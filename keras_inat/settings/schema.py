@@ -138,8 +138,18 @@ class TrainBest(Section):
 class Tracking(Section):
     role: ClassVar[Role] = Role.DISPLAY
 
-    wandb: Literal["auto", "online", "offline", "disabled"] = Field("auto", description="auto: online when logged in")
-    project: str = Field("keras-inat", description="the W&B project")
+    wandb: Literal["auto", "online", "offline", "disabled"] = Field(
+        "auto", description="auto: as WANDB_MODE says, otherwise online when logged in"
+    )
+    mlflow: bool = Field(False, description="track runs in MLflow, where MLFLOW_TRACKING_URI says")
+    project: str | None = Field(
+        None,
+        description="the W&B project and MLflow experiment; null: as WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME says, "
+        "otherwise keras-inat",
+    )
+    artifacts: bool = Field(
+        True, description="W&B and MLflow also get the predictions for the test images, some pictures, and the model"
+    )
     tensorboard: bool = Field(True, description="write scalars and HParams for the command `dashboard`")
 
 
