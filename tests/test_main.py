@@ -8,6 +8,7 @@ import pytest
 from keras_inat import __version__
 from keras_inat.__main__ import main
 from keras_inat.commands.catalog import COMMANDS
+from keras_inat.errors import FileError
 from keras_inat.settings.catalog import list_settings
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.recipes import RECIPES
@@ -258,3 +259,36 @@ def test_libraries_print_nothing(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment, check=False)
     assert done.stderr.startswith("error: there is no sweep with a finished trial")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(30, "Read-only file system", "runs/x"), "error: cannot use runs/x: Read-only file system: ask its"),
+        (FileError(13, "cannot write runs/x: Permission denied", "runs/x"), "error: cannot write runs/x: Permission"),
+    ],
+)
+def test_an_error_of_the_disk_is_one_line_with_a_remedy(error, line, monkeypatch, capsys):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("keras_inat.commands.dispatch.run_command", fail)
+    code, _, err = run("backbones", capsys=capsys)
+    assert code == 1
+    assert err.startswith(line)
+    assert err.count("\n") == 1
+    assert "Errno" not in err
+
+
+def test_a_folder_of_runs_that_cannot_be_written_is_an_error_before_anything_is_decoded(
+    photos, workplace, monkeypatch, capsys
+):
+    def fail(dir):
+        assert dir == workplace
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr("keras_inat.commands.preflight.tempfile.TemporaryFile", fail)
+    code, _, err = run("sweep", f"DATA={photos}", "run.directory=deep/runs", capsys=capsys)
+    assert code == 1
+    assert err.startswith("error: cannot write the folder deep/runs: Permission denied: ask its owner for access, or")
+    assert list(workplace.iterdir()) == [photos]

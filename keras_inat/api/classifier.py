@@ -181,7 +181,10 @@ class Classifier:
             digest = hashlib.sha256()
             for file, name in files:
                 digest.update(name.encode() + hashlib.sha256(Path(file).read_bytes()).digest())
-            record_evaluation(self.run.path.parents[1], NAMED_IMAGES, self.run.path, digest.hexdigest()[:16])
+            try:
+                record_evaluation(self.run.path.parents[1], NAMED_IMAGES, self.run.path, digest.hexdigest()[:16])
+            except OSError as error:  # the runs may be those of somebody else
+                warn(f"the ledger does not record this evaluation: {error}")
         label_of = dict(files)
         predictions = self.predict([file for file, _ in files])
         labels = [label_of[prediction.file] for prediction in predictions]

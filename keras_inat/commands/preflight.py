@@ -1,9 +1,10 @@
 """Checks of arguments that name files, before a command starts TensorFlow, which takes seconds."""
 
+import tempfile
 from pathlib import Path
 
 from keras_inat.commands.catalog import Command
-from keras_inat.errors import UserError
+from keras_inat.errors import UserError, explain_errors
 from keras_inat.settings.schema import Config
 
 
@@ -29,8 +30,16 @@ def check_arguments(command: Command, config: Config) -> None:
         if config.tracking.wandb == "auto":
             read_mode_variable()  # refuses an unknown mode
         check_mlflow(config)
+        _check_writable(Path(config.run.directory))
     if "IMAGE" in command.variables:
         _check_image(config.predict.image)
+
+
+def _check_writable(folder: Path) -> None:
+    """Raises a `FileError` if a folder cannot be made or written, rather than after the images are decoded."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    with explain_errors("write the folder", folder), tempfile.TemporaryFile(dir=existing):
+        pass
 
 
 def _check_image(image: str | None) -> None:
