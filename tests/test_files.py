@@ -10,7 +10,15 @@ import pytest
 
 from keras_inat import files
 from keras_inat.errors import FileError, UserError
-from keras_inat.files import append_jsonl, hold_lock, read_jsonl, remove_temporary_files, write_atomically, write_text
+from keras_inat.files import (
+    append_jsonl,
+    hold_lock,
+    read_jsonl,
+    remove_temporary_files,
+    suggest_path,
+    write_atomically,
+    write_text,
+)
 
 
 def refuse(number):
@@ -148,3 +156,23 @@ def test_waiting_for_a_lock_is_announced(tmp_path, monkeypatch, capsys):
     thread.join(10)
     assert got == [True]
     assert capsys.readouterr().out == f"waiting for another process, which holds {lock}\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "closest"),
+    [
+        ("runs/train-best/20261201-101010-fist-seed0", "runs/train-best/20261201-101010-first-seed0"),
+        ("runs/train-bets/20261201-101010-first-seed0/", "runs/train-best/20261201-101010-first-seed0"),
+        ("runs\\train-best\\20261201-101010-first-seed0", "runs/train-best/20261201-101010-first-seed0"),
+        ("photo.jgp", "Photo.JPG"),
+        ("./photo.jgp", "Photo.JPG"),
+        ("Photo.JPG", None),
+        ("C:\\Users\\me\\birds", None),
+        ("elsewhere/photo.jpg", None),
+        ("Photo.JPG/photo.jpg", None),
+    ],
+)
+def test_the_closest_path_is_suggested(workplace, given, closest):
+    (workplace / "runs/train-best/20261201-101010-first-seed0").mkdir(parents=True)
+    (workplace / "Photo.JPG").touch()
+    assert suggest_path(given) == (f" Did you mean {closest!r}?" if closest else "")

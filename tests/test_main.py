@@ -40,7 +40,13 @@ def run(*arguments, capsys):
         (["train"], "Did you mean 'train-best'?"),
         (["sweep", "--trials"], "No such option"),
         (["cost", "CONFIG=scrach"], "Did you mean 'scratch'?"),
-        (["predict", "IMAGE="], "IMAGE is missing"),
+        (["predict", "IMAGE="], "IMAGE is empty: give IMAGE=<value>, or leave it out"),
+        (["finetune", "WEIGHTS="], "WEIGHTS is empty"),
+        (["sweep", "DATA="], "DATA is empty"),
+        (["sweep", "NAME="], "NAME is empty"),
+        (["sweep", "TRIALS="], "TRIALS is empty"),
+        (["cost", "CONFIG="], "CONFIG is empty"),
+        (["report", "report.directory=''"], "`report.directory` must not be empty"),
         (["predict", "IMAGE=nowhere.jpg"], "IMAGE 'nowhere.jpg' does not exist"),
         (["finetune", "DATA=demo", "BACKBONE=MobilNet"], "Did you mean 'MobileNet'?"),
         (["finetune", "DATA=demo", "WEIGHTS=nowhere.h5"], "'nowhere.h5' does not exist"),
@@ -292,3 +298,35 @@ def test_a_folder_of_runs_that_cannot_be_written_is_an_error_before_anything_is_
     assert code == 1
     assert err.startswith("error: cannot write the folder deep/runs: Permission denied: ask its owner for access, or")
     assert list(workplace.iterdir()) == [photos]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closest"),
+    [
+        (["predict", "IMAGE=phtos/red/0.jpg"], "photos/red/0.jpg"),
+        (["predict", "IMAGE=photos\\red\\0.jpg"], "photos/red/0.jpg"),
+        (["predict", "IMAGE=photos/red", "RUN=runs/train-best/2026-furst"], "runs/train-best/2026-first"),
+        (["train-best", "SWEEP=frist"], "first"),
+        (["train-best", "CONFIG=setings.yaml"], "settings.yaml"),
+        (["finetune", "DATA=photos", "WEIGHTS=wieghts.h5"], "weights.h5"),
+    ],
+)
+def test_a_misspelled_path_gets_the_closest_one(arguments, closest, workplace, capsys):
+    for name in ("photos/red/0.jpg", "runs/sweep/first/best.yaml", "settings.yaml", "weights.h5"):
+        (workplace / name).parent.mkdir(parents=True, exist_ok=True)
+        (workplace / name).touch()
+    (workplace / "runs/train-best/2026-first").mkdir(parents=True)
+    code, _, err = run(*arguments, capsys=capsys)
+    assert code == 2
+    assert err.endswith(f"Did you mean {closest!r}?\n")
+    assert err.count("\n") == 1
+
+
+def test_the_home_folder_is_meant_by_a_tilde(workplace, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(workplace))
+    (workplace / "c.yaml").write_text("model: {filters: 7}")
+    code, out, _ = run("cost", "CONFIG=~/c.yaml", capsys=capsys)
+    assert code == 0
+    assert "7" in out
+    _, _, err = run("predict", "IMAGE=~/none.jpg", capsys=capsys)
+    assert f"IMAGE '{workplace}/none.jpg' does not exist" in err

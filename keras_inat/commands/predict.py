@@ -13,7 +13,7 @@ import numpy as np
 from keras_inat.data.decode import decode_image
 from keras_inat.errors import PROGRAM, UserError
 from keras_inat.explain.guided_backpropagation import explain_predictions
-from keras_inat.files import list_files, make_printable
+from keras_inat.files import list_files, make_printable, suggest_path
 from keras_inat.log import warn
 from keras_inat.models.model_files import load_model
 from keras_inat.models.prediction import predict_images
@@ -98,7 +98,8 @@ def _find_run(config: Config) -> tuple[RunFolder, Result]:
     if found := open_finished(path):
         return found
     raise UserError(
-        f"RUN must be the folder of a finished run, with best.keras and result.json. Received: {config.predict.run!r}."
+        "RUN must be the folder of a finished run, with best.keras and result.json. "
+        f"Received: {config.predict.run!r}.{suggest_path(path)}"
     )
 
 

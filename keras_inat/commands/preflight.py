@@ -5,6 +5,7 @@ from pathlib import Path
 
 from keras_inat.commands.catalog import Command
 from keras_inat.errors import UserError, explain_errors
+from keras_inat.files import suggest_path
 from keras_inat.settings.schema import Config
 
 
@@ -46,4 +47,6 @@ def _check_image(image: str | None) -> None:
     if not image:
         raise UserError("IMAGE is missing: give IMAGE=<image file or folder>")
     if not Path(image).exists():
-        raise UserError(f"IMAGE {image!r} does not exist: give an image file or a folder of images")
+        raise UserError(
+            f"IMAGE {image!r} does not exist: give an image file or a folder of images.{suggest_path(image)}"
+        )
