@@ -16,6 +16,7 @@ from keras_inat.training.mlflow_run import open_mlflow
 from keras_inat.training.wandb_run import (
     SCALARS,
     choose_wandb_mode,
+    close_wandb,
     is_installed,
     open_wandb,
     select_tracked,
@@ -54,8 +55,11 @@ class Tracker(keras.callbacks.Callback):
 
     def close(self, succeeded: bool) -> None:
         """Ends the record of the run."""
-        with contextlib.suppress(Exception):
+        try:
             self._close(succeeded)
+        except Exception as error:
+            if not self._failed:
+                warn(f"{self._name} may lack the end of this run: {_shorten(error)}")
 
     def _try(self, write: Callable[[], None]) -> None:
         try:
@@ -94,7 +98,7 @@ def open_tracking(config: Config, run: RunFolder, title: str | None = None) -> I
             tracker.close(succeeded)
 
 
-# The functions that write an epoch and a result, and the one that ends the record. It is told if the run succeeded.
+# The functions that write an epoch and a result, and the one that ends the record, given whether the run succeeded.
 Functions = tuple[Callable[[Epoch], None], Callable[[Result], None], Callable[[bool], None]]
 
 
@@ -111,7 +115,7 @@ def _open_wandb(config: Config, run: RunFolder, title: str) -> Functions:
     return (
         track_epochs(run, tracked),
         lambda result: write_evaluation(tracked, run, result),
-        lambda succeeded: tracked.finish(exit_code=0 if succeeded else 1),
+        lambda succeeded: close_wandb(tracked, succeeded),
     )
 
 

@@ -128,6 +128,7 @@ def open_wandb(config: Config, run: RunFolder, title: str, mode: Mode) -> Any:
         "silent": True,
         "init_timeout": INIT_SECONDS,
         "finish_timeout": FINISH_SECONDS,
+        "finish_timeout_raises": True,
         "x_disable_stats": True,
         "disable_git": True,
     }
@@ -227,6 +228,19 @@ def _keep_files_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         del os.environ["WANDB_DATA_DIR"]
+
+
+def close_wandb(tracked: Any, succeeded: bool) -> None:
+    """Ends the W&B run and sends the rest of it.
+
+    Raises:
+        TimeoutError: The server does not answer any more.
+    """
+    try:
+        tracked.finish(exit_code=0 if succeeded else 1)
+    except TimeoutError:
+        place = tracked.settings.sync_dir
+        raise TimeoutError(f"no answer within {FINISH_SECONDS} s. To send it later: wandb sync {place}") from None
 
 
 def tabulate_predictions(predictions: Predictions, classes: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -38,27 +38,32 @@ def wandb_of_a_new_process(monkeypatch, tmp_path):
 def serve():
     """Starts a server that answers HEAD and the other requests with the given codes; 0 means no answer.
 
-    Returns its address and the list of the requests that it received.
+    `data` holds the answers to GraphQL queries that contain its keys. Returns the address of the server and the list of
+    the requests that it received.
     """
     ended = threading.Event()
     servers = []
 
-    def start(head, other):
+    def start(head, other, data=None):
         received = []
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self):
                 received.append(f"{self.command} {self.path}")
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                query = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
                 code = head if self.command == "HEAD" else other
+                content = b"" if self.command == "HEAD" else b"{}"
+                for key, value in (data or {}).items():
+                    if key in query:
+                        code = 200
+                        content = json.dumps({"data": value}).encode()
                 if not code:
                     ended.wait(20)
                     return
                 self.send_response(code)
-                self.send_header("Content-Length", "0" if self.command == "HEAD" else "2")
+                self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(b"{}")
+                self.wfile.write(content)
 
             do_HEAD = answer  # noqa: N815
             do_POST = answer  # noqa: N815
@@ -129,7 +134,7 @@ def test_a_server_that_fails_costs_seconds_and_no_record(
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     began = time.monotonic()
     run = track(make_config("tracking.wandb=auto"), build_epoch)
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 25  # a busy machine imports W&B in 10 s
     _, epochs, summary = read_wandb(run)
     assert [epoch["epoch/val_accuracy"] for epoch in epochs] == [0.5]
     assert summary["val_accuracy"] == 0.5
@@ -165,6 +170,25 @@ def test_nothing_is_sent_unless_it_is_asked_for(
     assert received == []
     assert bool(list(run.path.glob("wandb/offline-run-*"))) == has_record
     assert capsys.readouterr().err == ""
+
+
+def test_a_server_that_dies_does_not_hold_up_the_end(make_config, build_epoch, serve, monkeypatch, capsys):
+    monkeypatch.setattr(wandb_run, "FINISH_SECONDS", 2)
+    bucket = {"id": "1", "name": "n", "displayName": "n", "project": {"name": "p", "entity": {"name": "e"}}}
+    answers = {"RunResumeStatus": {"model": None}, "upsertBucket": {"upsertBucket": {"bucket": bucket}}}
+    address, received = serve(200, 0, answers)
+    monkeypatch.setenv("WANDB_RUN_ID", "n")  # as the server names it
+    monkeypatch.setenv("WANDB_BASE_URL", address)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    began = time.monotonic()
+    run = track(make_config("tracking.wandb=auto"), build_epoch)
+    assert time.monotonic() - began < 25
+    assert "POST /files/e/p/n/file_stream" in received
+    (folder,) = run.path.glob("wandb/run-*")
+    assert capsys.readouterr().err == (
+        "warning: W&B may lack the end of this run: no answer within 2 s. To send it later: wandb sync "
+        f"{folder.absolute()}\n"
+    )
 
 
 def test_the_server_is_asked_when_a_user_is_logged_in(make_config, build_epoch, serve, monkeypatch):
