@@ -9,7 +9,14 @@ import click
 
 from keras_inat import __version__
 from keras_inat.commands.catalog import COMMANDS, Command
-from keras_inat.errors import FULL_DISK, TERMINATED, UserError, describe_choices, is_out_of_memory
+from keras_inat.errors import (
+    FULL_DISK,
+    TERMINATED,
+    UserError,
+    describe_choices,
+    describe_os_error,
+    is_out_of_memory,
+)
 
 RESUME = "finished work is kept, run the command again to resume"
 WIDTH = 110  # columns of the help
@@ -84,8 +91,10 @@ def main(arguments: Sequence[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (OSError, FloatingPointError) as error:
-        # A full disk, a read-only folder or a diverged training: a traceback would not help.
+    except OSError as error:  # a full disk or a read-only folder: a traceback would not help
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        return 1
+    except FloatingPointError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,9 +1,10 @@
-"""The error that a user can fix, the name of the program in messages, and a test for errors about memory."""
+"""The errors that a user can fix, with the remedies of errors about files, and a test for errors about memory."""
 
+import contextlib
 import difflib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 # TensorFlow's errors are recognized by their text, because this module does not import TensorFlow.
 OUT_OF_MEMORY = (
@@ -16,6 +17,32 @@ OUT_OF_MEMORY = (
 FULL_DISK = os.strerror(errno.ENOSPC)
 PROGRAM = os.environ.get("KERAS_INAT_PROGRAM", "keras-inat")  # what a user types before a command; `make` in a clone
 TERMINATED = 143  # the exit code after SIGTERM
+# The end of the message of an error about a file, by its number.
+_NO_ACCESS = (
+    "ask its owner for access, or choose another folder with `run.directory`, `data.directory` or `report.directory`"
+)
+_NO_SPACE = "free some space, then run the command again: finished work is kept"
+_BROKEN_DISK = "check the disk or the network share, then run the command again: finished work is kept"
+_SAME_NAME = "a file is where a folder is needed, or the other way round: move it, or choose another name"
+REMEDIES = {
+    errno.EACCES: _NO_ACCESS,
+    errno.EPERM: _NO_ACCESS,
+    errno.EROFS: _NO_ACCESS,
+    errno.ENOSPC: _NO_SPACE,
+    errno.EDQUOT: _NO_SPACE,
+    errno.EFBIG: _NO_SPACE,
+    errno.EIO: _BROKEN_DISK,
+    errno.ESTALE: _BROKEN_DISK,
+    errno.ETIMEDOUT: _BROKEN_DISK,
+    errno.ENOENT: "it or its folder was moved or deleted: restore it, or choose another one",
+    errno.EEXIST: _SAME_NAME,
+    errno.EISDIR: _SAME_NAME,
+    errno.ENOTDIR: _SAME_NAME,
+    errno.ENAMETOOLONG: "choose a shorter name or a folder with a shorter path",
+    errno.EMFILE: "allow more open files, as with `ulimit -n 4096`",
+    errno.ENOSYS: "its file system cannot do this: choose a folder on another disk",
+    errno.EOPNOTSUPP: "its file system cannot do this: choose a folder on another disk",
+}
 
 
 class UserError(Exception):
@@ -24,6 +51,33 @@ class UserError(Exception):
 
 class ExternalError(UserError):
     """An external failure, such as a missing file or a full disk. The run can resume once it is fixed."""
+
+
+class FileError(OSError):
+    """A failure of the system to read or write a file. Its text says what was being done, and the remedy."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+@contextlib.contextmanager
+def explain_errors(action: str, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns an `OSError` into a `FileError` that says what was being done: an action, such as "write", and a path."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileError) or not error.errno:
+            raise
+        raise FileError(error.errno, describe_os_error(error, action, os.fspath(path)), os.fspath(path)) from error
+
+
+def describe_os_error(error: OSError, action: str = "use", path: str = "") -> str:
+    """Returns one line: what was being done, with which file, why it failed, and what to do."""
+    if isinstance(error, FileError) or not error.errno:
+        return str(error)
+    place = path or str(error.filename or "")
+    remedy = REMEDIES.get(error.errno)
+    return f"{f'cannot {action} {place}: ' if place else ''}{os.strerror(error.errno)}{f': {remedy}' if remedy else ''}"
 
 
 def describe_choices(received: object, choices: Iterable[str]) -> str:

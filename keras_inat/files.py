@@ -1,19 +1,29 @@
 """Atomic writes, locks, free disk space, and JSON lines that survive a killed process."""
 
 import contextlib
+import difflib
+import errno
 import json
 import os
+import re
+import secrets
 import shutil
-import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from keras_inat.errors import ExternalError, UserError
+from keras_inat.errors import ExternalError, UserError, explain_errors
+from keras_inat.log import warn
 
 TEMPORARY_PREFIX = ".part-"
+# Errors of file systems without locks, such as Lustre, and without `fsync`, such as mounts of S3.
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
+NO_SYNC = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
+# A process that waits longer for a lock says so.
+NOTICE_SECONDS = 5.0
 
 
 class InFolder:
@@ -28,19 +38,24 @@ class InFolder:
 
 @contextlib.contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`. Renames it to `path` on success and removes it on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY_PREFIX, suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Yields a temporary path beside `path`. Renames it to `path` on success and removes it on failure.
+
+    Raises:
+        FileError: The system refuses. The permissions are those that the umask gives, as many file systems cannot
+            change them.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{path.suffix}")
+    with explain_errors("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
+        try:
+            yield temporary
+            with open(temporary, "rb") as file:
+                _sync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):  # the first error is the one to report
+                temporary.unlink(missing_ok=True)
 
 
 def remove_temporary_files(folder: Path) -> None:
@@ -55,15 +70,44 @@ def hold_lock(path: Path, busy: str | None = None) -> Iterator[None]:
 
     While another process holds the lock, this waits, or raises a `UserError` with the message `busy` if it is given.
     """
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(timeout=0 if busy else -1)
-    except filelock.Timeout:
-        raise UserError(str(busy)) from None
+    with explain_errors("lock", path):
+        lock = _acquire(path, busy)
     try:
         yield
     finally:
         lock.release()
+
+
+def _acquire(path: Path, busy: str | None) -> filelock.BaseFileLock:
+    """Acquires a lock of the system or, if the file system has none, one that is a file with a process id."""
+    locks: tuple[filelock.BaseFileLock, ...] = (filelock.FileLock(path), filelock.SoftFileLock(f"{path}.held"))
+    for lock in locks:
+        try:
+            with warnings.catch_warnings(action="ignore", category=UserWarning):  # the fallback needs no attention
+                lock.acquire(timeout=0 if busy else NOTICE_SECONDS)
+            return lock
+        except filelock.Timeout:
+            # A lock of the system is an empty file. Another one stays after a crash on another machine.
+            place = Path(lock.lock_file)
+            remedy = f" (if there is none, delete {place})" if file_size(place) else ""
+            if busy:
+                raise UserError(f"{busy}{remedy}") from None
+            warn(f"waiting for another process, which holds {place}{remedy}")
+            lock.acquire()
+            return lock
+        except (OSError, NotImplementedError) as error:
+            if lock is locks[-1] or getattr(error, "errno", errno.ENOSYS) not in NO_LOCKS:
+                raise
+    raise AssertionError
+
+
+def _sync(descriptor: int) -> None:
+    """Waits until a file is on disk, if its file system can."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
 
 
 def check_space(target: Path, needed: int, hint: str) -> None:
@@ -86,6 +130,26 @@ def list_files(folder: Path) -> list[Path]:
     return [path for path in files if "/." not in f"/{path.relative_to(folder).as_posix()}"]
 
 
+def suggest_path(path: str | os.PathLike[str]) -> str:
+    """Returns the end of an error message about a missing path: the closest one that exists, or nothing.
+
+    A path with the separators of Windows, or with the letter of a disk in WSL, is read as one of this system.
+    """
+    slashed = re.sub(r"^([A-Za-z]):/", lambda drive: f"/mnt/{drive[1].lower()}/", os.fspath(path).replace("\\", "/"))
+    found = Path()
+    for part in Path(slashed).parts:
+        if not (found / part).exists():
+            names: dict[str, str] = {}
+            with contextlib.suppress(OSError):
+                names = {entry.name.lower(): entry.name for entry in found.iterdir()}
+            matches = difflib.get_close_matches(part.lower(), names, n=1)
+            if not matches:
+                return ""
+            part = names[matches[0]]
+        found /= part
+    return f" Did you mean {str(found)!r}?" if str(found) != os.fspath(path) else ""
+
+
 def make_printable(name: str) -> str:
     """Returns a file name with escapes in place of unprintable characters."""
     return name if name.isprintable() else name.encode("unicode_escape").decode()
@@ -105,15 +169,20 @@ def write_json(path: Path, values: Any) -> None:
 
 def append_jsonl(path: Path, values: Mapping[str, Any]) -> None:
     """Appends `values` as a line of JSON and syncs the file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with explain_errors("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _append(path, json.dumps(values, ensure_ascii=False).encode() + b"\n")
+
+
+def _append(path: Path, line: bytes) -> None:
     with open(path, "a+b") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":  # a killed process left an incomplete line
                 file.write(b"\n")
-        file.write(json.dumps(values, ensure_ascii=False).encode() + b"\n")
+        file.write(line)
         file.flush()
-        os.fsync(file.fileno())
+        _sync(file.fileno())
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

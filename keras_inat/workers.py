@@ -45,7 +45,7 @@ def map_unordered(
         UserError: An item kills its process twice.
     """
     num_workers = min(num_workers or len(list_cores()), len(items))
-    if num_workers < 2 or len(items) < MIN_ITEMS:
+    if num_workers < 2 or len(items) < MIN_ITEMS or not _has_semaphores():
         yield from map(function, items)
         return
     num_queued = NUM_QUEUED * num_workers
@@ -75,6 +75,16 @@ def map_unordered(
         else:
             yield from map(function, remaining.values())
             return
+
+
+def _has_semaphores() -> bool:
+    """Returns False, with a warning, if processes cannot share semaphores: /dev/shm is full, read-only or missing."""
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")):  # it starts no process before a call
+            return True
+    except (OSError, ImportError, NotImplementedError) as error:
+        warn(f"the work runs in one process, because several cannot share /dev/shm: {error}")
+        return False
 
 
 def _can_start_processes() -> bool:

@@ -1,8 +1,39 @@
+import errno
+import fcntl
 import os
+import stat
+import threading
+from pathlib import Path
 
+import filelock
 import pytest
 
-from keras_inat.files import append_jsonl, read_jsonl, remove_temporary_files, write_atomically
+from keras_inat import files
+from keras_inat.errors import FileError, UserError
+from keras_inat.files import (
+    append_jsonl,
+    hold_lock,
+    read_jsonl,
+    remove_temporary_files,
+    suggest_path,
+    write_atomically,
+    write_text,
+)
+
+
+def refuse(number):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.fixture
+def umask():
+    """Files are writable for the group."""
+    before = os.umask(0o002)
+    yield
+    os.umask(before)
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path):
@@ -46,3 +77,102 @@ def test_an_incomplete_line_is_skipped(tmp_path):
     assert read_jsonl(path) == [{"epoch": 1}]
     append_jsonl(path, {"epoch": 3})  # and it spoils no other line
     assert read_jsonl(path) == [{"epoch": 1}, {"epoch": 3}]
+
+
+def test_files_and_locks_have_the_permissions_of_the_umask(tmp_path, umask, monkeypatch):
+    # Mounts of CIFS, exFAT and S3 refuse to change permissions.
+    monkeypatch.setattr(os, "chmod", refuse(errno.EPERM))
+    monkeypatch.setattr(Path, "chmod", refuse(errno.EPERM))
+    write_text(tmp_path / "deep" / "a.txt", "text")
+    append_jsonl(tmp_path / "b.jsonl", {})
+    with hold_lock(tmp_path / "lock"):
+        modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("deep", "deep/a.txt", "b.jsonl", "lock")]
+    assert modes == [0o775, 0o664, 0o664, 0o664]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_refused_write_names_the_file(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(Path, "touch", refuse(number))
+    with pytest.raises(FileError, match=f"^cannot write .*a.txt: {os.strerror(number)}: "):
+        write_text(tmp_path / "a.txt", "text")
+    monkeypatch.setattr(files, "_append", refuse(number))
+    with pytest.raises(FileError, match=f"^cannot write .*b.jsonl: {os.strerror(number)}: "):
+        append_jsonl(tmp_path / "b.jsonl", {})
+
+
+def test_a_file_system_without_sync_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", refuse(errno.EINVAL))
+    write_text(tmp_path / "a.txt", "text")
+    append_jsonl(tmp_path / "b.jsonl", {"a": 1})
+    assert (tmp_path / "a.txt").read_text() == "text"
+    assert read_jsonl(tmp_path / "b.jsonl") == [{"a": 1}]
+    monkeypatch.setattr(os, "fsync", refuse(errno.EIO))
+    with pytest.raises(FileError, match="Input/output error: check the disk"):
+        write_text(tmp_path / "a.txt", "other")
+    assert (tmp_path / "a.txt").read_text() == "text"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_gets_files_as_locks(tmp_path, monkeypatch, number, capsys):
+    monkeypatch.setattr(fcntl, "flock", refuse(number))
+    lock = tmp_path / "lock"
+    with hold_lock(lock, "busy"):
+        with pytest.raises(UserError) as caught, hold_lock(lock, "busy"):
+            pass
+        (marker,) = [path for path in tmp_path.iterdir() if path.stat().st_size]
+        assert str(caught.value) == f"busy (if there is none, delete {marker})"
+    with hold_lock(lock, "busy"):  # it was released
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_a_lock_of_another_user_names_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse(errno.EACCES))
+    with (
+        pytest.raises(
+            FileError, match=r"^cannot lock .*\.sweep\.lock: Permission denied: ask its owner for access, or"
+        ),
+        hold_lock(tmp_path / ".sweep.lock"),
+    ):
+        pass
+
+
+def test_waiting_for_a_lock_is_announced(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(files, "NOTICE_SECONDS", 0.05)
+    lock = tmp_path / "lock"
+    waits = threading.Event()
+    monkeypatch.setattr(files, "warn", lambda message: (print(message), waits.set()))
+    got = []
+
+    def wait():
+        with hold_lock(lock):
+            got.append(True)
+
+    with hold_lock(lock, "busy"):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert waits.wait(10)
+        assert got == []
+    thread.join(10)
+    assert got == [True]
+    assert capsys.readouterr().out == f"waiting for another process, which holds {lock}\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "closest"),
+    [
+        ("runs/train-best/20261201-101010-fist-seed0", "runs/train-best/20261201-101010-first-seed0"),
+        ("runs/train-bets/20261201-101010-first-seed0/", "runs/train-best/20261201-101010-first-seed0"),
+        ("runs\\train-best\\20261201-101010-first-seed0", "runs/train-best/20261201-101010-first-seed0"),
+        ("photo.jgp", "Photo.JPG"),
+        ("./photo.jgp", "Photo.JPG"),
+        ("Photo.JPG", None),
+        ("C:\\Users\\me\\birds", None),
+        ("elsewhere/photo.jpg", None),
+        ("Photo.JPG/photo.jpg", None),
+    ],
+)
+def test_the_closest_path_is_suggested(workplace, given, closest):
+    (workplace / "runs/train-best/20261201-101010-first-seed0").mkdir(parents=True)
+    (workplace / "Photo.JPG").touch()
+    assert suggest_path(given) == (f" Did you mean {closest!r}?" if closest else "")

@@ -8,6 +8,7 @@ import pytest
 from keras_inat import __version__
 from keras_inat.__main__ import main
 from keras_inat.commands.catalog import COMMANDS
+from keras_inat.errors import FileError
 from keras_inat.settings.catalog import list_settings
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.recipes import RECIPES
@@ -39,7 +40,13 @@ def run(*arguments, capsys):
         (["train"], "Did you mean 'train-best'?"),
         (["sweep", "--trials"], "No such option"),
         (["cost", "CONFIG=scrach"], "Did you mean 'scratch'?"),
-        (["predict", "IMAGE="], "IMAGE is missing"),
+        (["predict", "IMAGE="], "IMAGE is empty: give IMAGE=<value>, or leave it out"),
+        (["finetune", "WEIGHTS="], "WEIGHTS is empty"),
+        (["sweep", "DATA="], "DATA is empty"),
+        (["sweep", "NAME="], "NAME is empty"),
+        (["sweep", "TRIALS="], "TRIALS is empty"),
+        (["cost", "CONFIG="], "CONFIG is empty"),
+        (["report", "report.directory=''"], "`report.directory` must not be empty"),
         (["predict", "IMAGE=nowhere.jpg"], "IMAGE 'nowhere.jpg' does not exist"),
         (["finetune", "DATA=demo", "BACKBONE=MobilNet"], "Did you mean 'MobileNet'?"),
         (["finetune", "DATA=demo", "WEIGHTS=nowhere.h5"], "'nowhere.h5' does not exist"),
@@ -258,3 +265,68 @@ def test_libraries_print_nothing(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment, check=False)
     assert done.stderr.startswith("error: there is no sweep with a finished trial")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(30, "Read-only file system", "runs/x"), "error: cannot use runs/x: Read-only file system: ask its"),
+        (FileError(13, "cannot write runs/x: Permission denied", "runs/x"), "error: cannot write runs/x: Permission"),
+    ],
+)
+def test_an_error_of_the_disk_is_one_line_with_a_remedy(error, line, monkeypatch, capsys):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("keras_inat.commands.dispatch.run_command", fail)
+    code, _, err = run("backbones", capsys=capsys)
+    assert code == 1
+    assert err.startswith(line)
+    assert err.count("\n") == 1
+    assert "Errno" not in err
+
+
+def test_a_folder_of_runs_that_cannot_be_written_is_an_error_before_anything_is_decoded(
+    photos, workplace, monkeypatch, capsys
+):
+    def fail(dir):
+        assert dir == workplace
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr("keras_inat.commands.preflight.tempfile.TemporaryFile", fail)
+    code, _, err = run("sweep", f"DATA={photos}", "run.directory=deep/runs", capsys=capsys)
+    assert code == 1
+    assert err.startswith("error: cannot write the folder deep/runs: Permission denied: ask its owner for access, or")
+    assert list(workplace.iterdir()) == [photos]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closest"),
+    [
+        (["predict", "IMAGE=phtos/red/0.jpg"], "photos/red/0.jpg"),
+        (["predict", "IMAGE=photos\\red\\0.jpg"], "photos/red/0.jpg"),
+        (["predict", "IMAGE=photos/red", "RUN=runs/train-best/2026-furst"], "runs/train-best/2026-first"),
+        (["train-best", "SWEEP=frist"], "first"),
+        (["train-best", "CONFIG=setings.yaml"], "settings.yaml"),
+        (["finetune", "DATA=photos", "WEIGHTS=wieghts.h5"], "weights.h5"),
+    ],
+)
+def test_a_misspelled_path_gets_the_closest_one(arguments, closest, workplace, capsys):
+    for name in ("photos/red/0.jpg", "runs/sweep/first/best.yaml", "settings.yaml", "weights.h5"):
+        (workplace / name).parent.mkdir(parents=True, exist_ok=True)
+        (workplace / name).touch()
+    (workplace / "runs/train-best/2026-first").mkdir(parents=True)
+    code, _, err = run(*arguments, capsys=capsys)
+    assert code == 2
+    assert err.endswith(f"Did you mean {closest!r}?\n")
+    assert err.count("\n") == 1
+
+
+def test_the_home_folder_is_meant_by_a_tilde(workplace, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(workplace))
+    (workplace / "c.yaml").write_text("model: {filters: 7}")
+    code, out, _ = run("cost", "CONFIG=~/c.yaml", capsys=capsys)
+    assert code == 0
+    assert "7" in out
+    _, _, err = run("predict", "IMAGE=~/none.jpg", capsys=capsys)
+    assert f"IMAGE '{workplace}/none.jpg' does not exist" in err

@@ -113,3 +113,14 @@ def test_a_main_program_that_cannot_be_imported_needs_no_process():
 
 def test_at_least_one_core_may_be_used():
     assert 1 <= len(list_cores()) <= (os.cpu_count() or 1)
+
+
+def test_without_semaphores_the_work_runs_in_this_process(monkeypatch, capsys):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("keras_inat.workers.ProcessPoolExecutor", fail)
+    assert list(map_unordered(abs, [-1] * 10, 2)) == [1] * 10
+    assert capsys.readouterr().err.startswith(
+        "warning: the work runs in one process, because several cannot share /dev/"
+    )

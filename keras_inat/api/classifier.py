@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import io
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from keras_inat.api.history import Run
 from keras_inat.api.images import round_pixels
 from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
-from keras_inat.files import list_files
+from keras_inat.files import list_files, suggest_path
 from keras_inat.intervals import wilson_interval
 from keras_inat.log import warn
 from keras_inat.store.contracts import read_contract
@@ -165,7 +166,7 @@ class Classifier:
         pixels = np.stack([prediction.pixels for prediction in predictions])
         return Explanations(predictions, explain_predictions(self.model, pixels))
 
-    def evaluate(self, folder: str | Path) -> Evaluation:
+    def evaluate(self, folder: str | os.PathLike[str]) -> Evaluation:
         """Measures the accuracy on a folder of labeled images, `<folder>/<Class>/<file>`.
 
         The ledger of the run records it.
@@ -182,7 +183,10 @@ class Classifier:
             digest = hashlib.sha256()
             for file, name in files:
                 digest.update(name.encode() + hashlib.sha256(Path(file).read_bytes()).digest())
-            record_evaluation(self.run.path.parents[1], NAMED_IMAGES, self.run.path, digest.hexdigest()[:16])
+            try:
+                record_evaluation(self.run.path.parents[1], NAMED_IMAGES, self.run.path, digest.hexdigest()[:16])
+            except OSError as error:  # the runs may be those of somebody else
+                warn(f"the ledger does not record this evaluation: {error}")
         label_of = dict(files)
         predictions = self.predict([file for file, _ in files])
         labels = [label_of[prediction.file] for prediction in predictions]
@@ -196,10 +200,12 @@ class Classifier:
 
 def _read_images(images: Any) -> Iterator[tuple[str, bytes]]:
     """Yields a name and the content of an image file for each image."""
-    if isinstance(images, str | Path):
+    if isinstance(images, str | os.PathLike):
         path = Path(images).expanduser()
         if not path.exists():
-            raise UserError(f"{str(images)!r} does not exist: give an image file or a folder of images")
+            raise UserError(
+                f"{str(images)!r} does not exist: give an image file or a folder of images.{suggest_path(path)}"
+            )
         files = list_files(path) if path.is_dir() else [path]
         for file in files:
             yield str(file), file.read_bytes()
@@ -211,7 +217,7 @@ def _read_images(images: Any) -> Iterator[tuple[str, bytes]]:
     elif isinstance(images, Iterable):
         for number, image in enumerate(images):
             for name, content in _read_images(image):
-                yield (name if isinstance(image, str | Path) else f"image {number}"), content
+                yield (name if isinstance(image, str | os.PathLike) else f"image {number}"), content
     else:
         raise UserError(f"images must be paths, images of Pillow or arrays. Received: {type(images).__name__}.")
 

@@ -1,6 +1,7 @@
 """Images for the API: a folder or an archive, as on the command line, or pixels in memory."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -35,8 +36,8 @@ def place_images(data: Images, directory: str) -> str:
     Raises:
         UserError: The pixels or labels cannot be used.
     """
-    if isinstance(data, str | Path):
-        return str(data)
+    if isinstance(data, str | os.PathLike):
+        return os.fspath(data)
     if isinstance(data, Mapping):
         if set(data) != set(FOLDERS):
             raise UserError(f"data as a dictionary must have the keys 'train' and 'test'. Received: {sorted(data)}.")
@@ -46,7 +47,7 @@ def place_images(data: Images, directory: str) -> str:
     digest = hashlib.sha256()
     for images, labels in splits.values():
         digest.update(images.tobytes() + repr((images.shape, labels)).encode())
-    folder = Path(directory) / f"arrays-{digest.hexdigest()[:12]}"
+    folder = Path(directory).expanduser() / f"arrays-{digest.hexdigest()[:12]}"
     if not folder.exists():
         _write(folder, splits)
     return str(folder)

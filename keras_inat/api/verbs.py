@@ -1,6 +1,7 @@
 """The verbs of the command line as functions. They print the same progress, and keep the same files on disk."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from keras_inat.api.history import Page, Run, Runs, Sweep
 from keras_inat.api.images import Images, place_images
 from keras_inat.commands.dispatch import run_command
 from keras_inat.errors import UserError
+from keras_inat.files import suggest_path
 from keras_inat.settings.schema import Config
 from keras_inat.store.runs import RunFolder, find_newest, list_runs, open_finished
 
@@ -22,7 +24,7 @@ def sweep(
     trials: int | None = None,
     workers: int | None = None,
     name: str | None = None,
-    config: str | Path | None = None,
+    config: str | os.PathLike[str] | None = None,
     settings: Settings | None = None,
 ) -> Sweep:
     """Searches the hyperparameters of the CNN. A second call with the same name resumes.
@@ -48,7 +50,7 @@ def train(
     sweep: "str | Sweep | None" = None,
     seeds: int | None = None,
     name: str | None = None,
-    config: str | Path | None = None,
+    config: str | os.PathLike[str] | None = None,
     settings: Settings | None = None,
 ) -> Runs:
     """Trains from scratch, and evaluates each seed once on the test images.
@@ -76,11 +78,11 @@ def finetune(
     *,
     strategy: str | None = None,
     backbone: str | None = None,
-    weights: "str | Path | Run | None" = None,
+    weights: "str | os.PathLike[str] | Run | None" = None,
     unfreeze: int | float | str | None = None,
     seeds: int | None = None,
     name: str | None = None,
-    config: str | Path | None = None,
+    config: str | os.PathLike[str] | None = None,
     settings: Settings | None = None,
 ) -> Runs:
     """Fine-tunes a pretrained backbone, and evaluates each seed once on the test images.
@@ -117,12 +119,12 @@ def finetune(
     return _open_runs(_run("finetune", given, settings))
 
 
-def results(directory: str | Path = "runs") -> Runs:
+def results(directory: str | os.PathLike[str] = "runs") -> Runs:
     """Returns the finished runs in a folder of runs, the oldest first."""
-    return _open_runs(list_runs(directory))
+    return _open_runs(list_runs(Path(directory).expanduser()))
 
 
-def load(run: "str | Path | Run | None" = None, directory: str | Path = "runs") -> Classifier:
+def load(run: "str | os.PathLike[str] | Run | None" = None, directory: str | os.PathLike[str] = "runs") -> Classifier:
     """Loads the model of a run.
 
     Args:
@@ -142,17 +144,21 @@ def load(run: "str | Path | Run | None" = None, directory: str | Path = "runs") 
         found = open_finished(path)
         if found is None:
             raise UserError(
-                f"run must be the folder of a finished run, with best.keras and result.json. Received: {str(run)!r}."
+                "run must be the folder of a finished run, with best.keras and result.json. "
+                f"Received: {str(run)!r}.{suggest_path(path)}"
             )
         return Run(*found).load()
-    newest = find_newest(directory)
+    newest = find_newest(Path(directory).expanduser())
     if newest is None:
         raise UserError(f"there is no finished run with a model in {str(directory)!r}: call train or finetune first")
     return Run(*newest).load()
 
 
 def report(
-    directory: str | Path = "runs", *, compare: "list[str | Run] | None" = None, settings: Settings | None = None
+    directory: str | os.PathLike[str] = "runs",
+    *,
+    compare: "list[str | os.PathLike[str] | Run] | None" = None,
+    settings: Settings | None = None,
 ) -> Page:
     """Writes the report of a folder of runs. The returned page shows itself in a notebook.
 
@@ -161,8 +167,8 @@ def report(
         compare: Runs, or their names or folders, for a chapter that compares them.
         settings: Other settings by dotted name, such as `{"report.directory": "page"}`.
     """
-    names = [str(run.path) if isinstance(run, Run) else run for run in compare or []]
-    chosen = {"run.directory": str(directory)} | dict(settings or {})
+    names = [str(run.path) if isinstance(run, Run) else os.fspath(run) for run in compare or []]
+    chosen = {"run.directory": os.fspath(directory)} | dict(settings or {})
     return Page(*_run("report", {"RUNS": " ".join(names) or None}, chosen))
 
 
@@ -173,12 +179,12 @@ def _open_runs(folders: Sequence[RunFolder]) -> Runs:
 def _run(command: str, given: Mapping[str, Any], settings: Settings | None) -> Any:
     """Runs a command with the given variables, of which None is skipped, and with settings by dotted name."""
     words = [f"{name}={json.dumps(_as_text(value))}" for name, value in (settings or {}).items()]
-    directory = str((settings or {}).get("data.directory", Config().data.directory))
+    directory = str(_as_text((settings or {}).get("data.directory", Config().data.directory)))
     for name, value in given.items():
         if value is not None:
-            words.append(f"{name}={place_images(value, directory) if name == 'DATA' else value}")
+            words.append(f"{name}={place_images(value, directory) if name == 'DATA' else _as_text(value)}")
     return run_command(command, words)
 
 
 def _as_text(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

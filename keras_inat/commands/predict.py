@@ -1,8 +1,10 @@
 """`predict`: class probabilities and an attribution map for one image or for a folder of images."""
 
+import contextlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 from keras_inat.data.decode import decode_image
 from keras_inat.errors import PROGRAM, UserError
 from keras_inat.explain.guided_backpropagation import explain_predictions
-from keras_inat.files import list_files, make_printable
+from keras_inat.files import list_files, make_printable, suggest_path
 from keras_inat.log import warn
 from keras_inat.models.model_files import load_model
 from keras_inat.models.prediction import predict_images
@@ -27,8 +29,9 @@ MAX_PICTURES = 20
 def run(config: Config) -> None:
     """Prints the most probable classes of each image and explains the first predictions in pictures.
 
-    The pictures are written to `<run>/predictions/<image>.png`. With `predict.format=json`, stdout has one JSON object
-    per line and image: `file`, `class`, `probabilities` by class, and `explanation`, the path of the picture or null.
+    The pictures are written to `<run>/predictions/<image>.png`, or to `predictions/` here if the run is read-only. With
+    `predict.format=json`, stdout has one JSON object per line and image: `file`, `class`, `probabilities` by class, and
+    `explanation`, the path of the picture or null.
     """
     run_folder, result = _find_run(config)
     folder, files = _list_images(config)
@@ -37,23 +40,25 @@ def run(config: Config) -> None:
     as_json = config.predict.format == "json"
     notes = sys.stderr if as_json else sys.stdout
     print(f"model: {run_folder.path}", file=notes, flush=True)
-    pictures = run_folder.path / "predictions"
+    pictures = _choose_folder(run_folder)
     explained: dict[Path, tuple[np.ndarray, np.ndarray]] = {}
     num_images = 0
     for file, pixels, probabilities in predict_images(model, _read_images(folder, files, result.data)):
         num_images += 1
         picture = None
-        if len(explained) < MAX_PICTURES:
+        if pictures and len(explained) < MAX_PICTURES:
             picture = _choose_path(pictures, file.stem, explained)
             explained[picture] = (pixels, probabilities)
         if as_json:
             print(_format_json(file, probabilities, classes, picture), flush=True)
         else:
             print(_format_line(file, probabilities, classes), flush=True)
-    if not explained:
+    if not num_images:
         raise UserError(
             f"IMAGE {config.predict.image!r} contains no readable image: give a JPEG file, a PNG file or a folder"
         )
+    if not pictures:
+        return
     gradients = explain_predictions(model, np.stack([pixels for pixels, _ in explained.values()]))
     for (path, (pixels, probabilities)), gradient in zip(explained.items(), gradients, strict=True):
         save_figure(draw_prediction(pixels, classes, probabilities, gradient), path)
@@ -61,6 +66,21 @@ def run(config: Config) -> None:
         print(make_printable(f"explanation: {next(iter(explained))}"), file=notes)
     else:
         print(f"explanations of {len(explained)} of {num_images} images: {pictures}", file=notes)
+
+
+def _choose_folder(run: RunFolder) -> Path | None:
+    """Returns a folder for the pictures that can be written: in the run or in the working folder. None if neither."""
+    inside = run.path / "predictions"
+    for folder in (inside, Path("predictions") / run.path.name):
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+            if folder is not inside:
+                warn(f"{run.path} cannot be written: the explanations are in {folder}")
+            return folder
+    warn(f"neither {run.path} nor the working folder can be written: the predictions come without explanations")
+    return None
 
 
 def _find_run(config: Config) -> tuple[RunFolder, Result]:
@@ -78,7 +98,8 @@ def _find_run(config: Config) -> tuple[RunFolder, Result]:
     if found := open_finished(path):
         return found
     raise UserError(
-        f"RUN must be the folder of a finished run, with best.keras and result.json. Received: {config.predict.run!r}."
+        "RUN must be the folder of a finished run, with best.keras and result.json. "
+        f"Received: {config.predict.run!r}.{suggest_path(path)}"
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_inat.errors import ExternalError, UserError, describe_choices
+from keras_inat.files import suggest_path
 from keras_inat.settings.schema import Finetune
 
 HEAD = ("head_dropout", "predictions")  # the new layers on top of the pooled features of a backbone
@@ -109,4 +110,4 @@ def check_backbone(config: Finetune) -> None:
             f"keras-inat. Received: {config.weights!r}."
         )
     if not path.is_file():
-        raise ExternalError(f"`finetune.weights` {config.weights!r} does not exist")
+        raise ExternalError(f"`finetune.weights` {config.weights!r} does not exist.{suggest_path(path)}")

@@ -9,7 +9,16 @@ from keras_inat.log import warn
 from keras_inat.search.space import build_hyperparameters
 from keras_inat.settings.schema import Config
 from keras_inat.store.sweeps import locate_sweep
-from keras_inat.training.tracking import BEST_ACCURACY, choose_wandb_mode, is_installed, name_setting
+from keras_inat.training.wandb_run import (
+    BEST_ACCURACY,
+    check_server,
+    choose_wandb_mode,
+    is_installed,
+    name_group,
+    name_project,
+    name_setting,
+    read_wandb_settings,
+)
 
 
 def publish_report(config: Config) -> None:
@@ -24,11 +33,12 @@ def publish_report(config: Config) -> None:
         import wandb
         import wandb_workspaces.reports.v2 as reports
 
+        check_server(read_wandb_settings())
         if address.exists():
             report = reports.Report.from_url(address.read_text(encoding="utf-8"))
         else:
-            entity = str(wandb.Api().default_entity)
-            report = reports.Report(project=config.tracking.project, entity=entity, title=f"Sweep {config.run.name}")
+            entity = read_wandb_settings().entity or str(wandb.Api().default_entity)
+            report = reports.Report(project=name_project(config), entity=entity, title=f"Sweep {config.run.name}")
         report.blocks = build_blocks(config, report.entity)
         report.save()
         write_text(address, report.url)
@@ -58,8 +68,8 @@ def build_blocks(config: Config, entity: str) -> list[Any]:
     ]
     for row, panel in enumerate(panels):
         panel.layout = reports.Layout(x=0, y=10 * row, w=24, h=10)  # the full width of W&B's grid
-    name = config.run.name
-    runs = reports.Runset(entity=entity, project=config.tracking.project, name=name, filters=f"Group = '{name}'")
+    name = name_group(config)
+    runs = reports.Runset(entity=entity, project=name_project(config), name=name, filters=f"Group = '{name}'")
     return [
         reports.P(f"{config.sweep.trials} trials of {config.sweep.epochs} epochs over {', '.join(searched)}."),
         reports.PanelGrid(runsets=[runs], panels=panels),

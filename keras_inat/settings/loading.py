@@ -12,6 +12,7 @@ import pydantic
 from ruamel.yaml import YAML, YAMLError
 
 from keras_inat.errors import PROGRAM, UserError, describe_choices
+from keras_inat.files import suggest_path
 from keras_inat.settings.catalog import list_choices, list_settings, nest
 from keras_inat.settings.schema import Config
 
@@ -98,6 +99,8 @@ def parse_overrides(arguments: Iterable[str]) -> dict[str, Any]:
         if "." not in name:
             if name not in VARIABLES:
                 raise UserError(f"a variable {describe_choices(name, VARIABLES)}")
+            if not text:
+                raise UserError(f"{name} is empty: give {name}=<value>, or leave it out")
             name = VARIABLES[name]
             # Make's variables are plain text: a folder called 2024 is not a number.
             is_text = list_settings()[name].annotation in (str, str | None)
@@ -110,7 +113,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         values = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"cannot read the configuration {str(path)!r}: {error.strerror}") from None
+        raise UserError(f"cannot read the configuration {str(path)!r}: {error.strerror}.{suggest_path(path)}") from None
     except MALFORMED as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if values is not None and not isinstance(values, dict):

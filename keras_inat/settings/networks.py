@@ -1,11 +1,11 @@
 """The settings of the two kinds of network: the CNN trained from scratch and the pretrained backbone."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field
 
-from keras_inat.settings.section import Activation, Fraction, Section
+from keras_inat.settings.section import PATH, Activation, Fraction, Section
 
 Strategy = Literal["head", "topk", "full", "gradual", "lpft", "all"]
 
@@ -99,7 +99,7 @@ class Finetune(Section):
         "head", description="a sequence of stages with their trainable layers; all: each strategy, one after the other"
     )
     backbone: str = Field("MobileNetV2", description="a network that the command `backbones` lists")
-    weights: str = Field(
+    weights: Annotated[str, PATH] = Field(
         "imagenet",
         description="pretrained weights: 'imagenet', 'none', an .h5 or .weights.h5 file, or a .keras file of ours",
     )

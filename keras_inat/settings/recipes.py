@@ -4,6 +4,7 @@ import importlib.resources
 from pathlib import Path
 
 from keras_inat.errors import UserError, describe_choices
+from keras_inat.files import suggest_path
 
 RECIPES = Path(str(importlib.resources.files("keras_inat"))) / "configs"
 
@@ -19,10 +20,15 @@ def find_recipe(name: str) -> Path:
     Raises:
         UserError: There is neither.
     """
+    if not name:
+        raise UserError("CONFIG is empty: give CONFIG=<recipe or YAML file>, or leave it out")
     path = Path(name).expanduser()
     recipe = RECIPES / f"{name}.yaml"
     if path.is_file() or not recipe.is_file():
         if path.suffix in (".yaml", ".yml") or path.is_file():
             return path  # a missing file is reported when it is read
-        raise UserError(f"CONFIG, unless it is the path of a YAML file, {describe_choices(name, list_recipes())}")
+        choices = describe_choices(name, list_recipes())
+        # The closest recipe is named already.
+        hint = "" if "Did you mean" in choices else suggest_path(path)
+        raise UserError(f"CONFIG, unless it is the path of a YAML file, {choices}{hint}")
     return recipe

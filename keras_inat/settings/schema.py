@@ -7,7 +7,7 @@ from pydantic import Field
 
 from keras_inat.settings.networks import Finetune, Model
 from keras_inat.settings.roles import Role
-from keras_inat.settings.section import SMALLEST_IMAGE, Fraction, Section
+from keras_inat.settings.section import PATH, PATHS, SMALLEST_IMAGE, Fraction, Section
 
 Scalar = bool | int | float | str
 Choice = Scalar | list[int | float] | None
@@ -25,15 +25,19 @@ class Run(Section):
     seeds: Annotated[int, Role.EXECUTION] = Field(
         1, ge=1, le=10_000, description="train-best, finetune: number of runs, with seed, seed + 1, ..."
     )
-    directory: Annotated[str, Role.PLACE] = Field("runs", description="folder of the run folders")
+    directory: Annotated[str, PATH, Role.PLACE] = Field("runs", description="folder of the run folders")
     deterministic: bool = Field(False, description="bitwise the same result each time on the same machine; slower")
 
 
 class Data(Section):
     role: ClassVar[Role] = Role.PLACE
 
-    source: str = Field("data/inaturalist_12K", description="a folder with train/ and val/, a .zip of one, or 'demo'")
-    directory: str = Field("data", description="folder of downloads, the demo and the packs of decoded pixels")
+    source: Annotated[str, PATH] = Field(
+        "data/inaturalist_12K", description="a folder with train/ and val/, a .zip of one, or 'demo'"
+    )
+    directory: Annotated[str, PATH] = Field(
+        "data", description="folder of downloads, the demo and the packs of decoded pixels"
+    )
     image_size: Annotated[int, Role.OUTCOME] = Field(
         128, ge=SMALLEST_IMAGE, le=1024, description="side in pixels of the square images that the model sees"
     )
@@ -52,7 +56,9 @@ class Data(Section):
     near_duplicates: Annotated[bool, Role.DATA] = Field(
         True, description="treat resized, recompressed or mirrored versions of an image as duplicates of it"
     )
-    zip: str | None = Field(None, description="the command `data`: an archive to unpack instead of a download")
+    zip: Annotated[str | None, PATH] = Field(
+        None, description="the command `data`: an archive to unpack instead of a download"
+    )
     url: str = Field(DATA_SET_URL, description="the command `data`: the address of the archive to download")
 
 
@@ -145,16 +151,26 @@ class TrainBest(Section):
 class Tracking(Section):
     role: ClassVar[Role] = Role.DISPLAY
 
-    wandb: Literal["auto", "online", "offline", "disabled"] = Field("auto", description="auto: online when logged in")
-    project: str = Field("keras-inat", description="the W&B project")
+    wandb: Literal["auto", "online", "offline", "disabled"] = Field(
+        "auto", description="auto: as WANDB_MODE says, otherwise online when logged in"
+    )
+    mlflow: bool = Field(False, description="track runs in MLflow, where MLFLOW_TRACKING_URI says")
+    project: str | None = Field(
+        None,
+        description="the W&B project and MLflow experiment; null: as WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME says, "
+        "otherwise keras-inat",
+    )
+    artifacts: bool = Field(
+        True, description="W&B and MLflow also get the predictions for the test images, some pictures, and the model"
+    )
     tensorboard: bool = Field(True, description="write scalars and HParams for the command `dashboard`")
 
 
 class Report(Section):
     role: ClassVar[Role] = Role.DISPLAY
 
-    directory: str = Field("reports", description="folder of the page")
-    compare: str | None = Field(
+    directory: Annotated[str, PATH] = Field("reports", description="folder of the page")
+    compare: Annotated[str | None, PATHS] = Field(
         None, description="runs to compare, separated by spaces: their folders, or their names for all seeds of a run"
     )
     strict: bool = Field(False, description="fail if a required section is missing from the page")
@@ -167,8 +183,8 @@ class Report(Section):
 class Predict(Section):
     role: ClassVar[Role] = Role.DISPLAY
 
-    run: str | None = Field(None, description="a run folder; null: the newest with a model")
-    image: str | None = Field(None, description="an image file, or a folder of images")
+    run: Annotated[str | None, PATH] = Field(None, description="a run folder; null: the newest with a model")
+    image: Annotated[str | None, PATH] = Field(None, description="an image file, or a folder of images")
     format: Literal["text", "json"] = Field(
         "text", description="json: one object a line for each image, with the probability of every class, on stdout"
     )

@@ -1,5 +1,6 @@
 """The base class of a group of settings, and the types that several groups share."""
 
+import os
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import pydantic
@@ -10,6 +11,25 @@ from keras_inat.settings.roles import Role
 Activation = Literal["relu", "gelu", "silu", "mish", "elu", "leaky_relu", "selu", "tanh"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 SMALLEST_IMAGE = 8  # pixels
+
+
+def _expand_home(value: Any) -> Any:
+    """Returns a path as text, with the home folder in place of `~`. An empty one would be the working folder."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, str) and not value:
+        raise ValueError("must not be empty")
+    return os.path.expanduser(value) if isinstance(value, str) else value
+
+
+def _expand_homes(value: Any) -> Any:
+    return " ".join(map(_expand_home, value.split())) if isinstance(value, str) and value else _expand_home(value)
+
+
+# The marks of a setting that is the path of a file or folder, or that may be one, and of several ones, separated by
+# spaces.
+PATH = pydantic.BeforeValidator(_expand_home)
+PATHS = pydantic.BeforeValidator(_expand_homes)
 
 
 class Section(pydantic.BaseModel):

@@ -35,6 +35,7 @@ class RunFolder:
     model = InFolder("best.keras")
     checkpoint = InFolder("checkpoint.npz")
     wandb_id = InFolder("wandb-id")
+    mlflow_id = InFolder("mlflow-id")
     lock = InFolder("lock")
     predictions = InFolder("test_predictions.npz")
     sample = InFolder("validation_sample.npz")
@@ -88,7 +89,7 @@ def restart_run(config: Config, path: Path, command: str) -> RunFolder:
     """Starts a run in a given folder. The files of an earlier attempt are removed."""
     run = RunFolder(path, command)
     path.mkdir(parents=True, exist_ok=True)
-    files = (run.result, run.metrics, run.model, run.checkpoint, run.wandb_id)
+    files = (run.result, run.metrics, run.model, run.checkpoint, run.wandb_id, run.mlflow_id)
     for file in (*files, run.predictions, run.sample, run.duplicates):
         file.unlink(missing_ok=True)
     for folder in (run.tensorboard, run.wandb, run.pictures):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_inat.errors import PROGRAM, UserError
+from keras_inat.errors import PROGRAM, UserError, describe_choices
 from keras_inat.files import InFolder, write_text
 from keras_inat.settings.loading import format_yaml, read_yaml
 from keras_inat.settings.schema import Config
@@ -109,7 +109,11 @@ def find_best_config(runs: str | Path, sweep: str | None) -> Path:
     found = sorted(Path(runs, "sweep").glob("*/best.yaml"), key=lambda path: path.stat().st_mtime)
     chosen = [best for best in found if sweep in (None, best.parent.name)]
     if not chosen:
-        names = ", ".join(sorted(best.parent.name for best in found)) or "none"
+        names = [best.parent.name for best in found]
+        if sweep and names:
+            raise UserError(
+                f"SWEEP, a sweep with a finished trial in {Path(runs, 'sweep')}, {describe_choices(sweep, names)}"
+            )
         wanted = f"the sweep {sweep!r} has no finished trial" if sweep else "there is no sweep with a finished trial"
-        raise UserError(f"{wanted} in {Path(runs, 'sweep')}: run `{PROGRAM} sweep` first. Sweeps with one: {names}.")
+        raise UserError(f"{wanted} in {Path(runs, 'sweep')}: run `{PROGRAM} sweep` first")
     return chosen[-1]

@@ -61,8 +61,7 @@ def train_and_evaluate(config: Config, command: str, label: str) -> RunFolder:
         )
         return finished
     with claim_run(config, command, data_hash, f"{config.run.name}-seed{config.run.seed}") as run:
-        result = evaluate_on_test(run, fit(config, run, label))
-        finish_run(run, result)
+        result = fit(config, run, label, evaluate=_evaluate_and_finish).result
     test = result.test_scores
     low, high = test.interval
     flip = f", {test.flip.test_accuracy:.1%} with test-time augmentation" if test.flip else ""
@@ -72,6 +71,13 @@ def train_and_evaluate(config: Config, command: str, label: str) -> RunFolder:
         flush=True,
     )
     return run
+
+
+def _evaluate_and_finish(run: RunFolder, trained: TrainedModel) -> Result:
+    # The result is on disk before a tracker gets it, so that no tracker can make a run evaluate twice.
+    result = evaluate_on_test(run, trained)
+    finish_run(run, result)
+    return result
 
 
 def evaluate_on_test(run: RunFolder, trained: TrainedModel) -> Result:

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -63,6 +63,7 @@ def fit(
     title: str | None = None,
     keep_best: bool = True,
     stop: Callable[[int], bool] | None = None,
+    evaluate: Callable[[RunFolder, TrainedModel], Result] | None = None,
 ) -> TrainedModel:
     """Trains a model and keeps the epoch with the best validation accuracy.
 
@@ -75,6 +76,8 @@ def fit(
         title: Title of the W&B run; by default the name of the run folder.
         keep_best: Writes `best.keras` whenever the validation accuracy improves.
         stop: Called after each epoch with the number of epochs done. The training ends if it returns True.
+        evaluate: Called after the training, with its outcome. Its result replaces the one of the training, and the
+            trackers get it.
 
     Raises:
         FloatingPointError: The loss is not finite. The message names epoch and step.
@@ -85,11 +88,17 @@ def fit(
     progress = resume_progress(config, run, data.hash)
     if not progress.precision:
         progress.precision = choose_precision() if config.training.precision == "auto" else config.training.precision
-    with use_precision(progress.precision), open_tracking(config, run, title) as trackers:
-        session = Session(data, run, progress, label, keep_best, stop, trackers)
-        for stage in session.stages:
-            session.train(stage)
-        return session.finish()
+    with open_tracking(config, run, title) as trackers:
+        with use_precision(progress.precision):
+            session = Session(data, run, progress, label, keep_best, stop, trackers)
+            for stage in session.stages:
+                session.train(stage)
+            trained = session.finish()
+        if evaluate:
+            trained = replace(trained, result=evaluate(run, trained))
+            for tracker in trackers:
+                tracker.log_evaluation(trained.result)
+        return trained
 
 
 class Session:

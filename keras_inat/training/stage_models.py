@@ -117,7 +117,7 @@ def load_features(model: keras.Model, data: Dataset) -> np.ndarray:
         with write_atomically(path) as temporary:
             np.save(temporary, features)
     except OSError as error:  # the folder may be read-only
-        warn(f"the features of the backbone are not cached for other runs, because writing failed: {error}")
+        warn(f"the features of the backbone are not cached for other runs, because of an error: {error}")
     return features
 
 

@@ -1,79 +1,131 @@
-"""Tracks every epoch in W&B and TensorBoard. Their failure does not stop a training: `metrics.jsonl` is the record."""
+"""Tracks every epoch in W&B, MLflow and TensorBoard. Their failure stops no training: `metrics.jsonl` is the record."""
 
 import contextlib
-import importlib.util
-import logging
-import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_inat.files import write_text
 from keras_inat.log import warn
-from keras_inat.settings import roles
-from keras_inat.settings.catalog import select
-from keras_inat.settings.schema import Config, Scalar
-from keras_inat.store.records import Epoch
+from keras_inat.settings.schema import Config
+from keras_inat.store.records import Epoch, Result
 from keras_inat.store.runs import RunFolder
+from keras_inat.training.mlflow_run import open_mlflow
+from keras_inat.training.wandb_run import (
+    SCALARS,
+    choose_wandb_mode,
+    close_wandb,
+    is_installed,
+    open_wandb,
+    select_tracked,
+    track_epochs,
+    write_evaluation,
+)
 
 INSTALL = "pip install 'keras-inat[tracking]'"
-# The entry in the summary of a W&B run that panels compare runs by.
-BEST_ACCURACY = "val_accuracy"
-# The fields of an epoch that both trackers get.
-SCALARS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+
+
+class Tracker(keras.callbacks.Callback):
+    """Passes every epoch and the evaluation on the test images to one tracker, until it fails."""
+
+    def __init__(
+        self,
+        name: str,
+        run: RunFolder,
+        write_epoch: Callable[[Epoch], None],
+        write_result: Callable[[Result], None],
+        close: Callable[[bool], None],
+    ) -> None:
+        super().__init__()
+        self._name = name
+        self._run = run
+        self._write_epoch = write_epoch
+        self._write_result = write_result
+        self._close = close
+        self._failed = False
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._try(lambda: self._write_epoch(self._run.read_epochs()[-1]))
+
+    def log_evaluation(self, result: Result) -> None:
+        """Writes the scores on the test images, the predictions and the model."""
+        self._try(lambda: self._write_result(result))
+
+    def close(self, succeeded: bool) -> None:
+        """Ends the record of the run."""
+        try:
+            self._close(succeeded)
+        except Exception as error:
+            if not self._failed:
+                warn(f"{self._name} may lack the end of this run: {_shorten(error)}")
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            if not self._failed:
+                write()
+        except Exception as error:  # its process ended, the disk is full, its protocol has changed
+            warn(f"{self._name} stops tracking this run, because it failed: {_shorten(error)}")
+            self._failed = True
 
 
 @contextlib.contextmanager
-def open_tracking(config: Config, run: RunFolder, title: str | None = None) -> Iterator[list[keras.callbacks.Callback]]:
-    """Opens the W&B run and the TensorBoard log of a run and yields the callbacks that write the epochs.
+def open_tracking(config: Config, run: RunFolder, title: str | None = None) -> Iterator[list[Tracker]]:
+    """Opens the records of a run in W&B, MLflow and TensorBoard and yields the callbacks that write them.
 
     W&B is offline unless the user is logged in. It never asks for input. By default, `title` is the name of the folder.
     A tracker that is not installed is skipped.
     """
-    callbacks: list[keras.callbacks.Callback] = []
-    tracked = None
-    if config.tracking.wandb in ("online", "offline") and not is_installed("wandb"):
-        warn(f"tracking.wandb={config.tracking.wandb} has no effect, because W&B is not installed: {INSTALL}")
-    if is_installed("wandb") and choose_wandb_mode(config) != "disabled":
+    title = title or run.path.name
+    trackers = []
+    for name, is_chosen, open_tracker in (
+        ("W&B", _is_wandb_chosen(config), _open_wandb),
+        ("MLflow", config.tracking.mlflow, _open_mlflow),
+        ("TensorBoard", config.tracking.tensorboard and is_installed("tensorboard"), _open_tensorboard),
+    ):
         try:
-            tracked = _init_wandb(config, run, title or run.path.name)
-            callbacks.append(EpochLog("W&B", run, _open_wandb(run, tracked)))
+            if is_chosen:
+                trackers.append(Tracker(name, run, *open_tracker(config, run, title)))
         except Exception as error:
-            warn(f"W&B does not track this run, because it failed: {error}")
-    if config.tracking.tensorboard and is_installed("tensorboard"):
-        callbacks.append(EpochLog("TensorBoard", run, _open_tensorboard(config, run)))
+            warn(f"{name} does not track this run, because it failed: {_shorten(error)}")
+    succeeded = False
     try:
-        yield callbacks
+        yield trackers
+        succeeded = True
     finally:
-        with contextlib.suppress(Exception):
-            if tracked:
-                tracked.finish()
+        for tracker in trackers:
+            tracker.close(succeeded)
 
 
-class EpochLog(keras.callbacks.Callback):
-    """Passes every epoch to a tracker, until it fails."""
-
-    def __init__(self, tracker: str, run: RunFolder, write: Callable[[Epoch], None]) -> None:
-        super().__init__()
-        self._tracker = tracker
-        self._run = run
-        self._write: Callable[[Epoch], None] | None = write
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        try:
-            if self._write:
-                self._write(self._run.read_epochs()[-1])
-        except Exception as error:  # its process ended, the disk is full, its protocol has changed
-            warn(f"{self._tracker} stops tracking this run, because it failed: {error}")
-            self._write = None
+# The functions that write an epoch and a result, and the one that ends the record, given whether the run succeeded.
+Functions = tuple[Callable[[Epoch], None], Callable[[Result], None], Callable[[bool], None]]
 
 
-def _open_tensorboard(config: Config, run: RunFolder) -> Callable[[Epoch], None]:
-    """Writes the settings for TensorBoard's HParams panel and returns a function that writes an epoch as scalars."""
+def _is_wandb_chosen(config: Config) -> bool:
+    if is_installed("wandb"):
+        return choose_wandb_mode(config) != "disabled"
+    if config.tracking.wandb in ("online", "offline"):
+        warn(f"tracking.wandb={config.tracking.wandb} has no effect, because W&B is not installed: {INSTALL}")
+    return False
+
+
+def _open_wandb(config: Config, run: RunFolder, title: str) -> Functions:
+    tracked = open_wandb(config, run, title, choose_wandb_mode(config))
+    return (
+        track_epochs(run, tracked),
+        lambda result: write_evaluation(tracked, run, result),
+        lambda succeeded: close_wandb(tracked, succeeded),
+    )
+
+
+def _open_mlflow(config: Config, run: RunFolder, title: str) -> Functions:
+    tracked = open_mlflow(config, run, title)
+    return tracked.write_epoch, tracked.write_result, tracked.close
+
+
+def _open_tensorboard(config: Config, run: RunFolder, title: str) -> Functions:
+    """Writes the settings for TensorBoard's HParams panel and the epochs so far, as scalars."""
     from tensorboard.plugins.hparams import api as hparams
 
     # The log of a resumed run may lack an epoch or have one too many. It is written anew.
@@ -82,109 +134,21 @@ def _open_tensorboard(config: Config, run: RunFolder) -> Callable[[Epoch], None]
     with writer.as_default():
         hparams.hparams(select_tracked(config), trial_id=f"{config.run.name}-{run.path.name}")
 
-    def write(epoch: Epoch) -> None:
+    def write_epoch(epoch: Epoch) -> None:
         with writer.as_default():
             for name in SCALARS:
                 tf.summary.scalar(name, getattr(epoch, name), step=epoch.epoch)
         writer.flush()
 
+    def write_result(result: Result) -> None:
+        with writer.as_default():
+            tf.summary.scalar("test_accuracy", result.test_scores.accuracy, step=result.best_epoch)
+        writer.flush()
+
     for epoch in run.read_epochs():
-        write(epoch)
-    return write
+        write_epoch(epoch)
+    return write_epoch, write_result, lambda succeeded: writer.close()
 
 
-def _open_wandb(run: RunFolder, tracked: Any) -> Callable[[Epoch], None]:
-    """Returns a function that writes an epoch, and the best accuracy so far, in the form of W&B's Keras callback."""
-    tracked.define_metric("epoch/epoch")
-    tracked.define_metric("epoch/*", step_metric="epoch/epoch")
-    earlier = run.read_epochs()
-    best = max((epoch.val_accuracy for epoch in earlier), default=0.0)
-
-    def write(epoch: Epoch) -> None:
-        nonlocal best
-        best = max(best, epoch.val_accuracy)
-        scalars = {f"epoch/{name}": getattr(epoch, name) for name in SCALARS}
-        tracked.log(scalars | {"epoch/epoch": epoch.epoch - 1})  # Keras counts from zero
-        tracked.summary[BEST_ACCURACY] = best
-
-    if tracked.offline:  # the server has the earlier epochs of an online run
-        for epoch in earlier:
-            write(epoch)
-    return write
-
-
-def _init_wandb(config: Config, run: RunFolder, title: str) -> Any:
-    """Starts or resumes the W&B run of a run, with the same id, so that W&B resumes it as well."""
-    os.environ.setdefault("WANDB_SILENT", "true")
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
-
-    logging.getLogger("wandb").setLevel(logging.ERROR)
-    if not run.wandb_id.exists():
-        write_text(run.wandb_id, uuid.uuid4().hex[:12])
-
-    def init(mode: Literal["online", "offline"]) -> Any:
-        return wandb.init(
-            mode=mode,
-            project=config.tracking.project,
-            group=config.run.name,
-            name=title,
-            id=run.wandb_id.read_text(encoding="utf-8"),
-            resume="allow",
-            job_type=run.command,
-            dir=str(run.path.absolute()),  # its service may run in another folder
-            config={name_setting(name): value for name, value in select_tracked(config).items()},
-            reinit="finish_previous",
-            settings=wandb.Settings(
-                console="off", silent=True, init_timeout=30, x_disable_stats=True, disable_git=True
-            ),
-        )
-
-    if choose_wandb_mode(config) == "online":
-        # Without a connection the record is offline, and `wandb sync` can send it later.
-        with contextlib.suppress(wandb.Error):
-            return init("online")
-    else:
-        # The incomplete record of a killed process is written anew.
-        shutil.rmtree(run.wandb, ignore_errors=True)
-    return init("offline")
-
-
-def select_tracked(config: Config) -> dict[str, Scalar]:
-    """Returns the settings that identify a run by dotted name, as scalars."""
-    settings = select(config, roles.TRACKED)
-    return {name: value if isinstance(value, Scalar) else str(value) for name, value in settings.items()}
-
-
-def name_setting(name: str) -> str:
-    """Returns the name of a setting in W&B, where a dot would mean nesting."""
-    return name.replace(".", "_")
-
-
-def is_installed(package: str) -> bool:
-    """Returns True if a package can be imported."""
-    return importlib.util.find_spec(package) is not None
-
-
-def choose_wandb_mode(config: Config) -> str:
-    """Returns the mode of W&B: "online", "offline" or "disabled".
-
-    With `tracking.wandb`=auto, the variable WANDB_MODE decides, and without it W&B is online if a user is logged in.
-    """
-    if config.tracking.wandb != "auto":
-        return config.tracking.wandb
-    mode = os.environ.get("WANDB_MODE", "").replace("dryrun", "offline")
-    if mode in ("online", "offline", "disabled"):
-        return mode
-    return "online" if _is_logged_in() else "offline"
-
-
-def _is_logged_in() -> bool:
-    try:
-        import wandb
-        from wandb.sdk.lib.wbauth import read_netrc_auth
-
-        settings = wandb.setup().settings
-        return bool(os.environ.get("WANDB_API_KEY") or settings.api_key or read_netrc_auth(host=settings.base_url))
-    except Exception:  # a broken login is no login, and another version of W&B may not have these names
-        return False
+def _shorten(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -207,3 +207,44 @@ def test_errors_say_what_to_do(runs, model, tmp_path, arguments, message, build_
     (tmp_path / "damaged/result.json").write_text("{")
     with pytest.raises(UserError, match=re.escape(message)):
         _run(runs, *[argument.format(tmp=tmp_path) for argument in arguments])
+
+
+@pytest.fixture
+def refuse_files(monkeypatch):
+    """Makes folders whose path contains a word read-only."""
+
+    def refuse(word):
+        create = predict.tempfile.TemporaryFile
+
+        def fail(dir):
+            if word in str(dir):
+                raise OSError(30, "Read-only file system")
+            return create(dir=dir)
+
+        monkeypatch.setattr(predict.tempfile, "TemporaryFile", fail)
+
+    return refuse
+
+
+def test_a_read_only_run_is_explained_in_the_working_folder(runs, workplace, refuse_files, capsys):
+    _write_image(workplace / "a.png", 0)
+    refuse_files("finetune/")
+    _run(runs, "IMAGE=a.png")
+    run = runs / "finetune/20260102-000000-new"
+    captured = capsys.readouterr()
+    assert captured.err == (
+        f"warning: {run} cannot be written: the explanations are in predictions/20260102-000000-new\n"
+    )
+    assert "explanation: predictions/20260102-000000-new/a.png" in captured.out
+    assert (workplace / "predictions/20260102-000000-new/a.png").exists()
+
+
+def test_without_a_place_to_write_the_predictions_are_printed(runs, workplace, refuse_files, capsys):
+    _write_image(workplace / "a.png", 0)
+    refuse_files("")
+    _run(runs, "IMAGE=a.png", "predict.format=json")
+    captured = capsys.readouterr()
+    (line,) = captured.out.splitlines()
+    assert json.loads(line)["explanation"] is None
+    assert "the predictions come without explanations" in captured.err
+    assert list(workplace.rglob("*.png")) == [workplace / "a.png"]

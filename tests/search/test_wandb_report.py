@@ -7,8 +7,9 @@ import wandb
 import wandb_workspaces.reports.v2 as reports
 import wandb_workspaces.reports.v2.interface as interface
 
+from keras_inat.search import wandb_report
 from keras_inat.search.wandb_report import build_blocks, publish_report
-from keras_inat.training import tracking
+from keras_inat.training import wandb_run
 
 SPACE = (
     "sweep.space={model.filters: {choices: [8, 16]}, model.kernel_size: {choices: [3]}, "
@@ -26,7 +27,8 @@ def server(monkeypatch):
         return report
 
     monkeypatch.delenv("WANDB_MODE")
-    monkeypatch.setattr(tracking, "_is_logged_in", lambda: True)
+    monkeypatch.setattr(wandb_run, "_is_logged_in", lambda given: True)
+    monkeypatch.setattr(wandb_report, "check_server", lambda given: None)
     monkeypatch.setattr(wandb, "Api", lambda: SimpleNamespace(default_entity="me"))
     monkeypatch.setattr(interface, "execute_graphql", lambda *_, **__: {"project": {"internalId": "1"}})
     monkeypatch.setattr(interface.Report, "save", save)

@@ -203,3 +203,29 @@ def test_loads_without_tensorflow():
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+PATHS = (
+    *("run.directory", "data.source", "data.directory", "data.zip", "report.directory", "predict.run", "predict.image"),
+    "finetune.weights",
+)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_may_begin_with_a_tilde_and_is_not_empty(name, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    section, key = name.split(".")
+    strategy = ["STRATEGY=head"] if section == "finetune" else []
+    config = load_config([*strategy, f"{name}=~/some folder"])
+    assert getattr(getattr(config, section), key) == "/home/me/some folder"
+    with pytest.raises(UserError, match=rf"^`{name}` must not be empty\. Received: ''\."):
+        load_config([*strategy, f"{name}=''"])
+
+
+def test_each_of_several_paths_may_begin_with_a_tilde(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert load_config(["RUNS=~/a b ~/c"]).report.compare == "/home/me/a b /home/me/c"
+
+
+def test_a_path_may_be_an_object(tmp_path):
+    assert override(Config(), {"run.directory": tmp_path}).run.directory == str(tmp_path)

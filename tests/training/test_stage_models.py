@@ -62,7 +62,7 @@ def test_features_that_cannot_be_cached_are_returned(config, monkeypatch, capsys
     data, model = open_data(config), build_finetune(config.finetune, 16, 3)
     monkeypatch.setattr(stage_models, "write_atomically", lambda path: write_atomically(Path("/proc/none") / path.name))
     assert load_features(model, data).shape == (1, 30, 4)
-    assert "are not cached for other runs, because writing failed: [Errno 2] No such" in capsys.readouterr().err
+    assert "are not cached for other runs, because of an error: cannot write /proc/none/" in capsys.readouterr().err
     assert not list(data.directory.glob("features-*"))
 
 

@@ -1,5 +1,6 @@
 """Comparison of runs: settings, results, learning curves and paired differences of runs that the user names."""
 
+from pathlib import Path
 from typing import Any
 
 from keras_inat.errors import UserError, describe_choices
@@ -54,7 +55,7 @@ def compare_runs(history: History, names: str, figures: FigureFolder) -> Chapter
 
 def _find_group(history: History, name: str) -> SeedGroup:
     for run in history.runs:
-        if name.rstrip("/") in (str(run.folder.path), run.title):
+        if name.rstrip("/") == run.title or Path(name).resolve() == run.folder.path.resolve():
             return SeedGroup((run,))
     groups = [group for data_set in history.data_sets for group in data_set.groups]
     found = [group for group in groups if group.best.result.name == name]
