@@ -1,44 +1,50 @@
-"""Search for duplicates: identical files, and near-duplicates that were resized, recompressed, mirrored or brightened.
+"""Search for duplicates: identical files, and near-duplicates.
 
-Each image is reduced to 16 x 16 gray pixels minus the mean of their neighborhood, scaled to unit length. These features
-do not depend on brightness, contrast and fine detail. Two images are near-duplicates if their features correlate by at
-least `MIN_SIMILARITY`, with or without mirroring one of them. Candidate pairs come from locality-sensitive hashing
-(Charikar 2002, "Similarity estimation techniques from rounding algorithms") of the middle frequencies, so that the time
-grows with the number of images, not with the number of pairs.
+A near-duplicate is a version of an image that was resized, recompressed, mirrored, brightened, slightly cropped, or put
+into a frame or between bars. Candidates come from the coarse structure of thumbnails. Each of them is verified: the
+images are aligned and compared in detail, first the thumbnails, then the files themselves.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
-from scipy import fft, ndimage, sparse
+from scipy import sparse
 
-from keras_inat.data.scan import THUMBNAIL
+from keras_inat.data.alignment import Comparison, Placement, compare
+from keras_inat.data.candidates import expect_placement, find_candidates
 
-# Measured on 1,000 near-duplicates of photographs of 64 pixels, mirrored, scaled down to as little as 40 % and
-# recompressed at qualities from 95 to 20: 999 had a similarity above 0.9. Different pictures reached 0.86.
-MIN_SIMILARITY = 0.9
-# Images whose local contrast has a smaller root mean square, in gray levels, are too plain to be compared.
-MIN_CONTRAST = 1.5
+# The side in pixels of the images that are compared last. Text or a face can be told apart.
+FINE_SIDE = 160
 MAX_NEAR_SIMILARITY = 0.9999  # 1 means identical files.
-NUM_TABLES = 24
-# In each table an image is compared with this many images of the same code. Larger clusters are connected by chains.
-NUM_NEIGHBORS = 3
-CHUNK = 16384
-# Mean magnitude of a middle frequency in photographs. Subtracting it centers the absolute values for the hashing.
-TYPICAL_MAGNITUDE = 0.08
-_FREQUENCY = np.hypot(*np.indices((THUMBNAIL, THUMBNAIL)))
-_MIDDLE = (_FREQUENCY >= 3) & (_FREQUENCY < 8.5)
-# A pair has row numbers with `first` < `second`, the correlation (1 for identical files), and if one is mirrored.
-PAIR_DTYPE = np.dtype([("first", np.int64), ("second", np.int64), ("similarity", np.float32), ("mirrored", np.bool_)])
+# A pair has row numbers with `first` < `second`, the correlation of the aligned images (1 for identical files), the
+# cells that were compared and those that agree (0 for identical files), and if one image is mirrored.
+PAIR_DTYPE = np.dtype(
+    [
+        ("first", np.int64),
+        ("second", np.int64),
+        ("similarity", np.float32),
+        ("cells", np.int32),
+        ("agreeing", np.int32),
+        ("mirrored", np.bool_),
+    ]
+)
 
 
-def find_duplicates(thumbnails: np.ndarray, hashes: np.ndarray, rows: np.ndarray, near: bool = True) -> np.ndarray:
+def find_duplicates(
+    thumbnails: np.ndarray,
+    hashes: np.ndarray,
+    rows: np.ndarray,
+    near: bool = True,
+    read: Callable[[int], np.ndarray] | None = None,
+) -> np.ndarray:
     """Finds the pairs of identical files and, if `near`, of near-duplicates.
 
     Args:
-        thumbnails: `(images, 16, 16, 3)` uint8, which may be a memory map.
+        thumbnails: `(images, 64, 64, 3)` uint8, which may be a memory map.
         hashes: `(images, 32)` uint8, equal for identical files.
         rows: `(n,)` int64, the sorted numbers of the images to compare.
+        near: True to search for near-duplicates as well.
+        read: Returns an image by its number, `(160, 160, 3)` uint8. None compares the thumbnails only.
 
     Returns:
         `(pairs,)` of `PAIR_DTYPE`, sorted. A cluster gets enough pairs to connect it, not all of its pairs.
@@ -50,7 +56,7 @@ def find_duplicates(thumbnails: np.ndarray, hashes: np.ndarray, rows: np.ndarray
     identical["first"] = rows[firsts[inverse[repeated]]]
     identical["second"] = rows[repeated]
     identical["similarity"] = 1
-    others = [_find_near(thumbnails, rows[np.sort(firsts)])] if near else []
+    others = [_find_near(thumbnails, rows[np.sort(firsts)], read)] if near else []
     return np.sort(np.concatenate([identical, *others]), order=["first", "second"])
 
 
@@ -60,65 +66,54 @@ def group_duplicates(count: int, pairs: np.ndarray) -> np.ndarray:
     return sparse.csgraph.connected_components(links, directed=False)[1]
 
 
-def _find_near(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    sketches = np.empty((len(rows), int(_MIDDLE.sum())), np.float32)
-    plain = np.empty(len(rows), bool)
-    for start in range(0, len(rows), CHUNK):
-        block = slice(start, start + CHUNK)
-        features = _compute_features(thumbnails[rows[block]])
-        spectrum = fft.dctn(features, axes=(1, 2), norm="ortho")
-        # Mirroring an image negates its odd horizontal frequencies.
-        spectrum[:, :, 1::2] = np.abs(spectrum[:, :, 1::2]) - TYPICAL_MAGNITUDE
-        sketches[block] = spectrum[:, _MIDDLE]
-        plain[block] = ~features.any(axis=(1, 2))
-    rows = rows[~plain]
-    sketches = sketches[~plain]
-    found = [np.zeros(0, PAIR_DTYPE)]
-    for first, second in _list_candidates(sketches):
-        pairs = np.zeros(len(first), PAIR_DTYPE)
-        pairs["first"] = rows[first]
-        pairs["second"] = rows[second]
-        features = _compute_features(thumbnails[pairs["first"]])
-        others = _compute_features(thumbnails[pairs["second"]])
-        upright = np.einsum("nij,nij->n", features, others)
-        mirrored = np.einsum("nij,nij->n", features, others[:, :, ::-1])
-        pairs["similarity"] = np.minimum(np.maximum(upright, mirrored), MAX_NEAR_SIMILARITY)
-        pairs["mirrored"] = mirrored > upright
-        found.append(pairs[pairs["similarity"] >= MIN_SIMILARITY])
-    return np.concatenate(found)
+def _find_near(thumbnails: np.ndarray, rows: np.ndarray, read: Callable[[int], np.ndarray] | None) -> np.ndarray:
+    candidates, boxes = find_candidates(thumbnails, rows)
+    box_of = dict(zip(rows.tolist(), boxes, strict=True))
+    parents: dict[int, int] = {}
+    pairs = []
+    for candidate in candidates:
+        first = int(candidate["first"])
+        second = int(candidate["second"])
+        root = _find_root(parents, first)
+        other = _find_root(parents, second)
+        if root == other:
+            continue  # They are connected already, possibly through other images.
+        mirrored = bool(candidate["mirrored"])
+        expected = expect_placement(int(candidate["view"]), box_of[first], box_of[second], mirrored)
+        found = _verify(thumbnails, read, (first, second), (box_of[first], box_of[second]), expected, mirrored)
+        if found:
+            parents[other] = root
+            similarity = min(found.correlation, MAX_NEAR_SIMILARITY)
+            numbers = sorted((first, second))
+            pairs.append((*numbers, similarity, found.num_cells, found.num_agreeing, mirrored))
+    return np.array(pairs, PAIR_DTYPE)
 
 
-def _compute_features(images: np.ndarray) -> np.ndarray:
-    """Returns `(n, 16, 16)` float32 features of unit length, or zero for plain images."""
-    gray = images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    local = gray - ndimage.uniform_filter(gray, (0, 5, 5))
-    local -= local.mean(axis=(1, 2), keepdims=True)
-    length = np.sqrt(np.square(local).sum(axis=(1, 2), keepdims=True))
-    return np.where(length >= MIN_CONTRAST * THUMBNAIL, local / np.maximum(length, 1e-6), 0)
+def _verify(
+    thumbnails: np.ndarray,
+    read: Callable[[int], np.ndarray] | None,
+    numbers: tuple[int, int],
+    boxes: tuple[np.ndarray, np.ndarray],
+    expected: Placement,
+    mirrored: bool,
+) -> Comparison | None:
+    """Returns the comparison of two images if they show the same picture."""
+    if mirrored:
+        top, left, bottom, right = boxes[1]
+        boxes = (boxes[0], np.array([top, 1 - right, bottom, 1 - left]))
+    found: Comparison | None = None
+    for source in (thumbnails.__getitem__, read):
+        if source is not None:
+            second = np.asarray(source(numbers[1]))
+            second = np.ascontiguousarray(second[:, ::-1]) if mirrored else second
+            found = compare(np.asarray(source(numbers[0])), second, boxes, found.placement if found else expected)
+            if found is None or not found.is_same:
+                return None
+    return found
 
 
-def _list_candidates(sketches: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields pairs of rows that are on the same side of every hyperplane of a table, at most `CHUNK` pairs at once."""
-    if len(sketches) < 2:
-        return
-    # With this many bits few different pictures agree by chance, whatever their number.
-    num_bits = max(8, int(np.ceil(np.log2(len(sketches)))) + 2)
-    rng = np.random.default_rng(0)
-    weights = 2.0 ** np.arange(num_bits)
-    keys = np.zeros(0, np.int64)
-    for _ in range(NUM_TABLES):
-        planes = rng.normal(size=(sketches.shape[1], num_bits)).astype(np.float32)
-        codes = (sketches @ planes > 0).astype(np.float64) @ weights
-        order = np.argsort(codes, kind="stable")
-        found = [keys]
-        for step in range(1, NUM_NEIGHBORS + 1):
-            same = np.flatnonzero(codes[order[step:]] == codes[order[:-step]])
-            for block in np.array_split(same, len(same) // CHUNK + 1):
-                one = order[block]
-                other = order[block + step]
-                # For unit vectors, a correlation of 0.9 is a distance of 0.45. Sketches are sections of such vectors.
-                near = np.linalg.norm(sketches[one] - sketches[other], axis=1) <= np.sqrt(2 - 2 * MIN_SIMILARITY)
-                found.append((np.minimum(one, other) * len(sketches) + np.maximum(one, other))[near])
-        keys = np.unique(np.concatenate(found))
-    for start in range(0, len(keys), CHUNK):
-        yield np.divmod(keys[start : start + CHUNK], len(sketches))
+def _find_root(parents: dict[int, int], number: int) -> int:
+    while (parent := parents.get(number, number)) != number:
+        parents[number] = parents.get(parent, parent)
+        number = parent
+    return number

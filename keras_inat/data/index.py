@@ -1,17 +1,19 @@
 """The index of a pack: the usable files of a source, their labels, and the groups of duplicates among them."""
 
+import functools
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from keras_inat.data.duplicates import find_duplicates, group_duplicates
+from keras_inat.data.decode import decode_image
+from keras_inat.data.duplicates import FINE_SIDE, find_duplicates, group_duplicates
 from keras_inat.data.scan import THUMBNAIL, THUMBNAILS, DecodedFile, stack_hashes
 from keras_inat.data.source import FOLDERS, Source
-from keras_inat.errors import UserError
+from keras_inat.errors import ExternalError, UserError
 from keras_inat.files import make_printable, write_atomically, write_text
 from keras_inat.store.records import (
     ClassCounts,
@@ -38,12 +40,14 @@ def write_index(
     directory: Path,
     near_duplicates: bool,
     preparation: Preparation,
+    ignored: Collection[frozenset[str]] = (),
 ) -> None:
     """Writes `index.npz`, `paths.json`, `scan.json` and, last, `manifest.json` beside the thumbnails.
 
     `index.npz` has one entry per file, in the order of `Source.files`, where the test files come first: `labels` int32,
     `used` bool, `hashes` `(files, 32)` uint8, and `representative` int64, the index of the file that stands for a group
     of duplicates. With `near_duplicates`, images that look the same count as duplicates, not only identical files.
+    `ignored` are pairs of paths that are no duplicates, although they look the same.
 
     Raises:
         UserError: A class has too few usable images.
@@ -57,7 +61,9 @@ def write_index(
     readable = np.array([not file.reason for file in decoded])
 
     thumbnails = np.memmap(directory / THUMBNAILS, np.uint8, "r", shape=(len(paths), THUMBNAIL, THUMBNAIL, 3))
-    pairs = find_duplicates(thumbnails, hashes, np.flatnonzero(readable), near_duplicates)
+    read = functools.partial(_read_image, source, preparation.model_copy(update={"fit": "crop"}))
+    pairs = find_duplicates(thumbnails, hashes, np.flatnonzero(readable), near_duplicates, read)
+    pairs = pairs[~_find_ignored(pairs, paths, ignored)]
     across = is_test[pairs["first"]] & ~is_test[pairs["second"]]
     groups = group_duplicates(len(paths), pairs)
     is_leaked = readable & ~is_test & np.isin(groups, groups[readable & is_test])
@@ -110,6 +116,26 @@ def write_index(
     manifest.model_copy(update=lists).write(directory / "manifest.json")
 
 
+def _read_image(source: Source, preparation: Preparation, number: int) -> np.ndarray:
+    """Decodes a file again, larger than its thumbnail."""
+    file = source.files[number]
+    try:
+        return decode_image(source.read(file), FINE_SIDE, preparation)
+    except ValueError:
+        raise ExternalError(f"{make_printable(file.path)} of {source.path} has changed: run it again") from None
+
+
+def _find_ignored(pairs: np.ndarray, paths: Sequence[str], ignored: Collection[frozenset[str]]) -> np.ndarray:
+    """Returns `(pairs,)` bool, true for pairs that the user calls different. Identical files are never different."""
+    is_ignored = np.zeros(len(pairs), bool)
+    if ignored:
+        is_ignored[:] = [
+            pair["similarity"] < 1 and frozenset((paths[pair["first"]], paths[pair["second"]])) in ignored
+            for pair in pairs
+        ]
+    return is_ignored
+
+
 def _explain_leaks(
     is_leaked: np.ndarray, pairs: np.ndarray, groups: np.ndarray, num_test: int, names: list[str]
 ) -> list[SkippedFile]:
@@ -155,6 +181,8 @@ def _describe_pair(pair: np.void, names: list[str], labels: np.ndarray) -> Dupli
         path=names[second],
         of=names[first],
         similarity=round(float(pair["similarity"]), 4),
+        cells=int(pair["cells"]),
+        agreeing_cells=int(pair["agreeing"]),
         mirrored=bool(pair["mirrored"]),
         same_class=bool(labels[first] == labels[second]),
         rows=(first, second),

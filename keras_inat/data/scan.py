@@ -25,8 +25,8 @@ from keras_inat.workers import map_unordered
 # The files of one chunk: enough to be worth sending to a worker, few enough to decode again after an interruption.
 CHUNK = 32
 JOURNAL = "journal.jsonl"
-# Duplicates are searched in thumbnails of this side in pixels. This file holds `(files, 16, 16, 3)` uint8.
-THUMBNAIL = 16
+# Duplicates are searched in thumbnails of this side in pixels. This file holds `(files, 64, 64, 3)` uint8.
+THUMBNAIL = 64
 THUMBNAILS = "thumbnails.uint8"
 RANGED = (DEEP, FLOATING)  # traits of files whose range is found over the data set
 

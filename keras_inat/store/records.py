@@ -59,7 +59,9 @@ class DuplicatePair(Stored):
 
     path: str  # the second file, relative to the source
     of: str  # the first file
-    similarity: float  # correlation of the two thumbnails; 1 for identical contents
+    similarity: float  # correlation of the aligned images; 1 for identical contents
+    cells: int  # parts of the aligned images that were compared; 0 for identical contents
+    agreeing_cells: int  # parts with the same details
     mirrored: bool  # true if one is the mirror image of the other
     same_class: bool  # true if both lie in folders of the same class
     rows: tuple[int, int]  # indices of `of` and `path` among all files; the test files come first

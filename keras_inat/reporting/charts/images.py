@@ -46,7 +46,7 @@ def draw_examples(predictions: Predictions, classes: Sequence[str]) -> Figure:
 
 
 def draw_duplicate_pairs(duplicates: Sequence[tuple[DuplicatePair, np.ndarray]]) -> Figure:
-    """Draws pairs of images `(2, size, size, 3)` uint8 with their folders and their correlation."""
+    """Draws pairs of images `(2, size, size, 3)` uint8 with their folders and the parts that agree."""
     figure, axes = new_canvas(WIDTH, PAIR_HEIGHT * -(-len(duplicates) // PAIR_COLUMNS))
     for index, (pair, images) in enumerate(duplicates):
         x = WIDTH / PAIR_COLUMNS * (index % PAIR_COLUMNS) + 0.06
@@ -56,7 +56,7 @@ def draw_duplicate_pairs(duplicates: Sequence[tuple[DuplicatePair, np.ndarray]])
             _place_image(axes, image, left, y, PAIR_SIDE)
             folder = "/".join(path.split("/")[-3:-1])  # the split and the class, as in `train/Aves`
             axes.text(left + PAIR_SIDE / 2, y + PAIR_SIDE + 0.12, clip(folder, 20), **CENTERED)
-        label = f"correlation {pair.similarity:.2f}" + (", mirrored" if pair.mirrored else "")
+        label = f"{pair.agreeing_cells} of {pair.cells} parts agree" + (", mirrored" if pair.mirrored else "")
         axes.text(x + PAIR_SIDE + 0.04, y + PAIR_SIDE + 0.31, label, weight="bold", **CENTERED)
     return figure
 
