@@ -15,6 +15,7 @@ OUT_OF_MEMORY = (
 )
 FULL_DISK = os.strerror(errno.ENOSPC)
 PROGRAM = os.environ.get("KERAS_INAT_PROGRAM", "keras-inat")  # what a user types before a command; `make` in a clone
+MAX_NAMES = 8  # in a list within a message
 TERMINATED = 143  # the exit code after SIGTERM
 
 
@@ -32,6 +33,33 @@ def describe_choices(received: object, choices: Iterable[str]) -> str:
     matches = difflib.get_close_matches(str(received), choices, n=1, cutoff=0.5)
     hint = f" Did you mean {matches[0]!r}?" if matches else ""
     return f"must be one of {{{', '.join(choices)}}}. Received: {received!r}.{hint}"
+
+
+def join_names(names: Iterable[str], limit: int = MAX_NAMES) -> str:
+    """Returns the first names, separated by commas, and the number of the others: `a, b and 12 more`."""
+    names = list(names)
+    rest = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest
+
+
+def suggest_path(path: str) -> str:
+    """Returns the end of a message about a missing path: the closest name in its folder, or nothing.
+
+    A path with the separators of Windows is looked up with those of this system.
+    """
+    slashed = path.replace("\\", "/")
+    folder, name = os.path.split(slashed.rstrip("/"))
+    if slashed != path and os.path.exists(slashed):
+        return f" Did you mean {slashed!r}?"
+    try:
+        matches = difflib.get_close_matches(name, os.listdir(folder or "."), n=1)
+    except OSError:
+        matches = []
+    if matches:
+        return f" Did you mean {os.path.join(folder, matches[0])!r}?"
+    if os.sep == "/" and slashed != path:
+        return " It is a path of Windows: write it as a path of this system, with / between the folders."
+    return ""
 
 
 def is_out_of_memory(error: Exception) -> bool:

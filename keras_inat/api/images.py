@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_inat.data.source import FOLDERS
+from keras_inat.data.layouts import FOLDERS
 from keras_inat.errors import UserError
 from keras_inat.files import TEMPORARY_PREFIX
 from keras_inat.progress import track_progress

@@ -10,14 +10,17 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_inat.data.augment import needs_margin
+from keras_inat.data.conversion import list_stale_copies
 from keras_inat.data.decode import stored_size
-from keras_inat.data.index import VERSION, write_index
-from keras_inat.data.scan import JOURNAL, THUMBNAIL, pixel_path, scan_files, stack_hashes
-from keras_inat.data.source import Source, open_source
+from keras_inat.data.duplicates import find_duplicates, group_duplicates
+from keras_inat.data.index import VERSION, choose_representatives, write_index
+from keras_inat.data.scan import JOURNAL, THUMBNAIL, THUMBNAILS, DecodedFile, pixel_path, scan_files, stack_hashes
+from keras_inat.data.source import ImageFile, Source, find_packs, open_source, reopen_source
+from keras_inat.data.split import split_test
 from keras_inat.errors import PROGRAM, ExternalError, UserError
-from keras_inat.files import check_space, file_size, hold_lock
+from keras_inat.files import check_space, file_size, hold_lock, write_atomically
 from keras_inat.log import warn
-from keras_inat.settings.schema import Config
+from keras_inat.settings.schema import Config, Data
 from keras_inat.store.records import Manifest
 
 NUM_NAMED = 10
@@ -42,22 +45,25 @@ def load_pack(config: Config) -> Pack:
         UserError: The source is missing, has a class with too few usable images, or the disk is full.
     """
     source = open_source(config)
-    packs = Path(config.data.directory) / ".packs"
-    home = packs / _name(source, config.data.near_duplicates)
+    packs = find_packs(config)
+    home = packs / _name(source, config.data.near_duplicates, config.data.test_fraction)
     sizes = list_sizes(config)
     # A complete pack may be in a read-only folder, where no lock can be made.
     if not _is_complete(home, source, sizes):
         packs.mkdir(parents=True, exist_ok=True)
         with hold_lock(packs / f"{home.name}.lock"):
             if not _is_complete(home, source, sizes):
-                _make(home, source, sizes, config.data.near_duplicates)
+                _make(home, source, sizes, config.data)
     manifest = Manifest.read(home / "manifest.json")
     path = str(source.path.resolve())
     if manifest.source != path:  # The images were moved. `remove_stale_packs` needs their path.
         manifest = manifest.model_copy(update={"source": path})
         with contextlib.suppress(OSError):
             manifest.write(home / "manifest.json")
-    _warn_about_skipped_files(home, manifest)
+    if home not in _warned:
+        _warned.add(home)
+        _warn_about_layout(source, config)
+        _warn_about_skipped_files(home, manifest)
     return Pack(home, manifest)
 
 
@@ -68,11 +74,11 @@ def list_sizes(config: Config) -> list[int]:
 
 
 def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
-    """Removes the packs whose images have changed or are gone, and the leftovers of killed processes.
+    """Removes packs and copies of archives whose images have changed or are gone, and leftovers of killed processes.
 
     Packs that another process is making are kept. Returns the name and size of each pack, and True if it was removed.
     """
-    packs = Path(config.data.directory) / ".packs"
+    packs = find_packs(config)
     rows = []
     for home in sorted(path for path in packs.glob("*") if path.is_dir()):
         size = _count_bytes(home)
@@ -84,10 +90,13 @@ def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
         except UserError:
             stale = False
         rows.append((home.name, size, stale))
+    for copy in list_stale_copies(packs):
+        rows.append((copy.name, file_size(copy), True))
+        copy.unlink()
     return rows
 
 
-def _make(home: Path, source: Source, sizes: Sequence[int], near_duplicates: bool) -> None:
+def _make(home: Path, source: Source, sizes: Sequence[int], data: Data) -> None:
     """Adds sizes to a pack, or makes the pack if it has no index. The caller holds the lock of the pack."""
     num_files = len(source.files)
     # Only a killed process can have left this folder, because the lock is held.
@@ -96,16 +105,25 @@ def _make(home: Path, source: Source, sizes: Sequence[int], near_duplicates: boo
     remedies = f"free some space (`{PROGRAM} clean-packs` removes stale packs), set `data.directory` to another disk"
     check_space(home, needed - _count_bytes(partial), f"{remedies}, or lower `data.image_size`")
     decoded = scan_files(source, sizes, partial)
+    files = source.files
     if not _has_index(home, num_files):
+        test_fraction = data.test_fraction if source.is_unsplit else None
         try:
-            write_index(source, decoded, partial, near_duplicates)
+            if source.is_unsplit:
+                files, order = _split_off_test(source, decoded, partial, data)
+                decoded = _arrange(partial, sizes, decoded, order)
+            write_index(source, files, decoded, partial, data.near_duplicates, test_fraction)
         except UserError:
             shutil.rmtree(partial)  # Resuming is pointless: the images have to change.
             raise
         shutil.rmtree(home, ignore_errors=True)
         partial.rename(home)
-        (home / JOURNAL).unlink()
+        (home / JOURNAL).unlink(missing_ok=True)
         return
+    if source.is_unsplit:
+        numbers = {file.path: number for number, file in enumerate(files)}
+        paths = json.loads((home / "paths.json").read_text(encoding="utf-8"))
+        decoded = _arrange(partial, sizes, decoded, np.array([numbers[path] for path in paths]))
     with np.load(home / "index.npz") as index:
         hashes = index["hashes"]
     if not np.array_equal(hashes, stack_hashes(decoded)):
@@ -116,9 +134,49 @@ def _make(home: Path, source: Source, sizes: Sequence[int], near_duplicates: boo
     shutil.rmtree(partial)
 
 
-def _name(source: Source, near_duplicates: bool) -> str:
+def _split_off_test(
+    source: Source, decoded: Sequence[DecodedFile], partial: Path, data: Data
+) -> tuple[list[ImageFile], np.ndarray]:
+    """Returns the files with their splits, the test files first, and the number of each in `Source.files`."""
+    hashes = stack_hashes(decoded)
+    rows = np.flatnonzero([not file.reason for file in decoded])
+    thumbnails = np.memmap(partial / THUMBNAILS, np.uint8, "r", shape=(len(decoded), THUMBNAIL, THUMBNAIL, 3))
+    groups = group_duplicates(len(decoded), find_duplicates(thumbnails, hashes, rows, data.near_duplicates))
+    group_hashes = hashes[choose_representatives(groups, hashes)]
+    labels = np.searchsorted(source.classes, [file.class_name for file in source.files])
+    test = split_test(
+        labels[rows],
+        [content.tobytes().hex() for content in group_hashes[rows]],
+        [content.tobytes().hex() for content in hashes[rows]],
+        data.test_fraction,
+        Path(data.directory) / "splits" / f"{source.name.lstrip('.')}-{data.test_fraction:g}.csv",
+    )
+    is_test = np.isin(np.arange(len(decoded)), rows[test])
+    order = np.argsort(~is_test, kind="stable")
+    files = [source.files[number]._replace(split="test" if is_test[number] else "train") for number in order.tolist()]
+    return files, order
+
+
+def _arrange(
+    partial: Path, sizes: Sequence[int], decoded: Sequence[DecodedFile], order: np.ndarray
+) -> list[DecodedFile]:
+    """Sorts the pixels on disk, so that the test images come first. Returns the records in this order."""
+    (partial / JOURNAL).unlink()  # An interrupted scan would take the pixels for those of other files.
+    sides = {pixel_path(partial, sizes[0], size): size for size in sizes} | {partial / THUMBNAILS: THUMBNAIL}
+    for path, side in sides.items():
+        pixels = np.memmap(path, np.uint8, "r", shape=(len(order), side, side, 3))
+        with write_atomically(path) as temporary, open(temporary, "wb") as file:
+            for number in order.tolist():
+                file.write(pixels[number])
+            del pixels  # Windows does not replace a file that is mapped.
+    return [decoded[number] for number in order.tolist()]
+
+
+def _name(source: Source, near_duplicates: bool, test_fraction: float | None) -> str:
     # Names that begin with a dot belong to unfinished packs.
-    return f"{source.name.lstrip('.')}-{VERSION}-{'' if near_duplicates else 'identical-'}{source.key[:12]}"
+    kinds = "" if near_duplicates else "identical-"
+    kinds += f"test-{test_fraction:g}-" if source.is_unsplit else ""
+    return f"{source.name.lstrip('.')}-{VERSION}-{kinds}{source.key[:12]}"
 
 
 def _count_bytes(folder: Path) -> int:
@@ -141,9 +199,10 @@ def _has_index(home: Path, num_files: int) -> bool:
         manifest = Manifest.read(home / "manifest.json")
         Manifest.read(home / "scan.json")
         with np.load(home / "index.npz") as index:
-            lengths = {len(index[name]) for name in ("labels", "used", "hashes", "representative")}
+            lengths = {len(index[name]) for name in ("labels", "used", "validation", "hashes", "representative")}
         lengths.add(len(json.loads((home / "paths.json").read_text(encoding="utf-8"))))
-        return lengths == {num_files} == {manifest.files.train + manifest.files.test}
+        files = manifest.files
+        return lengths == {num_files} == {files.train + files.validation + files.test}
     except Exception:  # Reading damaged files raises many classes.
         return False
 
@@ -151,17 +210,25 @@ def _has_index(home: Path, num_files: int) -> bool:
 def _is_current(home: Path) -> bool:
     try:
         manifest = Manifest.read(home / "manifest.json")
-        return home.name == _name(Source(Path(manifest.source)), manifest.near_duplicates)
+        source = reopen_source(Path(manifest.source), manifest.table, home.parent)
+        return home.name == _name(source, manifest.near_duplicates, manifest.test_fraction)
     except Exception:  # The images or the manifest are gone or damaged.
         return False
 
 
+def _warn_about_layout(source: Source, config: Config) -> None:
+    """Names everything in the source that is not used, and settings without an effect."""
+    for note in source.notes:
+        warn(f"{source.path}: {note}")
+    given = {"val_fraction": source.origins.validation, "test_fraction": source.origins.test}
+    for name, place in given.items():
+        if place and getattr(config.data, name) != getattr(Data(), name):
+            warn(f"`data.{name}` has no effect: these images are given, in {place}")
+
+
 def _warn_about_skipped_files(home: Path, manifest: Manifest) -> None:
-    """Names the first files that are not used, once per process and pack."""
+    """Names the first files that are not used."""
     skipped = [*manifest.quarantined, *manifest.leaked]
-    if home in _warned or not skipped:
-        return
-    _warned.add(home)
     for file in skipped[:NUM_NAMED]:
         warn(f"skipped {file.path}: it {file.reason}")
     total = manifest.num_quarantined + manifest.num_leaked

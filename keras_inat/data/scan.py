@@ -63,9 +63,9 @@ def scan_files(source: Source, sizes: Sequence[int], directory: Path) -> list[De
     for path, length in lengths.items():
         with open(path, "ab") as file:
             file.truncate(length)  # The file is sparse: unwritten pixels take no space.
-    files = [(file.path, source.place(file).count("/") > 2) for file in source.files]
+    files = [(file.path, file.is_nested) for file in source.files]
     chunks = [(start, files[start : start + CHUNK]) for start in range(0, count, CHUNK) if start not in finished]
-    work = functools.partial(decode_chunk, source.path, source.key, sizes, directory)
+    work = functools.partial(decode_chunk, source.root, source.key, sizes, directory)
     num_done = sum(map(len, finished.values()))
     with (
         open(directory / JOURNAL, "a", encoding="utf-8") as journal,

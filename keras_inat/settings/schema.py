@@ -31,13 +31,19 @@ class Run(Section):
 class Data(Section):
     role: ClassVar[Role] = Role.PLACE
 
-    source: str = Field("data/inaturalist_12K", description="a folder with train/ and val/, a .zip of one, or 'demo'")
+    source: str = Field("data/inaturalist_12K", description="a folder or archive of labeled images, or 'demo'")
     directory: str = Field("data", description="folder of downloads, the demo and the packs of decoded pixels")
     image_size: Annotated[int, Role.OUTCOME] = Field(
         128, ge=SMALLEST_IMAGE, le=1024, description="side in pixels of the square images that the model sees"
     )
     val_fraction: Annotated[float, Role.DATA] = Field(
-        0.2, gt=0, lt=0.9, description="fraction of train/ held out for validation, stratified by class"
+        0.2,
+        gt=0,
+        lt=0.9,
+        description="fraction of each class of training images held out if there are no validation images",
+    )
+    test_fraction: Annotated[float, Role.DATA] = Field(
+        0.2, gt=0, lt=0.9, description="fraction of each class of images held out if there are no test images"
     )
     split_seed: Annotated[int, Role.DATA] = Field(
         0, ge=0, description="determines the validation images; the same for every run.seed"
@@ -45,8 +51,14 @@ class Data(Section):
     near_duplicates: Annotated[bool, Role.DATA] = Field(
         True, description="treat resized, recompressed or mirrored versions of an image as duplicates of it"
     )
+    table: str | None = Field(
+        None, description="path in the data set of the CSV, TSV, JSONL or Parquet file with the classes; null: found"
+    )
+    file_column: str | None = Field(None, description="the table's column of file names; null: found by usual names")
+    label_column: str | None = Field(None, description="the table's column of classes; null: found by usual names")
+    split_column: str | None = Field(None, description="the table's column of splits; null: found by usual names")
     zip: str | None = Field(None, description="the command `data`: an archive to unpack instead of a download")
-    url: str = Field(DATA_SET_URL, description="the command `data`: the address of the archive to download")
+    url: str = Field(DATA_SET_URL, description="the command `data`: the address of the .zip archive to download")
 
 
 class Augment(Section):

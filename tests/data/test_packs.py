@@ -194,7 +194,7 @@ def test_a_class_without_readable_images_is_an_error(make_config, photos):
     for path in (photos / "val" / "red").iterdir():
         path.write_text("no image")
     words = (
-        r"val/red .* has too few usable images: 0 found, 1 needed; "
+        r"class 'red' of .*photos has too few usable images in val/: 0 found, 1 needed; "
         "4 files were skipped, the first because it is not an image"
     )
     with pytest.raises(UserError, match=words):
@@ -212,7 +212,11 @@ def test_an_interrupted_build_leaves_nothing(make_config, monkeypatch):
         pack.directory.name,
         f"{pack.directory.name}.lock",
     ]
-    assert json.loads((pack.directory / "manifest.json").read_text())["counts"] == {"train": 30, "test": 12}
+    assert json.loads((pack.directory / "manifest.json").read_text())["counts"] == {
+        "train": 30,
+        "validation": 0,
+        "test": 12,
+    }
 
 
 def test_a_damaged_member_of_an_archive_is_skipped(make_config, photos, tmp_path):
