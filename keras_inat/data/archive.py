@@ -17,6 +17,7 @@ SPECIAL = "is a link or another special file"
 MAX_GROWTH = 100
 BOMB_BYTES = 1 << 30
 LOCAL_HEADER_BYTES = 30
+END_BYTES = (1 << 16) + 22  # of the last record of a zip archive, with the longest comment
 # Files and folders that operating systems put beside those of the user.
 STRAYS = ("__MACOSX", "Thumbs.db", "desktop.ini", "lost+found", "$RECYCLE.BIN", "System Volume Information")
 
@@ -138,17 +139,27 @@ def _read_file(path: Path) -> bytes:
 
 def open_archive(path: Path) -> zipfile.ZipFile:
     """Opens a zip archive. Raises a UserError if it is damaged, or if unpacking it would not be safe."""
+    if _is_last_part(path):
+        raise UserError(
+            f"{path} is the last of several parts: join them first, with `zip -s 0 {path.name} --out whole.zip`"
+        )
     try:
         archive = zipfile.ZipFile(path)
     except Exception as error:  # `zipfile` raises many classes for a damaged archive.
-        hint = ""
-        if "multiple disks" in str(error) or path.with_suffix(".z01").exists():
-            hint = f". It is the last of several parts: join them first, with `zip -s 0 {path} --out whole.zip`"
-        raise UserError(f"{path} cannot be read as a zip archive: {error}{hint}") from None
+        raise UserError(f"{path} cannot be read as a zip archive: {error}") from None
     for member, fault in _find_faults(archive, path.stat().st_size):
         archive.close()
         raise UserError(f"{path} is refused: its member {member.filename!r} {fault}")
     return archive
+
+
+def _is_last_part(path: Path) -> bool:
+    """Returns True if the last record of a zip archive has a number other than 0 for its disk."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - END_BYTES))
+        _, record, rest = file.read().rpartition(b"PK\5\6")
+    # Large archives have the number 65535 here.
+    return bool(record) and rest[:2] not in (b"\0\0", b"\xff\xff")
 
 
 def _find_faults(archive: zipfile.ZipFile, num_bytes: int) -> Iterator[tuple[zipfile.ZipInfo, str]]:

@@ -6,8 +6,8 @@ import hashlib
 import importlib
 import lzma
 import os
+import shutil
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from keras_inat.data.archive import (
     open_archive,
 )
 from keras_inat.errors import ExternalError, UserError
-from keras_inat.files import TEMPORARY_PREFIX, check_space, hold_lock, write_atomically
+from keras_inat.files import check_space, hold_lock
 from keras_inat.progress import track_progress
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -39,6 +39,7 @@ REFUSED = {
 }
 # Modules for Zstandard, each with a function `open`. The first is part of Python 3.14.
 ZSTANDARD = ("compression.zstd", "backports.zstd", "zstandard")
+PARTIAL = ".part"
 DAMAGED = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError)
 
 
@@ -84,23 +85,44 @@ def convert(path: Path, packs: Path) -> Path:
     if target.exists():
         return target
     packs.mkdir(parents=True, exist_ok=True)
-    with hold_lock(packs / f".{target.name}.lock"):
+    with hold_lock(packs / f"{target.name}.lock"):
         if not target.exists():
             check_space(target, path.stat().st_size, "free some space, or set `data.directory` to another disk")
-            with write_atomically(target) as temporary:
+            temporary = _partial(target)
+            try:
                 _copy(path, temporary)
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())
+                temporary.rename(target)
+            finally:
+                temporary.unlink(missing_ok=True)
     return target
 
 
-def list_stale_copies(packs: Path) -> Iterator[Path]:
-    """Yields the copies whose archives have changed or are gone."""
-    for copy in sorted(packs.glob("*.zip")):
-        with contextlib.suppress(OSError, zipfile.BadZipFile):
-            with zipfile.ZipFile(copy) as archive:
-                original = Path(os.fsdecode(archive.comment))
-            if original.exists() and find_converted(original, packs).name == copy.name:
-                continue
-        yield copy
+def remove_stale_copies(packs: Path) -> list[tuple[str, int]]:
+    """Removes the copies whose archives have changed or are gone, and unfinished ones. Returns names and sizes."""
+    removed = []
+    found = (*packs.glob("*.zip"), *packs.glob(f"*.zip{PARTIAL}"))
+    targets = {path.with_name(path.name.removeprefix(".").removesuffix(PARTIAL)) for path in found}
+    for target in sorted(targets):
+        with contextlib.suppress(UserError), hold_lock(packs / f"{target.name}.lock", "another process copies it"):
+            for copy in (target, _partial(target)):
+                if copy.exists() and not _is_current(copy):
+                    removed.append((copy.name, copy.stat().st_size))
+                    copy.unlink()
+    return removed
+
+
+def _is_current(copy: Path) -> bool:
+    try:
+        with zipfile.ZipFile(copy) as archive:
+            return find_converted(Path(os.fsdecode(archive.comment)), copy.parent) == copy
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(f".{target.name}{PARTIAL}")
 
 
 class _Guard:
@@ -134,14 +156,14 @@ def _copy(path: Path, target: Path) -> None:
         track_progress(f"unpacking {path.name}", 0, "files") as advance,
     ):
         archive.comment = os.fsencode(path.resolve())
-        for name, content in read(path, target.parent):
+        for name, content in read(path, target.with_suffix("")):
             # With the oldest time that a zip archive can hold, the copy of an archive is always the same.
             archive.writestr(zipfile.ZipInfo(name), content)
             advance(1)
     open_archive(target).close()  # refuses paths that contradict each other
 
 
-def _read_tar(path: Path, temporary: Path) -> Iterator[tuple[str, bytes]]:
+def _read_tar(path: Path, folder: Path) -> Iterator[tuple[str, bytes]]:
     """Yields the name and the content of each file in a tar archive, in the order of the archive."""
     guard = _Guard(path)
     try:
@@ -172,8 +194,8 @@ def _open_tar(path: Path) -> IO[bytes]:
     )
 
 
-def _read_7z(path: Path, temporary: Path) -> Iterator[tuple[str, bytes]]:
-    """Yields the name and the content of each file in a 7z archive, which is unpacked into `temporary` first."""
+def _read_7z(path: Path, folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yields the name and the content of each file in a 7z archive, which is unpacked into a temporary folder first."""
     try:
         import py7zr
     except ModuleNotFoundError:
@@ -182,15 +204,13 @@ def _read_7z(path: Path, temporary: Path) -> Iterator[tuple[str, bytes]]:
         ) from None
     guard = _Guard(path)
     try:
-        with (
-            tempfile.TemporaryDirectory(dir=temporary, prefix=TEMPORARY_PREFIX) as folder,
-            py7zr.SevenZipFile(path) as archive,
-        ):
+        with py7zr.SevenZipFile(path) as archive:
             if archive.needs_password():
                 raise py7zr.PasswordRequired([], "")
             files = [member for member in archive.list() if not member.is_directory]
             for member in files:
                 guard.check(member.filename, member.uncompressed, "" if member.is_file else SPECIAL)
+            shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
             archive.extractall(folder)
             for member in files:
                 yield member.filename, Path(folder, member.filename).read_bytes()
@@ -198,6 +218,8 @@ def _read_7z(path: Path, temporary: Path) -> Iterator[tuple[str, bytes]]:
         raise UserError(f"{path} is encrypted: unpack it with its password, and give the folder") from None
     except (py7zr.exceptions.ArchiveError, *DAMAGED) as error:
         raise _explain(path, "7z", error) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _explain(path: Path, kind: str, error: Exception) -> UserError:

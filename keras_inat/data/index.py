@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_inat.data.duplicates import find_duplicates, group_duplicates
 from keras_inat.data.scan import THUMBNAIL, THUMBNAILS, DecodedFile, stack_hashes
-from keras_inat.data.source import ImageFile, Source
+from keras_inat.data.source import SPLITS, ImageFile, Source
 from keras_inat.errors import UserError
 from keras_inat.files import make_printable, write_atomically, write_text
 from keras_inat.store.records import ClassCounts, DuplicateCounts, DuplicatePair, Manifest, SkippedFile, SplitCounts
@@ -20,8 +20,6 @@ VERSION = 4
 # `scan.json` lists every skipped file and at most MAX_PAIRS duplicates; `manifest.json` lists NUM_NAMED of each.
 MAX_PAIRS = 10_000
 NUM_NAMED = 50
-# Of duplicates in several splits, the images of all but the first are leaks.
-SPLITS = ("test", "validation", "train")
 
 
 def write_index(
@@ -115,16 +113,16 @@ def _explain_leaks(
     reasons: dict[int, str] = {}
     across = pairs[splits[pairs["first"]] != splits[pairs["second"]]]
     for pair in across[np.argsort(-across["similarity"], kind="stable")]:
-        earlier, later = sorted((int(pair["first"]), int(pair["second"])), key=lambda number: splits[number])
         kind = "an exact duplicate" if pair["similarity"] == 1 else "a near-duplicate"
         mirrored = ", mirrored" if pair["mirrored"] else ""
-        reasons.setdefault(later, f"is {kind} of the {SPLITS[splits[earlier]]} image {names[earlier]}{mirrored}")
-    order = np.argsort(splits, kind="stable")
-    kinds, positions = np.unique(groups[order], return_index=True)
-    leaked = np.flatnonzero(is_leaked)
-    firsts = order[positions][np.searchsorted(kinds, groups[leaked])]
+        first = int(pair["first"])
+        split = SPLITS[splits[first]]
+        reasons.setdefault(int(pair["second"]), f"is {kind} of the {split} image {names[first]}{mirrored}")
+    # The files of earlier splits come first.
+    first_of_group = dict(zip(*np.unique(groups, return_index=True), strict=True))
     files = []
-    for number, first in zip(leaked.tolist(), firsts.tolist(), strict=True):
+    for number in np.flatnonzero(is_leaked).tolist():
+        first = int(first_of_group[groups[number]])
         indirect = f"is linked to the {SPLITS[splits[first]]} image {names[first]} through other near-duplicates"
         files.append(SkippedFile(path=names[number], reason=reasons.get(number, indirect)))
     return files

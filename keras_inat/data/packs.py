@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_inat.data.augment import needs_margin
-from keras_inat.data.conversion import list_stale_copies
+from keras_inat.data.conversion import remove_stale_copies
 from keras_inat.data.decode import stored_size
 from keras_inat.data.duplicates import find_duplicates, group_duplicates
 from keras_inat.data.index import VERSION, choose_representatives, write_index
@@ -90,10 +90,7 @@ def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
         except UserError:
             stale = False
         rows.append((home.name, size, stale))
-    for copy in list_stale_copies(packs):
-        rows.append((copy.name, file_size(copy), True))
-        copy.unlink()
-    return rows
+    return rows + [(name, size, True) for name, size in remove_stale_copies(packs)]
 
 
 def _make(home: Path, source: Source, sizes: Sequence[int], data: Data) -> None:

@@ -30,6 +30,10 @@ from keras_inat.store.records import Origins, TableSettings
 DEMOS = {"demo": (200, 50), "demo-things": (120, 10)}
 
 
+# The order of the files. Of duplicates in several splits, the images of all but the first are leaks.
+SPLITS = ("test", "validation", "train")
+
+
 class ImageFile(NamedTuple):
     """A file with a class."""
 
@@ -80,13 +84,14 @@ class Source:
         self.origins = Origins(**layout.places)
         _check_empty(listing, layout, path)
         self.classes = check_classes(layout, str(path))  # sorted
-        # All labeled files, sorted by split, class and path. Files that are not images are included; `read` and the
-        # decoder report them. So are files that only a table names.
-        self.files = sorted(
+        # All labeled files, sorted by split, as in `SPLITS`, class and path. Files that are not images are included;
+        # `read` and the decoder report them. So are files that only a table names.
+        files = (
             ImageFile(file.split, file.class_name, name, *self._reader.describe(name), file.is_nested)
             for file in layout.files
             for name in [listing.files.get(file.path, file.path)]
         )
+        self.files = sorted(files, key=lambda file: (SPLITS.index(file.split or "train"), *file[1:]))
 
     @property
     def root(self) -> Path:
