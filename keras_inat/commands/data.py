@@ -24,7 +24,7 @@ def run(config: Config) -> None:
             raise UserError(
                 f"ZIP must be an archive that exists. Received: {str(archive)!r}.{suggest_path(str(archive))}"
             )
-        check_suffix(archive)
+        check_suffix(archive, "ZIP must be an archive ({})")
         if folder.is_file():
             raise UserError(f"DATA must be the folder to unpack into. Received: {str(folder)!r}, which is a file.")
         print(f"unpacked {unpack(archive, folder)} images into {folder}")
@@ -44,7 +44,8 @@ def _report(pack: Pack, config: Config) -> None:
     duplicates = found.num_duplicates
     print(f"images: {found.origins.describe(config.data.val_fraction, config.data.test_fraction)}")
     counts = {split: getattr(found.counts, split) for split in ("train", "validation", "test")}
-    numbers = " and ".join(f"{count:,} {split}" for split, count in counts.items() if count)
+    numbers = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
+    numbers = " and ".join(numbers.rsplit(", ", 1))
     print(f"{found.name}: {numbers} images, by class:")
     columns = [numbers for split in counts if (numbers := getattr(found.per_class, split))]
     for class_name, *row in zip(found.classes, *columns, strict=True):

@@ -43,16 +43,17 @@ PARTIAL = ".part"
 DAMAGED = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError)
 
 
-def check_suffix(path: Path) -> None:
-    """Raises an error if the name of a file is not that of an archive that can be read."""
+def check_suffix(path: Path, accepted: str = "DATA must be a folder, an archive ({}) or 'demo'") -> None:
+    """Raises an error if the name of a file is not that of an archive that can be read.
+
+    `accepted` begins the message, with `{}` in place of the suffixes.
+    """
     name = path.name.lower()
     for suffix, hint in REFUSED.items():
         if name.endswith(suffix) and not name.endswith(SUFFIXES):
             raise ExternalError(f"{path} cannot be used: {hint}")
     if not name.endswith(SUFFIXES):
-        raise ExternalError(
-            f"DATA must be a folder, an archive ({', '.join(SUFFIXES)}) or 'demo'. Received: {str(path)!r}."
-        )
+        raise ExternalError(f"{accepted.format(', '.join(SUFFIXES))}. Received: {str(path)!r}.")
 
 
 def remove_suffix(name: str) -> str:

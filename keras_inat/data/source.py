@@ -12,6 +12,7 @@ from typing import NamedTuple
 from keras_inat.data.archive import Listing, Reader
 from keras_inat.data.conversion import check_suffix, convert, find_converted, remove_suffix
 from keras_inat.data.layouts import (
+    IMAGE_SUFFIX,
     Layout,
     check_classes,
     describe_refusal,
@@ -80,7 +81,7 @@ class Source:
         # The folder with the split folders, the class folders or the table, relative to `path`; empty for `path`.
         self.home = layout.home
         self.tables = tuple(layout.tables)  # the paths of the tables that the classes come from
-        self.notes += tuple(layout.notes)
+        self.notes += (*layout.notes, *_note_unused(listing, layout))
         self.origins = Origins(**layout.places)
         _check_empty(listing, layout, path)
         self.classes = check_classes(layout, str(path))  # sorted
@@ -244,6 +245,16 @@ def _check_empty(listing: Listing, layout: Layout, path: Path) -> None:
         parts = folder.removeprefix(start).split("/")
         if folder.startswith(start) and len(parts) == 2 and f"{parts[0]}/" in layout.places.values():
             raise ExternalError(f"the class folder {path / folder} is empty: add images or remove it")
+
+
+def _note_unused(listing: Listing, layout: Layout) -> list[str]:
+    """Returns a note on images outside of the class folders. Unlabeled images of a split have one already."""
+    if layout.tables:
+        return []
+    used = {file.path for file in layout.files}
+    others = [path for path in listing.files if IMAGE_SUFFIX.search(path) and path not in used]
+    count = sum(not read_split(path.rpartition("/")[0].rpartition("/")[2]) for path in others)
+    return [f"images that lie in no class folder and are not used: {count:,}"] if count else []
 
 
 def _advise(listing: Listing) -> str:

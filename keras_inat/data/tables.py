@@ -187,13 +187,12 @@ def _label(tables: Sequence[_Table], paths: Sequence[str], name: str) -> Layout:
     else:
         places = {"train": places[""]}
     names = [table.path for table in tables]
+    num_others = sum(bool(IMAGE_SUFFIX.search(path)) and path not in labeled for path in paths)
     counts = {
-        f"rows of {join_names(names)} have no class": num_unlabeled,
-        f"images are not in {join_names(names)}": sum(
-            bool(IMAGE_SUFFIX.search(path)) and path not in labeled for path in paths
-        ),
+        f"rows without a class in {join_names(names)}": num_unlabeled,
+        f"images that are not in {join_names(names)}": num_others,
     }
-    notes = [f"{count:,} {text}" for text, count in counts.items() if count]
+    notes = [f"{text}: {count:,}" for text, count in counts.items() if count]
     return Layout(files, "", places, notes, names)
 
 

@@ -381,7 +381,12 @@ def test_make_data_downloads_unpacks_and_removes_the_archive(photos, server, cap
     assert main(["data", "ZIP=given.zip", "DATA=given.zip"]) == 2
     assert "DATA must be the folder to unpack into. Received: 'given.zip', which is a file" in capsys.readouterr().err
     assert main(["data", "ZIP=none.zip", "DATA=data/another"]) == 2
-    assert "ZIP must be a .zip file that exists. Received: 'none.zip'" in capsys.readouterr().err
+    assert "ZIP must be an archive that exists. Received: 'none.zip'" in capsys.readouterr().err
+    assert main(["data", "ZIP=gven.zip", "DATA=data/another"]) == 2
+    assert capsys.readouterr().err.endswith(" Received: 'gven.zip'. Did you mean 'given.zip'?\n")
+    Path("notes.txt").write_text("")
+    assert main(["data", "ZIP=notes.txt", "DATA=data/another"]) == 2
+    assert "ZIP must be an archive (.zip, .tar, " in capsys.readouterr().err
 
 
 def test_archives_of_one_name_at_two_addresses_are_separate(server, content, tmp_path):

@@ -3,10 +3,14 @@
 import unicodedata
 import zipfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from keras_inat.data.conversion import SUFFIXES
+from keras_inat.data.layouts import SPLIT_NAMES
 from keras_inat.data.source import Source
+from keras_inat.data.tables import COLUMNS
 from keras_inat.errors import UserError
 from keras_inat.store.records import TableSettings
 
@@ -110,6 +114,22 @@ def test_folders_give_splits_and_classes(tmp_path, paths, splits, line):
         assert all(f"/{file.class_name}/" in f"/{file.path}" for file in source.files)
         assert source.notes == ()
         assert source.is_unsplit == (splits == UNSPLIT)
+
+
+DOCUMENTED = ("three splits", "train and test", "iNaturalist-12K", "train alone", "bare class folders")
+
+
+def test_the_documentation_has_a_row_for_each_layout():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "layouts.md").read_text(encoding="utf-8")
+    rows = {line.split(" | ")[-1].removesuffix(" |") for line in page.splitlines() if line.startswith("|")}
+    lines = {FOLDERS[name][2] for name in DOCUMENTED}
+    lines |= {line for _, _, _, line in TABLES.values() if "labels.tsv" not in line}
+    assert lines <= rows
+    assert {row for row in rows if row.startswith("train from")} == lines
+    for names in (*SPLIT_NAMES.values(), *COLUMNS.values()):
+        assert ", ".join(f"`{name}`" for name in names) in page
+    for suffix in SUFFIXES:
+        assert f"`{suffix}`" in page
 
 
 @pytest.mark.parametrize("given", ["train", "val", "test"])
@@ -246,6 +266,21 @@ def test_tables_give_splits_and_classes(tmp_path, paths, tables, splits, line):
         assert all(source.read(file).decode() in paths for file in source.files)
 
 
+def test_images_outside_of_the_layout_are_counted(tmp_path):
+    for source in open_both(
+        tmp_path, [*list_images("train", "val"), "fox/a.jpg", "b.jpg", "train/owl/c/d.jpg", "e.txt"]
+    ):
+        assert source.notes == ("images that lie in no class folder and are not used: 2",)
+        assert next(file.path for file in source.files if file.is_nested).endswith("train/owl/c/d.jpg")
+
+
+def test_rows_without_a_class_are_counted(tmp_path):
+    folder = write_folder(tmp_path / "photos", list_flat(".", 5), **{"labels.csv": write_table(*LABELED, "4.jpg,")})
+    source = Source(folder)
+    assert source.notes == ("rows without a class in labels.csv: 1", "images that are not in labels.csv: 1")
+    assert len(source.files) == 4
+
+
 def test_forms_for_predictions_and_tables_without_classes_are_no_tables(tmp_path):
     texts = {
         "train.csv": write_table(*LABELED),
@@ -254,7 +289,7 @@ def test_forms_for_predictions_and_tables_without_classes_are_no_tables(tmp_path
     }
     for source in open_both(tmp_path, [*list_flat("train"), "test/9.jpg"], **texts):
         assert count_splits(source) == UNSPLIT
-        assert [note.replace("photos/", "") for note in source.notes] == ["1 images are not in train.csv"]
+        assert [note.replace("photos/", "") for note in source.notes] == ["images that are not in train.csv: 1"]
 
 
 def test_columns_can_be_named(tmp_path):
