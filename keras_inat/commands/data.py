@@ -42,7 +42,8 @@ def _report(pack: Pack, config: Config) -> None:
     """Prints the origins and counts of the images, by class, then the formats, duplicates and skipped files."""
     found = pack.manifest
     duplicates = found.num_duplicates
-    print(f"images: {found.origins.describe(config.data.val_fraction, config.data.test_fraction)}")
+    if not pack.is_new:
+        print(f"images: {found.origins.describe(config.data.val_fraction, config.data.test_fraction)}")
     counts = {split: getattr(found.counts, split) for split in ("train", "validation", "test")}
     numbers = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
     numbers = " and ".join(numbers.rsplit(", ", 1))

@@ -87,7 +87,7 @@ def open_data(config: Config, pack: Pack | None = None) -> Dataset:
     Raises:
         UserError: The images cannot be used, a class has too few of them, or the disk is full.
     """
-    directory, manifest = pack or load_pack(config)
+    directory, manifest, _ = pack or load_pack(config)
     paths = json.loads((directory / "paths.json").read_text(encoding="utf-8"))
     num_test = manifest.files.test  # The test files come first.
     with np.load(directory / "index.npz") as index:

@@ -184,13 +184,16 @@ def check_classes(layout: Layout, name: str) -> tuple[str, ...]:
 class _SplitFolder:
     """A folder named like a split: its classes, and its files in class folders."""
 
-    def __init__(self, name: str, depth: int, paths: Iterable[str]) -> None:
+    def __init__(self, name: str, depth: int, paths: Sequence[str]) -> None:
         self.split = str(read_split(name))
         self.name = name
         self.files = []
         self.has_flat_images = False
-        for path in paths:
-            parts = path.split("/")
+        split_paths = [path.split("/") for path in paths]
+        # Some archives have doubled folders, such as `test_set/test_set/<Class>/`.
+        if all(len(parts) > depth + 2 and read_split(parts[depth + 1]) == self.split for parts in split_paths):
+            depth += 1
+        for path, parts in zip(paths, split_paths, strict=True):
             if len(parts) > depth + 2:
                 self.files.append(LabeledFile(self.split, clean_class(parts[depth + 1]), path, len(parts) > depth + 3))
             elif IMAGE_SUFFIX.search(path):

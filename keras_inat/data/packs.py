@@ -34,12 +34,14 @@ class Pack(NamedTuple):
 
     directory: Path
     manifest: Manifest
+    is_new: bool = False  # True if it was made by this call
 
 
 def load_pack(config: Config) -> Pack:
     """Returns the pack of `data.source` at `data.image_size`. The images are decoded if that was not done before.
 
-    Files that cannot be decoded and training images that are duplicates of test images are skipped with a warning.
+    The origins of a new pack's images are printed. Files that cannot be decoded and training images that are duplicates
+    of test images are skipped with a warning.
 
     Raises:
         UserError: The source is missing, has a class with too few usable images, or the disk is full.
@@ -48,6 +50,7 @@ def load_pack(config: Config) -> Pack:
     packs = find_packs(config)
     home = packs / _name(source, config.data.near_duplicates, config.data.test_fraction)
     sizes = list_sizes(config)
+    is_new = not _has_index(home, len(source.files))
     # A complete pack may be in a read-only folder, where no lock can be made.
     if not _is_complete(home, source, sizes):
         packs.mkdir(parents=True, exist_ok=True)
@@ -64,7 +67,9 @@ def load_pack(config: Config) -> Pack:
         _warned.add(home)
         _warn_about_layout(source, config)
         _warn_about_skipped_files(home, manifest)
-    return Pack(home, manifest)
+    if is_new:
+        print(f"images: {manifest.origins.describe(config.data.val_fraction, config.data.test_fraction)}", flush=True)
+    return Pack(home, manifest, is_new)
 
 
 def list_sizes(config: Config) -> list[int]:

@@ -1,11 +1,12 @@
 """The source of the images: a folder or an archive of labeled images, and its unpacking."""
 
+import contextlib
 import functools
 import hashlib
-import importlib.util
 import os
 import shutil
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from keras_inat.data.layouts import (
     find_split_folders,
     read_split,
 )
-from keras_inat.data.tables import find_tables
+from keras_inat.data.tables import describe_tables, find_tables
 from keras_inat.errors import PROGRAM, ExternalError, UserError, suggest_path
 from keras_inat.files import check_space, file_size, hold_lock
 from keras_inat.progress import track_progress
@@ -63,19 +64,22 @@ class Source:
         self.table = table or TableSettings()
         self._reader = Reader(path if path.is_dir() or packs is None else convert(path, packs))
         listing = self._reader.list_files()
-        layout = _find_layout(listing, self._reader, self.table, str(path))
+        layout = _find_layout(listing, self._read_path(listing), self.table, str(path))
         self.notes: tuple[str, ...] = ()  # a phrase on everything that is not used, or used in an unexpected way
         if parent := _find_parent(path, layout):
             reader = Reader(parent)
             others = reader.list_files()
-            whole = _find_layout(others, reader, self.table, str(parent))
-            if whole and not whole.home and len(whole.places) > 1:
+            whole = find_split_folders([name for name in others.files if read_split(name.split("/")[0])], str(parent))
+            if whole and len(whole.places) > 1:
                 self.notes = (f"{path} is one split of {parent}, which is used",)
                 path, layout, listing = parent, whole, others
                 self._reader = reader
         layout = layout or find_split_folders(listing.files, str(path), num_classes=1)
         if layout is None:
-            raise ExternalError(f"{path} has no classes: {describe_refusal(list(listing.files))}{_advise(listing)}")
+            found = describe_refusal(list(listing.files)) + describe_tables(
+                list(listing.files), self._read_path(listing)
+            )
+            raise ExternalError(f"{path} has no classes: {found}")
         self.path = path
         self.name = path.resolve().name if path.is_dir() else remove_suffix(path.resolve().name)
         # The folder with the split folders, the class folders or the table, relative to `path`; empty for `path`.
@@ -116,6 +120,9 @@ class Source:
     def read(self, file: ImageFile) -> bytes:
         """Reads one file, as `Reader.read` does. Safe to call from several threads."""
         return self._reader.read(file.path)
+
+    def _read_path(self, listing: Listing) -> Callable[[str], bytes]:
+        return lambda path: self._reader.read(listing.files[path])
 
     def list_members(self) -> dict[str, ImageFile]:
         """Returns the images and tables to unpack, by their path relative to `home`."""
@@ -216,13 +223,9 @@ def _is_complete(target: Path, image: ImageFile) -> bool:
     return f"{zlib.crc32(target.read_bytes()):08x}" == image.fingerprint
 
 
-def _find_layout(listing: Listing, reader: Reader, table: TableSettings, name: str) -> Layout | None:
+def _find_layout(listing: Listing, read: Callable[[str], bytes], table: TableSettings, name: str) -> Layout | None:
     """Returns the layout of the files. A table that the user named comes first, then split folders, then tables."""
     paths = list(listing.files)
-
-    def read(path: str) -> bytes:
-        return reader.read(listing.files[path])
-
     if table.path:
         return find_tables(paths, read, table, name)
     return find_split_folders(paths, name) or find_tables(paths, read, table, name) or find_class_folders(paths, name)
@@ -235,7 +238,10 @@ def _find_parent(path: Path, layout: Layout | None) -> Path | None:
     if layout and (layout.home or layout.tables or len(layout.places) > 1):
         return None
     parent = path.parent if path.name else path.absolute().parent
-    return parent if sum(bool(read_split(entry.name)) for entry in os.scandir(parent)) > 1 else None
+    with contextlib.suppress(PermissionError):
+        if sum(bool(read_split(entry.name)) for entry in os.scandir(parent)) > 1:
+            return parent
+    return None
 
 
 def _check_empty(listing: Listing, layout: Layout, path: Path) -> None:
@@ -255,9 +261,3 @@ def _note_unused(listing: Listing, layout: Layout) -> list[str]:
     others = [path for path in listing.files if IMAGE_SUFFIX.search(path) and path not in used]
     count = sum(not read_split(path.rpartition("/")[0].rpartition("/")[2]) for path in others)
     return [f"images that lie in no class folder and are not used: {count:,}"] if count else []
-
-
-def _advise(listing: Listing) -> str:
-    is_parquet = any(path.lower().endswith(".parquet") for path in listing.files)
-    missing = is_parquet and importlib.util.find_spec("pyarrow") is None
-    return ". A Parquet table needs PyArrow: pip install pyarrow" if missing else ""

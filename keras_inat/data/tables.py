@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import posixpath
 from collections import defaultdict
@@ -31,6 +32,9 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*DELIMITERS, ".jsonl", ".parquet")
 # More tables than this in a folder describe single images.
 MAX_TABLES = 20
+MAX_DESCRIBED = 3
+MAX_ROWS = 100
+UNREADABLE = (ValueError, TypeError, csv.Error)
 
 Row = Mapping[str, Any]
 Read = Callable[[str], bytes]
@@ -67,6 +71,22 @@ def find_tables(paths: Sequence[str], read: Read, settings: TableSettings, name:
     return _label(chosen, paths, name) if chosen else None
 
 
+def describe_tables(paths: Iterable[str], read: Read) -> str:
+    """Returns the columns of the first tables that have no usual names of columns, to end a message; or nothing."""
+    tables = sorted((path for path in paths if path.lower().endswith(SUFFIXES)), key=lambda path: path.count("/"))
+    parts = []
+    for path in tables[:MAX_DESCRIBED]:
+        try:
+            parts.append(f"{path} has the columns {join_names(_list_columns(_parse(path, read(path))))}")
+        except ExternalError as error:
+            parts.append(str(error))
+        except UNREADABLE:
+            parts.append(f"{path} cannot be read")
+    if not parts:
+        return ""
+    return f". Name the columns of a table with `data.file_column` and `data.label_column`: {'; '.join(parts)}"
+
+
 def _search(paths: Iterable[str], read: Read, settings: TableSettings, name: str) -> list[_Table]:
     """Returns the usable tables of the topmost folders that have any: one table, or one for each split."""
     levels: dict[int, list[str]] = defaultdict(list)
@@ -96,11 +116,11 @@ def _read_table(path: str, read: Read, settings: TableSettings, name: str, is_na
         if is_named:
             raise
         return _Table(path, (), {})
-    except (ValueError, TypeError, csv.Error) as error:
+    except UNREADABLE as error:
         if is_named:
             raise ExternalError(f"the table {path} of {name} cannot be read: {' '.join(str(error).split())}") from None
         return _Table(path, (), {})
-    names = [column for column in rows[0] if isinstance(column, str)] if rows else []
+    names = _list_columns(rows)
     columns = {}
     for role, usual in COLUMNS.items():
         by_name = {column.strip().casefold(): column for column in reversed(names)}
@@ -117,6 +137,11 @@ def _read_table(path: str, read: Read, settings: TableSettings, name: str, is_na
             f"`data.file_column` and `data.label_column`. Received the columns: {join_names(names)}"
         )
     return _Table(path, rows, columns)
+
+
+def _list_columns(rows: Sequence[Row]) -> list[str]:
+    """Returns the columns of the first rows. The objects of JSON lines may lack some."""
+    return [column for column in dict.fromkeys(itertools.chain(*rows[:MAX_ROWS])) if isinstance(column, str)]
 
 
 def _parse(path: str, content: bytes) -> list[Row]:
@@ -156,8 +181,8 @@ def _label(tables: Sequence[_Table], paths: Sequence[str], name: str) -> Layout:
             label = _clean(row.get(table.columns["label"]))
             if not isinstance(file, str | int):  # Tables of the Hugging Face Hub may hold the pixels.
                 raise ExternalError(
-                    f"the column {table.columns['file']!r} of {table.path} in {name} must hold the names of files. "
-                    f"Received: {type(file).__name__}"
+                    f"the column {table.columns['file']!r} of {table.path} in {name} must hold the names of files, not "
+                    f"pixels. Received: {type(file).__name__}"
                 )
             if not label:
                 num_unlabeled += 1
@@ -166,9 +191,10 @@ def _label(tables: Sequence[_Table], paths: Sequence[str], name: str) -> Layout:
             path = finder.find(str(file), table.path, split, name)
             known = labeled.get(path)
             if known and (known.class_name, known.split) != (label, split):
+                received = f"{known.class_name!r} ({known.split}) and {label!r} ({split})"
                 raise ExternalError(
-                    f"{table.path} of {name} names {file!r} twice, as {known.class_name!r} and as {label!r}: give each "
-                    "image one class and one split"
+                    f"{table.path} of {name} names {file!r} twice: give each image one class and one split. "
+                    f"Received: {received}"
                 )
             labeled[path] = LabeledFile(split, label, path)
             places[split or ""] = place

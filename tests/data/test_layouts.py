@@ -1,5 +1,6 @@
 """Every layout of the table in docs/reference/layouts.md, as a folder and as an archive."""
 
+import sys
 import unicodedata
 import zipfile
 from collections import Counter
@@ -67,6 +68,16 @@ FOLDERS = {
         list_images(".", classes=("car", "train")),
         UNSPLIT,
         SPLIT_OFF.format("the class folders"),
+    ),
+    "doubled folders": (
+        list_images("training_set/training_set", "test_set/test_set"),
+        TWO,
+        "train from training_set/, validation split off (0.2 of them), test from test_set/",
+    ),
+    "a class called train in each split": (
+        list_images("train", "test", classes=("car", "train")),
+        TWO,
+        "train from train/, validation split off (0.2 of them), test from test/",
     ),
     "nested": (
         list_images("a/b/c/train", "a/b/c/val", "a/b/c/test"),
@@ -310,7 +321,10 @@ def test_columns_can_be_named(tmp_path):
 
 
 REFUSED_TABLES = {
-    "two classes": ([*LABELED, "1.jpg,owl"], "names '1.jpg' twice, as 'fox' and as 'owl'"),
+    "two classes": (
+        [*LABELED, "1.jpg,owl"],
+        r"names '1.jpg' twice: give .* Received: 'fox' \(None\) and 'owl' \(None\)",
+    ),
     "only missing files": (
         ["x.jpg,fox", "y.jpg,owl"],
         "none of the 2 files that labels.csv names is in .*'x.jpg' first",
@@ -355,9 +369,8 @@ def test_a_file_that_only_a_table_names_is_reported_when_it_is_read(tmp_path):
 
 def test_a_parquet_table_needs_pyarrow(tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "photos", list_flat("."), **{"labels.parquet": "x"})
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(UserError, match="A Parquet table needs PyArrow: pip install pyarrow"):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r"has no classes: .*reading labels.parquet needs PyArrow: pip install pyarrow"):
         Source(folder)
     with pytest.raises(UserError, match=r"reading labels.parquet needs PyArrow: pip install pyarrow, or save it as"):
         Source(folder, TableSettings(path="labels.parquet"))
@@ -407,6 +420,10 @@ REFUSED = {
         list_images("train", "val", "valid"),
         "photos has two folders of validation images, val/ and valid/: join them, or rename one",
     ),
+    "a table with other columns": (
+        [*list_flat("train"), *list_flat("test")],
+        "Name the columns .* with `data.file_column` and `data.label_column`: labels.csv has the columns id, breed",
+    ),
     "two bare data sets": (list_images("a", "b"), "contains several data sets. Use one of them: a, b"),
     "one class": (
         list_images("train", "val", classes=("fox",)),
@@ -417,7 +434,8 @@ REFUSED = {
 
 @pytest.mark.parametrize(("paths", "words"), REFUSED.values(), ids=REFUSED)
 def test_other_layouts_are_refused_with_what_was_found(tmp_path, paths, words):
-    folder = write_folder(tmp_path / "photos", paths)
+    text = write_table("1,fox", columns="id,breed") if "labels.csv" in words else ""
+    folder = write_folder(tmp_path / "photos", paths, **({"labels.csv": text} if text else {}))
     with pytest.raises(UserError, match=words) as error:
         Source(folder)
     assert "\n" not in str(error.value)
