@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from keras_inat.errors import ExternalError, join_names
@@ -23,6 +23,9 @@ ADVICE = (
 )
 # Only files with these suffixes make a folder a class folder. The decoder recognizes images by their contents.
 IMAGE_SUFFIX = re.compile(r".\.(jpe?g|png|webp|gif|bmp|tiff?|p[bgp]m|avif|jp2|heic)$", re.IGNORECASE)
+
+
+Folder = tuple[str, ...]  # the names of a folder and of the folders that it is in, the topmost first
 
 
 class LabeledFile(NamedTuple):
@@ -63,16 +66,15 @@ def find_split_folders(paths: Iterable[str], name: str, num_classes: int = 2) ->
     Raises:
         ExternalError: There are several data sets, or two folders for one split, or only other splits than training.
     """
-    homes: dict[tuple[str, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for path in paths:
-        parts = tuple(path.split("/"))
-        for depth, part in enumerate(parts[:-1]):
+    homes: dict[Folder, dict[str, dict[Folder, list[str]]]] = defaultdict(lambda: defaultdict(dict))
+    for folder, files in _group_by_folder(paths).items():
+        for depth, part in enumerate(folder):
             if read_split(part):
-                homes[parts[:depth]][part].append(path)
-    candidates: dict[tuple[str, ...], list[_SplitFolder]] = {}
+                homes[folder[:depth]][part][folder[depth + 1 :]] = files
+    candidates: dict[Folder, list[_SplitFolder]] = {}
     headless: list[str] = []
     for home, contents in homes.items():
-        folders = [_SplitFolder(folder, len(home), files) for folder, files in contents.items()]
+        folders = [_SplitFolder(folder, subfolders) for folder, subfolders in contents.items()]
         if any(folder.split == "train" and len(folder.classes) >= num_classes for folder in folders):
             candidates[home] = folders
         elif _count_splits(folders) > 1 and all(folder.split != "train" for folder in folders):
@@ -97,28 +99,27 @@ def find_class_folders(paths: Iterable[str], name: str) -> Layout | None:
     Raises:
         ExternalError: There are several data sets.
     """
-    paths = list(paths)
-    homes: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for path in paths:
-        parts = tuple(path.split("/"))
-        if len(parts) > 1 and IMAGE_SUFFIX.search(path):
-            homes[parts[:-2]].add(parts[-2])
+    folders = _group_by_folder(paths)
+    homes: dict[Folder, set[str]] = defaultdict(set)
+    for folder, files in folders.items():
+        if folder and any(map(IMAGE_SUFFIX.search, files)):
+            homes[folder[:-1]].add(folder[-1])
     # A class may be called "train". A folder "test" beside class folders is none of them.
-    unlabeled = {home: {name for name in names if read_split(name)} for home, names in homes.items()}
+    unlabeled = {home: set(filter(read_split, children)) for home, children in homes.items()}
     classes = {
-        home: names if unlabeled[home] == {"train"} else names - unlabeled[home] for home, names in homes.items()
+        home: children if unlabeled[home] == {"train"} else children - unlabeled[home]
+        for home, children in homes.items()
     }
-    home = _choose_topmost({home: names for home, names in classes.items() if len(names) > 1}, name)
+    home = _choose_topmost({home: children for home, children in classes.items() if len(children) > 1}, name)
     if home is None:
         return None
     depth = len(home)
-    files = []
-    for path in paths:
-        parts = tuple(path.split("/"))
-        if parts[:depth] == home and len(parts) > depth + 1 and parts[depth] in classes[home]:
-            files.append(LabeledFile(None, clean_class(parts[depth]), path, len(parts) > depth + 2))
-    notes = [_note_unlabeled(name) for name in sorted(unlabeled[home] - classes[home])]
-    return Layout(files, "/".join(home), {"train": "the class folders"}, notes)
+    labeled: list[LabeledFile] = []
+    for folder, files in folders.items():
+        if folder[:depth] == home and len(folder) > depth and folder[depth] in classes[home]:
+            labeled += _label(None, folder[depth:], files)
+    notes = [_note_unlabeled(child) for child in sorted(unlabeled[home] - classes[home])]
+    return Layout(labeled, "/".join(home), {"train": "the class folders"}, notes)
 
 
 def clean_class(name: str) -> str:
@@ -141,7 +142,7 @@ def use_splits(files: Iterable[LabeledFile], places: Mapping[str, str]) -> tuple
         found["test"] = found.pop("validation")
     elif "test" not in found:
         renamed["train"] = None
-    return [file._replace(split=renamed[file.split]) for file in files], found
+    return [LabeledFile(renamed[file.split], *file[1:]) for file in files], found
 
 
 def describe_refusal(paths: Sequence[str]) -> str:
@@ -184,28 +185,40 @@ def check_classes(layout: Layout, name: str) -> tuple[str, ...]:
 class _SplitFolder:
     """A folder named like a split: its classes, and its files in class folders."""
 
-    def __init__(self, name: str, depth: int, paths: Sequence[str]) -> None:
+    def __init__(self, name: str, subfolders: Mapping[Folder, Sequence[str]]) -> None:
         self.split = str(read_split(name))
         self.name = name
-        self.files = []
-        self.has_flat_images = False
-        split_paths = [path.split("/") for path in paths]
         # Some archives have doubled folders, such as `test_set/test_set/<Class>/`.
-        if all(len(parts) > depth + 2 and read_split(parts[depth + 1]) == self.split for parts in split_paths):
-            depth += 1
-        for path, parts in zip(paths, split_paths, strict=True):
-            if len(parts) > depth + 2:
-                self.files.append(LabeledFile(self.split, clean_class(parts[depth + 1]), path, len(parts) > depth + 3))
-            elif IMAGE_SUFFIX.search(path):
-                self.has_flat_images = True
+        if all(len(folder) > 1 and read_split(folder[0]) == self.split for folder in subfolders):
+            subfolders = {folder[1:]: files for folder, files in subfolders.items()}
+        self.files: list[LabeledFile] = []
+        for folder, files in subfolders.items():
+            if folder:
+                self.files += _label(self.split, folder, files)
+        self.has_flat_images = any(map(IMAGE_SUFFIX.search, subfolders.get((), ())))
         self.classes = {file.class_name for file in self.files}
+
+
+def _group_by_folder(paths: Iterable[str]) -> dict[Folder, list[str]]:
+    """Returns the paths by their folder, which is split into its parts once for all its files."""
+    folders: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        folders[path.rpartition("/")[0]].append(path)
+    return {tuple(folder.split("/")) if folder else (): files for folder, files in folders.items()}
+
+
+def _label(split: str | None, folder: Folder, paths: Iterable[str]) -> Iterator[LabeledFile]:
+    """Yields the files of a class folder, or of a subfolder of it, with their class."""
+    class_name = clean_class(folder[0])
+    for path in paths:
+        yield LabeledFile(split, class_name, path, len(folder) > 1)
 
 
 def _count_splits(folders: Iterable[_SplitFolder]) -> int:
     return len({folder.split for folder in folders if folder.classes})
 
 
-def _choose_topmost(homes: Mapping[tuple[str, ...], object], name: str) -> tuple[str, ...] | None:
+def _choose_topmost(homes: Mapping[Folder, object], name: str) -> Folder | None:
     depth = min(map(len, homes), default=0)
     topmost = sorted("/".join(home) for home in homes if len(home) == depth)
     if len(topmost) > 1:
