@@ -80,9 +80,15 @@ def test_a_7z_archive_is_read_if_py7zr_is_installed(photos, tmp_path, monkeypatc
     folder = Source(photos)
     assert [source.read(file) for file in source.files] == [folder.read(file) for file in folder.files]
     assert [entry.suffix for entry in (tmp_path / "packs").iterdir()].count(".zip") == 1
-    with py7zr.SevenZipFile(path, "w", password="secret") as archive:
-        archive.writeall(photos, "photos")
-    with pytest.raises(UserError, match=r"photos.7z is encrypted: unpack it with its password, and give the folder"):
+    for hides_names in (False, True):
+        with py7zr.SevenZipFile(path, "w", password="secret", header_encryption=hides_names) as archive:
+            archive.writeall(photos, "photos")
+        with pytest.raises(UserError, match=r"photos.7z is encrypted: unpack it with its password, and give the"):
+            Source(path, packs=tmp_path / "packs")
+    monkeypatch.setattr("py7zr.py7zr.check_archive_path", lambda _: True)
+    with py7zr.SevenZipFile(path, "w") as archive:
+        archive.writestr(b"x", "photos/../../evil.png")
+    with pytest.raises(UserError, match=r"its member 'photos/../../evil.png' has no path within the target folder"):
         Source(path, packs=tmp_path / "packs")
     (photos / "train" / "red" / "link.png").symlink_to("0.png")
     with py7zr.SevenZipFile(path, "w") as archive:

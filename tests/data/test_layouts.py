@@ -155,6 +155,16 @@ def test_a_folder_of_one_split_stands_for_its_parent(tmp_path, given, monkeypatc
     assert count_splits(Source(folder.joinpath(given).relative_to(folder / given))) == ALL
 
 
+def test_a_data_set_with_the_name_of_a_split_is_used_itself(tmp_path):
+    write_folder(
+        tmp_path, [*list_images("train/train", "train/val"), *list_images("test", classes=("car", "train", "val"))]
+    )
+    source = Source(tmp_path / "train")
+    assert source.path == tmp_path / "train"
+    assert source.classes == ("fox", "owl")
+    assert source.notes == ()
+
+
 def test_a_folder_of_one_split_without_others_is_used_itself(tmp_path):
     folder = write_folder(tmp_path / "photos", [*list_images("train"), *list_flat("test")])
     source = Source(folder / "train")
@@ -249,6 +259,12 @@ TABLES = {
         },
         ALL,
         "train from train/metadata.csv, validation from validation/metadata.csv, test from test/metadata.csv",
+    ),
+    "the same names in each split": (
+        [*list_flat("train"), *list_flat("test")],
+        {"train.csv": write_table(*LABELED), "test.csv": write_table(*LABELED)},
+        TWO,
+        "train from train.csv, validation split off (0.2 of them), test from test.csv",
     ),
     "one table for each split": (
         list_flat("images", 8),
