@@ -42,26 +42,6 @@ def join_names(names: Iterable[str], limit: int = MAX_NAMES) -> str:
     return ", ".join(names[:limit]) + rest
 
 
-def suggest_path(path: str) -> str:
-    """Returns the end of a message about a missing path: the closest name in its folder, or nothing.
-
-    A path with the separators of Windows is looked up with those of this system.
-    """
-    slashed = path.replace("\\", "/")
-    folder, name = os.path.split(slashed.rstrip("/"))
-    if slashed != path and os.path.exists(slashed):
-        return f" Did you mean {slashed!r}?"
-    try:
-        matches = difflib.get_close_matches(name, os.listdir(folder or "."), n=1)
-    except OSError:
-        matches = []
-    if matches:
-        return f" Did you mean {os.path.join(folder, matches[0])!r}?"
-    if os.sep == "/" and slashed != path:
-        return " It is a path of Windows: write it as a path of this system, with / between the folders."
-    return ""
-
-
 def is_out_of_memory(error: Exception) -> bool:
     """Returns True if the machine or the GPU ran out of memory."""
     text = f"{type(error).__name__}: {error}"

@@ -1,8 +1,10 @@
 """Atomic writes, locks, free disk space, and JSON lines that survive a killed process."""
 
 import contextlib
+import difflib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -84,6 +86,26 @@ def list_files(folder: Path) -> list[Path]:
     """Returns the files in a folder and its subfolders, sorted, without hidden files and those in hidden folders."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return [path for path in files if "/." not in f"/{path.relative_to(folder).as_posix()}"]
+
+
+def suggest_path(path: str | os.PathLike[str]) -> str:
+    """Returns the end of an error message about a missing path: the closest one that exists, or nothing.
+
+    A path with the separators of Windows, or with the letter of a disk in WSL, is read as one of this system.
+    """
+    slashed = re.sub(r"^([A-Za-z]):/", lambda drive: f"/mnt/{drive[1].lower()}/", os.fspath(path).replace("\\", "/"))
+    found = Path()
+    for part in Path(slashed).parts:
+        if not (found / part).exists():
+            names: dict[str, str] = {}
+            with contextlib.suppress(OSError):
+                names = {entry.name.lower(): entry.name for entry in found.iterdir()}
+            matches = difflib.get_close_matches(part.lower(), names, n=1)
+            if not matches:
+                return ""
+            part = names[matches[0]]
+        found /= part
+    return f" Did you mean {str(found)!r}?" if str(found) != os.fspath(path) else ""
 
 
 def make_printable(name: str) -> str:

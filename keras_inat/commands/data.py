@@ -6,7 +6,8 @@ from keras_inat.data.conversion import check_suffix
 from keras_inat.data.download import download
 from keras_inat.data.packs import Pack, load_pack
 from keras_inat.data.source import DEMOS, unpack
-from keras_inat.errors import UserError, suggest_path
+from keras_inat.errors import UserError
+from keras_inat.files import suggest_path
 from keras_inat.settings.schema import Config, Data
 
 
@@ -21,9 +22,7 @@ def run(config: Config) -> None:
     if config.data.zip:
         archive = Path(config.data.zip)
         if not archive.is_file():
-            raise UserError(
-                f"ZIP must be an archive that exists. Received: {str(archive)!r}.{suggest_path(str(archive))}"
-            )
+            raise UserError(f"ZIP must be an archive that exists. Received: {str(archive)!r}.{suggest_path(archive)}")
         check_suffix(archive, "ZIP must be an archive ({})")
         if folder.is_file():
             raise UserError(f"DATA must be the folder to unpack into. Received: {str(folder)!r}, which is a file.")

@@ -48,10 +48,8 @@ def write_index(
     hashes = stack_hashes(decoded)
     readable = np.array([not file.reason for file in decoded])
 
-    thumbnails = np.memmap(directory / THUMBNAILS, np.uint8, "r", shape=(len(paths), THUMBNAIL, THUMBNAIL, 3))
-    pairs = find_duplicates(thumbnails, hashes, np.flatnonzero(readable), near_duplicates)
+    pairs, groups = find_groups(decoded, directory, near_duplicates)
     across = is_test[pairs["first"]] & ~is_test[pairs["second"]]
-    groups = group_duplicates(len(paths), pairs)
     first_split = np.full(len(paths), len(SPLITS))
     np.minimum.at(first_split, groups[readable], splits[readable])
     is_leaked = readable & (splits > first_split[groups])
@@ -104,6 +102,16 @@ def write_index(
     manifest.write(directory / "scan.json")
     lists = {name: getattr(manifest, name)[:NUM_NAMED] for name in ("quarantined", "leaked", "duplicates")}
     manifest.model_copy(update=lists).write(directory / "manifest.json")
+
+
+def find_groups(
+    decoded: Sequence[DecodedFile], directory: Path, near_duplicates: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the pairs of duplicates among the readable files, and the group of each file, `(files,)` int32."""
+    rows = np.flatnonzero([not file.reason for file in decoded])
+    thumbnails = np.memmap(directory / THUMBNAILS, np.uint8, "r", shape=(len(decoded), THUMBNAIL, THUMBNAIL, 3))
+    pairs = find_duplicates(thumbnails, stack_hashes(decoded), rows, near_duplicates)
+    return pairs, group_duplicates(len(decoded), pairs)
 
 
 def _explain_leaks(

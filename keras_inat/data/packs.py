@@ -12,9 +12,8 @@ import numpy as np
 from keras_inat.data.augment import needs_margin
 from keras_inat.data.conversion import remove_stale_copies
 from keras_inat.data.decode import stored_size
-from keras_inat.data.duplicates import find_duplicates, group_duplicates
-from keras_inat.data.index import VERSION, choose_representatives, write_index
-from keras_inat.data.scan import JOURNAL, THUMBNAIL, THUMBNAILS, DecodedFile, pixel_path, scan_files, stack_hashes
+from keras_inat.data.index import VERSION, choose_representatives, find_groups, write_index
+from keras_inat.data.scan import JOURNAL, THUMBNAIL, DecodedFile, pixel_path, scan_files, stack_hashes
 from keras_inat.data.source import ImageFile, Source, find_packs, open_source, reopen_source
 from keras_inat.data.split import split_test
 from keras_inat.errors import PROGRAM, ExternalError, UserError
@@ -113,7 +112,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], data: Data) -> None:
         try:
             if source.is_unsplit:
                 files, order = _split_off_test(source, decoded, partial, data)
-                decoded = _arrange(partial, sizes, decoded, order)
+                decoded = _arrange(partial, decoded, order)
             write_index(source, files, decoded, partial, data.near_duplicates, test_fraction)
         except UserError:
             shutil.rmtree(partial)  # Resuming is pointless: the images have to change.
@@ -125,7 +124,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], data: Data) -> None:
     if source.is_unsplit:
         numbers = {file.path: number for number, file in enumerate(files)}
         paths = json.loads((home / "paths.json").read_text(encoding="utf-8"))
-        decoded = _arrange(partial, sizes, decoded, np.array([numbers[path] for path in paths]))
+        decoded = _arrange(partial, decoded, np.array([numbers[path] for path in paths]))
     with np.load(home / "index.npz") as index:
         hashes = index["hashes"]
     if not np.array_equal(hashes, stack_hashes(decoded)):
@@ -142,8 +141,7 @@ def _split_off_test(
     """Returns the files with their splits, the test files first, and the number of each in `Source.files`."""
     hashes = stack_hashes(decoded)
     rows = np.flatnonzero([not file.reason for file in decoded])
-    thumbnails = np.memmap(partial / THUMBNAILS, np.uint8, "r", shape=(len(decoded), THUMBNAIL, THUMBNAIL, 3))
-    groups = group_duplicates(len(decoded), find_duplicates(thumbnails, hashes, rows, data.near_duplicates))
+    _, groups = find_groups(decoded, partial, data.near_duplicates)
     group_hashes = hashes[choose_representatives(groups, hashes)]
     labels = np.searchsorted(source.classes, [file.class_name for file in source.files])
     test = split_test(
@@ -159,14 +157,11 @@ def _split_off_test(
     return files, order
 
 
-def _arrange(
-    partial: Path, sizes: Sequence[int], decoded: Sequence[DecodedFile], order: np.ndarray
-) -> list[DecodedFile]:
+def _arrange(partial: Path, decoded: Sequence[DecodedFile], order: np.ndarray) -> list[DecodedFile]:
     """Sorts the pixels on disk, so that the test images come first. Returns the records in this order."""
     (partial / JOURNAL).unlink()  # An interrupted scan would take the pixels for those of other files.
-    sides = {pixel_path(partial, sizes[0], size): size for size in sizes} | {partial / THUMBNAILS: THUMBNAIL}
-    for path, side in sides.items():
-        pixels = np.memmap(path, np.uint8, "r", shape=(len(order), side, side, 3))
+    for path in sorted(partial.glob("*.uint8")):
+        pixels = np.memmap(path, np.uint8, "r").reshape(len(order), -1)
         with write_atomically(path) as temporary, open(temporary, "wb") as file:
             for number in order.tolist():
                 file.write(pixels[number])

@@ -22,8 +22,8 @@ from keras_inat.data.layouts import (
     read_split,
 )
 from keras_inat.data.tables import describe_tables, find_tables
-from keras_inat.errors import PROGRAM, ExternalError, UserError, suggest_path
-from keras_inat.files import check_space, file_size, hold_lock
+from keras_inat.errors import PROGRAM, ExternalError, UserError
+from keras_inat.files import check_space, file_size, hold_lock, suggest_path
 from keras_inat.progress import track_progress
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Origins, TableSettings
@@ -166,8 +166,9 @@ def check_source(name: str) -> None:
     if name in DEMOS or path.is_dir():
         return
     if not path.exists():
-        hint = suggest_path(name) or f": run `{PROGRAM} data` to download it, or use DATA=demo"
-        raise ExternalError(f"DATA {name!r} does not exist{'.' if hint.startswith(' ') else ''}{hint}")
+        hint = suggest_path(name)
+        remedy = f".{hint}" if hint else f": run `{PROGRAM} data` to download it, or use DATA=demo"
+        raise ExternalError(f"DATA {name!r} does not exist{remedy}")
     check_suffix(path)
 
 

@@ -245,8 +245,7 @@ def test_a_misspelled_path_gets_the_nearest_name(tmp_path, photos, make_config):
     for given, words in {
         "nature_tiny.zp": r"DATA 'nature_tiny.zp' does not exist\. Did you mean 'nature_tiny.zip'\?",
         "Photos/": r"DATA 'Photos/' does not exist\. Did you mean 'photos'\?",
-        r".\photos\train": r"Did you mean './photos/train'\?",
-        r"C:\pictures": r"It is a path of Windows: write it as a path of this system, with / between the folders\.",
+        r".\photos\trian": r"Did you mean 'photos/train'\?",
         "elsewhere": r"'elsewhere' does not exist: run `keras-inat data` to download it, or use DATA=demo",
     }.items():
         with pytest.raises(UserError, match=words):
