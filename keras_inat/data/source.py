@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_inat.data.archive import Listing, Reader
-from keras_inat.data.conversion import check_suffix, convert, find_converted, remove_suffix
+from keras_inat.data.conversion import SUFFIXES, check_suffix, convert, find_converted, remove_suffix
 from keras_inat.data.layouts import (
     IMAGE_SUFFIX,
     Layout,
@@ -22,7 +22,7 @@ from keras_inat.data.layouts import (
     read_split,
 )
 from keras_inat.data.tables import describe_tables, find_tables
-from keras_inat.errors import PROGRAM, ExternalError, UserError
+from keras_inat.errors import PROGRAM, ExternalError, UserError, join_names
 from keras_inat.files import check_space, file_size, hold_lock, suggest_path
 from keras_inat.progress import track_progress
 from keras_inat.settings.schema import Config
@@ -62,30 +62,14 @@ class Source:
 
     def __init__(self, path: Path, table: TableSettings | None = None, packs: Path | None = None) -> None:
         self.table = table or TableSettings()
-        self._reader = Reader(path if path.is_dir() or packs is None else convert(path, packs))
-        listing = self._reader.list_files()
-        layout = _find_layout(listing, self._read_path(listing), self.table, str(path))
-        self.notes: tuple[str, ...] = ()  # a phrase on everything that is not used, or used in an unexpected way
-        if parent := _find_parent(path, layout):
-            reader = Reader(parent)
-            others = reader.list_files()
-            whole = find_split_folders([name for name in others.files if read_split(name.split("/")[0])], str(parent))
-            if whole and len(whole.places) > 1:
-                self.notes = (f"{path} is one split of {parent}, which is used",)
-                path, layout, listing = parent, whole, others
-                self._reader = reader
-        layout = layout or find_split_folders(listing.files, str(path), num_classes=1)
-        if layout is None:
-            found = describe_refusal(list(listing.files)) + describe_tables(
-                list(listing.files), self._read_path(listing)
-            )
-            raise ExternalError(f"{path} has no classes: {found}")
+        path, self._reader, listing, layout, notes = _open(path, self.table, packs)
         self.path = path
         self.name = path.resolve().name if path.is_dir() else remove_suffix(path.resolve().name)
         # The folder with the split folders, the class folders or the table, relative to `path`; empty for `path`.
         self.home = layout.home
         self.tables = tuple(layout.tables)  # the paths of the tables that the classes come from
-        self.notes += (*layout.notes, *_note_unused(listing, layout))
+        # A phrase on everything that is not used, or used in an unexpected way.
+        self.notes = (*notes, *layout.notes, *_note_unused(listing, layout))
         self.origins = Origins(**layout.places)
         _check_empty(listing, layout, path)
         self.classes = check_classes(layout, str(path))  # sorted
@@ -120,9 +104,6 @@ class Source:
     def read(self, file: ImageFile) -> bytes:
         """Reads one file, as `Reader.read` does. Safe to call from several threads."""
         return self._reader.read(file.path)
-
-    def _read_path(self, listing: Listing) -> Callable[[str], bytes]:
-        return lambda path: self._reader.read(listing.files[path])
 
     def list_members(self) -> dict[str, ImageFile]:
         """Returns the images and tables to unpack, by their path relative to `home`."""
@@ -224,12 +205,50 @@ def _is_complete(target: Path, image: ImageFile) -> bool:
     return f"{zlib.crc32(target.read_bytes()):08x}" == image.fingerprint
 
 
-def _find_layout(listing: Listing, read: Callable[[str], bytes], table: TableSettings, name: str) -> Layout | None:
+class _Opened(NamedTuple):
+    path: Path
+    reader: Reader
+    listing: Listing
+    layout: Layout
+    notes: tuple[str, ...]
+
+
+def _open(path: Path, table: TableSettings, packs: Path | None) -> _Opened:
+    """Opens a folder, or the folder above it if `path` is one split of it, or an archive."""
+    reader = Reader(path if path.is_dir() or packs is None else convert(path, packs))
+    listing = reader.list_files()
+    layout = _find_layout(listing, reader, table, str(path))
+    if parent := _find_parent(path, layout):
+        above = Reader(parent)
+        others = above.list_files()
+        whole = find_split_folders([name for name in others.files if read_split(name.split("/")[0])], str(parent))
+        if whole and len(whole.places) > 1:
+            return _Opened(parent, above, others, whole, (f"{path} is one split of {parent}, which is used",))
+    layout = layout or find_split_folders(listing.files, str(path), num_classes=1)
+    if layout is None:
+        raise ExternalError(f"{path} has no classes: {_describe_contents(listing, reader)}")
+    return _Opened(path, reader, listing, layout, ())
+
+
+def _find_layout(listing: Listing, reader: Reader, table: TableSettings, name: str) -> Layout | None:
     """Returns the layout of the files. A table that the user named comes first, then split folders, then tables."""
     paths = list(listing.files)
+    read = _read_from(listing, reader)
     if table.path:
         return find_tables(paths, read, table, name)
     return find_split_folders(paths, name) or find_tables(paths, read, table, name) or find_class_folders(paths, name)
+
+
+def _read_from(listing: Listing, reader: Reader) -> Callable[[str], bytes]:
+    return lambda path: reader.read(listing.files[path])
+
+
+def _describe_contents(listing: Listing, reader: Reader) -> str:
+    """Returns the contents of a source without a known layout, and the way on."""
+    paths = list(listing.files)
+    if archives := [path for path in paths if path.lower().endswith(SUFFIXES)]:
+        return f"give one of the archives in it: {join_names(archives)}"
+    return describe_refusal(paths) + describe_tables(paths, _read_from(listing, reader))
 
 
 def _find_parent(path: Path, layout: Layout | None) -> Path | None:

@@ -396,6 +396,14 @@ def test_archives_of_one_name_at_two_addresses_are_separate(server, content, tmp
     assert [first.read_bytes(), second.read_bytes()] == [content, server.content]
 
 
+def test_other_archives_are_refused_before_they_are_downloaded(server, tmp_path):
+    with pytest.raises(
+        UserError, match=r"URL must be the address of a \.zip archive: download .*, and give ZIP=<file>"
+    ):
+        download(server.url.replace(".zip", ".tar.GZ"), tmp_path / "data")
+    assert server.asked == []
+
+
 def test_a_file_address_is_accepted(content, tmp_path):
     address = f"file://{tmp_path}/original.zip"
     assert download(address, tmp_path / "data").read_bytes() == content

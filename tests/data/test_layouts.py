@@ -441,6 +441,10 @@ REFUSED = {
         "Name the columns .* with `data.file_column` and `data.label_column`: labels.csv has the columns id, breed",
     ),
     "two bare data sets": (list_images("a", "b"), "contains several data sets. Use one of them: a, b"),
+    "archives": (
+        ["b/photos.zip", "a.tar.gz", *list_flat("c")],
+        "photos has no classes: give one of the archives in it: a.tar.gz, b/photos.zip",
+    ),
     "one class": (
         list_images("train", "val", classes=("fox",)),
         "photos has only one class, 'fox': at least 2 are needed",
