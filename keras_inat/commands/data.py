@@ -5,7 +5,8 @@ from pathlib import Path
 from keras_inat.data.conversion import check_suffix
 from keras_inat.data.download import download
 from keras_inat.data.packs import Pack, load_pack
-from keras_inat.data.source import DEMOS, unpack
+from keras_inat.data.source import DEMOS
+from keras_inat.data.unpacking import unpack
 from keras_inat.errors import UserError
 from keras_inat.files import suggest_path
 from keras_inat.settings.schema import Config, Data

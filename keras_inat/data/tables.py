@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import posixpath
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -243,25 +244,25 @@ class _Finder:
     """Finds the files that a table names: by their path, else by their name, with or without the suffix."""
 
     def __init__(self, paths: Iterable[str]) -> None:
-        self.paths = set(paths)
-        self.by_name: dict[str, list[str]] = defaultdict(list)
-        for path in self.paths:
-            file = path.rpartition("/")[2]
+        self.by_path = {unicodedata.normalize("NFC", path): path for path in paths}
+        self.by_name: dict[str, list[str]] = defaultdict(list)  # in any case
+        for key, path in self.by_path.items():
+            file = key.rpartition("/")[2].casefold()
             self.by_name[file].append(path)
             stem = posixpath.splitext(file)[0]
-            if stem != file and not file.lower().endswith(SUFFIXES):
+            if stem != file and not file.endswith(SUFFIXES):
                 self.by_name[stem].append(path)
 
     def find(self, file: str, table: str, split: str | None, name: str) -> str:
         """Returns the path of a file. A missing file gets a path beside the table, whose reading fails."""
-        file = file.strip().replace("\\", "/")
+        file = unicodedata.normalize("NFC", file.strip().replace("\\", "/"))
         folder = posixpath.dirname(table)
         for start in (folder, ""):
-            path = posixpath.normpath(posixpath.join(start, file))
-            if path in self.paths:
-                return path
+            path = posixpath.normpath(posixpath.join(unicodedata.normalize("NFC", start), file))
+            if path in self.by_path:
+                return self.by_path[path]
         base = file.rpartition("/")[2]
-        found = self.by_name.get(base, [])
+        found = self.by_name.get(base.casefold(), [])
         if len(found) > 1:  # The same names may be in the folders of several splits.
             found = [path for path in found if split in map(read_split, path.split("/")[:-1])] or found
         if len(found) > 1:

@@ -12,7 +12,8 @@ from archives import make_archive, read_tree, run_until
 from keras_inat.data import conversion
 from keras_inat.data.conversion import check_suffix, convert, remove_stale_copies
 from keras_inat.data.packs import load_pack, remove_stale_packs
-from keras_inat.data.source import Source, open_source, unpack
+from keras_inat.data.source import Source, open_source
+from keras_inat.data.unpacking import unpack
 from keras_inat.errors import UserError
 
 MODES = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz", ".tar.bz2": "w:bz2", ".TAR.XZ": "w:xz"}

@@ -20,7 +20,7 @@ from archives import make_archive, read_tree, run_until
 from keras_inat.__main__ import main
 from keras_inat.data import download as downloads
 from keras_inat.data.download import download
-from keras_inat.data.source import unpack
+from keras_inat.data.unpacking import unpack
 from keras_inat.errors import UserError
 from keras_inat.files import hold_lock, make_printable
 

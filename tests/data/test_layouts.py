@@ -301,6 +301,15 @@ def test_images_outside_of_the_layout_are_counted(tmp_path):
         assert next(file.path for file in source.files if file.is_nested).endswith("train/owl/c/d.jpg")
 
 
+def test_names_in_a_table_may_differ_in_form_and_case(tmp_path):
+    paths = [unicodedata.normalize("NFD", path) for path in ("été/é.jpg", "été/b.jpg")]
+    for source in open_both(tmp_path, paths, **{"labels.csv": write_table("été/é.jpg,fox", "B.JPG,owl")}):
+        assert [(file.class_name, source.read(file).decode()) for file in source.files] == [
+            ("fox", paths[0]),
+            ("owl", paths[1]),
+        ]
+
+
 def test_rows_without_a_class_are_counted(tmp_path):
     folder = write_folder(tmp_path / "photos", list_flat(".", 5), **{"labels.csv": write_table(*LABELED, "4.jpg,")})
     source = Source(folder)
