@@ -103,6 +103,8 @@ def _make(home: Path, source: Source, sizes: Sequence[int], data: Data) -> None:
     # Only a killed process can have left this folder, because the lock is held.
     partial = home.with_name(f".{home.name}")
     needed = num_files * sum(size * size * 3 for size in (*sizes, THUMBNAIL))
+    if source.is_unsplit:
+        needed += num_files * max(sizes) ** 2 * 3  # a copy while the pixels are sorted
     remedies = f"free some space (`{PROGRAM} clean-packs` removes stale packs), set `data.directory` to another disk"
     check_space(home, needed - _count_bytes(partial), f"{remedies}, or lower `data.image_size`")
     decoded = scan_files(source, sizes, partial)

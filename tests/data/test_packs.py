@@ -110,6 +110,15 @@ def test_moved_images_keep_their_pack(make_config, photos, monkeypatch):
     assert [(pack, stale) for pack, _, stale in remove_stale_packs(make_config())] == [(name, False)]
 
 
+def test_a_folder_of_one_split_has_the_pack_of_its_parent(make_config, photos, capsys):
+    config = make_config(f"DATA={photos / 'train'}")
+    pack = load_pack(config)
+    assert f"warning: {photos}: {photos / 'train'} is one split of {photos}, which is used" in capsys.readouterr().err
+    assert pack.manifest.source == str(photos)
+    assert [stale for _, _, stale in remove_stale_packs(config)] == [False]
+    assert load_pack(make_config()).directory == pack.directory
+
+
 def test_a_hidden_folder_has_a_visible_pack(make_config, photos):
     hidden = photos.rename(photos.with_name(".photos"))
     config = make_config(f"DATA={hidden}")

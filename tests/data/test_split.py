@@ -136,6 +136,16 @@ def test_a_class_of_two_images_has_none_for_the_test(make_config, unsplit):
     assert not list((unsplit.parent / "data" / ".packs").glob("*/"))
 
 
+def test_sorting_needs_space_for_a_copy(make_config, unsplit, monkeypatch):
+    needed = 30 * 3 * (2 * 16 * 16 + 16 * 16)  # pixels of 16 x 16, their copy, and thumbnails of the same size
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
+    with pytest.raises(UserError, match="more disk space"):
+        load_pack(make_config())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed))
+    assert load_pack(make_config()).manifest.counts.test == 6
+
+
 def test_an_interruption_while_the_pixels_are_sorted_starts_over(make_config, unsplit, monkeypatch):
     whole = open_data(make_config("data.directory=elsewhere"))
     with monkeypatch.context() as patch:
