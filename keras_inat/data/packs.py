@@ -55,7 +55,7 @@ def load_pack(config: Config) -> Pack:
         packs.mkdir(parents=True, exist_ok=True)
         with hold_lock(packs / f"{home.name}.lock"):
             if not _is_complete(home, source, sizes):
-                _make(home, source, sizes, config.data)
+                _make(home, source, sizes, config)
     manifest = Manifest.read(home / "manifest.json")
     path = str(source.path.resolve())
     if manifest.source != path:  # The images were moved. `remove_stale_packs` needs their path.
@@ -97,7 +97,7 @@ def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
     return rows + [(name, size, True) for name, size in remove_stale_copies(packs)]
 
 
-def _make(home: Path, source: Source, sizes: Sequence[int], data: Data) -> None:
+def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> None:
     """Adds sizes to a pack, or makes the pack if it has no index. The caller holds the lock of the pack."""
     num_files = len(source.files)
     # Only a killed process can have left this folder, because the lock is held.
@@ -110,12 +110,12 @@ def _make(home: Path, source: Source, sizes: Sequence[int], data: Data) -> None:
     decoded = scan_files(source, sizes, partial)
     files = source.files
     if not _has_index(home, num_files):
-        test_fraction = data.test_fraction if source.is_unsplit else None
+        test_fraction = config.data.test_fraction if source.is_unsplit else None
         try:
             if source.is_unsplit:
-                files, order = _split_off_test(source, decoded, partial, data)
+                files, order = _split_off_test(source, decoded, partial, config.data)
                 decoded = _arrange(partial, decoded, order)
-            write_index(source, files, decoded, partial, data.near_duplicates, test_fraction)
+            write_index(source, files, decoded, partial, config.data.near_duplicates, test_fraction)
         except UserError:
             shutil.rmtree(partial)  # Resuming is pointless: the images have to change.
             raise
