@@ -16,6 +16,7 @@ OUT_OF_MEMORY = (
 )
 FULL_DISK = os.strerror(errno.ENOSPC)
 PROGRAM = os.environ.get("KERAS_INAT_PROGRAM", "keras-inat")  # what a user types before a command; `make` in a clone
+MAX_NAMES = 8  # in a list within a message
 TERMINATED = 143  # the exit code after SIGTERM
 # The end of the message of an error about a file, by its number.
 _NO_ACCESS = (
@@ -86,6 +87,13 @@ def describe_choices(received: object, choices: Iterable[str]) -> str:
     matches = difflib.get_close_matches(str(received), choices, n=1, cutoff=0.5)
     hint = f" Did you mean {matches[0]!r}?" if matches else ""
     return f"must be one of {{{', '.join(choices)}}}. Received: {received!r}.{hint}"
+
+
+def join_names(names: Iterable[str], limit: int = MAX_NAMES) -> str:
+    """Returns the first names, separated by commas, and the number of the others: `a, b and 12 more`."""
+    names = list(names)
+    rest = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest
 
 
 def is_out_of_memory(error: Exception) -> bool:

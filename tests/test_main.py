@@ -54,7 +54,7 @@ def run(*arguments, capsys):
         (["train-best", "SWEEP=none"], "the sweep 'none' has no finished trial"),
         (["predict"], "IMAGE is missing"),
         (["dashboard"], "'runs' contains no runs"),
-        (["data", "ZIP=nowhere.zip"], "ZIP must be a .zip file that exists. Received: 'nowhere.zip'"),
+        (["data", "ZIP=nowhere.zip"], "ZIP must be an archive that exists. Received: 'nowhere.zip'"),
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(arguments, words, capsys):

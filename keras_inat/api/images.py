@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_inat.data.source import FOLDERS
+from keras_inat.data.layouts import FOLDERS
 from keras_inat.errors import UserError
 from keras_inat.files import TEMPORARY_PREFIX
 from keras_inat.progress import track_progress
@@ -26,7 +26,7 @@ def place_images(data: Images, directory: str) -> str:
     Args:
         data: One of
 
-            - a path: a folder with `train/` and `val/`, an archive of one, or "demo";
+            - a path: a folder or archive of labeled images, in any of the layouts of the documentation, or "demo";
             - `(images, labels)`: pixels `(n, height, width, 3)` from 0 to 255, and `(n,)` integers or names. A fifth of
               each class, chosen by its position, becomes the test images;
             - a `tf.data.Dataset` of images and labels, batched or not;

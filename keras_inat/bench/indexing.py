@@ -14,7 +14,7 @@ from keras_inat.data.packs import Pack
 from keras_inat.data.scan import CHUNK, THUMBNAIL, THUMBNAILS, DecodedFile, pixel_path
 from keras_inat.data.source import ImageFile, Source
 from keras_inat.settings.schema import Augment, Config
-from keras_inat.store.records import Manifest, Preparation
+from keras_inat.store.records import Manifest, Origins, Preparation, TableSettings
 
 NUM_CLASSES = 10
 # One file in so many is a test image.
@@ -34,7 +34,8 @@ class SyntheticSource(Source):
     def __init__(self, count: int) -> None:  # does not read the disk
         self.path = Path("synthetic")
         self.name = "synthetic"
-        self.home = ""
+        self.origins = Origins(test="val/")
+        self.table = TableSettings()
         self.classes = tuple(f"class{number}" for number in range(NUM_CLASSES))
         self.files = sorted(map(_describe_file, range(count)))
 
@@ -50,7 +51,8 @@ def time_indexing(count: int, directory: Path) -> Iterator[tuple[str, float]]:
     for start in range(0, count, CHUNK):
         decoded += [DecodedFile(*record) for record in json.loads(json.dumps(records[start : start + CHUNK]))]
     yield "record hashes and formats", clock.lap()
-    index.write_index(source, decoded, directory, near_duplicates=True, preparation=Preparation())
+    pairs = index.find_pairs(source, decoded, directory, Preparation(), CONFIG.data)
+    index.write_index(source, source.files, decoded, pairs, directory, Preparation(), CONFIG.data)
     yield "find duplicates and write the index", clock.lap()
     pack = Pack(directory, Manifest.read(directory / "manifest.json"))
     yield "read the manifest", clock.lap()

@@ -8,7 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from keras_inat.data.decode import decode
-from keras_inat.data.source import FOLDERS, ImageFile, Source
+from keras_inat.data.layouts import FOLDERS
+from keras_inat.data.source import ImageFile, Source
 
 # Enough files to make the start of the processes negligible.
 MAX_FILES = 4_000
@@ -47,10 +48,10 @@ def write_large(originals: Path, folder: Path) -> Path:
 
 def _choose(source: Source) -> Iterator[ImageFile]:
     """Returns the files of all classes in turn, few of them test images."""
-    groups: dict[tuple[str, str], list[ImageFile]] = defaultdict(list)
+    groups: dict[tuple[bool, str], list[ImageFile]] = defaultdict(list)
     for file in source.files:
-        groups[file.split, file.class_name].append(file)
-    few = [group[:NUM_TEST] if split == "test" else group for (split, _), group in groups.items()]
+        groups[file.split == "test", file.class_name].append(file)
+    few = [group[:NUM_TEST] if is_test else group for (is_test, _), group in groups.items()]
     return (file for turn in itertools.zip_longest(*few) for file in turn if file)
 
 
@@ -66,6 +67,6 @@ def _read(source: Source, file: ImageFile) -> Iterator[tuple[bytes, str]]:
 
 
 def _place(folder: Path, file: ImageFile, name: str) -> Path:
-    path = folder / FOLDERS[file.split] / file.class_name / name
+    path = folder / FOLDERS["test" if file.split == "test" else "train"] / file.class_name / name
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from keras_inat.data.conversion import check_suffix
 from keras_inat.data.download import download
 from keras_inat.data.packs import Pack, load_pack
-from keras_inat.data.source import DEMOS, unpack
+from keras_inat.data.source import DEMOS
+from keras_inat.data.unpacking import unpack
 from keras_inat.errors import UserError
+from keras_inat.files import suggest_path
 from keras_inat.settings.schema import Config, Data
 
 
@@ -19,8 +22,9 @@ def run(config: Config) -> None:
         raise UserError(f"DATA={config.data.source} is a drawn data set: give DATA=<folder> to unpack an archive into")
     if config.data.zip:
         archive = Path(config.data.zip)
-        if not archive.is_file() or archive.suffix.lower() != ".zip":
-            raise UserError(f"ZIP must be a .zip file that exists. Received: {str(archive)!r}.")
+        if not archive.is_file():
+            raise UserError(f"ZIP must be an archive that exists. Received: {str(archive)!r}.{suggest_path(archive)}")
+        check_suffix(archive, "ZIP must be an archive ({})")
         if folder.is_file():
             raise UserError(f"DATA must be the folder to unpack into. Received: {str(folder)!r}, which is a file.")
         print(f"unpacked {unpack(archive, folder)} images into {folder}")
@@ -31,18 +35,25 @@ def run(config: Config) -> None:
         num_images = unpack(archive, folder)
         archive.unlink()
         print(f"unpacked {num_images} images into {folder} and removed the archive {archive}")
-    _report(load_pack(config))
+    _report(load_pack(config), config)
 
 
-def _report(pack: Pack) -> None:
-    """Prints the image counts by class, then the formats, duplicates and skipped files."""
+def _report(pack: Pack, config: Config) -> None:
+    """Prints the origins and counts of the images, by class, then the formats, duplicates and skipped files."""
     found = pack.manifest
     duplicates = found.num_duplicates
-    print(f"{found.name}: {found.counts.train:,} train and {found.counts.test:,} test images, by class:")
-    for class_name, train, test in zip(found.classes, found.per_class.train, found.per_class.test, strict=True):
-        print(f"  {class_name:20} {train:>8,} {test:>8,}")
-    num_files = found.files.train + found.files.test
-    reasons = _list(found.reasons | {"is a duplicate of a test image": found.num_leaked})
+    if not pack.is_new:
+        print(f"images: {found.origins.describe(config.data.val_fraction, config.data.test_fraction)}")
+    counts = {split: getattr(found.counts, split) for split in ("train", "validation", "test")}
+    numbers = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
+    numbers = " and ".join(numbers.rsplit(", ", 1))
+    print(f"{found.name}: {numbers} images, by class:")
+    columns = [numbers for split in counts if (numbers := getattr(found.per_class, split))]
+    for class_name, *row in zip(found.classes, *columns, strict=True):
+        print(f"  {class_name:20} {' '.join(f'{count:>8,}' for count in row)}")
+    num_files = found.files.train + found.files.validation + found.files.test
+    splits = "a test or validation image" if found.origins.validation else "a test image"
+    reasons = _list(found.reasons | {f"is a duplicate of {splits}": found.num_leaked})
     lines = {
         "formats": _list(found.formats),
         "converted": _list(found.traits) or "none",

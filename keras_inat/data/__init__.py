@@ -1,1 +1,1 @@
-"""From a folder or a zip of photographs to batches of pixels."""
+"""From a folder or an archive of photographs to batches of pixels."""

@@ -212,7 +212,7 @@ def _compare_colors(one: np.ndarray, other: np.ndarray) -> float:
     colors = [_smooth(image - image.mean(axis=2, keepdims=True), 2) for image in (one, other)]
     if min(np.abs(color).mean() for color in colors) < MIN_COLOR:
         return 0.0
-    return float(np.linalg.norm(colors[0] - colors[1]) / np.hypot(*map(np.linalg.norm, colors)))
+    return float(np.linalg.norm(colors[0] - colors[1]) / np.hypot(np.linalg.norm(colors[0]), np.linalg.norm(colors[1])))
 
 
 def _overlap(warp: np.ndarray, shape: tuple[int, ...], shape_of_other: tuple[int, ...]) -> tuple[slice, slice]:

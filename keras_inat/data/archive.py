@@ -1,27 +1,65 @@
-"""Reading of the files in a folder or a zip archive. A malicious archive is refused before anything is read from it."""
+"""Lists and reads the files in a folder or a zip archive. A malicious archive is refused before anything is read."""
 
 import errno
+import os
 import re
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from keras_inat.errors import UserError
 
 MAX_MEMBER_BYTES = 512 << 20
+SPECIAL = "is a link or another special file"
 # Photographs are already compressed. An archive that grows by this factor and to this size is a zip bomb.
 MAX_GROWTH = 100
 BOMB_BYTES = 1 << 30
 LOCAL_HEADER_BYTES = 30
+END_BYTES = (1 << 16) + 22  # of the last record of a zip archive, with the longest comment
+# Files and folders that operating systems put beside those of the user.
+STRAYS = ("__MACOSX", "Thumbs.db", "desktop.ini", "lost+found", "$RECYCLE.BIN", "System Volume Information")
+
+
+class Listing(NamedTuple):
+    """The files of a folder or archive, without hidden and system files."""
+
+    files: dict[str, str]  # the path of each file for `Reader`, by the same path with "/" between the folders
+    empty_folders: list[str]  # the paths of the folders without files
 
 
 class Reader:
-    """Reads the files of a folder or zip archive by their path in it."""
+    """Lists and reads the files of a folder or zip archive by their path in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.archive = None if path.is_dir() else open_archive(path)
+
+    def list_files(self) -> Listing:
+        """Returns the files of all folders. Links to folders are followed."""
+        if self.archive is None:
+            listing = Listing({}, [])
+            _list_folder(self.path, "", listing, ())
+            return listing
+        names = [member.filename for member in self.archive.infolist() if not member.is_dir()]
+        files = {_slash(name): name for name in names}
+        return Listing({path: name for path, name in files.items() if not _is_stray(path.split("/"))}, [])
+
+    def describe(self, path: str) -> tuple[int, str]:
+        """Returns the size of a file in bytes, and a text that changes when the file changes.
+
+        The text holds the times of the last changes of content, name or permissions, or the checksum in an archive. It
+        is empty for a broken link and for a missing file.
+        """
+        try:
+            if self.archive:
+                member = self.archive.getinfo(path)
+                return member.file_size, f"{member.CRC:08x}"
+            status = (self.path / path).stat()
+        except (OSError, KeyError):
+            return 0, ""
+        return status.st_size, f"{status.st_mtime_ns}-{status.st_ctime_ns}"
 
     def read(self, path: str) -> bytes:
         """Reads one file. Safe to call from several threads.
@@ -33,6 +71,40 @@ class Reader:
             return read_member(self.archive, path) if self.archive else _read_file(self.path / path)
         except PermissionError:
             raise ValueError("may not be read") from None
+
+
+def _list_folder(folder: Path, start: str, listing: Listing, parents: tuple[tuple[int, int], ...]) -> None:
+    """Adds the files in `folder`, whose path in the source is `start`, to the listing."""
+    status = folder.stat()
+    identity = (status.st_dev, status.st_ino)
+    if identity in parents:  # A link to a parent folder would never end.
+        return
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    entries = [entry for entry in entries if not _is_stray((entry.name,))]
+    if not entries and start:
+        listing.empty_folders.append(start)
+    for entry in entries:
+        path = f"{start}/{entry.name}" if start else entry.name
+        if _is_folder(entry):
+            _list_folder(folder / entry.name, path, listing, (*parents, identity))
+        else:
+            listing.files[path] = path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself
+        return False
+
+
+def _slash(path: str) -> str:
+    # Some programs write archives with the separators of Windows, or with "./" in front.
+    return path.replace("\\", "/").removeprefix("./")
+
+
+def _is_stray(parts: Iterable[str]) -> bool:
+    return any(part.startswith(".") or part in STRAYS for part in parts)
 
 
 def read_member(archive: zipfile.ZipFile, path: str) -> bytes:
@@ -57,7 +129,7 @@ def _read_file(path: Path) -> bytes:
             raise
         raise ValueError("is a broken link" if path.is_symlink() else "is gone") from None
     if stat.S_ISDIR(status.st_mode):
-        raise ValueError("is a folder: images must be directly in their class folder")
+        raise ValueError("is a folder")
     if not stat.S_ISREG(status.st_mode):  # Reading a pipe would never end.
         raise ValueError("is not a file")
     if status.st_size > MAX_MEMBER_BYTES:
@@ -67,6 +139,10 @@ def _read_file(path: Path) -> bytes:
 
 def open_archive(path: Path) -> zipfile.ZipFile:
     """Opens a zip archive. Raises a UserError if it is damaged, or if unpacking it would not be safe."""
+    if _is_last_part(path):
+        raise UserError(
+            f"{path} is the last of several parts: join them first, with `zip -s 0 {path.name} --out whole.zip`"
+        )
     try:
         archive = zipfile.ZipFile(path)
     except Exception as error:  # `zipfile` raises many classes for a damaged archive.
@@ -77,13 +153,22 @@ def open_archive(path: Path) -> zipfile.ZipFile:
     return archive
 
 
+def _is_last_part(path: Path) -> bool:
+    """Returns True if the last record of a zip archive has a number other than 0 for its disk."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - END_BYTES))
+        _, record, rest = file.read().rpartition(b"PK\5\6")
+    # Large archives have the number 65535 here.
+    return bool(record) and rest[:2] not in (b"\0\0", b"\xff\xff")
+
+
 def _find_faults(archive: zipfile.ZipFile, num_bytes: int) -> Iterator[tuple[zipfile.ZipInfo, str]]:
     """Yields members that would write outside the folder, overwrite files, fill the disk or ask for a password."""
     members = archive.infolist()
     files: dict[PurePosixPath, zipfile.ZipInfo] = {}
     for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))
-        if fault := _find_fault(member, path):
+        if fault := _find_fault(member):
             yield member, fault
         elif not member.is_dir():
             if path in files:
@@ -103,13 +188,26 @@ def _find_faults(archive: zipfile.ZipFile, num_bytes: int) -> Iterator[tuple[zip
         yield max(members, key=lambda member: member.file_size), f"is the largest of members that {declared}"
 
 
-def _find_fault(member: zipfile.ZipInfo, path: PurePosixPath) -> str:
-    if not member.filename or path.is_absolute() or re.match("[A-Za-z]:/", str(path)) or ".." in path.parts:
-        return "has no path within the target folder"
+def _find_fault(member: zipfile.ZipInfo) -> str:
+    if fault := find_path_fault(member.filename):
+        return fault
     if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "is a link or another special file"
+        return SPECIAL
     if member.flag_bits & 1:
-        return "is encrypted"
-    if member.file_size > MAX_MEMBER_BYTES:
-        return f"declares {member.file_size / 2**20:.0f} MiB; the limit is {MAX_MEMBER_BYTES >> 20} MiB"
+        return "is encrypted: unpack the archive with its password, and give the folder"
+    return find_size_fault(member.file_size)
+
+
+def find_size_fault(num_bytes: int) -> str:
+    """Returns the fault of a member of this size; empty if there is none."""
+    if num_bytes > MAX_MEMBER_BYTES:
+        return f"declares {num_bytes / 2**20:.0f} MiB; the limit is {MAX_MEMBER_BYTES >> 20} MiB"
+    return ""
+
+
+def find_path_fault(name: str) -> str:
+    """Returns the fault of the path of a member; empty if it stays within the target folder."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if not name or path.is_absolute() or re.match("[A-Za-z]:/", str(path)) or ".." in path.parts:
+        return "has no path within the target folder"
     return ""

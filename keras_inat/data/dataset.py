@@ -1,8 +1,6 @@
 """The images of a run: opened once with its configuration, split for validation, with the test images sealed."""
 
-import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +9,11 @@ import numpy as np
 
 from keras_inat.data.packs import Pack, list_sizes, load_pack
 from keras_inat.data.scan import pixel_path
+from keras_inat.data.split import split_validation
 from keras_inat.errors import UserError
 from keras_inat.settings.schema import Config
 from keras_inat.store.ledger import open_test_images
-from keras_inat.store.records import DataSummary, ImageCounts
+from keras_inat.store.records import DataSummary, SplitCounts
 from keras_inat.store.runs import RunFolder
 
 
@@ -31,8 +30,8 @@ class TestSet(NamedTuple):
 class Dataset:
     """The images of a run, made by `open_data`.
 
-    The arrays have one entry for each file of `train/`. Quarantined and leaked files have an entry too, but no row. All
-    files are open, so that a run survives the removal of its pack by the command `clean-packs`.
+    The arrays have one entry for each file that is not a test image. Quarantined and leaked files have an entry too,
+    but no row. All files are open, so that a run survives the removal of its pack by the command `clean-packs`.
     """
 
     config: Config  # the configuration that the images were opened with
@@ -83,24 +82,30 @@ class Dataset:
 def open_data(config: Config, pack: Pack | None = None) -> Dataset:
     """Opens a pack, by default that of `data.source`, and splits its usable training images.
 
+    Validation images that the data set itself gives are used as they are.
+
     Raises:
         UserError: The images cannot be used, a class has too few of them, or the disk is full.
     """
-    directory, manifest = pack or load_pack(config)
+    directory, manifest, _ = pack or load_pack(config)
     paths = json.loads((directory / "paths.json").read_text(encoding="utf-8"))
     num_test = manifest.files.test  # The test files come first.
     with np.load(directory / "index.npz") as index:
         labels = index["labels"].astype(np.int64)
         used = index["used"]
+        is_validation = index["validation"][num_test:]
         group_hashes = index["hashes"][index["representative"]]
     pixels = []
     for size in list_sizes(config):
         path = pixel_path(directory, config.data.image_size, size, config.data.fit)
         pixels.append(np.memmap(path, np.uint8, "r", shape=(len(paths), size, size, 3)))
     rows = np.flatnonzero(used[num_test:])
-    groups = [content.tobytes().hex() for content in group_hashes[num_test:][rows]]
-    sides = split_validation(labels[num_test:][rows], groups, config.data.val_fraction, config.data.split_seed)
-    training, validation = (rows[side] for side in sides)
+    if manifest.origins.validation:
+        training, validation = (rows[is_validation[rows] == side] for side in (False, True))
+    else:
+        groups = [content.tobytes().hex() for content in group_hashes[num_test:][rows]]
+        sides = split_validation(labels[num_test:][rows], groups, config.data.val_fraction, config.data.split_seed)
+        training, validation = (rows[side] for side in sides)
     for chosen, purpose in ((training, "training"), (validation, "validation")):
         num_images = np.bincount(labels[num_test:][chosen], minlength=len(manifest.classes))
         if not num_images.all():
@@ -108,7 +113,7 @@ def open_data(config: Config, pack: Pack | None = None) -> Dataset:
                 f"the class {manifest.classes[num_images.argmin()]!r} has no image for {purpose}: its images are "
                 "duplicates of one another or of another class. Add other images, or remove the class"
             )
-    counts = ImageCounts(train=len(training), validation=len(validation), test=manifest.counts.test)
+    counts = SplitCounts(train=len(training), validation=len(validation), test=manifest.counts.test)
     fields = dict(manifest) | {"counts": counts, "image_size": config.data.image_size, "fit": config.data.fit}
     return Dataset(
         config=config,
@@ -121,42 +126,3 @@ def open_data(config: Config, pack: Pack | None = None) -> Dataset:
         validation_rows=validation,
         _test=TestSet(pixels[0][:num_test], labels[:num_test], np.flatnonzero(used[:num_test]), paths[:num_test]),
     )
-
-
-def split_validation(
-    labels: np.ndarray, hashes: Sequence[str], fraction: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Splits the training images into training and validation, stratified by class.
-
-    The side of an image depends on its content and the seed, not on its name or the order of files. Therefore images
-    with equal hashes stay on one side, and adding images changes the side of few others.
-
-    Args:
-        labels: `(images,)` int, the class of each image.
-        hashes: One hash per image, equal for duplicates.
-        fraction: The fraction of each class to hold out. A class of two or more images gives at least one.
-
-    Returns:
-        Sorted int64 indices of the training images and of the validation images.
-    """
-    # Duplicates may have different labels. All of them are ranked in the class of the first.
-    class_of: dict[str, int] = {}
-    groups: dict[int, dict[str, list[int]]] = {}
-    for index, (label, content) in enumerate(zip(labels.tolist(), hashes, strict=True)):
-        label = class_of.setdefault(content, label)
-        groups.setdefault(label, {}).setdefault(content, []).append(index)
-    held: list[int] = []
-    for members in groups.values():
-        wanted = max(1, round(fraction * sum(map(len, members.values()))))
-        ranked = sorted(members, key=lambda content: hashlib.sha256(f"{seed}:{content}".encode()).digest())
-        chosen = []
-        for content in ranked[:-1]:  # At least one image of each class remains for training.
-            # A large group of duplicates could exceed the requested fraction.
-            if len(members[content]) <= wanted:
-                chosen.append(content)
-                wanted -= len(members[content])
-        if not chosen and len(ranked) > 1:
-            chosen = [min(ranked, key=lambda content: len(members[content]))]
-        held += (index for content in chosen for index in members[content])
-    validation = np.array(sorted(held), dtype=np.int64)
-    return np.setdiff1d(np.arange(len(labels)), validation), validation

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_inat.data.archive import open_archive, read_member
+from keras_inat.data.conversion import SUFFIXES
 from keras_inat.errors import PROGRAM, UserError
 from keras_inat.files import check_space, file_size, hold_lock, make_printable
 from keras_inat.progress import track_progress
@@ -30,10 +31,12 @@ def download(url: str, directory: Path) -> Path:
     """Downloads a zip archive, which appears in `directory` only when it is complete and undamaged. Returns its path.
 
     Raises:
-        UserError: The address cannot be reached, the disk is too small, another process is downloading the archive, or
-            the response is not an undamaged zip archive.
+        UserError: The address is that of another archive or cannot be reached, the disk is too small, another process
+            is downloading the archive, or the response is not an undamaged zip archive.
     """
     path = re.sub(r"^\w+://[^/?#]*|[?#].*", "", url)
+    if path.lower().endswith(SUFFIXES) and not path.lower().endswith(".zip"):
+        raise UserError(f"URL must be the address of a .zip archive: download {url} yourself, and give ZIP=<file>")
     stem = Path(path).stem[:100] or "data"
     # The hash tells archives of one name at two addresses apart.
     archive = directory / f"{stem}-{hashlib.sha256(url.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}.zip"

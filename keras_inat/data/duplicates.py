@@ -5,7 +5,7 @@ into a frame or between bars. Candidates come from the coarse structure of thumb
 images are aligned and compared in detail, first the thumbnails, then the files themselves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import numpy as np
 from scipy import sparse
@@ -36,6 +36,7 @@ def find_duplicates(
     rows: np.ndarray,
     near: bool = True,
     read: Callable[[int], np.ndarray] | None = None,
+    different: Container[frozenset[int]] = (),
 ) -> np.ndarray:
     """Finds the pairs of identical files and, if `near`, of near-duplicates.
 
@@ -45,6 +46,7 @@ def find_duplicates(
         rows: `(n,)` int64, the sorted numbers of the images to compare.
         near: True to search for near-duplicates as well.
         read: Returns an image by its number, `(160, 160, 3)` uint8. None compares the thumbnails only.
+        different: Pairs of numbers that are no near-duplicates.
 
     Returns:
         `(pairs,)` of `PAIR_DTYPE`, sorted. A cluster gets enough pairs to connect it, not all of its pairs.
@@ -56,7 +58,7 @@ def find_duplicates(
     identical["first"] = rows[firsts[inverse[repeated]]]
     identical["second"] = rows[repeated]
     identical["similarity"] = 1
-    others = [_find_near(thumbnails, rows[np.sort(firsts)], read)] if near else []
+    others = [_find_near(thumbnails, rows[np.sort(firsts)], read, different)] if near else []
     return np.sort(np.concatenate([identical, *others]), order=["first", "second"])
 
 
@@ -66,7 +68,21 @@ def group_duplicates(count: int, pairs: np.ndarray) -> np.ndarray:
     return sparse.csgraph.connected_components(links, directed=False)[1]
 
 
-def _find_near(thumbnails: np.ndarray, rows: np.ndarray, read: Callable[[int], np.ndarray] | None) -> np.ndarray:
+def renumber_pairs(pairs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Returns the pairs of images that have got new numbers, `(images,)` int64."""
+    ends = numbers[[pairs["first"], pairs["second"]]]
+    renumbered = pairs.copy()
+    renumbered["first"] = ends.min(axis=0)
+    renumbered["second"] = ends.max(axis=0)
+    return np.sort(renumbered, order=["first", "second"])
+
+
+def _find_near(
+    thumbnails: np.ndarray,
+    rows: np.ndarray,
+    read: Callable[[int], np.ndarray] | None,
+    different: Container[frozenset[int]],
+) -> np.ndarray:
     candidates, boxes = find_candidates(thumbnails, rows)
     box_of = dict(zip(rows.tolist(), boxes, strict=True))
     parents: dict[int, int] = {}
@@ -76,8 +92,8 @@ def _find_near(thumbnails: np.ndarray, rows: np.ndarray, read: Callable[[int], n
         second = int(candidate["second"])
         root = _find_root(parents, first)
         other = _find_root(parents, second)
-        if root == other:
-            continue  # They are connected already, possibly through other images.
+        if root == other or frozenset((first, second)) in different:
+            continue  # They are connected already, possibly through other images, or the user calls them different.
         mirrored = bool(candidate["mirrored"])
         expected = expect_placement(int(candidate["view"]), box_of[first], box_of[second], mirrored)
         found = _verify(thumbnails, read, (first, second), (box_of[first], box_of[second]), expected, mirrored)

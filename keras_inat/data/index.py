@@ -1,10 +1,11 @@
 """The index of a pack: the usable files of a source, their labels, and the groups of duplicates among them."""
 
+import csv
 import functools
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import numpy as np
 from keras_inat.data.decode import decode_image
 from keras_inat.data.duplicates import FINE_SIDE, find_duplicates, group_duplicates
 from keras_inat.data.scan import THUMBNAIL, THUMBNAILS, DecodedFile, stack_hashes
-from keras_inat.data.source import FOLDERS, Source
+from keras_inat.data.source import SPLITS, ImageFile, Source
 from keras_inat.errors import ExternalError, UserError
 from keras_inat.files import make_printable, write_atomically, write_text
+from keras_inat.settings.schema import Data
 from keras_inat.store.records import (
     ClassCounts,
     DuplicateCounts,
@@ -30,70 +32,71 @@ VERSION = 4
 # `scan.json` lists every skipped file and at most MAX_PAIRS duplicates; `manifest.json` lists NUM_NAMED of each.
 MAX_PAIRS = 10_000
 NUM_NAMED = 50
-# Images that each class needs: one for training and one for validation; one for the test.
-NEEDED = {"train": 2, "test": 1}
 
 
 def write_index(
     source: Source,
+    files: Sequence[ImageFile],
     decoded: Sequence[DecodedFile],
+    pairs: np.ndarray,
     directory: Path,
-    near_duplicates: bool,
     preparation: Preparation,
-    ignored: Collection[frozenset[str]] = (),
+    data: Data,
 ) -> None:
     """Writes `index.npz`, `paths.json`, `scan.json` and, last, `manifest.json` beside the thumbnails.
 
-    `index.npz` has one entry per file, in the order of `Source.files`, where the test files come first: `labels` int32,
-    `used` bool, `hashes` `(files, 32)` uint8, and `representative` int64, the index of the file that stands for a group
-    of duplicates. With `near_duplicates`, images that look the same count as duplicates, not only identical files.
-    `ignored` are pairs of paths that are no duplicates, although they look the same.
+    `index.npz` has one entry per file, in the order of `files`, where the test files come first: `labels` int32, `used`
+    and `validation` bool, `hashes` `(files, 32)` uint8, and `representative` int64, the index of the file that stands
+    for a group of duplicates. `pairs` are the duplicates, as from `find_pairs`.
 
     Raises:
         UserError: A class has too few usable images.
     """
-    paths = [file.path for file in source.files]
+    paths = [file.path for file in files]
     names = [make_printable(path) for path in paths]
-    labels = np.searchsorted(source.classes, [file.class_name for file in source.files]).astype(np.int32)
-    is_test = np.array([file.split == "test" for file in source.files])
-    num_test = int(is_test.sum())
+    labels = np.searchsorted(source.classes, [file.class_name for file in files]).astype(np.int32)
+    splits = np.array([SPLITS.index(file.split or "train") for file in files])
+    is_test = splits == 0
     hashes = stack_hashes(decoded)
     readable = np.array([not file.reason for file in decoded])
 
-    thumbnails = np.memmap(directory / THUMBNAILS, np.uint8, "r", shape=(len(paths), THUMBNAIL, THUMBNAIL, 3))
-    read = functools.partial(_read_image, source, preparation.model_copy(update={"fit": "crop"}))
-    pairs = find_duplicates(thumbnails, hashes, np.flatnonzero(readable), near_duplicates, read)
-    pairs = pairs[~_find_ignored(pairs, paths, ignored)]
-    across = is_test[pairs["first"]] & ~is_test[pairs["second"]]
     groups = group_duplicates(len(paths), pairs)
-    is_leaked = readable & ~is_test & np.isin(groups, groups[readable & is_test])
+    across = is_test[pairs["first"]] & ~is_test[pairs["second"]]
+    first_split = np.full(len(paths), len(SPLITS))
+    np.minimum.at(first_split, groups[readable], splits[readable])
+    is_leaked = readable & (splits > first_split[groups])
     used = readable & ~is_leaked
     quarantined = [
         SkippedFile(path=name, reason=file.reason) for name, file in zip(names, decoded, strict=True) if file.reason
     ]
-    leaked = _explain_leaks(is_leaked, pairs[across], groups, num_test, names)
+    leaked = _explain_leaks(is_leaked, pairs, groups, splits, names)
     counts = {
-        "train": np.bincount(labels[used & ~is_test], minlength=len(source.classes)).tolist(),
-        "test": np.bincount(labels[used & is_test], minlength=len(source.classes)).tolist(),
+        split: np.bincount(labels[used & (splits == number)], minlength=len(source.classes)).tolist()
+        for number, split in enumerate(SPLITS)
+        if split != "validation" or source.origins.validation
     }
-    _check_classes(source, counts, [*quarantined, *leaked])
+    _check_classes(source, counts, dict(zip(names, files, strict=True)), [*quarantined, *leaked])
 
-    representative = _choose_representatives(groups, hashes)
+    representative = choose_representatives(groups, hashes)
     with write_atomically(directory / "index.npz") as path, open(path, "wb") as file:
-        np.savez(file, labels=labels, used=used, hashes=hashes, representative=representative)
+        np.savez(file, labels=labels, used=used, validation=splits == 1, hashes=hashes, representative=representative)
     write_text(directory / "paths.json", json.dumps(paths))
     # Pairs across train and test come first, then those with the lowest similarity: they are worth checking most.
     order = np.lexsort((pairs["similarity"], ~across))[:MAX_PAIRS]
     manifest = Manifest(
         name=source.name,
         source=str(source.path.resolve()),
-        near_duplicates=near_duplicates,
+        table=source.table,
+        origins=source.origins,
+        variant=name_variant(source, data),
+        test_fraction=data.test_fraction if source.is_unsplit else None,
+        near_duplicates=data.near_duplicates,
         bit_depth=preparation.bit_depth,
         float_range=preparation.float_range,
-        hash=_hash_contents(source, hashes, labels, used),
+        hash=_hash_contents(source, splits, hashes, labels, used),
         classes=source.classes,
-        files=SplitCounts(train=len(paths) - num_test, test=num_test),
-        counts=SplitCounts(train=sum(counts["train"]), test=sum(counts["test"])),
+        files=SplitCounts(**dict(zip(SPLITS, np.bincount(splits, minlength=len(SPLITS)).tolist(), strict=True))),
+        counts=SplitCounts(**{split: sum(numbers) for split, numbers in counts.items()}),
         per_class=ClassCounts.model_validate(counts),
         formats=dict(Counter(file.format for file in decoded if not file.reason).most_common()),
         traits=dict(Counter(trait for file in decoded for trait in file.traits).most_common()),
@@ -116,6 +119,62 @@ def write_index(
     manifest.model_copy(update=lists).write(directory / "manifest.json")
 
 
+def find_pairs(
+    source: Source,
+    decoded: Sequence[DecodedFile],
+    directory: Path,
+    preparation: Preparation,
+    data: Data,
+) -> np.ndarray:
+    """Returns the pairs of duplicates among the readable files of a source, of `PAIR_DTYPE`.
+
+    With `data.near_duplicates`, images that look the same count as duplicates, not only identical files, except the
+    pairs of the file `data.ignore_duplicates`.
+    """
+    rows = np.flatnonzero([not file.reason for file in decoded])
+    thumbnails = np.memmap(directory / THUMBNAILS, np.uint8, "r", shape=(len(decoded), THUMBNAIL, THUMBNAIL, 3))
+    read = functools.partial(_read_image, source, preparation.model_copy(update={"fit": "crop"}))
+    ignored = read_ignored(data.ignore_duplicates)
+    number_of = {file.path: number for number, file in enumerate(source.files)} if ignored else {}
+    numbers = {frozenset(number_of.get(path, -1) for path in pair) for pair in ignored}
+    return find_duplicates(thumbnails, stack_hashes(decoded), rows, data.near_duplicates, read, numbers)
+
+
+def name_variant(source: Source, data: Data) -> str:
+    """Returns the part of a pack's name that tells packs of one source apart: the settings that decide its index."""
+    parts = [
+        "" if data.near_duplicates else "identical-",
+        "" if data.bit_depth == "auto" else f"{data.bit_depth}-bit-",
+        f"test-{data.test_fraction:g}-" if source.is_unsplit else "",
+    ]
+    if ignored := read_ignored(data.ignore_duplicates):
+        lines = sorted("\0".join(sorted(pair)) for pair in ignored)
+        digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+        parts.append(f"ignoring-{digest[:8]}-")
+    return "".join(parts)
+
+
+def read_ignored(path: str | None) -> set[frozenset[str]]:
+    """Reads the pairs of paths that are no duplicates: a CSV with two columns, as the report lists them.
+
+    Raises:
+        UserError: The file cannot be read, or a line is not a pair of paths.
+    """
+    if path is None:
+        return set()
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            lines = [line for line in csv.reader(file) if line]
+    except (OSError, csv.Error) as error:
+        raise UserError(f"`data.ignore_duplicates`: cannot read {path!r} ({error})") from None
+    for line in lines:
+        if len(line) != 2:
+            raise UserError(
+                f"`data.ignore_duplicates`: a line of {path!r} must be two paths. Received: {','.join(line)!r}"
+            )
+    return {frozenset(line) for line in lines}
+
+
 def _read_image(source: Source, preparation: Preparation, number: int) -> np.ndarray:
     """Decodes a file again, larger than its thumbnail."""
     file = source.files[number]
@@ -125,49 +184,48 @@ def _read_image(source: Source, preparation: Preparation, number: int) -> np.nda
         raise ExternalError(f"{make_printable(file.path)} of {source.path} has changed: run it again") from None
 
 
-def _find_ignored(pairs: np.ndarray, paths: Sequence[str], ignored: Collection[frozenset[str]]) -> np.ndarray:
-    """Returns `(pairs,)` bool, true for pairs that the user calls different. Identical files are never different."""
-    is_ignored = np.zeros(len(pairs), bool)
-    if ignored:
-        is_ignored[:] = [
-            pair["similarity"] < 1 and frozenset((paths[pair["first"]], paths[pair["second"]])) in ignored
-            for pair in pairs
-        ]
-    return is_ignored
-
-
 def _explain_leaks(
-    is_leaked: np.ndarray, pairs: np.ndarray, groups: np.ndarray, num_test: int, names: list[str]
+    is_leaked: np.ndarray, pairs: np.ndarray, groups: np.ndarray, splits: np.ndarray, names: list[str]
 ) -> list[SkippedFile]:
-    """Names a test image for every leaked training image; `pairs` are the duplicates across train and test."""
+    """Names an image of an earlier split, a test or validation image, for every leaked image."""
     reasons: dict[int, str] = {}
-    for pair in pairs[np.argsort(-pairs["similarity"], kind="stable")]:
+    across = pairs[splits[pairs["first"]] != splits[pairs["second"]]]
+    for pair in across[np.argsort(-across["similarity"], kind="stable")]:
         kind = "an exact duplicate" if pair["similarity"] == 1 else "a near-duplicate"
         mirrored = ", mirrored" if pair["mirrored"] else ""
-        reasons.setdefault(int(pair["second"]), f"is {kind} of the test image {names[pair['first']]}{mirrored}")
-    first_of_group = dict(zip(*np.unique(groups[:num_test], return_index=True), strict=True))
+        first = int(pair["first"])
+        split = SPLITS[splits[first]]
+        reasons.setdefault(int(pair["second"]), f"is {kind} of the {split} image {names[first]}{mirrored}")
+    # The files of earlier splits come first.
+    first_of_group = dict(zip(*np.unique(groups, return_index=True), strict=True))
     files = []
     for number in np.flatnonzero(is_leaked).tolist():
-        test_image = names[first_of_group[groups[number]]]
-        indirect = f"is linked to the test image {test_image} through other near-duplicates"
+        first = int(first_of_group[groups[number]])
+        indirect = f"is linked to the {SPLITS[splits[first]]} image {names[first]} through other near-duplicates"
         files.append(SkippedFile(path=names[number], reason=reasons.get(number, indirect)))
     return files
 
 
-def _check_classes(source: Source, counts: dict[str, list[int]], skipped: list[SkippedFile]) -> None:
-    for split, folder in FOLDERS.items():
-        for class_name, count in zip(source.classes, counts[split], strict=True):
-            if count < NEEDED[split]:
-                place = f"{folder}/{class_name}"
-                reasons = [file.reason for file in skipped if f"{place}/" in file.path]
+def _check_classes(
+    source: Source, counts: dict[str, list[int]], files: dict[str, ImageFile], skipped: list[SkippedFile]
+) -> None:
+    # One image for training and one for validation, unless the validation images are given; one for the test.
+    needed = {"train": 1 if source.origins.validation else 2, "validation": 1, "test": 1}
+    places = source.origins.model_dump()
+    for split, numbers in counts.items():
+        for class_name, count in zip(source.classes, numbers, strict=True):
+            if count < needed[split]:
+                chosen = {name for name, file in files.items() if (file.class_name, file.split) == (class_name, split)}
+                reasons = [file.reason for file in skipped if file.path in chosen]
                 hint = f"; {len(reasons)} files were skipped, the first because it {reasons[0]}" if reasons else ""
+                place = f"in {places[split]}" if places[split] else f"for {split}"
                 raise UserError(
-                    f"the class folder {place} of {source.path} has too few usable images: {count} found, "
-                    f"{NEEDED[split]} needed{hint}"
+                    f"the class {class_name!r} of {source.path} has too few usable images {place}: {count} found, "
+                    f"{needed[split]} needed{hint}"
                 )
 
 
-def _choose_representatives(groups: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+def choose_representatives(groups: np.ndarray, hashes: np.ndarray) -> np.ndarray:
     """Returns for each file the index of the file with the smallest hash in its group, whatever the files' order."""
     order = np.lexsort((np.ascontiguousarray(hashes).view("S32").ravel(), groups))
     first_of_group = np.flatnonzero(np.diff(groups[order], prepend=-1))
@@ -189,10 +247,10 @@ def _describe_pair(pair: np.void, names: list[str], labels: np.ndarray) -> Dupli
     )
 
 
-def _hash_contents(source: Source, hashes: np.ndarray, labels: np.ndarray, used: np.ndarray) -> str:
+def _hash_contents(source: Source, splits: np.ndarray, hashes: np.ndarray, labels: np.ndarray, used: np.ndarray) -> str:
     """Hashes the contents, classes and splits of the usable images. File names have no influence."""
     lines = [
-        f"{source.files[number].split} {labels[number]} {hashes[number].tobytes().hex()}"
+        f"{SPLITS[splits[number]]} {labels[number]} {hashes[number].tobytes().hex()}"
         for number in np.flatnonzero(used).tolist()
     ]
     return hashlib.sha256("\n".join((*source.classes, *sorted(lines))).encode()).hexdigest()[:16]

@@ -10,14 +10,17 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_inat.data.augment import needs_margin
+from keras_inat.data.conversion import remove_stale_copies
 from keras_inat.data.decode import stored_size
-from keras_inat.data.index import VERSION, write_index
-from keras_inat.data.scan import JOURNAL, THUMBNAIL, pixel_path, scan_files, stack_hashes
-from keras_inat.data.source import Source, open_source
+from keras_inat.data.duplicates import group_duplicates, renumber_pairs
+from keras_inat.data.index import VERSION, choose_representatives, find_pairs, name_variant, write_index
+from keras_inat.data.scan import JOURNAL, THUMBNAIL, THUMBNAILS, DecodedFile, pixel_path, scan_files, stack_hashes
+from keras_inat.data.source import ImageFile, Source, find_packs, open_source, reopen_source
+from keras_inat.data.split import split_test
 from keras_inat.errors import PROGRAM, ExternalError, UserError
-from keras_inat.files import check_space, file_size, hold_lock
+from keras_inat.files import check_space, file_size, hold_lock, write_atomically
 from keras_inat.log import warn
-from keras_inat.settings.schema import Config
+from keras_inat.settings.schema import Config, Data
 from keras_inat.store.records import Manifest
 
 NUM_NAMED = 10
@@ -31,21 +34,24 @@ class Pack(NamedTuple):
 
     directory: Path
     manifest: Manifest
+    is_new: bool = False  # True if it was made by this call
 
 
 def load_pack(config: Config) -> Pack:
     """Returns the pack of `data.source` at `data.image_size`. The images are decoded if that was not done before.
 
-    Files that cannot be decoded and training images that are duplicates of test images are skipped with a warning.
+    The origins of a new pack's images are printed. Files that cannot be decoded and training images that are duplicates
+    of test images are skipped with a warning.
 
     Raises:
         UserError: The source is missing, has a class with too few usable images, or the disk is full.
     """
     source = open_source(config)
-    packs = Path(config.data.directory) / ".packs"
-    home = packs / _name(source, config.data.near_duplicates, config.data.bit_depth)
+    packs = find_packs(config)
+    home = packs / _name(source, name_variant(source, config.data))
     sizes = list_sizes(config)
     fit = config.data.fit
+    is_new = not _has_index(home, len(source.files))
     # A complete pack may be in a read-only folder, where no lock can be made.
     if not _is_complete(home, source, sizes, fit):
         packs.mkdir(parents=True, exist_ok=True)
@@ -58,8 +64,13 @@ def load_pack(config: Config) -> Pack:
         manifest = manifest.model_copy(update={"source": path})
         with contextlib.suppress(OSError):
             manifest.write(home / "manifest.json")
-    _warn_about_skipped_files(home, manifest)
-    return Pack(home, manifest)
+    if home not in _warned:
+        _warned.add(home)
+        _warn_about_layout(source, config)
+        _warn_about_skipped_files(home, manifest)
+    if is_new:
+        print(f"images: {manifest.origins.describe(config.data.val_fraction, config.data.test_fraction)}", flush=True)
+    return Pack(home, manifest, is_new)
 
 
 def list_sizes(config: Config) -> list[int]:
@@ -69,11 +80,11 @@ def list_sizes(config: Config) -> list[int]:
 
 
 def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
-    """Removes the packs whose images have changed or are gone, and the leftovers of killed processes.
+    """Removes packs and copies of archives whose images have changed or are gone, and leftovers of killed processes.
 
     Packs that another process is making are kept. Returns the name and size of each pack, and True if it was removed.
     """
-    packs = Path(config.data.directory) / ".packs"
+    packs = find_packs(config)
     rows = []
     for home in sorted(path for path in packs.glob("*") if path.is_dir()):
         size = _count_bytes(home)
@@ -85,7 +96,7 @@ def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
         except UserError:
             stale = False
         rows.append((home.name, size, stale))
-    return rows
+    return rows + [(name, size, True) for name, size in remove_stale_copies(packs)]
 
 
 def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> None:
@@ -94,6 +105,8 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> N
     # Only a killed process can have left this folder, because the lock is held.
     partial = home.with_name(f".{home.name}")
     needed = num_files * sum(size * size * 3 for size in (*sizes, THUMBNAIL))
+    if source.is_unsplit:
+        needed += num_files * max(sizes) ** 2 * 3  # a copy while the pixels are sorted
     remedies = f"free some space (`{PROGRAM} clean-packs` removes stale packs), set `data.directory` to another disk"
     check_space(home, needed - _count_bytes(partial), f"{remedies}, or lower `data.image_size`")
     fit = config.data.fit
@@ -101,16 +114,27 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> N
     decoded, preparation, ranges = scan_files(source, sizes, partial, fit, bit_depth)
     for line in ranges:
         print(line, flush=True)
+    files = source.files
     if not _has_index(home, num_files):
         try:
-            write_index(source, decoded, partial, config.data.near_duplicates, preparation)
+            pairs = find_pairs(source, decoded, partial, preparation, config.data)
+            if source.is_unsplit:
+                files, order = _split_off_test(source, decoded, pairs, config.data)
+                decoded = _arrange(partial, decoded, order)
+                pairs = renumber_pairs(pairs, np.argsort(order))
+            write_index(source, files, decoded, pairs, partial, preparation, config.data)
         except UserError:
             shutil.rmtree(partial)  # Resuming is pointless: the images have to change.
             raise
         shutil.rmtree(home, ignore_errors=True)
         partial.rename(home)
-        (home / JOURNAL).unlink()
+        (home / JOURNAL).unlink(missing_ok=True)
+        (home / THUMBNAILS).unlink()  # Only the search for duplicates needs them.
         return
+    if source.is_unsplit:
+        numbers = {file.path: number for number, file in enumerate(files)}
+        paths = json.loads((home / "paths.json").read_text(encoding="utf-8"))
+        decoded = _arrange(partial, decoded, np.array([numbers[path] for path in paths]))
     with np.load(home / "index.npz") as index:
         hashes = index["hashes"]
     if not np.array_equal(hashes, stack_hashes(decoded)):
@@ -121,10 +145,43 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> N
     shutil.rmtree(partial)
 
 
-def _name(source: Source, near_duplicates: bool, bit_depth: int | str) -> str:
-    kinds = f"{'' if near_duplicates else 'identical-'}{'' if bit_depth == 'auto' else f'{bit_depth}-bit-'}"
+def _split_off_test(
+    source: Source, decoded: Sequence[DecodedFile], pairs: np.ndarray, data: Data
+) -> tuple[list[ImageFile], np.ndarray]:
+    """Returns the files with their splits, the test files first, and the number of each in `Source.files`."""
+    hashes = stack_hashes(decoded)
+    rows = np.flatnonzero([not file.reason for file in decoded])
+    groups = group_duplicates(len(decoded), pairs)
+    group_hashes = hashes[choose_representatives(groups, hashes)]
+    labels = np.searchsorted(source.classes, [file.class_name for file in source.files])
+    test = split_test(
+        labels[rows],
+        [content.tobytes().hex() for content in group_hashes[rows]],
+        [content.tobytes().hex() for content in hashes[rows]],
+        data.test_fraction,
+        Path(data.directory) / "splits" / f"{source.name.lstrip('.')}-{data.test_fraction:g}.csv",
+    )
+    is_test = np.isin(np.arange(len(decoded)), rows[test])
+    order = np.argsort(~is_test, kind="stable")
+    files = [source.files[number]._replace(split="test" if is_test[number] else "train") for number in order.tolist()]
+    return files, order
+
+
+def _arrange(partial: Path, decoded: Sequence[DecodedFile], order: np.ndarray) -> list[DecodedFile]:
+    """Sorts the pixels on disk, so that the test images come first. Returns the records in this order."""
+    (partial / JOURNAL).unlink()  # An interrupted scan would take the pixels for those of other files.
+    for path in sorted(partial.glob("*.uint8")):
+        pixels = np.memmap(path, np.uint8, "r").reshape(len(order), -1)
+        with write_atomically(path) as temporary, open(temporary, "wb") as file:
+            for number in order.tolist():
+                file.write(pixels[number])
+            del pixels  # Windows does not replace a file that is mapped.
+    return [decoded[number] for number in order.tolist()]
+
+
+def _name(source: Source, variant: str) -> str:
     # Names that begin with a dot belong to unfinished packs.
-    return f"{source.name.lstrip('.')}-{VERSION}-{kinds}{source.key[:12]}"
+    return f"{source.name.lstrip('.')}-{VERSION}-{variant}{source.key[:12]}"
 
 
 def _count_bytes(folder: Path) -> int:
@@ -147,9 +204,10 @@ def _has_index(home: Path, num_files: int) -> bool:
         manifest = Manifest.read(home / "manifest.json")
         Manifest.read(home / "scan.json")
         with np.load(home / "index.npz") as index:
-            lengths = {len(index[name]) for name in ("labels", "used", "hashes", "representative")}
+            lengths = {len(index[name]) for name in ("labels", "used", "validation", "hashes", "representative")}
         lengths.add(len(json.loads((home / "paths.json").read_text(encoding="utf-8"))))
-        return lengths == {num_files} == {manifest.files.train + manifest.files.test}
+        files = manifest.files
+        return lengths == {num_files} == {files.train + files.validation + files.test}
     except Exception:  # Reading damaged files raises many classes.
         return False
 
@@ -157,18 +215,25 @@ def _has_index(home: Path, num_files: int) -> bool:
 def _is_current(home: Path) -> bool:
     try:
         manifest = Manifest.read(home / "manifest.json")
-        source = Source(Path(manifest.source))
-        return home.name in {_name(source, manifest.near_duplicates, depth) for depth in ("auto", manifest.bit_depth)}
+        source = reopen_source(Path(manifest.source), manifest.table, home.parent)
+        return home.name == _name(source, manifest.variant)
     except Exception:  # The images or the manifest are gone or damaged.
         return False
 
 
+def _warn_about_layout(source: Source, config: Config) -> None:
+    """Names everything in the source that is not used, and settings without an effect."""
+    for note in source.notes:
+        warn(f"{source.path}: {note}")
+    given = {"val_fraction": source.origins.validation, "test_fraction": source.origins.test}
+    for name, place in given.items():
+        if place and getattr(config.data, name) != getattr(Data(), name):
+            warn(f"`data.{name}` has no effect: these images are given, in {place}")
+
+
 def _warn_about_skipped_files(home: Path, manifest: Manifest) -> None:
-    """Names the first files that are not used, once per process and pack."""
+    """Names the first files that are not used."""
     skipped = [*manifest.quarantined, *manifest.leaked]
-    if home in _warned or not skipped:
-        return
-    _warned.add(home)
     for file in skipped[:NUM_NAMED]:
         warn(f"skipped {file.path}: it {file.reason}")
     total = manifest.num_quarantined + manifest.num_leaked

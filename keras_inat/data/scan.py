@@ -85,10 +85,10 @@ def scan_files(
     for path, length in lengths.items():
         with open(path, "ab") as file:
             file.truncate(length)  # The file is sparse: unwritten pixels take no space.
-    files = [(file.path, source.place(file).count("/") > 2) for file in source.files]
+    files = [(file.path, file.is_nested) for file in source.files]
     chunks = {start: files[start : start + CHUNK] for start in range(0, count, CHUNK)}
     remaining = [chunk for chunk in chunks.items() if chunk[0] not in finished]
-    work = functools.partial(decode_chunk, source.path, source.key, sizes, directory)
+    work = functools.partial(decode_chunk, source.root, source.key, sizes, directory)
     num_done = sum(map(len, finished.values()))
     with (
         open(directory / JOURNAL, "a", encoding="utf-8") as journal,
@@ -102,7 +102,7 @@ def scan_files(
             advance(len(records))
     _sync(sides)
     decoded = [DecodedFile(*record) for _, records in sorted(finished.items()) for record in records]
-    training = [record for record, file in zip(decoded, source.files, strict=True) if file.split == "train"]
+    training = [record for record, file in zip(decoded, source.files, strict=True) if file.split in ("train", None)]
     peaks = [[record.peak for record in training if trait in record.traits and record.peak] for trait in RANGED]
     preparation = choose_preparation(given, bit_depth is None, *peaks)
     if preparation != given:

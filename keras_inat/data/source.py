@@ -1,126 +1,113 @@
-"""The source of the images: a folder or a zip archive with `train/<Class>/*` and `val/<Class>/*`, and its unpacking."""
+"""The source of the images: a folder or an archive of labeled images, in a known layout."""
 
+import contextlib
 import functools
 import hashlib
 import os
-import shutil
-import zlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_inat.data.archive import Reader
-from keras_inat.errors import PROGRAM, ExternalError, UserError
-from keras_inat.files import check_space, file_size, hold_lock
-from keras_inat.progress import track_progress
+from keras_inat.data.archive import Listing, Reader
+from keras_inat.data.conversion import SUFFIXES, check_suffix, convert, find_converted, remove_suffix
+from keras_inat.data.layouts import (
+    IMAGE_SUFFIX,
+    Layout,
+    check_classes,
+    describe_refusal,
+    find_class_folders,
+    find_split_folders,
+    read_split,
+)
+from keras_inat.data.tables import describe_tables, find_tables
+from keras_inat.errors import PROGRAM, ExternalError, join_names
+from keras_inat.files import suggest_path
 from keras_inat.settings.schema import Config
+from keras_inat.store.records import Origins, TableSettings
 
-# Folders by split, as in iNaturalist-12K. Its `val/` folder holds the test images.
-FOLDERS = {"train": "train", "test": "val"}
 # The drawn data sets, with their training and test images per class: organisms, and other things for pretraining.
 DEMOS = {"demo": (200, 50), "demo-things": (120, 10)}
 
 
-class ImageFile(NamedTuple):
-    """A file in a class folder."""
+# The order of the files. Of duplicates in several splits, the images of all but the first are leaks.
+SPLITS = ("test", "validation", "train")
 
-    split: str  # "train" or "test"
-    class_name: str  # the name of the class folder
+
+class ImageFile(NamedTuple):
+    """A file with a class."""
+
+    split: str | None  # "train", "validation" or "test"; None if the test images are still to be split off
+    class_name: str  # the name of the class folder, or the class in the table
     path: str  # the path in the source
     num_bytes: int  # the size of the file
     fingerprint: str  # changes when the file changes: its times, or its checksum in an archive
+    is_nested: bool = False  # True if it is in a subfolder of its class folder
 
 
 class Source:
-    """The labeled images of a folder with `train/` and `val/`, of its parent folder, or of a zip archive of either.
+    """The labeled images of a folder or an archive.
+
+    Args:
+        path: The folder or archive. For a folder of one split, such as `photos/train`, the folder above it is used if
+            the other splits are there.
+        table: The table that gives the classes, and its columns, where the user has named them.
+        packs: The folder in which an archive without random access is copied into a zip archive.
 
     Raises:
-        UserError: The images do not have this layout, or the archive is damaged or malicious.
+        UserError: The images have no known layout, or the archive is damaged or malicious.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, table: TableSettings | None = None, packs: Path | None = None) -> None:
+        self.table = table or TableSettings()
+        path, self._reader, listing, layout, notes = _open(path, self.table, packs)
         self.path = path
-        self.name = path.resolve().name if path.is_dir() else path.resolve().stem
-        self._reader = Reader(path)
-        # The home is the folder with `train/` and `val/`, relative to `path`; empty for `path` itself.
-        self.home, listing = self._list_archive() if self._reader.archive else self._list_folder()
-        # All files in the class folders except hidden ones, sorted by split, class and path. Files that are not images
-        # are included; `read` and the decoder report them.
-        self.files = sorted(listing)
-        self.classes = self._check_classes()  # sorted
+        self.name = path.resolve().name if path.is_dir() else remove_suffix(path.resolve().name)
+        # The folder with the split folders, the class folders or the table, relative to `path`; empty for `path`.
+        self.home = layout.home
+        self.tables = tuple(layout.tables)  # the paths of the tables that the classes come from
+        # A phrase on everything that is not used, or used in an unexpected way.
+        self.notes = (*notes, *layout.notes, *_note_unused(listing, layout))
+        self.origins = Origins(**layout.places)
+        _check_empty(listing, layout, path)
+        self.classes = check_classes(layout, str(path))  # sorted
+        # All labeled files, sorted by split, as in `SPLITS`, class and path. Files that are not images are included;
+        # `read` and the decoder report them. So are files that only a table names.
+        files = (
+            ImageFile(file.split, file.class_name, name, *self._reader.describe(name), file.is_nested)
+            for file in layout.files
+            for name in [listing.files.get(file.path, file.path)]
+        )
+        self.files = sorted(files, key=lambda file: (SPLITS.index(file.split or "train"), *file[1:]))
+
+    @property
+    def root(self) -> Path:
+        """The folder or zip archive that the images are read from: `path`, or the copy of an archive."""
+        return self._reader.path
+
+    @property
+    def is_unsplit(self) -> bool:
+        """True if the test images are split off from the training images."""
+        return self.origins.test is None
 
     @functools.cached_property
     def key(self) -> str:
-        """The hash of the files' paths, sizes and fingerprints. It identifies a version of the source."""
+        """The hash of all that `files` holds. It identifies a version of the source."""
         digest = hashlib.sha256()
         for file in self.files:
-            digest.update(f"{file.path}\0{file.num_bytes}-{file.fingerprint}\0".encode("utf-8", "surrogateescape"))
+            line = f"{file.split}\0{file.class_name}\0{file.path}\0{file.num_bytes}-{file.fingerprint}\0"
+            digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def read(self, file: ImageFile) -> bytes:
         """Reads one file, as `Reader.read` does. Safe to call from several threads."""
         return self._reader.read(file.path)
 
-    def place(self, file: ImageFile) -> str:
-        """Returns the path of a file relative to `home`: `train/<Class>/<file>`, or deeper if it is in a subfolder."""
-        return _slashed(file.path)[len(self.home) + 1 if self.home else 0 :]
-
-    def _list_archive(self) -> tuple[str, list[ImageFile]]:
-        assert self._reader.archive
-        found: dict[tuple[str, ...], list[ImageFile]] = defaultdict(list)
-        for entry in self._reader.archive.infolist():
-            parts = tuple(_slashed(entry.filename).split("/"))
-            if entry.is_dir() or _is_stray(parts):
-                continue
-            for depth, part in enumerate(parts[:-2]):
-                if split := next((split for split, folder in FOLDERS.items() if folder == part), None):
-                    file = ImageFile(split, parts[depth + 1], entry.filename, entry.file_size, f"{entry.CRC:08x}")
-                    found[parts[:depth]].append(file)
-        # As in a folder, the topmost folder with both splits is used.
-        whole = [home for home, files in found.items() if len({file.split for file in files}) == len(FOLDERS)]
-        homes = [home for home in whole if len(home) == min(map(len, whole))] or list(found)[:1]
-        home = self._take_only(["/".join(home) for home in homes])
-        return home, found[tuple(home.split("/")) if home else ()]
-
-    def _list_folder(self) -> tuple[str, Iterator[ImageFile]]:
-        homes = [self.path, *(child for child in self.path.iterdir() if not _is_stray((child.name,)))]
-        whole = [home for home in homes if all((home / name).is_dir() for name in FOLDERS.values())]
-        home = self._take_only([] if self.path in whole else [home.name for home in whole])
-        return home, self._list_classes(self.path / home)
-
-    def _take_only(self, homes: list[str]) -> str:
-        if len(homes) > 1:
-            raise ExternalError(f"{self.path} contains several data sets. Use one of them: {', '.join(sorted(homes))}")
-        return homes[0] if homes else ""
-
-    def _list_classes(self, home: Path) -> Iterator[ImageFile]:
-        for split, folder in FOLDERS.items():
-            for directory in sorted((home / folder).glob("*/")):
-                if _is_stray((directory.name,)):
-                    continue
-                entries = [entry for entry in os.scandir(directory) if not _is_stray((entry.name,))]
-                if not entries:
-                    raise ExternalError(f"the class folder {directory} is empty: add images or remove it")
-                place = directory.relative_to(self.path).as_posix()
-                for entry in entries:
-                    yield ImageFile(split, directory.name, f"{place}/{entry.name}", *_fingerprint(entry))
-
-    def _check_classes(self) -> tuple[str, ...]:
-        found = {split: {file.class_name for file in self.files if file.split == split} for split in FOLDERS}
-        for split, folder in FOLDERS.items():
-            if not found[split]:
-                raise ExternalError(f"{self.path} has no class folders {folder}/<Class>/ with images")
-        unmatched = {"train": found["train"] - found["test"], "val": found["test"] - found["train"]}
-        differences = [f"only in {folder}/: {', '.join(sorted(names))}" for folder, names in unmatched.items() if names]
-        if differences:
-            raise ExternalError(f"train/ and val/ of {self.path} have different classes: {'; '.join(differences)}")
-        for name in found["train"]:
-            if not name.isprintable():
-                raise ExternalError(f"the name of the class folder {name!a} of {self.path} is not printable: rename it")
-        if len(found["train"]) < 2:
-            raise ExternalError(f"{self.path} has only one class, {found['train'].pop()!r}: at least 2 are needed")
-        return tuple(sorted(found["train"]))
+    def list_members(self) -> dict[str, ImageFile]:
+        """Returns the images and tables to unpack, by their path relative to `home`."""
+        tables = (ImageFile(None, "", path, *self._reader.describe(path)) for path in self.tables)
+        members = (*self.files, *tables)
+        start = len(self.home) + 1 if self.home else 0
+        return {file.path.replace("\\", "/").removeprefix("./")[start:]: file for file in members if file.fingerprint}
 
 
 def open_source(config: Config) -> Source:
@@ -134,75 +121,108 @@ def open_source(config: Config) -> Source:
         directory = Path(config.data.directory) / name
         return Source(dataset.write_demo(directory, classes=drawn, num_train=num_train, num_test=num_test))
     check_source(name)
-    return Source(Path(name))
+    data = config.data
+    table = TableSettings(path=data.table, file=data.file_column, label=data.label_column, split=data.split_column)
+    return Source(Path(name), table, find_packs(config))
+
+
+def reopen_source(path: Path, table: TableSettings, packs: Path) -> Source:
+    """Opens the source of a pack again. Raises an error if that would mean to copy an archive."""
+    if not path.is_dir() and not find_converted(path, packs).exists():
+        raise ExternalError(f"{path} has no copy in {packs}")
+    return Source(path, table, packs)
+
+
+def find_packs(config: Config) -> Path:
+    """Returns the folder of the packs, and of the copies of archives."""
+    return Path(config.data.directory) / ".packs"
 
 
 def check_source(name: str) -> None:
     """Raises a `UserError` if `name` is neither a folder nor an archive nor a drawn data set."""
     path = Path(name)
-    if name not in DEMOS and not path.exists():
-        raise ExternalError(f"DATA {name!r} does not exist: run `{PROGRAM} data` to download it, or use DATA=demo")
-    if name not in DEMOS and not path.is_dir() and path.suffix.lower() != ".zip":
-        raise ExternalError(f"DATA must be a folder, a .zip archive or 'demo'. Received: {name!r}.")
+    if name in DEMOS or path.is_dir():
+        return
+    if not path.exists():
+        hint = suggest_path(name)
+        remedy = f".{hint}" if hint else f": run `{PROGRAM} data` to download it, or use DATA=demo"
+        raise ExternalError(f"DATA {name!r} does not exist{remedy}")
+    check_suffix(path)
 
 
-def unpack(archive: Path, folder: Path) -> int:
-    """Unpacks the images of an archive into `folder`, which appears only when it is complete, and returns their number.
-
-    Files of an interrupted call are verified and kept, unless there are files of another archive among them. A complete
-    `folder` is left as it is.
-
-    Raises:
-        UserError: `folder` holds something else, the disk is too small, another process unpacks there now, or the
-            archive is damaged, malicious or without images.
-    """
-    temporary = folder.parent / f".{folder.name}.unpacking"
-    source = Source(archive)
-    targets = {temporary / source.place(image): image for image in source.files}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    busy = f"another process is unpacking into {folder}: let it finish first"
-    with hold_lock(folder.parent / f".{folder.name}.lock", busy=busy):
-        if folder.exists():
-            if not all(_is_complete(folder / source.place(image), image) for image in source.files):
-                raise UserError(f"{folder} exists already: delete it first, or give another DATA for {archive}")
-            return len(targets)
-        if any(path.is_symlink() or path.is_dir() == (path in targets) for path in temporary.rglob("*")):
-            shutil.rmtree(temporary)  # Not everything in it is a file of this archive.
-        missing = sum(max(0, image.num_bytes - file_size(target)) for target, image in targets.items())
-        check_space(folder, missing, "free some space, or choose a folder on another disk")
-        with track_progress(f"unpacking {archive.name}", len(targets), "files") as advance:
-            for target, image in targets.items():
-                if not _is_complete(target, image):
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    try:
-                        target.write_bytes(source.read(image))
-                    except ValueError as error:
-                        raise UserError(f"{image.path} in {archive} {error}") from None
-                advance(1)
-        os.sync()
-        temporary.rename(folder)
-    return len(targets)
+class _Opened(NamedTuple):
+    path: Path
+    reader: Reader
+    listing: Listing
+    layout: Layout
+    notes: tuple[str, ...]
 
 
-def _is_complete(target: Path, image: ImageFile) -> bool:
-    if not target.is_file() or target.stat().st_size != image.num_bytes:
-        return False
-    return f"{zlib.crc32(target.read_bytes()):08x}" == image.fingerprint
+def _open(path: Path, table: TableSettings, packs: Path | None) -> _Opened:
+    """Opens a folder, or the folder above it if `path` is one split of it, or an archive."""
+    reader = Reader(path if path.is_dir() or packs is None else convert(path, packs))
+    listing = reader.list_files()
+    layout = _find_layout(listing, reader, table, str(path))
+    if parent := _find_parent(path, layout):
+        above = Reader(parent)
+        others = above.list_files()
+        whole = find_split_folders([name for name in others.files if read_split(name.split("/")[0])], str(parent))
+        if whole and len(whole.places) > 1:
+            return _Opened(parent, above, others, whole, (f"{path} is one split of {parent}, which is used",))
+    layout = layout or find_split_folders(listing.files, str(path), num_classes=1)
+    if layout is None:
+        raise ExternalError(f"{path} has no classes: {_describe_contents(listing, reader)}")
+    return _Opened(path, reader, listing, layout, ())
 
 
-def _slashed(path: str) -> str:
-    # Some programs write archives with the separators of Windows, or with "./" in front.
-    return path.replace("\\", "/").removeprefix("./")
+def _find_layout(listing: Listing, reader: Reader, table: TableSettings, name: str) -> Layout | None:
+    """Returns the layout of the files. A table that the user named comes first, then split folders, then tables."""
+    paths = list(listing.files)
+    read = _read_from(listing, reader)
+    if table.path:
+        return find_tables(paths, read, table, name)
+    return find_split_folders(paths, name) or find_tables(paths, read, table, name) or find_class_folders(paths, name)
 
 
-def _fingerprint(entry: os.DirEntry[str]) -> tuple[int, str]:
-    """Returns the size in bytes, and the times of the last changes of content, name or permissions."""
-    try:
-        status = entry.stat()
-    except OSError:
-        return 0, "broken"
-    return status.st_size, f"{status.st_mtime_ns}-{status.st_ctime_ns}"
+def _read_from(listing: Listing, reader: Reader) -> Callable[[str], bytes]:
+    return lambda path: reader.read(listing.files[path])
 
 
-def _is_stray(parts: Iterable[str]) -> bool:
-    return any(part.startswith(".") or part in ("__MACOSX", "Thumbs.db", "desktop.ini") for part in parts)
+def _describe_contents(listing: Listing, reader: Reader) -> str:
+    """Returns the contents of a source without a known layout, and the way on."""
+    paths = list(listing.files)
+    if archives := [path for path in paths if path.lower().endswith(SUFFIXES)]:
+        return f"give one of the archives in it: {join_names(archives)}"
+    return describe_refusal(paths) + describe_tables(paths, _read_from(listing, reader))
+
+
+def _find_parent(path: Path, layout: Layout | None) -> Path | None:
+    """Returns the folder above `path` if `path` is one of several split folders in it."""
+    if not path.is_dir() or not read_split(path.absolute().name):
+        return None
+    if layout and (layout.home or layout.tables or len(layout.places) > 1):
+        return None
+    parent = path.parent if path.name else path.absolute().parent
+    with contextlib.suppress(PermissionError):
+        if sum(bool(read_split(entry.name)) for entry in os.scandir(parent)) > 1:
+            return parent
+    return None
+
+
+def _check_empty(listing: Listing, layout: Layout, path: Path) -> None:
+    """Raises an error if a class folder is empty in one split."""
+    start = f"{layout.home}/" if layout.home else ""
+    for folder in listing.empty_folders:
+        parts = folder.removeprefix(start).split("/")
+        if folder.startswith(start) and len(parts) == 2 and f"{parts[0]}/" in layout.places.values():
+            raise ExternalError(f"the class folder {path / folder} is empty: add images or remove it")
+
+
+def _note_unused(listing: Listing, layout: Layout) -> list[str]:
+    """Returns a note on images outside of the class folders. Unlabeled images of a split have one already."""
+    if layout.tables:
+        return []
+    used = {file.path for file in layout.files}
+    others = [path for path in listing.files if IMAGE_SUFFIX.search(path) and path not in used]
+    count = sum(not read_split(path.rpartition("/")[0].rpartition("/")[2]) for path in others)
+    return [f"images that lie in no class folder and are not used: {count:,}"] if count else []

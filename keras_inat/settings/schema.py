@@ -33,7 +33,7 @@ class Data(Section):
     role: ClassVar[Role] = Role.PLACE
 
     source: Annotated[str, PATH] = Field(
-        "data/inaturalist_12K", description="a folder with train/ and val/, a .zip of one, or 'demo'"
+        "data/inaturalist_12K", description="a folder or archive of labeled images, or 'demo'"
     )
     directory: Annotated[str, PATH] = Field(
         "data", description="folder of downloads, the demo and the packs of decoded pixels"
@@ -48,18 +48,33 @@ class Data(Section):
         "auto", description="bits that 16-bit images really use; auto: found in the training images"
     )
     val_fraction: Annotated[float, Role.DATA] = Field(
-        0.2, gt=0, lt=0.9, description="fraction of train/ held out for validation, stratified by class"
+        0.2,
+        gt=0,
+        lt=0.9,
+        description="fraction of each class of training images held out if there are no validation images",
+    )
+    test_fraction: Annotated[float, Role.DATA] = Field(
+        0.2, gt=0, lt=0.9, description="fraction of each class of images held out if there are no test images"
     )
     split_seed: Annotated[int, Role.DATA] = Field(
         0, ge=0, description="determines the validation images; the same for every run.seed"
     )
     near_duplicates: Annotated[bool, Role.DATA] = Field(
-        True, description="treat resized, recompressed or mirrored versions of an image as duplicates of it"
+        True, description="treat resized, recompressed, mirrored, framed or cropped versions of an image as duplicates"
+    )
+    table: str | None = Field(
+        None, description="path in the data set of the CSV, TSV, JSONL or Parquet file with the classes; null: found"
+    )
+    file_column: str | None = Field(None, description="the table's column of file names; null: found by usual names")
+    label_column: str | None = Field(None, description="the table's column of classes; null: found by usual names")
+    split_column: str | None = Field(None, description="the table's column of splits; null: found by usual names")
+    ignore_duplicates: Annotated[str | None, PATH, Role.DATA] = Field(
+        None, description="a CSV file with two columns of paths: pairs that are no near-duplicates, as the report shows"
     )
     zip: Annotated[str | None, PATH] = Field(
         None, description="the command `data`: an archive to unpack instead of a download"
     )
-    url: str = Field(DATA_SET_URL, description="the command `data`: the address of the archive to download")
+    url: str = Field(DATA_SET_URL, description="the command `data`: the address of the .zip archive to download")
 
 
 class Augment(Section):

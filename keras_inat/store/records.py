@@ -81,19 +81,15 @@ class SplitCounts(Stored):
     """Numbers of images or files, by split."""
 
     train: int
+    validation: int = 0  # 0 as long as the validation images are not split off from the training images
     test: int
-
-
-class ImageCounts(SplitCounts):
-    """Numbers of images after the validation images were split from the training images."""
-
-    validation: int
 
 
 class ClassCounts(Stored):
     """Numbers of usable images of each class, by split."""
 
     train: tuple[int, ...]
+    validation: tuple[int, ...] = ()  # empty if the validation images are split off from the training images
     test: tuple[int, ...]
 
 
@@ -115,11 +111,38 @@ class Preparation(Stored):
         return FITS[self.fit]
 
 
+class Origins(Stored):
+    """The place of each split's images in the source, such as `val/` or `labels.csv (test)`."""
+
+    train: str = "train/"
+    validation: str | None = None  # None: split off from the training images
+    test: str | None = None  # None: split off from the training images
+
+    def describe(self, val_fraction: float, test_fraction: float) -> str:
+        """Returns the origins in one line: `train from train/, validation split off (0.2 of them), test from val/`."""
+        validation = f"from {self.validation}" if self.validation else f"split off ({val_fraction:g} of them)"
+        test = f"from {self.test}" if self.test else f"split off first ({test_fraction:g} of all)"
+        return f"train from {self.train}, validation {validation}, test {test}"
+
+
+class TableSettings(Stored):
+    """The table that gives the classes, and its columns, where the user has named them."""
+
+    path: str | None = None  # path of the table in the source
+    file: str | None = None  # the column of file names
+    label: str | None = None  # the column of classes
+    split: str | None = None  # the column of splits
+
+
 class Manifest(Stored):
     """The summary of a pack: its images, classes, skipped files and duplicates."""
 
     name: str  # name of the data set, taken from its folder or archive
+    variant: str = ""  # settings that tell packs of one source apart, in the name of the pack
     source: str  # absolute path of the folder or archive
+    table: TableSettings = TableSettings()  # the table of classes, where the user has named one
+    origins: Origins = Origins(test="val/")  # the place of each split's images
+    test_fraction: float | None = None  # fraction of the images that was split off for the test; None if given
     near_duplicates: bool  # true if images that only look the same count as duplicates
     hash: str  # hash of the contents, classes and splits of the usable images
     classes: tuple[str, ...]  # sorted class names
@@ -130,20 +153,21 @@ class Manifest(Stored):
     traits: dict[str, int]  # number of files by unusual trait, such as "CMYK"
     reasons: dict[str, int]  # number of quarantined files by reason
     num_quarantined: int  # number of files that cannot be decoded
-    num_leaked: int  # number of training images that are duplicates of a test image
+    # Number of training images that are duplicates of a test image or of a given validation image, and of given
+    # validation images that are duplicates of a test image.
+    num_leaked: int
     num_duplicates: DuplicateCounts  # number of duplicate pairs
     bit_depth: int = 16  # bits that the values of 16-bit pixels use
     float_range: float = 1.0  # value of floating-point pixels that becomes white
     # Files that cannot be decoded. `scan.json` lists all, a summary the first ones.
     quarantined: tuple[SkippedFile, ...] = ()
-    leaked: tuple[SkippedFile, ...] = ()  # training images that are duplicates of a test image, listed likewise
+    leaked: tuple[SkippedFile, ...] = ()  # the images that `num_leaked` counts, listed likewise
     duplicates: tuple[DuplicatePair, ...] = ()  # duplicate pairs, listed likewise
 
 
 class DataSummary(Manifest):
     """The data of a run: the pack's manifest, the image size and the counts after the validation split."""
 
-    counts: ImageCounts  # training, validation and test images
     image_size: int  # side in pixels of the model's input images
     fit: Fit = "crop"  # conversion of images that are not square
 

@@ -7,7 +7,7 @@ import pytest
 from archives import make_archive, read_tree
 
 from keras_inat.data import archive as archives
-from keras_inat.data.source import unpack
+from keras_inat.data.unpacking import unpack
 from keras_inat.errors import UserError
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from keras_inat.data.dataset import open_data, split_validation
+from keras_inat.data.dataset import open_data
+from keras_inat.data.split import split_validation
 from keras_inat.errors import UserError
 from keras_inat.files import read_jsonl
 from keras_inat.store.runs import RunFolder

@@ -20,7 +20,7 @@ from archives import make_archive, read_tree, run_until
 from keras_inat.__main__ import main
 from keras_inat.data import download as downloads
 from keras_inat.data.download import download
-from keras_inat.data.source import unpack
+from keras_inat.data.unpacking import unpack
 from keras_inat.errors import UserError
 from keras_inat.files import hold_lock, make_printable
 
@@ -381,7 +381,12 @@ def test_make_data_downloads_unpacks_and_removes_the_archive(photos, server, cap
     assert main(["data", "ZIP=given.zip", "DATA=given.zip"]) == 2
     assert "DATA must be the folder to unpack into. Received: 'given.zip', which is a file" in capsys.readouterr().err
     assert main(["data", "ZIP=none.zip", "DATA=data/another"]) == 2
-    assert "ZIP must be a .zip file that exists. Received: 'none.zip'" in capsys.readouterr().err
+    assert "ZIP must be an archive that exists. Received: 'none.zip'" in capsys.readouterr().err
+    assert main(["data", "ZIP=gven.zip", "DATA=data/another"]) == 2
+    assert capsys.readouterr().err.endswith(" Received: 'gven.zip'. Did you mean 'given.zip'?\n")
+    Path("notes.txt").write_text("")
+    assert main(["data", "ZIP=notes.txt", "DATA=data/another"]) == 2
+    assert "ZIP must be an archive (.zip, .tar, " in capsys.readouterr().err
 
 
 def test_archives_of_one_name_at_two_addresses_are_separate(server, content, tmp_path):
@@ -389,6 +394,14 @@ def test_archives_of_one_name_at_two_addresses_are_separate(server, content, tmp
     server.content = make_archive(tmp_path / "other.zip", num_files=8).read_bytes()
     second = download(server.url.replace("/photos", "/b/photos"), tmp_path / "data")
     assert [first.read_bytes(), second.read_bytes()] == [content, server.content]
+
+
+def test_other_archives_are_refused_before_they_are_downloaded(server, tmp_path):
+    with pytest.raises(
+        UserError, match=r"URL must be the address of a \.zip archive: download .*, and give ZIP=<file>"
+    ):
+        download(server.url.replace(".zip", ".tar.GZ"), tmp_path / "data")
+    assert server.asked == []
 
 
 def test_a_file_address_is_accepted(content, tmp_path):

@@ -129,6 +129,15 @@ def test_moved_images_keep_their_pack(make_config, photos, monkeypatch):
     assert [(pack, stale) for pack, _, stale in remove_stale_packs(make_config())] == [(name, False)]
 
 
+def test_a_folder_of_one_split_has_the_pack_of_its_parent(make_config, photos, capsys):
+    config = make_config(f"DATA={photos / 'train'}")
+    pack = load_pack(config)
+    assert f"warning: {photos}: {photos / 'train'} is one split of {photos}, which is used" in capsys.readouterr().err
+    assert pack.manifest.source == str(photos)
+    assert [stale for _, _, stale in remove_stale_packs(config)] == [False]
+    assert load_pack(make_config()).directory == pack.directory
+
+
 def test_a_hidden_folder_has_a_visible_pack(make_config, photos):
     hidden = photos.rename(photos.with_name(".photos"))
     config = make_config(f"DATA={hidden}")
@@ -213,7 +222,7 @@ def test_a_class_without_readable_images_is_an_error(make_config, photos):
     for path in (photos / "val" / "red").iterdir():
         path.write_text("no image")
     words = (
-        r"val/red .* has too few usable images: 0 found, 1 needed; "
+        r"class 'red' of .*photos has too few usable images in val/: 0 found, 1 needed; "
         "4 files were skipped, the first because it is not an image"
     )
     with pytest.raises(UserError, match=words):
@@ -231,7 +240,11 @@ def test_an_interrupted_build_leaves_nothing(make_config, monkeypatch):
         pack.directory.name,
         f"{pack.directory.name}.lock",
     ]
-    assert json.loads((pack.directory / "manifest.json").read_text())["counts"] == {"train": 30, "test": 12}
+    assert json.loads((pack.directory / "manifest.json").read_text())["counts"] == {
+        "train": 30,
+        "validation": 0,
+        "test": 12,
+    }
 
 
 def test_a_damaged_member_of_an_archive_is_skipped(make_config, photos, tmp_path):

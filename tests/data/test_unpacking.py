@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from archives import make_archive, read_tree, run_until
 
-from keras_inat.data.source import unpack
+from keras_inat.data.unpacking import unpack
 from keras_inat.errors import UserError
 
 
@@ -18,7 +18,8 @@ def test_an_unpacking_resumes_after_any_kill(tmp_path):
     temporary = tmp_path / ".mine.unpacking"
     folder = tmp_path / "mine"
     slowly = (
-        "import time; from pathlib import Path; from keras_inat.data.source import *\n"
+        "import time; from pathlib import Path\n"
+        "from keras_inat.data.source import Source; from keras_inat.data.unpacking import unpack\n"
         "read = Source.read\n"
         "def read_slowly(*arguments): time.sleep(0.003); return read(*arguments)\n"
         "Source.read = read_slowly; unpack(Path('photos.zip'), Path('mine'))"

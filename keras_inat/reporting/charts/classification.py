@@ -22,14 +22,14 @@ def describe_shown_classes(num_classes: int) -> str:
 
 
 def draw_class_counts(classes: Sequence[str], train: Sequence[int], test: Sequence[int]) -> Figure:
-    """Draws bars for the images of every class in train/ and in val/."""
+    """Draws bars for the training and validation images, and for the test images, of every class."""
     shown = classes[:MAX_CLASSES]
     figure = new_figure(WIDTH, 1.2 + 0.34 * len(shown))
     axes = figure.add_subplot()
     rows = np.arange(len(shown))
     for offset, counts, label, color in (
-        (-0.2, train, "train/ (training and validation)", ACCENT),
-        (0.2, test, "val/ (the test images)", CYCLE[1]),
+        (-0.2, train, "training and validation images", ACCENT),
+        (0.2, test, "test images", CYCLE[1]),
     ):
         bars = axes.barh(rows + offset, counts[: len(shown)], 0.38, color=color, label=label)
         axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8, color=MUTED)

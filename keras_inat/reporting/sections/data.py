@@ -49,6 +49,9 @@ def describe_skipped(data: DataSummary) -> str:
 def _describe_images(data_set: DataSet, data: DataSummary, figures: FigureFolder) -> list[Block]:
     """Returns the numbers of images, by split and by class, and some test images."""
     counts = data.counts
+    per_class = data.per_class
+    given = per_class.validation or [0] * len(per_class.train)
+    train = [first + second for first, second in zip(per_class.train, given, strict=True)]
     shown = describe_shown_classes(len(data.classes))
     summaries = [group.best.data for group in data_set.groups]
     summaries += [sweep.data for sweep in data_set.sweeps if sweep.data]
@@ -56,14 +59,14 @@ def _describe_images(data_set: DataSet, data: DataSummary, figures: FigureFolder
     blocks: list[Block] = [
         Prose(
             f"{data.name} (hash `{data.hash}`) has {plural(len(data.classes), 'class')}, {counts.train:,} training "
-            f"images, {counts.validation:,} validation images and {counts.test:,} test images. The validation images "
-            "are a stratified random fraction of train/. The test images are for the final evaluation only. The input "
-            f"of the models has {' or '.join(sizes)} pixels."
+            f"images, {counts.validation:,} validation images and {counts.test:,} test images. "
+            f"{_describe_origins(data)} The test images are for the final evaluation only. The input of the models has "
+            f"{' or '.join(sizes)} pixels."
         ),
         figures.add(
             "classes",
-            draw_class_counts(data.classes, data.per_class.train, data.per_class.test),
-            f"Number of usable images by class, for {shown}, in train/ and in val/.",
+            draw_class_counts(data.classes, train, per_class.test),
+            f"Number of usable images by class, for {shown}, for training and validation and for the test.",
             f"Number of usable images by class, for {shown}.",
         ),
     ]
@@ -73,6 +76,23 @@ def _describe_images(data_set: DataSet, data: DataSummary, figures: FigureFolder
             text = f"{len(predictions.examples)} of the {counts.test:,} test images, drawn at random, with their class."
             return [*blocks, figures.add("examples", draw_examples(predictions, data.classes), text, text)]
     return blocks
+
+
+def _describe_origins(data: DataSummary) -> str:
+    """Returns the place of the images of each split, in a sentence."""
+    origins = data.origins
+    parts = [f"The training images are from {origins.train}"]
+    parts.append(
+        f"the validation images from {origins.validation}"
+        if origins.validation
+        else "the validation images are a stratified random fraction of them"
+    )
+    parts.append(
+        f"the test images from {origins.test}"
+        if origins.test
+        else f"the test images are a stratified random fraction of {data.test_fraction:g}, split off before the others"
+    )
+    return f"{', '.join(parts[:2])}, and {parts[2]}."
 
 
 def _describe_files(data: DataSummary) -> list[Block]:
@@ -88,17 +108,20 @@ def _describe_files(data: DataSummary) -> list[Block]:
     listed = [*data.leaked[:half], *data.quarantined, *data.leaked[half:]][:NUM_FILES]
     if not listed:
         kind = "a duplicate" if data.near_duplicates else "an exact duplicate"
-        text += f"No file was skipped: every image could be decoded, and no training image is {kind} of a test image."
+        text += f"No file was skipped: every image could be decoded, and no training image is {kind} of {_later(data)}."
         return [Prose(text)]
-    caption = (
-        f"{describe_skipped(data)}. Leaks, which are training images that duplicate a test image: {data.num_leaked:,}."
-    )
+    leaks = f"Leaks, which are training images that duplicate {_later(data)}: {data.num_leaked:,}."
+    caption = f"{describe_skipped(data)}. {leaks}"
     if data.num_quarantined + data.num_leaked > NUM_FILES:
         caption += f" The table lists {NUM_FILES} files."
     if data.reasons:
         reasons = ", ".join(f"{reason} ({count:,})" for reason, count in data.reasons.items())
         caption += f" Other reasons: {reasons}."
     return [Prose(text), Table(caption, "ll", ["file", "reason"], [[file.path, file.reason] for file in listed])]
+
+
+def _later(data: DataSummary) -> str:
+    return "a test or validation image" if data.origins.validation else "a test image"
 
 
 def _describe_duplicates(data_set: DataSet, data: DataSummary, figures: FigureFolder) -> list[Block]:
@@ -119,11 +142,14 @@ def _describe_duplicates(data_set: DataSet, data: DataSummary, figures: FigureFo
     if counts.of_another_class:
         text += f"Pairs with different classes: {counts.of_another_class:,}. "
     if counts.train_and_test:
-        text += f"Pairs across train/ and val/: {counts.train_and_test:,}. Their images in train/ are excluded. "
-    text += "Duplicates within train/ are on the same side of the split into training and validation images."
+        text += f"Pairs across training and test images: {counts.train_and_test:,}. The training images are excluded. "
+    if not data.origins.validation:
+        text += "Duplicates among the others are on the same side of the split into training and validation images."
     for group in reversed(data_set.groups):
         duplicates = group.best.read_duplicates()
         if duplicates:
-            caption = "Near-duplicates. Pairs across train/ and val/ come first, and the least similar ones among them."
+            caption = (
+                "Near-duplicates. Pairs across training and test images come first, and then the least similar ones."
+            )
             return [Prose(text), figures.add("duplicates", draw_duplicate_pairs(duplicates), caption, caption)]
     return [Prose(text)]

@@ -89,8 +89,8 @@ def compare_groups(first: SeedGroup, second: SeedGroup) -> Estimate | None:
 
 
 def _identify_images(predictions: Predictions) -> list[tuple[str, int]]:
-    """Returns `val/<Class>/<file>` and the label of each image, without the folders that an archive may have."""
-    names = ["/".join(str(file).split("/")[-3:]) for file in predictions.files]
+    """Returns `<Class>/<file>` and the label of each image, without the folders that an archive may have."""
+    names = ["/".join(str(file).split("/")[-2:]) for file in predictions.files]
     return list(zip(names, predictions.labels.tolist(), strict=True))
 
 

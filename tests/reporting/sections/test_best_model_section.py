@@ -41,7 +41,10 @@ def test_many_classes_are_shown_in_an_excerpt(workshop: Workshop) -> None:
         describe_confusion_matrix(run, predictions, workshop.figures), describe_data(data_set, workshop.figures)
     )
     assert "Confusion matrix of the first 40 of 60 classes, n = 1,200 test images." in text.replace("\xa0", " ")
-    assert "usable images by class, for the first 40 of 60 classes, in train/ and in val/." in text.replace("\xa0", " ")
+    assert (
+        "usable images by class, for the first 40 of 60 classes, for training and validation and for the test."
+        in text.replace("\xa0", " ")
+    )
 
 
 @pytest.mark.parametrize("content", [b"PK damaged", b""])

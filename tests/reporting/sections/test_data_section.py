@@ -42,6 +42,39 @@ def test_absence_is_stated_only_for_kinds_of_duplicates_that_were_searched_for(
     assert leaks in text
 
 
+@pytest.mark.parametrize(
+    ("origins", "test_fraction", "sentence"),
+    [
+        (
+            {"train": "train/", "test": "val/"},
+            None,
+            "The training images are from train/, the validation images are a stratified random fraction of them, and "
+            "the test images from val/.",
+        ),
+        (
+            {"train": "train/", "validation": "valid/", "test": "test/"},
+            None,
+            "The training images are from train/, the validation images from valid/, and the test images from test/.",
+        ),
+        (
+            {"train": "labels.csv"},
+            0.25,
+            "The training images are from labels.csv, the validation images are a stratified random fraction of them, "
+            "and the test images are a stratified random fraction of 0.25, split off before the others.",
+        ),
+    ],
+)
+def test_the_origins_of_the_splits_are_named(workshop: Workshop, origins, test_fraction, sentence) -> None:
+    num_classes = len(workshop.classes)
+    per_class = workshop.describe_data().model_dump()["per_class"]
+    if "validation" in origins:
+        per_class["validation"] = [3] * num_classes
+    workshop.add_run(data=workshop.describe_data(origins=origins, test_fraction=test_fraction, per_class=per_class))
+    text = format_text(describe_data(workshop.read_data_set(), workshop.figures)).replace("\xa0", " ")
+    assert sentence in text
+    assert ("no training image is a duplicate of a test or validation image" in text) == ("validation" in origins)
+
+
 def test_skipped_files_and_duplicates(workshop: Workshop) -> None:
     pairs = [
         {"path": "train/a/2.jpg", "of": "val/a/1.jpg", "similarity": 0.93, "mirrored": True, "rows": [0, 9]},
@@ -67,7 +100,7 @@ def test_skipped_files_and_duplicates(workshop: Workshop) -> None:
     assert "The table lists 20 files. Other reasons: is cut short (40)." in text
     assert "train/a/2.jpg" in text
     assert "Pairs of duplicates: 3 exact and 2 near-duplicates (1 of them mirrored)." in text
-    assert "Pairs with different classes: 1. Pairs across train/ and val/: 1." in text
+    assert "Pairs with different classes: 1. Pairs across training and test images: 1." in text
     assert "duplicates" in workshop.list_figures()
     (workshop.reports / "figures" / "duplicates.png").unlink()
     run.duplicates.write_bytes(b"damaged")
