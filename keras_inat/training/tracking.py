@@ -21,10 +21,10 @@ from keras_inat.store.records import Epoch
 from keras_inat.store.runs import RunFolder
 
 INSTALL = "pip install 'keras-inat[tracking]'"
-# The entry in the summary of a W&B run that panels compare runs by.
-BEST_ACCURACY = "val_accuracy"
+# The entries in the summary of a W&B run: the best score of its epochs. Panels compare runs by one of them.
+BEST_SCORES = ("val_accuracy", "val_balanced_accuracy")
 # The fields of an epoch that both trackers get.
-SCALARS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+SCALARS = ("loss", "accuracy", "val_loss", *BEST_SCORES, "learning_rate")
 
 
 @contextlib.contextmanager
@@ -94,18 +94,18 @@ def _open_tensorboard(config: Config, run: RunFolder) -> Callable[[Epoch], None]
 
 
 def _open_wandb(run: RunFolder, tracked: Any) -> Callable[[Epoch], None]:
-    """Returns a function that writes an epoch, and the best accuracy so far, in the form of W&B's Keras callback."""
+    """Returns a function that writes an epoch, and the best scores so far, in the form of W&B's Keras callback."""
     tracked.define_metric("epoch/epoch")
     tracked.define_metric("epoch/*", step_metric="epoch/epoch")
     earlier = run.read_epochs()
-    best = max((epoch.val_accuracy for epoch in earlier), default=0.0)
+    best = {name: max((getattr(epoch, name) for epoch in earlier), default=0.0) for name in BEST_SCORES}
 
     def write(epoch: Epoch) -> None:
-        nonlocal best
-        best = max(best, epoch.val_accuracy)
         scalars = {f"epoch/{name}": getattr(epoch, name) for name in SCALARS}
         tracked.log(scalars | {"epoch/epoch": epoch.epoch - 1})  # Keras counts from zero
-        tracked.summary[BEST_ACCURACY] = best
+        for name in BEST_SCORES:
+            best[name] = max(best[name], getattr(epoch, name))
+            tracked.summary[name] = best[name]
 
     if tracked.offline:  # the server has the earlier epochs of an online run
         for epoch in earlier:

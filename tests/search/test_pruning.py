@@ -58,7 +58,7 @@ def test_a_curve_is_the_best_accuracy_so_far(build_epoch):
     write_epochs(run, build_epoch, [0.1, 0.3, 0.2, 0.4])
     with open(run.metrics, "a") as file:
         file.write('{"val_acc')  # cut short by a kill
-    assert read_curve(run) == [0.1, 0.3, 0.3, 0.4]
+    assert read_curve(run, "accuracy") == [0.1, 0.3, 0.3, 0.4]
 
 
 @pytest.mark.parametrize(("prune", "pruned"), [("halving", True), ("median", True), ("none", False)])

@@ -7,7 +7,16 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from keras_inat.intervals import Estimate, Z, accuracy_interval, combine_intervals, estimate_proportion, mean_interval
+from keras_inat.intervals import (
+    Estimate,
+    Z,
+    accuracy_interval,
+    balanced_accuracy_interval_over_seeds,
+    combine_intervals,
+    estimate_proportion,
+    mean_interval,
+)
+from keras_inat.reporting.formatting import accuracy_with_balance
 from keras_inat.reporting.history import SeedGroup
 from keras_inat.reporting.sweep_history import SweepHistory
 from keras_inat.store.predictions import Predictions
@@ -26,9 +35,31 @@ def estimate_test_accuracy(group: SeedGroup) -> Estimate:
     return estimate_proportion(round(accuracies[0] * total), total)
 
 
+def estimate_balanced_accuracy(group: SeedGroup) -> Estimate | None:
+    """Returns the balanced test accuracy of a group, the mean over its seeds; None if the classes are balanced."""
+    if not group.best.data.is_imbalanced:
+        return None
+    tests = [run.test for run in group.runs]
+    if len(tests) > 1:
+        correct = [test.correct_per_class for test in tests]
+        interval = balanced_accuracy_interval_over_seeds(correct, tests[0].images_per_class)
+        return Estimate(group.test_balanced_accuracy, *interval, len(tests), "seeds")
+    return Estimate(tests[0].balanced_accuracy, *tests[0].balanced_interval, tests[0].num_images, "images")
+
+
+def describe_test_accuracy(group: SeedGroup) -> str:
+    """Returns the test accuracy of a group as text, with balanced accuracy and baseline unless classes are balanced."""
+    balanced = estimate_balanced_accuracy(group)
+    baseline = group.best.test.majority_baseline
+    return accuracy_with_balance(estimate_test_accuracy(group), balanced, baseline)
+
+
 def estimate_best_trial(sweep: SweepHistory) -> Estimate | None:
-    """Returns the validation accuracy of a sweep's best trial, or None when it or the number of images is unknown."""
-    if sweep.best is None or sweep.best.score is None or sweep.data is None:
+    """Returns the validation accuracy of a sweep's best trial.
+
+    It is None when the accuracy or the number of images is unknown, or when balanced accuracy selects.
+    """
+    if sweep.best is None or sweep.best.score is None or sweep.data is None or sweep.objective != "accuracy":
         return None
     total = sweep.data.counts.validation
     return estimate_proportion(round(sweep.best.score * total), total)
