@@ -303,6 +303,8 @@ def build_trial(index: int, settings: dict[str, Any], score: float | None, curve
         score=score,
         epochs=len(curve),
         val_accuracies=tuple(curve),
+        val_balanced_accuracies=tuple(value / 2 for value in curve),
+        val_majority_baseline=0.9,
         parameters=50_000 + index,
         macs=16_000_000,
         **fields,

@@ -53,6 +53,15 @@ def test_the_panels_show_the_runs_of_this_sweep(make_config, server):
     assert panels["Run History Line Plot"]["metrics"] == ["epoch/val_accuracy"]
 
 
+def test_the_panels_show_the_objective(make_config, server):
+    config = make_config(SPACE)
+    text = build_blocks(config, "me", "balanced_accuracy")[1]._to_model().model_dump_json(by_alias=True)
+    assert "summary:val_balanced_accuracy" in text
+    assert "epoch/val_balanced_accuracy" in text
+    assert '"Balanced validation accuracy"' in text
+    assert "val_accuracy" not in text
+
+
 def test_a_report_is_created_once_and_then_updated(make_config, server, monkeypatch, capsys):
     config = make_config("NAME=s", "tracking.wandb=auto", SPACE)
     publish_report(config, "accuracy")
