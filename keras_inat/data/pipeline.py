@@ -1,6 +1,7 @@
 """Batches for training and evaluation, as `tf.data` datasets."""
 
 import functools
+import math
 import mmap
 
 import numpy as np
@@ -89,12 +90,14 @@ def draw_rows(
     """
     if sampling == "shuffle":
         return generator.permutation(rows)[:count]
-    present = generator.permutation(np.unique(labels[rows]))
+    sorted_rows = rows[np.argsort(labels[rows], kind="stable")]
+    first = np.unique(labels[sorted_rows], return_index=True)[1]
+    classes = np.split(sorted_rows, first[1:])
     drawn = []
-    for position, label in enumerate(present):
-        members = rows[labels[rows] == label]
-        quota = count // len(present) + (position < count % len(present))
-        repeated = np.tile(members, (-(-quota // len(members)), 1))
+    for position, index in enumerate(generator.permutation(len(classes))):
+        members = classes[index]
+        quota = count // len(classes) + (position < count % len(classes))
+        repeated = np.tile(members, (math.ceil(quota / len(members)), 1))
         drawn.append(generator.permuted(repeated, axis=1).ravel()[:quota])
     return generator.permutation(np.concatenate(drawn))
 
