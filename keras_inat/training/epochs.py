@@ -13,7 +13,14 @@ from keras_inat.errors import UserError
 from keras_inat.models.model_files import load_model, write_model
 from keras_inat.progress import Advance, track_progress
 from keras_inat.settings.schema import Training
-from keras_inat.store.balance import Objective, count_by_class, measure_balanced_accuracy, measure_baseline, read_score
+from keras_inat.store.balance import (
+    Objective,
+    count_by_class,
+    measure_balanced_accuracy,
+    measure_baseline,
+    read_score,
+    select,
+)
 from keras_inat.store.contracts import ModelContract
 from keras_inat.store.records import Epoch
 from keras_inat.store.runs import RunFolder
@@ -191,8 +198,8 @@ class EpochEnd(keras.callbacks.Callback):
         print(
             f"{self.label} epoch {format_epoch(epoch.epoch, self.training.epochs)}"
             f"  loss {epoch.loss:.3f}  accuracy {epoch.accuracy:6.1%}  validation {epoch.val_accuracy:6.1%}{balance}"
-            f"  best {self.progress.best_score:6.1%}  {epoch.images_per_second:.0f} images/s"
-            f"  {epoch.seconds:.1f} s",
+            f"  best {select(self.objective, '', 'balanced ')}{self.progress.best_score:6.1%}"
+            f"  {epoch.images_per_second:.0f} images/s  {epoch.seconds:.1f} s",
             flush=True,
         )
 

@@ -174,6 +174,8 @@ def _print_seeds(results: Sequence[Result]) -> None:
         f"(95 % interval {low:.1%} to {high:.1%})"
     )
     if is_imbalanced:
+        mean = statistics.mean(result.val_balanced_accuracy for result in results)
+        print(f"balanced validation accuracy, mean of {len(results)} seeds: {mean:.1%}")
         mean = statistics.mean(test.balanced_accuracy for test in tests)
         low, high = balanced_accuracy_interval_over_seeds(
             [test.correct_per_class for test in tests], tests[0].images_per_class

@@ -114,6 +114,7 @@ def test_seeds_are_printed_with_balanced_accuracy(make_config, planted, majority
     head = next(index for index, line in enumerate(lines) if line.startswith("  seed"))
     assert lines[head].split()[-4:] == ["balanced", "validation", "balanced", "test"]
     assert lines[head + 1].split()[-2:] == ["50.0%", "50.0%"]
+    assert "balanced validation accuracy, mean of 2 seeds: 50.0%" in lines
     assert (
         "balanced test accuracy, mean of 2 seeds: 50.0% (95 % interval 48.8% to 73.0%; majority baseline 96.2%)"
         in lines
@@ -162,7 +163,7 @@ def test_an_epoch_on_imbalanced_images_is_exact(make_config, planted, capsys):
     assert epoch.val_balanced_accuracy == pytest.approx(np.mean(recalls), abs=1e-6)
     assert epoch.val_accuracy == pytest.approx((predicted == labels).mean(), abs=1e-6)
     assert done.result.val_majority_baseline == 30 / 31
-    assert f"(balanced {np.mean(recalls):6.1%}, majority baseline 96.8%)  best" in capsys.readouterr().out
+    assert f"(balanced {np.mean(recalls):6.1%}, majority baseline 96.8%)  best balanced" in capsys.readouterr().out
 
 
 def test_balanced_images_are_printed_as_before(make_config, capsys):
