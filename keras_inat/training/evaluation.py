@@ -56,8 +56,12 @@ def train_and_evaluate(config: Config, command: str, label: str) -> RunFolder:
     data_hash = data.hash
     if finished := find_finished(config, command, data_hash):
         result = Result.read(finished.result)
+        test = result.test_scores
+        balance = ""
+        if result.data.is_imbalanced:
+            balance = f" (balanced {test.balanced_accuracy:.1%}, majority baseline {test.majority_baseline:.1%})"
         print(
-            f"{label}: already done, test {result.test_scores.accuracy:.1%}    {finished.path} "
+            f"{label}: already done, test {test.accuracy:.1%}{balance}    {finished.path} "
             "(another NAME or seed trains anew)",
             flush=True,
         )

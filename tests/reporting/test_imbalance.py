@@ -60,6 +60,10 @@ def test_the_findings_and_cards_have_all_three_numbers(workshop: Workshop) -> No
     assert findings[1].endswith(
         "a balanced accuracy of 75.0 % (59.2 to 90.6 %, n = 100 images) and a majority baseline of 90.0 %."
     )
+    for finding, score in zip(findings[2:], ("accuracy", "balanced accuracy"), strict=True):
+        assert finding.startswith(
+            f"toy: on the same test images, the {score} of the best fine-tuned model minus that of"
+        )
     cards = summary.summarize(history, []).blocks[0].cards
     assert [label.replace("\u00a0", " ") for label, _ in cards] == [
         "toy: test accuracy from scratch, majority baseline 90.0 %",
@@ -80,6 +84,8 @@ def test_every_table_of_accuracies_has_balanced_ones(workshop: Workshop) -> None
     compared = read_text(*compare_runs(history, "major fair", workshop.figures).sections)
     assert "50.0 % 50.0 % (48.0 to 65.4 %, n = 100 images), baseline 90.0 %" in compared
     assert "with the best balanced validation accuracy" in compared
+    assert "Paired differences in test accuracy relative to the first run" in compared
+    assert "Paired differences in balanced test accuracy relative to the first run" in compared
     assert "; balanced 85.0 %, baseline 90.0 %" in read_text(describe_cost(history.runs))
     (group,) = data_set.find_groups("finetune")
     curves = read_text(describe_learning_curves(group, workshop.figures))

@@ -98,6 +98,10 @@ def test_predicting_the_majority_is_not_mistaken_for_success(make_config, plante
         with open(file, encoding="utf-8") as text:
             assert re.search(r"balanced accuracy of 50\.0.%", text.read())
 
+    (run.path / "best.keras").write_bytes(b"a model")
+    train_and_evaluate(config, "train-best", "seed 0")
+    assert "already done, test 96.2% (balanced 50.0%, majority baseline 96.2%)" in capsys.readouterr().out
+
     # So have the objects of the API.
     shown = Run(run, run.read_result())
     assert repr(shown).endswith(

@@ -159,10 +159,22 @@ def _tabulate_configurations(
 def tabulate_differences(
     base: SeedGroup, others: Sequence[SeedGroup], titles: Sequence[str], reference: str
 ) -> list[Block]:
-    """Tabulates the paired differences of groups from `base`. Returns nothing if no predictions can be compared."""
+    """Tabulates the paired differences of groups from `base`. Returns nothing if no predictions can be compared.
+
+    On imbalanced images, a second table has the differences in balanced accuracy.
+    """
+    tables = [_tabulate_differences(base, others, titles, reference, is_balanced=False)]
+    if base.best.data.is_imbalanced:
+        tables.append(_tabulate_differences(base, others, titles, reference, is_balanced=True))
+    return [table for table in tables if table]
+
+
+def _tabulate_differences(
+    base: SeedGroup, others: Sequence[SeedGroup], titles: Sequence[str], reference: str, is_balanced: bool
+) -> Table | None:
     rows = []
     for group, title in zip(others, titles, strict=True):
-        difference = compare_groups(base, group)
+        difference = compare_groups(base, group, is_balanced)
         if difference:
             result = "better" if difference.value > 0 else "worse"
             if not difference.excludes_zero:
@@ -170,13 +182,14 @@ def tabulate_differences(
             sample = f"{difference.num:,}{SPACE}{difference.unit}"
             rows.append([title, *formatting.percentage_points(difference), sample, result])
     if not rows:
-        return []
+        return None
+    score = "balanced test accuracy" if is_balanced else "test accuracy"
     caption = (
-        f"Paired differences in test accuracy relative to {reference} (`{base.best.title}`), on the same test images. "
-        "Only intervals over n seeds cover the variation over seeds. The intervals are not simultaneous: one in twenty "
+        f"Paired differences in {score} relative to {reference} (`{base.best.title}`), on the same test images. Only "
+        "intervals over n seeds cover the variation over seeds. The intervals are not simultaneous: one in twenty "
         "would exclude zero by chance."
     )
-    return [Table(caption, "lrrrl", ["model", "points", "95 % interval", "n", "result"], rows)]
+    return Table(caption, "lrrrl", ["model", "points", "95 % interval", "n", "result"], rows)
 
 
 def _draw_class_differences(scratch: SeedGroup, tuned: SeedGroup, figures: FigureFolder) -> list[Block]:

@@ -63,15 +63,19 @@ def list_findings(data_set: DataSet) -> list[str]:
         accuracy = describe_test_accuracy(tuned[0])
         model = f"the best fine-tuned model ({tuned[0].title})"
         findings.append(f"{data_set.name}: {model} has a test accuracy of {accuracy}.")
-    difference = compare_groups(scratch[0], tuned[0]) if scratch and tuned else None
-    if difference:
-        points, interval = formatting.percentage_points(difference)
-        significance = "" if difference.excludes_zero else " The difference is not significant."
-        findings.append(
-            f"{data_set.name}: on the same test images, the accuracy of the best fine-tuned model minus that of the "
-            f"best model from scratch is {points} points (95 % interval {interval}, "
-            f"{formatting.sample_size(difference)}).{significance}"
-        )
+    scores = {"accuracy": False}
+    if data_set.data and data_set.data.is_imbalanced:
+        scores["balanced accuracy"] = True
+    for score, is_balanced in scores.items():
+        difference = compare_groups(scratch[0], tuned[0], is_balanced) if scratch and tuned else None
+        if difference:
+            points, interval = formatting.percentage_points(difference)
+            significance = "" if difference.excludes_zero else " The difference is not significant."
+            findings.append(
+                f"{data_set.name}: on the same test images, the {score} of the best fine-tuned model minus that of the "
+                f"best model from scratch is {points} points (95 % interval {interval}, "
+                f"{formatting.sample_size(difference)}).{significance}"
+            )
     best = data_set.sweeps[0].best if data_set.sweeps else None
     if not findings and best:
         sweep = data_set.sweeps[0]
