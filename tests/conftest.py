@@ -56,7 +56,10 @@ def build_result() -> Callable[..., Result]:
             created="2026-01-01T00:00:00+00:00",
             config=Config(),
             seed=0,
+            objective="accuracy",
             val_accuracy=0.5,
+            val_balanced_accuracy=0.5,
+            val_majority_baseline=1 / 3,
             best_epoch=1,
             epochs=1,
             planned_epochs=1,
@@ -71,7 +74,16 @@ def build_result() -> Callable[..., Result]:
             packages={},
             device="cpu:0",
             commit=None,
-            test=EvaluationScores(accuracy=0.5, interval=(0.4, 0.6), num_images=100),
+            test=EvaluationScores(
+                accuracy=0.5,
+                interval=(0.4, 0.6),
+                balanced_accuracy=0.5,
+                balanced_interval=(0.4, 0.6),
+                majority_baseline=0.34,
+                num_images=100,
+                images_per_class=(33, 33, 34),
+                correct_per_class=(17, 17, 16),
+            ),
         )
 
     return build
@@ -89,6 +101,7 @@ def build_epoch() -> Callable[..., Epoch]:
             accuracy=0.5,
             val_loss=1.5,
             val_accuracy=val_accuracy,
+            val_balanced_accuracy=val_accuracy,
             learning_rate=0.001,
             seconds=7.5,
             images_per_second=9.0,

@@ -6,6 +6,8 @@ import scipy.stats
 
 from keras_inat.intervals import (
     Estimate,
+    balanced_accuracy_interval,
+    balanced_accuracy_interval_over_seeds,
     correlate_ranks,
     estimate_mean,
     estimate_proportion,
@@ -87,3 +89,53 @@ def test_ties_get_their_mean_rank() -> None:
 def test_perfect_correlation_is_finite() -> None:
     estimate = correlate_ranks(np.arange(8.0), -np.arange(8.0))
     assert (estimate.value, estimate.low, estimate.high) == (-1, -1, -1)
+
+
+def test_balanced_interval_by_hand() -> None:
+    # Clopper & Pearson: 8 of 10 has 0.4439 to 0.9748, and 0 of 5 has 0 to 1 - 0.025 ** (1 / 5) = 0.5218.
+    low, high = balanced_accuracy_interval([8, 0], [10, 5])
+    assert low == pytest.approx(0.4 - (0.8 - 0.4439) / 2, abs=1e-4)
+    assert high == pytest.approx(0.4 + np.hypot(0.9748 - 0.8, 0.5218) / 2, abs=1e-4)
+    # A class without images has no recall, and one class alone has its own interval.
+    assert balanced_accuracy_interval([8, 0], [10, 0]) == pytest.approx((0.4439, 0.9748), abs=1e-4)
+    assert balanced_accuracy_interval([3, 7], [3, 7])[1] == 1
+
+
+def test_classes_of_one_kind_of_outcome_have_exact_intervals() -> None:
+    for correct, support in (([0, 150], [6, 150]), ([6, 150], [6, 150])):
+        ends = [scipy.stats.binomtest(*pair).proportion_ci() for pair in zip(correct, support, strict=True)]
+        recalls = np.divide(correct, support)
+        low, high = balanced_accuracy_interval(correct, support)
+        assert recalls.mean() - low == pytest.approx(np.hypot(*(recalls - [end.low for end in ends])) / 2)
+        assert high - recalls.mean() == pytest.approx(np.hypot(*([end.high for end in ends] - recalls)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("support", "recalls"),
+    [
+        ((150, 6), (0.99, 0.05)),
+        ((150, 6), (0.95, 0.5)),
+        ((30, 6), (0.9, 0.9)),
+        ((100, 50, 20, 6), (0.97, 0.9, 0.8, 0.97)),
+        ((500, 6, 6, 6, 6), (0.99, 0.8, 0.8, 0.8, 0.8)),
+    ],
+)
+def test_balanced_interval_covers_with_six_images_in_the_small_class(support, recalls) -> None:
+    drawn = np.random.default_rng(0).binomial(support, recalls, (2000, len(support)))
+    covered = 0
+    for correct in drawn:
+        low, high = balanced_accuracy_interval(correct.tolist(), support)
+        covered += low <= np.mean(recalls) <= high
+    assert covered / len(drawn) >= 0.93
+
+
+def test_balanced_interval_over_seeds_has_both_variations() -> None:
+    # Two seeds with recalls (1, 0.5) and (1, 0.7): balanced accuracies 0.75 and 0.85.
+    interval = balanced_accuracy_interval_over_seeds([(20, 5), (20, 7)], (20, 10))
+    low, high = balanced_accuracy_interval([20, 6], [20, 10])
+    seeds = mean_interval([0.75, 0.85])
+    assert interval[0] == pytest.approx(max(0, 0.8 - np.hypot(0.8 - low, 0.8 - seeds[0])))
+    assert interval[1] == min(1, 0.8 + np.hypot(high - 0.8, seeds[1] - 0.8)) == 1
+    # Equal seeds leave the variation over images.
+    equal = balanced_accuracy_interval_over_seeds([(20, 6), (20, 6), (20, 6)], (20, 10))
+    assert equal == pytest.approx((low, high))

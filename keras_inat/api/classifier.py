@@ -4,6 +4,7 @@ import functools
 import hashlib
 import io
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,11 @@ from keras_inat.api.images import round_pixels
 from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
 from keras_inat.files import list_files, suggest_path
-from keras_inat.intervals import wilson_interval
 from keras_inat.log import warn
+from keras_inat.store.balance import is_imbalanced
 from keras_inat.store.contracts import read_contract
 from keras_inat.store.ledger import NAMED_IMAGES, record_evaluation
+from keras_inat.store.records import EvaluationScores
 
 NUM_SHOWN = 3  # classes beside a picture
 MAX_SHOWN = 20  # pictures in a notebook
@@ -93,18 +95,36 @@ class Evaluation:
 
     accuracy: float
     interval: tuple[float, float]  # its 95 % interval over images
+    balanced_accuracy: float  # mean recall of the classes that have images
+    balanced_interval: tuple[float, float]  # its 95 % interval over images
+    majority_baseline: float  # fraction of the images that belong to their most frequent class
     num_images: int
     predictions: Predictions
     labels: list[str]  # the class of each image
 
     def __repr__(self) -> str:
         low, high = self.interval
-        return f"<Evaluation: accuracy {self.accuracy:.1%} ({low:.1%} to {high:.1%}, n = {self.num_images:,} images)>"
+        text = f"accuracy {self.accuracy:.1%} ({low:.1%} to {high:.1%}, n = {self.num_images:,} images)"
+        if self.is_imbalanced:
+            low, high = self.balanced_interval
+            text += f", balanced accuracy {self.balanced_accuracy:.1%} ({low:.1%} to {high:.1%})"
+            text += f", majority baseline {self.majority_baseline:.1%}"
+        return f"<Evaluation: {text}>"
 
     def _repr_html_(self) -> str:
         low, high = self.interval
+        head = ["accuracy", "95 % interval", "n"]
         cells = [f"{self.accuracy:.1%}", f"{low:.1%} to {high:.1%}", f"{self.num_images:,} images"]
-        return format_table(("accuracy", "95 % interval", "n"), [cells])
+        if self.is_imbalanced:
+            low, high = self.balanced_interval
+            head += ["balanced accuracy", "95 % interval", "majority baseline"]
+            cells += [f"{self.balanced_accuracy:.1%}", f"{low:.1%} to {high:.1%}", f"{self.majority_baseline:.1%}"]
+        return format_table(head, [cells])
+
+    @property
+    def is_imbalanced(self) -> bool:
+        """True if balanced accuracy is worth showing beside accuracy."""
+        return is_imbalanced(list(Counter(self.labels).values()))
 
 
 class Classifier:
@@ -190,9 +210,18 @@ class Classifier:
         label_of = dict(files)
         predictions = self.predict([file for file, _ in files])
         labels = [label_of[prediction.file] for prediction in predictions]
-        correct = sum(prediction.class_name == label for prediction, label in zip(predictions, labels, strict=True))
-        total = len(labels)
-        return Evaluation(correct / total, wilson_interval(correct, total), total, predictions, labels)
+        predicted = np.array([self.classes.index(prediction.class_name) for prediction in predictions])
+        scores = EvaluationScores.count(predicted, np.array([*map(self.classes.index, labels)]), len(self.classes))
+        return Evaluation(
+            accuracy=scores.accuracy,
+            interval=scores.interval,
+            balanced_accuracy=scores.balanced_accuracy,
+            balanced_interval=scores.balanced_interval,
+            majority_baseline=scores.majority_baseline,
+            num_images=scores.num_images,
+            predictions=predictions,
+            labels=labels,
+        )
 
     def __repr__(self) -> str:
         return f"<Classifier {self.path}: {len(self.classes)} classes, {self.image_size} px>"

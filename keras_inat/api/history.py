@@ -9,7 +9,8 @@ import numpy as np
 
 from keras_inat.api.display import format_frame, format_picture, format_table
 from keras_inat.errors import UserError
-from keras_inat.intervals import accuracy_interval
+from keras_inat.intervals import accuracy_interval, balanced_accuracy_interval_over_seeds
+from keras_inat.store.balance import NAMES, choose_common, read_score
 from keras_inat.store.predictions import Predictions
 from keras_inat.store.records import Epoch, Result, Trial, find_best
 from keras_inat.store.runs import RunFolder, identify_group
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from keras_inat.api.classifier import Classifier
 
 HEAD = ("run", "strategy", "seed", "epochs", "time", "validation", "test", "95 % interval", "n")
+BALANCED_HEAD = ("balanced validation", "balanced test", "95 % interval", "majority baseline")
 
 
 class Run:
@@ -55,6 +57,26 @@ class Run:
         return self.result.test_scores.interval
 
     @property
+    def val_balanced_accuracy(self) -> float:
+        """The mean recall of the classes on the validation images in the kept epoch, a fraction."""
+        return self.result.val_balanced_accuracy
+
+    @property
+    def test_balanced_accuracy(self) -> float:
+        """The mean recall of the classes on the test images, a fraction."""
+        return self.result.test_scores.balanced_accuracy
+
+    @property
+    def test_balanced_interval(self) -> tuple[float, float]:
+        """The 95 % interval of the balanced test accuracy over images."""
+        return self.result.test_scores.balanced_interval
+
+    @property
+    def majority_baseline(self) -> float:
+        """The fraction of the test images that belong to their most frequent class."""
+        return self.result.test_scores.majority_baseline
+
+    @property
     def model_path(self) -> Path:
         """The path of `best.keras`."""
         return self._folder.model
@@ -84,10 +106,17 @@ class Run:
 
     def __repr__(self) -> str:
         low, high = self.test_interval
-        return f"<Run {self.path}: test accuracy {self.test_accuracy:.1%} ({low:.1%} to {high:.1%})>"
+        balance = ""
+        if self.result.data.is_imbalanced:
+            low_balanced, high_balanced = self.test_balanced_interval
+            balance = (
+                f", balanced {self.test_balanced_accuracy:.1%} ({low_balanced:.1%} to {high_balanced:.1%}), "
+                f"majority baseline {self.majority_baseline:.1%}"
+            )
+        return f"<Run {self.path}: test accuracy {self.test_accuracy:.1%} ({low:.1%} to {high:.1%}){balance}>"
 
     def _repr_html_(self) -> str:
-        return format_table(HEAD, [self._list_cells()])
+        return Runs([self])._repr_html_()
 
     def _list_cells(self) -> list[str]:
         finetune = self.result.config.finetune
@@ -104,6 +133,11 @@ class Run:
             f"{self.result.test_scores.num_images:,} images",
         ]
 
+    def _list_balanced_cells(self) -> list[str]:
+        return _format_balance(
+            self.val_balanced_accuracy, self.test_balanced_accuracy, self.test_balanced_interval, self.majority_baseline
+        )
+
 
 class Runs(Sequence[Run]):
     """Runs as a table. Runs that differ only in the seed also get their mean."""
@@ -119,18 +153,24 @@ class Runs(Sequence[Run]):
 
     @property
     def best(self) -> Run:
-        """The run with the best validation accuracy."""
+        """The run with the best validation accuracy, or the best balanced one if that selected any of the runs."""
         if not self._runs:
             raise UserError("there is no finished run")
-        return max(self._runs, key=lambda run: run.val_accuracy)
+        objective = choose_common(run.result.objective for run in self._runs)
+        return max(self._runs, key=lambda run: read_score(objective, run))
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self._runs)) or "<no finished run>"
 
     def _repr_html_(self) -> str:
+        groups = [group for group in self._group_by_seed() if len(group) > 1]
         rows = [run._list_cells() for run in self._runs]
-        rows += [_list_mean_cells(group) for group in self._group_by_seed() if len(group) > 1]
-        return format_table(HEAD, rows)
+        rows += [_list_mean_cells(group) for group in groups]
+        if not any(run.result.data.is_imbalanced for run in self._runs):
+            return format_table(HEAD, rows)
+        balanced = [run._list_balanced_cells() for run in self._runs]
+        balanced += [_list_balanced_mean_cells(group) for group in groups]
+        return format_table([*HEAD, *BALANCED_HEAD], [row + more for row, more in zip(rows, balanced, strict=True)])
 
     def _group_by_seed(self) -> list[list[Run]]:
         groups = dict[str, list[Run]]()
@@ -148,6 +188,20 @@ def _list_mean_cells(group: list[Run]) -> list[str]:
     return [f"mean of {group[0].name}", "", "", "", "", f"{validation:.1%}", mean, interval, f"{len(group)} seeds"]
 
 
+def _list_balanced_mean_cells(group: list[Run]) -> list[str]:
+    tests = [run.result.test_scores for run in group]
+    correct = [test.correct_per_class for test in tests]
+    interval = balanced_accuracy_interval_over_seeds(correct, tests[0].images_per_class)
+    validation = statistics.mean(run.val_balanced_accuracy for run in group)
+    mean = statistics.mean(test.balanced_accuracy for test in tests)
+    return _format_balance(validation, mean, interval, tests[0].majority_baseline)
+
+
+def _format_balance(validation: float, test: float, interval: tuple[float, float], baseline: float) -> list[str]:
+    low, high = interval
+    return [f"{validation:.1%}", f"{test:.1%}", f"{low:.1%} to {high:.1%}", f"{baseline:.1%}"]
+
+
 class Sweep:
     """A sweep: its trials and the best of them."""
 
@@ -163,13 +217,14 @@ class Sweep:
 
     @property
     def best(self) -> Trial | None:
-        """The completed trial with the best validation accuracy."""
+        """The completed trial with the best score on the validation images; see `training.objective`."""
         return find_best(self.trials)
 
     def __repr__(self) -> str:
         trials = self.trials
         best = find_best(trials)
-        score = f", best {best.score:.1%} (trial {best.id})" if best else ""
+        kind = f"{NAMES[best.objective]} " if best and best.objective != "accuracy" else ""
+        score = f", best {kind}{best.score:.1%} (trial {best.id})" if best else ""
         return f"<Sweep {self.path}: {len(trials)} trials{score}>"
 
     def _repr_html_(self) -> str:
@@ -179,8 +234,10 @@ class Sweep:
         history = read_sweep(self._folder)
         best = history.best
         score = f"{best.score:.1%}, trial {best.id}" if best else "none yet"
+        if best and history.data and history.data.is_imbalanced:
+            score += f": {best.describe_balance()}"
         table = format_table(
-            ("sweep", "trials", "best validation accuracy"), [[self.name, str(len(history.trials)), score]]
+            ("sweep", "trials", f"best {NAMES[history.objective]}"), [[self.name, str(len(history.trials)), score]]
         )
         if not history.completed:
             return table

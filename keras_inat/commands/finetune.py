@@ -59,6 +59,7 @@ def _choose_name(config: Config, suffix: str = "") -> str:
 
 
 def _print_comparison(results: Mapping[str, Sequence[Result]]) -> None:
+    is_imbalanced = any(result.data.is_imbalanced for runs in results.values() for result in runs)
     print(f"{'strategy':10} {'trained':>12} {'minutes':>8} {'validation':>11} {'test':>7}  95 % interval")
     for strategy, runs in results.items():
         tests = [result.test_scores for result in runs]
@@ -74,5 +75,14 @@ def _print_comparison(results: Mapping[str, Sequence[Result]]) -> None:
         validation = statistics.mean(result.val_accuracy for result in runs)
         print(
             f"{strategy:10} {trained:>12,} {minutes:>8.1f} {validation:>11.1%} {statistics.mean(accuracies):>7.1%}  "
-            f"{low:.1%} to {high:.1%}, n = {count}"
+            f"{low:.1%} to {high:.1%}, n = {count}" + (_describe_balance(runs) if is_imbalanced else "")
         )
+
+
+def _describe_balance(runs: Sequence[Result]) -> str:
+    """Returns the balanced accuracies, means over the seeds, and the majority baseline."""
+    tests = [result.test_scores for result in runs]
+    validation = statistics.mean(result.val_balanced_accuracy for result in runs)
+    test = statistics.mean(scores.balanced_accuracy for scores in tests)
+    baseline = tests[0].majority_baseline
+    return f"; balanced: validation {validation:.1%}, test {test:.1%}; majority baseline {baseline:.1%}"

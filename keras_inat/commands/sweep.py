@@ -5,14 +5,16 @@ from keras_inat.search.runner import search
 from keras_inat.search.space import describe_values
 from keras_inat.search.wandb_report import publish_report
 from keras_inat.settings.schema import Config
+from keras_inat.store.balance import NAMES
 from keras_inat.store.records import Trial, find_best
 from keras_inat.store.sweeps import SweepFolder, locate_sweep
 
 
 def run(config: Config) -> SweepFolder:
     """Runs the missing trials and prints the best one. Returns the folder of the sweep."""
-    conclude(config, search(config))
-    publish_report(config)
+    trials = search(config)
+    conclude(config, trials)
+    publish_report(config, trials[0].objective)
     return locate_sweep(config)
 
 
@@ -25,8 +27,10 @@ def conclude(config: Config, trials: list[Trial]) -> None:
         failed = [trial for trial in trials if trial.status == "failed"]
         last = f". The last error: {failed[-1].error}" if failed else ""
         raise UserError(f"none of {len(trials)} trials has a score, and {len(failed)} failed{last}")
+    data = locate_sweep(config).read_data()
+    balance = f" ({best.describe_balance()})" if data and data.is_imbalanced else ""
     print(
-        f"{len(trials)} trials. The best is {best.id} with {best.score:.1%} validation accuracy: "
+        f"{len(trials)} trials. The best is {best.id} with {best.score:.1%} {NAMES[best.objective]}{balance}: "
         f"{describe_values(best.settings)}"
     )
     print(f"table: {locate_sweep(config).table}    next: {PROGRAM} train-best SWEEP={config.run.name}")

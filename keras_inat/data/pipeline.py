@@ -1,6 +1,7 @@
 """Batches for training and evaluation, as `tf.data` datasets."""
 
 import functools
+import math
 import mmap
 
 import numpy as np
@@ -18,7 +19,7 @@ def build_training_batches(
 ) -> tf.data.Dataset:
     """Builds endless shuffled batches of augmented images, or of features. Each is a pure function of seed and step.
 
-    Every epoch is a new permutation of the images. Images that do not fill the last batch are skipped in this epoch.
+    Every epoch is a new draw; see `draw_rows`. Images that do not fill the last batch are skipped in this epoch.
 
     Args:
         inputs: Images `(images, stored, stored, 3)` uint8, at least as large as `data.image_size`; may be a memory map.
@@ -39,12 +40,13 @@ def build_training_batches(
     one_hot = np.eye(num_classes, dtype=np.float32)
 
     @functools.lru_cache(maxsize=2)
-    def shuffle(epoch: int) -> np.ndarray:
-        return np.random.default_rng((config.run.seed, epoch, 0)).permutation(rows)
+    def draw(epoch: int) -> np.ndarray:
+        generator = np.random.default_rng((config.run.seed, epoch, 0))
+        return draw_rows(rows, labels, config.training.sampling, steps_per_epoch * batch_size, generator)
 
     def make(step: np.ndarray) -> Batch:
         epoch, position = divmod(int(step), steps_per_epoch)
-        chosen = shuffle(epoch)[position * batch_size : (position + 1) * batch_size]
+        chosen = draw(epoch)[position * batch_size : (position + 1) * batch_size]
         targets = one_hot[labels[chosen]]
         seed = (config.run.seed, int(step), 1)
         if are_features:
@@ -66,6 +68,38 @@ def build_training_batches(
 
     steps = tf.data.Dataset.counter(first_step)
     return steps.map(load, tf.data.AUTOTUNE, deterministic=True).prefetch(PREFETCH)
+
+
+def draw_rows(
+    rows: np.ndarray, labels: np.ndarray, sampling: str, count: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Draws the images of an epoch in random order.
+
+    With `sampling` "shuffle", no image is drawn twice. With "balanced", the numbers of draws of two classes differ by
+    one at most, and those of two images of a class as well.
+
+    Args:
+        rows: `(n,)` int, the indices to draw from.
+        labels: `(images,)` int, the class of every index.
+        sampling: The setting `training.sampling`.
+        count: The number of draws. With "shuffle", at most `n`.
+        generator: The source of the random numbers.
+
+    Returns:
+        `(count,)` int.
+    """
+    if sampling == "shuffle":
+        return generator.permutation(rows)[:count]
+    sorted_rows = rows[np.argsort(labels[rows], kind="stable")]
+    first = np.unique(labels[sorted_rows], return_index=True)[1]
+    classes = np.split(sorted_rows, first[1:])
+    drawn = []
+    for position, index in enumerate(generator.permutation(len(classes))):
+        members = classes[index]
+        quota = count // len(classes) + (position < count % len(classes))
+        repeated = np.tile(members, (math.ceil(quota / len(members)), 1))
+        drawn.append(generator.permuted(repeated, axis=1).ravel()[:quota])
+    return generator.permutation(np.concatenate(drawn))
 
 
 def build_evaluation_batches(

@@ -59,6 +59,15 @@ def percent_with_interval(estimate: Estimate) -> str:
     return f"{percent(estimate.value)} ({interval(estimate)}, {sample_size(estimate)})"
 
 
+def accuracy_with_balance(accuracy: Estimate, balanced: Estimate | None, baseline: float) -> str:
+    """Returns an accuracy with its interval and, unless the classes are balanced, what it has to be compared with."""
+    text = percent_with_interval(accuracy)
+    if balanced is None:
+        return text
+    balance = f"a balanced accuracy of {percent_with_interval(balanced)} and a majority baseline of {percent(baseline)}"
+    return f"{text}, {balance}"
+
+
 def percentage_points(estimate: Estimate) -> tuple[str, str]:
     """Returns a difference of proportions and its interval: `+24.9`, `+22.1 to +27.6`."""
     low = signed(100 * estimate.low, 1)

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_inat.reporting.sweep_history import SweepHistory, read_sweep
 from keras_inat.settings.schema import Finetune
+from keras_inat.store.balance import Objective, choose_common, read_score
 from keras_inat.store.ledger import LedgerEntry, read_ledger
 from keras_inat.store.predictions import DuplicatePictures, Predictions
 from keras_inat.store.records import DataSummary, DuplicatePair, EvaluationScores, Result
@@ -82,13 +83,28 @@ class SeedGroup:
 
     @property
     def best(self) -> FinishedRun:
-        """The run with the best validation accuracy. It represents the group where only one run can be shown."""
-        return max(self.runs, key=lambda run: run.result.val_accuracy)
+        """The run with the best score on validation. It represents the group where only one run can be shown."""
+        return max(self.runs, key=lambda run: run.result.val_score)
+
+    @property
+    def objective(self) -> Objective:
+        """The score that selected the epochs of its runs."""
+        return self.runs[0].result.objective
 
     @property
     def val_accuracy(self) -> float:
         """The mean validation accuracy over the seeds."""
         return float(np.mean([run.result.val_accuracy for run in self.runs]))
+
+    @property
+    def val_balanced_accuracy(self) -> float:
+        """The mean balanced validation accuracy over the seeds."""
+        return float(np.mean([run.result.val_balanced_accuracy for run in self.runs]))
+
+    @property
+    def test_balanced_accuracy(self) -> float:
+        """The mean balanced test accuracy over the seeds."""
+        return float(np.mean([run.test.balanced_accuracy for run in self.runs]))
 
     @property
     def title(self) -> str:
@@ -113,10 +129,15 @@ class DataSet:
         """Returns the commands that used the images."""
         return {group.best.command for group in self.groups} | {"sweep" for _ in self.sweeps}
 
+    @property
+    def objective(self) -> Objective:
+        """The score on the validation images that compares the groups."""
+        return choose_common(group.objective for group in self.groups)
+
     def find_groups(self, command: str) -> list[SeedGroup]:
-        """Returns the groups of a command, the best validation accuracy first."""
+        """Returns the groups of a command, the best score on validation first."""
         found = [group for group in self.groups if group.best.command == command]
-        return sorted(found, key=lambda group: -group.val_accuracy)
+        return sorted(found, key=lambda group: -read_score(self.objective, group))
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from keras_inat.files import write_text
 from keras_inat.intervals import estimate_proportion
 from keras_inat.reporting import formatting
 from keras_inat.reporting.blocks import Block, Bullets, Chapter, Prose, Section, Table
-from keras_inat.reporting.formatting import percent, percent_with_interval, plural
-from keras_inat.reporting.history import FinishedRun
+from keras_inat.reporting.formatting import accuracy_with_balance, percent, plural
+from keras_inat.reporting.history import FinishedRun, SeedGroup
 from keras_inat.reporting.rendering import render_markdown
 from keras_inat.reporting.sections.best_model import tabulate_classes
 from keras_inat.reporting.sections.data import describe_skipped
-from keras_inat.reporting.statistics.accuracy import count_confusion, measure_calibration
+from keras_inat.reporting.statistics.accuracy import count_confusion, estimate_balanced_accuracy, measure_calibration
+from keras_inat.store.balance import NAMES
 
 FOLDER = "models"
 TITLE = "Model card: "
@@ -75,15 +76,24 @@ def _describe_model(run: FinishedRun) -> list[Block]:
 
 
 def _describe_evaluation(run: FinishedRun) -> list[Block]:
-    validation = Prose(f"Validation accuracy, by which the weights were selected: {percent(run.result.val_accuracy)}.")
+    name = NAMES[run.result.objective].capitalize()
+    text = f"{name}, by which the weights were selected: {percent(run.result.val_score)}."
+    if run.data.is_imbalanced:
+        text += (
+            f" On the validation images, the accuracy is {percent(run.result.val_accuracy)}, the balanced accuracy "
+            f"{percent(run.result.val_balanced_accuracy)} and the majority baseline "
+            f"{percent(run.result.val_majority_baseline)}."
+        )
+    validation = Prose(text)
     predictions = run.read_predictions()
     if predictions is None:
         return [validation, Prose("The predictions on the test images are not on disk.")]
     accuracy = estimate_proportion(int(predictions.correct.sum()), len(predictions.labels))
+    balanced = estimate_balanced_accuracy(SeedGroup((run,)))
     calibration = measure_calibration(predictions)
     return [
         validation,
-        Prose(f"Test accuracy: {percent_with_interval(accuracy)}."),
+        Prose(f"Test accuracy: {accuracy_with_balance(accuracy, balanced, run.test.majority_baseline)}."),
         Prose(
             f"Expected calibration error: {percent(calibration.error)}. Chance alone explains up to "
             f"{percent(calibration.chance_limit)}."

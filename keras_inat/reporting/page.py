@@ -25,8 +25,9 @@ TITLE = "keras-inat: the report"
 FIGURE = re.compile(r"\((figures/[^()/]+\.png)\)")  # a figure's file, as the Markdown links to it
 RESULT_COLUMNS = (
     "command", "name", "seed", "strategy", "backbone", "val_accuracy", "test_accuracy", "low", "high", "test_images",
-    "flip_test_accuracy", "epochs", "seconds", "images_per_second", "parameters", "macs", "data", "data_hash", "commit",
-    "run",
+    "flip_test_accuracy", "objective", "val_balanced_accuracy", "test_balanced_accuracy", "balanced_low",
+    "balanced_high", "majority_baseline", "epochs", "seconds", "images_per_second", "parameters", "macs", "data",
+    "data_hash", "commit", "run",
 )  # fmt: skip
 
 
@@ -71,6 +72,7 @@ def format_results(runs: list[FinishedRun]) -> str:
     writer.writeheader()
     for run in runs:
         low, high = run.test.interval
+        balanced_low, balanced_high = run.test.balanced_interval
         row = dict(run.result) | {
             "strategy": run.finetune.strategy if run.finetune else "scratch",
             "backbone": run.backbone,
@@ -79,6 +81,10 @@ def format_results(runs: list[FinishedRun]) -> str:
             "high": high,
             "test_images": run.test.num_images,
             "flip_test_accuracy": run.test.flip.test_accuracy if run.test.flip else "",
+            "test_balanced_accuracy": run.test.balanced_accuracy,
+            "balanced_low": balanced_low,
+            "balanced_high": balanced_high,
+            "majority_baseline": run.test.majority_baseline,
             "data": run.data.name,
             "data_hash": run.data.hash,
             "run": str(run.folder.path),

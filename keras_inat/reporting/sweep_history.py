@@ -9,6 +9,7 @@ import numpy as np
 from keras_inat.errors import UserError
 from keras_inat.log import warn
 from keras_inat.reporting import formatting
+from keras_inat.store.balance import Objective, choose_common
 from keras_inat.store.records import DataSummary, Trial, find_best
 from keras_inat.store.sweeps import SweepFolder, SweepIdentity
 
@@ -45,6 +46,11 @@ class SweepHistory:
     def best(self) -> Trial | None:
         """The completed trial with the best score."""
         return find_best(self.trials)
+
+    @property
+    def objective(self) -> Objective:
+        """The score that selects."""
+        return choose_common(trial.objective for trial in self.trials)
 
     @functools.cached_property
     def settings(self) -> list[str]:

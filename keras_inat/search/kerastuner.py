@@ -20,6 +20,7 @@ from keras_inat.store.sweeps import SweepFolder, locate_sweep
 Condition = conditions.Parent
 
 STATUSES = {"completed": TrialStatus.COMPLETED, "pruned": TrialStatus.COMPLETED, "failed": TrialStatus.FAILED}
+SCORE = "score"  # the name of a trial's score; `Trial.objective` says which one it is
 SEED_STRIDE = 100_000  # distance between the random seeds of one proposal and those of the next
 MAX_COLLISIONS = 2000  # random configurations that may have been tried before the space counts as exhausted
 

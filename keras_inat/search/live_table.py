@@ -15,6 +15,7 @@ from keras_inat.progress import format_seconds
 from keras_inat.search.pruning import read_curve
 from keras_inat.search.records import Records
 from keras_inat.search.space import describe_values
+from keras_inat.store.balance import NAMES
 from keras_inat.store.records import Trial, find_best
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -48,6 +49,8 @@ class LiveTable:
         if trial.status == "running":
             return f" of {sweep.trials}: {describe_values(trial.settings)}"
         outcome = f"failed: {trial.error}" if trial.status == "failed" else f"{trial.score or 0:.1%}"
+        if self._records.shows_balance and trial.best_accuracies:
+            outcome += f" ({trial.describe_balance()})"
         if trial.status == "pruned":
             outcome += f", pruned after {trial.epochs} of {sweep.epochs} epochs"
         return f": {outcome}  {self._summarize(trials)}"
@@ -59,9 +62,11 @@ class LiveTable:
         shown = trials[-max(3, height - LINES_BESIDE_TRIALS) :]
         if best and best not in shown:
             shown = [best, *shown[1:]]
-        curves = [read_curve(self._records.folder.trial_run(trial.id)) for trial in shown]
+        curves = [read_curve(self._records.folder.trial_run(trial.id), trial.objective) for trial in shown]
         top = max((curve[-1] for curve in curves if curve), default=1.0)
-        table = Table("trial", "", "validation accuracy", "best", "epochs", "configuration", box=box.SIMPLE_HEAD)
+        table = Table(
+            "trial", "", NAMES[self._records.objective], "best", "epochs", "configuration", box=box.SIMPLE_HEAD
+        )
         for trial, curve in zip(shown, curves, strict=True):
             text = trial.error if trial.status == "failed" else describe_values(trial.settings)
             table.add_row(

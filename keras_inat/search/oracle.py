@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Kernel, Matern, WhiteKernel
 
-from keras_inat.search.kerastuner import SEED_STRIDE, Grid, Random, ResumableOracle
+from keras_inat.search.kerastuner import SCORE, SEED_STRIDE, Grid, Random, ResumableOracle
 from keras_inat.search.space import build_hyperparameters, encode_base, is_forbidden
 from keras_inat.settings.schema import Config
 
@@ -150,7 +150,7 @@ def build_oracle(config: Config) -> ResumableOracle:
 def list_arguments(config: Config) -> dict[str, Any]:
     """Returns the arguments that every oracle of KerasTuner takes."""
     return {
-        "objective": keras_tuner.Objective("val_accuracy", "max"),
+        "objective": keras_tuner.Objective(SCORE, "max"),
         "seed": config.run.seed + 1,  # KerasTuner takes 0 for a random seed
         "hyperparameters": build_hyperparameters(config),
     }

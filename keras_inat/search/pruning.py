@@ -1,10 +1,11 @@
-"""Early stopping of trials, by their validation accuracy compared with that of the other trials."""
+"""Early stopping of trials, by their score compared with that of the other trials."""
 
 import math
 import statistics
 from collections.abc import Callable, Sequence
 
 from keras_inat.settings.schema import Config
+from keras_inat.store.balance import Objective, read_score
 from keras_inat.store.records import build_curve
 from keras_inat.store.runs import RunFolder
 from keras_inat.store.sweeps import locate_sweep
@@ -13,7 +14,7 @@ FACTOR = 3  # one in three of the trials that reach a rung continues
 MIN_EPOCHS = 2  # no trial is pruned earlier, so that a slow start does not count
 MIN_OTHERS = 3  # no trial is pruned before this many others have reached the same epoch
 
-Curve = Sequence[float]  # the best validation accuracy of a trial up to and including each of its epochs
+Curve = Sequence[float]  # the best score of a trial up to and including each of its epochs
 
 
 def list_rungs(epochs: int) -> list[int]:
@@ -35,9 +36,9 @@ def is_pruned_by_halving(own: Curve, others: Sequence[Curve], epochs: int) -> bo
 
 
 def is_pruned_by_median(own: Curve, others: Sequence[Curve], epochs: int) -> bool:
-    """Returns True if the best accuracy of a trial is below the median of the other trials' mean accuracy so far.
+    """Returns True if the best score of a trial is below the median of the other trials' mean score so far.
 
-    This is the median stopping rule (Golovin et al. 2017, "Google Vizier"), on curves of the best accuracy so far.
+    This is the median stopping rule (Golovin et al. 2017, "Google Vizier"), on curves of the best score so far.
     """
     epoch = len(own)
     means = [statistics.fmean(other[:epoch]) for other in others if len(other) >= epoch]
@@ -57,14 +58,15 @@ RULES: dict[str, Callable[[Curve, Sequence[Curve], int], bool]] = {
 def is_to_be_pruned(config: Config, trial_id: str) -> bool:
     """Applies the rule of `sweep.prune` to a trial of a sweep, by the epochs that all trials have recorded."""
     folder = locate_sweep(config)
-    curves = {number: read_curve(folder.trial_run(number)) for number in folder.list_trial_ids()}
+    objective = folder.read_trial(trial_id).objective
+    curves = {number: read_curve(folder.trial_run(number), objective) for number in folder.list_trial_ids()}
     own = curves.pop(trial_id)
     return RULES[config.sweep.prune](own, list(curves.values()), config.sweep.epochs)
 
 
-def read_curve(run: RunFolder) -> list[float]:
+def read_curve(run: RunFolder, objective: Objective) -> list[float]:
     """Returns the curve of the epochs that a trial has recorded."""
-    return build_curve(epoch.val_accuracy for epoch in run.read_epochs())
+    return build_curve(read_score(objective, epoch) for epoch in run.read_epochs())
 
 
 def estimate_final_score(own: Curve, completed: Sequence[Curve]) -> float:

@@ -13,19 +13,32 @@ from keras_inat.settings import roles
 from keras_inat.settings.catalog import nest, select
 from keras_inat.settings.loading import format_yaml, override
 from keras_inat.settings.schema import Config
+from keras_inat.store.balance import NAMES, Objective
 from keras_inat.store.provenance import now
 from keras_inat.store.records import Trial, find_best
 from keras_inat.store.sweeps import SweepIdentity, locate_sweep
 
-COLUMNS = ("epochs", "val_accuracies", "seconds", "parameters", "macs", "started", "ended", "error")
+CURVES = ("val_accuracies", "val_balanced_accuracies")
+COLUMNS = ("epochs", *CURVES, "val_majority_baseline", "seconds", "parameters", "macs", "started", "ended", "error")
 
 
 class Records:
-    """Reads and writes the records of the sweep that `run.name` names; see `check`."""
+    """Reads and writes the records of the sweep that `run.name` names; see `check`.
 
-    def __init__(self, config: Config, data_hash: str) -> None:
+    Args:
+        config: The configuration of the sweep.
+        data_hash: The hash of the images.
+        objective: The score that selects, written into every trial.
+        shows_balance: Shows balanced accuracy and the majority baseline of a trial beside its score.
+    """
+
+    def __init__(
+        self, config: Config, data_hash: str, objective: Objective = "accuracy", shows_balance: bool = False
+    ) -> None:
         self.config = config
         self.data_hash = data_hash
+        self.objective = objective
+        self.shows_balance = shows_balance
         self.folder = locate_sweep(config)
         self._ended: dict[str, Trial] = {}
         self._identity = SweepIdentity(
@@ -68,7 +81,7 @@ class Records:
         if self.folder.trial_file(trial_id).exists():
             return self.folder.read_trial(trial_id)
         settings = decode_values(self.config, values)
-        trial = Trial(id=trial_id, values=dict(values), settings=settings, started=now())
+        trial = Trial(id=trial_id, values=dict(values), settings=settings, objective=self.objective, started=now())
         self.write_trial(trial)
         return trial
 
@@ -82,15 +95,17 @@ class Records:
         trials = self.read_trials()
         space = self.config.sweep.space
         table = io.StringIO()
-        writer = csv.DictWriter(table, ("id", "status", "score", *space, *COLUMNS), extrasaction="ignore")
+        writer = csv.DictWriter(table, ("id", "status", "objective", "score", *space, *COLUMNS), extrasaction="ignore")
         writer.writeheader()
         for trial in trials:
             row = trial.model_dump()
-            row["val_accuracies"] = " ".join(map(str, trial.val_accuracies))
+            for name in CURVES:
+                row[name] = " ".join(map(str, row[name]))
             writer.writerow(row | trial.settings)  # an empty cell marks a setting that does not apply
         write_text(self.folder.table, table.getvalue())
         if best := find_best(trials):
             configuration = select(override(self.config, best.settings), roles.BEST)
             configuration["train_best.sweep"] = self.config.run.name
-            comment = f"# Trial {best.id}, validation accuracy {best.score:.4f}: the best of {len(trials)} so far.\n"
+            score = f"{NAMES[best.objective]} {best.score:.4f}"
+            comment = f"# Trial {best.id}, {score}: the best of {len(trials)} so far.\n"
             write_text(self.folder.best, comment + format_yaml(nest(configuration)))

@@ -11,6 +11,7 @@ from keras_tuner.engine.trial import TrialStatus
 
 from keras_inat.data.packs import load_pack
 from keras_inat.errors import ExternalError, UserError
+from keras_inat.search.kerastuner import SCORE
 from keras_inat.search.live_table import LiveTable, open_live_table
 from keras_inat.search.oracle import build_oracle
 from keras_inat.search.pruning import estimate_final_score
@@ -18,6 +19,7 @@ from keras_inat.search.records import Records
 from keras_inat.search.slots import Outcome, Slot, open_slots, wait_for
 from keras_inat.search.space import build_hyperparameters, configure_trial
 from keras_inat.settings.schema import Config
+from keras_inat.store.balance import choose_objective, describe_objective
 from keras_inat.store.provenance import now
 from keras_inat.store.records import Trial
 
@@ -32,6 +34,9 @@ def search(config: Config) -> list[Trial]:
         ExternalError: The images changed during the sweep.
     """
     records = open_records(config)
+    counts = load_pack(config).manifest.per_class.train
+    if reason := describe_objective(config.training.objective, records.objective, counts):
+        print(reason, flush=True)
     with records.hold():
         oracle = build_oracle(config)
         with open_live_table(records) as live_table:
@@ -47,7 +52,9 @@ def open_records(config: Config) -> Records:
         configure_trial(config, {})
     except UserError as error:
         raise UserError(f"no trial of `sweep.epochs`={config.sweep.epochs} can be trained: {error}") from None
-    return Records(config, load_pack(config).manifest.hash)
+    manifest = load_pack(config).manifest
+    objective = choose_objective(config.training.objective, manifest.per_class.train)
+    return Records(config, manifest.hash, objective, manifest.is_imbalanced)
 
 
 @dataclasses.dataclass
@@ -106,10 +113,12 @@ class TrialLoop:
             seconds = round(time.perf_counter() - self.running[trial.id], 1)
             ended: dict[str, Any] = {"status": "failed", "error": outcome, "seconds": seconds}
         else:
-            ended = outcome.model_dump(include={"epochs", "seconds", "parameters", "macs"})
+            ended = outcome.model_dump(include={"epochs", "seconds", "parameters", "macs", "val_majority_baseline"})
             ended["status"] = "pruned" if outcome.pruned else "completed"
-            ended["score"] = outcome.val_accuracy
-            ended["val_accuracies"] = tuple(epoch.val_accuracy for epoch in run.read_epochs())
+            ended["score"] = outcome.val_score
+            epochs = run.read_epochs()
+            ended["val_accuracies"] = tuple(epoch.val_accuracy for epoch in epochs)
+            ended["val_balanced_accuracies"] = tuple(epoch.val_balanced_accuracy for epoch in epochs)
         return trial.model_copy(update={**ended, "ended": now()})
 
 
@@ -130,7 +139,7 @@ def report_outcome(oracle: Any, trial: Trial) -> None:
         proposed.status = TrialStatus.FAILED
         proposed.message = trial.error
     else:
-        oracle.update_trial(trial.id, {"val_accuracy": trial.final_score})
+        oracle.update_trial(trial.id, {SCORE: trial.final_score})
         proposed.status = TrialStatus.COMPLETED
     oracle.end_trial(proposed)
 

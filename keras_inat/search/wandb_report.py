@@ -8,9 +8,10 @@ from keras_inat.files import write_text
 from keras_inat.log import warn
 from keras_inat.search.space import build_hyperparameters
 from keras_inat.settings.schema import Config
+from keras_inat.store.balance import NAMES, Objective, select
 from keras_inat.store.sweeps import locate_sweep
 from keras_inat.training.wandb_run import (
-    BEST_ACCURACY,
+    BEST_SCORES,
     check_server,
     choose_wandb_mode,
     is_installed,
@@ -21,8 +22,8 @@ from keras_inat.training.wandb_run import (
 )
 
 
-def publish_report(config: Config) -> None:
-    """Writes the report of a sweep, or updates it, and prints its address.
+def publish_report(config: Config, objective: Objective) -> None:
+    """Writes the report of a sweep that selects by `objective`, or updates it, and prints its address.
 
     Nothing happens unless runs go to W&B's server. A failure is a warning, because the records are on disk.
     """
@@ -39,7 +40,7 @@ def publish_report(config: Config) -> None:
         else:
             entity = read_wandb_settings().entity or str(wandb.Api().default_entity)
             report = reports.Report(project=name_project(config), entity=entity, title=f"Sweep {config.run.name}")
-        report.blocks = build_blocks(config, report.entity)
+        report.blocks = build_blocks(config, report.entity, objective)
         report.save()
         write_text(address, report.url)
         print(f"W&B's report: {report.url}", flush=True)
@@ -47,24 +48,25 @@ def publish_report(config: Config) -> None:
         warn(f"W&B's report is skipped: {error}")
 
 
-def build_blocks(config: Config, entity: str) -> list[Any]:
+def build_blocks(config: Config, entity: str, objective: Objective) -> list[Any]:
     """Builds the blocks of the report: the best score so far, learning curves, parallel coordinates and importance."""
     import wandb_workspaces.reports.v2 as reports
 
     searched = [hp.name for hp in build_hyperparameters(config).space if not isinstance(hp, Fixed)]
-    accuracy = reports.SummaryMetric(BEST_ACCURACY)
+    name = select(objective, *BEST_SCORES)
+    score = reports.SummaryMetric(name)
     columns = []
-    for name in searched:
-        domain = config.sweep.space[name]
+    for setting in searched:
+        domain = config.sweep.space[setting]
         logarithmic = isinstance(domain, dict) and bool(domain.get("log"))
-        metric = reports.Config(name_setting(name))
-        columns.append(reports.ParallelCoordinatesPlotColumn(metric=metric, display_name=name, log=logarithmic))
-    columns.append(reports.ParallelCoordinatesPlotColumn(metric=accuracy))
+        metric = reports.Config(name_setting(setting))
+        columns.append(reports.ParallelCoordinatesPlotColumn(metric=metric, display_name=setting, log=logarithmic))
+    columns.append(reports.ParallelCoordinatesPlotColumn(metric=score))
     panels: list[Any] = [
-        reports.ScatterPlot(title="Best so far", x=reports.Metric("CreatedTimestamp"), y=accuracy, running_ymax=True),
-        reports.LinePlot(title="Validation accuracy", x="epoch/epoch", y=["epoch/val_accuracy"]),
+        reports.ScatterPlot(title="Best so far", x=reports.Metric("CreatedTimestamp"), y=score, running_ymax=True),
+        reports.LinePlot(title=NAMES[objective].capitalize(), x="epoch/epoch", y=[f"epoch/{name}"]),
         reports.ParallelCoordinatesPlot(columns=columns),
-        reports.ParameterImportancePlot(with_respect_to=BEST_ACCURACY),
+        reports.ParameterImportancePlot(with_respect_to=name),
     ]
     for row, panel in enumerate(panels):
         panel.layout = reports.Layout(x=0, y=10 * row, w=24, h=10)  # the full width of W&B's grid

@@ -109,6 +109,14 @@ class Training(Section):
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of kernels; other weights have none")
     label_smoothing: Fraction = Field(0.0, description="probability moved from the true class to all classes")
     class_weights: Literal["none", "balanced"] = Field("none", description="balanced: equal total weights of classes")
+    sampling: Literal["shuffle", "balanced"] = Field(
+        "shuffle", description="shuffle: an epoch has every image once; balanced: every class equally often"
+    )
+    objective: Annotated[Literal["auto", "accuracy", "balanced_accuracy"], Role.SELECTION] = Field(
+        "auto",
+        description="the score on the validation images that selects epochs and trials; auto: balanced_accuracy if the "
+        "largest class has more than 3 times as many training images as the smallest, else accuracy",
+    )
     codistillation: Fraction = Field(0.0, description="weight of the ensemble's prediction in each network's target")
     ema: Fraction = Field(0.0, description="time constant of averaged weights, as a fraction of all steps; 0: off")
     image_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
@@ -121,7 +129,7 @@ class Training(Section):
         "auto", description="auto: the fastest that the device supports in hardware"
     )
     steps_per_execution: int = Field(1, ge=1, description="most steps that a GPU takes per call, as in Keras")
-    patience: int = Field(0, ge=0, description="epochs without a better val_accuracy that stop the training; 0: off")
+    patience: int = Field(0, ge=0, description="epochs without a better training.objective that stop it; 0: off")
 
 
 class Sweep(Section):
@@ -237,6 +245,11 @@ class Config(Section):
             raise ValueError(f"`training.image_scales` make images of {smallest} pixels, at least {needed} are needed")
         if scales and not self.finetune and self.model.pooling == "flatten":
             raise ValueError("`training.image_scales` needs `model.pooling`=average or max: flatten has one size")
+        if self.training.class_weights == "balanced" and self.training.sampling == "balanced":
+            raise ValueError(
+                "`training.class_weights`=balanced and `training.sampling`=balanced each make the classes equal, and "
+                "together they would favor the rare ones: set one of them"
+            )
         if self.training.codistillation and (self.finetune or self.model.ensemble_size == 1):
             raise ValueError(
                 "`training.codistillation` needs `model.ensemble_size` of 2 or more and no `finetune` section"

@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import pydantic
 
 from keras_inat.files import write_json
+from keras_inat.intervals import balanced_accuracy_interval, wilson_interval
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config, Fit
+from keras_inat.store import balance
+from keras_inat.store.balance import Objective
 
 FITS: dict[Fit, str] = {
     "crop": "the centered square of the upright image, resized",
@@ -164,6 +168,11 @@ class Manifest(Stored):
     leaked: tuple[SkippedFile, ...] = ()  # the images that `num_leaked` counts, listed likewise
     duplicates: tuple[DuplicatePair, ...] = ()  # duplicate pairs, listed likewise
 
+    @property
+    def is_imbalanced(self) -> bool:
+        """True if balanced accuracy is worth showing beside accuracy."""
+        return balance.is_imbalanced(self.per_class.train) or balance.is_imbalanced(self.per_class.test)
+
 
 class DataSummary(Manifest):
     """The data of a run: the pack's manifest, the image size and the counts after the validation split."""
@@ -186,6 +195,7 @@ class Epoch(Stored):
     accuracy: float  # training accuracy, measured in the same way
     val_loss: float  # mean negative log-likelihood of the validation images
     val_accuracy: float  # validation accuracy
+    val_balanced_accuracy: float  # mean recall of the classes on the validation images
     learning_rate: float  # at the end of the epoch
     seconds: float  # duration of the epoch, validation included
     images_per_second: float  # training images per second, validation excluded
@@ -206,8 +216,11 @@ class FlipScores(Stored):
     """Scores with test-time augmentation: predictions averaged over each image and its horizontal flip."""
 
     val_accuracy: float
+    val_balanced_accuracy: float
     test_accuracy: float
     test_interval: Interval
+    test_balanced_accuracy: float
+    test_balanced_interval: Interval
 
 
 class EvaluationScores(Stored):
@@ -215,8 +228,30 @@ class EvaluationScores(Stored):
 
     accuracy: float  # on the test images
     interval: Interval  # its 95 % interval over images
+    balanced_accuracy: float  # mean recall of the classes that have test images
+    balanced_interval: Interval  # its 95 % interval over images
+    majority_baseline: float  # fraction of the test images that belong to their most frequent class
     num_images: int  # number of test images
+    images_per_class: tuple[int, ...]  # number of test images of each class
+    correct_per_class: tuple[int, ...]  # number of them that are classified correctly
     flip: FlipScores | None = None  # the scores with test-time augmentation, if the run was configured for it
+
+    @classmethod
+    def count(cls, predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> Self:
+        """Scores predicted classes `(images,)` int against the true ones, `labels` `(images,)` int."""
+        correct, support = balance.count_by_class(predicted, labels, num_classes)
+        num_correct = int(correct.sum())
+        total = len(labels)
+        return cls(
+            accuracy=num_correct / total,
+            interval=wilson_interval(num_correct, total),
+            balanced_accuracy=balance.measure_balanced_accuracy(correct, support),
+            balanced_interval=balanced_accuracy_interval(correct.tolist(), support.tolist()),
+            majority_baseline=balance.measure_baseline(support.tolist()),
+            num_images=total,
+            images_per_class=tuple(support.tolist()),
+            correct_per_class=tuple(correct.tolist()),
+        )
 
 
 class Result(Stored):
@@ -227,8 +262,11 @@ class Result(Stored):
     created: str  # end of the run, UTC, ISO 8601
     config: Config  # the configuration of the run
     seed: int  # `run.seed`
-    val_accuracy: float  # best validation accuracy
-    best_epoch: int  # the epoch that reached it
+    objective: Objective  # the score that selected the best epoch
+    val_accuracy: float  # validation accuracy of the best epoch
+    val_balanced_accuracy: float  # mean recall of the classes on the validation images, in the best epoch
+    val_majority_baseline: float  # fraction of the validation images that belong to their most frequent class
+    best_epoch: int  # the epoch with the best score
     epochs: int  # number of epochs trained
     planned_epochs: int  # number of epochs that were planned
     seconds: float  # duration of the training
@@ -246,6 +284,11 @@ class Result(Stored):
     test: EvaluationScores | None = None  # the scores on the test images; None for runs that must not see them
 
     @property
+    def val_score(self) -> float:
+        """The score on the validation images that selected the best epoch."""
+        return balance.read_score(self.objective, self)
+
+    @property
     def test_scores(self) -> EvaluationScores:
         """The scores on the test images, of a run that was evaluated on them."""
         if self.test is None:
@@ -260,11 +303,14 @@ class Trial(Stored):
     values: dict[str, Any]  # hyperparameters as KerasTuner encodes them
     settings: dict[str, Any]  # the same as settings, by dotted name. A setting that does not apply is missing
     status: Status = "running"  # "running", "completed", "pruned" or "failed"
-    # Best validation accuracy of its epochs; None while it runs or when it failed.
+    objective: Objective = "accuracy"  # the score that selects among epochs and trials
+    # Best score of its epochs on the validation images; None while it runs or when it failed.
     score: float | None = pydantic.Field(None, ge=0, le=1)
     estimate: float | None = None  # estimated final score of a pruned trial
     epochs: int | None = None  # epochs trained
     val_accuracies: tuple[float, ...] = ()  # validation accuracy of each epoch
+    val_balanced_accuracies: tuple[float, ...] = ()  # mean recall of the classes in each epoch
+    val_majority_baseline: float | None = None  # fraction of the validation images in their most frequent class
     seconds: float | None = None  # duration of the training
     parameters: int | None = None  # parameters of the network
     macs: int | None = None  # multiply-accumulates for one image
@@ -278,14 +324,30 @@ class Trial(Stored):
         return self.score if self.status == "completed" else self.estimate
 
     @property
+    def best_accuracies(self) -> tuple[float, float] | None:
+        """Accuracy and balanced accuracy on the validation images in the best epoch; None before the first epoch."""
+        if not self.curve:
+            return None
+        epoch = self.curve.index(self.curve[-1])
+        return self.val_accuracies[epoch], self.val_balanced_accuracies[epoch]
+
+    def describe_balance(self) -> str:
+        """Returns its validation accuracy, balanced accuracy and baseline as text; empty before the first epoch."""
+        if not self.best_accuracies:
+            return ""
+        accuracy, balanced = self.best_accuracies
+        baseline = self.val_majority_baseline or 0.0
+        return f"accuracy {accuracy:.1%}, balanced {balanced:.1%}, majority baseline {baseline:.1%}"
+
+    @property
     def curve(self) -> list[float]:
-        """Best validation accuracy up to and including each epoch."""
-        return build_curve(self.val_accuracies)
+        """Best score up to and including each epoch."""
+        return build_curve(balance.select(self.objective, self.val_accuracies, self.val_balanced_accuracies))
 
 
-def build_curve(accuracies: Iterable[float]) -> list[float]:
-    """Returns the best validation accuracy up to and including each epoch."""
-    return list(itertools.accumulate(accuracies, max))
+def build_curve(scores: Iterable[float]) -> list[float]:
+    """Returns the best score up to and including each epoch."""
+    return list(itertools.accumulate(scores, max))
 
 
 def find_best(trials: list[Trial]) -> Trial | None:

@@ -28,8 +28,10 @@ class Progress:
     stage: int = 0  # index of the present stage
     epoch: int = 0  # epochs done, counted over all stages
     stage_ended: bool = False  # true if the present stage is over
-    best_accuracy: float = -1.0  # best validation accuracy
+    best_score: float = -1.0  # best score on the validation images; see `training.objective`
     best_epoch: int = 0  # the epoch that reached it
+    best_accuracy: float = 0.0  # its validation accuracy
+    best_balanced_accuracy: float = 0.0  # its balanced validation accuracy
     epochs_since_best: int = 0  # epochs since then in the present stage
     seconds: float = 0.0  # training time
 

@@ -13,6 +13,14 @@ from keras_inat.errors import UserError
 from keras_inat.models.model_files import load_model, write_model
 from keras_inat.progress import Advance, track_progress
 from keras_inat.settings.schema import Training
+from keras_inat.store.balance import (
+    Objective,
+    count_by_class,
+    measure_balanced_accuracy,
+    measure_baseline,
+    read_score,
+    select,
+)
 from keras_inat.store.contracts import ModelContract
 from keras_inat.store.records import Epoch
 from keras_inat.store.runs import RunFolder
@@ -76,7 +84,8 @@ class EpochEnd(keras.callbacks.Callback):
     """Evaluates, records and saves every epoch and stops the training.
 
     It comes before the trackers, which read the epoch from `metrics.jsonl`. `labels` `(images,)` are the classes of the
-    validation images. See `fit` for `label`, `keep_best` and `stop`.
+    validation images. `shows_balance` prints balanced accuracy and the majority baseline as well. See `fit` for
+    `label`, `keep_best` and `stop`.
     """
 
     def __init__(
@@ -86,7 +95,9 @@ class EpochEnd(keras.callbacks.Callback):
         progress: Progress,
         evaluation_model: EvaluationModel,
         contract: ModelContract,
+        objective: Objective,
         labels: np.ndarray,
+        shows_balance: bool,
         images_per_epoch: int,
         label: str,
         keep_best: bool,
@@ -98,7 +109,9 @@ class EpochEnd(keras.callbacks.Callback):
         self.progress = progress
         self.evaluation_model = evaluation_model
         self.contract = contract
+        self.objective = objective
         self.labels = labels
+        self.shows_balance = shows_balance
         self.images_per_epoch = images_per_epoch
         self.label = label
         self.best_weights: list[np.ndarray] = []
@@ -134,11 +147,11 @@ class EpochEnd(keras.callbacks.Callback):
         _check_finite(logs["loss"], f"epoch {number}, step {finite_steps + 1}")
         logs |= self._evaluate()
         _check_finite(logs["val_loss"], f"epoch {number}, after step {finite_steps}")
+        scores = ("loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy")
         record = Epoch(
             epoch=number,
             stage=self._stage.name,
-            # float32 has no more digits.
-            **{name: round(float(logs[name]), 6) for name in ("loss", "accuracy", "val_loss", "val_accuracy")},
+            **{name: round(float(logs[name]), 6) for name in scores},  # float32 has no more digits
             learning_rate=float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
             seconds=round(time.perf_counter() - self.began, 3),
             images_per_second=round(images_per_second, 1),
@@ -155,29 +168,38 @@ class EpochEnd(keras.callbacks.Callback):
         self.evaluation_model.update(self.model.optimizer)
         probabilities = self._predict_validation()
         likelihoods = probabilities[np.arange(len(self.labels)), self.labels]
+        correct, support = count_by_class(probabilities.argmax(axis=1), self.labels, probabilities.shape[1])
         return {
             "val_loss": -float(np.mean(np.log(np.maximum(likelihoods, MIN_PROBABILITY)))),
-            "val_accuracy": float(np.mean(probabilities.argmax(axis=1) == self.labels)),
+            "val_accuracy": float(correct.sum() / support.sum()),
+            "val_balanced_accuracy": measure_balanced_accuracy(correct, support),
         }
 
     def _update_progress(self, epoch: Epoch) -> None:
         progress = self.progress
         progress.epoch = epoch.epoch
         progress.epochs_since_best += 1
-        if epoch.val_accuracy > progress.best_accuracy:
-            progress.best_accuracy = epoch.val_accuracy
+        score = read_score(self.objective, epoch)
+        if score > progress.best_score:
+            progress.best_score = score
             progress.best_epoch = epoch.epoch
+            progress.best_accuracy = epoch.val_accuracy
+            progress.best_balanced_accuracy = epoch.val_balanced_accuracy
             progress.epochs_since_best = 0
         patience = self.training.patience
         out_of_patience = patience > 0 and progress.epochs_since_best >= patience
         progress.stage_ended = epoch.epoch == self._stage.last_epoch or out_of_patience
 
     def _print(self, epoch: Epoch) -> None:
+        balance = ""
+        if self.shows_balance:
+            baseline = measure_baseline(np.bincount(self.labels).tolist())
+            balance = f" (balanced {epoch.val_balanced_accuracy:6.1%}, majority baseline {baseline:.1%})"
         print(
             f"{self.label} epoch {format_epoch(epoch.epoch, self.training.epochs)}"
-            f"  loss {epoch.loss:.3f}  accuracy {epoch.accuracy:6.1%}  validation {epoch.val_accuracy:6.1%}"
-            f"  best {self.progress.best_accuracy:6.1%}  {epoch.images_per_second:.0f} images/s"
-            f"  {epoch.seconds:.1f} s",
+            f"  loss {epoch.loss:.3f}  accuracy {epoch.accuracy:6.1%}  validation {epoch.val_accuracy:6.1%}{balance}"
+            f"  best {select(self.objective, '', 'balanced ')}{self.progress.best_score:6.1%}"
+            f"  {epoch.images_per_second:.0f} images/s  {epoch.seconds:.1f} s",
             flush=True,
         )
 

@@ -7,9 +7,10 @@ import numpy as np
 
 from keras_inat.data.dataset import TestSet, open_data
 from keras_inat.data.pipeline import build_evaluation_batches
-from keras_inat.intervals import accuracy_interval, wilson_interval
+from keras_inat.intervals import accuracy_interval, balanced_accuracy_interval_over_seeds
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
+from keras_inat.store.balance import choose_objective, describe_objective
 from keras_inat.store.predictions import DuplicatePictures, Predictions, ValidationSample
 from keras_inat.store.records import EvaluationScores, FlipScores, Result
 from keras_inat.store.runs import RunFolder, find_finished, finish_run
@@ -51,26 +52,49 @@ def train_and_evaluate(config: Config, command: str, label: str) -> RunFolder:
     # Settings that no images can be trained with are refused before any image is decoded.
     plan_stages(config)
     check_cnn_memory(config, batch_size=1, num_classes=2)
-    data_hash = open_data(config).hash
+    data = open_data(config)
+    data_hash = data.hash
     if finished := find_finished(config, command, data_hash):
         result = Result.read(finished.result)
+        test = result.test_scores
+        balance = ""
+        if result.data.is_imbalanced:
+            balance = f" (balanced {test.balanced_accuracy:.1%}, majority baseline {test.majority_baseline:.1%})"
         print(
-            f"{label}: already done, test {result.test_scores.accuracy:.1%}    {finished.path} "
+            f"{label}: already done, test {test.accuracy:.1%}{balance}    {finished.path} "
             "(another NAME or seed trains anew)",
             flush=True,
         )
         return finished
+    setting = config.training.objective
+    counts = data.summary.per_class.train
+    if reason := describe_objective(setting, choose_objective(setting, counts), counts):
+        print(f"{label}: {reason}", flush=True)
     with claim_run(config, command, data_hash, f"{config.run.name}-seed{config.run.seed}") as run:
         result = fit(config, run, label, evaluate=_evaluate_and_finish).result
+    print(f"{label}: {describe_scores(result)}    {run.path}", flush=True)
+    return run
+
+
+def describe_scores(result: Result) -> str:
+    """Describes accuracies with their intervals, on imbalanced images with balanced accuracy and the baseline."""
     test = result.test_scores
     low, high = test.interval
     flip = f", {test.flip.test_accuracy:.1%} with test-time augmentation" if test.flip else ""
-    print(
-        f"{label}: validation {result.val_accuracy:.1%}, test {test.accuracy:.1%} "
-        f"(95 % interval {low:.1%} to {high:.1%}, n = {test.num_images}){flip}    {run.path}",
-        flush=True,
+    if not result.data.is_imbalanced:
+        return (
+            f"validation {result.val_accuracy:.1%}, test {test.accuracy:.1%} "
+            f"(95 % interval {low:.1%} to {high:.1%}, n = {test.num_images}){flip}"
+        )
+    balanced_low, balanced_high = test.balanced_interval
+    if test.flip:
+        flip += f" (balanced {test.flip.test_balanced_accuracy:.1%})"
+    return (
+        f"validation {result.val_accuracy:.1%} (balanced {result.val_balanced_accuracy:.1%}, majority baseline "
+        f"{result.val_majority_baseline:.1%}), test {test.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}; "
+        f"balanced {test.balanced_accuracy:.1%}, {balanced_low:.1%} to {balanced_high:.1%}; majority baseline "
+        f"{test.majority_baseline:.1%}; n = {test.num_images}){flip}"
     )
-    return run
 
 
 def _evaluate_and_finish(run: RunFolder, trained: TrainedModel) -> Result:
@@ -90,18 +114,19 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel) -> Result:
     test = data.open_test(run)
     probabilities = _predict(trained, test.images, test.rows)
     labels = test.labels[test.rows]
-    correct = _count_correct(probabilities, labels)
-    scores = EvaluationScores(
-        accuracy=correct / len(labels), interval=wilson_interval(correct, len(labels)), num_images=len(labels)
-    )
+    scores = _score(probabilities, labels)
     if data.config.training.test_time_augmentation:
         rows = data.validation_rows
         validation = _predict(trained, data.images, rows) + _predict(trained, data.images, rows, flip=True)
-        correct = _count_correct(probabilities + _predict(trained, test.images, test.rows, flip=True), labels)
+        on_validation = _score(validation, data.labels[rows])
+        on_test = _score(probabilities + _predict(trained, test.images, test.rows, flip=True), labels)
         flip = FlipScores(
-            val_accuracy=_count_correct(validation, data.labels[rows]) / len(rows),
-            test_accuracy=correct / len(labels),
-            test_interval=wilson_interval(correct, len(labels)),
+            val_accuracy=on_validation.accuracy,
+            val_balanced_accuracy=on_validation.balanced_accuracy,
+            test_accuracy=on_test.accuracy,
+            test_interval=on_test.interval,
+            test_balanced_accuracy=on_test.balanced_accuracy,
+            test_balanced_interval=on_test.balanced_interval,
         )
         scores = scores.model_copy(update={"flip": flip})
     _keep_predictions(test, probabilities).write(run.predictions)
@@ -136,15 +161,20 @@ def _predict(trained: TrainedModel, images: np.ndarray, rows: np.ndarray, flip: 
     return trained.model.predict(batches, verbose=0)
 
 
-def _count_correct(probabilities: np.ndarray, labels: np.ndarray) -> int:
-    return int((probabilities.argmax(axis=1) == labels).sum())
+def _score(probabilities: np.ndarray, labels: np.ndarray) -> EvaluationScores:
+    return EvaluationScores.count(probabilities.argmax(axis=1), labels, probabilities.shape[1])
 
 
 def _print_seeds(results: Sequence[Result]) -> None:
-    accuracies = [result.test_scores.accuracy for result in results]
-    print(f"{'seed':>6} {'validation':>11} {'test':>7} {'minutes':>8}")
-    for result, accuracy in zip(results, accuracies, strict=True):
-        print(f"{result.seed:>6} {result.val_accuracy:>11.1%} {accuracy:>7.1%} {result.seconds / 60:>8.1f}")
+    tests = [result.test_scores for result in results]
+    accuracies = [test.accuracy for test in tests]
+    is_imbalanced = results[0].data.is_imbalanced
+    balanced_head = f" {'balanced validation':>20} {'balanced test':>14}" if is_imbalanced else ""
+    print(f"{'seed':>6} {'validation':>11} {'test':>7} {'minutes':>8}{balanced_head}")
+    for result, test in zip(results, tests, strict=True):
+        row = f"{result.seed:>6} {result.val_accuracy:>11.1%} {test.accuracy:>7.1%} {result.seconds / 60:>8.1f}"
+        balanced = f" {result.val_balanced_accuracy:>20.1%} {test.balanced_accuracy:>14.1%}" if is_imbalanced else ""
+        print(row + balanced)
     # The epochs were selected by validation accuracy. An interval would not account for that.
     mean = statistics.mean(result.val_accuracy for result in results)
     print(f"validation accuracy, mean of {len(results)} seeds: {mean:.1%}")
@@ -153,5 +183,16 @@ def _print_seeds(results: Sequence[Result]) -> None:
         f"test accuracy, mean of {len(results)} seeds: {statistics.mean(accuracies):.1%} "
         f"(95 % interval {low:.1%} to {high:.1%})"
     )
-    best = max(results, key=lambda result: result.val_accuracy)
+    if is_imbalanced:
+        mean = statistics.mean(result.val_balanced_accuracy for result in results)
+        print(f"balanced validation accuracy, mean of {len(results)} seeds: {mean:.1%}")
+        mean = statistics.mean(test.balanced_accuracy for test in tests)
+        low, high = balanced_accuracy_interval_over_seeds(
+            [test.correct_per_class for test in tests], tests[0].images_per_class
+        )
+        print(
+            f"balanced test accuracy, mean of {len(results)} seeds: {mean:.1%} "
+            f"(95 % interval {low:.1%} to {high:.1%}; majority baseline {tests[0].majority_baseline:.1%})"
+        )
+    best = max(results, key=lambda result: result.val_score)
     print(f"best on validation: seed {best.seed}. The report shows its pictures.")

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_inat.data.dataset import Dataset
-from keras_inat.data.pipeline import read_rows
+from keras_inat.data.pipeline import draw_rows, read_rows
 from keras_inat.models.pretrained import clone_model
 from keras_inat.training.fast_layers import clone_layer_for_training
 
@@ -70,7 +70,9 @@ def plan_calibration(data: Dataset, batch_size: int) -> Callable[[], Iterator[np
     config = data.config
     if not config.training.ema and set(config.training_sizes) == {config.data.image_size}:
         return None
-    rows = np.random.default_rng(config.run.seed).permutation(data.training_rows)[:NUM_CALIBRATION]
+    count = min(NUM_CALIBRATION, len(data.training_rows))
+    generator = np.random.default_rng(config.run.seed)
+    rows = draw_rows(data.training_rows, data.labels, config.training.sampling, count, generator)
     batches = np.array_split(rows, math.ceil(len(rows) / batch_size))
     return lambda: (read_rows(data.images, np.sort(batch)) for batch in batches)
 

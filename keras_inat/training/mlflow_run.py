@@ -15,7 +15,14 @@ from keras_inat.settings.schema import Config
 from keras_inat.store.predictions import Predictions
 from keras_inat.store.records import Epoch, Result
 from keras_inat.store.runs import RunFolder
-from keras_inat.training.wandb_run import PROJECT, SCALARS, is_installed, select_tracked, tabulate_predictions
+from keras_inat.training.wandb_run import (
+    PROJECT,
+    SCALARS,
+    is_installed,
+    list_test_scores,
+    select_tracked,
+    tabulate_predictions,
+)
 
 # MLflow would try 7 times, for minutes, before it gives up a server that cannot be reached.
 MAX_RETRIES = "2"
@@ -41,10 +48,7 @@ class MlflowRun:
 
     def write_result(self, result: Result) -> None:
         """Writes the scores on the test images. With `tracking.artifacts`, also the predictions and the model."""
-        low, high = result.test_scores.interval
-        accuracy = result.test_scores.accuracy
-        scores = {"test_accuracy": accuracy, "test_accuracy_low": low, "test_accuracy_high": high}
-        self._log_metrics(scores, result.best_epoch)
+        self._log_metrics(list_test_scores(result), result.best_epoch)
         if not result.config.tracking.artifacts:
             return
         if predictions := Predictions.read(self._run.predictions):

@@ -17,6 +17,7 @@ from keras_inat.models.memory import check_memory
 from keras_inat.models.pretrained import build_finetune
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
+from keras_inat.store.balance import choose_objective, measure_baseline
 from keras_inat.store.contracts import ModelContract
 from keras_inat.store.provenance import now, read_commit, read_package_versions
 from keras_inat.store.records import Result
@@ -65,7 +66,7 @@ def fit(
     stop: Callable[[int], bool] | None = None,
     evaluate: Callable[[RunFolder, TrainedModel], Result] | None = None,
 ) -> TrainedModel:
-    """Trains a model and keeps the epoch with the best validation accuracy.
+    """Trains a model and keeps the epoch with the best score on the validation images; see `training.objective`.
 
     A run with a checkpoint is resumed. It ends with the same weights as an uninterrupted run.
 
@@ -74,7 +75,7 @@ def fit(
         run: Its folder gets a line of `metrics.jsonl` and a `checkpoint.npz` every epoch.
         label: Begins every printed line.
         title: Title of the W&B run; by default the name of the run folder.
-        keep_best: Writes `best.keras` whenever the validation accuracy improves.
+        keep_best: Writes `best.keras` whenever the score improves.
         stop: Called after each epoch with the number of epochs done. The training ends if it returns True.
         evaluate: Called after the training, with its outcome. Its result replaces the one of the training, and the
             trackers get it.
@@ -149,7 +150,9 @@ class Session:
                 keras=keras.__version__,
                 keras_inat=__version__,
             ),
+            objective=choose_objective(data.config.training.objective, data.summary.per_class.train),
             labels=data.labels[data.validation_rows],
+            shows_balance=data.summary.is_imbalanced,
             images_per_epoch=self.steps_per_epoch * self.batch_size,
             label=label,
             keep_best=keep_best,
@@ -216,7 +219,10 @@ class Session:
             created=now(),
             config=config,
             seed=config.run.seed,
+            objective=self.epoch_end.objective,
             val_accuracy=progress.best_accuracy,
+            val_balanced_accuracy=progress.best_balanced_accuracy,
+            val_majority_baseline=measure_baseline(np.bincount(self.epoch_end.labels).tolist()),
             best_epoch=progress.best_epoch,
             epochs=len(epochs),
             planned_epochs=self.config.training.epochs,

@@ -18,6 +18,7 @@ from keras_inat.training.wandb_run import (
     choose_wandb_mode,
     close_wandb,
     is_installed,
+    list_test_scores,
     open_wandb,
     select_tracked,
     track_epochs,
@@ -142,7 +143,8 @@ def _open_tensorboard(config: Config, run: RunFolder, title: str) -> Functions:
 
     def write_result(result: Result) -> None:
         with writer.as_default():
-            tf.summary.scalar("test_accuracy", result.test_scores.accuracy, step=result.best_epoch)
+            for name, score in list_test_scores(result).items():
+                tf.summary.scalar(name, score, step=result.best_epoch)
         writer.flush()
 
     for epoch in run.read_epochs():

@@ -24,10 +24,10 @@ from keras_inat.store.runs import RunFolder
 Mode = Literal["online", "offline", "shared", "disabled"]
 
 PROJECT = "keras-inat"
-# The entry in the summary of a W&B run that panels compare runs by.
-BEST_ACCURACY = "val_accuracy"
+# The entries in the summary of a W&B run: the best scores of its epochs. Panels compare runs by one of them.
+BEST_SCORES = ("val_accuracy", "val_balanced_accuracy")
 # The fields of an epoch that every tracker gets.
-SCALARS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+SCALARS = ("loss", "accuracy", "val_loss", *BEST_SCORES, "learning_rate")
 # The values of WANDB_MODE, and the modes that they stand for.
 MODES: dict[str, Mode] = {
     "online": "online",
@@ -167,18 +167,18 @@ def open_wandb(config: Config, run: RunFolder, title: str, mode: Mode) -> Any:
 
 
 def track_epochs(run: RunFolder, tracked: Any) -> Callable[[Epoch], None]:
-    """Returns a function that writes an epoch, and the best accuracy so far, in the form of W&B's Keras callback."""
+    """Returns a function that writes an epoch, and the best scores so far, in the form of W&B's Keras callback."""
     tracked.define_metric("epoch/epoch")
     tracked.define_metric("epoch/*", step_metric="epoch/epoch")
     earlier = run.read_epochs()
-    best = max((epoch.val_accuracy for epoch in earlier), default=0.0)
+    best = {name: max((getattr(epoch, name) for epoch in earlier), default=0.0) for name in BEST_SCORES}
 
     def write(epoch: Epoch) -> None:
-        nonlocal best
-        best = max(best, epoch.val_accuracy)
         scalars = {f"epoch/{name}": getattr(epoch, name) for name in SCALARS}
         tracked.log(scalars | {"epoch/epoch": epoch.epoch - 1})  # Keras counts from zero
-        tracked.summary[BEST_ACCURACY] = best
+        for name in BEST_SCORES:
+            best[name] = max(best[name], getattr(epoch, name))
+            tracked.summary[name] = best[name]
 
     if tracked.offline:  # the server has the earlier epochs of an online run
         for epoch in earlier:
@@ -186,14 +186,25 @@ def track_epochs(run: RunFolder, tracked: Any) -> Callable[[Epoch], None]:
     return write
 
 
+def list_test_scores(result: Result) -> dict[str, float]:
+    """Returns the scores on the test images by the names that trackers show."""
+    scores = result.test_scores
+    low, high = scores.interval
+    return {
+        "test_accuracy": scores.accuracy,
+        "test_accuracy_low": low,
+        "test_accuracy_high": high,
+        "test_balanced_accuracy": scores.balanced_accuracy,
+    }
+
+
 def write_evaluation(tracked: Any, run: RunFolder, result: Result) -> None:
     """Writes the scores on the test images. With `tracking.artifacts`, also the predictions and the model.
 
     The table of predictions has a row for each test image, and a picture for those that the report shows.
     """
-    scores = result.test_scores
-    tracked.summary["test_accuracy"] = scores.accuracy
-    tracked.summary["test_accuracy_low"], tracked.summary["test_accuracy_high"] = scores.interval
+    for name, score in list_test_scores(result).items():
+        tracked.summary[name] = score
     if result.config.tracking.artifacts:
         with _keep_files_in(run.wandb.absolute()):
             _write_artifacts(tracked, run, result)

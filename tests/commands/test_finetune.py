@@ -8,6 +8,7 @@ from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import load_config
 from keras_inat.store.records import Result
+from keras_inat.store.runs import create_run
 from keras_inat.training.stages import STRATEGIES
 
 
@@ -41,6 +42,22 @@ def test_every_strategy_over_the_same_seeds_in_one_table(make_config, own, capsy
     finetune.run(make_config(own, "STRATEGY=all"))
     assert len(Path("runs/test_ledger.jsonl").read_text().splitlines()) == before == 4
     assert "n = 12 images" in capsys.readouterr().out
+
+
+def test_the_table_of_strategies_has_balanced_accuracies(make_config, own, build_result, capsys, monkeypatch):
+    def train_seeds(config, command, label):
+        run = create_run(config, command)
+        counts = {"train": (150, 6, 9), "test": (150, 6, 9)}
+        result = build_result(per_class=counts).model_copy(update={"val_balanced_accuracy": 0.25})
+        result.write(run.result)
+        return [run]
+
+    monkeypatch.setattr(finetune, "train_seeds", train_seeds)
+    finetune.run(make_config(own, "STRATEGY=all", "UNFREEZE=1", "training.epochs=4"))
+    table = capsys.readouterr().out.split("95 % interval\n")[-1].splitlines()
+    assert len(table) == len(STRATEGIES)
+    ending = "n = 100 images; balanced: validation 25.0%, test 50.0%; majority baseline 34.0%"
+    assert all(line.endswith(ending) for line in table)
 
 
 def test_an_impossible_strategy_is_refused_before_any_is_evaluated_on_test(make_config, own):

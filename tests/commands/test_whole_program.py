@@ -10,7 +10,7 @@ import pytest
 
 from keras_inat.__main__ import main
 from keras_inat.store.ledger import read_ledger
-from keras_inat.store.records import Result
+from keras_inat.store.records import EvaluationScores, Result
 from keras_inat.store.runs import list_runs
 
 SMALL = [
@@ -117,5 +117,6 @@ def test_results_are_plain_json(make_config):
     train_and_evaluate(make_config("training.epochs=1"), "train-best", "x")
     result = json.loads(list_runs("runs")[0].result.read_text())
     assert result.keys() == Result.model_fields.keys()
-    assert result["test"].keys() == {"accuracy", "interval", "num_images", "flip"}
+    assert result["test"].keys() == EvaluationScores.model_fields.keys()
+    assert {"accuracy", "interval", "balanced_accuracy", "balanced_interval", "majority_baseline"} < set(result["test"])
     assert result["data"]["counts"] == {"train": 24, "validation": 6, "test": 12}

@@ -3,7 +3,7 @@ import mmap
 import numpy as np
 import pytest
 
-from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches, read_rows
+from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches, draw_rows, read_rows
 
 # Every pixel of an image is the index of the image.
 IMAGES = np.broadcast_to(np.arange(50, dtype=np.uint8)[:, None, None, None], (50, 8, 8, 3))
@@ -47,6 +47,52 @@ def test_a_resumed_run_gets_the_same_batches(make_config):
     rest = take(config, 3, first_step=6)
     for (expected, _), (received, _) in zip(whole[6:], rest, strict=True):
         np.testing.assert_array_equal(expected, received)
+
+
+RARE = np.r_[np.zeros(40, int), np.ones(7, int), np.full(3, 2)]  # the classes of 50 images
+
+
+def take_rare(config, count, first_step=0):
+    batches = build_training_batches(IMAGES, RARE, np.arange(50), 3, config, first_step)
+    return list(batches.take(count).as_numpy_iterator())
+
+
+def test_balanced_sampling_draws_every_class_equally_often(make_config):
+    config = make_config("training.sampling=balanced", "training.batch_size=10")
+    epochs = [np.concatenate(served(take_rare(config, 5, first_step=5 * epoch))) for epoch in range(3)]
+    for order in epochs:
+        assert sorted(np.bincount(RARE[order])) == [16, 17, 17]
+        numbers = np.bincount(order, minlength=50)
+        assert numbers[:40].max() == 1
+        assert set(numbers[40:47]) <= {2, 3}
+        assert set(numbers[47:]) <= {5, 6}
+    assert len({tuple(order) for order in epochs}) == 3
+    # The images of a class, and the class that is drawn less often, change from epoch to epoch.
+    assert len(set(np.concatenate(epochs)) & set(range(40))) > 17
+    batches = take_rare(config, 5)
+    labels = np.concatenate([labels.argmax(axis=1) for _, labels in batches])
+    np.testing.assert_array_equal(labels, RARE[np.concatenate(served(batches))])
+
+
+def test_balanced_sampling_resumes_and_depends_on_the_seed(make_config):
+    settings = ("training.sampling=balanced", "training.batch_size=10", "augment.crop=0.5", "augment.flip=true")
+    config = make_config(*settings)
+    whole = take_rare(config, 9)
+    for (expected, _), (received, _) in zip(whole[6:], take_rare(config, 3, first_step=6), strict=True):
+        np.testing.assert_array_equal(expected, received)
+    plain = ("training.sampling=balanced", "training.batch_size=10")
+    assert served(take_rare(make_config(*plain), 5)) != served(take_rare(make_config(*plain, "run.seed=1"), 5))
+
+
+def test_shuffling_is_the_permutation_of_seed_and_epoch(make_config):
+    expected = [np.random.default_rng((0, epoch, 0)).permutation(np.arange(50)) for epoch in range(2)]
+    order = np.concatenate(served(take(make_config("training.batch_size=10"), 10)))
+    np.testing.assert_array_equal(order, np.concatenate(expected))
+
+
+def test_few_draws_of_many_classes():
+    drawn = draw_rows(np.arange(50), np.arange(50), "balanced", 7, np.random.default_rng(0))
+    assert len(drawn) == len(set(drawn)) == 7
 
 
 def test_a_batch_is_not_larger_than_the_data(make_config):

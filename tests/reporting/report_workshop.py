@@ -114,8 +114,16 @@ class Workshop:
         ValidationSample(pixels, np.arange(NUM_SAMPLES) % len(self.classes)).write(run.sample)
         if finished:
             accuracy = correct / data.counts.test
+            support = data.per_class.test
             test = EvaluationScores(
-                accuracy=accuracy, interval=(accuracy - 0.05, accuracy + 0.05), num_images=data.counts.test
+                accuracy=accuracy,
+                interval=(accuracy - 0.05, accuracy + 0.05),
+                balanced_accuracy=accuracy,
+                balanced_interval=(accuracy - 0.05, accuracy + 0.05),
+                majority_baseline=max(support) / sum(support),
+                num_images=data.counts.test,
+                images_per_class=support,
+                correct_per_class=[round(accuracy * images) for images in support],
             )
             fields = {"command": command, "created": created.isoformat(), "test": test} | changes
             build_result(config, data, val, stages, **fields).write(run.result)
@@ -238,6 +246,7 @@ def build_epochs(val: float, stages: Sequence[str], rng: np.random.Generator) ->
                 loss=2.2 - 1.6 * learned,
                 accuracy=0.1 + 1.3 * val * learned,
                 val_loss=2.2 - 1.1 * learned,
+                val_balanced_accuracy=0.1 + (val - 0.1) * learned,
                 val_accuracy=0.1 + (val - 0.1) * learned + rng.normal(0, 0.008),
                 learning_rate=1e-3,
                 seconds=2.0,
@@ -255,7 +264,10 @@ def build_result(config: Config, data: DataSummary, val: float, stages: Sequence
         "created": START.isoformat(),
         "config": config,
         "seed": config.run.seed,
+        "objective": "accuracy",
         "val_accuracy": val,
+        "val_balanced_accuracy": val,
+        "val_majority_baseline": 1 / len(data.classes),
         "best_epoch": 11,
         "epochs": NUM_EPOCHS,
         "planned_epochs": NUM_EPOCHS,
@@ -292,6 +304,8 @@ def build_trial(index: int, settings: dict[str, Any], score: float | None, curve
         score=score,
         epochs=len(curve),
         val_accuracies=tuple(curve),
+        val_balanced_accuracies=tuple(value / 2 for value in curve),
+        val_majority_baseline=0.9,
         parameters=50_000 + index,
         macs=16_000_000,
         **fields,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_workshop import Workshop
 
@@ -155,8 +156,16 @@ def test_a_page_without_models_needs_no_keras(workshop: Workshop) -> None:
 
 def test_results_have_a_row_for_each_run(workshop: Workshop) -> None:
     workshop.add_run(seed=0, correct=60, val=0.52)
-    flip = FlipScores(val_accuracy=0.6, test_accuracy=0.66, test_interval=(0.6, 0.7))
-    test = EvaluationScores(accuracy=0.64, interval=(0.59, 0.69), num_images=100, flip=flip)
+    flip = FlipScores(
+        val_accuracy=0.6,
+        val_balanced_accuracy=0.6,
+        test_accuracy=0.66,
+        test_interval=(0.6, 0.7),
+        test_balanced_accuracy=0.66,
+        test_balanced_interval=(0.6, 0.7),
+    )
+    scores = EvaluationScores.count(np.arange(100) % 2, np.zeros(100, int), 2)
+    test = scores.model_copy(update={"accuracy": 0.64, "flip": flip})
     workshop.add_run(seed=1, test=test)
     workshop.add_finetuned("head", correct=80, val=0.8)
     rows = list(csv.DictReader(io.StringIO(format_results(read_history(workshop.runs).runs))))

@@ -49,6 +49,20 @@ def test_the_table_shows_every_trial_and_the_epochs_saved_by_pruning(records):
     ]
 
 
+def test_imbalanced_trials_show_their_accuracies(records, capsys):
+    records.objective = "balanced_accuracy"
+    records.shows_balance = True
+    live_table = LiveTable(records, None)
+    trial = records.read_trials()[-1]
+    ended = {"status": "completed", "objective": "balanced_accuracy", "score": 0.5, "epochs": 1}
+    scores = {"val_accuracies": (0.96,), "val_balanced_accuracies": (0.5,), "val_majority_baseline": 0.962}
+    records.write_trial(trial.model_copy(update=ended | scores))
+    live_table.refresh()
+    line = capsys.readouterr().out
+    assert ": 50.0% (accuracy 96.0%, balanced 50.0%, majority baseline 96.2%)" in line
+    assert "balanced validation accuracy" in render(live_table, 30)[0]
+
+
 def test_a_low_terminal_shows_the_best_and_the_newest_trials(records):
     assert [line[:6] for line in render(LiveTable(records, None), 8)[2:-1]] == ["0 best", "3 prun", "4 runn"]
 

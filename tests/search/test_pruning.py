@@ -58,7 +58,7 @@ def test_a_curve_is_the_best_accuracy_so_far(build_epoch):
     write_epochs(run, build_epoch, [0.1, 0.3, 0.2, 0.4])
     with open(run.metrics, "a") as file:
         file.write('{"val_acc')  # cut short by a kill
-    assert read_curve(run) == [0.1, 0.3, 0.3, 0.4]
+    assert read_curve(run, "accuracy") == [0.1, 0.3, 0.3, 0.4]
 
 
 @pytest.mark.parametrize(("prune", "pruned"), [("halving", True), ("median", True), ("none", False)])
@@ -70,3 +70,16 @@ def test_a_trial_is_compared_with_the_recorded_epochs_of_the_others(prune, prune
         write_epochs(folder.trial_run(str(index)), build_epoch, accuracies)
     assert is_to_be_pruned(config, "3") == pruned
     assert not is_to_be_pruned(config, "2")
+
+
+def test_a_trial_is_pruned_by_the_objective_of_its_sweep(build_epoch):
+    config = load_config(["NAME=s", "sweep.epochs=4", "sweep.prune=median"])
+    folder = locate_sweep(config)
+    for index, accuracies in enumerate([[0.2, 0.2], [0.3, 0.3], [0.4, 0.4], [0.1, 0.1]]):
+        trial = Trial(id=str(index), values={}, settings={}, objective="balanced_accuracy")
+        trial.write(folder.trial_file(trial.id))
+        for epoch, accuracy in enumerate(accuracies, 1):
+            record = build_epoch(epoch, accuracy).model_copy(update={"val_balanced_accuracy": 1 - accuracy})
+            folder.trial_run(trial.id).append_epoch(record)
+    assert not is_to_be_pruned(config, "3")  # its accuracy is the lowest, its balanced accuracy the highest
+    assert is_to_be_pruned(config, "2")

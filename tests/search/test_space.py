@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import pytest
 
 from keras_inat.errors import UserError
 from keras_inat.search.space import (
     build_hyperparameters,
+    configure_trial,
     decode_values,
     describe_values,
     encode_base,
@@ -12,9 +15,24 @@ from keras_inat.settings.loading import load_config, override
 from keras_inat.settings.recipes import RECIPES
 from keras_inat.settings.schema import Augment, Config
 
+ROOT = Path(__file__).parents[2]
+
 
 def config(space):
     return load_config([f"sweep.space={space}"])
+
+
+def test_the_space_of_the_documentation_tries_weights_and_sampling_one_at_a_time(tmp_path):
+    page = (ROOT / "docs" / "howto" / "imbalance.md").read_text(encoding="utf-8")
+    (tmp_path / "my.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    given = load_config([], tmp_path / "my.yaml")
+    assert given.training.objective == "balanced_accuracy"
+    space = build_hyperparameters(given)
+    (condition,) = next(hp for hp in space.space if hp.name == "training.class_weights").conditions
+    assert condition.is_active({"training.sampling": "shuffle"})
+    assert not condition.is_active({"training.sampling": "balanced"})
+    for settings in ({"training.sampling": "balanced"}, {"training.class_weights": "balanced"}):
+        configure_trial(given, settings)
 
 
 def test_every_kind_of_domain():

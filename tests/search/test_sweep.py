@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from keras_inat.commands.sweep import conclude
 from keras_inat.errors import ExternalError, UserError
 from keras_inat.files import hold_lock, read_jsonl
 from keras_inat.search import runner
@@ -64,6 +65,43 @@ def test_a_real_sweep_leaves_its_records(sweep_config):
     assert config.run.name == "s"
     assert not list(FOLDER.glob("trials/*/best.keras"))
     assert not Path("runs/test_ledger.jsonl").exists()
+
+
+@pytest.mark.parametrize(("objective", "best"), [("accuracy", 8), ("balanced_accuracy", 2), ("auto", 8)])
+def test_a_sweep_selects_by_its_objective(
+    sweep_config, monkeypatch, build_result, build_epoch, capsys, objective, best
+):
+    def fit(config, run, *arguments, **options):
+        accuracy = config.model.filters / 10
+        epoch = build_epoch(1, accuracy).model_copy(update={"val_balanced_accuracy": 1 - accuracy})
+        run.append_epoch(epoch)
+        resolved = objective.replace("auto", "accuracy")
+        fields = {"val_accuracy": accuracy, "val_balanced_accuracy": 1 - accuracy, "objective": resolved}
+        return TrainedModel(None, None, build_result().model_copy(update=fields))
+
+    monkeypatch.setattr(trials_module, "fit", fit)
+    monkeypatch.setattr(trials_module.keras.utils, "clear_session", lambda: None)
+    config = sweep_config(f"training.objective={objective}", "TRIALS=4", "sweep.space={model.filters: [2, 4, 6, 8]}")
+    trials = runner.search(config)
+    name = "balanced validation accuracy" if objective == "balanced_accuracy" else "validation accuracy"
+    assert find_best(trials).settings == {"model.filters": best}
+    assert find_best(trials).score == pytest.approx(0.8)
+    assert (FOLDER / "best.yaml").read_text().startswith(f"# Trial {find_best(trials).id}, {name} 0.8000: ")
+    assert load_config([], FOLDER / "best.yaml").training.objective == objective
+    for row in table():
+        assert row["objective"] == objective.replace("auto", "accuracy")
+        assert float(row["val_accuracies"]) == int(row["model.filters"]) / 10
+        assert float(row["val_balanced_accuracies"]) == pytest.approx(1 - int(row["model.filters"]) / 10)
+        assert float(row["val_majority_baseline"]) == pytest.approx(1 / 3)
+    said = "training.objective=balanced_accuracy: the balanced validation accuracy selects" in capsys.readouterr().out
+    assert said == (objective == "balanced_accuracy")
+    conclude(config, trials)
+    assert f"with 80.0% {name}: filters={best}" in capsys.readouterr().out
+    # The scores of another objective cannot be compared.
+    with pytest.raises(UserError, match=r"training\.objective"):
+        runner.search(
+            sweep_config("training.objective=balanced_accuracy" if best == 8 else "training.objective=accuracy")
+        )
 
 
 def test_workers_train_each_trial_in_a_process(sweep_config, shared_forkserver):

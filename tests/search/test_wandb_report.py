@@ -38,7 +38,9 @@ def server(monkeypatch):
 
 def test_the_panels_show_the_runs_of_this_sweep(make_config, server):
     config = make_config("NAME=first.try", "tracking.project=p", SPACE)
-    written = build_blocks(config, "me")[1]._to_model().model_dump(by_alias=True, exclude_none=True)["metadata"]
+    written = (
+        build_blocks(config, "me", "accuracy")[1]._to_model().model_dump(by_alias=True, exclude_none=True)["metadata"]
+    )
     (runs,) = written["runSets"]
     assert runs["filters"]["filters"][0]["value"] == "first.try"
     panels = {panel["viewType"]: panel["config"] for panel in written["panelBankSectionConfig"]["panels"]}
@@ -53,15 +55,24 @@ def test_the_panels_show_the_runs_of_this_sweep(make_config, server):
     assert panels["Run History Line Plot"]["metrics"] == ["epoch/val_accuracy"]
 
 
+def test_the_panels_show_the_objective(make_config, server):
+    config = make_config(SPACE)
+    text = build_blocks(config, "me", "balanced_accuracy")[1]._to_model().model_dump_json(by_alias=True)
+    assert "summary:val_balanced_accuracy" in text
+    assert "epoch/val_balanced_accuracy" in text
+    assert '"Balanced validation accuracy"' in text
+    assert "val_accuracy" not in text
+
+
 def test_a_report_is_created_once_and_then_updated(make_config, server, monkeypatch, capsys):
     config = make_config("NAME=s", "tracking.wandb=auto", SPACE)
-    publish_report(config)
+    publish_report(config, "accuracy")
     assert [report.title for report in server] == ["Sweep s"]
     assert "W&B's report: https://reports/first" in capsys.readouterr().out
     monkeypatch.setattr(
         interface.Report, "from_url", lambda url: reports.Report(project="p", entity="other", title=f"found at {url}")
     )
-    publish_report(config)
+    publish_report(config, "accuracy")
     assert server[1].title == "found at https://reports/first"
     assert server[1].blocks[1].runsets[0].entity == "other"
 
@@ -69,11 +80,11 @@ def test_a_report_is_created_once_and_then_updated(make_config, server, monkeypa
 def test_without_a_login_there_is_no_report(make_config, monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setattr(wandb, "Api", lambda: pytest.fail("asked for the server"))
-    publish_report(make_config("tracking.wandb=auto", SPACE))
-    publish_report(make_config("tracking.wandb=offline", SPACE))
+    publish_report(make_config("tracking.wandb=auto", SPACE), "accuracy")
+    publish_report(make_config("tracking.wandb=offline", SPACE), "accuracy")
 
 
 def test_a_failure_of_the_server_is_a_warning(make_config, server, monkeypatch, capsys):
     monkeypatch.setattr(interface.Report, "save", lambda report: 1 / 0)
-    publish_report(make_config("tracking.wandb=online", SPACE))
+    publish_report(make_config("tracking.wandb=online", SPACE), "accuracy")
     assert "warning: W&B's report is skipped: division by zero" in capsys.readouterr().err

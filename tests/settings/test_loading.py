@@ -145,6 +145,14 @@ def test_a_section_that_is_not_a_mapping_is_refused(tmp_path, text):
             load_config(arguments, tmp_path / "c.yaml")
 
 
+def test_classes_are_made_equal_once():
+    balanced = ["training.class_weights=balanced", "training.sampling=balanced"]
+    for word in balanced:
+        load_config([word])
+    with pytest.raises(UserError, match="together they would favor the rare ones: set one of them"):
+        load_config(balanced)
+
+
 def test_settings_of_a_backbone_need_one(tmp_path):
     (tmp_path / "c.yaml").write_text("finetune: {backbone: ResNet50}")
     assert load_config(["UNFREEZE=3"], tmp_path / "c.yaml").finetune.backbone == "ResNet50"

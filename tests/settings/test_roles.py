@@ -22,6 +22,8 @@ def test_every_setting_has_a_role():
         ("data.image_size", Role.OUTCOME),
         ("training.epochs", Role.LENGTH),
         ("data.split_seed", Role.DATA),
+        ("training.objective", Role.SELECTION),
+        ("training.sampling", Role.OUTCOME),
         ("run.deterministic", Role.SEED),
         ("run.name", Role.NAME),
         ("sweep.prune", Role.SEARCH),

@@ -75,7 +75,8 @@ def check_same(config, monkeypatch, *kills):
         np.testing.assert_array_equal(first, third)
     rows = [list_metrics(reference), list_metrics(run)]
     assert rows[0] == rows[1]
-    for name in ("val_accuracy", "best_epoch", "epochs", "planned_epochs", "stages"):
+    scores = ("objective", "val_accuracy", "val_balanced_accuracy")
+    for name in (*scores, "best_epoch", "epochs", "planned_epochs", "stages"):
         assert getattr(expected.result, name) == getattr(received.result, name)
     return rows[0]
 
@@ -89,6 +90,14 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(make_config, monkeypatch):
         ("append_epoch", 2),  # the epoch is written, its checkpoint is not
         ("write_checkpoint", 2),  # after the last epoch
     )
+
+
+def test_a_killed_run_continues_to_sample_and_to_select_by_class(make_config, photos, monkeypatch):
+    for index in range(2, 10):
+        (photos / "train" / "red" / f"{index}.png").unlink()
+    settings = ("training.sampling=balanced", "training.epochs=3", "augment.crop=0.5", "training.ema=0.3")
+    rows = check_same(make_config(*settings), monkeypatch, ("write_checkpoint", 1), ("append_epoch", 2))
+    assert any(row["val_accuracy"] != row["val_balanced_accuracy"] for row in rows)
 
 
 def test_a_killed_fine_tuning_resumes_in_its_stage(make_config, monkeypatch, tmp_path):

@@ -28,7 +28,7 @@ def test_a_run_from_start_to_result(make_config, capsys):
     rows = read_jsonl(folder / "metrics.jsonl")
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert set(rows[0]) == {
-        *("epoch", "stage", "loss", "accuracy", "val_loss", "val_accuracy"),
+        *("epoch", "stage", "loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy"),
         *("learning_rate", "seconds", "images_per_second"),
     }
     assert result.val_accuracy == max(row["val_accuracy"] for row in rows)

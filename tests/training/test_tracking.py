@@ -19,7 +19,7 @@ def test_tensorboard_has_every_epoch_and_the_hyperparameters(make_config):
     run = create_run(config, "train-best")
     fit(config, run)
     events, read = read_tensorboard(run)
-    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy", "learning_rate"):
         assert read(name) == [(epoch.epoch, pytest.approx(getattr(epoch, name))) for epoch in run.read_epochs()]
     content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert b"model.filters" in content

@@ -146,10 +146,13 @@ def _draw_interval(axes: Axes, row: float, estimate: Estimate, color: str, marke
     axes.plot(estimate.value, row, marker, color=color, markersize=7, markerfacecolor=color if filled else PAPER)
 
 
-def draw_training(epochs: Sequence[Epoch], best_epoch: int, others: Sequence[Sequence[Epoch]]) -> Figure:
+def draw_training(
+    epochs: Sequence[Epoch], best_epoch: int, others: Sequence[Sequence[Epoch]], shows_balance: bool = False
+) -> Figure:
     """Draws training and validation accuracy and loss over the epochs of a run, of which the best one was kept.
 
-    The validation curves of `others`, runs with other seeds, are drawn faintly.
+    The validation curves of `others`, runs with other seeds, are drawn faintly. `shows_balance` adds the balanced
+    validation accuracy.
     """
     figure = new_figure(WIDTH, 3.9)
     left, right = figure.subplots(1, 2)
@@ -173,6 +176,9 @@ def draw_training(epochs: Sequence[Epoch], best_epoch: int, others: Sequence[Seq
                 axes.annotate(epoch.stage, (x, 1), (3, -2), va="top", fontsize=8.5, color=MUTED, **place)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="epoch", ylabel=key)
+    if shows_balance:
+        balanced = [epoch.val_balanced_accuracy for epoch in epochs]
+        left.plot(numbers, balanced, marker=marker, ms=3, color=CYCLE[2], linestyle="-.", label="validation, balanced")
     left.yaxis.set_major_formatter(PERCENT)
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=5)
     return figure

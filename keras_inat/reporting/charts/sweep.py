@@ -17,6 +17,7 @@ from keras_inat.reporting.formatting import percent, setting_name, setting_value
 from keras_inat.reporting.statistics.adjusted_effects import AdjustedEffects
 from keras_inat.reporting.statistics.linear_model import Factor
 from keras_inat.reporting.sweep_history import SweepHistory, is_number, read_level
+from keras_inat.store.balance import NAMES, choose_common
 from keras_inat.store.records import Trial
 
 TIME_UNITS = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
@@ -33,7 +34,7 @@ MAX_TICKS = 5  # numbers that all get a tick
 
 
 def draw_sweep_progress(trials: Sequence[Trial]) -> Figure:
-    """Draws validation accuracy against creation time, and the best accuracy so far. One trial must be completed."""
+    """Draws the scores of trials against creation time, and the best one so far. One trial must be completed."""
     figure = new_figure(WIDTH, 4)
     axes = figure.add_subplot()
     times, label = _list_creation_times(trials)
@@ -64,7 +65,7 @@ def draw_sweep_progress(trials: Sequence[Trial]) -> Figure:
         axes.plot(failed, np.zeros(len(failed)), "x", label="failed trial", **style)
     axes.margins(y=0.12)
     axes.yaxis.set_major_formatter(PERCENT)
-    axes.set(xlabel=label, ylabel="validation accuracy")
+    axes.set(xlabel=label, ylabel=NAMES[choose_common(trial.objective for trial in trials)])
     figure.legend(loc="outside upper left", ncols=4)
     return figure
 
@@ -97,7 +98,7 @@ def build_axes(sweep: SweepHistory) -> list[Axis]:
             axes.append(_build_number_axis(setting_name(name), values, sweep.is_logarithmic(name)))
         else:
             axes.append(_build_choice_axis(setting_name(name), values))
-    return [*axes, _build_accuracy_axis([trial.score or 0.0 for trial in sweep.completed])]
+    return [*axes, _build_score_axis(NAMES[sweep.objective], [trial.score or 0.0 for trial in sweep.completed])]
 
 
 def _build_choice_axis(label: str, values: Sequence[Any]) -> Axis:
@@ -125,13 +126,13 @@ def _build_number_axis(label: str, values: Sequence[float | None], logarithmic: 
     return Axis(label, [None if value is None else positions[value] for value in values], ticks)
 
 
-def _build_accuracy_axis(scores: Sequence[float]) -> Axis:
+def _build_score_axis(label: str, scores: Sequence[float]) -> Axis:
     low = min(scores)
     high = max(scores)
     if low == high:
-        return Axis("validation accuracy", [0.5] * len(scores), [(0.5, f"{100 * low:.1f} %")])
+        return Axis(label, [0.5] * len(scores), [(0.5, f"{100 * low:.1f} %")])
     ticks = [(step / 4, f"{100 * number:.1f} %") for step, number in enumerate(np.linspace(low, high, 5))]
-    return Axis("validation accuracy", [(score - low) / (high - low) for score in scores], ticks)
+    return Axis(label, [(score - low) / (high - low) for score in scores], ticks)
 
 
 def color_lines(axis: Axis) -> list[str]:

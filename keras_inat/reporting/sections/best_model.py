@@ -20,11 +20,12 @@ from keras_inat.reporting.history import FinishedRun, SeedGroup
 from keras_inat.reporting.sections.filters_and_attribution import describe_filters_and_attribution
 from keras_inat.reporting.statistics.accuracy import (
     count_confusion,
-    estimate_test_accuracy,
+    describe_test_accuracy,
     estimate_top_k,
     measure_calibration,
 )
 from keras_inat.settings.schema import Report
+from keras_inat.store.balance import NAMES
 from keras_inat.store.predictions import Predictions
 
 TITLES = {"train-best": "Best model from scratch", "finetune": "Best fine-tuned model"}
@@ -33,7 +34,7 @@ TOP_K = 3
 
 
 def describe_best_model(group: SeedGroup, figures: FigureFolder, settings: Report) -> Section:
-    """Returns the section on the run of a group with the best validation accuracy."""
+    """Returns the section on the run of a group with the best score on validation."""
     run = group.best
     section = Section(TITLES[run.command])
     section.blocks = [Heading("Learning curves"), *describe_learning_curves(group, figures)]
@@ -58,9 +59,10 @@ def describe_learning_curves(group: SeedGroup, figures: FigureFolder) -> list[Bl
     """Describes the training of the best run of a group, with the curves of the other seeds."""
     run = group.best
     result = run.result
+    selected_by = NAMES[group.objective]
     seeds = ""
     if len(group.runs) > 1:
-        seeds = f", the best of {plural(len(group.runs), 'seed')} by validation accuracy"
+        seeds = f", the best of {plural(len(group.runs), 'seed')} by {selected_by}"
     # Epochs are numbered as planned, even if a stage ended early and omitted some.
     epochs = plural(result.epochs, "epoch")
     if result.epochs < result.planned_epochs:
@@ -68,8 +70,8 @@ def describe_learning_curves(group: SeedGroup, figures: FigureFolder) -> list[Bl
     blocks: list[Block] = [
         Prose(
             f"`{run.title}` (seed {result.seed}{seeds}) trained for {epochs} in {formatting.duration(result.seconds)}. "
-            f"The weights of epoch {result.best_epoch} were kept, because they have the best validation accuracy. The "
-            f"test accuracy of this configuration is {percent_with_interval(estimate_test_accuracy(group))}."
+            f"The weights of epoch {result.best_epoch} were kept, because they have the best {selected_by}. "
+            f"This configuration has a test accuracy of {describe_test_accuracy(group)}."
         )
     ]
     curve = run.folder.read_epochs()
@@ -78,7 +80,7 @@ def describe_learning_curves(group: SeedGroup, figures: FigureFolder) -> list[Bl
         blocks.append(
             figures.add(
                 f"{run.command}-learning-curves",
-                draw_training(curve, result.best_epoch, [other for other in others if other]),
+                draw_training(curve, result.best_epoch, [other for other in others if other], run.data.is_imbalanced),
                 f"Training and validation accuracy and loss over {epochs}.",
                 "Training accuracy is measured on augmented images while the weights still change, so it may be lower "
                 "than validation accuracy. The targets of the training loss are softened by label smoothing, mixing "

@@ -11,9 +11,10 @@ from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import percent, percent_with_interval, setting_value
 from keras_inat.reporting.history import History, SeedGroup
 from keras_inat.reporting.sections.fine_tuning import tabulate_differences
-from keras_inat.reporting.statistics.accuracy import estimate_test_accuracy
+from keras_inat.reporting.statistics.accuracy import estimate_balanced_accuracy, estimate_test_accuracy
 from keras_inat.settings.catalog import select
 from keras_inat.settings.roles import GROUP, Role
+from keras_inat.store.balance import NAMES, choose_common
 
 TITLE = "Comparison of runs"
 
@@ -39,7 +40,9 @@ def compare_runs(history: History, names: str, figures: FigureFolder) -> Chapter
     curves = [(name, group.best.folder.read_epochs()) for name, group in groups.items()]
     if any(epochs for _, epochs in curves):
         alt = f"Validation accuracy by epoch of {', '.join(groups)}."
-        caption = "Validation accuracy by epoch. With several seeds, the curve is that of the best validation accuracy."
+        caption = (
+            f"Validation accuracy by epoch. With several seeds, the curve is that of the best {_name_score(groups)}."
+        )
         blocks.append(figures.add("learning-curves", draw_validation_by_epoch(curves), alt, caption))
     first, *others = groups
     for name in others:
@@ -90,16 +93,33 @@ def _format_setting(value: Any) -> str:
     return setting_value(value)
 
 
+def _name_score(groups: dict[str, SeedGroup]) -> str:
+    return NAMES[choose_common(group.objective for group in groups.values())]
+
+
 def _tabulate_results(groups: dict[str, SeedGroup]) -> Table:
     rows = []
+    is_imbalanced = any(group.best.data.is_imbalanced for group in groups.values())
     for name, group in groups.items():
         result = group.best.result
         seeds = ", ".join(str(run.result.seed) for run in group.runs)
         accuracies = [percent(group.val_accuracy), percent_with_interval(estimate_test_accuracy(group))]
+        if is_imbalanced:
+            accuracies += [percent(group.val_balanced_accuracy), _describe_balance(group)]
         cost = [f"{result.epochs:,}", formatting.duration(result.seconds), f"{result.parameters:,}"]
         rows.append([name, seeds, *accuracies, *cost])
     caption = (
         "Results. With several seeds, the accuracies are means, and epochs and time are those of the run with the best "
-        "validation accuracy."
+        f"{_name_score(groups)}."
     )
-    return Table(caption, "lrrrrrr", ["run", "seeds", "validation", "test", "epochs", "time", "parameters"], rows)
+    balanced = ["balanced validation", "balanced test"] if is_imbalanced else []
+    head = ["run", "seeds", "validation", "test", *balanced, "epochs", "time", "parameters"]
+    return Table(caption, f"l{'r' * (len(head) - 1)}", head, rows)
+
+
+def _describe_balance(group: SeedGroup) -> str:
+    """Returns the balanced test accuracy and the majority baseline; a dash if the classes are balanced."""
+    balanced = estimate_balanced_accuracy(group)
+    if balanced is None:
+        return formatting.MISSING
+    return f"{percent_with_interval(balanced)}, baseline {percent(group.best.test.majority_baseline)}"

@@ -13,6 +13,7 @@ from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import SPACE, percent
 from keras_inat.reporting.history import DataSet, SeedGroup
 from keras_inat.reporting.statistics.accuracy import compare_classes, compare_groups, estimate_test_accuracy
+from keras_inat.store.balance import NAMES
 
 TITLE = "Fine-tuning"
 COMPARISON = "Comparison of scratch and fine-tuned"
@@ -26,7 +27,7 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
         return Section(TITLE, [Prose(text)])
     models = _list_models(groups)
     blocks: list[Block] = [
-        _tabulate_configurations(groups, models),
+        _tabulate_configurations(data_set, groups, models),
         _draw_accuracies("fine-tuning", models, data_set, figures),
     ]
     if len(models) > 1:
@@ -38,7 +39,7 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
         alt = f"Test accuracy against trained parameters and against training time, of {_join_models(models)}."
         blocks.append(figures.add("costs", charts.draw_costs(models), alt, caption))
         titles = [model.title for model in models[1:]]
-        reference = "the configuration with the best validation accuracy"
+        reference = f"the configuration with the best {NAMES[data_set.objective]}"
         blocks += tabulate_differences(groups[0], groups[1:], titles, reference)
     return Section(TITLE, blocks)
 
@@ -110,13 +111,20 @@ def _draw_accuracies(
     if any(model.scratch for model in models):
         chance = max(counts) / sum(counts)
         caption += f" Guessing the most frequent class has an accuracy of {percent(chance)}."
+    if data_set.groups[0].best.data.is_imbalanced:
+        caption += (
+            " Accuracy counts every image alike; the tables have balanced accuracy, which counts every class alike."
+        )
     if any(len(model.seeds) > 1 for model in models):
         caption += " Small points are seeds. With several seeds, the intervals cover the variation over seeds as well."
     return figures.add(name, charts.draw_accuracies(models, chance), f"Test accuracy: {_join_models(models)}.", caption)
 
 
-def _tabulate_configurations(groups: Sequence[SeedGroup], models: Sequence[charts.ComparedModel]) -> Table:
+def _tabulate_configurations(
+    data_set: DataSet, groups: Sequence[SeedGroup], models: Sequence[charts.ComparedModel]
+) -> Table:
     rows = []
+    is_imbalanced = groups[0].best.data.is_imbalanced
     for group, model in zip(groups, models, strict=True):
         result = group.best.result
         stages = [f"{stage.stage} {formatting.abbreviate(stage.parameters)}" for stage in result.stages]
@@ -131,20 +139,42 @@ def _tabulate_configurations(groups: Sequence[SeedGroup], models: Sequence[chart
                 percent(group.val_accuracy),
                 percent(model.accuracy.value),
                 f"{formatting.interval(model.accuracy)}, {model.accuracy.num:,}{SPACE}{model.accuracy.unit}",
+                *(
+                    [percent(group.val_balanced_accuracy), percent(group.test_balanced_accuracy)]
+                    if is_imbalanced
+                    else []
+                ),
             ]
         )
-    caption = "Fine-tuned configurations, the best validation accuracy first. The last column has n."
+    caption = f"Fine-tuned configurations, the best {NAMES[data_set.objective]} first. The last column has n."
     head = ["strategy: backbone", "seeds", "stages and trained parameters", "parameters", "epochs", "time"]
-    return Table(caption, "lrlrrrrrr", [*head, "validation", "test", "95 % interval, n"], rows)
+    head += ["validation", "test", "95 % interval, n"]
+    if is_imbalanced:
+        baseline = percent(groups[0].best.test.majority_baseline)
+        caption = caption.replace("The last column has n.", f"The majority baseline of test accuracy is {baseline}.")
+        head += ["balanced validation", "balanced test"]
+    return Table(caption, f"lrl{'r' * (len(head) - 3)}", head, rows)
 
 
 def tabulate_differences(
     base: SeedGroup, others: Sequence[SeedGroup], titles: Sequence[str], reference: str
 ) -> list[Block]:
-    """Tabulates the paired differences of groups from `base`. Returns nothing if no predictions can be compared."""
+    """Tabulates the paired differences of groups from `base`. Returns nothing if no predictions can be compared.
+
+    On imbalanced images, a second table has the differences in balanced accuracy.
+    """
+    tables = [_tabulate_differences(base, others, titles, reference, is_balanced=False)]
+    if base.best.data.is_imbalanced:
+        tables.append(_tabulate_differences(base, others, titles, reference, is_balanced=True))
+    return [table for table in tables if table]
+
+
+def _tabulate_differences(
+    base: SeedGroup, others: Sequence[SeedGroup], titles: Sequence[str], reference: str, is_balanced: bool
+) -> Table | None:
     rows = []
     for group, title in zip(others, titles, strict=True):
-        difference = compare_groups(base, group)
+        difference = compare_groups(base, group, is_balanced)
         if difference:
             result = "better" if difference.value > 0 else "worse"
             if not difference.excludes_zero:
@@ -152,13 +182,14 @@ def tabulate_differences(
             sample = f"{difference.num:,}{SPACE}{difference.unit}"
             rows.append([title, *formatting.percentage_points(difference), sample, result])
     if not rows:
-        return []
+        return None
+    score = "balanced test accuracy" if is_balanced else "test accuracy"
     caption = (
-        f"Paired differences in test accuracy relative to {reference} (`{base.best.title}`), on the same test images. "
-        "Only intervals over n seeds cover the variation over seeds. The intervals are not simultaneous: one in twenty "
+        f"Paired differences in {score} relative to {reference} (`{base.best.title}`), on the same test images. Only "
+        "intervals over n seeds cover the variation over seeds. The intervals are not simultaneous: one in twenty "
         "would exclude zero by chance."
     )
-    return [Table(caption, "lrrrl", ["model", "points", "95 % interval", "n", "result"], rows)]
+    return Table(caption, "lrrrl", ["model", "points", "95 % interval", "n", "result"], rows)
 
 
 def _draw_class_differences(scratch: SeedGroup, tuned: SeedGroup, figures: FigureFolder) -> list[Block]:
@@ -182,7 +213,7 @@ def _draw_class_differences(scratch: SeedGroup, tuned: SeedGroup, figures: Figur
             charts.draw_forest_plot(differences, label, in_points=True),
             f"Difference by class, in percentage points: {', '.join(values)}.",
             f"“{tuned.title}” minus “{scratch.title}”, class by class on the same test images, for the run of each "
-            f"with the best validation accuracy.{shown} Filled: the interval excludes zero ({num_significant} of "
+            f"with the best {NAMES[tuned.objective]}.{shown} Filled: the interval excludes zero ({num_significant} of "
             f"{len(differences)}). By chance alone, one in twenty 95 % intervals would. The intervals do not cover the "
             "variation over seeds.",
         )

@@ -12,6 +12,7 @@ from keras_inat.reporting.formatting import percent, plural, setting_name
 from keras_inat.reporting.statistics.adjusted_effects import AdjustedEffects, estimate_adjusted_effects
 from keras_inat.reporting.statistics.importance import MIN_TRIALS, SettingCorrelation, measure_importance
 from keras_inat.reporting.sweep_history import SweepHistory
+from keras_inat.store.balance import NAMES
 
 MAX_ROWS = 30  # of a chart
 
@@ -21,7 +22,9 @@ def describe_hyperparameter_effects(
 ) -> list[Block]:
     """Describes the effects of the hyperparameters of a sweep whose trials have the same number of epochs."""
     blocks: list[Block] = []
-    score = "validation accuracy"
+    score = NAMES[sweep.objective]
+    if sweep.objective != "accuracy":
+        blocks.append(Prose(f"Accuracy means {score} in this section, because it selects in this sweep."))
     if sweep.epoch:
         score += f" after {plural(sweep.epoch, 'epoch')}"
         text = (

@@ -23,8 +23,14 @@ def describe_cost(runs: list[FinishedRun]) -> Section:
         result = run.result
         low, high = run.test.interval
         accuracy = f"{percent(run.test.accuracy)} ({percent(low)} to {percent(high)})"
+        if run.data.is_imbalanced:
+            accuracy += (
+                f"; balanced {percent(run.test.balanced_accuracy)}, baseline {percent(run.test.majority_baseline)}"
+            )
         if run.test.flip:
             accuracy += f"; {percent(run.test.flip.test_accuracy)} with test-time augmentation"
+            if run.data.is_imbalanced:
+                accuracy += f", balanced {percent(run.test.flip.test_balanced_accuracy)}"
         rows.append(
             [
                 run.title,

@@ -3,9 +3,16 @@
 from keras_inat.errors import PROGRAM
 from keras_inat.reporting import formatting
 from keras_inat.reporting.blocks import Block, Bullets, Cards, Prose, Section
-from keras_inat.reporting.formatting import percent, percent_with_interval, plural
+from keras_inat.reporting.formatting import percent, plural
 from keras_inat.reporting.history import DataSet, History
-from keras_inat.reporting.statistics.accuracy import compare_groups, estimate_test_accuracy
+from keras_inat.reporting.sections.sweep import describe_trial_balance
+from keras_inat.reporting.statistics.accuracy import (
+    compare_groups,
+    describe_test_accuracy,
+    estimate_balanced_accuracy,
+    estimate_test_accuracy,
+)
+from keras_inat.store.balance import NAMES
 
 GETTING_STARTED = [
     f"`{PROGRAM} demo` runs a sweep, a training and a fine-tuning on drawn organisms, offline, in minutes.",
@@ -22,7 +29,13 @@ def summarize(history: History, findings: list[str]) -> Section:
         for command, training in (("train-best", "from scratch"), ("finetune", "fine-tuned")):
             groups = data_set.find_groups(command)
             if groups:
-                cards.append((f"{data_set.name}: test accuracy {training}", estimate_test_accuracy(groups[0])))
+                title = f"{data_set.name}: test accuracy {training}"
+                balanced = estimate_balanced_accuracy(groups[0])
+                if balanced:
+                    title += f", majority baseline {percent(groups[0].best.test.majority_baseline)}"
+                cards.append((title, estimate_test_accuracy(groups[0])))
+                if balanced:
+                    cards.append((f"{data_set.name}: balanced test accuracy {training}", balanced))
     num_trials = sum(len(sweep.trials) for data_set in history.data_sets for sweep in data_set.sweeps)
     scope = (
         f"The page covers {plural(len(history.runs), 'evaluated run')} and {plural(num_trials, 'trial')} of sweeps on "
@@ -44,27 +57,32 @@ def list_findings(data_set: DataSet) -> list[str]:
     scratch = data_set.find_groups("train-best")
     tuned = data_set.find_groups("finetune")
     if scratch:
-        accuracy = percent_with_interval(estimate_test_accuracy(scratch[0]))
+        accuracy = describe_test_accuracy(scratch[0])
         findings.append(f"{data_set.name}: the best model from scratch has a test accuracy of {accuracy}.")
     if tuned:
-        accuracy = percent_with_interval(estimate_test_accuracy(tuned[0]))
+        accuracy = describe_test_accuracy(tuned[0])
         model = f"the best fine-tuned model ({tuned[0].title})"
         findings.append(f"{data_set.name}: {model} has a test accuracy of {accuracy}.")
-    difference = compare_groups(scratch[0], tuned[0]) if scratch and tuned else None
-    if difference:
-        points, interval = formatting.percentage_points(difference)
-        significance = "" if difference.excludes_zero else " The difference is not significant."
-        findings.append(
-            f"{data_set.name}: on the same test images, the accuracy of the best fine-tuned model minus that of the "
-            f"best model from scratch is {points} points (95 % interval {interval}, "
-            f"{formatting.sample_size(difference)}).{significance}"
-        )
+    scores = {"accuracy": False}
+    if data_set.data and data_set.data.is_imbalanced:
+        scores["balanced accuracy"] = True
+    for score, is_balanced in scores.items():
+        difference = compare_groups(scratch[0], tuned[0], is_balanced) if scratch and tuned else None
+        if difference:
+            points, interval = formatting.percentage_points(difference)
+            significance = "" if difference.excludes_zero else " The difference is not significant."
+            findings.append(
+                f"{data_set.name}: on the same test images, the {score} of the best fine-tuned model minus that of the "
+                f"best model from scratch is {points} points (95 % interval {interval}, "
+                f"{formatting.sample_size(difference)}).{significance}"
+            )
     best = data_set.sweeps[0].best if data_set.sweeps else None
     if not findings and best:
         sweep = data_set.sweeps[0]
+        score = f"{NAMES[best.objective]} of {percent(best.score)}{describe_trial_balance(sweep, best)}"
         findings.append(
             f"{data_set.name}: the best of {plural(len(sweep.completed), 'trial')} of the sweep {sweep.name} has a "
-            f"validation accuracy of {percent(best.score)}. It was selected by this accuracy, which is therefore "
-            "optimistic. No model was evaluated on the test images yet."
+            f"{score}. It was selected by this accuracy, which is therefore optimistic. No model was evaluated on the "
+            "test images yet."
         )
     return findings

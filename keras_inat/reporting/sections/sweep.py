@@ -19,6 +19,7 @@ from keras_inat.reporting.sections.hyperparameter_effects import describe_hyperp
 from keras_inat.reporting.statistics.accuracy import estimate_best_trial
 from keras_inat.reporting.statistics.importance import SettingCorrelation, correlate_settings
 from keras_inat.reporting.sweep_history import SweepHistory, read_level
+from keras_inat.store.balance import NAMES
 from keras_inat.store.records import Trial
 
 TITLE = "Sweep"
@@ -68,30 +69,42 @@ def _describe_sweep(sweep: SweepHistory, figures: FigureFolder) -> Section:
 def _describe_best(sweep: SweepHistory, best: Trial, counts: str, figures: FigureFolder) -> list[Block]:
     """Describes the best trial and the progress of a sweep."""
     num_completed = len(sweep.completed)
+    name = NAMES[sweep.objective]
     accuracy = estimate_best_trial(sweep)
-    evidence = "number of images unknown"
+    evidence = "" if sweep.data else " (number of images unknown)"
+    limit = ""
     caption = "Each point is a trial. The line is the best accuracy so far."
     if accuracy:
-        evidence = f"{formatting.interval(accuracy)}, {formatting.sample_size(accuracy)}"
+        evidence = f" ({formatting.interval(accuracy)}, {formatting.sample_size(accuracy)})"
+        limit = " The interval does not account for this selection."
         caption += (
             f" With {accuracy.num:,} validation images, one trial's accuracy has a 95{formatting.SPACE}% margin of "
             f"error of about ±{50 * (accuracy.high - accuracy.low):.1f} points."
         )
     return [
         Prose(
-            f"{counts} The best is trial {best.id} with a validation accuracy of {percent(best.score)} ({evidence}). "
-            f"It is the highest of {num_completed} accuracies and therefore optimistic. The interval does not account "
-            f"for this selection. `{PROGRAM} train-best` evaluates this configuration on images that were not used to "
+            f"{counts} The best is trial {best.id} with a {name} of {percent(best.score)}{evidence}"
+            f"{describe_trial_balance(sweep, best)}. It is the highest of {num_completed} accuracies and therefore "
+            f"optimistic.{limit} `{PROGRAM} train-best` evaluates this configuration on images that were not used to "
             "select it."
         ),
         figures.add(
             f"sweep-{sweep.name}-progress",
             draw_sweep_progress(sweep.trials),
-            f"Validation accuracy of {num_completed} trials against creation time; the best reaches "
+            f"{name.capitalize()} of {num_completed} trials against creation time; the best reaches "
             f"{percent(best.score)}.",
             caption,
         ),
     ]
+
+
+def describe_trial_balance(sweep: SweepHistory, trial: Trial) -> str:
+    """Returns the accuracies and the majority baseline of a trial's best epoch; empty if the classes are balanced."""
+    if sweep.data is None or not sweep.data.is_imbalanced or trial.best_accuracies is None:
+        return ""
+    accuracy, balanced = (percent(value) for value in trial.best_accuracies)
+    baseline = percent(trial.val_majority_baseline)
+    return f", at an accuracy of {accuracy}, a balanced accuracy of {balanced} and a majority baseline of {baseline}"
 
 
 def _draw_parallel_coordinates(
@@ -103,8 +116,8 @@ def _draw_parallel_coordinates(
         f"sweep-{sweep.name}-parallel",
         draw_parallel_coordinates(axes),
         f"Parallel coordinates of {num_completed} trials over {len(axes) - 1} hyperparameters.",
-        f"Each line is one of {num_completed} completed trials: dark for a high validation accuracy, pale for a low "
-        "one.",
+        f"Each line is one of {num_completed} completed trials: dark for a high {NAMES[sweep.objective]}, pale for a "
+        "low one.",
     )
     lines = []
     for index, (trial, color) in enumerate(zip(sweep.completed, color_lines(axes[-1]), strict=True)):
@@ -132,15 +145,23 @@ def _tabulate_best(sweep: SweepHistory) -> Table:
     names = sweep.settings
     # Words are aligned to the left, numbers to the right.
     align = "".join("l" if isinstance(read_level(best[0], name), str | bool) else "r" for name in names)
+    is_imbalanced = sweep.data is not None and sweep.data.is_imbalanced
+    caption = f"The best {len(best)} of {plural(len(sweep.completed), 'completed trial')}."
+    if is_imbalanced:
+        caption += f" The majority baseline of the accuracy is {percent(best[0].val_majority_baseline)}."
     rows = []
     for trial in best:
         values = [setting_value(read_level(trial, name)) for name in names]
         cost = [formatting.abbreviate(trial.parameters), formatting.duration(trial.seconds)]
-        rows.append([trial.id, percent(trial.score), *values, *cost])
+        scores = [trial.score]
+        if is_imbalanced:
+            scores = list(trial.best_accuracies or (None, None))
+        rows.append([trial.id, *map(percent, scores), *values, *cost])
     labels = [setting_name(name).replace("_", " ") for name in names]
+    scores_head = ["validation", "balanced validation"] if is_imbalanced else ["validation"]
     return Table(
-        f"The best {len(best)} of {plural(len(sweep.completed), 'completed trial')}.",
-        f"rr{align}rr",
-        ["trial", "validation", *labels, "parameters", "time"],
+        caption,
+        f"r{'r' * len(scores_head)}{align}rr",
+        ["trial", *scores_head, *labels, "parameters", "time"],
         rows,
     )

@@ -7,7 +7,16 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from keras_inat.intervals import Estimate, Z, accuracy_interval, combine_intervals, estimate_proportion, mean_interval
+from keras_inat.intervals import (
+    Estimate,
+    Z,
+    accuracy_interval,
+    balanced_accuracy_interval_over_seeds,
+    combine_intervals,
+    estimate_proportion,
+    mean_interval,
+)
+from keras_inat.reporting.formatting import accuracy_with_balance
 from keras_inat.reporting.history import SeedGroup
 from keras_inat.reporting.sweep_history import SweepHistory
 from keras_inat.store.predictions import Predictions
@@ -26,19 +35,44 @@ def estimate_test_accuracy(group: SeedGroup) -> Estimate:
     return estimate_proportion(round(accuracies[0] * total), total)
 
 
+def estimate_balanced_accuracy(group: SeedGroup) -> Estimate | None:
+    """Returns the balanced test accuracy of a group, the mean over its seeds; None if the classes are balanced."""
+    if not group.best.data.is_imbalanced:
+        return None
+    tests = [run.test for run in group.runs]
+    if len(tests) > 1:
+        correct = [test.correct_per_class for test in tests]
+        interval = balanced_accuracy_interval_over_seeds(correct, tests[0].images_per_class)
+        return Estimate(group.test_balanced_accuracy, *interval, len(tests), "seeds")
+    return Estimate(tests[0].balanced_accuracy, *tests[0].balanced_interval, tests[0].num_images, "images")
+
+
+def describe_test_accuracy(group: SeedGroup) -> str:
+    """Returns the test accuracy of a group as text, with balanced accuracy and baseline unless classes are balanced."""
+    balanced = estimate_balanced_accuracy(group)
+    baseline = group.best.test.majority_baseline
+    return accuracy_with_balance(estimate_test_accuracy(group), balanced, baseline)
+
+
 def estimate_best_trial(sweep: SweepHistory) -> Estimate | None:
-    """Returns the validation accuracy of a sweep's best trial, or None when it or the number of images is unknown."""
-    if sweep.best is None or sweep.best.score is None or sweep.data is None:
+    """Returns the validation accuracy of a sweep's best trial.
+
+    It is None when the accuracy or the number of images is unknown, or when balanced accuracy selects.
+    """
+    if sweep.best is None or sweep.best.score is None or sweep.data is None or sweep.objective != "accuracy":
         return None
     total = sweep.data.counts.validation
     return estimate_proportion(round(sweep.best.score * total), total)
 
 
-def compare_predictions(pairs: Sequence[tuple[Predictions, Predictions]]) -> Estimate | None:
+def compare_predictions(pairs: Sequence[tuple[Predictions, Predictions]], is_balanced: bool = False) -> Estimate | None:
     """Returns the accuracy of the second of each pair minus that of the first, or None if the images differ.
 
     The interval over images is that of Bonett & Price (2012) for paired proportions, which keeps its coverage when the
     two models rarely differ. With several pairs, one for each seed, the interval also covers the variation over seeds.
+
+    With `is_balanced`, it is the difference of balanced accuracies, the mean over classes. The interval over images
+    combines those of the classes, which are independent (Zou, Huang & Zhang 2009).
     """
     images = [_identify_images(predictions) for pair in pairs for predictions in pair]
     if any(other != images[0] for other in images):
@@ -46,18 +80,34 @@ def compare_predictions(pairs: Sequence[tuple[Predictions, Predictions]]) -> Est
     differences = np.array([second.correct.astype(float) - first.correct for first, second in pairs])
     if not differences.size:
         return None
-    value = float(differences.mean())
     by_image = differences.mean(axis=0)
-    total = len(by_image) + 2  # one image that the second model gains, and one that it loses
-    mean = float(by_image.sum()) / total
-    half = Z * math.sqrt(((float((by_image**2).sum()) + 2) / total - mean**2) / total)
-    low = mean - half
-    high = mean + half
+    value = float(differences.mean())
+    by_seed = differences.mean(axis=1)
+    low, high = _interval_over_images(by_image)
+    if is_balanced:
+        labels = pairs[0][0].labels
+        members = [labels == label for label in np.unique(labels)]
+        value = float(np.mean([by_image[member].mean() for member in members]))
+        by_seed = np.mean([differences[:, member].mean(axis=1) for member in members], axis=0)
+        margins = []
+        for member in members:
+            ends = _interval_over_images(by_image[member])
+            margins.append((by_image[member].mean() - ends[0], ends[1] - by_image[member].mean()))
+        below, above = np.sqrt((np.array(margins) ** 2).sum(axis=0)) / len(members)
+        low = value - float(below)
+        high = value + float(above)
     sample = (len(by_image), "images")
     if len(differences) > 1:
-        low, high = combine_intervals(value, (low, high), mean_interval(differences.mean(axis=1)))
+        low, high = combine_intervals(value, (low, high), mean_interval(by_seed))
         sample = (len(differences), "seeds")
     return Estimate(value, max(-1.0, low), min(1.0, high), *sample)
+
+
+def _interval_over_images(differences: np.ndarray) -> tuple[float, float]:
+    total = len(differences) + 2  # one image that the second model gains, and one that it loses
+    mean = float(differences.sum()) / total
+    half = Z * math.sqrt(((float((differences**2).sum()) + 2) / total - mean**2) / total)
+    return mean - half, mean + half
 
 
 def compare_classes(first: Predictions, second: Predictions, classes: Sequence[str]) -> list[tuple[str, Estimate]]:
@@ -73,8 +123,10 @@ def compare_classes(first: Predictions, second: Predictions, classes: Sequence[s
     return sorted(differences, key=lambda entry: -entry[1].value)
 
 
-def compare_groups(first: SeedGroup, second: SeedGroup) -> Estimate | None:
+def compare_groups(first: SeedGroup, second: SeedGroup, is_balanced: bool = False) -> Estimate | None:
     """Returns the test accuracy of `second` minus that of `first`, paired by image, or None if the images differ.
+
+    With `is_balanced`, it is the difference of balanced accuracies.
 
     The groups are compared over the seeds that both have if there are several, otherwise by the best run of each.
     """
@@ -85,7 +137,7 @@ def compare_groups(first: SeedGroup, second: SeedGroup) -> Estimate | None:
     if len(shared) > 1:
         runs = [(before[seed], after[seed]) for seed in shared]
     pairs = [(old.read_predictions(), new.read_predictions()) for old, new in runs]
-    return compare_predictions([(old, new) for old, new in pairs if old and new])
+    return compare_predictions([(old, new) for old, new in pairs if old and new], is_balanced)
 
 
 def _identify_images(predictions: Predictions) -> list[tuple[str, int]]:

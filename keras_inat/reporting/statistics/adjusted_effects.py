@@ -30,7 +30,7 @@ TRIALS_PER_COLUMN = 3  # of a model with an interaction
 
 @dataclass(frozen=True)
 class AdjustedEffect:
-    """The effect of a change of one hyperparameter on validation accuracy, with all others held fixed."""
+    """The effect of a change of one hyperparameter on the score of a trial, with all others held fixed."""
 
     setting: str  # dotted name
     change: str  # such as "from 16 to 64" or "gelu against the others"

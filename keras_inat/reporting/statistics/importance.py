@@ -24,7 +24,7 @@ NOT_APPLICABLE = -1.0
 
 @dataclass(frozen=True)
 class SettingCorrelation:
-    """Spearman's rank correlation of a hyperparameter with validation accuracy."""
+    """Spearman's rank correlation of a hyperparameter with the score of the trials."""
 
     setting: str  # dotted name
     level: str  # the choice that is compared with all others; empty for a number
@@ -38,7 +38,7 @@ class SettingCorrelation:
 
 
 def correlate_settings(sweep: SweepHistory) -> list[SettingCorrelation]:
-    """Returns the correlation of every hyperparameter with validation accuracy, the strongest first.
+    """Returns the correlation of every hyperparameter with the score of the trials, the strongest first.
 
     Trials to which a hyperparameter does not apply are excluded from its row. A choice that a single trial has, or
     that a single trial lacks, gets no row.
@@ -71,7 +71,7 @@ def encode_setting(values: Sequence[Any]) -> list[tuple[str, np.ndarray]]:
 
 
 def measure_importance(sweep: SweepHistory) -> list[tuple[str, Estimate]]:
-    """Measures the permutation importance (Breiman 2001) of every hyperparameter for validation accuracy.
+    """Measures the permutation importance (Breiman 2001) of every hyperparameter for the score of a trial.
 
     A random forest learns the accuracy of three quarters of the trials. The importance of a hyperparameter is the
     increase of the mean absolute error on the other trials when its values are shuffled among them. The mean over

@@ -1,4 +1,4 @@
-"""A linear model of validation accuracy on the hyperparameters of a sweep.
+"""A linear model of the score of a trial on the hyperparameters of a sweep.
 
 Its standard errors allow for unequal variances (HC3: MacKinnon & White 1985).
 """

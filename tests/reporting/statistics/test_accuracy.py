@@ -5,7 +5,7 @@ import pytest
 from predictions import make_predictions, predict
 from report_workshop import Workshop
 
-from keras_inat.intervals import estimate_proportion
+from keras_inat.intervals import Estimate, estimate_proportion
 from keras_inat.reporting.history import group_by_seed, read_history
 from keras_inat.reporting.statistics.accuracy import (
     compare_classes,
@@ -82,6 +82,39 @@ def test_classes_are_compared_one_by_one() -> None:
     ]
     assert all(difference.excludes_zero for _, difference in differences)
     assert compare_classes(first, predict(labels[:50], [0] * 50), ["a", "b", "c"]) == []  # other images
+
+
+def test_balanced_difference_is_the_mean_over_classes() -> None:
+    labels = [0] * 30 + [1] * 6
+    first = predict(labels, [0] * 27 + [1] * 3 + [1] * 6)
+    second = predict(labels, [0] * 36)  # gains 3 of 30, loses 6 of 6
+    difference = compare_predictions([(first, second)], is_balanced=True)
+    assert difference is not None
+    assert (difference.value, difference.num, difference.unit) == (pytest.approx((0.1 - 1) / 2), 36, "images")
+    (_, common), (_, rare) = compare_classes(first, second, ["a", "b"])
+    # The interval of the rare class alone would end at -1, below which a mean of two may still lie.
+    assert rare.low == -1
+    assert difference.high == pytest.approx(difference.value + np.hypot(common.high - 0.1, rare.high + 1) / 2)
+    assert difference.low < difference.value - (0.1 - common.low) / 2
+    # Over seeds that agree, only the variation over images is left.
+    seeds = compare_predictions([(first, second)] * 2, is_balanced=True)
+    assert seeds == Estimate(
+        difference.value, pytest.approx(difference.low), pytest.approx(difference.high), 2, "seeds"
+    )
+
+
+def test_balanced_difference_has_its_coverage_with_six_images_of_a_class() -> None:
+    rng = np.random.default_rng(1)
+    labels = [0] * 150 + [1] * 6
+    recall = np.repeat([0.95, 0.6], [150, 6])
+    false_positives = 0
+    for _ in range(400):
+        first, second = (np.where(rng.random(156) < recall, labels, 1 - np.array(labels)) for _ in range(2))
+        pair = (predict(labels, first.tolist()), predict(labels, second.tolist()))
+        difference = compare_predictions([pair], is_balanced=True)
+        assert difference is not None
+        false_positives += difference.excludes_zero
+    assert false_positives <= 0.08 * 400
 
 
 def test_groups_are_compared_over_shared_seeds(workshop: Workshop) -> None:
