@@ -106,7 +106,7 @@ $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	@$(INSTALL) --editable '.[$(EXTRA),tracking,dev]'
+	@$(INSTALL) --editable '.[$(EXTRA),tracking,formats,dev]'
 	@touch $@
 
 $(VENV)/ready-docs: $(VENV)/ready

@@ -15,10 +15,13 @@ import numpy as np
 
 GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 # The levels of the alignment, from coarse to fine: the factor by which images are shrunk, the standard deviation of the
-# blur in pixels of the shrunk image, and the correlation that is needed to go on.
+# blur in pixels of the shrunk image, and the correlation that is needed for the next level.
 LEVELS = ((2, 1.5, 0.9), (1, 2.0, 0.93), (1, 1.0, 0.93))
 NUM_STEPS = 10
 CELL = 8  # side in pixels of a cell
+# Gray levels from here on may be clipped in a brighter copy. They are left out where enough others remain.
+CLIPPED = 248
+MIN_UNCLIPPED = 0.25
 # Details are what blurs with this standard deviation in pixels remove, along the rows as well as along the columns. A
 # straight edge or a line of text without its letters is no detail: different pages have both at the same places.
 DETAIL_BLUR = 4.0
@@ -87,7 +90,7 @@ def compare(
     warp[:, 2] = scales * (corners[0] + 0.5) + side * np.array(expected[2:]) - 0.5 - corners[1]
     grays = [picture @ GRAY for picture in pictures]
     for factor, blur, needed in LEVELS:
-        shrunk = [_smooth(_shrink(gray, factor), blur) for gray in grays]
+        shrunk = [_smooth(_halve(gray, factor), blur) for gray in grays]
         found = _align(shrunk[0], shrunk[1], _rescale(warp, 1 / factor))
         if found is None or _correlate_overlap(shrunk[0], shrunk[1], found) < needed:
             return None
@@ -95,6 +98,11 @@ def compare(
     shifts = (warp[:, 2] + 0.5 + corners[1] - warp.diagonal() * (corners[0] + 0.5)) / side
     placement = Placement(*warp.diagonal().tolist(), *shifts.tolist())
     return _compare_aligned(pictures, warp, placement, expected)
+
+
+def shrink(image: np.ndarray, side: int) -> np.ndarray:
+    """Returns a square image with another, smaller side in pixels."""
+    return image if len(image) == side else cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def _align(ours: np.ndarray, theirs: np.ndarray, warp: np.ndarray) -> np.ndarray | None:
@@ -116,6 +124,7 @@ def _align(ours: np.ndarray, theirs: np.ndarray, warp: np.ndarray) -> np.ndarray
         terms = np.stack(
             [target, moved[..., 0], slope_x * from_center_x[columns], slope_y * from_center_y[rows], slope_x, slope_y]
         ).reshape(6, -1)
+        terms = terms[:, _find_unclipped(target, moved[..., 0]).ravel()]
         terms -= terms.mean(axis=1, keepdims=True)
         products = terms @ terms.T
         gain = max(products[0, 1] / max(products[1, 1], 1e-6), 1 / MAX_GAIN)
@@ -145,7 +154,8 @@ def _compare_aligned(
     gray = _smooth(ours @ GRAY, 1)[inside]
     gray_of_second = _warp(_smooth(theirs @ GRAY, 1), warp, ours.shape)[inside]
     correlation, gain = _correlate(gray, gray_of_second)
-    similarities = _compare_cells(*_match_sharpness(gray, gain * gray_of_second))
+    details, details_of_second = _match_sharpness(gray, gain * gray_of_second)
+    similarities = _compare_cells(details, details_of_second, _find_unclipped(gray, gray_of_second))
     num_agreeing = int((similarities >= MIN_CELL_SIMILARITY).sum())
     scale = (placement.scale_x * placement.scale_y) ** 0.5 / expected.scale_x
     overlap = gray.size / max(ours[..., 0].size, theirs[..., 0].size / (placement.scale_x * placement.scale_y))
@@ -163,6 +173,9 @@ def _compare_aligned(
 
 def _correlate(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """Returns the correlation of two images, and the factor that gives the second the contrast of the first."""
+    unclipped = _find_unclipped(one, other)
+    one = one[unclipped]
+    other = other[unclipped]
     deviation = one.std() + 0.1
     deviation_of_other = other.std() + 0.1
     covariance = np.mean((one - one.mean()) * (other - other.mean()))
@@ -194,9 +207,17 @@ def _extract_details(image: np.ndarray) -> np.ndarray:
     return without_rows - cv2.sepFilter2D(without_rows, -1, _IDENTITY, _KERNEL)
 
 
-def _compare_cells(details: np.ndarray, others: np.ndarray) -> np.ndarray:
+def _find_unclipped(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Returns a mask of the pixels that are not clipped in either image, or of all pixels if they are too few."""
+    unclipped = (one < CLIPPED) & (other < CLIPPED)
+    return unclipped if unclipped.mean() >= MIN_UNCLIPPED else np.ones_like(unclipped)
+
+
+def _compare_cells(details: np.ndarray, others: np.ndarray, unclipped: np.ndarray) -> np.ndarray:
     """Returns `(cells,)` the similarity of the details, from -1 to 1, in each cell that has details."""
     height, width = (side // CELL for side in details.shape)
+    details = details * unclipped
+    others = others * unclipped
     maps = (details * details, others * others, details * others)
     # The area is divided evenly into cells of at least CELL pixels a side.
     energies, energies_of_others, products = (
@@ -225,6 +246,11 @@ def _overlap(warp: np.ndarray, shape: tuple[int, ...], shape_of_other: tuple[int
     return spans[0], spans[1]
 
 
+def _halve(image: np.ndarray, factor: int) -> np.ndarray:
+    size = (image.shape[1] // factor, image.shape[0] // factor)
+    return image if factor == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
 def _rescale(warp: np.ndarray, factor: float) -> np.ndarray:
     """Returns the warp between images that are `factor` times as large."""
     scales = warp.diagonal()
@@ -235,11 +261,6 @@ def _rescale(warp: np.ndarray, factor: float) -> np.ndarray:
 def _warp(image: np.ndarray, warp: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(image, warp, (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-
-
-def _shrink(image: np.ndarray, factor: int) -> np.ndarray:
-    size = (image.shape[1] // factor, image.shape[0] // factor)
-    return image if factor == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def _smooth(image: np.ndarray, sigma: float) -> np.ndarray:

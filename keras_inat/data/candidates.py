@@ -225,12 +225,12 @@ def _explain(views: np.ndarray, others: np.ndarray) -> np.ndarray:
     slope_y, slope_x = np.gradient(one, axis=(1, 2))
     position = (np.arange(GRID) - (GRID - 1) / 2) / GRID
     changes = [one, slope_x * position, slope_y * position[:, None], slope_x, slope_y]
-    terms = np.stack(changes, axis=1).reshape(len(one), len(changes), -1)
+    terms = np.stack(changes, axis=1).reshape(len(one), len(changes), GRID * GRID)
     terms -= terms.mean(axis=2, keepdims=True)
     normal = terms @ terms.transpose(0, 2, 1)
     diagonal = np.arange(len(changes))
     normal[:, diagonal, diagonal] = 1.02 * normal[:, diagonal, diagonal] + 1e-6
-    products = terms @ other.reshape(len(other), -1, 1)
+    products = terms @ other.reshape(len(other), GRID * GRID, 1)
     weights = np.linalg.solve(normal, products)
     return (weights * products).sum(axis=(1, 2)) / np.maximum(np.square(other).sum(axis=(1, 2)), 1e-6)
 

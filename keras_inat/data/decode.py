@@ -77,6 +77,7 @@ class Decoded:
     images: tuple[np.ndarray, ...]  # one image `(size, size, 3)` uint8 sRGB, read-only, for each requested size
     format: str  # Pillow's name of the format
     traits: tuple[str, ...]  # sorted
+    side: int  # shorter side of the image in the file, in pixels
     peak: float = 0.0  # brightest value, as of `measure_peak`, of pixels whose range the file does not tell
 
 
@@ -137,6 +138,7 @@ def _decode(
     content: bytes, image_size: int, more_sizes: Sequence[int], preparation: Preparation, thumbnail: int | None
 ) -> Decoded:
     image = _open(content)
+    shorter_side = min(image.size)
     image.draft(None, (max(MIN_DRAFT_SIDE, stored_size(image_size)),) * 2)
     steps, names = MODES[image.mode]
     tile = str(getattr(image, "tile", [])[:1])  # It shows the bits per value until the pixels are loaded.
@@ -179,7 +181,7 @@ def _decode(
         if image.format == "TIFF":
             image.seek(1)
             traits.add("multi-page")
-    return Decoded(tuple(images), str(image.format), tuple(sorted(traits)), peak)
+    return Decoded(tuple(images), str(image.format), tuple(sorted(traits)), shorter_side, peak)
 
 
 def _open(content: bytes) -> Image.Image:

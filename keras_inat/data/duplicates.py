@@ -10,11 +10,13 @@ from collections.abc import Callable, Container
 import numpy as np
 from scipy import sparse
 
-from keras_inat.data.alignment import Comparison, Placement, compare
+from keras_inat.data.alignment import Comparison, Placement, compare, shrink
 from keras_inat.data.candidates import expect_placement, find_candidates
 
-# The side in pixels of the images that are compared last. Text or a face can be told apart.
+# The side in pixels of the images that are compared last: texts differ there. Files with fewer pixels are compared at
+# their own size, because enlarged pixels show the noise of the compression instead of details.
 FINE_SIDE = 160
+MIN_FINE_SIDE = 80  # Below this, the thumbnails show as much.
 MAX_NEAR_SIMILARITY = 0.9999  # 1 means identical files.
 # A pair has row numbers with `first` < `second`, the correlation of the aligned images (1 for identical files), the
 # cells that were compared and those that agree (0 for identical files), and if one image is mirrored.
@@ -45,7 +47,8 @@ def find_duplicates(
         hashes: `(images, 32)` uint8, equal for identical files.
         rows: `(n,)` int64, the sorted numbers of the images to compare.
         near: True to search for near-duplicates as well.
-        read: Returns an image by its number, `(160, 160, 3)` uint8. None compares the thumbnails only.
+        read: Returns an image by its number, uint8, with a side of 160 pixels, or less if the file has fewer. None
+            compares the thumbnails only.
         different: Pairs of numbers that are no near-duplicates.
 
     Returns:
@@ -120,9 +123,13 @@ def _verify(
     found: Comparison | None = None
     for source in (thumbnails.__getitem__, read):
         if source is not None:
-            second = np.asarray(source(numbers[1]))
+            images = [np.asarray(source(number)) for number in numbers]
+            side = min(map(len, images))
+            if found and side < MIN_FINE_SIDE:
+                return found
+            first, second = (shrink(image, side) for image in images)
             second = np.ascontiguousarray(second[:, ::-1]) if mirrored else second
-            found = compare(np.asarray(source(numbers[0])), second, boxes, found.placement if found else expected)
+            found = compare(first, second, boxes, found.placement if found else expected)
             if found is None or not found.is_same:
                 return None
     return found

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_inat.data.decode import decode_image
+from keras_inat.data.alignment import shrink
+from keras_inat.data.decode import decode
 from keras_inat.data.duplicates import FINE_SIDE, find_duplicates, group_duplicates
 from keras_inat.data.scan import THUMBNAIL, THUMBNAILS, DecodedFile, stack_hashes
 from keras_inat.data.source import SPLITS, ImageFile, Source
@@ -176,12 +177,13 @@ def read_ignored(path: str | None) -> set[frozenset[str]]:
 
 
 def _read_image(source: Source, preparation: Preparation, number: int) -> np.ndarray:
-    """Decodes a file again, larger than its thumbnail."""
+    """Decodes a file again, at `FINE_SIDE` or, if it has fewer pixels, at the size of its shorter side."""
     file = source.files[number]
     try:
-        return decode_image(source.read(file), FINE_SIDE, preparation)
+        decoded = decode(source.read(file), FINE_SIDE, preparation=preparation)
     except ValueError:
         raise ExternalError(f"{make_printable(file.path)} of {source.path} has changed: run it again") from None
+    return shrink(decoded.images[0], min(FINE_SIDE, decoded.side))
 
 
 def _explain_leaks(

@@ -139,7 +139,8 @@ def test_inconsistent_predictions_are_not_shown(workshop: Workshop, damage: Any)
 
 
 def test_a_pair_of_duplicates_that_the_data_does_not_list_is_skipped(workshop: Workshop) -> None:
-    pair = {"path": "a", "of": "b", "similarity": 1.0, "mirrored": False, "same_class": True, "rows": [0, 1]}
+    cells = {"cells": 0, "agreeing_cells": 0}
+    pair = cells | {"path": "a", "of": "b", "similarity": 1.0, "mirrored": False, "same_class": True, "rows": [0, 1]}
     folder = workshop.add_run(data=workshop.describe_data(duplicates=[pair]))
     np.savez(folder.duplicates, pairs=np.array([0, 7]), pixels=np.zeros((2, 2, 8, 8, 3), np.uint8))
     [run] = read_history(workshop.runs).runs

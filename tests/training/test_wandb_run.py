@@ -166,7 +166,7 @@ def test_nothing_is_sent_unless_it_is_asked_for(
         "tracking.wandb=auto", "sweep.space={model.filters: {choices: [8, 16]}}", "run.name=s", "data.image_size=16"
     )
     run = track(config, build_epoch)
-    publish_report(config)
+    publish_report(config, "accuracy")
     assert received == []
     assert bool(list(run.path.glob("wandb/offline-run-*"))) == has_record
     assert capsys.readouterr().err == ""

@@ -132,11 +132,13 @@ def _describe_duplicates(data_set: DataSet, data: DataSummary, figures: FigureFo
     elif counts.identical + counts.near:
         text = (
             f"Pairs of duplicates: {counts.identical:,} exact and {counts.near:,} near-duplicates ({counts.mirrored:,} "
-            "of them mirrored). Near-duplicates are found by the correlation of thumbnails of 16 × 16 gray pixels. "
+            "of them mirrored). A near-duplicate shows the same picture: aligned with the other image, it has the same "
+            "details and colors in nearly all parts. "
         )
     else:
         text = (
-            "No duplicates were found: no image is an identical, resized, recompressed or mirrored version of another."
+            "No duplicates were found: no image is an identical, resized, recompressed, mirrored, framed or slightly "
+            "cropped version of another."
         )
         return [Prose(text)]
     if counts.of_another_class:
@@ -151,5 +153,11 @@ def _describe_duplicates(data_set: DataSet, data: DataSummary, figures: FigureFo
             caption = (
                 "Near-duplicates. Pairs across training and test images come first, and then the least similar ones."
             )
-            return [Prose(text), figures.add("duplicates", draw_duplicate_pairs(duplicates), caption, caption)]
+            listed = [[pair.of, pair.path, f"{pair.agreeing_cells} of {pair.cells}"] for pair, _ in duplicates]
+            how = "These files. A wrong pair is overruled by a line `file,file` in a file, `data.ignore_duplicates`."
+            return [
+                Prose(text),
+                figures.add("duplicates", draw_duplicate_pairs(duplicates), caption, caption),
+                Table(how, "lll", ["file", "duplicate", "parts that agree"], listed),
+            ]
     return [Prose(text)]

@@ -43,7 +43,14 @@ def test_examples_have_their_class(predictions: Predictions) -> None:
 
 def test_pairs_have_their_folders_and_their_correlation() -> None:
     pair = DuplicatePair(
-        path="train/Aves/2.jpg", of="val/Fungi/1.jpg", similarity=0.987, mirrored=True, same_class=False, rows=(0, 1)
+        path="train/Aves/2.jpg",
+        of="val/Fungi/1.jpg",
+        similarity=0.987,
+        cells=50,
+        agreeing_cells=48,
+        mirrored=True,
+        same_class=False,
+        rows=(0, 1),
     )
     images = np.arange(2, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
     figure = draw_duplicate_pairs([(pair, images)])

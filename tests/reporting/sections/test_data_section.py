@@ -29,7 +29,11 @@ def test_unknown_images_have_a_reason(workshop: Workshop, statuses: list[str]) -
 @pytest.mark.parametrize(
     ("near", "duplicates", "leaks"),
     [
-        (True, "no image is an identical, resized, recompressed or mirrored version", "image is a duplicate of a test"),
+        (
+            True,
+            "resized, recompressed, mirrored, framed or slightly cropped version of another",
+            "image is a duplicate of a test",
+        ),
         (False, "Near-duplicates were not searched for.", "image is an exact duplicate of a test"),
     ],
 )
@@ -77,8 +81,8 @@ def test_the_origins_of_the_splits_are_named(workshop: Workshop, origins, test_f
 
 def test_skipped_files_and_duplicates(workshop: Workshop) -> None:
     pairs = [
-        {"path": "train/a/2.jpg", "of": "val/a/1.jpg", "similarity": 0.93, "mirrored": True, "rows": [0, 9]},
-        {"path": "train/b/4.jpg", "of": "train/b/3.jpg", "similarity": 0.97, "mirrored": False, "rows": [11, 12]},
+        {"path": "train/a/2.jpg", "of": "val/a/1.jpg", "agreeing_cells": 48, "mirrored": True, "rows": [0, 9]},
+        {"path": "train/b/4.jpg", "of": "train/b/3.jpg", "agreeing_cells": 45, "mirrored": False, "rows": [11, 12]},
     ]
     found = {
         "formats": {"JPEG": 1234, "PNG": 2},
@@ -88,7 +92,7 @@ def test_skipped_files_and_duplicates(workshop: Workshop) -> None:
         "num_quarantined": 40,
         "leaked": [{"path": "train/a/2.jpg", "reason": "is a near-duplicate of val/a/1.jpg, mirrored"}],
         "num_leaked": 1,
-        "duplicates": [pair | {"same_class": True} for pair in pairs],
+        "duplicates": [pair | {"same_class": True, "similarity": 0.95, "cells": 50} for pair in pairs],
         "num_duplicates": {"identical": 3, "near": 2, "mirrored": 1, "of_another_class": 1, "train_and_test": 1},
     }
     run = workshop.add_run(data=workshop.describe_data(**found))
@@ -101,6 +105,7 @@ def test_skipped_files_and_duplicates(workshop: Workshop) -> None:
     assert "train/a/2.jpg" in text
     assert "Pairs of duplicates: 3 exact and 2 near-duplicates (1 of them mirrored)." in text
     assert "Pairs with different classes: 1. Pairs across training and test images: 1." in text
+    assert "val/a/1.jpg train/a/2.jpg 48 of 50" in " ".join(text.split())
     assert "duplicates" in workshop.list_figures()
     (workshop.reports / "figures" / "duplicates.png").unlink()
     run.duplicates.write_bytes(b"damaged")
