@@ -23,7 +23,7 @@ from keras_inat.log import warn
 from keras_inat.store.balance import is_imbalanced
 from keras_inat.store.contracts import read_contract
 from keras_inat.store.ledger import NAMED_IMAGES, record_evaluation
-from keras_inat.store.records import EvaluationScores
+from keras_inat.store.scores import score_predictions
 
 NUM_SHOWN = 3  # classes beside a picture
 MAX_SHOWN = 20  # pictures in a notebook
@@ -211,7 +211,7 @@ class Classifier:
         predictions = self.predict([file for file, _ in files])
         labels = [label_of[prediction.file] for prediction in predictions]
         predicted = np.array([self.classes.index(prediction.class_name) for prediction in predictions])
-        scores = EvaluationScores.count(predicted, np.array([*map(self.classes.index, labels)]), len(self.classes))
+        scores = score_predictions(predicted, np.array([*map(self.classes.index, labels)]), len(self.classes))
         return Evaluation(
             accuracy=scores.accuracy,
             interval=scores.interval,

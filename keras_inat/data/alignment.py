@@ -19,7 +19,7 @@ GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 LEVELS = ((2, 1.5, 0.9), (1, 2.0, 0.93), (1, 1.0, 0.93))
 NUM_STEPS = 10
 CELL = 8  # side in pixels of a cell
-# Gray levels from here on may be clipped in a brighter copy. They are left out where enough others remain.
+# Gray levels from here on may be clipped in a brighter copy. They are not compared if enough others remain.
 CLIPPED = 248
 MIN_UNCLIPPED = 0.25
 # Details are what blurs with this standard deviation in pixels remove, along the rows as well as along the columns. A

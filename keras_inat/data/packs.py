@@ -129,7 +129,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> N
         shutil.rmtree(home, ignore_errors=True)
         partial.rename(home)
         (home / JOURNAL).unlink(missing_ok=True)
-        (home / THUMBNAILS).unlink()  # Only the search for duplicates needs them.
+        (home / THUMBNAILS).unlink(missing_ok=True)  # Only the search for duplicates needs them.
         return
     if source.is_unsplit:
         numbers = {file.path: number for number, file in enumerate(files)}
@@ -170,6 +170,7 @@ def _split_off_test(
 def _arrange(partial: Path, decoded: Sequence[DecodedFile], order: np.ndarray) -> list[DecodedFile]:
     """Sorts the pixels on disk, so that the test images come first. Returns the records in this order."""
     (partial / JOURNAL).unlink()  # An interrupted scan would take the pixels for those of other files.
+    (partial / THUMBNAILS).unlink()  # Duplicates were searched before.
     for path in sorted(partial.glob("*.uint8")):
         pixels = np.memmap(path, np.uint8, "r").reshape(len(order), -1)
         with write_atomically(path) as temporary, open(temporary, "wb") as file:

@@ -8,8 +8,6 @@ it, whatever its number of images. On classes of equal size it equals accuracy.
 from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol, TypeVar
 
-import numpy as np
-
 Objective = Literal["accuracy", "balanced_accuracy"]
 T = TypeVar("T")
 
@@ -84,24 +82,3 @@ def is_imbalanced(counts: Sequence[int]) -> bool:
 def measure_baseline(counts: Sequence[int]) -> float:
     """Returns the majority baseline, the accuracy of predicting the most frequent class for every image."""
     return max(counts) / sum(counts)
-
-
-def count_by_class(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Counts images by their true class.
-
-    Args:
-        predicted: `(images,)` int, the predicted classes.
-        labels: `(images,)` int, the true classes.
-        num_classes: The number of classes.
-
-    Returns:
-        `(classes,)` int64: the correctly classified images of each class, and all its images.
-    """
-    correct = np.bincount(labels[predicted == labels], minlength=num_classes)
-    return correct, np.bincount(labels, minlength=num_classes)
-
-
-def measure_balanced_accuracy(correct: np.ndarray, support: np.ndarray) -> float:
-    """Returns the mean recall of the classes that have images, from the counts of `count_by_class`."""
-    present = support > 0
-    return float(np.mean(correct[present] / support[present]))

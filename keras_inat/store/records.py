@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 import pydantic
 
 from keras_inat.files import write_json
-from keras_inat.intervals import balanced_accuracy_interval, wilson_interval
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config, Fit
 from keras_inat.store import balance
@@ -235,23 +233,6 @@ class EvaluationScores(Stored):
     images_per_class: tuple[int, ...]  # number of test images of each class
     correct_per_class: tuple[int, ...]  # number of them that are classified correctly
     flip: FlipScores | None = None  # the scores with test-time augmentation, if the run was configured for it
-
-    @classmethod
-    def count(cls, predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> Self:
-        """Scores predicted classes `(images,)` int against the true ones, `labels` `(images,)` int."""
-        correct, support = balance.count_by_class(predicted, labels, num_classes)
-        num_correct = int(correct.sum())
-        total = len(labels)
-        return cls(
-            accuracy=num_correct / total,
-            interval=wilson_interval(num_correct, total),
-            balanced_accuracy=balance.measure_balanced_accuracy(correct, support),
-            balanced_interval=balanced_accuracy_interval(correct.tolist(), support.tolist()),
-            majority_baseline=balance.measure_baseline(support.tolist()),
-            num_images=total,
-            images_per_class=tuple(support.tolist()),
-            correct_per_class=tuple(correct.tolist()),
-        )
 
 
 class Result(Stored):

@@ -15,8 +15,6 @@ from keras_inat.progress import Advance, track_progress
 from keras_inat.settings.schema import Training
 from keras_inat.store.balance import (
     Objective,
-    count_by_class,
-    measure_balanced_accuracy,
     measure_baseline,
     read_score,
     select,
@@ -24,6 +22,7 @@ from keras_inat.store.balance import (
 from keras_inat.store.contracts import ModelContract
 from keras_inat.store.records import Epoch
 from keras_inat.store.runs import RunFolder
+from keras_inat.store.scores import count_by_class, measure_balanced_accuracy
 from keras_inat.training.checkpoint import Progress, read_best_weights, write_checkpoint
 from keras_inat.training.evaluation_model import EvaluationModel
 from keras_inat.training.losses import FINITE_STEPS, MIN_PROBABILITY

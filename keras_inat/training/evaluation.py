@@ -14,6 +14,7 @@ from keras_inat.store.balance import choose_objective, describe_objective
 from keras_inat.store.predictions import DuplicatePictures, Predictions, ValidationSample
 from keras_inat.store.records import EvaluationScores, FlipScores, Result
 from keras_inat.store.runs import RunFolder, find_finished, finish_run
+from keras_inat.store.scores import score_predictions
 from keras_inat.training.checkpoint import claim_run
 from keras_inat.training.session import TrainedModel, check_cnn_memory, fit
 from keras_inat.training.stages import plan_stages
@@ -162,7 +163,7 @@ def _predict(trained: TrainedModel, images: np.ndarray, rows: np.ndarray, flip: 
 
 
 def _score(probabilities: np.ndarray, labels: np.ndarray) -> EvaluationScores:
-    return EvaluationScores.count(probabilities.argmax(axis=1), labels, probabilities.shape[1])
+    return score_predictions(probabilities.argmax(axis=1), labels, probabilities.shape[1])
 
 
 def _print_seeds(results: Sequence[Result]) -> None:

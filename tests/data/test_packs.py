@@ -56,7 +56,6 @@ def test_each_fit_has_its_own_pixels_in_one_pack(make_config, photos):
     assert len({data.directory for data in opened.values()}) == 1
     assert {path.name for path in opened["pad"].directory.glob("*.uint8")} == {
         "16.uint8", "16-at-20.uint8", "pad-16.uint8", "pad-16-at-20.uint8", "squash-16.uint8", "squash-16-at-20.uint8",
-        "thumbnails.uint8",
     }  # fmt: skip
     content = (photos / "train" / "blue" / "0.png").read_bytes()
     for fit, data in opened.items():

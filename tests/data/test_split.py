@@ -137,7 +137,7 @@ def test_a_class_of_two_images_has_none_for_the_test(make_config, unsplit):
 
 
 def test_sorting_needs_space_for_a_copy(make_config, unsplit, monkeypatch):
-    needed = 30 * 3 * (2 * 16 * 16 + 16 * 16)  # pixels of 16 x 16, their copy, and thumbnails of the same size
+    needed = 30 * 3 * (2 * 16 * 16 + 64 * 64)  # pixels of 16 x 16, their copy, and thumbnails
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
     with pytest.raises(UserError, match="more disk space"):

@@ -18,13 +18,14 @@ from keras_inat.reporting.sections.records import describe_cost
 from keras_inat.reporting.sections.sweep import describe_sweeps
 from keras_inat.store.balance import NAMES
 from keras_inat.store.records import EvaluationScores
+from keras_inat.store.scores import score_predictions
 
 
 def score(correct: int, rare: int) -> EvaluationScores:
     """Returns the scores of a model that classifies so many of 90 and of 10 test images correctly."""
     predicted = [0] * correct + [1] * (90 - correct) + [1] * rare + [0] * (10 - rare)
     labels = [0] * 90 + [1] * 10
-    return EvaluationScores.count(np.array(predicted), np.array(labels), 2)
+    return score_predictions(np.array(predicted), np.array(labels), 2)
 
 
 @pytest.fixture

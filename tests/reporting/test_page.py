@@ -20,7 +20,8 @@ from keras_inat.reporting.history import read_history
 from keras_inat.reporting.page import format_results, write_report
 from keras_inat.reporting.rendering import escape_markdown
 from keras_inat.settings.loading import override
-from keras_inat.store.records import EvaluationScores, FlipScores
+from keras_inat.store.records import FlipScores
+from keras_inat.store.scores import score_predictions
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +165,7 @@ def test_results_have_a_row_for_each_run(workshop: Workshop) -> None:
         test_balanced_accuracy=0.66,
         test_balanced_interval=(0.6, 0.7),
     )
-    scores = EvaluationScores.count(np.arange(100) % 2, np.zeros(100, int), 2)
+    scores = score_predictions(np.arange(100) % 2, np.zeros(100, int), 2)
     test = scores.model_copy(update={"accuracy": 0.64, "flip": flip})
     workshop.add_run(seed=1, test=test)
     workshop.add_finetuned("head", correct=80, val=0.8)

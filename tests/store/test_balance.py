@@ -5,23 +5,24 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from keras_inat.store import balance
-from keras_inat.store.records import EvaluationScores, Trial
+from keras_inat.store.records import Trial
+from keras_inat.store.scores import count_by_class, measure_balanced_accuracy, score_predictions
 
 
 def test_balanced_accuracy_agrees_with_scikit_learn():
     rng = np.random.default_rng(0)
     labels = rng.choice(4, 200, p=[0.7, 0.2, 0.08, 0.02])
     predicted = np.where(rng.random(200) < 0.6, labels, rng.choice(4, 200))
-    correct, support = balance.count_by_class(predicted, labels, 6)  # two classes have no image
+    correct, support = count_by_class(predicted, labels, 6)  # two classes have no image
     assert support.tolist() == np.bincount(labels, minlength=6).tolist()
     assert correct.sum() == (predicted == labels).sum()
     expected = balanced_accuracy_score(labels, predicted)
-    assert balance.measure_balanced_accuracy(correct, support) == pytest.approx(expected, abs=1e-12)
+    assert measure_balanced_accuracy(correct, support) == pytest.approx(expected, abs=1e-12)
 
 
 def test_predicting_the_majority_of_150_and_6_has_a_balanced_accuracy_of_one_half():
     labels = np.repeat([0, 1], [150, 6])
-    scores = EvaluationScores.count(np.zeros(156, int), labels, 2)
+    scores = score_predictions(np.zeros(156, int), labels, 2)
     assert scores.accuracy == scores.majority_baseline == 150 / 156
     assert scores.balanced_accuracy == 0.5
     assert (scores.num_images, scores.images_per_class, scores.correct_per_class) == (156, (150, 6), (150, 0))

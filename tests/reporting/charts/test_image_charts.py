@@ -41,7 +41,7 @@ def test_examples_have_their_class(predictions: Predictions) -> None:
     assert list_texts(figure) == ["Aves", "Fungi", "Fungi", "Plantae"]
 
 
-def test_pairs_have_their_folders_and_their_correlation() -> None:
+def test_pairs_have_their_folders_and_the_parts_that_agree() -> None:
     pair = DuplicatePair(
         path="train/Aves/2.jpg",
         of="val/Fungi/1.jpg",
@@ -55,4 +55,4 @@ def test_pairs_have_their_folders_and_their_correlation() -> None:
     images = np.arange(2, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
     figure = draw_duplicate_pairs([(pair, images)])
     assert list_images(figure.axes[0]) == [0, 1]
-    assert list_texts(figure) == ["val/Fungi", "train/Aves", "correlation 0.99, mirrored"]
+    assert list_texts(figure) == ["val/Fungi", "train/Aves", "48 of 50 parts agree, mirrored"]
