@@ -10,6 +10,7 @@ from scipy import fft
 
 from keras_inat.data import index
 from keras_inat.data.dataset import open_data
+from keras_inat.data.duplicates import find_pairs
 from keras_inat.data.packs import Pack
 from keras_inat.data.scan import CHUNK, THUMBNAIL, THUMBNAILS, DecodedFile, pixel_path
 from keras_inat.data.source import ImageFile, Source
@@ -51,7 +52,7 @@ def time_indexing(count: int, directory: Path) -> Iterator[tuple[str, float]]:
     for start in range(0, count, CHUNK):
         decoded += [DecodedFile(*record) for record in json.loads(json.dumps(records[start : start + CHUNK]))]
     yield "record hashes and formats", clock.lap()
-    pairs = index.find_pairs(source, decoded, directory, Preparation(), CONFIG.data)
+    pairs = find_pairs(source, decoded, directory, Preparation(), CONFIG.data)
     index.write_index(source, source.files, decoded, pairs, directory, Preparation(), CONFIG.data)
     yield "find duplicates and write the index", clock.lap()
     pack = Pack(directory, Manifest.read(directory / "manifest.json"))

@@ -5,13 +5,23 @@ into a frame or between bars. Candidates come from the coarse structure of thumb
 images are aligned and compared in detail, first the thumbnails, then the files themselves.
 """
 
-from collections.abc import Callable, Container
+import csv
+import functools
+from collections.abc import Callable, Container, Sequence
+from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
 from keras_inat.data.alignment import Comparison, Placement, compare, shrink
 from keras_inat.data.candidates import expect_placement, find_candidates
+from keras_inat.data.decode import decode
+from keras_inat.data.scan import THUMBNAIL, THUMBNAILS, DecodedFile, stack_hashes
+from keras_inat.data.source import Source
+from keras_inat.errors import ExternalError, UserError
+from keras_inat.files import make_printable
+from keras_inat.settings.schema import Data
+from keras_inat.store.records import Preparation
 
 # The side in pixels of the images that are compared last: texts differ there. Files with fewer pixels are compared at
 # their own size, because enlarged pixels show the noise of the compression instead of details.
@@ -30,6 +40,50 @@ PAIR_DTYPE = np.dtype(
         ("mirrored", np.bool_),
     ]
 )
+
+
+def find_pairs(
+    source: Source,
+    decoded: Sequence[DecodedFile],
+    directory: Path,
+    preparation: Preparation,
+    data: Data,
+) -> np.ndarray:
+    """Returns the pairs of duplicates among the readable files of a source, of `PAIR_DTYPE`.
+
+    With `data.near_duplicates`, images that look the same count as duplicates, not only identical files, except the
+    pairs of the file `data.ignore_duplicates`.
+    """
+    rows = np.flatnonzero([not file.reason for file in decoded])
+    thumbnails = np.memmap(directory / THUMBNAILS, np.uint8, "r", shape=(len(decoded), THUMBNAIL, THUMBNAIL, 3))
+    read = functools.partial(_read_image, source, preparation.model_copy(update={"fit": "crop"}))
+    ignored = read_ignored(data.ignore_duplicates)
+    number_of = {file.path: number for number, file in enumerate(source.files)} if ignored else {}
+    for path in sorted(frozenset().union(*ignored) - number_of.keys()):
+        raise UserError(f"`data.ignore_duplicates` names {path!r}, which is not a file of {source.path}")
+    numbers = {frozenset(number_of[path] for path in pair) for pair in ignored}
+    return find_duplicates(thumbnails, stack_hashes(decoded), rows, data.near_duplicates, read, numbers)
+
+
+def read_ignored(path: str | None) -> set[frozenset[str]]:
+    """Reads the pairs of paths that are no duplicates: a CSV with two columns, as the report lists them.
+
+    Raises:
+        UserError: The file cannot be read, or a line is not a pair of paths.
+    """
+    if path is None:
+        return set()
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            lines = [line for line in csv.reader(file) if line]
+    except (OSError, csv.Error) as error:
+        raise UserError(f"`data.ignore_duplicates`: cannot read {path!r} ({error})") from None
+    for line in lines:
+        if len(line) != 2:
+            raise UserError(
+                f"`data.ignore_duplicates`: a line of {path!r} must be two paths. Received: {','.join(line)!r}."
+            )
+    return {frozenset(line) for line in lines}
 
 
 def find_duplicates(
@@ -78,6 +132,16 @@ def renumber_pairs(pairs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     renumbered["first"] = ends.min(axis=0)
     renumbered["second"] = ends.max(axis=0)
     return np.sort(renumbered, order=["first", "second"])
+
+
+def _read_image(source: Source, preparation: Preparation, number: int) -> np.ndarray:
+    """Decodes a file again, at `FINE_SIDE` or, if it has fewer pixels, at the size of its shorter side."""
+    file = source.files[number]
+    try:
+        decoded = decode(source.read(file), FINE_SIDE, preparation=preparation)
+    except ValueError:
+        raise ExternalError(f"{make_printable(file.path)} of {source.path} has changed: run it again") from None
+    return shrink(decoded.images[0], min(FINE_SIDE, decoded.side))
 
 
 def _find_near(

@@ -1,7 +1,5 @@
 """The index of a pack: the usable files of a source, their labels, and the groups of duplicates among them."""
 
-import csv
-import functools
 import hashlib
 import json
 from collections import Counter
@@ -10,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_inat.data.alignment import shrink
-from keras_inat.data.decode import decode
-from keras_inat.data.duplicates import FINE_SIDE, find_duplicates, group_duplicates
-from keras_inat.data.scan import THUMBNAIL, THUMBNAILS, DecodedFile, stack_hashes
+from keras_inat.data.duplicates import group_duplicates, read_ignored
+from keras_inat.data.scan import DecodedFile, stack_hashes
 from keras_inat.data.source import SPLITS, ImageFile, Source
-from keras_inat.errors import ExternalError, UserError
+from keras_inat.errors import UserError
 from keras_inat.files import make_printable, write_atomically, write_text
 from keras_inat.settings.schema import Data
 from keras_inat.store.records import (
@@ -62,10 +58,7 @@ def write_index(
     readable = np.array([not file.reason for file in decoded])
 
     groups = group_duplicates(len(paths), pairs)
-    across = is_test[pairs["first"]] & ~is_test[pairs["second"]]
-    first_split = np.full(len(paths), len(SPLITS))
-    np.minimum.at(first_split, groups[readable], splits[readable])
-    is_leaked = readable & (splits > first_split[groups])
+    is_leaked = _find_leaked(readable, splits, groups)
     used = readable & ~is_leaked
     quarantined = [
         SkippedFile(path=name, reason=file.reason) for name, file in zip(names, decoded, strict=True) if file.reason
@@ -79,11 +72,10 @@ def write_index(
     _check_classes(source, counts, dict(zip(names, files, strict=True)), [*quarantined, *leaked])
 
     representative = choose_representatives(groups, hashes)
+    arrays = {"labels": labels, "used": used, "validation": splits == 1, "hashes": hashes}
     with write_atomically(directory / "index.npz") as path, open(path, "wb") as file:
-        np.savez(file, labels=labels, used=used, validation=splits == 1, hashes=hashes, representative=representative)
+        np.savez(file, representative=representative, **arrays)
     write_text(directory / "paths.json", json.dumps(paths))
-    # Pairs across train and test come first, then those with the lowest similarity: they are worth checking most.
-    order = np.lexsort((pairs["similarity"], ~across))[:MAX_PAIRS]
     manifest = Manifest(
         name=source.name,
         source=str(source.path.resolve()),
@@ -104,41 +96,14 @@ def write_index(
         reasons=dict(Counter(file.reason.split(" (")[0] for file in quarantined).most_common()),
         num_quarantined=len(quarantined),
         num_leaked=len(leaked),
-        num_duplicates=DuplicateCounts(
-            identical=int((pairs["similarity"] == 1).sum()),
-            near=int((pairs["similarity"] < 1).sum()),
-            mirrored=int(pairs["mirrored"].sum()),
-            of_another_class=int((labels[pairs["first"]] != labels[pairs["second"]]).sum()),
-            train_and_test=int(across.sum()),
-        ),
+        num_duplicates=_count_duplicates(pairs, labels, is_test),
         quarantined=tuple(quarantined),
         leaked=tuple(leaked),
-        duplicates=tuple(_describe_pair(pair, names, labels) for pair in pairs[order]),
+        duplicates=_describe_pairs(pairs, names, labels, is_test),
     )
     manifest.write(directory / "scan.json")
     lists = {name: getattr(manifest, name)[:NUM_NAMED] for name in ("quarantined", "leaked", "duplicates")}
     manifest.model_copy(update=lists).write(directory / "manifest.json")
-
-
-def find_pairs(
-    source: Source,
-    decoded: Sequence[DecodedFile],
-    directory: Path,
-    preparation: Preparation,
-    data: Data,
-) -> np.ndarray:
-    """Returns the pairs of duplicates among the readable files of a source, of `PAIR_DTYPE`.
-
-    With `data.near_duplicates`, images that look the same count as duplicates, not only identical files, except the
-    pairs of the file `data.ignore_duplicates`.
-    """
-    rows = np.flatnonzero([not file.reason for file in decoded])
-    thumbnails = np.memmap(directory / THUMBNAILS, np.uint8, "r", shape=(len(decoded), THUMBNAIL, THUMBNAIL, 3))
-    read = functools.partial(_read_image, source, preparation.model_copy(update={"fit": "crop"}))
-    ignored = read_ignored(data.ignore_duplicates)
-    number_of = {file.path: number for number, file in enumerate(source.files)} if ignored else {}
-    numbers = {frozenset(number_of.get(path, -1) for path in pair) for pair in ignored}
-    return find_duplicates(thumbnails, stack_hashes(decoded), rows, data.near_duplicates, read, numbers)
 
 
 def name_variant(source: Source, data: Data) -> str:
@@ -155,35 +120,11 @@ def name_variant(source: Source, data: Data) -> str:
     return "".join(parts)
 
 
-def read_ignored(path: str | None) -> set[frozenset[str]]:
-    """Reads the pairs of paths that are no duplicates: a CSV with two columns, as the report lists them.
-
-    Raises:
-        UserError: The file cannot be read, or a line is not a pair of paths.
-    """
-    if path is None:
-        return set()
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            lines = [line for line in csv.reader(file) if line]
-    except (OSError, csv.Error) as error:
-        raise UserError(f"`data.ignore_duplicates`: cannot read {path!r} ({error})") from None
-    for line in lines:
-        if len(line) != 2:
-            raise UserError(
-                f"`data.ignore_duplicates`: a line of {path!r} must be two paths. Received: {','.join(line)!r}"
-            )
-    return {frozenset(line) for line in lines}
-
-
-def _read_image(source: Source, preparation: Preparation, number: int) -> np.ndarray:
-    """Decodes a file again, at `FINE_SIDE` or, if it has fewer pixels, at the size of its shorter side."""
-    file = source.files[number]
-    try:
-        decoded = decode(source.read(file), FINE_SIDE, preparation=preparation)
-    except ValueError:
-        raise ExternalError(f"{make_printable(file.path)} of {source.path} has changed: run it again") from None
-    return shrink(decoded.images[0], min(FINE_SIDE, decoded.side))
+def _find_leaked(readable: np.ndarray, splits: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Returns a mask of the files that duplicate a file of an earlier split: test, validation, train."""
+    first_split = np.full(len(splits), len(SPLITS))
+    np.minimum.at(first_split, groups[readable], splits[readable])
+    return readable & (splits > first_split[groups])
 
 
 def _explain_leaks(
@@ -232,6 +173,28 @@ def choose_representatives(groups: np.ndarray, hashes: np.ndarray) -> np.ndarray
     order = np.lexsort((np.ascontiguousarray(hashes).view("S32").ravel(), groups))
     first_of_group = np.flatnonzero(np.diff(groups[order], prepend=-1))
     return order[first_of_group][groups]
+
+
+def _count_duplicates(pairs: np.ndarray, labels: np.ndarray, is_test: np.ndarray) -> DuplicateCounts:
+    return DuplicateCounts(
+        identical=int((pairs["similarity"] == 1).sum()),
+        near=int((pairs["similarity"] < 1).sum()),
+        mirrored=int(pairs["mirrored"].sum()),
+        of_another_class=int((labels[pairs["first"]] != labels[pairs["second"]]).sum()),
+        train_and_test=int(_find_across(pairs, is_test).sum()),
+    )
+
+
+def _find_across(pairs: np.ndarray, is_test: np.ndarray) -> np.ndarray:
+    return is_test[pairs["first"]] & ~is_test[pairs["second"]]
+
+
+def _describe_pairs(
+    pairs: np.ndarray, names: list[str], labels: np.ndarray, is_test: np.ndarray
+) -> tuple[DuplicatePair, ...]:
+    """Describes the pairs across train and test, then those with the lowest similarity, worth checking most."""
+    order = np.lexsort((pairs["similarity"], ~_find_across(pairs, is_test)))[:MAX_PAIRS]
+    return tuple(_describe_pair(pair, names, labels) for pair in pairs[order])
 
 
 def _describe_pair(pair: np.void, names: list[str], labels: np.ndarray) -> DuplicatePair:

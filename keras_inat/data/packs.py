@@ -12,8 +12,8 @@ import numpy as np
 from keras_inat.data.augment import needs_margin
 from keras_inat.data.conversion import remove_stale_copies
 from keras_inat.data.decode import stored_size
-from keras_inat.data.duplicates import group_duplicates, renumber_pairs
-from keras_inat.data.index import VERSION, choose_representatives, find_pairs, name_variant, write_index
+from keras_inat.data.duplicates import find_pairs, group_duplicates, renumber_pairs
+from keras_inat.data.index import VERSION, choose_representatives, name_variant, write_index
 from keras_inat.data.scan import JOURNAL, THUMBNAIL, THUMBNAILS, DecodedFile, pixel_path, scan_files, stack_hashes
 from keras_inat.data.source import ImageFile, Source, find_packs, open_source, reopen_source
 from keras_inat.data.split import split_test

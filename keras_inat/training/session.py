@@ -143,13 +143,7 @@ class Session:
             self.config.training,
             progress,
             self.models,
-            ModelContract(
-                classes=data.classes,
-                image_size=data.config.data.image_size,
-                preparation=data.summary.preparation,
-                keras=keras.__version__,
-                keras_inat=__version__,
-            ),
+            _describe_model(data),
             objective=choose_objective(data.config.training.objective, data.summary.per_class.train),
             labels=data.labels[data.validation_rows],
             shows_balance=data.summary.is_imbalanced,
@@ -252,6 +246,16 @@ def check_cnn_memory(config: Config, batch_size: int, num_classes: int) -> None:
     """Refuses a CNN whose training needs more memory than the machine has. A GPU has its own memory."""
     if not config.finetune and not has_accelerator():
         check_memory(override(config, {"training.batch_size": batch_size}), num_classes)
+
+
+def _describe_model(data: Dataset) -> ModelContract:
+    return ModelContract(
+        classes=data.classes,
+        image_size=data.config.data.image_size,
+        preparation=data.summary.preparation,
+        keras=keras.__version__,
+        keras_inat=__version__,
+    )
 
 
 def _read_decay_targets(config: Config, model: keras.Model) -> dict[str, np.ndarray]:
