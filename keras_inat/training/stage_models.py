@@ -132,7 +132,8 @@ def split_head(model: keras.Model) -> keras.Model:
 
 
 def _identify(model: keras.Model, data: Dataset, flip: bool) -> str:
-    pixels = [data.hash, data.summary.image_size, data.summary.preparation.model_dump(), flip]
+    # Excluded images have features, too. A run without them uses the same file.
+    pixels = [data.files_hash, data.summary.image_size, data.summary.preparation.model_dump(), flip]
     digest = hashlib.sha256(json.dumps(pixels).encode())
     for layer in model.layers:
         if layer.name not in HEAD:
