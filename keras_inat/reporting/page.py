@@ -124,8 +124,6 @@ def _build_page(history: History, figures: FigureFolder, config: Config) -> Page
 def _build_chapter(data_set: DataSet, figures: FigureFolder, config: Config) -> Chapter:
     """Returns the chapter on a data set."""
     figures.begin_chapter(data_set.name)
-    if not data_set.groups and not data_set.sweeps:
-        return Chapter(data_set.name, [describe_data(data_set, figures)])
     scratch = data_set.find_groups("train-best")
     tuned = data_set.find_groups("finetune")
     sections = [describe_data(data_set, figures), describe_network(data_set), *describe_sweeps(data_set, figures)]
