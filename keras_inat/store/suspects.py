@@ -37,12 +37,12 @@ class Suspects(Stored):
     suspects: tuple[Suspect, ...]  # the most suspicious first
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SuspectRun:
     """A finished run of the command `suspects`."""
 
-    folder: RunFolder
-    outcome: Suspects
+    folder: RunFolder  # its folder
+    outcome: Suspects  # its content
 
     @property
     def table(self) -> Path:
@@ -53,6 +53,9 @@ class SuspectRun:
     def data(self) -> DataSummary:
         """The images."""
         return self.outcome.data
+
+    def __repr__(self) -> str:
+        return f"<{len(self.outcome.suspects):,} label suspects of {self.outcome.num_images:,} images: {self.table}>"
 
     def read_pictures(self) -> np.ndarray | None:
         """Reads the pixels of the first suspects, `(suspects, size, size, 3)` uint8; None if the file is damaged."""

@@ -17,7 +17,8 @@ from keras_inat.training import label_suspects
 
 @pytest.fixture
 def planted(photos):
-    """Moves two images to a wrong class, and returns their paths."""
+    """Moves two images to a wrong class, and returns their paths. The first file is no image."""
+    (photos / "train" / "blue" / "+.png").write_bytes(b"no image")
     (photos / "train" / "red" / "3.png").rename(photos / "train" / "blue" / "was-red.png")
     (photos / "train" / "green" / "5.png").rename(photos / "train" / "red" / "was-green.png")
     return {"train/blue/was-red.png": ("blue", "red"), "train/red/was-green.png": ("red", "green")}
@@ -102,12 +103,13 @@ def test_a_real_backbone_from_the_command_line_and_from_python(make_config, plan
     words = ["data.image_size=16", "augment.flip=true"]
     assert main(["suspects", f"DATA={photos}", f"WEIGHTS={weights}", "NAME=a", *words]) == 0
     out = capsys.readouterr().out
-    assert "running the frozen backbone once: 30/30 images" in out
+    assert "running the frozen backbone once: 31/31 images" in out
     assert "predicting held-out images: 30/30 images" in out
     run = keras_inat.suspects(photos, weights=weights, name="b", settings={"data.image_size": 16, "suspects.folds": 4})
     assert "running the frozen backbone" not in capsys.readouterr().out  # its features are cached
     assert run.outcome.num_folds == 4
     assert run.table.exists()
+    assert repr(run) == f"<{len(run.outcome.suspects)} label suspects of 30 images: {run.table}>"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +122,7 @@ def test_a_real_backbone_from_the_command_line_and_from_python(make_config, plan
 )
 def test_mistakes_are_one_line(photos, words, message, capsys):
     assert main(["suspects", *words]) == 2
-    err = capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert out == ""  # the images were not decoded
     assert message in err
     assert err.count("\n") == 1

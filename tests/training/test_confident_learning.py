@@ -25,6 +25,13 @@ def test_the_most_probable_of_several_confident_classes_counts():
     np.testing.assert_allclose(estimate_joint(labels, probabilities), [[1, 2], [1, 1]])
 
 
+def test_a_class_whose_images_all_look_like_another_one_keeps_an_image():
+    labels = np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.9, 0.1], [0.5, 0.5], [0.7, 0.3], [0.8, 0.2]])
+    np.testing.assert_allclose(estimate_joint(labels, probabilities), [[1, 1], [4 / 3, 2 / 3]])
+    assert find_label_suspects(labels, probabilities).tolist() == [3]
+
+
 def test_suspects_are_sorted_by_their_margin():
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     toward_one = np.array([0.05, 0.1, 0.95, 0.85, 0.9, 0.95, 0.9, 0.02])

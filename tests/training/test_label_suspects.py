@@ -88,7 +88,7 @@ def test_every_image_of_train_is_predicted_by_a_model_that_was_not_trained_on_it
 
 
 def test_the_cnn_is_trained_on_each_fold(make_config, capsys):
-    config = make_config("suspects.folds=2", "training.epochs=3", "training.learning_rate=0.01", "training.patience=1")
+    config = make_config("suspects.folds=2", "training.epochs=3", "training.learning_rate=1e-30", "training.patience=1")
     data = open_data(config)
     run = create_run(config, "suspects")
     found = predict_out_of_fold(config, data, run)
@@ -96,9 +96,7 @@ def test_the_cnn_is_trained_on_each_fold(make_config, capsys):
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, atol=1e-5)
     assert [path.name for path in run.path.iterdir()] == ["config.yaml"]
     out = capsys.readouterr().out
-    assert "fold 1" in out
-    assert "fold 2" in out
-    assert "fold 3" not in out
+    assert [f"fold {number} epoch 3/3" in out for number in (1, 2, 3)] == [True, True, False]
 
 
 def test_weights_that_were_trained_on_the_same_labels_are_refused(make_config, build_result, tmp_path):
