@@ -1,4 +1,4 @@
-"""The command `suspects`: the images of `train/` whose labels are probably wrong, the most suspicious first."""
+"""The command `suspects`: the images for training whose labels are probably wrong, the most suspicious first."""
 
 import re
 from pathlib import Path

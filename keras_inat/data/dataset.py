@@ -1,5 +1,6 @@
 """The images of a run: opened once with its configuration, split for validation, with the test images sealed."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +31,9 @@ class TestSet(NamedTuple):
 class Dataset:
     """The images of a run, made by `open_data`.
 
-    The arrays have one entry for each file that is not a test image. Quarantined, leaked and excluded files have an entry
-    too, but no row. All files are open, so that a run survives the removal of its pack by the command `clean-packs`.
+    The arrays have one entry for each file that is not a test image. Quarantined, leaked and excluded files have an
+    entry too, but no row. All files are open, so that a run survives the removal of its pack by the command
+    `clean-packs`.
     """
 
     config: Config  # the configuration that the images were opened with

@@ -31,7 +31,7 @@ def exclude_images(manifest: Manifest, directory: Path, file: str) -> tuple[Mani
         `(files,)` int64, sorted. Files that are skipped anyway are not among them.
 
     Raises:
-        UserError: The file cannot be read, or it names something else than files of `train/`.
+        UserError: The file cannot be read, or it names something else than training and validation files.
     """
     named = read_exclusion(file)
     paths = json.loads((directory / "paths.json").read_text(encoding="utf-8"))

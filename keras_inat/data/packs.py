@@ -51,7 +51,7 @@ def load_pack(config: Config) -> Pack:
 
     Raises:
         UserError: The source is missing, has a class with too few usable images, the disk is full, or `data.exclude`
-            names something else than images of `train/`.
+            names something else than training and validation images.
     """
     source = open_source(config)
     packs = find_packs(config)

@@ -72,7 +72,7 @@ class Data(Section):
         None, description="a CSV file with two columns of paths: pairs that are no near-duplicates, as the report shows"
     )
     exclude: Annotated[str | None, PATH, Role.DATA] = Field(
-        None, description="a CSV file with the column file, or one path a line: images of train/ that are not used"
+        None, description="a CSV file with the column file, or one path a line: training images that are not used"
     )
     zip: Annotated[str | None, PATH] = Field(
         None, description="the command `data`: an archive to unpack instead of a download"

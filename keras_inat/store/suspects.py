@@ -18,7 +18,7 @@ class Suspect(Stored):
     """An image whose label is probably wrong, a line of `suspects.csv`."""
 
     file: str  # the path relative to the source
-    label: str  # the class of its folder
+    label: str  # its class in the data set
     suggested: str  # the most probable class
     probability_of_label: float  # predicted by a model that was not trained on the image
     probability_of_suggested: float  # by the same model

@@ -1,4 +1,4 @@
-"""Label suspects: the images of `train/` whose labels contradict predictions by models that have not seen them."""
+"""Label suspects: images for training whose labels contradict predictions by models that have not seen them."""
 
 import dataclasses
 import shutil

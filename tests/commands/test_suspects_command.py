@@ -59,7 +59,7 @@ def test_planted_labels_are_found_and_can_be_excluded(make_config, planted, colo
     chosen = [data.paths.index(suspect.file) for suspect in outcome.suspects]
     np.testing.assert_array_equal(SuspectPictures.read(found.folder.suspect_pictures).pixels, data.images[chosen])
 
-    config = make_config(f"data.exclude={found.table}", "BACKBONE=MobileNetV2")
+    config = make_config(f"data.exclude={found.table}", "BACKBONE=MobileNetV2", "NAME=check")
     without = open_data(config)
     used = {without.paths[row] for row in [*without.training_rows, *without.validation_rows]}
     assert len(used) == 28

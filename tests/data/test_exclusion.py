@@ -49,6 +49,21 @@ def test_excluding_an_image_that_is_skipped_anyway_changes_nothing(make_config, 
     assert data.hash == open_data(make_config()).hash
 
 
+def test_given_validation_images_can_be_excluded(make_config, photos):
+    (photos / "val").rename(photos / "test")
+    for name in ("blue", "green", "red"):
+        (photos / "val" / name).mkdir(parents=True)
+        for number in (8, 9):
+            (photos / "train" / name / f"{number}.png").rename(photos / "val" / name / f"{number}.png")
+    Path("bad.txt").write_text("train/red/3.png\nval/blue/8.png")
+    data = open_data(make_config("data.exclude=bad.txt"))
+    assert data.summary.per_class.train == (8, 8, 7)
+    assert data.summary.per_class.validation == (1, 2, 2)
+    assert (data.summary.counts.train, data.summary.counts.validation) == (23, 5)
+    assert data.summary.num_excluded == 2
+    assert {data.paths[row] for row in data.validation_rows if "blue" in data.paths[row]} == {"val/blue/9.png"}
+
+
 def test_few_other_images_change_sides(make_config):
     Path("bad.txt").write_text("train/red/3.png")
     before = set(open_data(make_config()).validation_rows.tolist())

@@ -61,8 +61,8 @@ def _describe_images(data_set: DataSet, data: DataSummary, figures: FigureFolder
         Prose(
             f"{data.name} (hash `{data.hash}`) has {plural(len(data.classes), 'class')}, {counts.train:,} training "
             f"images, {counts.validation:,} validation images and {counts.test:,} test images. "
-            f"{_describe_origins(data)} {_describe_excluded(data)}The test images are for the final evaluation only. The "
-            f"input of the models has {' or '.join(sizes)} pixels."
+            f"{_describe_origins(data)} {_describe_excluded(data)}The test images are for the final evaluation only. "
+            f"The input of the models has {' or '.join(sizes)} pixels."
         ),
         figures.add(
             "classes",
@@ -100,7 +100,7 @@ def _describe_excluded(data: DataSummary) -> str:
     if not data.num_excluded:
         return ""
     verb = "is" if data.num_excluded == 1 else "are"
-    return f"{plural(data.num_excluded, 'image')} {verb} excluded. "
+    return f"{plural(data.num_excluded, 'other image')} {verb} excluded. "
 
 
 def _describe_files(data: DataSummary) -> list[Block]:

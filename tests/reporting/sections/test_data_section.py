@@ -150,9 +150,7 @@ def test_suspects_without_pictures_have_no_figure(workshop: Workshop) -> None:
 
 def test_excluded_images_are_counted(workshop: Workshop) -> None:
     workshop.add_run(data=workshop.describe_data(num_excluded=3))
-    assert "3 other images of train/ are excluded." in format_text(
-        describe_data(workshop.read_data_set(), workshop.figures)
-    )
+    assert "3 other images are excluded." in format_text(describe_data(workshop.read_data_set(), workshop.figures))
 
 
 def test_a_page_of_suspects_alone(workshop: Workshop) -> None:
