@@ -24,7 +24,7 @@ MAKE_VENV = if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m ve
 		PYTHONPATH=$(VENV)-bootstrap $(PYTHON) -m virtualenv --quiet $(if $(wildcard $@),,--clear) $(VENV) && rm -rf $(VENV)-bootstrap; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help demo data sweep train-best finetune backbones report predict cost dashboard bench replay clean-packs settings test test-all test-wheel lint docs clean
+.PHONY: help demo data sweep train-best finetune suspects backbones report predict cost dashboard bench replay clean-packs settings test test-all test-wheel lint docs clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -47,6 +47,9 @@ train-best: $(VENV)/ready  ## train a sweep's best configuration, evaluate each 
 
 finetune: $(VENV)/ready  ## fine-tune a pretrained backbone: head, topk, full, gradual, lpft or all|DATA STRATEGY BACKBONE WEIGHTS UNFREEZE SEEDS NAME CONFIG ARGS
 	@$(RUN_COMMAND) finetune $(call given,DATA STRATEGY BACKBONE WEIGHTS UNFREEZE SEEDS NAME CONFIG)
+
+suspects: $(VENV)/ready  ## list the images whose labels are probably wrong|DATA BACKBONE WEIGHTS NAME CONFIG ARGS
+	@$(RUN_COMMAND) suspects $(call given,DATA BACKBONE WEIGHTS NAME CONFIG)
 
 backbones: $(VENV)/ready  ## list the pretrained networks: accuracy, size, pixel range
 	@$(RUN_COMMAND) backbones $(call given,)

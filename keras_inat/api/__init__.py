@@ -3,5 +3,6 @@
 
 from keras_inat.api.classifier import Classifier, Evaluation, Explanations, Prediction, Predictions
 from keras_inat.api.history import Page, Run, Runs, Sweep
-from keras_inat.api.verbs import finetune, load, report, results, sweep, train
+from keras_inat.api.verbs import finetune, load, report, results, suspects, sweep, train
 from keras_inat.errors import UserError
+from keras_inat.store.suspects import SuspectRun

@@ -14,6 +14,7 @@ from keras_inat.errors import UserError
 from keras_inat.files import suggest_path
 from keras_inat.settings.schema import Config
 from keras_inat.store.runs import RunFolder, find_newest, list_runs, open_finished
+from keras_inat.store.suspects import SuspectRun
 
 Settings = Mapping[str, Any]
 
@@ -117,6 +118,34 @@ def finetune(
         "CONFIG": config,
     }
     return _open_runs(_run("finetune", given, settings))
+
+
+def suspects(
+    data: Images = None,
+    *,
+    backbone: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    config: str | os.PathLike[str] | None = None,
+    settings: Settings | None = None,
+) -> SuspectRun:
+    """Lists the training and validation images whose labels are probably wrong. The test images are not read.
+
+    The table that the returned run names is for the setting `data.exclude`, after a check by eye.
+
+    Args:
+        data: The images, as for `sweep`.
+        backbone: The name of a model of `keras.applications`.
+        weights: "imagenet", an `.h5` file, or "none" to train the CNN on each fold.
+        name: The name of the run.
+        config: The name of a recipe or the path of a YAML file; by default the recipe "finetune".
+        settings: Other settings by dotted name.
+
+    Raises:
+        UserError: An argument, the weights or the images cannot be used.
+    """
+    given = {"DATA": data, "BACKBONE": backbone, "WEIGHTS": weights, "NAME": name, "CONFIG": config}
+    return _run("suspects", given, settings)
 
 
 def results(directory: str | os.PathLike[str] = "runs") -> Runs:

@@ -49,6 +49,13 @@ COMMANDS = {
         sections=("run", "data", "augment", "training", "finetune", "tracking"),
         recipe="finetune",
     ),
+    "suspects": Command(
+        "list the images whose labels are probably wrong",
+        example="DATA=photos.zip BACKBONE=MobileNetV2",
+        variables=("DATA", "BACKBONE", "WEIGHTS", "NAME"),
+        sections=(*NETWORK, "finetune", "suspects"),
+        recipe="finetune",
+    ),
     "backbones": Command("list the pretrained networks: accuracy, size, pixel range", example=""),
     "report": Command(
         "write reports/index.html; STRICT=1 fails if a required section is missing",

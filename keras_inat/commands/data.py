@@ -63,6 +63,8 @@ def _report(pack: Pack, config: Config) -> None:
         ),
         "skipped": f"{found.num_quarantined + found.num_leaked:,} of {num_files:,} files: {reasons or 'none'}",
     }
+    if found.num_excluded:
+        lines["excluded"] = f"{found.num_excluded:,} training images; the counts by class lack them"
     if "16-bit" in found.traits:
         lines["bit depth"] = f"{found.bit_depth}, so {2**found.bit_depth - 1:,} becomes white in 16-bit images"
     for name, text in lines.items():

@@ -20,6 +20,10 @@ def check_arguments(command: Command, config: Config) -> None:
         from keras_inat.data.source import check_source
 
         check_source(config.data.source)
+    if "DATA" in command.variables and config.data.exclude:
+        from keras_inat.data.exclusion import read_exclusion
+
+        read_exclusion(config.data.exclude)
     if "WEIGHTS" in command.variables and config.finetune:
         from keras_inat.models.backbones import check_backbone
 

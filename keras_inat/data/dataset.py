@@ -1,5 +1,6 @@
 """The images of a run: opened once with its configuration, split for validation, with the test images sealed."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +31,9 @@ class TestSet(NamedTuple):
 class Dataset:
     """The images of a run, made by `open_data`.
 
-    The arrays have one entry for each file that is not a test image. Quarantined and leaked files have an entry too,
-    but no row. All files are open, so that a run survives the removal of its pack by the command `clean-packs`.
+    The arrays have one entry for each file that is not a test image. Quarantined, leaked and excluded files have an
+    entry too, but no row. All files are open, so that a run survives the removal of its pack by the command
+    `clean-packs`.
     """
 
     config: Config  # the configuration that the images were opened with
@@ -42,6 +44,9 @@ class Dataset:
     labels: np.ndarray  # `(files,)` int64, indices into `classes`
     training_rows: np.ndarray  # sorted int64 indices of the training images
     validation_rows: np.ndarray  # sorted int64 indices of the validation images
+    groups: np.ndarray  # `(files,)` int64, equal for duplicates
+    paths: list[str]  # the path of each file in the source
+    files_hash: str  # the hash of the contents of all files of the pack, in order
     _test: TestSet = field(repr=False)
 
     @property
@@ -87,14 +92,17 @@ def open_data(config: Config, pack: Pack | None = None) -> Dataset:
     Raises:
         UserError: The images cannot be used, a class has too few of them, or the disk is full.
     """
-    directory, manifest, _ = pack or load_pack(config)
+    directory, manifest, _, excluded = pack or load_pack(config)
     paths = json.loads((directory / "paths.json").read_text(encoding="utf-8"))
     num_test = manifest.files.test  # The test files come first.
     with np.load(directory / "index.npz") as index:
         labels = index["labels"].astype(np.int64)
         used = index["used"]
         is_validation = index["validation"][num_test:]
-        group_hashes = index["hashes"][index["representative"]]
+        groups = index["representative"]
+        files_hash = hashlib.sha256(index["hashes"]).hexdigest()
+        group_hashes = index["hashes"][groups]
+    used[excluded] = False
     pixels = []
     for size in list_sizes(config):
         path = pixel_path(directory, config.data.image_size, size, config.data.fit)
@@ -103,15 +111,16 @@ def open_data(config: Config, pack: Pack | None = None) -> Dataset:
     if manifest.origins.validation:
         training, validation = (rows[is_validation[rows] == side] for side in (False, True))
     else:
-        groups = [content.tobytes().hex() for content in group_hashes[num_test:][rows]]
-        sides = split_validation(labels[num_test:][rows], groups, config.data.val_fraction, config.data.split_seed)
+        contents = [content.tobytes().hex() for content in group_hashes[num_test:][rows]]
+        sides = split_validation(labels[num_test:][rows], contents, config.data.val_fraction, config.data.split_seed)
         training, validation = (rows[side] for side in sides)
     for chosen, purpose in ((training, "training"), (validation, "validation")):
         num_images = np.bincount(labels[num_test:][chosen], minlength=len(manifest.classes))
         if not num_images.all():
+            excluded_too = " or excluded" if len(excluded) else ""
             raise UserError(
                 f"the class {manifest.classes[num_images.argmin()]!r} has no image for {purpose}: its images are "
-                "duplicates of one another or of another class. Add other images, or remove the class"
+                f"duplicates of one another or of another class{excluded_too}. Add other images, or remove the class"
             )
     counts = SplitCounts(train=len(training), validation=len(validation), test=manifest.counts.test)
     fields = dict(manifest) | {"counts": counts, "image_size": config.data.image_size, "fit": config.data.fit}
@@ -124,5 +133,8 @@ def open_data(config: Config, pack: Pack | None = None) -> Dataset:
         labels=labels[num_test:],
         training_rows=training,
         validation_rows=validation,
+        groups=groups[num_test:],
+        paths=paths[num_test:],
+        files_hash=files_hash,
         _test=TestSet(pixels[0][:num_test], labels[:num_test], np.flatnonzero(used[:num_test]), paths[:num_test]),
     )

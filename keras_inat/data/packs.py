@@ -13,6 +13,7 @@ from keras_inat.data.augment import needs_margin
 from keras_inat.data.conversion import remove_stale_copies
 from keras_inat.data.decode import stored_size
 from keras_inat.data.duplicates import find_pairs, group_duplicates, renumber_pairs
+from keras_inat.data.exclusion import exclude_images
 from keras_inat.data.index import VERSION, choose_representatives, name_variant, write_index
 from keras_inat.data.scan import JOURNAL, THUMBNAIL, THUMBNAILS, DecodedFile, pixel_path, scan_files, stack_hashes
 from keras_inat.data.source import ImageFile, Source, find_packs, open_source, reopen_source
@@ -26,15 +27,20 @@ from keras_inat.store.records import Manifest
 NUM_NAMED = 10
 # A warning suggests other settings if the leaked images are a larger fraction of the training images.
 MAX_LEAKED_FRACTION = 0.05
+NO_ROWS = np.empty(0, np.int64)
 _warned: set[Path] = set()
 
 
 class Pack(NamedTuple):
-    """A pack on disk: the pixels of every file at each size, the thumbnails, and the files of `write_index`."""
+    """A pack on disk: the pixels of every file at each size, the thumbnails, and the files of `write_index`.
+
+    The manifest and its hash describe the images without the excluded ones. The files on disk describe all of them.
+    """
 
     directory: Path
     manifest: Manifest
     is_new: bool = False  # True if it was made by this call
+    excluded: np.ndarray = NO_ROWS  # `(files,)` int64, the sorted indices of the usable files that are excluded
 
 
 def load_pack(config: Config) -> Pack:
@@ -44,7 +50,8 @@ def load_pack(config: Config) -> Pack:
     of test images are skipped with a warning.
 
     Raises:
-        UserError: The source is missing, has a class with too few usable images, or the disk is full.
+        UserError: The source is missing, has a class with too few usable images, the disk is full, or `data.exclude`
+            names something else than training and validation images.
     """
     source = open_source(config)
     packs = find_packs(config)
@@ -70,7 +77,10 @@ def load_pack(config: Config) -> Pack:
         _warn_about_skipped_files(home, manifest)
     if is_new:
         print(f"images: {manifest.origins.describe(config.data.val_fraction, config.data.test_fraction)}", flush=True)
-    return Pack(home, manifest, is_new)
+    if not config.data.exclude:
+        return Pack(home, manifest, is_new)
+    manifest, excluded = exclude_images(manifest, home, config.data.exclude)
+    return Pack(home, manifest, is_new, excluded)
 
 
 def list_sizes(config: Config) -> list[int]:

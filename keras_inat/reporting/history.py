@@ -16,6 +16,7 @@ from keras_inat.store.ledger import LedgerEntry, read_ledger
 from keras_inat.store.predictions import DuplicatePictures, Predictions
 from keras_inat.store.records import DataSummary, DuplicatePair, EvaluationScores, Result
 from keras_inat.store.runs import RunFolder, identify_group, list_runs
+from keras_inat.store.suspects import SuspectRun, list_suspects
 from keras_inat.store.sweeps import list_sweeps
 
 
@@ -124,6 +125,7 @@ class DataSet:
     data: DataSummary | None = None  # None if no run and no trial has a result
     groups: list[SeedGroup] = field(default_factory=list)
     sweeps: list[SweepHistory] = field(default_factory=list)  # the newest first
+    suspects: SuspectRun | None = None  # the newest label suspects
 
     def find_commands(self) -> set[str]:
         """Returns the commands that used the images."""
@@ -157,12 +159,12 @@ def read_history(directory: str | Path) -> History:
         if result and result.test:
             runs.append(FinishedRun(folder, result, result.test))
     sweeps = [read_sweep(folder) for folder in list_sweeps(directory)]
-    data_sets = _sort_by_data(runs, [sweep for sweep in sweeps if sweep.trials])
+    data_sets = _sort_by_data(runs, [sweep for sweep in sweeps if sweep.trials], list_suspects(directory))
     return History(data_sets, runs, read_ledger(directory))
 
 
-def _sort_by_data(runs: list[FinishedRun], sweeps: list[SweepHistory]) -> list[DataSet]:
-    """Sorts runs and sweeps by the hash of their images. The data set that most commands used comes first."""
+def _sort_by_data(runs: list[FinishedRun], sweeps: list[SweepHistory], suspects: list[SuspectRun]) -> list[DataSet]:
+    """Sorts what was done by the hash of the images. The data set that most commands used comes first."""
     data_sets = dict[str, DataSet]()
     for run in runs:
         # The newest run describes the data: the hash is the same, but the image size may differ.
@@ -174,7 +176,12 @@ def _sort_by_data(runs: list[FinishedRun], sweeps: list[SweepHistory]) -> list[D
         data_set.data = data_set.data or sweep.data
         data_set.name = data_set.data.name if data_set.data else sweep.name
         data_set.sweeps.append(sweep)
-    return sorted(data_sets.values(), key=lambda found: -len(found.find_commands()))
+    for found in suspects:
+        data_set = data_sets.setdefault(found.data.hash, DataSet(found.data.name))
+        data_set.data = data_set.data or found.data
+        data_set.name = data_set.data.name
+        data_set.suspects = found
+    return sorted(data_sets.values(), key=lambda data_set: -len(data_set.find_commands()))
 
 
 def group_by_seed(runs: list[FinishedRun]) -> list[SeedGroup]:

@@ -71,6 +71,9 @@ class Data(Section):
     ignore_duplicates: Annotated[str | None, PATH, Role.DATA] = Field(
         None, description="a CSV file with two columns of paths: pairs that are no near-duplicates, as the report shows"
     )
+    exclude: Annotated[str | None, PATH, Role.DATA] = Field(
+        None, description="a CSV file with the column file, or one path a line: training images that are not used"
+    )
     zip: Annotated[str | None, PATH] = Field(
         None, description="the command `data`: an archive to unpack instead of a download"
     )
@@ -171,6 +174,12 @@ class TrainBest(Section):
     sweep: str | None = Field(None, description="name of the sweep with the best configuration; null: the newest")
 
 
+class Suspects(Section):
+    role: ClassVar[Role] = Role.EXECUTION
+
+    folds: int = Field(5, ge=2, le=100, description="models; each predicts the images that the others are trained on")
+
+
 class Tracking(Section):
     role: ClassVar[Role] = Role.DISPLAY
 
@@ -222,6 +231,7 @@ class Config(Section):
     finetune: Finetune | None = None
     sweep: Sweep = Sweep()
     train_best: TrainBest = TrainBest()
+    suspects: Suspects = Suspects()
     tracking: Tracking = Tracking()
     report: Report = Report()
     predict: Predict = Predict()

@@ -94,3 +94,10 @@ class DuplicatePictures(StoredArrays):
 
     pairs: np.ndarray  # `(pairs,)` int64, positions in `DataSummary.duplicates`
     pixels: np.ndarray  # `(pairs, 2, size, size, 3)` uint8
+
+
+@dataclass(frozen=True)
+class SuspectPictures(StoredArrays):
+    """The pixels of the first label suspects, `suspects.npz`."""
+
+    pixels: np.ndarray  # `(suspects, size, size, 3)` uint8

@@ -158,6 +158,8 @@ class Manifest(Stored):
     # Number of training images that are duplicates of a test image or of a given validation image, and of given
     # validation images that are duplicates of a test image.
     num_leaked: int
+    # Number of usable training and validation images that `data.exclude` names. The other counts do not include them.
+    num_excluded: int = 0
     num_duplicates: DuplicateCounts  # number of duplicate pairs
     bit_depth: int = 16  # bits that the values of 16-bit pixels use
     float_range: float = 1.0  # value of floating-point pixels that becomes white

@@ -61,6 +61,7 @@ def fit(
     run: RunFolder,
     label: str = "",
     *,
+    data: Dataset | None = None,
     title: str | None = None,
     keep_best: bool = True,
     stop: Callable[[int], bool] | None = None,
@@ -74,6 +75,7 @@ def fit(
         config: With a `finetune` section, a pretrained backbone is adapted. Otherwise, the CNN is trained from scratch.
         run: Its folder gets a line of `metrics.jsonl` and a `checkpoint.npz` every epoch.
         label: Begins every printed line.
+        data: The images, by default those of `config`.
         title: Title of the W&B run; by default the name of the run folder.
         keep_best: Writes `best.keras` whenever the score improves.
         stop: Called after each epoch with the number of epochs done. The training ends if it returns True.
@@ -85,7 +87,7 @@ def fit(
     """
     init_devices(config.run.deterministic)
     keras.utils.set_random_seed(config.run.seed)
-    data = open_data(config)
+    data = data or open_data(config)
     progress = resume_progress(config, run, data.hash)
     if not progress.precision:
         progress.precision = choose_precision() if config.training.precision == "auto" else config.training.precision

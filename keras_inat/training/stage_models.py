@@ -132,12 +132,13 @@ def split_head(model: keras.Model) -> keras.Model:
 
 
 def _identify(model: keras.Model, data: Dataset, flip: bool) -> str:
-    pixels = [data.hash, data.summary.image_size, data.summary.preparation.model_dump(), flip]
+    # Excluded images have features, too. A run without them uses the same file.
+    pixels = [data.files_hash, data.summary.image_size, data.summary.preparation.model_dump(), flip]
     digest = hashlib.sha256(json.dumps(pixels).encode())
     for layer in model.layers:
         if layer.name not in HEAD:
-            # The names contain a counter of the process and say nothing about the layer.
-            settings = {key: value for key, value in layer.get_config().items() if key != "name"}
+            # The names contain a counter of the process. A frozen layer predicts the same as a trainable one.
+            settings = {key: value for key, value in layer.get_config().items() if key not in ("name", "trainable")}
             digest.update(json.dumps([type(layer).__name__, settings], default=str, sort_keys=True).encode())
             for weight in layer.get_weights():
                 digest.update(np.ascontiguousarray(weight).tobytes())

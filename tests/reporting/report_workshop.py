@@ -22,9 +22,10 @@ from keras_inat.settings.catalog import nest, select
 from keras_inat.settings.loading import build_config, format_yaml, load_config, merge, override
 from keras_inat.settings.schema import Config
 from keras_inat.store.ledger import LedgerEntry, ledger_path
-from keras_inat.store.predictions import Predictions, ValidationSample
+from keras_inat.store.predictions import Predictions, SuspectPictures, ValidationSample
 from keras_inat.store.records import DataSummary, Epoch, EvaluationScores, Result, StageSummary, Trial
 from keras_inat.store.runs import RunFolder, restart_run
+from keras_inat.store.suspects import Suspect, Suspects, write_suspects
 from keras_inat.store.sweeps import SweepFolder, SweepIdentity
 
 CLASSES = ("Amphibia", "Aves", "Fungi", "Plantae")
@@ -171,6 +172,35 @@ class Workshop:
                 chosen = select(override(base, settings[best]), roles.BEST)
                 write_text(sweep.best, format_yaml(nest(chosen)))
         return sweep
+
+    def add_suspects(self, count: int, data: DataSummary | None = None) -> RunFolder:
+        """Adds a run of the command `suspects` that found `count` label suspects."""
+        self.num_runs += 1
+        run = restart_run(self.config, self.runs / "suspects" / f"20261101-0800{self.num_runs:02d}-toy", "suspects")
+        suspects = [
+            Suspect(
+                file=f"train/{self.classes[0]}/{rank}.jpg",
+                label=self.classes[0],
+                suggested=self.classes[1],
+                probability_of_label=0.02,
+                probability_of_suggested=0.95,
+                rank=rank,
+            )
+            for rank in range(1, count + 1)
+        ]
+        outcome = Suspects(
+            created=START.isoformat(),
+            network="linear heads on the features of MobileNetV2",
+            num_folds=5,
+            num_images=240,
+            accuracy=0.875,
+            data=data or self.describe_data(),
+            suspects=tuple(suspects),
+        )
+        pixels = np.zeros((min(count, 24), self.size, self.size, 3), np.uint8)
+        SuspectPictures(pixels).write(run.suspect_pictures)
+        write_suspects(run, outcome)
+        return run
 
     def _predict(self, num_test: int, correct: int, shift: int, rng: np.random.Generator) -> Predictions:
         num_classes = len(self.classes)

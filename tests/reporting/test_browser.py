@@ -51,6 +51,7 @@ def path(browser, tmp_path_factory) -> Path:
         "s", settings, [0.4 + 0.05 * chosen["model.batch_norm"] + rng.normal(0, 0.01) for chosen in settings]
     )
     workshop.add_run(name="small", correct=60)
+    workshop.add_suspects(7)
     workshop.add_run(name="large", correct=70, val=0.6, settings={"model.filters": [8, 16, 32]})
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(plotting.STYLE, "savefig.dpi", 60)

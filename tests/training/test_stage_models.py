@@ -46,6 +46,13 @@ def test_cached_features_are_reused_until_anything_they_depend_on_changes(config
     capsys.readouterr()
     np.testing.assert_array_equal(load_features(other, data), first)
     assert capsys.readouterr().out == ""
+    for layer in other.layers:
+        layer.trainable = False
+    Path("excluded.txt").write_text("train/red/3.png")
+    without = open_data(change(config, data={"exclude": "excluded.txt"}))
+    assert without.hash != data.hash
+    np.testing.assert_array_equal(load_features(other, without), first)
+    assert capsys.readouterr().out == ""
     (path,) = data.directory.glob("features-*.npy")
     path.write_bytes(path.read_bytes()[:200])  # damaged
     np.testing.assert_array_equal(load_features(model, data), first)

@@ -15,10 +15,12 @@ from keras_inat.plotting import CORRECT, GRID, MUTED, WIDTH, WRONG, clip, new_ca
 from keras_inat.reporting.formatting import percent
 from keras_inat.store.predictions import Predictions
 from keras_inat.store.records import DuplicatePair
+from keras_inat.store.suspects import Suspect
 
 EXAMPLE_COLUMNS = 10
 PREDICTION_COLUMNS = 3
 PAIR_COLUMNS = 4
+SUSPECT_COLUMNS = 6
 # In inches.
 EXAMPLE_HEIGHT = 1.2
 PREDICTION_WIDTH = WIDTH / PREDICTION_COLUMNS
@@ -26,6 +28,8 @@ PREDICTION_HEIGHT = 1.3
 PREDICTION_SIDE = 1.14
 PAIR_SIDE = 1.13
 PAIR_HEIGHT = PAIR_SIDE + 0.62
+SUSPECT_SIDE = 1.5
+SUSPECT_HEIGHT = SUSPECT_SIDE + 0.55
 MARGIN = 0.1
 LABEL = 1.32
 GAP = 0.05
@@ -58,6 +62,20 @@ def draw_duplicate_pairs(duplicates: Sequence[tuple[DuplicatePair, np.ndarray]])
             axes.text(left + PAIR_SIDE / 2, y + PAIR_SIDE + 0.12, clip(folder, 20), **CENTERED)
         label = f"{pair.agreeing_cells} of {pair.cells} parts agree" + (", mirrored" if pair.mirrored else "")
         axes.text(x + PAIR_SIDE + 0.04, y + PAIR_SIDE + 0.31, label, weight="bold", **CENTERED)
+    return figure
+
+
+def draw_suspects(suspects: Sequence[Suspect], pixels: np.ndarray) -> Figure:
+    """Draws label suspects `(suspects, size, size, 3)` uint8, each with its label, the suggested class and their p."""
+    figure, axes = new_canvas(WIDTH, SUSPECT_HEIGHT * -(-len(pixels) // SUSPECT_COLUMNS))
+    for index, (suspect, image) in enumerate(zip(suspects, pixels, strict=False)):
+        x = WIDTH / SUSPECT_COLUMNS * (index % SUSPECT_COLUMNS) + 0.08
+        y = SUSPECT_HEIGHT * (index // SUSPECT_COLUMNS) + 0.06
+        _place_image(axes, image, x, y, SUSPECT_SIDE)
+        label = f"{clip(suspect.label, 16)} {percent(suspect.probability_of_label, 0)}"
+        suggested = f"→ {clip(suspect.suggested, 14)} {percent(suspect.probability_of_suggested, 0)}"
+        axes.text(x + SUSPECT_SIDE / 2, y + SUSPECT_SIDE + 0.12, label, **CENTERED)
+        axes.text(x + SUSPECT_SIDE / 2, y + SUSPECT_SIDE + 0.31, suggested, weight="bold", **CENTERED)
     return figure
 
 

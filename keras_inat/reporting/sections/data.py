@@ -2,9 +2,9 @@
 
 from keras_inat.reporting.blocks import Block, Prose, Section, Table
 from keras_inat.reporting.charts.classification import describe_shown_classes, draw_class_counts
-from keras_inat.reporting.charts.images import draw_duplicate_pairs, draw_examples
+from keras_inat.reporting.charts.images import draw_duplicate_pairs, draw_examples, draw_suspects
 from keras_inat.reporting.figure_folder import FigureFolder
-from keras_inat.reporting.formatting import plural
+from keras_inat.reporting.formatting import percent, plural
 from keras_inat.reporting.history import DataSet
 from keras_inat.store.records import DataSummary
 
@@ -36,6 +36,7 @@ def describe_data(data_set: DataSet, figures: FigureFolder) -> Section:
         *_describe_images(data_set, data, figures),
         *_describe_files(data),
         *_describe_duplicates(data_set, data, figures),
+        *_describe_suspects(data_set, figures),
     ]
     return Section(TITLE, blocks)
 
@@ -53,15 +54,15 @@ def _describe_images(data_set: DataSet, data: DataSummary, figures: FigureFolder
     given = per_class.validation or [0] * len(per_class.train)
     train = [first + second for first, second in zip(per_class.train, given, strict=True)]
     shown = describe_shown_classes(len(data.classes))
-    summaries = [group.best.data for group in data_set.groups]
+    summaries = [data, *(group.best.data for group in data_set.groups)]
     summaries += [sweep.data for sweep in data_set.sweeps if sweep.data]
     sizes = [f"{size} × {size}" for size in sorted({summary.image_size for summary in summaries})]
     blocks: list[Block] = [
         Prose(
             f"{data.name} (hash `{data.hash}`) has {plural(len(data.classes), 'class')}, {counts.train:,} training "
             f"images, {counts.validation:,} validation images and {counts.test:,} test images. "
-            f"{_describe_origins(data)} The test images are for the final evaluation only. The input of the models has "
-            f"{' or '.join(sizes)} pixels."
+            f"{_describe_origins(data)} {_describe_excluded(data)}The test images are for the final evaluation only. "
+            f"The input of the models has {' or '.join(sizes)} pixels."
         ),
         figures.add(
             "classes",
@@ -93,6 +94,13 @@ def _describe_origins(data: DataSummary) -> str:
         else f"the test images are a stratified random fraction of {data.test_fraction:g}, split off before the others"
     )
     return f"{', '.join(parts[:2])}, and {parts[2]}."
+
+
+def _describe_excluded(data: DataSummary) -> str:
+    if not data.num_excluded:
+        return ""
+    verb = "is" if data.num_excluded == 1 else "are"
+    return f"{plural(data.num_excluded, 'other image')} {verb} excluded. "
 
 
 def _describe_files(data: DataSummary) -> list[Block]:
@@ -161,3 +169,27 @@ def _describe_duplicates(data_set: DataSet, data: DataSummary, figures: FigureFo
                 Table(how, "lll", ["file", "duplicate", "parts that agree"], listed),
             ]
     return [Prose(text)]
+
+
+def _describe_suspects(data_set: DataSet, figures: FigureFolder) -> list[Block]:
+    """Returns the number of label suspects and pictures of the first ones, if the command `suspects` was run."""
+    if data_set.suspects is None:
+        return []
+    outcome = data_set.suspects.outcome
+    text = (
+        f"Label suspects: {len(outcome.suspects):,} of {outcome.num_images:,} training and validation images. Their "
+        "labels contradict predictions by models that were not trained on them (confident learning, Northcutt et al. "
+        f"2021). The models were {outcome.network}, in {plural(outcome.num_folds, 'fold')}, with an out-of-fold "
+        f"accuracy of {percent(outcome.accuracy)}. A suspect is to be checked by eye. Its label may be right. "
+        f"`{data_set.suspects.table}` lists all of them."
+    )
+    pixels = data_set.suspects.read_pictures()
+    if pixels is None or not len(pixels):
+        return [Prose(text)]
+    shown = outcome.suspects[: len(pixels)]
+    pairs = ", ".join(f"{suspect.label} → {suspect.suggested}" for suspect in shown)
+    caption = (
+        f"The first {plural(len(pixels), 'label suspect')}, each with its label, the suggested class, and their "
+        "out-of-fold probabilities."
+    )
+    return [Prose(text), figures.add("suspects", draw_suspects(shown, pixels), f"{caption} {pairs}.", caption)]

@@ -85,4 +85,10 @@ def list_findings(data_set: DataSet) -> list[str]:
             f"{score}. It was selected by this accuracy, which is therefore optimistic. No model was evaluated on the "
             "test images yet."
         )
+    if not findings and data_set.suspects:
+        outcome = data_set.suspects.outcome
+        findings.append(
+            f"{data_set.name}: {plural(len(outcome.suspects), 'label suspect')} of {outcome.num_images:,} images. No "
+            "model was evaluated on the test images yet."
+        )
     return findings

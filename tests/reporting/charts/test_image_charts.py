@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from figure_contents import list_images, list_texts
 
-from keras_inat.reporting.charts.images import draw_duplicate_pairs, draw_examples, draw_predictions
+from keras_inat.reporting.charts.images import draw_duplicate_pairs, draw_examples, draw_predictions, draw_suspects
 from keras_inat.store.predictions import Predictions
 from keras_inat.store.records import DuplicatePair
+from keras_inat.store.suspects import Suspect
 
 CLASSES = ["Aves", "Fungi", "Plantae"]
 
@@ -39,6 +40,24 @@ def test_examples_have_their_class(predictions: Predictions) -> None:
     figure = draw_examples(predictions, CLASSES)
     assert list_images(figure.axes[0]) == [0, 1, 2, 3]
     assert list_texts(figure) == ["Aves", "Fungi", "Fungi", "Plantae"]
+
+
+def test_suspects_have_their_label_and_the_suggested_class() -> None:
+    suspects = [
+        Suspect(
+            file=f"train/Aves/{rank}.jpg",
+            label="Aves",
+            suggested="Fungi",
+            probability_of_label=0.0312,
+            probability_of_suggested=0.9,
+            rank=rank,
+        )
+        for rank in (1, 2, 3)
+    ]
+    images = np.arange(2, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
+    figure = draw_suspects(suspects, images)
+    assert list_images(figure.axes[0]) == [0, 1]
+    assert list_texts(figure) == ["Aves 3 %", "→ Fungi 90 %"] * 2
 
 
 def test_pairs_have_their_folders_and_the_parts_that_agree() -> None:

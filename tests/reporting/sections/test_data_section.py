@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from report_workshop import Workshop, format_text
 
+from keras_inat.reporting.blocks import Picture
+from keras_inat.reporting.history import read_history
+from keras_inat.reporting.page import write_report
 from keras_inat.reporting.sections.data import describe_data
 from keras_inat.reporting.sections.sweep import describe_sweeps
 from keras_inat.store.predictions import DuplicatePictures
@@ -111,3 +114,51 @@ def test_skipped_files_and_duplicates(workshop: Workshop) -> None:
     run.duplicates.write_bytes(b"damaged")
     describe_data(workshop.read_data_set(), workshop.figures)
     assert "duplicates" not in workshop.list_figures()
+
+
+def test_label_suspects_of_the_newest_run_are_shown(workshop: Workshop) -> None:
+    workshop.add_run()
+    workshop.add_suspects(7)
+    run = workshop.add_suspects(30)
+    workshop.add_suspects(9, workshop.describe_data("other"))
+    [data_set, other] = read_history(workshop.runs).data_sets
+    section = describe_data(data_set, workshop.figures)
+    text = format_text(section)
+    assert "Label suspects: 30 of 240 training and validation images." in text
+    assert "linear heads on the features of MobileNetV2, in 5 folds, with an out-of-fold accuracy of 87.5 %." in text
+    assert f"{run.suspect_table} lists all of them." in text
+    picture = section.blocks[-1]
+    assert isinstance(picture, Picture)
+    assert picture.caption.startswith("The first 24\xa0label suspects, each with its label")
+    assert picture.alt.startswith(picture.caption)
+    assert picture.alt.count("Amphibia → Aves") == 24
+    assert other.groups == other.sweeps == []
+    assert "Label suspects: 9 of 240" in format_text(describe_data(other, workshop.figures))
+
+
+def test_suspects_without_pictures_have_no_figure(workshop: Workshop) -> None:
+    workshop.add_run()
+    workshop.add_suspects(0)
+    section = describe_data(workshop.read_data_set(), workshop.figures)
+    assert "Label suspects: 0 of 240" in format_text(section)
+    assert not isinstance(section.blocks[-1], Picture)
+    workshop.add_suspects(3).suspect_pictures.write_bytes(b"damaged")
+    section = describe_data(workshop.read_data_set(), workshop.figures)
+    assert "Label suspects: 3 of 240" in format_text(section)
+    assert not isinstance(section.blocks[-1], Picture)
+
+
+def test_excluded_images_are_counted(workshop: Workshop) -> None:
+    workshop.add_run(data=workshop.describe_data(num_excluded=3))
+    assert "3 other images are excluded." in format_text(describe_data(workshop.read_data_set(), workshop.figures))
+
+
+def test_a_page_of_suspects_alone(workshop: Workshop) -> None:
+    workshop.add_suspects(3)
+    write_report(workshop.config)
+    text = workshop.read_text()
+    assert "Label suspects: 3 of 240 training and validation images." in text
+    assert "The input of the models has 16 × 16 pixels." in text
+    assert "toy: 3 label suspects of 240 images. No model was evaluated on the test images yet." in text
+    assert "No CNN was trained from scratch on these images yet." in text
+    assert "toy-suspects" in workshop.list_figures()

@@ -1,0 +1,82 @@
+"""Label suspects: images whose labels are probably wrong, as a record and as a table."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_inat.files import write_atomically
+from keras_inat.store.predictions import SuspectPictures
+from keras_inat.store.records import DataSummary, Stored
+from keras_inat.store.runs import RunFolder
+
+COMMAND = "suspects"
+
+
+class Suspect(Stored):
+    """An image whose label is probably wrong, a line of `suspects.csv`."""
+
+    file: str  # the path relative to the source
+    label: str  # its class in the data set
+    suggested: str  # the most probable class
+    probability_of_label: float  # predicted by a model that was not trained on the image
+    probability_of_suggested: float  # by the same model
+    rank: int  # 1 for the largest difference of the two probabilities
+
+
+class Suspects(Stored):
+    """The outcome of the command `suspects`, `suspects.json`."""
+
+    created: str  # UTC, ISO 8601
+    network: str  # the model that predicted the images, in words
+    num_folds: int  # number of models, each trained on the other folds
+    num_images: int  # number of training and validation images
+    accuracy: float  # fraction of them whose label is the most probable class
+    data: DataSummary  # the images
+    suspects: tuple[Suspect, ...]  # the most suspicious first
+
+
+@dataclass(frozen=True, repr=False)
+class SuspectRun:
+    """A finished run of the command `suspects`."""
+
+    folder: RunFolder  # its folder
+    outcome: Suspects  # its content
+
+    @property
+    def table(self) -> Path:
+        """The path of `suspects.csv`."""
+        return self.folder.suspect_table
+
+    @property
+    def data(self) -> DataSummary:
+        """The images."""
+        return self.outcome.data
+
+    def __repr__(self) -> str:
+        return f"<{len(self.outcome.suspects):,} label suspects of {self.outcome.num_images:,} images: {self.table}>"
+
+    def read_pictures(self) -> np.ndarray | None:
+        """Reads the pixels of the first suspects, `(suspects, size, size, 3)` uint8; None if the file is damaged."""
+        pictures = SuspectPictures.read(self.folder.suspect_pictures)
+        return pictures.pixels if pictures else None
+
+
+def write_suspects(run: RunFolder, suspects: Suspects) -> None:
+    """Writes `suspects.csv`, which `data.exclude` accepts, and then `suspects.json`, which marks the run as done."""
+    with write_atomically(run.suspect_table) as path, open(path, "w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, list(Suspect.model_fields))
+        table.writeheader()
+        table.writerows(suspect.model_dump() for suspect in suspects.suspects)
+    suspects.write(run.suspects)
+
+
+def list_suspects(directory: str | Path) -> list[SuspectRun]:
+    """Returns the finished runs of `suspects`, the oldest first. Damaged ones are skipped with a warning."""
+    found = []
+    for path in sorted(Path(directory, COMMAND).glob("*")):
+        run = RunFolder(path, COMMAND)
+        if outcome := Suspects.read_if_sound(run.suspects):
+            found.append(SuspectRun(run, outcome))
+    return found
