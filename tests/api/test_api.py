@@ -168,7 +168,7 @@ def test_the_report_shows_itself(trained):
     [
         (lambda: keras_inat.sweep("nowhere"), "'nowhere' does not exist"),
         (lambda: keras_inat.sweep("photos", settings={"model.filter": 3}), "Did you mean 'model.filters'"),
-        (lambda: keras_inat.train(sweep="none"), "the sweep 'none' has no finished trial"),
+        (lambda: keras_inat.train(sweep="none"), r"must be one of {first}\. Received: 'none'"),
         (lambda: keras_inat.finetune("photos", backbone="MobilNetV2"), "Did you mean 'MobileNetV2'"),
         (lambda: keras_inat.load("nowhere"), "must be the folder of a finished run"),
         (lambda: keras_inat.load().predict("nowhere.jpg"), "does not exist"),

@@ -397,5 +397,5 @@ def test_missing_data_are_an_error_before_the_first_trial(sweep_config):
 def test_the_best_configuration_is_found_by_name_or_is_the_newest(sweep_config, fake_fit):
     runner.search(sweep_config("TRIALS=1"))
     assert find_best_config("runs", "s") == find_best_config("runs", None) == FOLDER / "best.yaml"
-    with pytest.raises(UserError, match=r"'x' has no finished trial.*Sweeps with one: s\."):
+    with pytest.raises(UserError, match=r"must be one of {s}\. Received: 'x'\."):
         find_best_config("runs", "x")

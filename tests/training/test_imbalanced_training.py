@@ -1,6 +1,7 @@
 """Selection and evaluation on a planted set of 150 images of one class and 6 of another."""
 
 import re
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -51,7 +52,7 @@ def plant_scores(monkeypatch):
     return plant
 
 
-def predict_majority(config, run, label=""):
+def predict_majority(config, run, label="", evaluate=None):
     """Stands for a training whose model predicts the majority for every image."""
     data = open_data(config)
     image = keras.Input((8, 8, 3))
@@ -59,7 +60,8 @@ def predict_majority(config, run, label=""):
     model = keras.Model(image, keras.layers.Softmax()(zeros))  # of two equal probabilities, the first class counts
     fields = {"objective": "balanced_accuracy", "val_accuracy": 30 / 31, "val_majority_baseline": 30 / 31}
     result = predict_majority.build_result().model_copy(update={"data": data.summary, "config": config, **fields})
-    return TrainedModel(model, data, result)
+    trained = TrainedModel(model, data, result)
+    return replace(trained, result=evaluate(run, trained)) if evaluate else trained
 
 
 @pytest.fixture
