@@ -31,10 +31,9 @@ _IDENTITY = np.ones((1, 1), np.float32)
 MIN_DETAIL = 1.0
 # Details agree if their correlation, with a penalty for different contrast, reaches this value.
 MIN_CELL_SIMILARITY = 0.5
-# The limits of a near-duplicate. Of 1,600 copies of photographs that were mirrored, recompressed, resized, framed,
-# letterboxed, cropped, brightened or all of it, 99 % keep each of them; docs/duplicates.md has the measurement.
-MIN_CELLS = 8
-MIN_AGREEMENT = 0.75
+# The limits of a near-duplicate. docs/duplicates.md has the copies and the look-alikes that they were chosen on.
+MIN_CELLS = 6
+MIN_AGREEMENT = 0.82
 MIN_OVERLAP = 0.45
 MAX_STRETCH = 0.04
 MAX_SCALE = 1.3
