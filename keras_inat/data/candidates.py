@@ -38,6 +38,8 @@ MIN_CONTRAST = 1.0
 # Most similar images that are verified for each image.
 NUM_NEAREST = 4
 NUM_TABLES = 64
+# After each product of matrices, the threads of OpenBLAS wait busily for the next one: few large ones cost less.
+TABLES_AT_ONCE = 8
 # In each table a view is compared with this many views of the same code.
 NUM_NEIGHBORS = 6
 CHUNK = 4096
@@ -203,9 +205,12 @@ def _search(views: np.ndarray, framed: np.ndarray) -> np.ndarray:
     num_bits = max(8, int(np.ceil(np.log2(len(vectors) + 1))) + 2)
     rng = np.random.default_rng(0)
     weights = 2.0 ** np.arange(num_bits)
-    for _ in range(NUM_TABLES):
-        planes = rng.normal(size=(vectors.shape[1], num_bits)).astype(np.float32)
-        codes = (vectors @ planes > 0) @ weights
+    for number in range(NUM_TABLES):
+        if number % TABLES_AT_ONCE == 0:
+            planes = rng.normal(size=(TABLES_AT_ONCE, vectors.shape[1], num_bits)).astype(np.float32)
+            sides = vectors @ np.concatenate(planes, axis=1) > 0
+            codes_of_tables = sides.reshape(len(vectors), TABLES_AT_ONCE, num_bits) @ weights
+        codes = codes_of_tables[:, number % TABLES_AT_ONCE]
         order = np.argsort(codes, kind="stable")
         new = [found]
         for step in range(1, NUM_NEIGHBORS + 1):
