@@ -86,7 +86,7 @@ def write_index(
         near_duplicates=data.near_duplicates,
         bit_depth=preparation.bit_depth,
         float_range=preparation.float_range,
-        hash=_hash_contents(source, splits, hashes, labels, used),
+        hash=_hash_contents(source, splits, hashes, labels, used, _hash_ignored(data)),
         classes=source.classes,
         files=SplitCounts(**dict(zip(SPLITS, np.bincount(splits, minlength=len(SPLITS)).tolist(), strict=True))),
         counts=SplitCounts(**{split: sum(numbers) for split, numbers in counts.items()}),
@@ -113,11 +113,15 @@ def name_variant(source: Source, data: Data) -> str:
         "" if data.bit_depth == "auto" else f"{data.bit_depth}-bit-",
         f"test-{data.test_fraction:g}-" if source.is_unsplit else "",
     ]
-    if ignored := read_ignored(data.ignore_duplicates):
-        lines = sorted("\0".join(sorted(pair)) for pair in ignored)
-        digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-        parts.append(f"ignoring-{digest[:8]}-")
+    if digest := _hash_ignored(data):
+        parts.append(f"ignoring-{digest}-")
     return "".join(parts)
+
+
+def _hash_ignored(data: Data) -> str:
+    """Hashes the pairs of `data.ignore_duplicates`, wherever the file is. Returns an empty string without any."""
+    pairs = sorted("\0".join(sorted(pair)) for pair in read_ignored(data.ignore_duplicates))
+    return hashlib.sha256("\n".join(pairs).encode("utf-8", "surrogateescape")).hexdigest()[:8] if pairs else ""
 
 
 def _find_leaked(readable: np.ndarray, splits: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -212,10 +216,16 @@ def _describe_pair(pair: np.void, names: list[str], labels: np.ndarray) -> Dupli
     )
 
 
-def _hash_contents(source: Source, splits: np.ndarray, hashes: np.ndarray, labels: np.ndarray, used: np.ndarray) -> str:
-    """Hashes the contents, classes and splits of the usable images. File names have no influence."""
+def _hash_contents(
+    source: Source, splits: np.ndarray, hashes: np.ndarray, labels: np.ndarray, used: np.ndarray, ignored: str
+) -> str:
+    """Hashes the contents, classes and splits of the usable images. File names have no influence.
+
+    `ignored` is the hash of the pairs that are no duplicates: they decide which images are on one side of the split.
+    """
     lines = [
         f"{SPLITS[splits[number]]} {labels[number]} {hashes[number].tobytes().hex()}"
         for number in np.flatnonzero(used).tolist()
     ]
-    return hashlib.sha256("\n".join((*source.classes, *sorted(lines))).encode()).hexdigest()[:16]
+    lines = [*source.classes, *sorted(lines), *filter(None, [ignored])]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -68,10 +68,10 @@ class Data(Section):
     file_column: str | None = Field(None, description="the table's column of file names; null: found by usual names")
     label_column: str | None = Field(None, description="the table's column of classes; null: found by usual names")
     split_column: str | None = Field(None, description="the table's column of splits; null: found by usual names")
-    ignore_duplicates: Annotated[str | None, PATH, Role.DATA] = Field(
+    ignore_duplicates: Annotated[str | None, PATH] = Field(
         None, description="a CSV file with two columns of paths: pairs that are no near-duplicates, as the report shows"
     )
-    exclude: Annotated[str | None, PATH, Role.DATA] = Field(
+    exclude: Annotated[str | None, PATH] = Field(
         None, description="a CSV file with the column file, or one path a line: training images that are not used"
     )
     zip: Annotated[str | None, PATH] = Field(

@@ -9,6 +9,8 @@ from test_duplicates import CHANGES, encode, paint
 from keras_inat.data.dataset import open_data
 from keras_inat.data.packs import remove_stale_packs
 from keras_inat.errors import UserError
+from keras_inat.settings import roles
+from keras_inat.settings.catalog import select
 
 
 @pytest.fixture
@@ -71,3 +73,15 @@ def test_images_of_another_kind_than_photographs_are_compared(make_config, photo
     Image.effect_noise((40, 40), 90).save(photos / "train/a/noise.png")
     Image.new("RGB", (200, 20), "red").save(photos / "train/a/plain.png")
     assert len(read_scan(open_data(make_config()))["duplicates"]) == 1
+
+
+def test_the_pairs_identify_the_images_wherever_their_file_is(make_config, photos, workplace):
+    (workplace / "different.csv").write_text("train/b/4.jpg,train/b/6.jpg\n")
+    whole = open_data(make_config())
+    data = open_data(make_config("data.ignore_duplicates=different.csv"))
+    assert data.hash != whole.hash
+    (workplace / "different.csv").rename(workplace / "moved.csv")
+    config = make_config("data.ignore_duplicates=moved.csv")
+    assert open_data(config).directory == data.directory
+    assert not {"data.ignore_duplicates", "data.exclude"} & select(config, roles.TRACKED).keys()
+    assert not {"data.ignore_duplicates", "data.exclude"} & select(config, roles.RUN).keys()
