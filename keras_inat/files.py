@@ -50,8 +50,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
         temporary.touch(exist_ok=False)
         try:
             yield temporary
-            with open(temporary, "rb") as file:
-                _sync(file.fileno())
+            sync_file(temporary)
             temporary.replace(path)
         finally:
             with contextlib.suppress(OSError):  # the first error is the one to report
@@ -101,8 +100,13 @@ def _acquire(path: Path, busy: str | None) -> filelock.BaseFileLock:
     raise AssertionError
 
 
-def _sync(descriptor: int) -> None:
+def sync_file(path: Path) -> None:
     """Waits until a file is on disk, if its file system can."""
+    with open(path, "rb") as file:
+        _sync(file.fileno())
+
+
+def _sync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -52,7 +52,7 @@ def time_indexing(count: int, directory: Path) -> Iterator[tuple[str, float]]:
     for start in range(0, count, CHUNK):
         decoded += [DecodedFile(*record) for record in json.loads(json.dumps(records[start : start + CHUNK]))]
     yield "record hashes and formats", clock.lap()
-    pairs = find_pairs(source, decoded, directory, Preparation(), CONFIG.data)
+    pairs = find_pairs(source, decoded, directory, Preparation())
     index.write_index(source, source.files, decoded, pairs, directory, Preparation(), CONFIG.data)
     yield "find duplicates and write the index", clock.lap()
     pack = Pack(directory, Manifest.read(directory / "manifest.json"))

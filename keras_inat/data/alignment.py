@@ -89,7 +89,7 @@ def compare(
     warp[:, 2] = scales * (corners[0] + 0.5) + side * np.array(expected[2:]) - 0.5 - corners[1]
     grays = [picture @ GRAY for picture in pictures]
     for factor, blur, needed in LEVELS:
-        shrunk = [_smooth(_halve(gray, factor), blur) for gray in grays]
+        shrunk = [_smooth(shrink(gray, *(side // factor for side in gray.shape)), blur) for gray in grays]
         found = _align(shrunk[0], shrunk[1], _rescale(warp, 1 / factor))
         if found is None or _correlate_overlap(shrunk[0], shrunk[1], found) < needed:
             return None
@@ -99,9 +99,11 @@ def compare(
     return _compare_aligned(pictures, warp, placement, expected)
 
 
-def shrink(image: np.ndarray, side: int) -> np.ndarray:
-    """Returns a square image with another, smaller side in pixels."""
-    return image if len(image) == side else cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+def shrink(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Returns an image with another, smaller height and width in pixels."""
+    if image.shape[:2] == (height, width):
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _align(ours: np.ndarray, theirs: np.ndarray, warp: np.ndarray) -> np.ndarray | None:
@@ -219,9 +221,7 @@ def _compare_cells(details: np.ndarray, others: np.ndarray, unclipped: np.ndarra
     others = others * unclipped
     maps = (details * details, others * others, details * others)
     # The area is divided evenly into cells of at least CELL pixels a side.
-    energies, energies_of_others, products = (
-        cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA) for values in maps
-    )
+    energies, energies_of_others, products = (shrink(values, height, width) for values in maps)
     energies = np.maximum(energies, energies_of_others)
     compared = energies > MIN_DETAIL**2
     return products[compared] / energies[compared]
@@ -243,11 +243,6 @@ def _overlap(warp: np.ndarray, shape: tuple[int, ...], shape_of_other: tuple[int
         last = math.floor((size_of_other - 1 - shift) / scale)
         spans.append(slice(max(0, first), max(0, min(size, last + 1))))
     return spans[0], spans[1]
-
-
-def _halve(image: np.ndarray, factor: int) -> np.ndarray:
-    size = (image.shape[1] // factor, image.shape[0] // factor)
-    return image if factor == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def _rescale(warp: np.ndarray, factor: float) -> np.ndarray:

@@ -205,18 +205,16 @@ def _search(views: np.ndarray, framed: np.ndarray) -> np.ndarray:
     num_bits = max(8, int(np.ceil(np.log2(len(vectors) + 1))) + 2)
     rng = np.random.default_rng(0)
     weights = 2.0 ** np.arange(num_bits)
-    for number in range(NUM_TABLES):
-        if number % TABLES_AT_ONCE == 0:
-            planes = rng.normal(size=(TABLES_AT_ONCE, vectors.shape[1], num_bits)).astype(np.float32)
-            sides = vectors @ np.concatenate(planes, axis=1) > 0
-            codes_of_tables = sides.reshape(len(vectors), TABLES_AT_ONCE, num_bits) @ weights
-        codes = codes_of_tables[:, number % TABLES_AT_ONCE]
-        order = np.argsort(codes, kind="stable")
-        new = [found]
-        for step in range(1, NUM_NEIGHBORS + 1):
-            same = np.flatnonzero(codes[order[step:]] == codes[order[:-step]])
-            new.append(_compare_views(order[same], order[same + step], image, view, vectors, framed))
-        found = _keep_nearest(np.concatenate(new), count)
+    for _ in range(NUM_TABLES // TABLES_AT_ONCE):
+        planes = rng.normal(size=(TABLES_AT_ONCE, vectors.shape[1], num_bits)).astype(np.float32)
+        sides = vectors @ np.concatenate(planes, axis=1) > 0
+        for codes in (sides.reshape(len(vectors), TABLES_AT_ONCE, num_bits) @ weights).T:
+            order = np.argsort(codes, kind="stable")
+            new = [found]
+            for step in range(1, NUM_NEIGHBORS + 1):
+                same = np.flatnonzero(codes[order[step:]] == codes[order[:-step]])
+                new.append(_compare_views(order[same], order[same + step], image, view, vectors, framed))
+            found = _keep_nearest(np.concatenate(new), count)
     return found
 
 

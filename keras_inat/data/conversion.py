@@ -23,7 +23,7 @@ from keras_inat.data.archive import (
     open_archive,
 )
 from keras_inat.errors import ExternalError, UserError
-from keras_inat.files import check_space, hold_lock
+from keras_inat.files import check_space, hold_lock, sync_file
 from keras_inat.progress import track_progress
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -92,8 +92,7 @@ def convert(path: Path, packs: Path) -> Path:
             temporary = _partial(target)
             try:
                 _copy(path, temporary)
-                with open(temporary, "rb") as file:
-                    os.fsync(file.fileno())
+                sync_file(temporary)
                 temporary.rename(target)
             finally:
                 temporary.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import http.client
-import os
 import re
 import time
 import urllib.error
@@ -15,7 +14,7 @@ from typing import Any
 from keras_inat.data.archive import open_archive, read_member
 from keras_inat.data.conversion import SUFFIXES
 from keras_inat.errors import PROGRAM, UserError
-from keras_inat.files import check_space, file_size, hold_lock, make_printable
+from keras_inat.files import check_space, file_size, hold_lock, make_printable, sync_file
 from keras_inat.progress import track_progress
 
 BLOCK = 1 << 20
@@ -53,8 +52,7 @@ def download(url: str, directory: Path) -> Path:
                     f"to resume, {ALTERNATIVES}"
                 ) from None
             _check_archive(url, partial)
-            with open(partial, "rb") as file:
-                os.fsync(file.fileno())
+            sync_file(partial)
             partial.rename(archive)
             print(f"downloaded {archive}")
     return archive

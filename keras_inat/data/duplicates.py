@@ -47,22 +47,31 @@ def find_pairs(
     decoded: Sequence[DecodedFile],
     directory: Path,
     preparation: Preparation,
-    data: Data,
+    near: bool = True,
+    different: Container[frozenset[int]] = (),
 ) -> np.ndarray:
     """Returns the pairs of duplicates among the readable files of a source, of `PAIR_DTYPE`.
 
-    With `data.near_duplicates`, images that look the same count as duplicates, not only identical files, except the
-    pairs of the file `data.ignore_duplicates`.
+    With `near`, images that look the same count as duplicates, not only identical files, except the pairs of
+    `find_different`.
     """
     rows = np.flatnonzero([not file.reason for file in decoded])
     thumbnails = np.memmap(directory / THUMBNAILS, np.uint8, "r", shape=(len(decoded), THUMBNAIL, THUMBNAIL, 3))
     read = functools.partial(_read_image, source, preparation.model_copy(update={"fit": "crop"}))
+    return find_duplicates(thumbnails, stack_hashes(decoded), rows, near, read, different)
+
+
+def find_different(source: Source, data: Data) -> set[frozenset[int]]:
+    """Returns the pairs of numbers of files that `data.ignore_duplicates` calls different.
+
+    Raises:
+        UserError: The file cannot be read, or it names something else than pairs of files of the source.
+    """
     ignored = read_ignored(data.ignore_duplicates)
     number_of = {file.path: number for number, file in enumerate(source.files)} if ignored else {}
     for path in sorted(frozenset().union(*ignored) - number_of.keys()):
         raise UserError(f"`data.ignore_duplicates` names {path!r}, which is not a file of {source.path}")
-    numbers = {frozenset(number_of[path] for path in pair) for pair in ignored}
-    return find_duplicates(thumbnails, stack_hashes(decoded), rows, data.near_duplicates, read, numbers)
+    return {frozenset(number_of[path] for path in pair) for pair in ignored}
 
 
 def read_ignored(path: str | None) -> set[frozenset[str]]:
@@ -141,7 +150,8 @@ def _read_image(source: Source, preparation: Preparation, number: int) -> np.nda
         decoded = decode(source.read(file), FINE_SIDE, preparation=preparation)
     except ValueError:
         raise ExternalError(f"{make_printable(file.path)} of {source.path} has changed: run it again") from None
-    return shrink(decoded.images[0], min(FINE_SIDE, decoded.side))
+    side = min(FINE_SIDE, decoded.side)
+    return shrink(decoded.images[0], side, side)
 
 
 def _find_near(
@@ -191,7 +201,7 @@ def _verify(
             side = min(map(len, images))
             if found and side < MIN_FINE_SIDE:
                 return found
-            first, second = (shrink(image, side) for image in images)
+            first, second = (shrink(image, side, side) for image in images)
             second = np.ascontiguousarray(second[:, ::-1]) if mirrored else second
             found = compare(first, second, boxes, found.placement if found else expected)
             if found is None or not found.is_same:

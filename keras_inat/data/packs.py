@@ -12,7 +12,7 @@ import numpy as np
 from keras_inat.data.augment import needs_margin
 from keras_inat.data.conversion import remove_stale_copies
 from keras_inat.data.decode import stored_size
-from keras_inat.data.duplicates import find_pairs, group_duplicates, renumber_pairs
+from keras_inat.data.duplicates import find_different, find_pairs, group_duplicates, renumber_pairs
 from keras_inat.data.exclusion import exclude_images
 from keras_inat.data.index import VERSION, choose_representatives, name_variant, write_index
 from keras_inat.data.scan import JOURNAL, THUMBNAIL, THUMBNAILS, DecodedFile, pixel_path, scan_files, stack_hashes
@@ -58,13 +58,13 @@ def load_pack(config: Config) -> Pack:
     home = packs / _name(source, name_variant(source, config.data))
     sizes = list_sizes(config)
     fit = config.data.fit
-    is_new = not _has_index(home, len(source.files))
+    is_new = False
     # A complete pack may be in a read-only folder, where no lock can be made.
     if not _is_complete(home, source, sizes, fit):
         packs.mkdir(parents=True, exist_ok=True)
         with hold_lock(packs / f"{home.name}.lock"):
             if not _is_complete(home, source, sizes, fit):
-                _make(home, source, sizes, config)
+                is_new = _make(home, source, sizes, config)
     manifest = Manifest.read(home / "manifest.json")
     path = str(source.path.resolve())
     if manifest.source != path:  # The images were moved. `remove_stale_packs` needs their path.
@@ -109,8 +109,11 @@ def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
     return rows + [(name, size, True) for name, size in remove_stale_copies(packs)]
 
 
-def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> None:
-    """Adds sizes to a pack, or makes the pack if it has no index. The caller holds the lock of the pack."""
+def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> bool:
+    """Adds sizes to a pack, or makes the pack if it has no index. The caller holds the lock of the pack.
+
+    Returns True if the pack was made.
+    """
     num_files = len(source.files)
     # Only a killed process can have left this folder, because the lock is held.
     partial = home.with_name(f".{home.name}")
@@ -119,6 +122,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> N
         needed += num_files * max(sizes) ** 2 * 3  # a copy while the pixels are sorted
     remedies = f"free some space (`{PROGRAM} clean-packs` removes stale packs), set `data.directory` to another disk"
     check_space(home, needed - _count_bytes(partial), f"{remedies}, or lower `data.image_size`")
+    different = find_different(source, config.data)  # before the images are decoded
     fit = config.data.fit
     bit_depth = None if config.data.bit_depth == "auto" else config.data.bit_depth
     decoded, preparation, ranges = scan_files(source, sizes, partial, fit, bit_depth)
@@ -127,7 +131,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> N
     files = source.files
     if not _has_index(home, num_files):
         try:
-            pairs = find_pairs(source, decoded, partial, preparation, config.data)
+            pairs = find_pairs(source, decoded, partial, preparation, config.data.near_duplicates, different)
             if source.is_unsplit:
                 files, order = _split_off_test(source, decoded, pairs, config.data)
                 decoded = _arrange(partial, decoded, order)
@@ -140,7 +144,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> N
         partial.rename(home)
         (home / JOURNAL).unlink(missing_ok=True)
         (home / THUMBNAILS).unlink(missing_ok=True)  # Only the search for duplicates needs them.
-        return
+        return True
     if source.is_unsplit:
         numbers = {file.path: number for number, file in enumerate(files)}
         paths = json.loads((home / "paths.json").read_text(encoding="utf-8"))
@@ -153,6 +157,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> N
     for size in sizes:
         pixel_path(partial, sizes[0], size, fit).replace(pixel_path(home, sizes[0], size, fit))
     shutil.rmtree(partial)
+    return False
 
 
 def _split_off_test(

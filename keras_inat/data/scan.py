@@ -4,7 +4,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from keras_inat.data.archive import Reader
 from keras_inat.data.decode import decode
 from keras_inat.data.ranges import DEEP, DEPTHS, FLOATING, choose_preparation, describe_ranges
 from keras_inat.data.source import Source
-from keras_inat.files import read_jsonl
+from keras_inat.files import read_jsonl, sync_file
 from keras_inat.progress import track_progress
 from keras_inat.settings.schema import Fit
 from keras_inat.store.records import Preparation
@@ -123,8 +122,7 @@ def scan_files(
 
 def _sync(paths: Iterable[Path]) -> None:
     for path in paths:
-        with open(path, "rb") as written:
-            os.fsync(written.fileno())
+        sync_file(path)
 
 
 def _resume(directory: Path, header: list, lengths: Mapping[Path, int]) -> dict[int, list]:

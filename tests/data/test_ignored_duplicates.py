@@ -56,7 +56,8 @@ def test_a_wrong_pair_is_overruled(make_config, photos, workplace):
         ("train/b/copy.jpg,val/b/0.jpeg\n", "names 'val/b/0.jpeg', which is not a file of .*photos"),
     ],
 )
-def test_a_file_that_lists_no_pairs_is_refused(make_config, photos, workplace, content, message):
+def test_a_file_that_lists_no_pairs_is_refused(make_config, photos, workplace, monkeypatch, content, message):
+    monkeypatch.setattr("keras_inat.data.packs.scan_files", lambda *_: pytest.fail("decoded the images before"))
     if content is not None:
         (workplace / "different.csv").write_text(content)
     with pytest.raises(UserError, match=message):

@@ -87,7 +87,7 @@ def test_an_interrupted_scan_resumes(many, scanned, workplace, monkeypatch):
     monkeypatch.setattr(
         "keras_inat.data.scan.map_unordered", lambda function, tasks: (function(task) for task in tasks[:3])
     )
-    monkeypatch.setattr("keras_inat.data.scan.os.fsync", lambda _: 1 / 0)  # The first attempt ends here.
+    monkeypatch.setattr("keras_inat.files.os.fsync", lambda _: 1 / 0)  # The first attempt ends here.
     with pytest.raises(ZeroDivisionError):
         scan_files(many, [16], workplace / "partial")
     monkeypatch.undo()
@@ -164,7 +164,7 @@ def test_a_write_error_during_the_scan_is_raised(many, workplace, monkeypatch):
     def sync(_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(scan.os, "fsync", sync)
+    monkeypatch.setattr(os, "fsync", sync)
     with pytest.raises(OSError, match="Input/output"):
         scan_files(many, [16], workplace / "scan")
 

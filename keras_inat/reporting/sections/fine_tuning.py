@@ -146,13 +146,13 @@ def _tabulate_configurations(
                 ),
             ]
         )
-    caption = f"Fine-tuned configurations, the best {NAMES[data_set.objective]} first. The last column has n."
+    remark = "The last column has n."
     head = ["strategy: backbone", "seeds", "stages and trained parameters", "parameters", "epochs", "time"]
     head += ["validation", "test", "95 % interval, n"]
     if is_imbalanced:
-        baseline = percent(groups[0].best.test.majority_baseline)
-        caption = caption.replace("The last column has n.", f"The majority baseline of test accuracy is {baseline}.")
+        remark = f"The majority baseline of test accuracy is {percent(groups[0].best.test.majority_baseline)}."
         head += ["balanced validation", "balanced test"]
+    caption = f"Fine-tuned configurations, the best {NAMES[data_set.objective]} first. {remark}"
     return Table(caption, f"lrl{'r' * (len(head) - 3)}", head, rows)
 
 
