@@ -39,14 +39,14 @@ demo: $(VENV)/ready  ## search, train, fine-tune and report on drawn images, off
 data: $(VENV)/ready  ## download or unpack a data set, decode it and list what was found|ZIP URL DATA ARGS
 	@$(RUN_COMMAND) data $(call given,ZIP URL DATA)
 
-sweep: $(VENV)/ready  ## search hyperparameters; run it again to resume|DATA NAME TRIALS WORKERS CONFIG ARGS
-	@$(RUN_COMMAND) sweep $(call given,DATA NAME TRIALS WORKERS CONFIG)
+sweep: $(VENV)/ready  ## search hyperparameters; run it again to resume|DATA NAME TRIALS WORKERS CLUSTER CONFIG ARGS
+	@$(RUN_COMMAND) sweep $(call given,DATA NAME TRIALS WORKERS CLUSTER CONFIG)
 
-train-best: $(VENV)/ready  ## train a sweep's best configuration, evaluate each seed once on the test images|DATA SWEEP SEEDS NAME CONFIG ARGS
-	@$(RUN_COMMAND) train-best $(call given,DATA SWEEP SEEDS NAME CONFIG)
+train-best: $(VENV)/ready  ## train a sweep's best configuration, evaluate each seed once on the test images|DATA SWEEP SEEDS NAME CLUSTER CONFIG ARGS
+	@$(RUN_COMMAND) train-best $(call given,DATA SWEEP SEEDS NAME CLUSTER CONFIG)
 
-finetune: $(VENV)/ready  ## fine-tune a pretrained backbone: head, topk, full, gradual, lpft or all|DATA STRATEGY BACKBONE WEIGHTS UNFREEZE SEEDS NAME CONFIG ARGS
-	@$(RUN_COMMAND) finetune $(call given,DATA STRATEGY BACKBONE WEIGHTS UNFREEZE SEEDS NAME CONFIG)
+finetune: $(VENV)/ready  ## fine-tune a pretrained backbone: head, topk, full, gradual, lpft or all|DATA STRATEGY BACKBONE WEIGHTS UNFREEZE SEEDS NAME CLUSTER CONFIG ARGS
+	@$(RUN_COMMAND) finetune $(call given,DATA STRATEGY BACKBONE WEIGHTS UNFREEZE SEEDS NAME CLUSTER CONFIG)
 
 suspects: $(VENV)/ready  ## list the images whose labels are probably wrong|DATA BACKBONE WEIGHTS NAME CONFIG ARGS
 	@$(RUN_COMMAND) suspects $(call given,DATA BACKBONE WEIGHTS NAME CONFIG)
@@ -109,7 +109,7 @@ $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	@$(INSTALL) --editable '.[$(EXTRA),tracking,formats,dev]'
+	@$(INSTALL) --editable '.[$(EXTRA),tracking,formats,cluster,dev]'
 	@touch $@
 
 $(VENV)/ready-docs: $(VENV)/ready

@@ -12,6 +12,7 @@ FLOORS = [
     {"commands"},
     {"bench"},
     {"reporting", "search"},
+    {"executors"},
     {"explain", "training"},
     {"models", "data"},
     {"demo"},

@@ -32,20 +32,20 @@ COMMANDS = {
     "sweep": Command(
         "search hyperparameters; run it again to resume",
         example="DATA=photos.zip TRIALS=30",
-        variables=("DATA", "NAME", "TRIALS", "WORKERS"),
+        variables=("DATA", "NAME", "TRIALS", "WORKERS", "CLUSTER"),
         sections=(*NETWORK, "sweep", "tracking"),
         recipe="sweep",
     ),
     "train-best": Command(
         "train a sweep's best configuration, evaluate each seed once on the test images",
         example="SWEEP=first SEEDS=3",
-        variables=("DATA", "SWEEP", "SEEDS", "NAME"),
+        variables=("DATA", "SWEEP", "SEEDS", "NAME", "CLUSTER"),
         sections=(*NETWORK, "train_best", "tracking"),
     ),
     "finetune": Command(
         "fine-tune a pretrained backbone: head, topk, full, gradual, lpft or all",
         example="DATA=photos.zip STRATEGY=topk BACKBONE=MobileNetV2",
-        variables=("DATA", "STRATEGY", "BACKBONE", "WEIGHTS", "UNFREEZE", "SEEDS", "NAME"),
+        variables=("DATA", "STRATEGY", "BACKBONE", "WEIGHTS", "UNFREEZE", "SEEDS", "NAME", "CLUSTER"),
         sections=("run", "data", "augment", "training", "finetune", "tracking"),
         recipe="finetune",
     ),

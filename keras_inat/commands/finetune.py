@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from keras_inat.commands.seeds import train_seeds
 from keras_inat.errors import UserError
 from keras_inat.intervals import accuracy_interval
 from keras_inat.log import warn
@@ -12,7 +13,6 @@ from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder
-from keras_inat.training.evaluation import train_seeds
 from keras_inat.training.session import build_model
 from keras_inat.training.stages import STRATEGIES, apply_stage, plan_stages
 
@@ -33,7 +33,7 @@ def run(config: Config) -> list[RunFolder]:
         warn("settings of `model` are for training from scratch. They do not change a backbone")
     if config.finetune.strategy != "all":
         named = override(config, {"run.name": _choose_name(config)})
-        return train_seeds(named, "finetune", config.finetune.strategy)
+        return train_seeds({config.finetune.strategy: named}, "finetune")[0]
     configs = {}
     network = build_model(config, num_classes=2)
     for strategy in STRATEGIES:
@@ -42,9 +42,10 @@ def run(config: Config) -> list[RunFolder]:
         # A strategy that cannot be trained is found before any other has been evaluated on the test images.
         for planned in plan_stages(changed):
             apply_stage(network, planned, changed.finetune)
-    runs = {strategy: train_seeds(changed, "finetune", strategy) for strategy, changed in configs.items()}
-    _print_comparison({strategy: [Result.read(run.result) for run in seeds] for strategy, seeds in runs.items()})
-    return [run for seeds in runs.values() for run in seeds]
+    groups = train_seeds(configs, "finetune")
+    results = [[Result.read(run.result) for run in runs] for runs in groups]
+    _print_comparison(dict(zip(configs, results, strict=True)))
+    return [run for runs in groups for run in runs]
 
 
 def _choose_name(config: Config, suffix: str = "") -> str:

@@ -13,7 +13,7 @@ from keras_inat.data.scan import pixel_path
 from keras_inat.data.split import split_validation
 from keras_inat.errors import UserError
 from keras_inat.settings.schema import Config
-from keras_inat.store.ledger import open_test_images
+from keras_inat.store.ledger import Record, open_test_images
 from keras_inat.store.records import DataSummary, SplitCounts
 from keras_inat.store.runs import RunFolder
 
@@ -59,9 +59,9 @@ class Dataset:
         """The hash of the contents, classes and splits of the images."""
         return self.summary.hash
 
-    def open_test(self, run: RunFolder) -> TestSet:
+    def open_test(self, run: RunFolder, record: Record | None = None) -> TestSet:
         """Opens the test images for the final evaluation of a run, as `open_test_images` does."""
-        return open_test_images(self.config, run, self.hash, lambda: self._test)
+        return open_test_images(self.config, run, self.hash, lambda: self._test, record)
 
     def read_duplicates(self, test: TestSet, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads some of the near-duplicates: first pairs across train and test, then the others.

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_inat.progress import format_seconds
-from keras_inat.search.pruning import read_curve
 from keras_inat.search.records import Records
 from keras_inat.search.space import describe_values
 from keras_inat.store.balance import NAMES
@@ -34,7 +33,7 @@ class LiveTable:
         self._began = time.monotonic()
 
     def refresh(self) -> None:
-        """Shows the events since the last call, from whichever process they come."""
+        """Shows the events since the last call."""
         if self._live:
             self._live.update(self.draw(self._live.console.size.height))
             return
@@ -62,7 +61,8 @@ class LiveTable:
         shown = trials[-max(3, height - LINES_BESIDE_TRIALS) :]
         if best and best not in shown:
             shown = [best, *shown[1:]]
-        curves = [read_curve(self._records.folder.trial_run(trial.id), trial.objective) for trial in shown]
+        recorded = self._records.read_curves()
+        curves = [recorded[trial.id] for trial in shown]
         top = max((curve[-1] for curve in curves if curve), default=1.0)
         table = Table(
             "trial", "", NAMES[self._records.objective], "best", "epochs", "configuration", box=box.SIMPLE_HEAD

@@ -2,13 +2,9 @@
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from keras_inat.settings.schema import Config
-from keras_inat.store.balance import Objective, read_score
-from keras_inat.store.records import build_curve
-from keras_inat.store.runs import RunFolder
-from keras_inat.store.sweeps import locate_sweep
+from keras_inat.settings.schema import Sweep
 
 FACTOR = 3  # one in three of the trials that reach a rung continues
 MIN_EPOCHS = 2  # no trial is pruned earlier, so that a slow start does not count
@@ -55,18 +51,10 @@ RULES: dict[str, Callable[[Curve, Sequence[Curve], int], bool]] = {
 }
 
 
-def is_to_be_pruned(config: Config, trial_id: str) -> bool:
-    """Applies the rule of `sweep.prune` to a trial of a sweep, by the epochs that all trials have recorded."""
-    folder = locate_sweep(config)
-    objective = folder.read_trial(trial_id).objective
-    curves = {number: read_curve(folder.trial_run(number), objective) for number in folder.list_trial_ids()}
-    own = curves.pop(trial_id)
-    return RULES[config.sweep.prune](own, list(curves.values()), config.sweep.epochs)
-
-
-def read_curve(run: RunFolder, objective: Objective) -> list[float]:
-    """Returns the curve of the epochs that a trial has recorded."""
-    return build_curve(read_score(objective, epoch) for epoch in run.read_epochs())
+def is_to_be_pruned(sweep: Sweep, curves: Mapping[str, Curve], trial_id: str) -> bool:
+    """Applies the rule of `sweep.prune` to a trial, given the curves of all trials by number."""
+    others = [curve for number, curve in curves.items() if number != trial_id]
+    return RULES[sweep.prune](curves[trial_id], others, sweep.epochs)
 
 
 def estimate_final_score(own: Curve, completed: Sequence[Curve]) -> float:

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,9 +14,9 @@ from keras_inat.settings import roles
 from keras_inat.settings.catalog import nest, select
 from keras_inat.settings.loading import format_yaml, override
 from keras_inat.settings.schema import Config
-from keras_inat.store.balance import NAMES, Objective
+from keras_inat.store.balance import NAMES, Objective, read_score
 from keras_inat.store.provenance import now
-from keras_inat.store.records import Trial, find_best
+from keras_inat.store.records import Trial, build_curve, find_best
 from keras_inat.store.sweeps import SweepIdentity, locate_sweep
 
 CURVES = ("val_accuracies", "val_balanced_accuracies")
@@ -40,7 +41,9 @@ class Records:
         self.objective = objective
         self.shows_balance = shows_balance
         self.folder = locate_sweep(config)
-        self._ended: dict[str, Trial] = {}
+        self._trials = {trial.id: trial for trial in self.folder.read_trials()}
+        self._ended_curves: dict[str, list[float]] = {}
+        self._tables_written = 0.0
         self._identity = SweepIdentity(
             space=config.model_dump(mode="json")["sweep"]["space"],
             settings={name: value for name, value in select(config, roles.SWEEP).items() if name != "sweep.space"},
@@ -59,39 +62,53 @@ class Records:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Holds the lock of the sweep. A second process gets a `UserError`."""
+        """Holds the lock of the sweep and leaves its tables complete. A second process gets a `UserError`."""
         self.folder.path.mkdir(parents=True, exist_ok=True)
         with hold_lock(self.folder.lock, f"another process is running the sweep {self.config.run.name!r}"):
             self.check()  # another process may have recorded a trial since
             self.folder.write_identity(self._identity)
-            yield
+            self._trials = {trial.id: trial for trial in self.folder.read_trials()}
+            try:
+                yield
+            finally:
+                self.write_tables()
 
     def read_trials(self) -> list[Trial]:
-        """Returns every recorded trial, in order of creation. One that has ended is read only once."""
-        trials = []
-        for trial_id in self.folder.list_trial_ids():
-            trial = self._ended.get(trial_id) or self.folder.read_trial(trial_id)
-            if trial.status != "running":
-                self._ended[trial_id] = trial
-            trials.append(trial)
-        return trials
+        """Returns every recorded trial, in order of creation."""
+        return list(self._trials.values())
+
+    def read_curves(self) -> dict[str, list[float]]:
+        """Returns the best score of every trial up to and including each of its epochs, by number."""
+        curves = {}
+        for trial in self._trials.values():
+            if trial.id not in self._ended_curves:
+                epochs = self.folder.trial_run(trial.id).read_epochs()
+                curves[trial.id] = build_curve(read_score(trial.objective, epoch) for epoch in epochs)
+                if trial.status != "running":
+                    self._ended_curves[trial.id] = curves[trial.id]
+            else:
+                curves[trial.id] = self._ended_curves[trial.id]
+        return curves
 
     def begin(self, trial_id: str, values: Mapping[str, Any]) -> Trial:
         """Records the start of a trial with `values` as KerasTuner encodes them. An existing record stays as it is."""
-        if self.folder.trial_file(trial_id).exists():
-            return self.folder.read_trial(trial_id)
+        if trial_id in self._trials:
+            return self._trials[trial_id]
         settings = decode_values(self.config, values)
         trial = Trial(id=trial_id, values=dict(values), settings=settings, objective=self.objective, started=now())
         self.write_trial(trial)
         return trial
 
     def write_trial(self, trial: Trial) -> None:
-        """Records a trial and updates `trials.csv` and `best.yaml`."""
+        """Records a trial. Updates `trials.csv` and `best.yaml`, at most once a second."""
         trial.write(self.folder.trial_file(trial.id))
-        self.write_tables()
+        self._trials[trial.id] = trial
+        if time.monotonic() - self._tables_written >= 1:
+            self.write_tables()
 
     def write_tables(self) -> None:
         """Writes `trials.csv` and `best.yaml` from the recorded trials."""
+        self._tables_written = time.monotonic()
         trials = self.read_trials()
         space = self.config.sweep.space
         table = io.StringIO()

@@ -1,29 +1,29 @@
 """The search loop: an oracle proposes trials, slots train them, and every outcome is recorded."""
 
-import contextlib
 import dataclasses
-import signal
 import time
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_inat.data.packs import load_pack
+from keras_inat.data.packs import Pack, list_sizes, load_pack
 from keras_inat.errors import ExternalError, UserError
+from keras_inat.executors.opening import open_executor
+from keras_inat.executors.tasks import Executor, Outcome, Resources, Task
 from keras_inat.search.kerastuner import SCORE
 from keras_inat.search.live_table import LiveTable, open_live_table
 from keras_inat.search.oracle import build_oracle
-from keras_inat.search.pruning import estimate_final_score
+from keras_inat.search.pruning import estimate_final_score, is_to_be_pruned
 from keras_inat.search.records import Records
-from keras_inat.search.slots import Outcome, Slot, open_slots, wait_for
-from keras_inat.search.space import build_hyperparameters, configure_trial
+from keras_inat.search.space import build_hyperparameters, configure_trial, describe_values
 from keras_inat.settings.schema import Config
 from keras_inat.store.balance import choose_objective, describe_objective
 from keras_inat.store.provenance import now
 from keras_inat.store.records import Trial
 
 POLL_SECONDS = 0.5  # between two updates of the live table
+TRAIN = "keras_inat.search.trial:train_trial"
+CHECK_PERIOD = 20  # pause between two checks of the images, in units of the time that a check takes
 
 
 def search(config: Config) -> list[Trial]:
@@ -41,7 +41,6 @@ def search(config: Config) -> list[Trial]:
         oracle = build_oracle(config)
         with open_live_table(records) as live_table:
             TrialLoop(records, oracle, live_table).run()
-        records.write_tables()  # a kill may have come between the last record and the tables
     return records.read_trials()
 
 
@@ -59,7 +58,7 @@ def open_records(config: Config) -> Records:
 
 @dataclasses.dataclass
 class TrialLoop:
-    """Keeps every slot busy until the oracle proposes no more trials."""
+    """Keeps the executor busy until the oracle proposes no more trials."""
 
     records: Records
     oracle: Any  # an oracle of KerasTuner
@@ -67,41 +66,72 @@ class TrialLoop:
     # The times at which this process started its trials, by number, until the oracle knows their end.
     running: dict[str, float] = dataclasses.field(default_factory=dict)
     exhausted: bool = False  # true if the oracle proposes no more trials
+    packs: dict[tuple, Pack] = dataclasses.field(default_factory=dict)  # by their sizes
+    packs_expire: float = 0.0  # the time at which the images are checked again
 
     def run(self) -> None:
         """Runs trials until all have ended."""
         sweep = self.records.config.sweep
-        slots = open_slots(sweep.workers, sweep.trial_timeout_seconds)
-        with _ending(slots):
+        resources = Resources(
+            sweep.trials, sweep.workers, sweep.trial_cpus, sweep.trial_gpus, sweep.trial_timeout_seconds
+        )
+        with open_executor(self.records.config.run.cluster, resources, self._is_to_be_pruned) as executor:
             while True:
-                for number, slot in enumerate(slots):
-                    if not slot.trial and not self.exhausted:
-                        self._fill(slot, f"slot{number}")
+                while executor.num_free and not self.exhausted:
+                    if not self._start_next(executor):
+                        break
                 if self.exhausted and not self.running:
                     return
-                wait_for(slots, POLL_SECONDS)
-                for slot in slots:
-                    trial = slot.trial
-                    if trial and (outcome := slot.poll()):
-                        end_trial(self.records, self.oracle, self._apply_outcome(trial, outcome))
-                        del self.running[trial.id]
+                for task, outcome in executor.wait(POLL_SECONDS):
+                    self._end(task.argument, outcome)
                 self.live_table.refresh()
 
-    def _fill(self, slot: Slot, worker: str) -> None:
-        """Starts the next trial in a free slot, if the oracle proposes one."""
-        proposed = self.oracle.create_trial(worker)
+    def _start_next(self, executor: Executor) -> bool:
+        """Starts the next trial. Returns False if the oracle proposes none at present."""
+        proposed = self.oracle.create_trial(f"worker{len(self.oracle.trials)}")  # a name that is not in use
         self.exhausted = proposed.status == TrialStatus.STOPPED
         if proposed.status != TrialStatus.RUNNING:
-            return
-        trial = self.records.begin(proposed.trial_id, proposed.hyperparameters.values)
-        if load_pack(self.records.config).manifest.hash != self.records.data_hash:
-            raise ExternalError(
-                "the images changed during the sweep, and its scores belong to the old ones: restore them, or give "
-                "another NAME"
-            )
+            return False
+        records = self.records
+        trial = records.begin(proposed.trial_id, proposed.hyperparameters.values)
         self.running[trial.id] = time.perf_counter()
         self.live_table.refresh()
-        slot.start(self.records.config, trial)
+        try:
+            config = configure_trial(records.config, trial.settings)
+        except UserError as error:
+            self._end(trial, f"UserError: {error}")
+            return True
+        run = records.folder.trial_run(trial.id)
+        title = f"{trial.id} {describe_values(trial.settings)}"
+        task = Task(TRAIN, config, trial, run, self._load_pack(config), run.path / "log.txt", title)
+        executor.start(task)
+        return True
+
+    def _end(self, trial: Trial, outcome: Outcome) -> None:
+        end_trial(self.records, self.oracle, self._apply_outcome(trial, outcome))
+        del self.running[trial.id]
+
+    def _load_pack(self, config: Config) -> Pack:
+        """Returns the images of a trial. Raises an `ExternalError` if they have changed.
+
+        Finding out takes time in a folder of many images, so that it is not done for every short trial.
+        """
+        key = (config.data.image_size, config.data.fit, *list_sizes(config))
+        began = time.monotonic()
+        if key not in self.packs or began > self.packs_expire:
+            pack = load_pack(config)
+            if pack.manifest.hash != self.records.data_hash:
+                raise ExternalError(
+                    "the images changed during the sweep, and its scores belong to the old ones: restore them, or "
+                    "give another NAME"
+                )
+            self.packs[key] = pack
+            self.packs_expire = time.monotonic() + CHECK_PERIOD * (time.monotonic() - began)
+        return self.packs[key]
+
+    def _is_to_be_pruned(self, task: Task, epochs: int) -> bool:
+        """Answers a trial, by the epochs that all trials have recorded."""
+        return is_to_be_pruned(self.records.config.sweep, self.records.read_curves(), task.argument.id)
 
     def _apply_outcome(self, trial: Trial, outcome: Outcome) -> Trial:
         """Returns the record of an ended trial. Raises an error that the configuration does not cause."""
@@ -142,19 +172,3 @@ def report_outcome(oracle: Any, trial: Trial) -> None:
         oracle.update_trial(trial.id, {SCORE: trial.final_score})
         proposed.status = TrialStatus.COMPLETED
     oracle.end_trial(proposed)
-
-
-@contextlib.contextmanager
-def _ending(slots: Sequence[Slot]) -> Iterator[None]:
-    """Ends the trials that still run in the slots on every way out. They resume when the sweep does."""
-    try:
-        yield
-    finally:
-        # A second Ctrl-C must not leave processes behind.
-        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-        for slot in slots:
-            slot.terminate()
-        for slot in slots:
-            slot.end()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

@@ -4,51 +4,52 @@ import errno
 
 import keras
 
+from keras_inat.data.dataset import open_data
 from keras_inat.errors import FULL_DISK, ExternalError, UserError, is_out_of_memory
+from keras_inat.executors.tasks import Ask, Outcome, Task
 from keras_inat.files import hold_lock, remove_temporary_files
-from keras_inat.search.pruning import is_to_be_pruned
-from keras_inat.search.slots import Outcome
-from keras_inat.search.space import configure_trial, describe_values
-from keras_inat.settings.schema import Config
-from keras_inat.store.records import Result, Trial
+from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder, restart_run
-from keras_inat.store.sweeps import locate_sweep
 from keras_inat.training.checkpoint import read_progress
 from keras_inat.training.session import fit
 
 
-def train_trial(config: Config, trial: Trial) -> Outcome:
-    """Trains a recorded trial of the sweep `config`. An interrupted trial resumes from its last epoch."""
-    run = locate_sweep(config).trial_run(trial.id)
+def train_trial(task: Task, ask: Ask) -> Outcome:
+    """Trains a recorded trial. An interrupted trial resumes from its last epoch.
+
+    Returns its result, a reason in one line why its configuration cannot be trained, or an error that stops the sweep.
+    """
+    run = task.run
+    assert run
     try:
         run.path.mkdir(parents=True, exist_ok=True)
         # After a kill of the sweep, the process of its trial may still be alive for a moment.
         with hold_lock(run.lock):
             # An earlier attempt may have been killed after it had written the result.
-            return run.read_result() or _train(config, trial, run)
+            return run.read_result() or _train(task, run, ask)
     except Exception as error:
         return _classify_error(error, run)
     finally:
         keras.utils.clear_session()
 
 
-def _train(config: Config, trial: Trial, run: RunFolder) -> Result:
-    configured = configure_trial(config, trial.settings)
+def _train(task: Task, run: RunFolder, ask: Ask) -> Result:
     if read_progress(run) is None:
-        restart_run(configured, run.path, run.command)
+        restart_run(task.config, run.path, run.command)
     remove_temporary_files(run.path)
     pruned = False
 
     def stop(epoch: int) -> bool:
         nonlocal pruned
-        pruned = is_to_be_pruned(config, trial.id)
+        pruned = ask(epoch)
         return pruned
 
     fitted = fit(
-        configured,
+        task.config,
         run,
-        f"trial {trial.id}",
-        title=f"{trial.id} {describe_values(trial.settings)}",
+        f"trial {run.path.name}",
+        data=open_data(task.config, task.pack),
+        title=task.title,
         keep_best=False,
         stop=stop,
     )

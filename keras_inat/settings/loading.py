@@ -24,6 +24,7 @@ VARIABLES = {
     "NAME": "run.name",
     "TRIALS": "sweep.trials",
     "WORKERS": "sweep.workers",
+    "CLUSTER": "run.cluster",
     "SWEEP": "train_best.sweep",
     "SEEDS": "run.seeds",
     "STRICT": "report.strict",

@@ -26,6 +26,10 @@ class Run(Section):
         1, ge=1, le=10_000, description="train-best, finetune: number of runs, with seed, seed + 1, ..."
     )
     directory: Annotated[str, PATH, Role.PLACE] = Field("runs", description="folder of the run folders")
+    cluster: Annotated[str | None, Role.EXECUTION] = Field(
+        None,
+        description="a Ray cluster for the trainings: auto, local, host:port or ray://host:port; null: this machine",
+    )
     deterministic: bool = Field(False, description="bitwise the same result each time on the same machine; slower")
 
 
@@ -152,8 +156,17 @@ class Sweep(Section):
     prune: Literal["halving", "median", "none"] = Field(
         "halving", description="early stopping of trials: all but the best third, or those below the median"
     )
-    workers: Annotated[int, Role.EXECUTION] = Field(
-        1, ge=0, description="trials at a time, each in a process of its own; 0: one after the other in this process"
+    workers: Annotated[int | None, Role.EXECUTION] = Field(
+        None,
+        ge=0,
+        description="trials at a time, each in a process of its own; null: one, or as many as fit into a cluster; "
+        "0: one after the other in this process",
+    )
+    trial_cpus: Annotated[int | None, Role.EXECUTION] = Field(
+        None, ge=1, description="CPU cores of a trial in a cluster; null: an even share"
+    )
+    trial_gpus: Annotated[float | None, Role.EXECUTION] = Field(
+        None, ge=0, description="GPUs of a trial in a cluster, such as 0.5; null: one if the cluster has any"
     )
     trial_timeout_seconds: Annotated[float | None, Role.EXECUTION] = Field(
         None, gt=0, description="a trial that takes longer fails; null: no limit"
@@ -161,7 +174,7 @@ class Sweep(Section):
 
     @pydantic.model_validator(mode="after")
     def _check_timeout(self) -> "Sweep":
-        if self.trial_timeout_seconds and not self.workers:
+        if self.trial_timeout_seconds and self.workers == 0:
             raise ValueError(
                 "`sweep.trial_timeout_seconds` needs `sweep.workers` of 1 or more: only another process can be ended"
             )

@@ -15,6 +15,8 @@ from keras_inat.store.runs import EVALUATING_COMMANDS, RunFolder
 # The command of an evaluation of labeled images that the user named, which need not be the test images.
 NAMED_IMAGES = "evaluate"
 Images = TypeVar("Images")
+# Records an evaluation on the images with a hash, and returns once the entry is on disk.
+Record = Callable[[str], None]
 
 
 class LedgerEntry(Stored):
@@ -45,10 +47,13 @@ def ledger_path(directory: str | Path) -> Path:
     return Path(directory) / "test_ledger.jsonl"
 
 
-def open_test_images(config: Config, run: RunFolder, data_hash: str, read: Callable[[], Images]) -> Images:
+def open_test_images(
+    config: Config, run: RunFolder, data_hash: str, read: Callable[[], Images], record: Record | None = None
+) -> Images:
     """Writes the ledger, then reads the test images. There is no other way to them.
 
-    `read` opens the images. It is called only after the entry is on disk.
+    `read` opens the images. It is called only after the entry is on disk. `record` writes the entry where another
+    process, or another machine, holds the ledger.
 
     Raises:
         PermissionError: The run belongs to a command that selects by its results, such as a sweep.
@@ -58,7 +63,10 @@ def open_test_images(config: Config, run: RunFolder, data_hash: str, read: Calla
             f"the test images are for the final evaluation of {' and '.join(EVALUATING_COMMANDS)}. "
             f"Received: a run of '{run.command}' ({run.path})."
         )
-    record_evaluation(config.run.directory, run.command, run.path, data_hash)
+    if record:
+        record(data_hash)
+    else:
+        record_evaluation(config.run.directory, run.command, run.path, data_hash)
     return read()
 
 

@@ -87,7 +87,7 @@ def resume_progress(config: Config, run: RunFolder, data_hash: str) -> Progress:
 
 
 @contextlib.contextmanager
-def claim_run(config: Config, command: str, data_hash: str, name: str | None = None) -> Iterator[RunFolder]:
+def claim_run(config: Config, command: str, data_hash: str) -> Iterator[RunFolder]:
     """Yields the interrupted run with these settings and images, or a new one, and locks it against other processes."""
     directory = Path(config.run.directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def claim_run(config: Config, command: str, data_hash: str, name: str | None = N
         with hold_lock(directory / f".{command}.lock"):
             run = _claim_unfinished(config, command, data_hash, stack)
             if run is None:
-                run = create_run(config, command, name)
+                run = create_run(config, command, f"{config.run.name}-seed{config.run.seed}")
                 stack.enter_context(hold_lock(run.lock))
         yield run
 

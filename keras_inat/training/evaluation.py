@@ -1,16 +1,18 @@
 """The final evaluation: every test image once, recorded in the ledger, with an interval."""
 
+import functools
 import statistics
 from collections.abc import Sequence
 
 import numpy as np
 
 from keras_inat.data.dataset import TestSet, open_data
+from keras_inat.data.packs import Pack
 from keras_inat.data.pipeline import build_evaluation_batches
 from keras_inat.intervals import accuracy_interval, balanced_accuracy_interval_over_seeds
-from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.store.balance import choose_objective, describe_objective
+from keras_inat.store.ledger import Record
 from keras_inat.store.predictions import DuplicatePictures, Predictions, ValidationSample
 from keras_inat.store.records import EvaluationScores, FlipScores, Result
 from keras_inat.store.runs import RunFolder, find_finished, finish_run
@@ -28,34 +30,38 @@ MAX_SAMPLE = 600
 MAX_SAMPLE_BYTES = 16_000_000
 
 
-def train_seeds(config: Config, command: str, label: str) -> list[RunFolder]:
-    """Trains and evaluates `run.seeds` times, each with its own seed and run folder. The lowest seed comes first.
-
-    With several seeds, this prints a table of all of them and their mean.
-    """
-    seeds = range(config.run.seed, config.run.seed + config.run.seeds)
-    if len(seeds) == 1:
-        return [train_and_evaluate(config, command, label or f"seed {config.run.seed}")]
-    runs = []
-    for seed in seeds:
-        seeded = override(config, {"run.seed": seed})
-        runs.append(train_and_evaluate(seeded, command, f"{label} seed {seed}".strip()))
-    _print_seeds([Result.read(run.result) for run in runs])
-    return runs
-
-
-def train_and_evaluate(config: Config, command: str, label: str) -> RunFolder:
+def train_and_evaluate(
+    config: Config, command: str, label: str, pack: Pack | None = None, record: Record | None = None
+) -> RunFolder:
     """Trains, evaluates on the test images and writes `result.json`. Returns the folder of the run.
 
     A finished run with these settings is not repeated, so its test images are evaluated once. An interrupted run is
-    resumed.
+    resumed. See `open_data` for `pack` and `open_test_images` for `record`.
     """
-    # Settings that no images can be trained with are refused before any image is decoded.
+    check_settings(config)
+    data = open_data(config, pack)
+    if finished := report_finished(config, command, label, data.hash):
+        return finished
+    setting = config.training.objective
+    counts = data.summary.per_class.train
+    if reason := describe_objective(setting, choose_objective(setting, counts), counts):
+        print(f"{label}: {reason}", flush=True)
+    with claim_run(config, command, data.hash) as run:
+        result = fit(config, run, label, data=data, evaluate=functools.partial(_evaluate_and_finish, record)).result
+    print(f"{label}: {describe_scores(result)}    {run.path}", flush=True)
+    return run
+
+
+def check_settings(config: Config) -> None:
+    """Refuses settings that no images can be trained with, before any image is decoded."""
     plan_stages(config)
     check_cnn_memory(config, batch_size=1, num_classes=2)
-    data = open_data(config)
-    data_hash = data.hash
-    if finished := find_finished(config, command, data_hash):
+
+
+def report_finished(config: Config, command: str, label: str, data_hash: str) -> RunFolder | None:
+    """Returns a finished run with these settings and images, and prints its score; None if there is none."""
+    finished = find_finished(config, command, data_hash)
+    if finished:
         result = Result.read(finished.result)
         test = result.test_scores
         balance = ""
@@ -66,15 +72,7 @@ def train_and_evaluate(config: Config, command: str, label: str) -> RunFolder:
             "(another NAME or seed trains anew)",
             flush=True,
         )
-        return finished
-    setting = config.training.objective
-    counts = data.summary.per_class.train
-    if reason := describe_objective(setting, choose_objective(setting, counts), counts):
-        print(f"{label}: {reason}", flush=True)
-    with claim_run(config, command, data_hash, f"{config.run.name}-seed{config.run.seed}") as run:
-        result = fit(config, run, label, evaluate=_evaluate_and_finish).result
-    print(f"{label}: {describe_scores(result)}    {run.path}", flush=True)
-    return run
+    return finished
 
 
 def describe_scores(result: Result) -> str:
@@ -98,21 +96,21 @@ def describe_scores(result: Result) -> str:
     )
 
 
-def _evaluate_and_finish(run: RunFolder, trained: TrainedModel) -> Result:
+def _evaluate_and_finish(record: Record | None, run: RunFolder, trained: TrainedModel) -> Result:
     # The result is on disk before a tracker gets it, so that no tracker can make a run evaluate twice.
-    result = evaluate_on_test(run, trained)
+    result = evaluate_on_test(run, trained, record)
     finish_run(run, result)
     return result
 
 
-def evaluate_on_test(run: RunFolder, trained: TrainedModel) -> Result:
+def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | None = None) -> Result:
     """Evaluates a trained model once on the test images, through the ledger.
 
     Writes the predictions, a sample of the validation images and some pairs of duplicates for the report; see
     `store.predictions`. Returns the result of the training with its test scores.
     """
     data = trained.data
-    test = data.open_test(run)
+    test = data.open_test(run, record)
     probabilities = _predict(trained, test.images, test.rows)
     labels = test.labels[test.rows]
     scores = _score(probabilities, labels)
@@ -166,7 +164,8 @@ def _score(probabilities: np.ndarray, labels: np.ndarray) -> EvaluationScores:
     return score_predictions(probabilities.argmax(axis=1), labels, probabilities.shape[1])
 
 
-def _print_seeds(results: Sequence[Result]) -> None:
+def print_seeds(results: Sequence[Result]) -> None:
+    """Prints a table of runs that differ in the seed, and their mean."""
     tests = [result.test_scores for result in results]
     accuracies = [test.accuracy for test in tests]
     is_imbalanced = results[0].data.is_imbalanced

@@ -48,7 +48,8 @@ class Tracker(keras.callbacks.Callback):
         self._failed = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._try(lambda: self._write_epoch(self._run.read_epochs()[-1]))
+        epochs = {record.epoch: record for record in self._run.read_epochs()}
+        self._try(lambda: self._write_epoch(epochs[epoch + 1]))
 
     def log_evaluation(self, result: Result) -> None:
         """Writes the scores on the test images, the predictions and the model."""

@@ -144,7 +144,7 @@ def open_wandb(config: Config, run: RunFolder, title: str, mode: Mode) -> Any:
             project=name_project(config),
             id=run.wandb_id.read_text(encoding="utf-8"),
             config={name_setting(name): value for name, value in select_tracked(config).items()},
-            reinit="finish_previous",
+            reinit="create_new",  # several runs of a cluster are tracked by one process
             settings=wandb.Settings(**values),
         )
 

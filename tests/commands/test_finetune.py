@@ -45,12 +45,15 @@ def test_every_strategy_over_the_same_seeds_in_one_table(make_config, own, capsy
 
 
 def test_the_table_of_strategies_has_balanced_accuracies(make_config, own, build_result, capsys, monkeypatch):
-    def train_seeds(config, command, label):
+    def train_seeds(configs, command):
+        return [[write_result(config, command)] for config in configs.values()]
+
+    def write_result(config, command):
         run = create_run(config, command)
         counts = {"train": (150, 6, 9), "test": (150, 6, 9)}
         result = build_result(per_class=counts).model_copy(update={"val_balanced_accuracy": 0.25})
         result.write(run.result)
-        return [run]
+        return run
 
     monkeypatch.setattr(finetune, "train_seeds", train_seeds)
     finetune.run(make_config(own, "STRATEGY=all", "UNFREEZE=1", "training.epochs=4"))
@@ -72,7 +75,7 @@ def test_an_impossible_strategy_is_refused_before_any_is_evaluated_on_test(make_
 
 
 def test_settings_without_effect_cause_a_warning(make_config, monkeypatch, capsys):
-    monkeypatch.setattr(finetune, "train_seeds", lambda *_: [])
+    monkeypatch.setattr(finetune, "train_seeds", lambda *_: [[]])
     finetune.run(make_config("STRATEGY=full", "WEIGHTS=none"))
     assert "give STRATEGY=full, finetune.batch_norm=trained and finetune.backbone_rate=1" in capsys.readouterr().err
     trained = ["STRATEGY=full", "WEIGHTS=none", "finetune.batch_norm=trained"]

@@ -1,9 +1,8 @@
 """A training that is replaced by a formula, and a forkserver that the tests share."""
 
-from multiprocessing import forkserver
-
 import pytest
 
+from keras_inat.executors.local import start_forkserver
 from keras_inat.search import trial as trials_module
 from keras_inat.training.session import TrainedModel
 
@@ -27,5 +26,4 @@ def fake_fit(monkeypatch, build_result):
 @pytest.fixture(scope="session")
 def shared_forkserver():
     """Starts the forkserver with the modules of a trial, so that no process has to import them."""
-    forkserver.set_forkserver_preload(["keras_inat.search.preload"])
-    forkserver.ensure_running()
+    start_forkserver()

@@ -6,11 +6,10 @@ from keras_inat.search.pruning import (
     is_pruned_by_median,
     is_to_be_pruned,
     list_rungs,
-    read_curve,
 )
+from keras_inat.search.records import Records
 from keras_inat.settings.loading import load_config
 from keras_inat.store.records import Trial
-from keras_inat.store.sweeps import locate_sweep
 
 
 @pytest.mark.parametrize(
@@ -54,32 +53,29 @@ def write_epochs(run, build_epoch, accuracies):
 
 
 def test_a_curve_is_the_best_accuracy_so_far(build_epoch):
-    run = locate_sweep(load_config(["NAME=s"])).trial_run("7")
-    write_epochs(run, build_epoch, [0.1, 0.3, 0.2, 0.4])
-    with open(run.metrics, "a") as file:
+    records = Records(load_config(["NAME=s"]), "hash")
+    folder = records.folder
+    records.write_trial(Trial(id="7", values={}, settings={}))
+    write_epochs(folder.trial_run("7"), build_epoch, [0.1, 0.3, 0.2, 0.4])
+    with open(folder.trial_run("7").metrics, "a") as file:
         file.write('{"val_acc')  # cut short by a kill
-    assert read_curve(run, "accuracy") == [0.1, 0.3, 0.3, 0.4]
+    assert records.read_curves() == {"7": [0.1, 0.3, 0.3, 0.4]}
+    write_epochs(folder.trial_run("7"), build_epoch, [0.5])
+    assert records.read_curves() == {"7": [0.1, 0.3, 0.3, 0.4, 0.5]}
 
 
 @pytest.mark.parametrize(("prune", "pruned"), [("halving", True), ("median", True), ("none", False)])
-def test_a_trial_is_compared_with_the_recorded_epochs_of_the_others(prune, pruned, build_epoch):
-    config = load_config(["NAME=s", "sweep.epochs=4", f"sweep.prune={prune}"])
-    folder = locate_sweep(config)
-    for index, accuracies in enumerate([[0.2, 0.3], [0.2, 0.4], [0.2, 0.5], [0.1, 0.1]]):
-        Trial(id=str(index), values={}, settings={}).write(folder.trial_file(str(index)))
-        write_epochs(folder.trial_run(str(index)), build_epoch, accuracies)
-    assert is_to_be_pruned(config, "3") == pruned
-    assert not is_to_be_pruned(config, "2")
+def test_a_trial_is_compared_with_the_recorded_epochs_of_the_others(prune, pruned):
+    sweep = load_config(["NAME=s", "sweep.epochs=4", f"sweep.prune={prune}"]).sweep
+    curves = {"0": [0.2, 0.3], "1": [0.2, 0.4], "2": [0.2, 0.5], "3": [0.1, 0.1]}
+    assert is_to_be_pruned(sweep, curves, "3") == pruned
+    assert not is_to_be_pruned(sweep, curves, "2")
 
 
-def test_a_trial_is_pruned_by_the_objective_of_its_sweep(build_epoch):
-    config = load_config(["NAME=s", "sweep.epochs=4", "sweep.prune=median"])
-    folder = locate_sweep(config)
-    for index, accuracies in enumerate([[0.2, 0.2], [0.3, 0.3], [0.4, 0.4], [0.1, 0.1]]):
-        trial = Trial(id=str(index), values={}, settings={}, objective="balanced_accuracy")
-        trial.write(folder.trial_file(trial.id))
-        for epoch, accuracy in enumerate(accuracies, 1):
-            record = build_epoch(epoch, accuracy).model_copy(update={"val_balanced_accuracy": 1 - accuracy})
-            folder.trial_run(trial.id).append_epoch(record)
-    assert not is_to_be_pruned(config, "3")  # its accuracy is the lowest, its balanced accuracy the highest
-    assert is_to_be_pruned(config, "2")
+def test_a_curve_is_that_of_the_objective(build_epoch):
+    records = Records(load_config(["NAME=s"]), "hash")
+    records.write_trial(Trial(id="0", values={}, settings={}, objective="balanced_accuracy"))
+    for epoch, accuracy in enumerate([0.2, 0.4, 0.3], 1):
+        record = build_epoch(epoch, accuracy).model_copy(update={"val_balanced_accuracy": 1 - accuracy})
+        records.folder.trial_run("0").append_epoch(record)
+    assert records.read_curves() == {"0": [0.8, 0.8, 0.8]}

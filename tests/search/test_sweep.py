@@ -351,6 +351,7 @@ def test_images_that_change_during_the_sweep_stop_it(sweep_config, fake_fit, mon
         return real(*arguments, **named)
 
     monkeypatch.setattr(trials_module, "fit", change)
+    monkeypatch.setattr(runner, "CHECK_PERIOD", 0)
     with pytest.raises(ExternalError, match="the images changed during the sweep"):
         runner.search(sweep_config("TRIALS=2"))
     assert len(fake_fit) == 1

@@ -1,0 +1,1 @@
+"""Executors run trainings in processes of their own: on this machine, or on a Ray cluster."""
