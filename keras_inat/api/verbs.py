@@ -24,6 +24,7 @@ def sweep(
     *,
     trials: int | None = None,
     workers: int | None = None,
+    cluster: str | None = None,
     name: str | None = None,
     config: str | os.PathLike[str] | None = None,
     settings: Settings | None = None,
@@ -34,6 +35,7 @@ def sweep(
         data: A folder, an archive, "demo", arrays or a `tf.data.Dataset`; see `keras_inat.api.images`.
         trials: The total number of trials.
         workers: Trials at a time.
+        cluster: A Ray cluster that trains the trials: "auto", "local" or an address; by default this machine trains.
         name: The name of the sweep.
         config: The name of a recipe or the path of a YAML file; by default the recipe "sweep".
         settings: Other settings by dotted name, such as `{"data.image_size": 128}`.
@@ -41,7 +43,7 @@ def sweep(
     Raises:
         UserError: An argument or the images cannot be used.
     """
-    given = {"DATA": data, "TRIALS": trials, "WORKERS": workers, "NAME": name, "CONFIG": config}
+    given = {"DATA": data, "TRIALS": trials, "WORKERS": workers, "CLUSTER": cluster, "NAME": name, "CONFIG": config}
     return Sweep(_run("sweep", given, settings))
 
 
@@ -50,6 +52,7 @@ def train(
     *,
     sweep: "str | Sweep | None" = None,
     seeds: int | None = None,
+    cluster: str | None = None,
     name: str | None = None,
     config: str | os.PathLike[str] | None = None,
     settings: Settings | None = None,
@@ -62,6 +65,7 @@ def train(
         data: The images, as for `sweep`; by default those of the sweep.
         sweep: The sweep whose best configuration is trained; by default the newest one.
         seeds: The number of runs, with different seeds.
+        cluster: A Ray cluster that trains the runs, as for `sweep`.
         name: The name of the runs.
         config: A recipe such as "scratch", or the path of a YAML file, in place of a sweep.
         settings: Other settings by dotted name.
@@ -70,7 +74,7 @@ def train(
         UserError: An argument or the images cannot be used.
     """
     chosen = sweep.name if isinstance(sweep, Sweep) else sweep
-    given = {"DATA": data, "SWEEP": chosen, "SEEDS": seeds, "NAME": name, "CONFIG": config}
+    given = {"DATA": data, "SWEEP": chosen, "SEEDS": seeds, "CLUSTER": cluster, "NAME": name, "CONFIG": config}
     return _open_runs(_run("train-best", given, settings))
 
 
@@ -82,6 +86,7 @@ def finetune(
     weights: "str | os.PathLike[str] | Run | None" = None,
     unfreeze: int | float | str | None = None,
     seeds: int | None = None,
+    cluster: str | None = None,
     name: str | None = None,
     config: str | os.PathLike[str] | None = None,
     settings: Settings | None = None,
@@ -95,6 +100,7 @@ def finetune(
         weights: "imagenet", "none", an `.h5` file, or a run whose model becomes the backbone, for images of its size.
         unfreeze: For "topk", the trainable layers: a number of layers, a fraction, or the name of a block.
         seeds: The number of runs, with different seeds.
+        cluster: A Ray cluster that trains the runs, as for `sweep`.
         name: The name of the runs.
         config: The name of a recipe or the path of a YAML file; by default the recipe "finetune".
         settings: Other settings by dotted name.
@@ -114,6 +120,7 @@ def finetune(
         "WEIGHTS": weights,
         "UNFREEZE": unfreeze,
         "SEEDS": seeds,
+        "CLUSTER": cluster,
         "NAME": name,
         "CONFIG": config,
     }

@@ -1,5 +1,6 @@
 """Checks of arguments that name files, before a command starts TensorFlow, which takes seconds."""
 
+import importlib.util
 import tempfile
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def check_arguments(command: Command, config: Config) -> None:
         from keras_inat.models.backbones import check_backbone
 
         check_backbone(config.finetune)
+    if "CLUSTER" in command.variables and config.run.cluster:
+        _check_cluster(config)
     if "tracking" in command.sections:
         from keras_inat.training.mlflow_run import check_mlflow
         from keras_inat.training.wandb_run import read_mode_variable
@@ -38,6 +41,17 @@ def check_arguments(command: Command, config: Config) -> None:
         _check_writable(Path(config.run.directory))
     if "IMAGE" in command.variables:
         _check_image(config.predict.image)
+
+
+def _check_cluster(config: Config) -> None:
+    if importlib.util.find_spec("ray") is None:
+        raise UserError(
+            f"CLUSTER={config.run.cluster} needs Ray, which is not installed: pip install 'keras-inat[cluster]'"
+        )
+    if config.sweep.workers == 0:
+        raise UserError(
+            "`sweep.workers`=0 trains in this process, and CLUSTER on other machines: give only one of them"
+        )
 
 
 def _check_writable(folder: Path) -> None:

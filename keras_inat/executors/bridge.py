@@ -26,12 +26,17 @@ from keras_inat.workers import exit_with_parent
 CAPACITY_SECONDS = 5.0  # between two looks at the machines of the cluster
 HEAD_SECONDS = 15  # without an answer of its head, a cluster is lost
 STOP_SECONDS = 10.0  # for the last checkpoints of the tasks that are ended
-MAX_FAILED_STARTS = 3  # of the worker of a slot, one after the other
+RETRY_SECONDS = 1.0  # before a lost worker is replaced
+MAX_BROKEN = 3  # workers of a slot that fail by themselves, one after the other
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing leaves the machine that the user did not send
     "RAY_gcs_rpc_server_reconnect_timeout_s": str(HEAD_SECONDS),
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default: tasks without a GPU keep their environment
 }
+
+
+class Connected(NamedTuple):
+    """There is a cluster."""
 
 
 class Ready(NamedTuple):
@@ -112,13 +117,17 @@ def plan_slots(machines: Sequence[Mapping[str, float]], wanted: Resources) -> Sl
 def run_bridge(address: str, wanted: Resources, pipe: Connection) -> None:
     """Opens slots in the cluster at an address and passes messages between them and the parent.
 
-    Sends `Ready`, `Lost` and `News`, a `ConnectionError` if there is no cluster, and an `ExternalError` if its workers
-    cannot be used. Receives `Start` and `Reply`, and None, which ends the tasks.
+    Sends `Connected`, `Ready`, `Lost` and `News`, a `ConnectionError` if there is no cluster, and an `ExternalError` if
+    its workers cannot be used. Receives `Start` and `Reply`, and None, which ends the tasks.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent
     threading.Thread(target=exit_with_parent, daemon=True).start()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # Ray prints pages about every loss. The parent says it in one line.
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
     import ray
 
     try:
@@ -126,6 +135,7 @@ def run_bridge(address: str, wanted: Resources, pipe: Connection) -> None:
     except Exception as error:
         pipe.send(ConnectionError(_shorten(error)))
         return
+    pipe.send(Connected())
     Bridge(wanted, pipe).run()
 
 
@@ -173,36 +183,38 @@ class Bridge:
     def _serve(self, slot: int, planned: Slots) -> None:
         """Runs the tasks of a slot. A worker that is lost is replaced."""
         import ray
-        from ray.exceptions import OutOfMemoryError, RayError
+        from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
         # With a GPU, the other cores prepare images.
         limited = () if planned.gpus else ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
         threads = dict.fromkeys(limited, str(planned.cpus))
         options = {"num_cpus": planned.cpus, "num_gpus": planned.gpus, "scheduling_strategy": "SPREAD"}
-        failed_starts = 0
+        num_broken = 0
         while not self._is_stopping:
             worker: Any = ray.remote(Worker).options(**options).remote(threads, self._wanted.timeout_seconds)
             try:
                 version = ray.get(worker.warm_up.remote())
                 if version != __version__:
                     self._send(ExternalError(f"a machine of the cluster has keras-inat {version}, not {__version__}"))
-                failed_starts = 0
                 self._send(Ready(slot))
                 while order := self._orders[slot].get():
                     if isinstance(order, Start):  # a reply to the lost worker before this one is of no use
                         self._busy.add(slot)
                         self._run_task(slot, worker, order)
                         self._busy.discard(slot)
+                        num_broken = 0
                         self._send(Ready(slot))
             except RayError as error:
                 self._busy.discard(slot)
-                failed_starts += 1
-                if failed_starts == MAX_FAILED_STARTS:
+                is_broken = isinstance(error, RayTaskError) or "creation task" in str(error)
+                num_broken = num_broken + 1 if is_broken else 0
+                if num_broken == MAX_BROKEN:
                     self._send(ExternalError(f"the workers of the cluster cannot be started: {_shorten(error)}"))
                 is_out_of_memory = isinstance(error, OutOfMemoryError) or "memory" in str(error)
                 self._send(Lost(slot, _shorten(error), is_out_of_memory))
                 with contextlib.suppress(Exception):
                     ray.kill(worker)
+                time.sleep(RETRY_SECONDS)
 
     def _run_task(self, slot: int, worker: Any, order: Start) -> None:
         """Runs one task and sends its reports. Raises a `RayError` if the worker is lost."""

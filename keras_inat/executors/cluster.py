@@ -5,7 +5,7 @@ import multiprocessing
 import time
 
 from keras_inat.errors import ExternalError
-from keras_inat.executors.bridge import STOP_SECONDS, Lost, News, Ready, Reply, Start, run_bridge
+from keras_inat.executors.bridge import STOP_SECONDS, Connected, Lost, News, Ready, Reply, Start, run_bridge
 from keras_inat.executors.following import Follower
 from keras_inat.executors.inputs import list_inputs
 from keras_inat.executors.local import Question
@@ -16,6 +16,7 @@ from keras_inat.log import warn
 # A lost cluster, such as one whose head is started anew, has this long to come back.
 RETURN_SECONDS = 600.0
 RETRY_SECONDS = 5.0
+LIVE_SECONDS = 1.0  # a flood of messages does not delay the live table any longer
 MAX_LOSSES = 5  # of the workers of one task, without an epoch in between
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -37,7 +38,7 @@ class ClusterExecutor:
         self._losses: dict[Task, int] = {}
         self._follower = Follower()
         self._lost_at: float | None = None  # the time since which the cluster is lost
-        self._was_ready = False
+        self._was_connected = False
         self._connect()
 
     @property
@@ -54,7 +55,8 @@ class ClusterExecutor:
         while self._pipe.poll(max(0.0, end - time.monotonic())):
             self._receive(ended)
             self._dispatch()
-            if time.monotonic() > end or ((ended or self.num_free) and not self._pipe.poll()):
+            is_flooded = time.monotonic() > end + LIVE_SECONDS
+            if is_flooded or ((ended or self.num_free) and not self._pipe.poll()):
                 break
         return ended
 
@@ -99,10 +101,11 @@ class ClusterExecutor:
             self._reconnect(str(message))
         elif isinstance(message, Exception):
             raise message
+        elif isinstance(message, Connected):
+            self._was_connected = True
         elif isinstance(message, Ready):
             self._free.append(message.slot)
             self._lost_at = None
-            self._was_ready = True
         elif isinstance(message, Lost):
             self._free = [slot for slot in self._free if slot != message.slot]
             if task := self._running.pop(message.slot, None):
@@ -145,7 +148,7 @@ class ClusterExecutor:
         """Starts another bridge after a pause. Raises an `ExternalError` if there is no cluster."""
         self._process.kill()
         self._process.join()
-        if not self._was_ready:
+        if not self._was_connected:
             raise ExternalError(
                 f"no Ray cluster at CLUSTER={self._address} ({reason}): start one with `ray start --head`, or give the "
                 "address of one, or CLUSTER=local for this machine"

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,8 @@ class Inputs(NamedTuple):
 
     name: str  # name of the folder of a copy
     digest: str  # SHA-256 of the first file, which changes with the content of all of them
-    folder: Path  # on the machine that holds the records
+    folder: Path  # on the machine that holds the records, absolute
+    known_as: Path  # the same folder as the task names it
     sizes: dict[str, int]  # bytes of each file, by name
 
     @property
@@ -45,12 +46,12 @@ def list_inputs(config: Config, pack: Pack | None) -> list[Inputs]:
     return inputs
 
 
-def move_config(config: Config, folders: dict[str, str]) -> Config:
-    """Returns a configuration whose file of initial weights lies in another folder, by the folder it lies in."""
-    weights = _find_weights(config)
-    if not weights or str(weights.parent) not in folders:
+def move_config(config: Config, folders: Mapping[Path, Path]) -> Config:
+    """Returns a configuration whose file of initial weights is in another folder, by the present one."""
+    weights = Path(config.finetune.weights if config.finetune else "")
+    if weights.parent not in folders:
         return config
-    return override(config, {"finetune.weights": str(Path(folders[str(weights.parent)], weights.name))})
+    return override(config, {"finetune.weights": str(folders[weights.parent] / weights.name)})
 
 
 def find_copy(inputs: Inputs) -> tuple[Path, list[str]]:
@@ -79,7 +80,7 @@ def cache() -> Path:
 
 def _describe(folder: Path, names: list[str]) -> Inputs:
     sizes = {name: (folder / name).stat().st_size for name in names}
-    return Inputs(folder.name, _hash(folder / names[0]), folder.absolute(), sizes)
+    return Inputs(folder.name, _hash(folder / names[0]), folder.absolute(), folder, sizes)
 
 
 def _find_weights(config: Config) -> Path | None:

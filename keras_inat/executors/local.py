@@ -172,13 +172,13 @@ def open_slots(num_workers: int, timeout_seconds: float | None = None) -> list[P
 
     Several slots get one GPU each where there are GPUs. Otherwise they divide the CPU cores among them.
     """
-    from keras_inat.training.devices import count_gpus
-
     if num_workers == 0:
         return []
     start_forkserver()
     if num_workers == 1:
         return [ProcessSlot(timeout_seconds=timeout_seconds)]
+    from keras_inat.training.devices import count_gpus
+
     all_cores = list_cores()
     num_gpus = count_gpus()
     slots = []

@@ -32,10 +32,13 @@ class Mirror:
         self._checkpoint_stamp = _stamp(run.checkpoint)
         self._checkpoint_sent = -float(CHECKPOINT_SECONDS)
 
-    def collect(self) -> list[Change]:
-        """Returns the changes since the last call: the log, the epochs and, at most once a minute, the checkpoint."""
+    def collect(self, is_complete: bool = False) -> list[Change]:
+        """Returns the changes since the last call: the log, the epochs and, at most once a minute, the checkpoint.
+
+        The checkpoint of a complete training does not wait.
+        """
         run = self._run
-        changes = self._collect_checkpoint(CHECKPOINT_SECONDS)
+        changes = self._collect_checkpoint(0 if is_complete else CHECKPOINT_SECONDS)
         if self._metrics_stamp != (stamp := _stamp(run.metrics)):
             self._metrics_stamp = stamp
             changes.append(_read(run.path, run.metrics))

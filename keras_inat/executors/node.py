@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_inat import __version__
@@ -48,7 +47,7 @@ class Worker:
 
     def __init__(self, environment: dict[str, str], timeout_seconds: float | None) -> None:
         # Otherwise each process would first import the program that Ray starts its workers with.
-        del sys.modules["__main__"].__file__
+        vars(sys.modules["__main__"]).pop("__file__", None)
         self._slot = ProcessSlot((), environment, timeout_seconds)
         self._held = contextlib.ExitStack()
         self._copying = contextlib.ExitStack()
@@ -89,13 +88,13 @@ class Worker:
         """Starts a task with the files of its run so far."""
         assert task.run
         self._given = task.config
-        folders = {str(given.folder): str(find_copy(given)[0]) for given in inputs}
+        folders = {given.known_as: find_copy(given)[0] for given in inputs}
         places = {"run.directory": str(self._home / "runs"), "data.directory": str(self._home / "data")}
         config = override(move_config(task.config, folders), UNTRACKED | places)
         run = RunFolder(self._home / "runs" / task.run.path.relative_to(task.config.run.directory), task.run.command)
         apply_changes(run.path, files)
         write_text(run.config, format_yaml(config.model_dump(mode="json")))
-        pack = task.pack and task.pack._replace(directory=Path(folders[str(task.pack.directory.absolute())]))
+        pack = task.pack and task.pack._replace(directory=folders[task.pack.directory])
         self._run = run
         self._mirror = Mirror(run)
         self._slot.start(replace(task, config=config, run=run, pack=pack, log=run.path / LOG))
@@ -105,7 +104,10 @@ class Worker:
         self._slot.pipe.poll(POLL_SECONDS)
         message = self._slot.poll()
         if self._slot.task:
-            return Report(self._mirror.collect(), message)
+            # After its last epoch, a training is not lost with this machine.
+            unfinished = range(1, self._given.training.epochs)
+            is_complete = isinstance(message, Question) and message.value not in unfinished
+            return Report(self._mirror.collect(is_complete), message)
         return Report(self._finish(), self._restore(message) if isinstance(message, Result) else message)
 
     def reply(self, answer: Any) -> None:

@@ -65,6 +65,7 @@ class TrialLoop:
     live_table: LiveTable
     # The times at which this process started its trials, by number, until the oracle knows their end.
     running: dict[str, float] = dataclasses.field(default_factory=dict)
+    num_started: int = 0
     exhausted: bool = False  # true if the oracle proposes no more trials
     packs: dict[tuple, Pack] = dataclasses.field(default_factory=dict)  # by their sizes
     packs_expire: float = 0.0  # the time at which the images are checked again
@@ -88,7 +89,10 @@ class TrialLoop:
 
     def _start_next(self, executor: Executor) -> bool:
         """Starts the next trial. Returns False if the oracle proposes none at present."""
-        proposed = self.oracle.create_trial(f"worker{len(self.oracle.trials)}")  # a name that is not in use
+        self.num_started += 1
+        proposed = self.oracle.create_trial(
+            f"worker{self.num_started}"
+        )  # KerasTuner gives a worker one trial at a time
         self.exhausted = proposed.status == TrialStatus.STOPPED
         if proposed.status != TrialStatus.RUNNING:
             return False

@@ -62,3 +62,23 @@ def err_strangely(task, ask):
 
 def leave(task, ask):
     os._exit(3)
+
+
+def train(task, ask):
+    """Writes the files of a training with two epochs, and asks after each of them."""
+    run = task.run
+    begun = len(run.read_epochs())
+    print(f"resumes after {begun}", flush=True)
+    for number in range(begun + 1, 3):
+        run.append_epoch(task.argument[number - 1])
+        run.model.write_text(f"model {number}")
+        run.checkpoint.write_text(f"checkpoint {number}")
+        ask(number)
+    task.argument[2].model_copy(update={"config": task.config}).write(run.result)
+    return run.read_result()
+
+
+def hang_after_an_epoch(task, ask):
+    task.run.append_epoch(task.argument[0])
+    task.run.checkpoint.write_text("checkpoint 1")
+    time.sleep(1000)

@@ -1,6 +1,5 @@
 import sys
 import time
-from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -22,20 +21,9 @@ def make_task(act):
     return Task(f"acts:{act}", CONFIG, None, log=FOLDER / "log.txt")
 
 
-@pytest.fixture(scope="module")
-def server():
-    """Starts a forkserver that has not imported TensorFlow."""
-    server = forkserver.ForkServer()
-    server.set_forkserver_preload(["acts"])
-    yield server
-    server._stop()
-
-
 @pytest.fixture(autouse=True)
-def quick_starts(monkeypatch, server):
-    monkeypatch.setattr(forkserver, "ensure_running", server.ensure_running)
-    monkeypatch.setattr(forkserver, "connect_to_new_process", server.connect_to_new_process)
-    monkeypatch.setattr(local, "PAUSE_SECONDS", 0.0)
+def _quick_starts(quick_starts):
+    """Every test uses the forkserver of the tests."""
 
 
 def run(act, cores=(), environment=None, timeout_seconds=None, seconds=60):
