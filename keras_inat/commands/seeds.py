@@ -17,7 +17,13 @@ from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder
 from keras_inat.training.checkpoint import claim_run
 from keras_inat.training.devices import count_gpus
-from keras_inat.training.evaluation import check_settings, print_seeds, report_finished, train_and_evaluate
+from keras_inat.training.evaluation import (
+    check_settings,
+    print_scores,
+    print_seeds,
+    report_finished,
+    train_and_evaluate,
+)
 
 POLL_SECONDS = 0.5  # between two looks at the output of the trainings on a cluster
 
@@ -67,6 +73,8 @@ class SeedRun:
             raise outcome
         if isinstance(outcome, str):
             raise UserError(f"{self.label}: {outcome}")
+        if self.folder:
+            print_scores(self.label, self.folder)
         self.folder = self.folder or outcome
 
 
@@ -128,7 +136,7 @@ def _list_seeds(config: Config, command: str, label: str) -> list[SeedRun]:
 def _choose_resources(cluster: str | None, num_runs: int) -> Resources:
     """With one GPU or none, the runs of this machine are trained one after the other, in this process."""
     if cluster:
-        return Resources(num_runs)
+        return Resources(num_runs, workers=num_runs)  # a cluster that grows sees that they wait
     num_gpus = count_gpus()
     return Resources(num_runs, workers=min(num_gpus, num_runs) if num_gpus > 1 and num_runs > 1 else 0)
 

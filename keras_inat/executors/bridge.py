@@ -28,10 +28,10 @@ HEAD_SECONDS = 15  # without an answer of its head, a cluster is lost
 STOP_SECONDS = 10.0  # for the last checkpoints of the tasks that are ended
 RETRY_SECONDS = 1.0  # before a lost worker is replaced
 MAX_BROKEN = 3  # workers of a slot that fail by themselves, one after the other
+THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing leaves the machine that the user did not send
     "RAY_gcs_rpc_server_reconnect_timeout_s": str(HEAD_SECONDS),
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default: tasks without a GPU keep their environment
 }
 
 
@@ -102,8 +102,11 @@ def plan_slots(machines: Sequence[Mapping[str, float]], wanted: Resources) -> Sl
         shares = [int(core * gpus / gpu) for core, gpu in zip(cores, accelerators, strict=True) if gpu]
         cpus = max(1, min(shares, default=1))
     else:
-        largest = max(cores, default=1)
-        cpus = max(1, min(largest, sum(cores) // (wanted.workers or wanted.tasks)))
+        count = wanted.workers or wanted.tasks
+        shares = [
+            share for share in range(1, max(cores, default=1) + 1) if sum(core // share for core in cores) >= count
+        ]
+        cpus = max(shares, default=1)
     room = 0
     for core, gpu in zip(cores, accelerators, strict=True):
         fits = core // cpus
@@ -185,13 +188,12 @@ class Bridge:
         import ray
         from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
-        # With a GPU, the other cores prepare images.
-        limited = () if planned.gpus else ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-        threads = dict.fromkeys(limited, str(planned.cpus))
+        # With a GPU, the other cores prepare images. Without one, Ray hides none.
+        environment = {} if planned.gpus else dict.fromkeys(THREADS, str(planned.cpus)) | {"CUDA_VISIBLE_DEVICES": "-1"}
         options = {"num_cpus": planned.cpus, "num_gpus": planned.gpus, "scheduling_strategy": "SPREAD"}
         num_broken = 0
         while not self._is_stopping:
-            worker: Any = ray.remote(Worker).options(**options).remote(threads, self._wanted.timeout_seconds)
+            worker: Any = ray.remote(Worker).options(**options).remote(environment, self._wanted.timeout_seconds)
             try:
                 version = ray.get(worker.warm_up.remote())
                 if version != __version__:
@@ -210,7 +212,7 @@ class Bridge:
                 num_broken = num_broken + 1 if is_broken else 0
                 if num_broken == MAX_BROKEN:
                     self._send(ExternalError(f"the workers of the cluster cannot be started: {_shorten(error)}"))
-                is_out_of_memory = isinstance(error, OutOfMemoryError) or "memory" in str(error)
+                is_out_of_memory = isinstance(error, OutOfMemoryError) or "low on memory" in str(error)
                 self._send(Lost(slot, _shorten(error), is_out_of_memory))
                 with contextlib.suppress(Exception):
                     ray.kill(worker)

@@ -124,7 +124,7 @@ class ClusterExecutor:
     def _apply(self, task: Task, news: News) -> None:
         """Writes what has changed in the run folder of a task."""
         assert task.run
-        apply_changes(task.run.path, news.report.changes)
+        apply_changes(task.run, news.report.changes)
         if any(change.name == task.run.metrics.name for change in news.report.changes):
             self._losses.pop(task, None)
             self._follower.update(task)

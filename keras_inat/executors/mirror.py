@@ -86,11 +86,11 @@ def read_start(run: RunFolder) -> list[Change]:
     return [_read(run.path, path) for path in (run.metrics, run.model, run.checkpoint, run.result) if path.exists()]
 
 
-def apply_changes(folder: Path, changes: Sequence[Change]) -> None:
-    """Writes changes into a run folder, each file as a whole or not at all."""
+def apply_changes(run: RunFolder, changes: Sequence[Change]) -> None:
+    """Writes changes into a run folder, each file as a whole or not at all. A finished run loses its checkpoint."""
     for change in changes:
-        path = folder / change.name
-        if not path.resolve().is_relative_to(folder.resolve()):
+        path = run.path / change.name
+        if not path.resolve().is_relative_to(run.path.resolve()):
             raise ExternalError(f"a worker of the cluster sent a file outside the folder of its run: {change.name!r}")
         content = zlib.decompress(change.data)
         if change.appends:
@@ -100,6 +100,8 @@ def apply_changes(folder: Path, changes: Sequence[Change]) -> None:
         else:
             with write_atomically(path) as temporary:
                 temporary.write_bytes(content)
+    if run.result.name in [change.name for change in changes]:
+        run.checkpoint.unlink(missing_ok=True)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

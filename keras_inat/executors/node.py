@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_inat import __version__
@@ -51,10 +52,13 @@ class Worker:
         self._slot = ProcessSlot((), environment, timeout_seconds)
         self._held = contextlib.ExitStack()
         self._copying = contextlib.ExitStack()
-        _remove_left_folders()
-        self._home = cache() / "tasks" / secrets.token_hex(6)
-        self._home.mkdir(parents=True)
-        self._held.enter_context(hold_lock(self._home / "lock"))
+        tasks = cache() / "tasks"
+        tasks.mkdir(parents=True, exist_ok=True)
+        with hold_lock(tasks / "lock"):  # a folder without a lock is left by a killed worker
+            _remove_left_folders(tasks)
+            self._home = tasks / secrets.token_hex(6)
+            self._home.mkdir()
+            self._held.enter_context(hold_lock(self._home / "lock"))
         start_forkserver()
 
     def warm_up(self) -> str:
@@ -92,7 +96,7 @@ class Worker:
         places = {"run.directory": str(self._home / "runs"), "data.directory": str(self._home / "data")}
         config = override(move_config(task.config, folders), UNTRACKED | places)
         run = RunFolder(self._home / "runs" / task.run.path.relative_to(task.config.run.directory), task.run.command)
-        apply_changes(run.path, files)
+        apply_changes(run, files)
         write_text(run.config, format_yaml(config.model_dump(mode="json")))
         pack = task.pack and task.pack._replace(directory=folders[task.pack.directory])
         self._run = run
@@ -140,8 +144,8 @@ def answer_at_once(task: Task, ask: Ask) -> str:
     return "ready"
 
 
-def _remove_left_folders() -> None:
+def _remove_left_folders(tasks: Path) -> None:
     """Removes the folders of workers that were killed."""
-    for folder in (cache() / "tasks").glob("*/"):
+    for folder in tasks.glob("*/"):
         with contextlib.suppress(UserError, OSError), hold_lock(folder / "lock", "its worker lives"):
             shutil.rmtree(folder)

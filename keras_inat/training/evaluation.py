@@ -47,9 +47,15 @@ def train_and_evaluate(
     if reason := describe_objective(setting, choose_objective(setting, counts), counts):
         print(f"{label}: {reason}", flush=True)
     with claim_run(config, command, data.hash) as run:
-        result = fit(config, run, label, data=data, evaluate=functools.partial(_evaluate_and_finish, record)).result
-    print(f"{label}: {describe_scores(result)}    {run.path}", flush=True)
+        fit(config, run, label, data=data, evaluate=functools.partial(_evaluate_and_finish, record))
+    if not record:  # the folder of another machine is temporary
+        print_scores(label, run)
     return run
+
+
+def print_scores(label: str, run: RunFolder) -> None:
+    """Prints the scores of a finished run and its folder."""
+    print(f"{label}: {describe_scores(Result.read(run.result))}    {run.path}", flush=True)
 
 
 def check_settings(config: Config) -> None:

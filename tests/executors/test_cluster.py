@@ -218,6 +218,8 @@ def test_the_last_changes_arrive_while_the_executor_closes(executor, bridges, bu
         ([{"CPU": 8}, {"CPU": 8}], Resources(30), Slots(16, 1, 0)),
         ([{"CPU": 8}, {"CPU": 8}], Resources(30, cpus=3), Slots(4, 3, 0)),
         ([{"CPU": 64}, {"CPU": 4}], Resources(1), Slots(1, 64, 0)),
+        ([{"CPU": 32}, {"CPU": 32}], Resources(5), Slots(5, 10, 0)),
+        ([{"CPU": 64}, {"CPU": 8}], Resources(30, workers=4), Slots(4, 16, 0)),
         ([{"CPU": 8}], Resources(30, workers=2), Slots(2, 4, 0)),
         ([{"CPU": 1}], Resources(30, workers=5), Slots(5, 1, 0)),  # an autoscaler sees that four of them wait
         ([{"CPU": 16, "GPU": 4}], Resources(30), Slots(4, 4, 1)),

@@ -35,12 +35,12 @@ def test_epochs_and_lines_of_the_log_arrive_as_they_are_written(near, far, build
             log.write(f"epoch {number}\n")
         found = changes.collect()
         assert names(found) == ["metrics.jsonl", "log.txt"]
-        apply_changes(near.path, found)
+        apply_changes(near, found)
         assert near.read_epochs() == far.read_epochs()
     assert (near.path / "log.txt").read_text() == "epoch 1\nepoch 2\n"
     assert changes.collect() == []
     far.truncate_epochs(1)  # as a resumed run does
-    apply_changes(near.path, changes.collect())
+    apply_changes(near, changes.collect())
     assert [epoch.epoch for epoch in near.read_epochs()] == [1]
 
 
@@ -53,7 +53,7 @@ def test_a_checkpoint_is_sent_with_its_model_once_a_minute(near, far, monkeypatc
         far.checkpoint.write_text(f"checkpoint {number}")
         sent = changes.collect()
         assert names(sent) == ([] if number == 2 else ["best.keras", "checkpoint.npz"])
-        apply_changes(near.path, sent)
+        apply_changes(near, sent)
         now += 40
     assert (near.model.read_text(), near.checkpoint.read_text()) == ("model 3", "checkpoint 3")
 
@@ -90,6 +90,7 @@ def test_a_finished_run_arrives_with_every_file_and_its_result_last(near, far, b
     changes = Mirror(far)
     far.append_epoch(build_epoch(1, 0.5))
     far.checkpoint.write_text("checkpoint")
+    near.checkpoint.write_text("an earlier checkpoint")
     (far.path / "pictures").mkdir()
     (far.path / "pictures" / "a.png").write_text("a")
     (far.path / ".part-1.json").write_text("of a killed process")
@@ -99,8 +100,9 @@ def test_a_finished_run_arrives_with_every_file_and_its_result_last(near, far, b
     found = changes.collect_all()
     assert sorted(names(found)) == ["metrics.jsonl", "pictures/a.png", "result.json"]
     assert names(found)[-1] == "result.json"
-    apply_changes(near.path, found)
+    apply_changes(near, found)
     assert near.read_result() == far.read_result()
+    assert not near.checkpoint.exists()
     assert (near.path / "pictures" / "a.png").read_text() == "a"
 
 
@@ -110,7 +112,7 @@ def test_an_unfinished_run_leaves_its_last_checkpoint(near, far, build_epoch):
     changes.collect()
     far.append_epoch(build_epoch(2, 0.5))
     far.checkpoint.write_text("checkpoint 22")
-    apply_changes(near.path, changes.collect_all())
+    apply_changes(near, changes.collect_all())
     assert near.checkpoint.read_text() == "checkpoint 22"
     # Another machine resumes from there.
     start = read_start(near)
@@ -120,5 +122,5 @@ def test_an_unfinished_run_leaves_its_last_checkpoint(near, far, build_epoch):
 @pytest.mark.parametrize("name", ["../8/result.json", "/etc/passwd", "a/../../x"])
 def test_a_file_outside_the_run_folder_is_refused(near, name):
     with pytest.raises(ExternalError, match="outside the folder of its run"):
-        apply_changes(near.path, [Change(name, zlib.compress(b"x"))])
+        apply_changes(near, [Change(name, zlib.compress(b"x"))])
     assert not list(near.path.parent.parent.rglob("result.json"))

@@ -39,7 +39,7 @@ def listen(worker, run, until=lambda message: message is not None):
     end = time.monotonic() + 60
     while time.monotonic() < end:
         report = worker.listen()
-        apply_changes(run.path, report.changes)
+        apply_changes(run, report.changes)
         if until(report.message):
             return report
     raise AssertionError("no report")
@@ -91,7 +91,7 @@ def test_a_task_that_is_stopped_leaves_its_last_checkpoint(make_task):
     assert worker.stop() == ((), None)
     worker.start(task, list_inputs(task.config, task.pack), [])
     listen(worker, task.run, until=lambda message: task.run.metrics.exists())
-    apply_changes(task.run.path, worker.stop().changes)
+    apply_changes(task.run, worker.stop().changes)
     assert task.run.checkpoint.read_text() == "checkpoint 1"
     assert worker.stop() == ((), None)
 
