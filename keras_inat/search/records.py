@@ -41,9 +41,8 @@ class Records:
         self.objective = objective
         self.shows_balance = shows_balance
         self.folder = locate_sweep(config)
-        self._trials = {trial.id: trial for trial in self.folder.read_trials()}
-        self._ended_curves: dict[str, list[float]] = {}
         self._tables_written = 0.0
+        self._read()
         self._identity = SweepIdentity(
             space=config.model_dump(mode="json")["sweep"]["space"],
             settings={name: value for name, value in select(config, roles.SWEEP).items() if name != "sweep.space"},
@@ -67,7 +66,7 @@ class Records:
         with hold_lock(self.folder.lock, f"another process is running the sweep {self.config.run.name!r}"):
             self.check()  # another process may have recorded a trial since
             self.folder.write_identity(self._identity)
-            self._trials = {trial.id: trial for trial in self.folder.read_trials()}
+            self._read()
             try:
                 yield
             finally:
@@ -79,16 +78,18 @@ class Records:
 
     def read_curves(self) -> dict[str, list[float]]:
         """Returns the best score of every trial up to and including each of its epochs, by number."""
-        curves = {}
-        for trial in self._trials.values():
-            if trial.id not in self._ended_curves:
-                epochs = self.folder.trial_run(trial.id).read_epochs()
-                curves[trial.id] = build_curve(read_score(trial.objective, epoch) for epoch in epochs)
-                if trial.status != "running":
-                    self._ended_curves[trial.id] = curves[trial.id]
-            else:
-                curves[trial.id] = self._ended_curves[trial.id]
-        return curves
+        return self._curves
+
+    def update_curve(self, trial_id: str) -> None:
+        """Reads the epochs that a trial has recorded. Reading those of every trial would take long in a large sweep."""
+        epochs = self.folder.trial_run(trial_id).read_epochs()
+        self._curves[trial_id] = build_curve(read_score(self._trials[trial_id].objective, epoch) for epoch in epochs)
+
+    def _read(self) -> None:
+        self._trials = {trial.id: trial for trial in self.folder.read_trials()}
+        self._curves: dict[str, list[float]] = {}
+        for trial_id in self._trials:
+            self.update_curve(trial_id)
 
     def begin(self, trial_id: str, values: Mapping[str, Any]) -> Trial:
         """Records the start of a trial with `values` as KerasTuner encodes them. An existing record stays as it is."""
@@ -103,6 +104,7 @@ class Records:
         """Records a trial. Updates `trials.csv` and `best.yaml`, at most once a second."""
         trial.write(self.folder.trial_file(trial.id))
         self._trials[trial.id] = trial
+        self.update_curve(trial.id)
         if time.monotonic() - self._tables_written >= 1:
             self.write_tables()
 

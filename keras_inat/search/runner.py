@@ -135,6 +135,7 @@ class TrialLoop:
 
     def _is_to_be_pruned(self, task: Task, epochs: int) -> bool:
         """Answers a trial, by the epochs that all trials have recorded."""
+        self.records.update_curve(task.argument.id)
         return is_to_be_pruned(self.records.config.sweep, self.records.read_curves(), task.argument.id)
 
     def _apply_outcome(self, trial: Trial, outcome: Outcome) -> Trial:

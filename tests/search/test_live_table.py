@@ -25,9 +25,9 @@ def records(build_epoch):
             epochs=len(curve),
             error="too many filters",
         )
-        records.write_trial(trial)
         for epoch, accuracy in enumerate(curve, 1):
             records.folder.trial_run(trial.id).append_epoch(build_epoch(epoch, accuracy))
+        records.write_trial(trial)
     return records
 
 

@@ -59,8 +59,10 @@ def test_a_curve_is_the_best_accuracy_so_far(build_epoch):
     write_epochs(folder.trial_run("7"), build_epoch, [0.1, 0.3, 0.2, 0.4])
     with open(folder.trial_run("7").metrics, "a") as file:
         file.write('{"val_acc')  # cut short by a kill
+    records.update_curve("7")
     assert records.read_curves() == {"7": [0.1, 0.3, 0.3, 0.4]}
     write_epochs(folder.trial_run("7"), build_epoch, [0.5])
+    records.update_curve("7")
     assert records.read_curves() == {"7": [0.1, 0.3, 0.3, 0.4, 0.5]}
 
 
@@ -78,4 +80,5 @@ def test_a_curve_is_that_of_the_objective(build_epoch):
     for epoch, accuracy in enumerate([0.2, 0.4, 0.3], 1):
         record = build_epoch(epoch, accuracy).model_copy(update={"val_balanced_accuracy": 1 - accuracy})
         records.folder.trial_run("0").append_epoch(record)
+    records.update_curve("0")
     assert records.read_curves() == {"0": [0.8, 0.8, 0.8]}
