@@ -48,7 +48,7 @@ def test_variables_are_handed_over_as_written():
 @pytest.mark.parametrize(
     ("arguments", "refused"),
     [
-        (("sweep", "TRAILS=3", "NAME=x"), "make sweep takes DATA NAME TRIALS WORKERS CONFIG ARGS, not TRAILS."),
+        (("sweep", "TRAILS=3", "NAME=x"), "make sweep takes DATA NAME TRIALS WORKERS CLUSTER CONFIG ARGS, not TRAILS."),
         (("predict", "RUNS=x", "IMAGE=y"), "make predict takes RUN IMAGE ARGS, not RUNS."),
         (("demo", "DATA=x"), "make demo takes ARGS, not DATA."),
     ],
