@@ -1,5 +1,6 @@
 """The one way to export a run: write a format, compare it with Keras, and keep it if it agrees."""
 
+import errno
 import os
 import platform
 import tempfile
@@ -183,7 +184,9 @@ def _run_quietly(name: str, function: Callable[[], Outcome]) -> Outcome:
             return function()
         except Exception as error:  # converters and runtimes raise many classes of errors
             failure = error
-    if isinstance(failure, UserError | OSError) or is_out_of_memory(failure) or FULL_DISK in str(failure):
+    if FULL_DISK in str(failure):  # TensorFlow does not raise an OSError
+        raise OSError(errno.ENOSPC, FULL_DISK)
+    if isinstance(failure, UserError | OSError) or is_out_of_memory(failure):
         raise failure
     reason = " ".join(str(failure).split())[:200]
     raise UserError(f"the model cannot be exported as {name}: {reason}: export another format") from failure
