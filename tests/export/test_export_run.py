@@ -22,7 +22,7 @@ from keras_inat.store.predictions import ValidationSample
 for module in ("onnx", "onnxruntime", "tf2onnx", "ai_edge_litert"):
     pytest.importorskip(module, reason="the extra `export` is not installed")
 
-MARKUP = ("<b>ant</b>", 'bee"; --', "Großes Ü\u202e")
+MARKUP = ("<b>ant</b>", 'two\nlines"; --', "Großes Ü\u202e")
 
 
 def list_names(folder):
@@ -72,7 +72,7 @@ def test_exports_agree_with_keras_and_carry_their_contract(add_run, capsys):
     assert graph.doc_string == contract.card
     with zipfile.ZipFile(run.export / "model.tflite") as archive:
         assert ExportContract.model_validate_json(archive.read("contract.json")) == without_files
-        assert archive.read("labels.txt").decode().splitlines() == list(MARKUP)
+        assert archive.read("labels.txt").decode() == f'{MARKUP[0]}\ntwo lines"; --\n{MARKUP[2]}\n'
 
     session = onnxruntime.InferenceSession(run.export / "model.onnx")
     [image] = session.get_inputs()
