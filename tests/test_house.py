@@ -13,7 +13,7 @@ FLOORS = [
     {"bench"},
     {"reporting", "search"},
     {"executors"},
-    {"explain", "training"},
+    {"explain", "export", "training"},
     {"models", "data"},
     {"demo"},
     {"plotting", "progress"},
@@ -30,6 +30,8 @@ TENSORFLOW_ROOMS = (
     "training/fast_layers.py",
     "training/tracking.py",
     "explain/",
+    "export/litert.py",
+    "export/processor.py",
 )
 
 

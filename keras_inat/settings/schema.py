@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
+from keras_inat.settings.export import Export
 from keras_inat.settings.networks import Finetune, Model
 from keras_inat.settings.roles import Role
 from keras_inat.settings.section import PATH, PATHS, SMALLEST_IMAGE, Fraction, Section
@@ -29,6 +30,9 @@ class Run(Section):
     cluster: Annotated[str | None, Role.EXECUTION] = Field(
         None,
         description="a Ray cluster for the trainings: auto, local, host:port or ray://host:port; null: this machine",
+    )
+    path: Annotated[str | None, PATH, Role.DISPLAY] = Field(
+        None, description="predict, export, app: a run folder; null: the newest with a model"
     )
     deterministic: bool = Field(False, description="bitwise the same result each time on the same machine; slower")
 
@@ -228,7 +232,6 @@ class Report(Section):
 class Predict(Section):
     role: ClassVar[Role] = Role.DISPLAY
 
-    run: Annotated[str | None, PATH] = Field(None, description="a run folder; null: the newest with a model")
     image: Annotated[str | None, PATH] = Field(None, description="an image file, or a folder of images")
     format: Literal["text", "json"] = Field(
         "text", description="json: one object a line for each image, with the probability of every class, on stdout"
@@ -248,6 +251,7 @@ class Config(Section):
     tracking: Tracking = Tracking()
     report: Report = Report()
     predict: Predict = Predict()
+    export: Export = Export()
 
     @pydantic.model_validator(mode="after")
     def _check_sections(self) -> "Config":
