@@ -12,7 +12,7 @@ FLOORS = [
     {"commands"},
     {"bench"},
     {"reporting", "search"},
-    {"explain", "training"},
+    {"explain", "export", "training"},
     {"models", "data"},
     {"demo"},
     {"plotting", "progress"},

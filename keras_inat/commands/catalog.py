@@ -12,6 +12,7 @@ class Command:
     variables: tuple[str, ...] = ()  # short names of settings, besides CONFIG
     sections: tuple[str, ...] = ()  # the sections of the configuration that it reads
     recipe: str | None = None  # the recipe that it uses unless CONFIG names another one
+    flags: tuple[str, ...] = ()  # settings that `--<last part of the name>` makes true
 
 
 NETWORK = ("run", "data", "augment", "model", "training")
@@ -68,6 +69,13 @@ COMMANDS = {
         example="IMAGE=photo.jpg",
         variables=("RUN", "IMAGE"),
         sections=("run", "predict"),
+    ),
+    "app": Command(
+        "write a page that classifies images in the browser, and a Hugging Face Space; --serve opens it here",
+        example="--serve",
+        variables=("RUN",),
+        sections=("run", "export", "app"),
+        flags=("app.serve",),
     ),
     "cost": Command(
         "parameters, multiply-accumulates and memory, by layer and in closed form",

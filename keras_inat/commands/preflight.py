@@ -36,6 +36,12 @@ def check_arguments(command: Command, config: Config) -> None:
             read_mode_variable()  # refuses an unknown mode
         check_mlflow(config)
         _check_writable(Path(config.run.directory))
+    if "app" in command.sections:
+        from keras_inat.export.app.runtime import check_runtime
+        from keras_inat.store.runs import choose_run
+
+        choose_run(config)
+        check_runtime(config.app.runtime)
     if "IMAGE" in command.variables:
         _check_image(config.predict.image)
 

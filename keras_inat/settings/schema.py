@@ -224,6 +224,17 @@ class Predict(Section):
     )
 
 
+class App(Section):
+    role: ClassVar[Role] = Role.DISPLAY
+
+    directory: Annotated[str | None, PATH] = Field(None, description="folder of the app; null: app/ in the run folder")
+    runtime: Annotated[str | None, PATH] = Field(
+        None, description="onnxruntime-web as a folder or as an archive of npm; null: npm fetches it"
+    )
+    serve: bool = Field(False, description="serve the app on this machine until Ctrl-C; --serve does the same")
+    port: int = Field(8000, ge=0, le=65535, description="port of the server; 0: any free one")
+
+
 class Config(Section):
     run: Run = Run()
     data: Data = Data()
@@ -237,6 +248,7 @@ class Config(Section):
     tracking: Tracking = Tracking()
     report: Report = Report()
     predict: Predict = Predict()
+    app: App = App()
 
     @pydantic.model_validator(mode="after")
     def _check_sections(self) -> "Config":

@@ -9,11 +9,14 @@ from importlib import resources
 from pathlib import Path
 
 from keras_inat.data.decode import MAX_ASPECT, MAX_PIXELS, MIN_SIDE
+from keras_inat.errors import UserError
 from keras_inat.files import write_text
 from keras_inat.store.exports import ExportContract
 
-STATIC = ("index.html", "app.css", "prepare.js", "maps.js", "app.js", "sw.js", "icon.svg", "LICENSE-onnxruntime.txt")
+INDEX = "index.html"
+STATIC = ("app.css", "prepare.js", "maps.js", "app.js", "icon.svg", "LICENSE-onnxruntime.txt", "sw.js", INDEX)
 VERSIONED = ("runtime.js", "model.js", "prepare.js", "maps.js", "app.js", "app.css", "icon.svg")  # as the page names them
+MARK = '<meta name="generator" content="keras-inat">'  # of the page, so that no other page is replaced
 LIMITS = {"min_side": MIN_SIDE, "max_aspect": MAX_ASPECT, "max_pixels": MAX_PIXELS}  # of images that are not refused
 
 
@@ -22,7 +25,13 @@ def write_page(folder: Path, model: bytes, contract: ExportContract, runtime: tu
 
     A page from disk may not read files, only load scripts. Hence the model and the WebAssembly module are texts in
     scripts, in the same way for a page from a server.
+
+    Raises:
+        UserError: The folder has another page.
     """
+    index = folder / INDEX
+    if index.exists() and MARK not in index.read_text(encoding="utf-8", errors="replace"):
+        raise UserError(f"{index} is not from this program and would be replaced: give another app.directory")
     script, binary = runtime
     values = {"contract": contract.model_dump(mode="json"), "limits": LIMITS, "onnx": _encode(model)}
     texts = {name: resources.files(__package__).joinpath("static", name).read_text("utf-8") for name in STATIC}
@@ -31,10 +40,10 @@ def write_page(folder: Path, model: bytes, contract: ExportContract, runtime: tu
     texts["manifest.webmanifest"] = json.dumps(_describe(contract), indent=2) + "\n"
     version = _hash(texts)
     files = ["./", "manifest.webmanifest", *(f"{name}?v={version}" for name in VERSIONED)]
-    for name in ("index.html", "sw.js"):
+    for name in (INDEX, "sw.js"):
         texts[name] = texts[name].replace("{version}", version).replace("{files}", json.dumps(files))
-    for name, text in texts.items():
-        write_text(folder / name, text)
+    for name in sorted(texts, key=INDEX.__eq__):  # the page itself comes last
+        write_text(folder / name, texts[name])
 
 
 def _encode(content: bytes) -> str:

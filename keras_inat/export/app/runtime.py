@@ -36,15 +36,14 @@ def read_runtime(place: str | None) -> tuple[str, bytes]:
     Raises:
         UserError: The package is missing or of another version, or npm cannot fetch it.
     """
+    check_runtime(place)
     if place is None:
         with tempfile.TemporaryDirectory() as folder:
             files = _read_archive(_fetch(Path(folder)))
     elif Path(place).is_dir():
         files = {name: _read(Path(place, name)) for name in HASHES}
-    elif Path(place).exists():
-        files = _read_archive(Path(place))
     else:
-        raise UserError(f"`app.runtime`={place!r} does not exist: {_advise()}.{suggest_path(place)}")
+        files = _read_archive(Path(place))
     for name, digest in HASHES.items():
         if hashlib.sha256(files[name]).hexdigest() != digest:
             raise UserError(
@@ -54,13 +53,18 @@ def read_runtime(place: str | None) -> tuple[str, bytes]:
     return _convert_module(files[SCRIPT].decode()), files[BINARY]
 
 
+def check_runtime(place: str | None) -> None:
+    """Raises a `UserError` if the package, or npm to fetch it, is missing."""
+    if place is not None and not Path(place).exists():
+        raise UserError(f"`app.runtime`={place!r} does not exist: {_advise()}.{suggest_path(place)}")
+    if place is None and shutil.which("npm") is None:
+        raise ExternalError(f"npm, which fetches {PACKAGE}, is not installed: install Node.js, or {_advise()}")
+
+
 def _fetch(folder: Path) -> Path:
     """Fetches the package with npm, from npm's own cache if it is there."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise ExternalError(f"npm, which fetches {PACKAGE}, is not installed: install Node.js, or {_advise()}")
     options = ["--prefer-offline", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
-    command = [npm, "pack", f"{PACKAGE}@{VERSION}", *options, "--pack-destination", str(folder)]
+    command = [str(shutil.which("npm")), "pack", f"{PACKAGE}@{VERSION}", *options, "--pack-destination", str(folder)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:

@@ -19,6 +19,7 @@ let current = null;  // the image that is shown, with its probabilities and its 
 let counter = 0;  // of the chosen images: an older one is not shown after a newer one
 
 const { contract, limits } = globalThis.MODEL ?? {};
+const steps = Object.fromEntries((contract?.steps ?? []).map(({ step, values }) => [step, values]));
 
 async function start() {
   if (!globalThis.ort || !contract) throw new Error("files of this page are missing: copy its whole folder");
@@ -43,7 +44,7 @@ function describeModel() {
       + `n\u00a0=\u00a0${accuracy.num_images.toLocaleString("en")} ${accuracy.images} images)`,
     probabilities: temperature ? `calibrated on validation images (temperature ${temperature.toFixed(2)})`
       : "not calibrated",
-    input: `${input.size} x ${input.size} pixels: ${contract.steps.map((step) => step.text).join("; ")}`,
+    input: `${input.size} x ${input.size} pixels, ${input.range}`,
     license: contract.license ?? "not stated",
     versions: `keras-inat ${contract.keras_inat}, Keras ${contract.keras}, ONNX Runtime ${ort.env.versions.web}`,
   };
@@ -52,6 +53,7 @@ function describeModel() {
   }
   find("list").textContent = `${classes.length.toLocaleString("en")} classes`;
   find("names").textContent = classes.join(", ");
+  find("steps").append(...contract.steps.map((step) => create("li", step.text)));
 }
 
 function create(name, text, className = "") {
@@ -122,7 +124,7 @@ async function classify(file) {
   try {
     const bitmap = await decode(file);
     const traits = await readTraits(file);
-    const image = prepareImage(bitmap, contract.input.size, contract.preparation, traits);
+    const image = prepareImage(bitmap, steps, traits);
     const outputs = await run(image, 1);
     if (number !== counter) return;
     const raw = outputs.probabilities.data;
@@ -149,14 +151,14 @@ async function classify(file) {
 
 // Draws what the network sees, in a finer resolution.
 function showPicture(bitmap) {
-  const { fit } = contract.preparation;
+  const { fit } = steps.resize;
   const canvas = find("photo");
   const box = fitImage(bitmap.width, bitmap.height, PICTURE, fit);
   canvas.width = PICTURE;
   canvas.height = PICTURE;
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.fillStyle = fit === "pad" ? `rgb(${GRAY} ${GRAY} ${GRAY})` : "white";
+  context.fillStyle = `rgb(${steps.pad.color.join(" ")})`;
   context.fillRect(0, 0, PICTURE, PICTURE);
   const [left, top] = [(PICTURE - box.columns) / 2, (PICTURE - box.rows) / 2];
   context.fillStyle = "white";

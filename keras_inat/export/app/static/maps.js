@@ -3,6 +3,7 @@
 
 const GRID = 8;  // rows and columns of an occlusion map
 const COVER = 0.25;  // side of the covered square, as a fraction of the image's side
+const COVERING = 128;  // gray, in all channels
 const BATCH = 8;  // images at a time, so that the page stays responsive
 // Colors from the weakest to the strongest region, the same in light and dark. The opacity rises as well.
 const RAMP = [[92, 0, 142], [224, 58, 62], [255, 222, 80]];
@@ -20,7 +21,7 @@ function coverSquares(image, size, start, count) {
     covered.set(image);
     for (let row = Math.max(0, Math.round(y - half)); row < Math.min(size, Math.round(y + half)); row += 1) {
       const left = Math.max(0, Math.round(x - half));
-      covered.fill(GRAY, (row * size + left) * 3, (row * size + Math.min(size, Math.round(x + half))) * 3);
+      covered.fill(COVERING, (row * size + left) * 3, (row * size + Math.min(size, Math.round(x + half))) * 3);
     }
   }
   return images;

@@ -1,13 +1,10 @@
-// The conversion of an image to the pixels that the network sees. The browser decodes the file, turns it upright and
-// converts its colors to sRGB. Its own resizing differs from Pillow's, which made the training images, so the
-// antialiased triangle filter of Pillow is computed here: first along the rows, then along the columns, with 8 bits
-// in between.
+// The conversion of an image to the pixels that the network sees, by the steps of the contract. The browser decodes the
+// file, turns it upright and converts its colors to sRGB. Its own resizing differs from Pillow's, which made the training
+// images, so the antialiased triangle filter of Pillow is computed here: first along the rows, then along the columns,
+// with 8 bits in between.
 "use strict";
 
 const STRIP = 64;  // rows that are read from the browser at a time, as a large photograph may not fit into a canvas
-const GRAY = 128;  // of the padding
-const DRAFT_SIDE = 280;  // Pillow decodes a larger JPEG at 1/2, 1/4 or 1/8 of its size, but not below this side
-const ROOM = 1.25;  // and not below the side of the input, times this
 
 // Returns an error message for an image that keras-inat refuses, or nothing.
 function refuse(width, height, limits) {
@@ -52,11 +49,10 @@ function weighPixels(length, start, extent, count) {
   });
 }
 
-// Returns the whole factor by which Pillow reduces an image while it decodes the JPEG. The result is a mean of squares.
-function findReduction(width, height, size, isJpeg) {
-  const side = Math.max(DRAFT_SIDE, Math.ceil(ROOM * size));
+// Returns the factor by which Pillow reduces a large JPEG while it decodes it: pixels become means of squares.
+function findReduction(width, height, side) {
   const scale = Math.floor(Math.min(width / side, height / side));
-  return isJpeg ? [8, 4, 2].find((factor) => factor <= scale) ?? 1 : 1;
+  return [8, 4, 2].find((factor) => factor <= scale) ?? 1;
 }
 
 // Returns the mean of squares of `factor` pixels of RGB rows `(rows, width)`. Those at the end may be smaller.
@@ -125,13 +121,14 @@ function filterRow(pixels, start, weights, output, offset) {
 }
 
 // Returns the input of the network, `(size, size, 3)` bytes, for a decoded upright image.
-//   preparation: `fit`, and `bit_depth` of images with 16 bits
+//   steps: the values of the contract's steps, by their names
 //   traits: `isJpeg`, and `isDeep` if the file has 16 bits per color, of which the browser keeps the upper 8
-function prepareImage(bitmap, size, preparation, traits) {
-  const reduction = findReduction(bitmap.width, bitmap.height, size, traits.isJpeg);
+function prepareImage(bitmap, steps, traits) {
+  const { size, fit } = steps.resize;
+  const reduction = traits.isJpeg ? findReduction(bitmap.width, bitmap.height, steps.decode.jpeg_side) : 1;
   const width = Math.ceil(bitmap.width / reduction);
   const height = Math.ceil(bitmap.height / reduction);
-  const box = fitImage(width, height, size, preparation.fit);
+  const box = fitImage(width, height, size, fit);
   const horizontal = weighPixels(width, box.left, box.width, box.columns);
   const narrow = new Uint8Array(height * box.columns * 3);
   let row = 0;
@@ -141,8 +138,8 @@ function prepareImage(bitmap, size, preparation, traits) {
       filterRow(pixels, start, horizontal, narrow, row * box.columns * 3);
     }
   }
-  const gain = traits.isDeep ? 65535 / (2 ** preparation.bit_depth - 1) : 1;
-  const image = new Uint8Array(size * size * 3).fill(GRAY);
+  const gain = traits.isDeep ? 65535 / steps.scale.white : 1;
+  const image = Uint8Array.from({ length: size * size * 3 }, (_, index) => steps.pad.color[index % 3]);
   const left = Math.floor((size - box.columns) / 2);
   const top = Math.floor((size - box.rows) / 2);
   weighPixels(height, box.top, box.height, box.rows).forEach(({ first, weights }, index) => {
