@@ -29,6 +29,7 @@ TENSORFLOW_ROOMS = (
     "training/fast_layers.py",
     "training/tracking.py",
     "explain/",
+    "export/litert.py",
 )
 
 

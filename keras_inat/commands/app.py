@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from keras_inat.errors import UserError
 from keras_inat.export.app.page import write_page
 from keras_inat.export.app.runtime import read_runtime
 from keras_inat.export.app.server import build_server
@@ -34,7 +33,7 @@ def run(config: Config) -> None:
 
 
 def _find_model(folder: RunFolder, result: Result, config: Config) -> tuple[Path, ExportContract]:
-    """Returns the ONNX model of a run and its contract. Exports it if the run has none that agrees with `best.keras`."""
+    """Returns the ONNX model of a run and its contract. It is exported unless it agrees with `best.keras` already."""
     if found := find_export(folder, "onnx"):
         return found
     from keras_inat.export.exports import export_run  # imports TensorFlow, which an exported model does without

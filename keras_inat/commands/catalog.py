@@ -20,7 +20,7 @@ COMMANDS = {
     "demo": Command(
         "search, train, fine-tune and report on drawn images, offline, in minutes",
         example="",
-        sections=(*NETWORK, "sweep", "tracking", "report"),
+        sections=(*NETWORK, "sweep", "tracking", "export", "report"),
         recipe="demo",
     ),
     "data": Command(
@@ -69,6 +69,12 @@ COMMANDS = {
         example="IMAGE=photo.jpg",
         variables=("RUN", "IMAGE"),
         sections=("run", "predict"),
+    ),
+    "export": Command(
+        "the model for other programs: ONNX, LiteRT or SavedModel, each compared with Keras",
+        example="FORMAT=onnx,litert",
+        variables=("RUN", "FORMAT"),
+        sections=("run", "export"),
     ),
     "app": Command(
         "write a page that classifies images in the browser, and a Hugging Face Space; --serve opens it here",

@@ -36,12 +36,22 @@ def check_arguments(command: Command, config: Config) -> None:
             read_mode_variable()  # refuses an unknown mode
         check_mlflow(config)
         _check_writable(Path(config.run.directory))
-    if "app" in command.sections:
-        from keras_inat.export.app.runtime import check_runtime
+    if "FORMAT" in command.variables:
+        from keras_inat.export.packages import check_packages
         from keras_inat.store.runs import choose_run
 
+        check_packages(config.export.formats)
         choose_run(config)
+    if "app" in command.sections:
+        from keras_inat.export.app.runtime import check_runtime
+        from keras_inat.export.packages import check_packages
+        from keras_inat.store.exports import find_export
+        from keras_inat.store.runs import choose_run
+
+        run, _ = choose_run(config)
         check_runtime(config.app.runtime)
+        if not find_export(run, "onnx"):
+            check_packages(["onnx"])
     if "IMAGE" in command.variables:
         _check_image(config.predict.image)
 

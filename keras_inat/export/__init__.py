@@ -1,1 +1,1 @@
-"""Exports of a model to other runtimes, with their contract, and an app that shows one."""
+"""Exports of a trained model to other runtimes, each compared with Keras before it is kept."""

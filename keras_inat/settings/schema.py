@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
+from keras_inat.settings.export import App, Export
 from keras_inat.settings.networks import Finetune, Model
 from keras_inat.settings.roles import Role
 from keras_inat.settings.section import PATH, PATHS, SMALLEST_IMAGE, Fraction, Section
@@ -224,17 +225,6 @@ class Predict(Section):
     )
 
 
-class App(Section):
-    role: ClassVar[Role] = Role.DISPLAY
-
-    directory: Annotated[str | None, PATH] = Field(None, description="folder of the app; null: app/ in the run folder")
-    runtime: Annotated[str | None, PATH] = Field(
-        None, description="onnxruntime-web as a folder or as an archive of npm; null: npm fetches it"
-    )
-    serve: bool = Field(False, description="serve the app on this machine until Ctrl-C; --serve does the same")
-    port: int = Field(8000, ge=0, le=65535, description="port of the server; 0: any free one")
-
-
 class Config(Section):
     run: Run = Run()
     data: Data = Data()
@@ -248,6 +238,7 @@ class Config(Section):
     tracking: Tracking = Tracking()
     report: Report = Report()
     predict: Predict = Predict()
+    export: Export = Export()
     app: App = App()
 
     @pydantic.model_validator(mode="after")

@@ -15,7 +15,7 @@ from keras_inat.store.exports import ExportContract
 
 INDEX = "index.html"
 STATIC = ("app.css", "prepare.js", "maps.js", "app.js", "icon.svg", "LICENSE-onnxruntime.txt", "sw.js", INDEX)
-VERSIONED = ("runtime.js", "model.js", "prepare.js", "maps.js", "app.js", "app.css", "icon.svg")  # as the page names them
+VERSIONED = ("runtime.js", "model.js", "prepare.js", "maps.js", "app.js", "app.css", "icon.svg")  # in `INDEX`
 MARK = '<meta name="generator" content="keras-inat">'  # of the page, so that no other page is replaced
 LIMITS = {"min_side": MIN_SIDE, "max_aspect": MAX_ASPECT, "max_pixels": MAX_PIXELS}  # of images that are not refused
 

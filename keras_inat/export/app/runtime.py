@@ -46,10 +46,8 @@ def read_runtime(place: str | None) -> tuple[str, bytes]:
         files = _read_archive(Path(place))
     for name, digest in HASHES.items():
         if hashlib.sha256(files[name]).hexdigest() != digest:
-            raise UserError(
-                f"{name} of {place or PACKAGE} is {'missing' if not files[name] else 'not that'} of {PACKAGE} {VERSION}, "
-                f"the version that this program knows: {_advise()}"
-            )
+            problem = "is not the one" if files[name] else "is missing"
+            raise UserError(f"{name} of {place or PACKAGE} {problem}; {PACKAGE} {VERSION} is needed: {_advise()}")
     return _convert_module(files[SCRIPT].decode()), files[BINARY]
 
 

@@ -62,7 +62,5 @@ def _describe(contract: ExportContract, data_name: str) -> dict[str, Any]:
         "library_name": "onnx",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "keras", "onnx"],
-        "model-index": [
-            {"name": contract.name, "results": [{"task": task, "dataset": data_set, "metrics": [metric]}]}
-        ],
+        "model-index": [{"name": contract.name, "results": [{"task": task, "dataset": data_set, "metrics": [metric]}]}],
     }

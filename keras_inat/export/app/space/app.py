@@ -137,7 +137,7 @@ def _convert_profile(image: Image.Image, profile: bytes) -> Image.Image:
         probe = Image.frombytes("RGB", (len(PROBE) // 3, 1), PROBE).convert(given)
         change = np.asarray(transform.apply(probe), np.int16) - np.asarray(probe.convert("RGB"), np.int16)
         is_ignored = np.abs(change).max() <= STEPS["profile"]["ignored_change"]
-        return image.convert("RGB") if is_ignored else transform.apply(image.convert(given))  # type: ignore[return-value]
+        return image.convert("RGB") if is_ignored else transform.apply(image.convert(given))
     except Exception:  # a broken profile may raise any exception
         return image.convert("RGB")
 
