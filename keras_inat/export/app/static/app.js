@@ -4,6 +4,10 @@
 
 const SHOWN = 5;  // classes
 const PICTURE = 640;  // longest side of the picture on the page, in pixels
+const ACTIVATIONS = "class_activation_maps";  // an output of the model
+const OCCLUSION = "occlusion";
+const KINDS = { "": "none", [ACTIVATIONS]: "class-activation map", [OCCLUSION]: "occlusion map, which takes longer" };
+const NAMES = { [ACTIVATIONS]: "Class-activation map", [OCCLUSION]: "Occlusion map" };
 const READABLE = "this browser reads JPEG, PNG, WebP, GIF and BMP, and newer ones AVIF";
 
 const find = (id) => document.getElementById(id);
@@ -16,6 +20,7 @@ const inflate = (text) => {
 
 let session = null;  // of ONNX Runtime
 let current = null;  // the image that is shown, with its probabilities and its maps
+let pending = Promise.resolve();  // the last call of the session
 let counter = 0;  // of the chosen images: an older one is not shown after a newer one
 
 const { contract, limits } = globalThis.MODEL ?? {};
@@ -24,12 +29,12 @@ const steps = Object.fromEntries((contract?.steps ?? []).map(({ step, values }) 
 async function start() {
   if (!globalThis.ort || !contract) throw new Error("files of this page are missing: copy its whole folder");
   describeModel();
+  listMaps();
   ort.env.wasm.numThreads = 1;  // more threads need headers that a static host rarely sends
   ort.env.wasm.wasmBinary = await inflate(globalThis.RUNTIME);
   session = await ort.InferenceSession.create(await inflate(globalThis.MODEL.onnx), { executionProviders: ["wasm"] });
   delete globalThis.RUNTIME;
   delete globalThis.MODEL.onnx;
-  find("show").checked = hasMaps();  // an occlusion map takes many times as long as the prediction
   say("The model is ready.");
 }
 
@@ -45,6 +50,8 @@ function describeModel() {
     probabilities: temperature ? `calibrated on validation images (temperature ${temperature.toFixed(2)})`
       : "not calibrated",
     input: `${input.size} x ${input.size} pixels, ${input.range}`,
+    maps: contract.outputs.includes(ACTIVATIONS) ? "class-activation maps, and occlusion maps on request"
+      : "occlusion maps on request; this network has no class-activation maps",
     license: contract.license ?? "not stated",
     versions: `keras-inat ${contract.keras_inat}, Keras ${contract.keras}, ONNX Runtime ${ort.env.versions.web}`,
   };
@@ -63,8 +70,14 @@ function create(name, text, className = "") {
   return element;
 }
 
-// Returns the outputs for images `(count, size, size, 3)`, by name.
-async function run(images, count) {
+// Returns the outputs for images `(count, size, size, 3)`, by name. ONNX Runtime takes one call after the other.
+function run(images, count) {
+  const result = pending.then(() => predict(images, count));
+  pending = result.catch(() => {});
+  return result;
+}
+
+async function predict(images, count) {
   const { size, name } = contract.input;
   const outputs = await session.run({ [name]: new ort.Tensor("uint8", images, [count, size, size, 3]) });
   if (outputs.probabilities.data.length !== count * contract.classes.length) {
@@ -110,8 +123,6 @@ async function readTraits(file) {
   return { isJpeg: head[0] === 0xff && head[1] === 0xd8, isDeep: isPng && head[24] === 16 };
 }
 
-const hasMaps = () => session.outputNames.includes("class_activation_maps");
-
 async function classify(file) {
   counter += 1;
   const number = counter;
@@ -128,11 +139,14 @@ async function classify(file) {
     const outputs = await run(image, 1);
     if (number !== counter) return;
     const raw = outputs.probabilities.data;
-    const maps = outputs.class_activation_maps;
     const probabilities = calibrate(raw);
     const order = probabilities.map((_, label) => label).sort((a, b) => probabilities[b] - probabilities[a]);
-    current = { name, image, raw, probabilities, order, map: null, number };
-    if (maps) current.map = { rows: maps.dims[1], columns: maps.dims[2], values: maps.data };
+    current = { name, image, raw, probabilities, order, maps: {} };
+    const activations = outputs[ACTIVATIONS];
+    if (activations) {
+      const [, rows, columns] = activations.dims;
+      current.maps[ACTIVATIONS] = { rows, columns, values: activations.data };
+    }
     showPicture(bitmap);
     bitmap.close();
     showClasses();
@@ -187,36 +201,37 @@ function showClasses() {
   const rest = contract.classes.length - rows.length;
   find("legend").textContent = rest > 0 ? `The ${rows.length} most probable of ${contract.classes.length} classes`
     : "Probabilities";
-  find("show-label").textContent = hasMaps() ? "Show the class-activation map of the chosen class"
-    : "Show the occlusion map of the chosen class (this model has no class-activation map)";
 }
 
-// Shows the map of the chosen class, if it is wanted. An occlusion map is computed once, when it is first wanted.
+// Shows the map of the chosen class. An occlusion map is computed once, when it is first wanted.
 async function showMap() {
   const shown = current;
+  const kind = find("kind").value;
   const canvas = find("map");
   canvas.hidden = true;
   find("shown").textContent = "";
-  if (!shown || !find("show").checked) return;
-  let kind = "class-activation map";
-  if (!hasMaps()) {
-    kind = "occlusion map";
-    shown.map ??= await occlude(shown);
-    if (!shown.map || shown !== current) return;
-  }
+  if (!shown || !kind) return;
+  if (kind === OCCLUSION) shown.maps[OCCLUSION] ??= await occlude(shown);
+  if (!shown.maps[kind] || shown !== current || kind !== find("kind").value) return;
   const label = Number(document.querySelector("input[name=class]:checked").value);
-  const place = drawMap(canvas, shown.map, label, contract.classes.length);
-  const text = `${kind} of ${contract.classes[label]}: ${place}`;
+  const place = drawMap(canvas, shown.maps[kind], label, contract.classes.length);
+  const text = `${NAMES[kind]} of ${contract.classes[label]}: ${place}`;
   canvas.setAttribute("aria-label", text);
   canvas.hidden = false;
   find("shown").textContent = text;
 }
 
+// Lists the maps of this model. An occlusion map takes many times as long as the prediction, so it is not the first.
+function listMaps() {
+  const kinds = contract.outputs.includes(ACTIVATIONS) ? [ACTIVATIONS, OCCLUSION, ""] : ["", OCCLUSION];
+  for (const kind of kinds) find("kind").append(new Option(KINDS[kind], kind));
+}
+
 async function occlude(shown) {
   const before = find("status").textContent;
-  const predict = async (images, count) => (await run(images, count)).probabilities.data;
-  const map = await measureOcclusion(shown.image, contract.input.size, shown.raw, predict, (done) => {
-    const wanted = shown === current && find("show").checked;
+  const measure = async (images, count) => (await run(images, count)).probabilities.data;
+  const map = await measureOcclusion(shown.image, contract.input.size, shown.raw, measure, (done) => {
+    const wanted = shown === current && find("kind").value === OCCLUSION;
     if (wanted) say(`Computing the occlusion map: ${Math.round((100 * done) / GRID ** 2)} % …`);
     return wanted;
   });
@@ -249,7 +264,7 @@ function listen() {
     take(event.dataTransfer.files);
   });
   document.addEventListener("paste", (event) => take(event.clipboardData.files));
-  find("show").addEventListener("change", () => { showMap().catch(fail); });
+  find("kind").addEventListener("change", () => { showMap().catch(fail); });
 }
 
 // From a server, the page works offline after the first visit and can be installed.

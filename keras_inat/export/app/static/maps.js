@@ -8,6 +8,7 @@ const BATCH = 8;  // images at a time, so that the page stays responsive
 // Colors from the weakest to the strongest region, the same in light and dark. The opacity rises as well.
 const RAMP = [[92, 0, 142], [224, 58, 62], [255, 222, 80]];
 const OPACITY = 0.8;
+const SIDE = 224;  // of the drawn map, in pixels
 
 // Returns images in which one square each is gray, from `start` on: `(count, size, size, 3)`.
 function coverSquares(image, size, start, count) {
@@ -44,26 +45,34 @@ async function measureOcclusion(image, size, probabilities, predict, report) {
   return { rows: GRID, columns: GRID, values };
 }
 
-// Draws the map of a class, `(rows, columns, classes)`, into a canvas of one pixel per value. Returns it in words.
+// Draws the map of a class, `(rows, columns, classes)`, enlarged. Returns it in words.
 function drawMap(canvas, map, label, classes) {
   const { rows, columns, values } = map;
-  canvas.width = columns;
-  canvas.height = rows;
-  const context = canvas.getContext("2d");
-  const picture = context.createImageData(columns, rows);
   const shown = Array.from({ length: rows * columns }, (_, cell) => Math.max(0, values[cell * classes + label]));
   const top = Math.max(...shown);
-  shown.forEach((value, cell) => {
-    const level = top > 0 ? value / top : 0;
+  canvas.width = SIDE;
+  canvas.height = SIDE;
+  const context = canvas.getContext("2d");
+  const picture = context.createImageData(SIDE, SIDE);
+  const across = weighPixels(columns, 0, columns, SIDE);
+  const down = weighPixels(rows, 0, rows, SIDE);
+  for (let pixel = 0; pixel < SIDE * SIDE && top > 0; pixel += 1) {
+    const x = across[pixel % SIDE];
+    const y = down[Math.floor(pixel / SIDE)];
+    let level = 0;
+    y.weights.forEach((vertical, row) => x.weights.forEach((horizontal, column) => {
+      level += (vertical * horizontal * shown[(y.first + row) * columns + x.first + column]) / top;
+    }));
     const place = level * (RAMP.length - 1);
     const lower = Math.min(RAMP.length - 2, Math.floor(place));
     RAMP[lower].forEach((color, channel) => {
-      picture.data[cell * 4 + channel] = color + (place - lower) * (RAMP[lower + 1][channel] - color);
+      picture.data[pixel * 4 + channel] = color + (place - lower) * (RAMP[lower + 1][channel] - color);
     });
-    picture.data[cell * 4 + 3] = 255 * OPACITY * level;
-  });
+    picture.data[pixel * 4 + 3] = 255 * OPACITY * level;
+  }
   context.putImageData(picture, 0, 0);
-  return top > 0 ? `strongest at the ${describePlace(shown.indexOf(top), rows, columns)}` : "no region raises it";
+  const place = top > 0 ? `strongest at the ${describePlace(shown.indexOf(top), rows, columns)}` : "no region raises it";
+  return `${place} (${rows} x ${columns} regions)`;
 }
 
 function describePlace(cell, rows, columns) {
