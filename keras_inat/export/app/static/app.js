@@ -79,9 +79,10 @@ function run(images, count) {
 
 async function predict(images, count) {
   const { size, name } = contract.input;
-  const outputs = await session.run({ [name]: new ort.Tensor("uint8", images, [count, size, size, 3]) });
-  if (outputs.probabilities.data.length !== count * contract.classes.length) {
-    throw new Error("the model has other classes than its contract");
+  const input = new ort.Tensor("uint8", images, [count, size, size, 3]);
+  const outputs = await session.run({ [name]: input }).catch((error) => ({ problem: error.message }));
+  if (outputs.probabilities?.data.length !== count * contract.classes.length) {
+    throw new Error(`cannot be classified: the model does not fit its contract (${outputs.problem ?? "other classes"})`);
   }
   return outputs;
 }
