@@ -96,7 +96,8 @@ def _read_archive(path: Path) -> dict[str, bytes]:
                 if name in files and member.isfile():
                     files[name] = archive.extractfile(member).read()  # type: ignore[union-attr]
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"{path} is no archive of npm ({error}): {_advise()}") from None
+        reason = " ".join(str(error).split())[:80]
+        raise UserError(f"{path} is no archive of npm ({reason}): {_advise()}") from None
     return files
 
 
