@@ -14,13 +14,20 @@ from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder, choose_run
 
 
-def run(config: Config) -> None:
-    """Writes the app of a run, and serves it with `app.serve`. The model is exported to ONNX if it is not yet.
+def run(config: Config) -> Path:
+    """Writes the app of a run, and serves it with `app.serve`. Returns the page.
 
     Raises:
         UserError: There is no run, its model cannot be exported, or the browser's runtime cannot be fetched.
     """
-    folder, result = choose_run(config)
+    page = write_app(*choose_run(config), config)
+    if config.app.serve:
+        _serve(page.parent, config.app.port)
+    return page
+
+
+def write_app(folder: RunFolder, result: Result, config: Config) -> Path:
+    """Writes the app of a run. The model is exported to ONNX first unless it is already. Returns the page."""
     runtime = read_runtime(config.app.runtime)  # first, because it may fail and exporting takes a while
     model, contract = _find_model(folder, result, config)
     app = Path(config.app.directory) if config.app.directory else folder.app
@@ -28,8 +35,7 @@ def run(config: Config) -> None:
     write_space(app / "space", model, contract, result.data.name, _write_card(folder, result) or contract.card)
     print(f"app: {app / 'index.html'}")
     print(f"Hugging Face Space: {app / 'space'}", flush=True)
-    if config.app.serve:
-        _serve(app, config.app.port)
+    return app / "index.html"
 
 
 def _find_model(folder: RunFolder, result: Result, config: Config) -> tuple[Path, ExportContract]:

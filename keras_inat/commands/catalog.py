@@ -20,7 +20,7 @@ COMMANDS = {
     "demo": Command(
         "search, train, fine-tune, export and report on drawn images, offline, in minutes",
         example="",
-        sections=(*NETWORK, "sweep", "tracking", "export", "report"),
+        sections=(*NETWORK, "sweep", "tracking", "export", "app", "report"),
         recipe="demo",
     ),
     "data": Command(

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from keras_inat.commands.catalog import Command
+from keras_inat.commands.catalog import COMMANDS, Command
 from keras_inat.errors import UserError, explain_errors
 from keras_inat.files import suggest_path
 from keras_inat.settings.schema import Config
@@ -42,7 +42,7 @@ def check_arguments(command: Command, config: Config) -> None:
 
         check_packages(config.export.formats)
         choose_run(config)
-    if "app" in command.sections:
+    if command is COMMANDS["app"]:
         from keras_inat.export.app.runtime import check_runtime
         from keras_inat.export.packages import check_packages
         from keras_inat.store.exports import find_export

@@ -49,6 +49,8 @@ class RunFolder:
     export_contract = InFolder("export/contract.json")
     export_report = InFolder("export/export.json")
     app = InFolder("app")
+    app_page = InFolder("app/index.html")
+    app_contract = InFolder("app/space/contract.json")
 
     def append_epoch(self, epoch: Epoch) -> None:
         """Adds a line to `metrics.jsonl`, on disk when this returns."""

@@ -21,7 +21,7 @@ HASHES = {
     BINARY: "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
 }
 NAMES = ("InferenceSession", "Tensor", "env")  # what the page uses of the script
-# A page from disk may load scripts, but no modules. The script is told another address than its own, because it would
+# A page from disk may load scripts, but no modules. The script gets another address than its own, because it would
 # resolve that against the origin of the page, which is empty on disk.
 ADDRESS = '"blob:runtime"'
 TIMEOUT_SECONDS = 600
