@@ -44,7 +44,12 @@ class OneCommand(click.Command):
     def __init__(self, name: str, row: Command) -> None:
         words = click.Argument(["words"], nargs=-1, metavar="[NAME=value]...", shell_complete=self._complete)
         flags: list[click.Parameter] = [
-            click.Option([f"--{setting.rpartition('.')[2]}", "flags"], flag_value=f"{setting}=true", multiple=True)
+            click.Option(
+                [f"--{setting.rpartition('.')[2]}", "flags"],
+                flag_value=f"{setting}=true",
+                multiple=True,
+                help=f"the same as {setting}=true",
+            )
             for setting in row.flags
         ]
         callback = self._list_words

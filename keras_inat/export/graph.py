@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_inat.models.pretrained import clone_with_precision
 
@@ -25,6 +26,11 @@ def build_export_model(model: keras.Model) -> keras.Model:
     layer. The mean of a map over its pixels is the logit of the class without its bias. In an ensemble, the maps are
     the means of those of the members.
     """
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            # Values of TensorFlow would become further inputs of the graph. Values of NumPy become constants.
+            layer.mean = np.asarray(layer.mean)
+            layer.variance = np.asarray(layer.variance)
     outputs = {PROBABILITIES: model.outputs[0]}
     maps = _find_maps(model.outputs[0])
     if maps is not None:
