@@ -25,7 +25,7 @@ def write_space(folder: Path, model: Path, contract: ExportContract, data_name: 
         card: The model card as Markdown.
     """
     for name in FILES:
-        write_text(folder / name, resources.files(__package__).joinpath("space", name).read_text("utf-8"))
+        write_text(folder / name, resources.files(__package__).joinpath("space_files", name).read_text("utf-8"))
     with write_atomically(folder / "model.onnx") as temporary:
         shutil.copyfile(model, temporary)
     contract.write(folder / "contract.json")
