@@ -1,4 +1,4 @@
-"""Exports of networks that normalize their input with values of their own, as every EfficientNet does."""
+"""Exports of layers that Keras computes in unusual ways: those that begin an EfficientNet and that fill a ConvNeXt."""
 
 import keras
 import pytest
@@ -10,12 +10,13 @@ pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 pytest.importorskip("tf2onnx", reason="the extra `export` is not installed")
 
 
-def test_the_values_of_a_normalization_are_no_further_inputs(add_run):
+def test_a_normalization_and_a_grouped_convolution_are_exported(add_run):
     import onnxruntime
 
     image = keras.Input((16, 16, 3))
     normal = layers.Normalization(mean=[120.0, 110.0, 100.0], variance=[60.0, 70.0, 80.0])(image)
-    features = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(normal))
+    maps = layers.Conv2D(4, 3, groups=4)(layers.Conv2D(4, 3)(normal))
+    features = layers.GlobalAveragePooling2D()(maps)
     run, result = add_run(keras.Model(image, layers.Dense(3, activation="softmax")(features)))
     _, report = export_run(run, result, ["onnx"])
     assert report.find("onnx").max_difference < 1e-4
