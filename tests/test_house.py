@@ -30,7 +30,6 @@ TENSORFLOW_ROOMS = (
     "training/tracking.py",
     "explain/",
     "export/litert.py",
-    "export/onnx_graph.py",
     "export/processor.py",
 )
 

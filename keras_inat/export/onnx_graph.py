@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ def write_onnx(model: keras.Model, path: Path, contract: ExportContract, _: np.n
     import onnx
 
     _support_gelu()
-    with _inline_functions():
-        model.export(str(path), format="onnx", verbose=False)
+    model.export(str(path), format="onnx", verbose=False)
     graph = onnx.load(path)
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
@@ -34,22 +33,6 @@ def write_onnx(model: keras.Model, path: Path, contract: ExportContract, _: np.n
     }
     onnx.helper.set_model_props(graph, metadata)
     onnx.save(graph, path)
-
-
-@contextlib.contextmanager
-def _inline_functions() -> Iterator[None]:
-    """Traces functions within a model as parts of its graph.
-
-    Keras computes grouped convolutions, as in a ConvNeXt, in functions of their own, which tf2onnx cannot convert.
-    """
-    import tensorflow as tf
-
-    before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(before)
 
 
 def open_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
