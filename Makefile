@@ -24,7 +24,7 @@ MAKE_VENV = if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m ve
 		PYTHONPATH=$(VENV)-bootstrap $(PYTHON) -m virtualenv --quiet $(if $(wildcard $@),,--clear) $(VENV) && rm -rf $(VENV)-bootstrap; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help demo data sweep train-best finetune suspects backbones report predict export cost dashboard bench replay clean-packs settings test test-all test-wheel lint docs clean
+.PHONY: help demo data sweep train-best finetune suspects backbones report predict export app cost dashboard bench replay clean-packs settings test test-all test-wheel lint docs clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -62,6 +62,9 @@ predict: $(VENV)/ready  ## class probabilities and an attribution map, for an im
 
 export: $(VENV)/ready-export  ## the model for other programs: ONNX, LiteRT or SavedModel, compared with Keras|RUN FORMAT ARGS
 	@$(RUN_COMMAND) export $(call given,RUN FORMAT)
+
+app: $(VENV)/ready-export  ## write a page that classifies images in the browser, and a Hugging Face Space; --serve opens it here|RUN ARGS
+	@$(RUN_COMMAND) app $(call given,RUN)
 
 cost: $(VENV)/ready  ## parameters, multiply-accumulates and memory, by layer and in closed form|CONFIG ARGS
 	@$(RUN_COMMAND) cost $(call given,CONFIG)

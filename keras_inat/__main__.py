@@ -43,8 +43,21 @@ class OneCommand(click.Command):
 
     def __init__(self, name: str, row: Command) -> None:
         words = click.Argument(["words"], nargs=-1, metavar="[NAME=value]...", shell_complete=self._complete)
-        super().__init__(name, callback=lambda words: (name, words), params=[words], help=row.help, short_help=row.help)
+        flags: list[click.Parameter] = [
+            click.Option(
+                [f"--{setting.rpartition('.')[2]}", "flags"],
+                flag_value=f"{setting}=true",
+                multiple=True,
+                help=f"the same as {setting}=true",
+            )
+            for setting in row.flags
+        ]
+        callback = self._list_words
+        super().__init__(name, callback=callback, params=[words, *flags], help=row.help, short_help=row.help)
         self.row = row
+
+    def _list_words(self, words: tuple[str, ...], flags: tuple[str, ...] = ()) -> tuple[str, tuple[str, ...]]:
+        return str(self.name), (*words, *flags)
 
     def _complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
         from keras_inat.commands.help import list_words

@@ -1,7 +1,8 @@
 """A tiny data set of photographs and a small configuration, in a temporary working folder."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import DataSummary, Epoch, EvaluationScores, Result, StageSummary
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 COLORS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
 
 
@@ -155,3 +157,21 @@ def make_config(photos: Path) -> Callable[..., Config]:
         return load_config([*small, *arguments])
 
     return make
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium. Without one the test is skipped, unless REQUIRE_BROWSER is set."""
+    from playwright.sync_api import Error, sync_playwright
+
+    with sync_playwright() as playwright:
+        try:
+            assert CHROMIUM, "Chromium is not installed"
+            arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        except (AssertionError, Error) as error:
+            if "REQUIRE_BROWSER" in os.environ:
+                raise
+            pytest.skip(f"no browser: {str(error).splitlines()[0]}")
+        yield browser
+        browser.close()

@@ -91,7 +91,8 @@ def test_relative_links_point_to_something(page):
 def check_words(name, words):
     """Checks variables, settings and their values without running the command."""
     command = COMMANDS[name]
-    words = [word for word in words if word not in ("…", "--help")]
+    flags = {f"--{setting.rpartition('.')[2]}" for setting in command.flags}
+    words = [word for word in words if word not in {"…", "--help", *flags}]
     for word in words:
         assert word.partition("=")[0] in list_words(command), f"{name} does not take {word}"
     chosen = [word.removeprefix("CONFIG=") for word in words if word.startswith("CONFIG=")]

@@ -124,6 +124,23 @@ class Run:
         words = [f"RUN={self.path}", f"FORMAT={','.join(formats)}"]
         return run_command("export", [*words, f"export.license={json.dumps(license)}"])
 
+    def make_app(self, runtime: str | None = None) -> Path:
+        """Makes a page that runs the model in a browser, and a Space for Hugging Face.
+
+        Args:
+            runtime: The package onnxruntime-web as a folder or as an archive of npm; by default npm fetches it.
+
+        Returns:
+            The page, `app/index.html` in the folder of the run.
+
+        Raises:
+            UserError: A package is missing, or the browser's runtime cannot be fetched.
+        """
+        from keras_inat.commands.dispatch import run_command
+
+        words = [f"RUN={self.path}", f"app.runtime={json.dumps(runtime)}"]
+        return run_command("app", words)
+
     def __repr__(self) -> str:
         low, high = self.test_interval
         balance = ""

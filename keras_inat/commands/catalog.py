@@ -12,6 +12,7 @@ class Command:
     variables: tuple[str, ...] = ()  # short names of settings, besides CONFIG
     sections: tuple[str, ...] = ()  # the sections of the configuration that it reads
     recipe: str | None = None  # the recipe that it uses unless CONFIG names another one
+    flags: tuple[str, ...] = ()  # settings that `--<last part of the name>` makes true
 
 
 NETWORK = ("run", "data", "augment", "model", "training")
@@ -19,7 +20,7 @@ COMMANDS = {
     "demo": Command(
         "search, train, fine-tune, export and report on drawn images, offline, in minutes",
         example="",
-        sections=(*NETWORK, "sweep", "tracking", "export", "report"),
+        sections=(*NETWORK, "sweep", "tracking", "export", "app", "report"),
         recipe="demo",
     ),
     "data": Command(
@@ -74,6 +75,13 @@ COMMANDS = {
         example="FORMAT=onnx,litert",
         variables=("RUN", "FORMAT"),
         sections=("run", "export"),
+    ),
+    "app": Command(
+        "write a page that classifies images in the browser, and a Hugging Face Space; --serve opens it here",
+        example="--serve",
+        variables=("RUN",),
+        sections=("run", "export", "app"),
+        flags=("app.serve",),
     ),
     "cost": Command(
         "parameters, multiply-accumulates and memory, by layer and in closed form",

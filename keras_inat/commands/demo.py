@@ -2,14 +2,14 @@
 
 import time
 
-from keras_inat.commands import report, sweep
+from keras_inat.commands import app, report, sweep
 from keras_inat.data.packs import load_pack
-from keras_inat.errors import PROGRAM
+from keras_inat.errors import PROGRAM, UserError
 from keras_inat.export.exports import export_run
 from keras_inat.export.packages import list_missing
 from keras_inat.settings.loading import build_config, merge, override, read_yaml
 from keras_inat.settings.schema import Config
-from keras_inat.store.exports import find_export
+from keras_inat.store.exports import find_app, find_export
 from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder, find_finished, finish_run
 from keras_inat.store.sweeps import find_best_config
@@ -49,8 +49,9 @@ def run(config: Config) -> None:
         }
         train_and_evaluate(override(best, changes), "finetune", strategy)
 
-    print("\n=== 4/5  export the best model from scratch for other programs", flush=True)
+    print("\n=== 4/5  export the best model from scratch for other programs, and make its app", flush=True)
     _export(scratch)
+    _make_app(scratch, config)
 
     print("\n=== 5/5  one page with the evidence", flush=True)
     report.run(config)
@@ -65,6 +66,17 @@ def _export(run: RunFolder) -> None:
         print(f"export: already done, {exported[0]}")
     else:
         export_run(run, Result.read(run.result), ["onnx"])
+
+
+def _make_app(run: RunFolder, config: Config) -> None:
+    """Makes the app of a run, if it is exported and the browser's runtime can be fetched."""
+    if page := find_app(run):
+        print(f"app: already done, {page}")
+    elif find_export(run, "onnx"):
+        try:
+            app.write_app(run, Result.read(run.result), config)
+        except UserError as error:
+            print(f"no app: {error}")
 
 
 def _pretrain(config: Config) -> RunFolder:

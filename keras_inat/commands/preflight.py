@@ -4,7 +4,7 @@ import importlib.util
 import tempfile
 from pathlib import Path
 
-from keras_inat.commands.catalog import Command
+from keras_inat.commands.catalog import COMMANDS, Command
 from keras_inat.errors import UserError, explain_errors
 from keras_inat.files import suggest_path
 from keras_inat.settings.schema import Config
@@ -45,6 +45,16 @@ def check_arguments(command: Command, config: Config) -> None:
 
         check_packages(config.export.formats)
         choose_run(config)
+    if command is COMMANDS["app"]:
+        from keras_inat.export.app.runtime import check_runtime
+        from keras_inat.export.packages import check_packages
+        from keras_inat.store.exports import find_export
+        from keras_inat.store.runs import choose_run
+
+        run, _ = choose_run(config)
+        check_runtime(config.app.runtime)
+        if not find_export(run, "onnx"):
+            check_packages(["onnx"])
     if "IMAGE" in command.variables:
         _check_image(config.predict.image)
 

@@ -15,6 +15,7 @@ from keras_inat.reporting.sections.best_model import tabulate_classes
 from keras_inat.reporting.sections.data import describe_skipped
 from keras_inat.reporting.statistics.accuracy import count_confusion, estimate_balanced_accuracy, measure_calibration
 from keras_inat.store.balance import NAMES
+from keras_inat.store.runs import RunFolder
 
 FOLDER = "models"
 TITLE = "Model card: "
@@ -25,14 +26,15 @@ def write_cards(runs: Sequence[FinishedRun], directory: Path) -> None:
     folder = directory / FOLDER
     kept = {f"{run.title}.md": run for run in runs if run.folder.model.exists()}
     for name, run in kept.items():
-        write_text(folder / name, render_markdown(_build_card(run), TITLE + run.title))
+        write_text(folder / name, render_card(run, run.folder.path))
     for file in folder.glob("*.md"):
         is_card = file.read_text(encoding="utf-8", errors="replace").startswith(f"# {TITLE}")
         if is_card and file.name not in kept:
             file.unlink()
 
 
-def _build_card(run: FinishedRun) -> list[Chapter]:
+def render_card(run: FinishedRun, place: Path) -> str:
+    """Returns the card as Markdown. It names the files of the run as files in the folder `place`."""
     data = run.data
     use = [
         f"The model classifies photographs that resemble its training images as one of {', '.join(data.classes)}.",
@@ -45,22 +47,23 @@ def _build_card(run: FinishedRun) -> list[Chapter]:
         f"{describe_skipped(data)}. The model inherits the biases of these images."
     )
     blocks: dict[str, list[Block]] = {
-        "Model": _describe_model(run),
+        "Model": _describe_model(run, RunFolder(place, run.command)),
         "Intended use": [Bullets(use)],
         "Training data": [Prose(images)],
         "Evaluation": _describe_evaluation(run),
     }
-    return [Chapter(title, [Section("", content)]) for title, content in blocks.items()]
+    chapters = [Chapter(title, [Section("", content)]) for title, content in blocks.items()]
+    return render_markdown(chapters, TITLE + run.title)
 
 
-def _describe_model(run: FinishedRun) -> list[Block]:
+def _describe_model(run: FinishedRun, folder: RunFolder) -> list[Block]:
     result = run.result
     size = run.data.image_size
     kind = f"a {run.backbone}, fine-tuned with the strategy `{run.finetune.strategy}`" if run.finetune else "a CNN"
-    predict = f"{PROGRAM} predict RUN={run.folder.path} IMAGE=photo.jpg"
+    predict = f"{PROGRAM} predict RUN={folder.path} IMAGE=photo.jpg"
     training = f"{result.created[:10]}, {plural(result.epochs, 'epoch')}, {formatting.duration(result.seconds)}"
     rows = [
-        ["file", f"`{run.folder.model}`, to load with `keras_inat.load` or, in Keras 3.14 or newer, `load_model`"],
+        ["file", f"`{folder.model}`, to load with `keras_inat.load` or, in Keras 3.14 or newer, `load_model`"],
         ["preprocessing", f"{run.data.preparation.description}; the model scales the pixels itself"],
         ["input", f"images of {size} x {size} pixels, RGB from 0 to 255, `(batch, {size}, {size}, 3)`"],
         ["output", f"probabilities of {plural(len(run.data.classes), 'class')}, in alphabetical order"],
@@ -70,7 +73,7 @@ def _describe_model(run: FinishedRun) -> list[Block]:
         ["seed", str(result.seed)],
         ["versions", ", ".join(f"{name} {version}" for name, version in sorted(result.packages.items()))],
         ["commit", result.commit or "unknown"],
-        ["configuration", f"`{run.folder.config}`"],
+        ["configuration", f"`{folder.config}`"],
     ]
     return [Prose(f"`{result.name}` is {kind}. `{predict}` classifies an image."), Table("", "ll", ["", ""], rows)]
 

@@ -1,12 +1,12 @@
-"""The settings of exports."""
+"""The settings of exports and of the app."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 from pydantic import Field
 
 from keras_inat.settings.roles import Role
-from keras_inat.settings.section import Section
+from keras_inat.settings.section import PATH, Section
 
 ExportFormat = Literal["onnx", "litert", "litert-int8", "savedmodel"]
 
@@ -33,3 +33,14 @@ class Export(Section):
                 "onnx, which runs in the browser with onnxruntime-web"
             )
         return tuple(dict.fromkeys(names))
+
+
+class App(Section):
+    role: ClassVar[Role] = Role.DISPLAY
+
+    directory: Annotated[str | None, PATH] = Field(None, description="folder of the app; null: app/ in the run folder")
+    runtime: Annotated[str | None, PATH] = Field(
+        None, description="onnxruntime-web as a folder or as an archive of npm; null: npm fetches it"
+    )
+    serve: bool = Field(False, description="serve the app on this machine until Ctrl-C; --serve does the same")
+    port: int = Field(8000, ge=0, le=65535, description="port of the server; 0: any free one")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
-from keras_inat.settings.export import Export
+from keras_inat.settings.export import App, Export
 from keras_inat.settings.networks import Finetune, Model
 from keras_inat.settings.roles import Role
 from keras_inat.settings.section import PATH, PATHS, SMALLEST_IMAGE, Fraction, Section
@@ -252,6 +252,7 @@ class Config(Section):
     report: Report = Report()
     predict: Predict = Predict()
     export: Export = Export()
+    app: App = App()
 
     @pydantic.model_validator(mode="after")
     def _check_sections(self) -> "Config":

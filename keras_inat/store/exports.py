@@ -115,6 +115,14 @@ def find_export(run: RunFolder, name: str) -> tuple[Path, ExportContract] | None
     return (run.export / row.file, contract) if known and known == hash_export(run.export, row.file) else None
 
 
+def find_app(run: RunFolder) -> Path | None:
+    """Returns the page of the app of a run; None if there is none, or if `best.keras` has changed since it was made."""
+    contract = ExportContract.read_if_sound(run.app_contract)
+    if not contract or not run.app_page.exists() or not run.model.exists():
+        return None
+    return run.app_page if contract.model_hash == hash_file(run.model) else None
+
+
 def hash_export(folder: Path, file: str) -> dict[str, str]:
     """Returns the SHA-256 of an exported file, or of each file of an exported folder, by its path in `folder`."""
     path = folder / file

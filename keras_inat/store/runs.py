@@ -48,6 +48,9 @@ class RunFolder:
     export = InFolder("export")
     export_contract = InFolder("export/contract.json")
     export_report = InFolder("export/export.json")
+    app = InFolder("app")
+    app_page = InFolder("app/index.html")
+    app_contract = InFolder("app/space/contract.json")
 
     def append_epoch(self, epoch: Epoch) -> None:
         """Adds a line to `metrics.jsonl`, on disk when this returns."""
@@ -97,7 +100,7 @@ def restart_run(config: Config, path: Path, command: str) -> RunFolder:
     files = (run.result, run.metrics, run.model, run.checkpoint, run.wandb_id, run.mlflow_id)
     for file in (*files, run.predictions, run.sample, run.duplicates):
         file.unlink(missing_ok=True)
-    for folder in (run.tensorboard, run.wandb, run.pictures, run.export):
+    for folder in (run.tensorboard, run.wandb, run.pictures, run.export, run.app):
         shutil.rmtree(folder, ignore_errors=True)
     write_text(run.config, format_yaml(config.model_dump(mode="json")))
     return run

@@ -165,6 +165,12 @@ def test_a_run_is_exported_by_the_command(trained, monkeypatch):
     first = [f"RUN={run.path}", "FORMAT=onnx,savedmodel", 'export.license="CC-BY-4.0"']
     assert called[0] == ("export", first)
     assert called[1] == ("export", [f"RUN={run.path}", "FORMAT=onnx,litert", "export.license=null"])
+    run.make_app()
+    run.make_app("runtime.tgz")
+    assert called[2:] == [
+        ("app", [f"RUN={run.path}", "app.runtime=null"]),
+        ("app", [f"RUN={run.path}", 'app.runtime="runtime.tgz"']),
+    ]
 
 
 def test_the_report_shows_itself(trained):

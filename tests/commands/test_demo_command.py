@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from keras_inat.commands import demo
+from keras_inat.errors import UserError
 from keras_inat.export.packages import list_missing
 from keras_inat.files import read_jsonl, write_text
 from keras_inat.settings.loading import format_yaml
@@ -17,6 +18,7 @@ def test_finished_steps_are_skipped(make_config, write_photos, workplace, monkey
     searched = []
     monkeypatch.setattr(demo, "PRETRAINING", demo.PRETRAINING | {"data.source": str(things), "training.epochs": 1})
     monkeypatch.setattr(demo, "FINETUNING", demo.FINETUNING | {"training.epochs": 2})
+    monkeypatch.setattr(demo.app, "read_runtime", lambda place: ("a script", b"a module"))
     monkeypatch.setattr(demo.report, "run", reported.append)
     monkeypatch.setattr(demo.sweep, "run", searched.append)
     write_text(workplace / "runs" / "sweep" / "demo" / "best.yaml", format_yaml({"model": {"filters": 8}}))
@@ -39,7 +41,7 @@ def test_finished_steps_are_skipped(make_config, write_photos, workplace, monkey
 
     capsys.readouterr()
     demo.run(config)
-    assert capsys.readouterr().out.count("already done") == (6 if exported else 5)
+    assert capsys.readouterr().out.count("already done") == (7 if exported else 5)
     assert list_runs("runs") == runs
     assert len(searched) == len(reported) == 2
 
@@ -50,3 +52,14 @@ def test_missing_packages_for_the_export_are_one_line(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert out.startswith("no export: pip install 'keras-inat[export]' installs onnx, tf2onnx, then `")
     assert out.count("\n") == 1
+
+
+def test_an_app_that_cannot_be_made_is_one_line(monkeypatch, capsys):
+    def fail(run, result, config):
+        raise UserError("npm cannot fetch it")
+
+    monkeypatch.setattr(demo, "find_export", lambda run, name: (run.path, None))
+    monkeypatch.setattr(demo.Result, "read", lambda path: None)
+    monkeypatch.setattr(demo.app, "write_app", fail)
+    demo._make_app(RunFolder(Path("run"), "train-best"), None)
+    assert capsys.readouterr().out == "no app: npm cannot fetch it\n"

@@ -1,7 +1,5 @@
 """The page in a browser. Without Chromium these tests are skipped, unless REQUIRE_BROWSER is set."""
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +11,7 @@ from keras_inat.reporting.page import write_report
 from keras_inat.reporting.sections import hyperparameter_effects
 from keras_inat.settings.loading import override
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = ["<script>alert(1)</script>", "quoted \" and ' name", "line\nbreak", "🦋" * 250]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import Error, sync_playwright
-
-    with sync_playwright() as playwright:
-        try:
-            assert CHROMIUM, "Chromium is not installed"
-            arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        except (AssertionError, Error) as error:
-            if "REQUIRE_BROWSER" in os.environ:
-                raise
-            pytest.skip(f"no browser: {str(error).splitlines()[0]}")
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

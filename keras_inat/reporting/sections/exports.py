@@ -8,7 +8,7 @@ from keras_inat.intervals import Estimate
 from keras_inat.reporting.blocks import Bullets, Section, Table
 from keras_inat.reporting.formatting import MISSING, interval, percent, percentage_points, plural
 from keras_inat.reporting.history import FinishedRun
-from keras_inat.store.exports import MAX_LOSS, ExportReport, ExportRow, find_export
+from keras_inat.store.exports import MAX_LOSS, ExportReport, ExportRow, find_app, find_export
 
 TITLE = "Exports"
 FILE_COLUMN = 2
@@ -37,6 +37,9 @@ def describe_exports(runs: list[FinishedRun], directory: Path) -> Section | None
         files = [run.folder.model, *(run.folder.export / row.file for row in exports)]
         links |= {(len(rows) + index, FILE_COLUMN): _link(file, directory) for index, file in enumerate(files)}
         rows += [_list_keras_cells(run, report), *(_list_cells(run, row) for row in exports)]
+        if page := find_app(run.folder):
+            links[len(rows), FILE_COLUMN] = _link(page, directory)
+            rows.append(_list_app_cells(run, page))
         sentences += [_describe(run, report, exports), *_describe_losses(run, exports)]
     if not rows:
         return None
@@ -103,6 +106,12 @@ def _list_cells(run: FinishedRun, row: ExportRow) -> list[str]:
         *_format_latencies(row.latency_ms),
         row.runtime,
     ]
+
+
+def _list_app_cells(run: FinishedRun, page: Path) -> list[str]:
+    size = sum(file.stat().st_size for file in page.parent.iterdir() if file.is_file())
+    name = f"{page.parent.name}/{page.name}"
+    return [run.title, "app", name, _format_size(size), *[MISSING] * (len(HEAD) - 5), "onnx in a browser"]
 
 
 def _estimate_gain(row: ExportRow) -> Estimate:

@@ -101,6 +101,23 @@ def test_exports_stand_beside_keras(workshop: Workshop) -> None:
     assert "marked" not in text
 
 
+def test_the_app_is_linked_while_it_has_the_present_model(workshop: Workshop) -> None:
+    run = workshop.add_run()
+    add_exports(run)
+    assert "index.html" not in describe(workshop)
+    run.app.mkdir()
+    run.app_page.write_bytes(b"x" * 2_500_000)
+    run.app_contract.parent.mkdir()
+    run.app_contract.write_bytes(run.export_contract.read_bytes())
+    title = run.path.name
+    address = f"../runs/train-best/{title}/app/index.html"
+    row = f"{title} app [app/index.html]({address}) 2.5 MB – – – – – – – – onnx in a browser"
+    assert row in " ".join(describe(workshop).split())
+    contract = ExportContract.read(run.export_contract)
+    contract.model_copy(update={"model_hash": "another"}).write(run.app_contract)
+    assert "index.html" not in describe(workshop)
+
+
 def test_integers_that_lose_more_than_a_point_are_marked(workshop: Workshop) -> None:
     add_exports(workshop.add_run(), marked=True)
     text = describe(workshop)
