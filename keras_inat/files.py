@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -126,6 +127,12 @@ def check_space(target: Path, needed: int, hint: str) -> None:
 def file_size(path: Path) -> int:
     """Returns the size of a file in bytes, or 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
+
+
+def hash_file(path: Path) -> str:
+    """Returns the SHA-256 of a file as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def list_files(folder: Path) -> list[Path]:

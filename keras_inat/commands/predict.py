@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from keras_inat.data.decode import decode_image
-from keras_inat.errors import PROGRAM, UserError
+from keras_inat.errors import UserError
 from keras_inat.explain.guided_backpropagation import explain_predictions
-from keras_inat.files import list_files, make_printable, suggest_path
+from keras_inat.files import list_files, make_printable
 from keras_inat.log import warn
 from keras_inat.models.model_files import load_model
 from keras_inat.models.prediction import predict_images
 from keras_inat.plotting import save_figure
 from keras_inat.reporting.charts.explanations import draw_prediction
 from keras_inat.settings.schema import Config
-from keras_inat.store.records import DataSummary, Result
-from keras_inat.store.runs import RunFolder, find_newest, open_finished
+from keras_inat.store.records import DataSummary
+from keras_inat.store.runs import RunFolder, choose_run
 
 MAX_PICTURES = 20
 
@@ -33,7 +33,7 @@ def run(config: Config) -> None:
     `predict.format=json`, stdout has one JSON object per line and image: `file`, `class`, `probabilities` by class, and
     `explanation`, the path of the picture or null.
     """
-    run_folder, result = _find_run(config)
+    run_folder, result = choose_run(config)
     folder, files = _list_images(config)
     model = load_model(run_folder.model, result.data)
     classes = result.data.classes
@@ -81,26 +81,6 @@ def _choose_folder(run: RunFolder) -> Path | None:
             return folder
     warn(f"neither {run.path} nor the working folder can be written: the predictions come without explanations")
     return None
-
-
-def _find_run(config: Config) -> tuple[RunFolder, Result]:
-    """Returns the run that `predict.run` names, or the newest one with a model, and its result."""
-    if config.predict.run is None:
-        if newest := find_newest(config.run.directory):
-            return newest
-        raise UserError(
-            f"there is no finished run with a model in {config.run.directory!r}: run `{PROGRAM} train-best` or "
-            f"`{PROGRAM} finetune` first, or give RUN=<run folder>"
-        )
-    path = Path(config.predict.run)
-    if path.is_file():
-        path = path.parent  # the model of a run stands for the run
-    if found := open_finished(path):
-        return found
-    raise UserError(
-        "RUN must be the folder of a finished run, with best.keras and result.json. "
-        f"Received: {config.predict.run!r}.{suggest_path(path)}"
-    )
 
 
 def _list_images(config: Config) -> tuple[Path, list[Path]]:

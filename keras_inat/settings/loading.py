@@ -32,7 +32,7 @@ VARIABLES = {
     "BACKBONE": "finetune.backbone",
     "WEIGHTS": "finetune.weights",
     "UNFREEZE": "finetune.unfreeze",
-    "RUN": "predict.run",
+    "RUN": "run.path",
     "IMAGE": "predict.image",
 }
 # Malformed YAML raises these. The last three are for an impossible date, a tag that does not fit its value, and

@@ -26,6 +26,9 @@ class Run(Section):
         1, ge=1, le=10_000, description="train-best, finetune: number of runs, with seed, seed + 1, ..."
     )
     directory: Annotated[str, PATH, Role.PLACE] = Field("runs", description="folder of the run folders")
+    path: Annotated[str | None, PATH, Role.DISPLAY] = Field(
+        None, description="predict, export, app: a run folder; null: the newest with a model"
+    )
     deterministic: bool = Field(False, description="bitwise the same result each time on the same machine; slower")
 
 
@@ -215,7 +218,6 @@ class Report(Section):
 class Predict(Section):
     role: ClassVar[Role] = Role.DISPLAY
 
-    run: Annotated[str | None, PATH] = Field(None, description="a run folder; null: the newest with a model")
     image: Annotated[str | None, PATH] = Field(None, description="an image file, or a folder of images")
     format: Literal["text", "json"] = Field(
         "text", description="json: one object a line for each image, with the probability of every class, on stdout"

@@ -265,6 +265,8 @@ class Result(Stored):
     commit: str | None  # of the program's own checkout; None if there is none
     pruned: bool = False  # whether the run is a trial that was stopped early
     test: EvaluationScores | None = None  # the scores on the test images; None for runs that must not see them
+    # Fitted on the validation images; softmax(log(probabilities) / temperature) is calibrated. None: not fitted.
+    temperature: float | None = None
 
     @property
     def val_score(self) -> float:

@@ -1,7 +1,6 @@
 """Run folders: their files, and how they are created, found and finished."""
 
 import contextlib
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -9,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from keras_inat.errors import UserError
-from keras_inat.files import InFolder, append_jsonl, read_jsonl, write_text
+from keras_inat.errors import PROGRAM, UserError
+from keras_inat.files import InFolder, append_jsonl, hash_file, read_jsonl, suggest_path, write_text
 from keras_inat.log import warn
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import select
@@ -46,6 +45,9 @@ class RunFolder:
     tensorboard = InFolder("tensorboard")
     wandb = InFolder("wandb")
     pictures = InFolder("pictures")
+    export = InFolder("export")
+    export_contract = InFolder("export/contract.json")
+    export_report = InFolder("export/export.json")
 
     def append_epoch(self, epoch: Epoch) -> None:
         """Adds a line to `metrics.jsonl`, on disk when this returns."""
@@ -95,7 +97,7 @@ def restart_run(config: Config, path: Path, command: str) -> RunFolder:
     files = (run.result, run.metrics, run.model, run.checkpoint, run.wandb_id, run.mlflow_id)
     for file in (*files, run.predictions, run.sample, run.duplicates):
         file.unlink(missing_ok=True)
-    for folder in (run.tensorboard, run.wandb, run.pictures):
+    for folder in (run.tensorboard, run.wandb, run.pictures, run.export):
         shutil.rmtree(folder, ignore_errors=True)
     write_text(run.config, format_yaml(config.model_dump(mode="json")))
     return run
@@ -129,6 +131,30 @@ def find_newest(directory: str | Path) -> tuple[RunFolder, Result] | None:
     return None
 
 
+def choose_run(config: Config) -> tuple[RunFolder, Result]:
+    """Returns the run that `run.path` names, or the newest one with a model, and its result.
+
+    Raises:
+        UserError: There is no such run.
+    """
+    if config.run.path is None:
+        if newest := find_newest(config.run.directory):
+            return newest
+        raise UserError(
+            f"there is no finished run with a model in {config.run.directory!r}: run `{PROGRAM} train-best` or "
+            f"`{PROGRAM} finetune` first, or give RUN=<run folder>"
+        )
+    path = Path(config.run.path)
+    if path.is_file():
+        path = path.parent  # the model of a run stands for the run
+    if found := open_finished(path):
+        return found
+    raise UserError(
+        "RUN must be the folder of a finished run, with best.keras and result.json. "
+        f"Received: {config.run.path!r}.{suggest_path(path)}"
+    )
+
+
 def identify_group(result: Result) -> str:
     """Returns a key that the results of runs share which differ only in the seed."""
     return json.dumps([select(result.config, roles.GROUP), result.data.hash, result.weights_hash])
@@ -160,7 +186,4 @@ def find_unfinished(config: Config, command: str) -> Iterator[RunFolder]:
 def hash_weights(config: Config) -> str:
     """Returns the SHA-256 of the file of pretrained weights; empty if there is no such file."""
     path = Path(config.finetune.weights if config.finetune else "")
-    if not path.is_file():
-        return ""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hash_file(path) if path.is_file() else ""

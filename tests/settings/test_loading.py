@@ -214,7 +214,7 @@ def test_loads_without_tensorflow():
 
 
 PATHS = (
-    *("run.directory", "data.source", "data.directory", "data.zip", "report.directory", "predict.run", "predict.image"),
+    *("run.directory", "data.source", "data.directory", "data.zip", "report.directory", "run.path", "predict.image"),
     "finetune.weights",
 )
 

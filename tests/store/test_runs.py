@@ -36,7 +36,7 @@ def test_a_damaged_result_is_skipped_with_a_warning(text, capsys):
     assert "result.json is damaged and skipped" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("lost", sorted(Result.model_fields.keys() - {"pruned"}))
+@pytest.mark.parametrize("lost", sorted(Result.model_fields.keys() - {"pruned", "temperature"}))
 def test_a_result_without_one_of_its_fields_is_damaged(lost, build_result):
     run = create_run(Config(), "train-best", "a")
     values = build_result().model_dump(mode="json")

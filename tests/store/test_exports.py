@@ -1,0 +1,114 @@
+import pytest
+
+from keras_inat.files import hash_file
+from keras_inat.settings.schema import Config
+from keras_inat.store.exports import (
+    ExportAccuracy,
+    ExportContract,
+    ExportInput,
+    ExportReport,
+    ExportRow,
+    PreparationStep,
+    find_export,
+    hash_export,
+)
+from keras_inat.store.records import Preparation
+from keras_inat.store.runs import create_run, restart_run
+
+
+@pytest.fixture
+def exported():
+    """Returns a run with a file that stands for an ONNX model, and with a folder that stands for a SavedModel."""
+    run = create_run(Config(), "train-best", "a")
+    run.model.write_bytes(b"model")
+    (run.export / "saved_model" / "variables").mkdir(parents=True)
+    (run.export / "saved_model" / "variables" / "a").write_bytes(b"weights")
+    (run.export / "model.onnx").write_bytes(b"graph")
+    files = hash_export(run.export, "model.onnx") | hash_export(run.export, "saved_model")
+    contract = ExportContract(
+        name="train",
+        classes=("ant", "<b>bee</b>"),
+        input=ExportInput(size=16),
+        outputs=("probabilities",),
+        preparation=Preparation(),
+        steps=(PreparationStep(step="resize", text="Resize it.", values={"size": 16}),),
+        card="A model.",
+        accuracy=ExportAccuracy(value=0.5, interval=(0.4, 0.6), num_images=100, images="test"),
+        keras="3.15.1",
+        keras_inat="0.1.0",
+        model_hash=hash_file(run.model),
+        files=files,
+    )
+    contract.write(run.export_contract)
+    rows = [
+        ExportRow(
+            format=name,
+            file=file,
+            bytes=5,
+            max_difference=1e-6,
+            agreement=1.0,
+            accuracy=0.5,
+            interval=(0.4, 0.6),
+            gain=0.0,
+            gain_interval=(-0.01, 0.01),
+            num_images=100,
+            latency_ms={1: 1.5, 64: 60.0},
+            runtime="onnxruntime 1.32.0",
+        )
+        for name, file in (("onnx", "model.onnx"), ("savedmodel", "saved_model"))
+    ]
+    report = ExportReport(
+        model_hash=contract.model_hash,
+        created="2026-01-01T00:00:00+00:00",
+        device="cpu",
+        keras_accuracy=0.5,
+        keras_interval=(0.4, 0.6),
+        keras_latency_ms={1: 3.0, 64: 90.0},
+        num_images=100,
+        rows=tuple(rows),
+    )
+    report.write(run.export_report)
+    return run
+
+
+def test_records_are_read_as_they_were_written(exported):
+    contract = ExportContract.read(exported.export_contract)
+    assert contract.classes == ("ant", "<b>bee</b>")
+    assert contract.temperature is None
+    assert sorted(contract.files) == ["model.onnx", "saved_model/variables/a"]
+    report = ExportReport.read(exported.export_report)
+    assert report.find("onnx").latency_ms == {1: 1.5, 64: 60.0}
+    assert report.find("litert") is None
+
+
+@pytest.mark.parametrize(("name", "file"), [("onnx", "model.onnx"), ("savedmodel", "saved_model")])
+def test_an_export_is_found_as_long_as_it_fits_the_model(exported, name, file):
+    path, contract = find_export(exported, name)
+    assert path == exported.export / file
+    assert contract.name == "train"
+    assert find_export(exported, "litert") is None
+    exported.model.write_bytes(b"another model")
+    assert find_export(exported, name) is None
+
+
+@pytest.mark.parametrize("damaged", ["model.onnx", "contract.json", "export.json"])
+def test_a_damaged_export_is_not_found(exported, damaged):
+    (exported.export / damaged).write_bytes(b"{")
+    assert find_export(exported, "onnx") is None
+
+
+@pytest.mark.parametrize("missing", ["model.onnx", "contract.json", "export.json", "../best.keras"])
+def test_an_export_without_one_of_its_files_is_not_found(exported, missing):
+    (exported.export / missing).unlink()
+    assert find_export(exported, "onnx") is None
+
+
+def test_a_changed_file_of_a_folder_is_noticed(exported):
+    (exported.export / "saved_model" / "more").write_bytes(b"")
+    assert find_export(exported, "savedmodel") is None
+    assert find_export(exported, "onnx")
+
+
+def test_a_run_that_begins_again_has_no_export(exported):
+    restart_run(Config(), exported.path, "train-best")
+    assert not exported.export.exists()
