@@ -17,7 +17,7 @@ FLOORS = [
     {"demo"},
     {"plotting", "progress"},
     {"store"},
-    {"intervals", "workers"},
+    {"intervals", "style", "workers"},
     {"settings"},
     {"files"},
     {"log"},

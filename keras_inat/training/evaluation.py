@@ -8,6 +8,7 @@ import numpy as np
 from keras_inat.data.dataset import TestSet, open_data
 from keras_inat.data.pipeline import build_evaluation_batches
 from keras_inat.intervals import accuracy_interval, balanced_accuracy_interval_over_seeds
+from keras_inat.models.model_files import write_temperature
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.store.balance import choose_objective, describe_objective
@@ -111,7 +112,7 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel) -> Result:
 
     Writes the predictions, a sample of the validation images and some pairs of duplicates for the report; see
     `store.predictions`. Returns the result of the training with its test scores and with a temperature, which the
-    validation images determine.
+    validation images determine. The model file gets the temperature, too.
     """
     data = trained.data
     test = data.open_test(run)
@@ -140,6 +141,7 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel) -> Result:
     if len(duplicates.pairs):
         duplicates.write(run.duplicates)
     temperature = fit_temperature(validation, data.labels[rows])
+    write_temperature(run.model, temperature)
     return trained.result.model_copy(update={"test": scores, "temperature": temperature})
 
 

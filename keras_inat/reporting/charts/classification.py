@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_inat.intervals import Estimate
-from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, PAPER, PERCENT, WIDTH, clip, new_figure
+from keras_inat.plotting import PERCENT, WIDTH, new_figure
 from keras_inat.reporting.charts.images import CENTERED
 from keras_inat.reporting.formatting import plural
+from keras_inat.style import ACCENT, CYCLE, INK, MUTED, PAPER, clip
 
 MAX_CLASSES = 40  # more labels are not legible
 MAX_NUMBERED = 20  # classes; larger confusion matrices have no numbers in their cells

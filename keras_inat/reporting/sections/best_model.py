@@ -228,8 +228,8 @@ def _describe_temperature(run: FinishedRun, temperature: float, error: float, ef
         values = [formatting.signed(value, 3) for value in (effect.change.value, effect.change.low, effect.change.high)]
         change = f", a change of {values[0]} ({values[1]} to {values[2]}, {formatting.sample_size(effect.change)})"
     return (
-        f"Temperature scaling (Guo et al. 2017) divides the logits by {temperature:.2f}. This temperature was fitted on "
-        f"the {plural(run.data.counts.validation, 'validation image')} when the run ended, without any test image. On "
+        f"Temperature scaling (Guo et al. 2017) divides the logits by {temperature:.2f}. This temperature was fitted "
+        f"on the {plural(run.data.counts.validation, 'validation image')} when the run ended, without any test image. On "
         f"the test images, the expected calibration error is {100 * error:.1f} points before and "
         f"{100 * effect.calibration.error:.1f} points after scaling (chance alone explains up to "
         f"{100 * effect.calibration.chance_limit:.1f} points), and the mean negative log-likelihood is "
