@@ -227,12 +227,12 @@ def _describe_temperature(run: FinishedRun, temperature: float, error: float, ef
     if effect.change:
         values = [formatting.signed(value, 3) for value in (effect.change.value, effect.change.low, effect.change.high)]
         change = f", a change of {values[0]} ({values[1]} to {values[2]}, {formatting.sample_size(effect.change)})"
+    images = plural(run.data.counts.validation, "validation image")
     return (
         f"Temperature scaling (Guo et al. 2017) divides the logits by {temperature:.2f}. This temperature was fitted "
-        f"on the {plural(run.data.counts.validation, 'validation image')} when the run ended, without any test image. On "
-        f"the test images, the expected calibration error is {100 * error:.1f} points before and "
-        f"{100 * effect.calibration.error:.1f} points after scaling (chance alone explains up to "
-        f"{100 * effect.calibration.chance_limit:.1f} points), and the mean negative log-likelihood is "
-        f"{effect.log_loss_before:.3f} before and {effect.log_loss_after:.3f} after{change}. The command `predict` "
-        "prints the scaled probabilities."
+        f"on the {images} when the run ended, without any test image. On the test images, the expected calibration "
+        f"error is {100 * error:.1f} points before and {100 * effect.calibration.error:.1f} points after scaling "
+        f"(chance alone explains up to {100 * effect.calibration.chance_limit:.1f} points), and the mean negative "
+        f"log-likelihood is {effect.log_loss_before:.3f} before and {effect.log_loss_after:.3f} after{change}. The "
+        "command `predict` prints the scaled probabilities."
     )
