@@ -24,7 +24,7 @@ MAKE_VENV = if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m ve
 		PYTHONPATH=$(VENV)-bootstrap $(PYTHON) -m virtualenv --quiet $(if $(wildcard $@),,--clear) $(VENV) && rm -rf $(VENV)-bootstrap; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help demo data sweep train-best finetune suspects backbones report predict cost dashboard bench replay clean-packs settings test test-all test-wheel lint docs clean
+.PHONY: help demo data sweep train-best finetune suspects backbones report predict export cost dashboard bench replay clean-packs settings test test-all test-wheel lint docs clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -59,6 +59,9 @@ report: $(VENV)/ready  ## write reports/index.html; STRICT=1 fails if a required
 
 predict: $(VENV)/ready  ## class probabilities and an attribution map, for an image or a folder|RUN IMAGE ARGS
 	@$(RUN_COMMAND) predict $(call given,RUN IMAGE)
+
+export: $(VENV)/ready-export  ## the model for other programs: ONNX, LiteRT or SavedModel, compared with Keras|RUN FORMAT ARGS
+	@$(RUN_COMMAND) export $(call given,RUN FORMAT)
 
 cost: $(VENV)/ready  ## parameters, multiply-accumulates and memory, by layer and in closed form|CONFIG ARGS
 	@$(RUN_COMMAND) cost $(call given,CONFIG)
@@ -108,8 +111,12 @@ $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 	@$(INSTALL) --editable '.[$(EXTRA),tracking]'
 	@touch $@
 
+$(VENV)/ready-export: $(VENV)/ready
+	@$(INSTALL) --editable '.[$(EXTRA),tracking,export]'
+	@touch $@
+
 $(VENV)/ready-dev: $(VENV)/ready
-	@$(INSTALL) --editable '.[$(EXTRA),tracking,formats,dev]'
+	@$(INSTALL) --editable '.[$(EXTRA),tracking,formats,export,dev]'
 	@touch $@
 
 $(VENV)/ready-docs: $(VENV)/ready

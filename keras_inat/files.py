@@ -58,10 +58,39 @@ def write_atomically(path: Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def write_folder_atomically(path: Path) -> Iterator[Path]:
+    """Yields a temporary folder beside `path`. On success it replaces `path`, and on failure it is removed.
+
+    Raises:
+        FileError: The system refuses.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}")
+    with explain_errors("write", path):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            for file in list_files(temporary):
+                sync_file(file)
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
 def remove_temporary_files(folder: Path) -> None:
-    """Removes the temporary files that a killed process left in `folder`."""
+    """Removes the temporary files and folders that a killed process left in `folder`."""
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        path.unlink()
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder, if it exists."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

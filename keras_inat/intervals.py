@@ -91,6 +91,20 @@ def balanced_accuracy_interval(correct: Sequence[float], support: Sequence[int])
     return max(0.0, mean - below), min(1.0, mean + above)
 
 
+def paired_interval(differences: np.ndarray) -> tuple[float, float]:
+    """Returns the 95 % interval of a mean difference of paired proportions (Bonett & Price 2012).
+
+    It keeps its coverage where the two rarely differ.
+
+    Args:
+        differences: `(images,)` float, the score of one model minus that of the other for each image, from -1 to 1.
+    """
+    total = len(differences) + 2  # one image that the second model gains, and one that it loses
+    mean = float(differences.sum()) / total
+    half = Z * math.sqrt(((float((differences**2).sum()) + 2) / total - mean**2) / total)
+    return mean - half, mean + half
+
+
 def combine_intervals(value: float, *intervals: tuple[float, float]) -> tuple[float, float]:
     """Returns the interval of a value, given one for each independent source of variation (Zou & Donner 2008)."""
     low = value - math.hypot(*(value - low for low, _ in intervals))

@@ -12,7 +12,7 @@ FLOORS = [
     {"commands"},
     {"bench"},
     {"reporting", "search"},
-    {"explain", "training"},
+    {"explain", "export", "training"},
     {"models", "data"},
     {"demo"},
     {"plotting", "progress"},
@@ -29,6 +29,7 @@ TENSORFLOW_ROOMS = (
     "training/fast_layers.py",
     "training/tracking.py",
     "explain/",
+    "export/litert.py",
 )
 
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "demo": Command(
         "search, train, fine-tune and report on drawn images, offline, in minutes",
         example="",
-        sections=(*NETWORK, "sweep", "tracking", "report"),
+        sections=(*NETWORK, "sweep", "tracking", "export", "report"),
         recipe="demo",
     ),
     "data": Command(
@@ -68,6 +68,12 @@ COMMANDS = {
         example="IMAGE=photo.jpg",
         variables=("RUN", "IMAGE"),
         sections=("run", "predict"),
+    ),
+    "export": Command(
+        "the model for other programs: ONNX, LiteRT or SavedModel, each compared with Keras",
+        example="FORMAT=onnx,litert",
+        variables=("RUN", "FORMAT"),
+        sections=("run", "export"),
     ),
     "cost": Command(
         "parameters, multiply-accumulates and memory, by layer and in closed form",

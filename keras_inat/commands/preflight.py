@@ -36,6 +36,12 @@ def check_arguments(command: Command, config: Config) -> None:
             read_mode_variable()  # refuses an unknown mode
         check_mlflow(config)
         _check_writable(Path(config.run.directory))
+    if "FORMAT" in command.variables:
+        from keras_inat.export.packages import check_packages
+        from keras_inat.store.runs import choose_run
+
+        check_packages(config.export.formats)
+        choose_run(config)
     if "IMAGE" in command.variables:
         _check_image(config.predict.image)
 

@@ -61,6 +61,17 @@ def clone_model(
     return cloned
 
 
+def clone_with_precision(model: keras.Model, precision: str) -> keras.Model:
+    """Clones a model together with its weights. Every layer computes with the dtype policy `precision`, unfrozen."""
+    settings = {"dtype": precision, "trainable": True}
+
+    def clone_layer(layer: Any) -> Any:
+        # The sum of two tensors in a ConvNeXt, for example, is an operation without settings.
+        return type(layer).from_config(layer.get_config() | (settings if isinstance(layer, keras.Layer) else {}))
+
+    return clone_model(model, clone_layer)
+
+
 def preprocess(images: Any, name: str) -> Any:
     """Converts RGB pixels in [0, 255] to a range of `PREPROCESSING`, with layers of the model."""
     row = PREPROCESSING[name]
@@ -135,13 +146,7 @@ def _load_trained_model(path: Path, image_size: int) -> tuple[Any, Any]:
             f"Received: {image_size}."
         )
     # The file contains the precision of the training and which layers were frozen. Neither applies here.
-    settings = {"dtype": keras.config.dtype_policy().name, "trainable": True}
-
-    def clone_layer(layer: Any) -> Any:
-        # The sum of two tensors in a ConvNeXt, for example, is an operation without settings.
-        return type(layer).from_config(layer.get_config() | (settings if isinstance(layer, keras.Layer) else {}))
-
-    model = clone_model(model, clone_layer)
+    model = clone_with_precision(model, keras.config.dtype_policy().name)
     if model.name == FINETUNED:
         return model.input, get_features(model)
     # Each ensemble member has its own last feature maps.

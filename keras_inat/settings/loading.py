@@ -34,6 +34,7 @@ VARIABLES = {
     "UNFREEZE": "finetune.unfreeze",
     "RUN": "run.path",
     "IMAGE": "predict.image",
+    "FORMAT": "export.formats",
 }
 # Malformed YAML raises these. The last three are for an impossible date, a tag that does not fit its value, and
 # thousands of nested brackets.

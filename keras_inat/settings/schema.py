@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
+from keras_inat.settings.export import Export
 from keras_inat.settings.networks import Finetune, Model
 from keras_inat.settings.roles import Role
 from keras_inat.settings.section import PATH, PATHS, SMALLEST_IMAGE, Fraction, Section
@@ -248,6 +249,7 @@ class Config(Section):
     tracking: Tracking = Tracking()
     report: Report = Report()
     predict: Predict = Predict()
+    export: Export = Export()
 
     @pydantic.model_validator(mode="after")
     def _check_sections(self) -> "Config":

@@ -1,6 +1,5 @@
 """Accuracies of seed groups and sweeps, paired differences of two models, confusion matrix and calibration."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,12 +8,12 @@ from sklearn.metrics import confusion_matrix
 
 from keras_inat.intervals import (
     Estimate,
-    Z,
     accuracy_interval,
     balanced_accuracy_interval_over_seeds,
     combine_intervals,
     estimate_proportion,
     mean_interval,
+    paired_interval,
 )
 from keras_inat.reporting.formatting import accuracy_with_balance
 from keras_inat.reporting.history import SeedGroup
@@ -83,7 +82,7 @@ def compare_predictions(pairs: Sequence[tuple[Predictions, Predictions]], is_bal
     by_image = differences.mean(axis=0)
     value = float(differences.mean())
     by_seed = differences.mean(axis=1)
-    low, high = _interval_over_images(by_image)
+    low, high = paired_interval(by_image)
     if is_balanced:
         labels = pairs[0][0].labels
         members = [labels == label for label in np.unique(labels)]
@@ -91,7 +90,7 @@ def compare_predictions(pairs: Sequence[tuple[Predictions, Predictions]], is_bal
         by_seed = np.mean([differences[:, member].mean(axis=1) for member in members], axis=0)
         margins = []
         for member in members:
-            ends = _interval_over_images(by_image[member])
+            ends = paired_interval(by_image[member])
             margins.append((by_image[member].mean() - ends[0], ends[1] - by_image[member].mean()))
         below, above = np.sqrt((np.array(margins) ** 2).sum(axis=0)) / len(members)
         low = value - float(below)
@@ -101,13 +100,6 @@ def compare_predictions(pairs: Sequence[tuple[Predictions, Predictions]], is_bal
         low, high = combine_intervals(value, (low, high), mean_interval(by_seed))
         sample = (len(differences), "seeds")
     return Estimate(value, max(-1.0, low), min(1.0, high), *sample)
-
-
-def _interval_over_images(differences: np.ndarray) -> tuple[float, float]:
-    total = len(differences) + 2  # one image that the second model gains, and one that it loses
-    mean = float(differences.sum()) / total
-    half = Z * math.sqrt(((float((differences**2).sum()) + 2) / total - mean**2) / total)
-    return mean - half, mean + half
 
 
 def compare_classes(first: Predictions, second: Predictions, classes: Sequence[str]) -> list[tuple[str, Estimate]]:

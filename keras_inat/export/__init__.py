@@ -1,0 +1,1 @@
+"""Exports of a trained model to other runtimes, each compared with Keras before it is kept."""

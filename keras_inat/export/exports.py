@@ -1,0 +1,207 @@
+"""The one way to export a run: write a format, compare it with Keras, and keep it if it agrees."""
+
+import os
+import platform
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import keras
+import numpy as np
+
+from keras_inat.errors import FULL_DISK, UserError, is_out_of_memory
+from keras_inat.export.calibration import read_calibration_images
+from keras_inat.export.contract import build_contract
+from keras_inat.export.formats import FORMATS
+from keras_inat.export.graph import build_export_model, use_float32
+from keras_inat.export.packages import check_packages, describe_runtime
+from keras_inat.export.parity import compare, measure_latency, predict
+from keras_inat.files import hold_lock, remove, remove_temporary_files, write_atomically, write_folder_atomically
+from keras_inat.intervals import wilson_interval
+from keras_inat.log import warn
+from keras_inat.models.model_files import load_model
+from keras_inat.progress import hide_startup_messages
+from keras_inat.store.exports import MAX_DIFFERENCE, MAX_LOSS, ExportContract, ExportReport, ExportRow, hash_export
+from keras_inat.store.predictions import ValidationSample
+from keras_inat.store.provenance import now
+from keras_inat.store.records import Result
+from keras_inat.store.runs import RunFolder
+
+Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The Keras model on the validation sample."""
+
+    graph: keras.Model  # of `build_export_model`
+    sample: ValidationSample
+    probabilities: np.ndarray  # `(images, classes)` float32
+
+
+def export_run(
+    run: RunFolder, result: Result, formats: Sequence[str], license_: str | None = None
+) -> tuple[ExportContract, ExportReport]:
+    """Exports the model of a run to its folder `export/`, in formats of `FORMATS`. Prints a line for each.
+
+    Exports in other formats are kept if they have the same contract.
+
+    Returns:
+        The contents of `contract.json` and `export.json`.
+
+    Raises:
+        UserError: A package is missing, the run has no validation sample, the folder cannot be written, or an export
+            does not agree with Keras. The file of such an export is not kept.
+    """
+    check_packages(formats)
+    sample = _read_sample(run, result)
+    _check_writable(run)
+    with hold_lock(run.export / ".lock", f"{run.export} is being written by another process: wait until it ends"):
+        remove_temporary_files(run.export)
+        model = use_float32(load_model(run.model, result.data))
+
+        def run_keras(images: np.ndarray) -> np.ndarray:
+            return model.predict_on_batch(images.astype(np.float32))
+
+        reference = Reference(build_export_model(model), sample, predict(run_keras, sample.pixels))
+        correct = int((reference.probabilities.argmax(axis=1) == sample.labels).sum())
+        contract = build_contract(run, result, tuple(reference.graph.output), license_)
+        report = ExportReport(
+            model_hash=contract.model_hash,
+            created=now(),
+            device=f"{platform.machine()}, {os.cpu_count()} cores",
+            keras_accuracy=correct / len(sample.labels),
+            keras_interval=wilson_interval(correct, len(sample.labels)),
+            keras_latency_ms=measure_latency(run_keras, sample),
+            num_images=len(sample.labels),
+            rows=(),
+        )
+        contract, report = _keep_others(run, contract, report, formats)
+        for name in formats:
+            row = _export(run, name, contract, result, reference)
+            files = contract.files | hash_export(run.export, row.file)
+            contract = contract.model_copy(update={"files": files})
+            report = report.model_copy(update={"rows": (*report.rows, row)})
+            # After a kill between these files, `find_export` finds nothing.
+            contract.write(run.export_contract)
+            report.write(run.export_report)
+            print(_describe(run, row, report), flush=True)
+    return contract, report
+
+
+def _read_sample(run: RunFolder, result: Result) -> ValidationSample:
+    sample = ValidationSample.read(run.sample)
+    shape = (result.data.image_size, result.data.image_size, 3)
+    if sample is None or not len(sample.labels) or sample.pixels.shape != (len(sample.labels), *shape):
+        raise UserError(
+            f"{run.sample} is missing or damaged, so that no export can be compared with Keras: restore it, or train "
+            "again with another NAME"
+        )
+    return sample
+
+
+def _check_writable(run: RunFolder) -> None:
+    """Refuses a folder that cannot be written, rather than after minutes of conversion."""
+    try:
+        run.export.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=run.export):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write {run.export}: {error.strerror}: copy the run to a folder that you can write, and give "
+            "RUN=<copy>"
+        ) from None
+
+
+def _keep_others(
+    run: RunFolder, contract: ExportContract, report: ExportReport, formats: Sequence[str]
+) -> tuple[ExportContract, ExportReport]:
+    """Adds the present exports in other formats to the records. Those with another contract are removed."""
+    old = ExportContract.read_if_sound(run.export_contract)
+    old_report = ExportReport.read_if_sound(run.export_report)
+    is_same = old is not None and old.model_copy(update={"files": {}}) == contract
+    rows = []
+    files = dict[str, str]()
+    for name, kind in FORMATS.items():
+        if name in formats:
+            continue
+        row = old_report.find(name) if old_report and is_same else None
+        hashes = hash_export(run.export, kind.file)
+        if old and row and hashes and hashes.items() <= old.files.items():
+            rows.append(row)
+            files |= hashes
+        elif hashes:
+            remove(run.export / kind.file)
+            warn(f"{run.export / kind.file} had another contract and is removed: FORMAT={name} exports it again")
+    return contract.model_copy(update={"files": files}), report.model_copy(update={"rows": tuple(rows)})
+
+
+def _export(run: RunFolder, name: str, contract: ExportContract, result: Result, reference: Reference) -> ExportRow:
+    """Writes one format and compares it. Its file appears only if it agrees."""
+    kind = FORMATS[name]
+    calibration, description = read_calibration_images(result) if kind.is_integer else (None, "")
+    write_whole = write_folder_atomically if kind.is_folder else write_atomically
+    print(f"{name}: converting and comparing with Keras", flush=True)
+    with write_whole(run.export / kind.file) as temporary:
+        _run_quietly(name, lambda: kind.write(reference.graph, temporary, contract, calibration))
+        row = _run_quietly(name, lambda: _compare(name, temporary, reference))
+        if not kind.is_integer and (row.max_difference > MAX_DIFFERENCE or row.agreement < 1):
+            raise UserError(
+                f"{name} does not agree with Keras: a probability differs by {row.max_difference:.2g} (at most "
+                f"{MAX_DIFFERENCE:g} is accepted), and {1 - row.agreement:.1%} of {row.num_images} images have another "
+                "class. The file is not kept: export another format, or report the model"
+            )
+    return row.model_copy(update={"calibration": description})
+
+
+def _compare(name: str, path: Path, reference: Reference) -> ExportRow:
+    kind = FORMATS[name]
+    function = kind.open(path)
+    sample = reference.sample
+    agreement = compare(predict(function, sample.pixels), reference.probabilities, sample.labels)
+    files = [file for file in (path, *path.rglob("*")) if file.is_file()]
+    return ExportRow(
+        format=name,
+        file=kind.file,
+        bytes=sum(file.stat().st_size for file in files),
+        num_images=len(sample.labels),
+        latency_ms=measure_latency(function, sample),
+        marked=kind.is_integer and agreement.gain < -MAX_LOSS,
+        runtime=describe_runtime(kind.runtime),
+        **asdict(agreement),
+    )
+
+
+def _run_quietly(name: str, function: Callable[[], Outcome]) -> Outcome:
+    """Calls a function without the messages of its libraries. A failure to convert becomes a `UserError`."""
+    failure: Exception
+    with hide_startup_messages(), warnings.catch_warnings(action="ignore"):
+        try:
+            return function()
+        except Exception as error:  # converters and runtimes raise many classes of errors
+            failure = error
+    if isinstance(failure, UserError | OSError) or is_out_of_memory(failure) or FULL_DISK in str(failure):
+        raise failure
+    reason = " ".join(str(failure).split())[:200]
+    raise UserError(f"the model cannot be exported as {name}: {reason}: export another format") from failure
+
+
+def _describe(run: RunFolder, row: ExportRow, report: ExportReport) -> str:
+    """Describes an export in one line."""
+    low, high = row.gain_interval
+    one, keras_one = row.latency_ms[1], report.keras_latency_ms[1]
+    if FORMATS[row.format].is_integer:
+        mark = f", more than {100 * MAX_LOSS:g} point lost" if row.marked else ""
+        quality = (
+            f"accuracy {row.accuracy:.1%}, Keras {report.keras_accuracy:.1%}: {100 * row.gain:+.1f} points (95 % "
+            f"interval {100 * low:+.1f} to {100 * high:+.1f}){mark}"
+        )
+    else:
+        quality = f"probabilities agree to {row.max_difference:.1g}, classes of all images"
+    return (
+        f"{row.format}: {quality}, n = {row.num_images}; {row.bytes / 1e6:.1f} MB, {one:.1f} ms an image (Keras "
+        f"{keras_one:.1f} ms)    {run.export / row.file}"
+    )
