@@ -1,6 +1,7 @@
 """A tiny data set of photographs and a small configuration, in a temporary working folder."""
 
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 from keras_inat.files import hash_file
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Config
+from keras_inat.store.contracts import MEMBER, ModelContract
 from keras_inat.store.exports import (
     ExportAccuracy,
     ExportContract,
@@ -218,9 +220,13 @@ def write_exported_run(build_result: Callable[..., Result]) -> Callable[..., Cal
         run = RunFolder(path, path.parent.name)
         run.export.mkdir(parents=True)
         onnx.save(model, str(run.export / "model.onnx"))
-        run.model.write_bytes(b"model")
         result = build_result(classes=classes).model_copy(update=changes)
         result.write(run.result)
+        inside = ModelContract(
+            classes=classes, image_size=16, temperature=result.temperature, keras="3.15.1", keras_inat="0.1.0"
+        )
+        with zipfile.ZipFile(run.model, "w") as archive:
+            archive.writestr(MEMBER, inside.model_dump_json())
         contract = ExportContract(
             name="tiny",
             classes=classes,
