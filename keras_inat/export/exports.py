@@ -200,8 +200,8 @@ def _describe(run: RunFolder, row: ExportRow, report: ExportReport) -> str:
             f"interval {100 * low:+.1f} to {100 * high:+.1f}){mark}"
         )
     else:
-        quality = f"probabilities agree to {row.max_difference:.1g}, classes of all images"
+        quality = f"the same classes as Keras, and probabilities within {row.max_difference:.1g}"
     return (
-        f"{row.format}: {quality}, n = {row.num_images}; {row.bytes / 1e6:.1f} MB, {one:.1f} ms an image (Keras "
-        f"{keras_one:.1f} ms)    {run.export / row.file}"
+        f"{row.format}: {quality} (n = {row.num_images} validation images), {row.bytes / 1e6:.1f} MB, {one:.1f} ms an "
+        f"image (Keras {keras_one:.1f} ms)    {run.export / row.file}"
     )

@@ -56,7 +56,9 @@ def load_model(path: Path, data: DataSummary | None = None) -> keras.Model:
     try:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises many types of exception for a damaged archive.
-        raise UserError(f"{path} cannot be loaded: {' '.join(str(error).split())[:200]}") from None
+        # Keras advises to load a layer with code of its own in another mode, which nothing here does.
+        reason = " ".join(str(error).split()).partition(" If you trust ")[0]
+        raise UserError(f"{path} cannot be loaded: {reason[:200]}") from None
     if data is not None:
         size = data.image_size
         if model.input_shape[1:] != (size, size, 3) or model.output_shape[1:] != (len(data.classes),):
