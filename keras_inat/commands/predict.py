@@ -37,7 +37,8 @@ def run(config: Config) -> None:
     settings = config.predict
     run_folder, result = choose_run(config)
     data = result.data
-    predictor = open_export(run_folder, data) or _open_keras(run_folder, data)
+    exported = open_export(run_folder, data) if settings.runtime == "auto" else None
+    predictor = exported or _open_keras(run_folder, data)
     temperature = result.temperature if settings.calibrated else None
     is_text = settings.format == "text"
     with _exit_with_reader():
@@ -135,10 +136,15 @@ def _check_folder(folder: Path) -> None:
 
 
 def _list_images(config: Config) -> Iterator[NamedFile]:
-    """Yields the files of the image or folder that `predict.image` names. Hidden files are skipped."""
+    """Yields the files of the image or folder that `predict.image` names, without hidden files and own pictures."""
     image = Path(str(config.predict.image))
-    for path in list_files(image) if image.is_dir() else [image]:
-        yield str(path.relative_to(image if image.is_dir() else image.parent)), path.read_bytes
+    if not image.is_dir():
+        yield image.name, image.read_bytes
+        return
+    output = Path(config.predict.output).absolute() if config.predict.output else None
+    for path in list_files(image):
+        if output not in path.absolute().parents:
+            yield str(path.relative_to(image)), path.read_bytes
 
 
 def _print_note(text: str, is_text: bool) -> None:

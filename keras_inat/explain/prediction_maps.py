@@ -15,7 +15,9 @@ from keras_inat.models.predictors import Predictor
 GUIDED = "guided gradient"
 MIN_CAM_SIDE = 4  # smaller maps localize poorly
 GRAY = 127.5
-NUM_POSITIONS = 9  # of the occluding square, in each direction
+# Positions of the occluding square in each direction. They are few in `predict`, which explains many images.
+NUM_POSITIONS = 9
+NUM_FAST_POSITIONS = 5
 SMALLEST = 1e-12  # a probability whose logarithm is still a number
 BATCH_SIZE = 64
 
@@ -46,11 +48,11 @@ def compute_prediction_maps(predictor: Predictor, pixels: np.ndarray, classes: n
     return PredictionMaps("occlusion map", legend, _occlude(predictor, pixels, classes))
 
 
-def build_occlusion_masks(height: int, width: int) -> np.ndarray:
+def build_occlusion_masks(height: int, width: int, num_positions: int = NUM_POSITIONS) -> np.ndarray:
     """Returns the masks `(positions, height, width)` bool of a square with a quarter of the image's side."""
     size = max(1, min(height, width) // 4)
-    tops = np.linspace(0, height - size, NUM_POSITIONS).round().astype(int)
-    lefts = np.linspace(0, width - size, NUM_POSITIONS).round().astype(int)
+    tops = np.linspace(0, height - size, num_positions).round().astype(int)
+    lefts = np.linspace(0, width - size, num_positions).round().astype(int)
     corners = sorted({(top, left) for top in tops for left in lefts})
     masks = np.zeros((len(corners), height, width), bool)
     for mask, (top, left) in zip(masks, corners, strict=True):
@@ -58,13 +60,16 @@ def build_occlusion_masks(height: int, width: int) -> np.ndarray:
     return masks
 
 
-def compute_occlusion_map(score: Callable[[np.ndarray], np.ndarray], image: np.ndarray) -> np.ndarray:
+def compute_occlusion_map(
+    score: Callable[[np.ndarray], np.ndarray], image: np.ndarray, num_positions: int = NUM_POSITIONS
+) -> np.ndarray:
     """Computes the occlusion map `(height, width)` of an image: Zeiler and Fergus 2014, arXiv 1311.2901.
 
     A gray square moves over the image. The value of a pixel is the mean decrease of the score over the squares that
     cover it. `score` returns the scores `(images,)` of images, the first of which is not occluded.
     """
-    masks = build_occlusion_masks(*image.shape[:2])
+    height, width = image.shape[:2]
+    masks = build_occlusion_masks(height, width, num_positions)
     scores = score(np.concatenate([image[None], np.where(masks[..., None], GRAY, image)]))
     decreases = np.sum(masks * (scores[0] - scores[1:])[:, None, None], axis=0)
     return decreases / np.maximum(masks.sum(axis=0, dtype=np.float32), 1)
@@ -80,4 +85,5 @@ def _occlude(predictor: Predictor, pixels: np.ndarray, classes: np.ndarray) -> n
         return np.log(np.maximum(probabilities, SMALLEST))
 
     pairs = zip(pixels, classes.tolist(), strict=True)
-    return np.stack([compute_occlusion_map(partial(score, label=label), image) for image, label in pairs])
+    maps = [compute_occlusion_map(partial(score, label=label), image, NUM_FAST_POSITIONS) for image, label in pairs]
+    return np.stack(maps)

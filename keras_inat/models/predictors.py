@@ -43,7 +43,7 @@ def open_export(run: RunFolder, data: DataSummary | None = None) -> Predictor | 
     problem = "does not belong to best.keras, or it was not compared with it"
     if found and _fits(found[1], data):
         try:
-            return _open_onnx(*found)
+            return open_onnx(found[0])
         except ModuleNotFoundError:
             problem = "needs ONNX Runtime (pip install 'keras-inat[export]')"
         except Exception as error:  # ONNX Runtime has its own types of exceptions
@@ -63,11 +63,8 @@ def wrap_model(model: Any) -> Predictor:
     return Predictor(f"Keras {keras.__version__}", predict, model=model)
 
 
-def _fits(contract: ExportContract, data: DataSummary | None) -> bool:
-    return data is None or (contract.classes == data.classes and contract.input.size == data.image_size)
-
-
-def _open_onnx(path: Path, contract: ExportContract) -> Predictor:
+def open_onnx(path: Path) -> Predictor:
+    """Opens an exported ONNX model on the processor."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -76,10 +73,15 @@ def _open_onnx(path: Path, contract: ExportContract) -> Predictor:
     # A thread that waits must not use up a core, because images are decoded at the same time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    [image] = session.get_inputs()
     has_maps = MAPS in [output.name for output in session.get_outputs()]
 
     def compute(output: str) -> Function:
-        return lambda pixels: session.run([output], {contract.input.name: pixels})[0]
+        return lambda pixels: session.run([output], {image.name: pixels})[0]
 
     maps = compute(MAPS) if has_maps else None
     return Predictor(f"ONNX Runtime {onnxruntime.__version__}", compute("probabilities"), maps)
+
+
+def _fits(contract: ExportContract, data: DataSummary | None) -> bool:
+    return data is None or (contract.classes == data.classes and contract.input.size == data.image_size)

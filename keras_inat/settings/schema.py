@@ -230,6 +230,9 @@ class Predict(Section):
     calibrated: bool = Field(
         True, description="temperature scaling, as fitted on the validation images; false: the output of the model"
     )
+    runtime: Literal["auto", "keras"] = Field(
+        "auto", description="auto: ONNX Runtime if the run has an export that agrees with Keras, otherwise Keras"
+    )
     explain: bool = Field(True, description="write pictures that explain the first predictions")
     output: Annotated[str | None, PATH] = Field(
         None, description="folder of these pictures; null: in the run, or in predictions/ if the run is read-only"

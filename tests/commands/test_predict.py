@@ -319,6 +319,14 @@ def test_top_limits_the_classes(runs, workplace, capsys):
     assert len(row) == len(head)
 
 
+def test_pictures_within_the_folder_of_images_are_not_predicted(runs, workplace, capsys):
+    _write_image(workplace / "photos/a.png", 0)
+    for _ in range(2):
+        _run(runs, "IMAGE=photos", "predict.output=photos/explained")
+        assert len(capsys.readouterr().out.splitlines()) == 3
+    assert (workplace / "photos/explained/a.png").exists()
+
+
 def test_without_explanations_nothing_is_written(runs, workplace, capsys):
     _write_image(workplace / "a.png", 0)
     before = sorted(workplace.rglob("*"))

@@ -12,6 +12,7 @@ from PIL import Image
 
 from keras_inat.commands import predict
 from keras_inat.data.decode import decode_image
+from keras_inat.errors import UserError
 from keras_inat.settings.loading import load_config
 from keras_inat.store.calibration import scale_probabilities
 
@@ -65,6 +66,12 @@ def test_neither_tensorflow_nor_matplotlib_is_imported(compute):
     assert ended.stdout.splitlines()[-1] == "{'onnxruntime'}"
     assert "explanation: runs/train-best/20260101-000000-tiny/predictions/0.png" in ended.stdout
     assert ended.stderr == ""
+
+
+def test_keras_can_be_chosen(compute, monkeypatch):
+    """It is asked for the model, which this run does not have."""
+    with pytest.raises(UserError, match=r"best\.keras cannot be loaded"):
+        _run("IMAGE=photos", "predict.runtime=keras")
 
 
 def test_damaged_images_are_one_line_each(compute, workplace, capsys):
