@@ -41,11 +41,11 @@ def run(config: Config) -> None:
     predictor = exported or _open_keras(run_folder, data)
     temperature = result.temperature if settings.calibrated else None
     is_text = settings.format == "text"
-    with _exit_with_reader():
+    files = decode_files(_list_images(config), data.image_size, data.preparation)
+    with _exit_with_reader(), contextlib.closing(files) as images:
         _print_note(f"model: {run_folder.path}", is_text)
         pictures = Pictures(_choose_folder(run_folder, settings.output) if settings.explain else None)
         num_images = 0
-        images = decode_files(_list_images(config), data.image_size, data.preparation)
         for batch in predict_images(predictor.predict, images, temperature):
             if settings.format == "csv" and not num_images:
                 print(format_csv_head(len(data.classes), settings.top))

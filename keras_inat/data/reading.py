@@ -1,7 +1,7 @@
 """Image files for prediction, decoded in parallel and in order. Unusable files get a warning."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from keras_inat.workers import map_in_threads
 NamedFile = tuple[str, Callable[[], bytes]]  # the name of an image and a function that reads its file
 
 
-def decode_files(files: Iterable[NamedFile], size: int, preparation: Preparation) -> Iterator[tuple[str, np.ndarray]]:
+def decode_files(files: Iterable[NamedFile], size: int, preparation: Preparation) -> Generator[tuple[str, np.ndarray]]:
     """Yields the name and the pixels `(size, size, 3)` uint8 of each image, as a model with this preparation sees it.
 
     A file that cannot be read or decoded is skipped with a warning.
