@@ -1,5 +1,6 @@
 """Runs, sweeps and reports as objects that show themselves in a notebook."""
 
+import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from keras_inat.api.display import format_frame, format_picture, format_table
 from keras_inat.errors import UserError
 from keras_inat.intervals import accuracy_interval, balanced_accuracy_interval_over_seeds
 from keras_inat.store.balance import NAMES, choose_common, read_score
+from keras_inat.store.exports import ExportReport
 from keras_inat.store.predictions import Predictions
 from keras_inat.store.records import Epoch, Result, Trial, find_best
 from keras_inat.store.runs import RunFolder, identify_group
@@ -103,6 +105,24 @@ class Run:
         from keras_inat.api.classifier import Classifier
 
         return Classifier(self.model_path, self)
+
+    def export(self, formats: Sequence[str] = ("onnx", "litert"), license: str | None = None) -> ExportReport:
+        """Exports its model to files of other runtimes, in the folder `export/` of the run.
+
+        Args:
+            formats: Some of "onnx", "litert", "litert-int8" and "savedmodel".
+            license: The license of the model, such as "CC-BY-4.0".
+
+        Returns:
+            The comparison of each file with Keras.
+
+        Raises:
+            UserError: A package is missing, or an export does not agree with Keras.
+        """
+        from keras_inat.commands.dispatch import run_command
+
+        words = [f"RUN={self.path}", f"FORMAT={','.join(formats)}"]
+        return run_command("export", [*words, f"export.license={json.dumps(license)}"])
 
     def __repr__(self) -> str:
         low, high = self.test_interval

@@ -17,7 +17,7 @@ class Command:
 NETWORK = ("run", "data", "augment", "model", "training")
 COMMANDS = {
     "demo": Command(
-        "search, train, fine-tune and report on drawn images, offline, in minutes",
+        "search, train, fine-tune, export and report on drawn images, offline, in minutes",
         example="",
         sections=(*NETWORK, "sweep", "tracking", "export", "report"),
         recipe="demo",

@@ -1,11 +1,16 @@
-"""The command `demo`: search, train, fine-tune and report on drawn organisms, offline, on a CPU, in minutes."""
+"""The command `demo`: search, train, fine-tune, export and report on drawn organisms, offline, on a CPU, in minutes."""
 
 import time
 
 from keras_inat.commands import report, sweep
 from keras_inat.data.packs import load_pack
+from keras_inat.errors import PROGRAM
+from keras_inat.export.exports import export_run
+from keras_inat.export.packages import list_missing
 from keras_inat.settings.loading import build_config, merge, override, read_yaml
 from keras_inat.settings.schema import Config
+from keras_inat.store.exports import find_export
+from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder, find_finished, finish_run
 from keras_inat.store.sweeps import find_best_config
 from keras_inat.training.checkpoint import claim_run
@@ -26,15 +31,15 @@ FINETUNING = {
 def run(config: Config) -> None:
     """Runs all steps. Finished steps are skipped, so that an interrupted demo resumes."""
     began = time.perf_counter()
-    print("\n=== 1/4  search the hyperparameters of the 5-block CNN", flush=True)
+    print("\n=== 1/5  search the hyperparameters of the 5-block CNN", flush=True)
     sweep.run(config)
 
-    print("\n=== 2/4  train the best configuration fully, evaluate it once on the test images", flush=True)
+    print("\n=== 2/5  train the best configuration fully, evaluate it once on the test images", flush=True)
     best_values = read_yaml(find_best_config(config.run.directory, config.run.name))
     best = build_config(merge(config.model_dump(), best_values))
-    train_and_evaluate(best, "train-best", "scratch")
+    scratch = train_and_evaluate(best, "train-best", "scratch")
 
-    print("\n=== 3/4  pretrain a backbone on other drawings, then fine-tune it by several strategies", flush=True)
+    print("\n=== 3/5  pretrain a backbone on other drawings, then fine-tune it by several strategies", flush=True)
     backbone = _pretrain(override(best, PRETRAINING))
     for strategy in ("head", "topk", "full"):
         changes = FINETUNING | {
@@ -44,9 +49,22 @@ def run(config: Config) -> None:
         }
         train_and_evaluate(override(best, changes), "finetune", strategy)
 
-    print("\n=== 4/4  one page with the evidence", flush=True)
+    print("\n=== 4/5  export the best model from scratch for other programs", flush=True)
+    _export(scratch)
+
+    print("\n=== 5/5  one page with the evidence", flush=True)
     report.run(config)
     print(f"The demo took {time.perf_counter() - began:.0f} s.")
+
+
+def _export(run: RunFolder) -> None:
+    """Makes the ONNX model of a run, if the packages for it are installed."""
+    if missing := list_missing(["onnx"]):
+        print(f"no export: pip install 'keras-inat[export]' installs {', '.join(missing)}, then `{PROGRAM} export`")
+    elif exported := find_export(run, "onnx"):
+        print(f"export: already done, {exported[0]}")
+    else:
+        export_run(run, Result.read(run.result), ["onnx"])
 
 
 def _pretrain(config: Config) -> RunFolder:

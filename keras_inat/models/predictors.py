@@ -18,7 +18,8 @@ from keras_inat.store.runs import RunFolder
 from keras_inat.workers import list_cores
 
 ONNX_FILE = "model.onnx"
-MAPS = "class_activation_maps"
+PROBABILITIES = "probabilities"  # an output of every export
+MAPS = "class_activation_maps"  # an output of some
 QUIET = 3  # ONNX Runtime then reports errors only
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -80,7 +81,7 @@ def open_onnx(path: Path) -> Predictor:
         return lambda pixels: session.run([output], {image.name: pixels})[0]
 
     maps = compute(MAPS) if has_maps else None
-    return Predictor(f"ONNX Runtime {onnxruntime.__version__}", compute("probabilities"), maps)
+    return Predictor(f"ONNX Runtime {onnxruntime.__version__}", compute(PROBABILITIES), maps)
 
 
 def _fits(contract: ExportContract, data: DataSummary | None) -> bool:

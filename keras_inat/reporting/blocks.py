@@ -46,6 +46,8 @@ class Table:
     align: str  # `l` (text) or `r` (numbers) for each column
     head: list[str]
     rows: list[list[str]]
+    # The addresses, relative to the page, of cells that are links, by row and column.
+    links: dict[tuple[int, int], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

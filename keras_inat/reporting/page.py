@@ -16,6 +16,7 @@ from keras_inat.reporting.sections import checklist, records, summary
 from keras_inat.reporting.sections.best_model import describe_best_model
 from keras_inat.reporting.sections.comparison_of_runs import compare_runs
 from keras_inat.reporting.sections.data import describe_data
+from keras_inat.reporting.sections.exports import describe_exports
 from keras_inat.reporting.sections.fine_tuning import describe_comparison, describe_fine_tuning
 from keras_inat.reporting.sections.network import describe_network
 from keras_inat.reporting.sections.sweep import describe_sweeps
@@ -110,6 +111,8 @@ def _build_page(history: History, figures: FigureFolder, config: Config) -> Page
     if history.runs:
         cost = records.describe_cost(history.runs)
         sections = [cost, *sections, records.describe_reproduction(history.runs)]
+    if exports := describe_exports(history.runs, Path(config.report.directory)):
+        sections.insert(0, exports)
     chapters = [
         Chapter("Summary", [summary.summarize(history, findings)]),
         *(_build_chapter(data_set, figures, config) for data_set in history.data_sets),

@@ -74,6 +74,8 @@ def _render_block(block: Block) -> list[str]:
             return _render_block(Table("", "lrl", ["", "", "95 % interval"], rows))
         case blocks.Table():
             rows = [[escape_markdown(cell) or " " for cell in row] for row in (block.head, *block.rows)]
+            for (row, column), address in block.links.items():
+                rows[row + 1][column] = f"[{rows[row + 1][column]}]({address})"
             rows.insert(1, [RULES[letter] for letter in block.align])
             lines = [f"| {' | '.join(row)} |" for row in rows]
             return [escape_markdown(block.caption), "", *lines] if block.caption else lines

@@ -169,6 +169,17 @@ def test_an_evaluation_is_recorded_in_the_ledger(trained):
     assert entries[-1].command == "evaluate"
 
 
+def test_a_run_is_exported_by_the_command(trained, monkeypatch):
+    called = []
+    monkeypatch.setattr("keras_inat.commands.dispatch.run_command", lambda *call: called.append(call))
+    run = keras_inat.results()[0]
+    run.export(["onnx", "savedmodel"], "CC-BY-4.0")
+    run.export()
+    first = [f"RUN={run.path}", "FORMAT=onnx,savedmodel", 'export.license="CC-BY-4.0"']
+    assert called[0] == ("export", first)
+    assert called[1] == ("export", [f"RUN={run.path}", "FORMAT=onnx,litert", "export.license=null"])
+
+
 def test_the_report_shows_itself(trained):
     page = keras_inat.report(settings={"report.single_file": True})
     assert page.path.exists()

@@ -1,8 +1,12 @@
 """The steps of the demo, on tiny photographs."""
 
+from pathlib import Path
+
 from keras_inat.commands import demo
+from keras_inat.export.packages import list_missing
 from keras_inat.files import read_jsonl, write_text
 from keras_inat.settings.loading import format_yaml
+from keras_inat.store.exports import find_export
 from keras_inat.store.ledger import ledger_path
 from keras_inat.store.runs import RunFolder, list_runs
 
@@ -30,9 +34,19 @@ def test_finished_steps_are_skipped(make_config, write_photos, workplace, monkey
     # The pretrained backbone is not evaluated on test images.
     assert [line["run"] for line in read_jsonl(ledger_path("runs"))] == [str(run.path) for run in runs]
     assert len(searched) == len(reported) == 1
+    exported = find_export(runs[0], "onnx")
+    assert (exported is None) == bool(list_missing(["onnx"]))
 
     capsys.readouterr()
     demo.run(config)
-    assert capsys.readouterr().out.count("already done") == 5
+    assert capsys.readouterr().out.count("already done") == (6 if exported else 5)
     assert list_runs("runs") == runs
     assert len(searched) == len(reported) == 2
+
+
+def test_missing_packages_for_the_export_are_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(demo, "list_missing", lambda formats: ["onnx", "tf2onnx"])
+    demo._export(RunFolder(Path("run"), "train-best"))
+    out = capsys.readouterr().out
+    assert out.startswith("no export: pip install 'keras-inat[export]' installs onnx, tf2onnx, then `")
+    assert out.count("\n") == 1
