@@ -141,7 +141,8 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel) -> Result:
     if len(duplicates.pairs):
         duplicates.write(run.duplicates)
     temperature = fit_temperature(validation, data.labels[rows])
-    write_temperature(run.model, temperature)
+    if run.model.exists():  # a run may keep no model
+        write_temperature(run.model, temperature)
     return trained.result.model_copy(update={"test": scores, "temperature": temperature})
 
 
