@@ -124,8 +124,8 @@ def format_value(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if value == ():
-        return "`[]`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(map(str, value))}]`"
     if len(str(value)) > LONGEST_NAME:
         return f"<code>{str(value).replace('/', '/<wbr>')}</code>"
     return f"`{value}`"

@@ -30,6 +30,7 @@ TENSORFLOW_ROOMS = (
     "training/tracking.py",
     "explain/",
     "export/litert.py",
+    "export/processor.py",
 )
 
 

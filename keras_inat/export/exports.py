@@ -1,5 +1,6 @@
 """The one way to export a run: write a format, compare it with Keras, and keep it if it agrees."""
 
+import errno
 import os
 import platform
 import tempfile
@@ -19,6 +20,7 @@ from keras_inat.export.formats import FORMATS
 from keras_inat.export.graph import build_export_model, use_float32
 from keras_inat.export.packages import check_packages, describe_runtime
 from keras_inat.export.parity import compare, measure_latency, predict
+from keras_inat.export.processor import compute_on_processor
 from keras_inat.files import hold_lock, remove, remove_temporary_files, write_atomically, write_folder_atomically
 from keras_inat.intervals import wilson_interval
 from keras_inat.log import warn
@@ -61,10 +63,12 @@ def export_run(
     _check_writable(run)
     with hold_lock(run.export / ".lock", f"{run.export} is being written by another process: wait until it ends"):
         remove_temporary_files(run.export)
-        model = use_float32(load_model(run.model, result.data))
+        with compute_on_processor():
+            model = use_float32(load_model(run.model, result.data))
 
         def run_keras(images: np.ndarray) -> np.ndarray:
-            return model.predict_on_batch(images.astype(np.float32))
+            with compute_on_processor():
+                return model.predict_on_batch(images.astype(np.float32))
 
         reference = Reference(build_export_model(model), sample, predict(run_keras, sample.pixels))
         correct = int((reference.probabilities.argmax(axis=1) == sample.labels).sum())
@@ -159,16 +163,18 @@ def _export(run: RunFolder, name: str, contract: ExportContract, result: Result,
 
 def _compare(name: str, path: Path, reference: Reference) -> ExportRow:
     kind = FORMATS[name]
-    function = kind.open(path)
     sample = reference.sample
-    agreement = compare(predict(function, sample.pixels), reference.probabilities, sample.labels)
+    with compute_on_processor():
+        function = kind.open(path)
+        agreement = compare(predict(function, sample.pixels), reference.probabilities, sample.labels)
+        latencies = measure_latency(function, sample)
     files = [file for file in (path, *path.rglob("*")) if file.is_file()]
     return ExportRow(
         format=name,
         file=kind.file,
         bytes=sum(file.stat().st_size for file in files),
         num_images=len(sample.labels),
-        latency_ms=measure_latency(function, sample),
+        latency_ms=latencies,
         marked=kind.is_integer and agreement.gain < -MAX_LOSS,
         runtime=describe_runtime(kind.runtime),
         **asdict(agreement),
@@ -183,7 +189,9 @@ def _run_quietly(name: str, function: Callable[[], Outcome]) -> Outcome:
             return function()
         except Exception as error:  # converters and runtimes raise many classes of errors
             failure = error
-    if isinstance(failure, UserError | OSError) or is_out_of_memory(failure) or FULL_DISK in str(failure):
+    if FULL_DISK in str(failure):  # TensorFlow does not raise an OSError
+        raise OSError(errno.ENOSPC, FULL_DISK)
+    if isinstance(failure, UserError | OSError) or is_out_of_memory(failure):
         raise failure
     reason = " ".join(str(failure).split())[:200]
     raise UserError(f"the model cannot be exported as {name}: {reason}: export another format") from failure

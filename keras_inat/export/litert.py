@@ -45,7 +45,7 @@ def write_litert(
     files = io.BytesIO()
     with zipfile.ZipFile(files, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("contract.json", contract.model_dump_json(indent=2, exclude={"files"}))
-        archive.writestr("labels.txt", "\n".join(contract.classes) + "\n")
+        archive.writestr("labels.txt", "".join(f"{' '.join(name.splitlines())}\n" for name in contract.classes))
     with open(path, "ab") as file:
         file.write(files.getvalue())
 
