@@ -73,7 +73,7 @@ def open_onnx(path: Path) -> Predictor:
     options.intra_op_num_threads = len(list_cores())
     # A thread that waits must not use up a core, because images are decoded at the same time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     [image] = session.get_inputs()
     has_maps = MAPS in [output.name for output in session.get_outputs()]
 
