@@ -12,11 +12,13 @@ from keras_inat import files
 from keras_inat.errors import FileError, UserError
 from keras_inat.files import (
     append_jsonl,
+    hash_file,
     hold_lock,
     read_jsonl,
     remove_temporary_files,
     suggest_path,
     write_atomically,
+    write_folder_atomically,
     write_text,
 )
 
@@ -34,6 +36,42 @@ def umask():
     before = os.umask(0o002)
     yield
     os.umask(before)
+
+
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "folder"
+    with write_folder_atomically(path) as temporary:
+        (temporary / "old").write_text("old")
+        assert not path.exists()
+    with write_folder_atomically(path) as temporary:
+        (temporary / "inner").mkdir()
+        (temporary / "inner" / "new").write_text("new")
+    assert [file.relative_to(path).as_posix() for file in path.rglob("*")] == ["inner", "inner/new"]
+
+    def write_badly():
+        with write_folder_atomically(path) as temporary:
+            (temporary / "half").write_text("half")
+            refuse(errno.ENOSPC)()
+
+    with pytest.raises(FileError, match=r"cannot write .*deep/folder: No space left on device: free some space"):
+        write_badly()
+    assert (path / "inner" / "new").read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    (tmp_path / ".part-1").mkdir()
+    (tmp_path / ".part-1" / "half").touch()
+    (tmp_path / ".part-2.onnx").touch()
+    (tmp_path / "kept").touch()
+    remove_temporary_files(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_file_is_identified_by_its_contents(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of FIPS 180-2
+    assert hash_file(tmp_path / "a") == expected
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path):

@@ -70,7 +70,8 @@ def export_run(
             with compute_on_processor():
                 return model.predict_on_batch(images.astype(np.float32))
 
-        reference = Reference(build_export_model(model), sample, predict(run_keras, sample.pixels))
+        probabilities = predict(run_keras, sample.pixels)  # before `build_export_model` changes its layers
+        reference = Reference(build_export_model(model), sample, probabilities)
         correct = int((reference.probabilities.argmax(axis=1) == sample.labels).sum())
         contract = build_contract(run, result, tuple(reference.graph.output), license_)
         report = ExportReport(

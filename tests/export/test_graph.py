@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_inat.export.exports import export_run
 from keras_inat.export.graph import build_export_model, use_float32
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import override
@@ -45,6 +46,25 @@ def test_the_maps_of_an_ensemble_are_the_means_of_its_members(small):
 @pytest.mark.parametrize("changes", [{"pooling": "flatten"}, {"pooling": "max"}, {"dense_units": 5}])
 def test_other_heads_have_no_maps(small, changes):
     assert list(build_export_model(build(small, **changes)).output) == ["probabilities"]
+
+
+def test_layers_of_backbones_that_onnx_cannot_express_are_changed_without_effect(add_run):
+    """An EfficientNet normalizes with tensors from outside the graph, and a ConvNeXt has grouped convolutions."""
+    pytest.importorskip("tf2onnx", reason="the extra `export` is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Normalization(mean=[100.0, 110.0, 120.0], variance=[900.0, 400.0, 2500.0])(inputs)
+    x = keras.layers.Conv2D(6, 3, groups=3, padding="same", strides=2, bias_initializer="ones")(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Activation("gelu")(x))
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
+    expected = model(IMAGES.astype(np.float32)).numpy()
+    run, result = add_run(model)
+    export_run(run, result, ["onnx"])
+    session = onnxruntime.InferenceSession(run.export / "model.onnx")
+    [probabilities] = session.run(["probabilities"], {"image": IMAGES})
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    assert np.ptp(expected, axis=0).max() > 1e-3
 
 
 def test_a_model_that_was_trained_in_half_precision_computes_in_single(small):

@@ -5,7 +5,7 @@ import urllib.parse
 from pathlib import Path
 
 from keras_inat.intervals import Estimate
-from keras_inat.reporting.blocks import Block, Prose, Section, Table
+from keras_inat.reporting.blocks import Bullets, Section, Table
 from keras_inat.reporting.formatting import MISSING, interval, percent, percentage_points, plural
 from keras_inat.reporting.history import FinishedRun
 from keras_inat.store.exports import MAX_LOSS, ExportReport, ExportRow, find_export
@@ -40,15 +40,14 @@ def describe_exports(runs: list[FinishedRun], directory: Path) -> Section | None
         sentences += [_describe(run, report, exports), *_describe_losses(run, exports)]
     if not rows:
         return None
-    blocks: list[Block] = [Prose(sentence) for sentence in sentences]
-    return Section(TITLE, [*blocks, Table(CAPTION, "lllrrrrrrrrrl", list(HEAD), rows, links)])
+    return Section(TITLE, [Bullets(sentences), Table(CAPTION, "lllrrrrrrrrrl", list(HEAD), rows, links)])
 
 
 def _describe(run: FinishedRun, report: ExportReport, exports: list[ExportRow]) -> str:
     exact = [row for row in exports if not row.calibration]
     if not exact:
         return f"`{run.title}` is exported with 8-bit integers only."
-    names = " and ".join(row.format for row in exact)
+    names = ", ".join(row.format for row in exact)
     difference = max(row.max_difference for row in exact)
     return (
         f"`{run.title}` is exported as {names}. On {plural(report.num_images, 'validation image')}, all predicted "
