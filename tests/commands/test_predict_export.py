@@ -125,9 +125,10 @@ def test_an_interruption_ends_the_command_in_the_middle(many):
     with _start("IMAGE=many", "predict.explain=false", stdout=subprocess.PIPE) as process:
         lines = [process.stdout.readline() for _ in range(3)]
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate()
+        rest = process.stdout.read()
+        errors = process.stderr.read()
     assert lines[1].startswith("0000xxx")
-    assert 0 < len(rest.splitlines()) < 1997
+    assert len(rest.splitlines()) < 1997
     assert errors.startswith("interrupted: ")
     assert len(errors.splitlines()) == 1
     assert process.returncode == 130
