@@ -20,7 +20,8 @@ MAX_NAMES = 8  # in a list within a message
 TERMINATED = 143  # the exit code after SIGTERM
 # The end of the message of an error about a file, by its number.
 _NO_ACCESS = (
-    "ask its owner for access, or choose another folder with `run.directory`, `data.directory` or `report.directory`"
+    "ask its owner for access, or choose another folder with `run.directory`, `data.directory`, `report.directory` or "
+    "`predict.output`"
 )
 _NO_SPACE = "free some space, then run the command again: finished work is kept"
 _BROKEN_DISK = "check the disk or the network share, then run the command again: finished work is kept"

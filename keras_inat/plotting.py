@@ -11,17 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from keras_inat.files import write_atomically
+from keras_inat.style import CYCLE, GRID, INK, MUTED, PAPER
 
 WIDTH = 10.0  # inches, for a page of about 1,000 px
 PERCENT = PercentFormatter(1, symbol="\N{NO-BREAK SPACE}%")
-INK = "#1f2933"
-MUTED = "#66727f"
-GRID = "#e4e7eb"
-PAPER = "#ffffff"
-CORRECT = "#2e7d4f"
-WRONG = "#c2412d"
-ACCENT = "#2f6fb0"
-CYCLE = ["#2f6fb0", "#d9822b", "#2e7d4f", "#8a4fa3", "#c2412d", "#5b6b7a", "#b08a1e", "#1f8a8a"]
 STYLE: dict[str, Any] = {
     "figure.facecolor": PAPER,
     "figure.dpi": 100,
@@ -61,12 +54,6 @@ def new_canvas(width: float, height: float) -> tuple[Figure, Axes]:
     axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
     axes.axis("off")
     return figure, axes
-
-
-def clip(text: str, length: int) -> str:
-    """Puts a text on one line of at most `length` characters."""
-    line = " ".join(str(text).split())
-    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def save_figure(figure: Figure, path: Path) -> Path:

@@ -1,6 +1,7 @@
 """Progress of long work: a bar in a terminal or a notebook, plain lines in a pipe or a file."""
 
 import contextlib
+import importlib
 import importlib.util
 import logging
 import os
@@ -9,6 +10,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from keras_inat.errors import UserError
 
 SECONDS_BETWEEN_BARS = 0.2
 SECONDS_BETWEEN_LINES = 30.0
@@ -121,6 +124,23 @@ def format_seconds(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{seconds / 3600:.1f} h"
+
+
+def import_quietly(name: str) -> Any:
+    """Imports a module that may import TensorFlow, without TensorFlow's messages.
+
+    Raises:
+        UserError: The module needs TensorFlow, which is not installed.
+    """
+    try:
+        with hide_startup_messages():
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        raise UserError(
+            "TensorFlow is not installed: pip install 'keras-inat[cpu]', or 'keras-inat[cuda]' for an NVIDIA GPU"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_inat.files import hash_file
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Config
+from keras_inat.store.contracts import MEMBER, ModelContract
+from keras_inat.store.exports import (
+    ExportAccuracy,
+    ExportContract,
+    ExportInput,
+    ExportReport,
+    ExportRow,
+    hash_export,
+)
 from keras_inat.store.records import DataSummary, Epoch, EvaluationScores, Result, StageSummary
+from keras_inat.store.runs import RunFolder
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 COLORS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
@@ -175,3 +187,107 @@ def browser() -> Iterator[Any]:
             pytest.skip(f"no browser: {str(error).splitlines()[0]}")
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def write_exported_run(build_result: Callable[..., Result]) -> Callable[..., Callable[[np.ndarray], tuple]]:
+    """Writes the folder of a run with an ONNX model that passed its comparison. No Keras model is behind it.
+
+    Returns a function that computes the probabilities and the class activation maps of pixels in NumPy.
+    """
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+    def write(path: Path, classes: tuple[str, ...] = tuple(COLORS), with_maps: bool = True, **changes: Any) -> Callable:
+        rng = np.random.default_rng(0)
+        kernel = rng.normal(0, 1, (3, 8)).astype(np.float32)
+        weights = rng.normal(0, 1, (8, len(classes))).astype(np.float32)
+
+        def compute(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            maps = np.maximum(pixels.astype(np.float32) / 255 @ kernel, 0) @ weights
+            logits = maps.mean(axis=(1, 2))
+            values = np.exp(logits - logits.max(axis=1, keepdims=True))
+            return values / values.sum(axis=1, keepdims=True), maps
+
+        node = onnx.helper.make_node
+        nodes = [
+            node("Cast", ["image"], ["float"], to=onnx.TensorProto.FLOAT),
+            node("Mul", ["float", "scale"], ["scaled"]),
+            node("MatMul", ["scaled", "kernel"], ["conv"]),
+            node("Relu", ["conv"], ["relu"]),
+            node("MatMul", ["relu", "weights"], ["class_activation_maps"]),
+            node("ReduceMean", ["class_activation_maps", "axes"], ["logits"], keepdims=0),
+            node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ]
+        constants = {
+            "scale": np.float32(1 / 255),
+            "kernel": kernel,
+            "weights": weights,
+            "axes": np.array([1, 2], np.int64),
+        }
+        describe = onnx.helper.make_tensor_value_info
+        outputs = [describe("probabilities", onnx.TensorProto.FLOAT, ["n", len(classes)])]
+        if with_maps:
+            outputs.append(describe("class_activation_maps", onnx.TensorProto.FLOAT, ["n", 16, 16, len(classes)]))
+        graph = onnx.helper.make_graph(
+            nodes,
+            "tiny",
+            [describe("image", onnx.TensorProto.UINT8, ["n", 16, 16, 3])],
+            outputs,
+            [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+        )
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+        run = RunFolder(path, path.parent.name)
+        run.export.mkdir(parents=True)
+        onnx.save(model, str(run.export / "model.onnx"))
+        result = build_result(classes=classes).model_copy(update=changes)
+        result.write(run.result)
+        inside = ModelContract(
+            classes=classes, image_size=16, temperature=result.temperature, keras="3.15.1", keras_inat="0.1.0"
+        )
+        with zipfile.ZipFile(run.model, "w") as archive:
+            archive.writestr(MEMBER, inside.model_dump_json())
+        contract = ExportContract(
+            name="tiny",
+            classes=classes,
+            input=ExportInput(size=16),
+            outputs=tuple(output.name for output in outputs),
+            preparation=result.data.preparation,
+            steps=(),
+            temperature=result.temperature,
+            card="A tiny model.",
+            accuracy=ExportAccuracy(value=0.5, interval=(0.4, 0.6), num_images=100, images="test"),
+            keras="3.15.1",
+            keras_inat="0.1.0",
+            model_hash=hash_file(run.model),
+            files=hash_export(run.export, "model.onnx"),
+        )
+        contract.write(run.export_contract)
+        row = ExportRow(
+            format="onnx",
+            file="model.onnx",
+            bytes=1000,
+            max_difference=1e-7,
+            agreement=1.0,
+            accuracy=0.5,
+            interval=(0.4, 0.6),
+            gain=0.0,
+            gain_interval=(-0.01, 0.01),
+            num_images=100,
+            latency_ms={1: 1.0},
+            runtime="onnxruntime",
+        )
+        report = ExportReport(
+            model_hash=contract.model_hash,
+            created="2026-01-01T00:00:00+00:00",
+            device="cpu",
+            keras_accuracy=0.5,
+            keras_interval=(0.4, 0.6),
+            keras_latency_ms={1: 2.0},
+            num_images=100,
+            rows=(row,),
+        )
+        report.write(run.export_report)
+        return compute
+
+    return write

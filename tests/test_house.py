@@ -18,7 +18,7 @@ FLOORS = [
     {"demo"},
     {"plotting", "progress"},
     {"store"},
-    {"intervals", "workers"},
+    {"intervals", "style", "workers"},
     {"settings"},
     {"files"},
     {"log"},

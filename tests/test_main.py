@@ -135,7 +135,7 @@ def test_a_missing_tensorflow_names_the_extras(monkeypatch, capsys):
     def fail(module):
         raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
 
-    monkeypatch.setattr("keras_inat.commands.dispatch.importlib.import_module", fail)
+    monkeypatch.setattr("keras_inat.progress.importlib.import_module", fail)
     code, _, err = run("sweep", "DATA=demo", capsys=capsys)
     assert code == 2
     assert err.startswith("error: TensorFlow is not installed: pip install 'keras-inat[cpu]'")

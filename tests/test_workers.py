@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keras_inat.errors import UserError
-from keras_inat.workers import list_cores, map_unordered
+from keras_inat.workers import list_cores, map_in_threads, map_unordered
 
 
 def square(number):
@@ -31,6 +31,30 @@ def kill_once(path):
 def test_every_item_has_its_output(num_workers):
     assert sorted(map_unordered(square, range(40), num_workers)) == [number**2 for number in range(40)]
     assert list(map_unordered(square, [], num_workers)) == []
+
+
+def test_threads_keep_the_order():
+    def wait_and_square(number):
+        time.sleep(0.02 * (number % 3 == 0))
+        return number * number
+
+    assert list(map_in_threads(wait_and_square, range(40), num_ahead=6)) == [number**2 for number in range(40)]
+    assert list(map_in_threads(square, [])) == []
+
+
+def test_threads_take_few_items_ahead():
+    taken = []
+    outputs = map_in_threads(square, (taken.append(number) or number for number in range(100)), num_ahead=10)
+    assert not taken
+    assert [next(outputs) for _ in range(3)] == [0, 1, 4]
+    assert taken == list(range(13))
+    outputs.close()
+    assert taken == list(range(13))
+
+
+def test_error_of_a_thread_is_raised():
+    with pytest.raises(ValueError, match="not 0"):
+        list(map_in_threads(refuse, range(9)))
 
 
 def test_few_items_need_no_process():

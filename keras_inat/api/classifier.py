@@ -2,27 +2,29 @@
 
 import functools
 import hashlib
-import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from keras_inat.api.display import format_bars, format_picture, format_pixels, format_table
 from keras_inat.api.history import Run
-from keras_inat.api.images import round_pixels
-from keras_inat.data.decode import decode_image
+from keras_inat.api.images import open_images
+from keras_inat.data.reading import decode_files
 from keras_inat.errors import UserError
-from keras_inat.files import list_files, suggest_path
+from keras_inat.explain.prediction_maps import GUIDED
 from keras_inat.log import warn
+from keras_inat.models.prediction import predict_images
+from keras_inat.models.predictors import Predictor, open_export, wrap_model
+from keras_inat.reporting.prediction_pictures import draw_prediction
 from keras_inat.store.balance import is_imbalanced
 from keras_inat.store.contracts import read_contract
 from keras_inat.store.ledger import NAMED_IMAGES, record_evaluation
+from keras_inat.store.runs import RunFolder
 from keras_inat.store.scores import score_predictions
 
 NUM_SHOWN = 3  # classes beside a picture
@@ -79,13 +81,14 @@ class Explanations:
     gradients: np.ndarray  # `(images, size, size, 3)` float32, of the logit of the predicted class
 
     def _repr_html_(self) -> str:
-        from keras_inat.reporting.charts.explanations import draw_prediction
+        from keras_inat.explain.guided_backpropagation import LEGEND
 
         parts = []
         for prediction, gradient in zip(self.predictions[:MAX_SHOWN], self.gradients, strict=False):
             probabilities = np.array(list(prediction.probabilities.values()))
-            figure = draw_prediction(prediction.pixels, list(prediction.probabilities), probabilities, gradient)
-            parts.append(format_picture(figure, f"{prediction.file}: {prediction.class_name}"))
+            classes = list(prediction.probabilities)
+            picture = draw_prediction(prediction.pixels, classes, probabilities, GUIDED, LEGEND, gradient)
+            parts.append(format_picture(picture, f"{prediction.file}: {prediction.class_name}"))
         return "".join(parts)
 
 
@@ -136,6 +139,7 @@ class Classifier:
         self.classes = list(contract.classes)  # in alphabetical order
         self.image_size = contract.image_size  # side in pixels of the model's input
         self.preparation = contract.preparation  # the conversion of an image file to the model's input
+        self.temperature = contract.temperature  # of the calibrated probabilities; None if it was not fitted
         self.run = run  # None for a model file that has left its run
 
     @functools.cached_property
@@ -145,37 +149,37 @@ class Classifier:
         Raises:
             UserError: The file is missing or damaged.
         """
-        from keras_inat.models.model_files import load_model
+        from keras_inat.progress import import_quietly
 
-        return load_model(self.path)
+        return import_quietly("keras_inat.models.model_files").load_model(self.path)
 
-    def predict(self, images: Any) -> Predictions:
-        """Predicts images.
+    @functools.cached_property
+    def _predictor(self) -> Predictor:
+        """The exported model of the run if there is one that agrees with this model, otherwise the Keras model."""
+        run = RunFolder(self.path.parent, "")
+        exported = open_export(run) if self.path.name == run.model.name else None
+        return exported or wrap_model(self.model)
+
+    def predict(self, images: Any, calibrated: bool = True) -> Predictions:
+        """Predicts images, by the exported model of the run if it has one.
 
         Args:
             images: A file or a folder, an image of Pillow, pixels `(height, width, 3)` or `(n, height, width, 3)` from
                 0 to 255, or a list of these. Files that are not images are skipped with a warning.
+            calibrated: True for temperature scaling, False for the output of the model itself.
 
         Raises:
             UserError: There is no readable image.
         """
-        from keras_inat.models.prediction import predict_images
-
-        files = []
-        pixels = []
-        for file, content in _read_images(images):
-            try:
-                pixels.append(decode_image(content, self.image_size, self.preparation))
-                files.append(file)
-            except ValueError as error:
-                warn(f"skipped {file}: it {error}")
-        if not files:
-            raise UserError("there is no readable image: give an image file, a folder or pixels from 0 to 255")
+        decoded = decode_files(open_images(images), self.image_size, self.preparation)
         predictions = []
-        for file, image, row in predict_images(self.model, zip(files, pixels, strict=True)):
-            probabilities = dict(zip(self.classes, row.astype(float).tolist(), strict=True))
-            best = self.classes[int(row.argmax())]
-            predictions.append(Prediction(file, best, probabilities[best], probabilities, image))
+        for batch in predict_images(self._predictor.predict, decoded, self.temperature if calibrated else None):
+            for file, image, row in zip(batch.names, batch.pixels, batch.probabilities, strict=True):
+                probabilities = dict(zip(self.classes, row.astype(float).tolist(), strict=True))
+                best = self.classes[int(row.argmax())]
+                predictions.append(Prediction(file, best, probabilities[best], probabilities, image))
+        if not predictions:
+            raise UserError("there is no readable image: give an image file, a folder or pixels from 0 to 255")
         return Predictions(predictions)
 
     def explain(self, images: Any) -> Explanations:
@@ -225,42 +229,3 @@ class Classifier:
 
     def __repr__(self) -> str:
         return f"<Classifier {self.path}: {len(self.classes)} classes, {self.image_size} px>"
-
-
-def _read_images(images: Any) -> Iterator[tuple[str, bytes]]:
-    """Yields a name and the content of an image file for each image."""
-    if isinstance(images, str | os.PathLike):
-        path = Path(images).expanduser()
-        if not path.exists():
-            raise UserError(
-                f"{str(images)!r} does not exist: give an image file or a folder of images.{suggest_path(path)}"
-            )
-        files = list_files(path) if path.is_dir() else [path]
-        for file in files:
-            yield str(file), file.read_bytes()
-    elif isinstance(images, Image.Image):
-        yield "image", _encode(images)
-    elif isinstance(images, np.ndarray):
-        for number, pixels in enumerate(images if images.ndim == 4 else images[None]):
-            yield f"image {number}", _encode(_to_picture(pixels))
-    elif isinstance(images, Iterable):
-        for number, image in enumerate(images):
-            for name, content in _read_images(image):
-                yield (name if isinstance(image, str | os.PathLike) else f"image {number}"), content
-    else:
-        raise UserError(f"images must be paths, images of Pillow or arrays. Received: {type(images).__name__}.")
-
-
-def _to_picture(pixels: np.ndarray) -> Image.Image:
-    if pixels.ndim != 3 or pixels.shape[-1] != 3:
-        raise UserError(f"pixels must have the shape (height, width, 3). Received: {pixels.shape}.")
-    return Image.fromarray(round_pixels(pixels))
-
-
-def _encode(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    if image.mode in ("I;16", "F"):  # `convert` would clip these values instead of scaling them.
-        image.save(buffer, "TIFF")
-    else:
-        image.convert("RGBA" if image.has_transparency_data else "RGB").save(buffer, "PNG")
-    return buffer.getvalue()

@@ -22,10 +22,13 @@ def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join([*lines, "</table>"])
 
 
-def format_picture(figure: Figure, alt: str) -> str:
-    """Returns a figure as an image within the text."""
+def format_picture(picture: Figure | Image.Image, alt: str) -> str:
+    """Returns a figure or a picture as an image within the text."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    if isinstance(picture, Image.Image):
+        picture.save(buffer, "PNG")
+    else:
+        picture.savefig(buffer, format="png")
     return _embed(buffer.getvalue(), alt, "max-width:100%")
 
 

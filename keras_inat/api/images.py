@@ -1,9 +1,11 @@
 """Images for the API: a folder or an archive, as on the command line, or pixels in memory."""
 
+import functools
 import hashlib
+import io
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from keras_inat.data.layouts import FOLDERS
+from keras_inat.data.reading import NamedFile
 from keras_inat.errors import UserError
-from keras_inat.files import TEMPORARY_PREFIX
+from keras_inat.files import TEMPORARY_PREFIX, list_files, suggest_path
 from keras_inat.progress import track_progress
 
 # `data` of the API: a path, "demo", a pair of arrays or a `tf.data.Dataset`, or these for "train" and for "test".
@@ -87,6 +90,46 @@ def round_pixels(pixels: np.ndarray) -> np.ndarray:
             f"pixels must be from 0 to 255. Received: {pixels.dtype} from {pixels.min():g} to {pixels.max():g}."
         )
     return np.rint(pixels).astype(np.uint8)
+
+
+def open_images(images: Any) -> Iterator[NamedFile]:
+    """Yields a name and a function that returns the content of an image file for each image."""
+    if isinstance(images, str | os.PathLike):
+        path = Path(images).expanduser()
+        if not path.exists():
+            raise UserError(
+                f"{str(images)!r} does not exist: give an image file or a folder of images.{suggest_path(path)}"
+            )
+        files = list_files(path) if path.is_dir() else [path]
+        for file in files:
+            yield str(file), file.read_bytes
+    elif isinstance(images, Image.Image):
+        content = _encode(images)  # not in a thread: the same image may be given twice
+        yield "image", lambda: content
+    elif isinstance(images, np.ndarray):
+        for number, pixels in enumerate(images if images.ndim == 4 else images[None]):
+            yield f"image {number}", functools.partial(_encode, _to_picture(pixels))
+    elif isinstance(images, Iterable):
+        for number, image in enumerate(images):
+            for name, read in open_images(image):
+                yield (name if isinstance(image, str | os.PathLike) else f"image {number}"), read
+    else:
+        raise UserError(f"images must be paths, images of Pillow or arrays. Received: {type(images).__name__}.")
+
+
+def _to_picture(pixels: np.ndarray) -> Image.Image:
+    if pixels.ndim != 3 or pixels.shape[-1] != 3:
+        raise UserError(f"pixels must have the shape (height, width, 3). Received: {pixels.shape}.")
+    return Image.fromarray(round_pixels(pixels))
+
+
+def _encode(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    if image.mode in ("I;16", "F"):  # `convert` would clip these values instead of scaling them.
+        image.save(buffer, "TIFF")
+    else:
+        image.convert("RGBA" if image.has_transparency_data else "RGB").save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _split(images: np.ndarray, labels: list[str]) -> dict[str, tuple[np.ndarray, list[str]]]:

@@ -5,11 +5,11 @@ import io
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_inat.bench import baselines, samples, training
+from keras_inat.bench import baselines, predicting, samples, training
 from keras_inat.bench.comparison import (
     Comparison,
     Turn,
@@ -23,6 +23,7 @@ from keras_inat.bench.indexing import time_indexing
 from keras_inat.data.dataset import Dataset, open_data
 from keras_inat.data.pipeline import build_training_batches
 from keras_inat.data.source import open_source
+from keras_inat.models.predictors import wrap_model
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Augment, Config, Data, Finetune, Model, Training
 from keras_inat.training.evaluation_model import clone_for_training
@@ -33,6 +34,7 @@ SIZES = (64, 128, 224)
 TRAINING_SIZE = 64
 HEAD_SIZE = 160
 BATCH_SIZE = 64
+NUM_CLASSES = 10
 NUM_INDEXED = 100_000
 DATA_ROUNDS = 3
 TRAINING_ROUNDS = 7
@@ -57,6 +59,9 @@ STEP_POOL_FIRST = "training step, pool_first"
 TORCH_STEP = "PyTorch, eager, channels first"
 FIT = "fit with checkpoints and logs"
 BARE_FIT = "same epochs without writing"
+PREDICT_ONNX = "predict in ONNX Runtime"
+PREDICT_KERAS = "predict in Keras"
+PREDICT_IN_TURNS = "Keras, decode then predict"
 HEAD_CACHED = "head on cached features"
 HEAD_UNCACHED = "head, backbone in each epoch"
 
@@ -69,6 +74,7 @@ SERVING = (
 )
 TRAINING = (Comparison(TRAIN, ONE_BATCH), Comparison(TRAIN_AUGMENTED, ONE_BATCH))
 STEPPING = (Comparison(STEP, TORCH_STEP), Comparison(STEP_POOL_FIRST, TORCH_STEP))
+PREDICTING = (Comparison(PREDICT_ONNX, PREDICT_IN_TURNS), Comparison(PREDICT_KERAS, PREDICT_IN_TURNS))
 FITTING = (Comparison(FIT, BARE_FIT),)
 HEADS = (Comparison(HEAD_CACHED, HEAD_UNCACHED),)
 
@@ -89,6 +95,7 @@ def print_benchmarks(config: Config) -> None:
             for size in SIZES:
                 _compare_building(images, size)
                 _compare_serving(images, size)
+        _compare_predictions(large, folder / "model.onnx")
         _compare_training(original)
         _compare_fits(original)
         _compare_steps()
@@ -150,6 +157,23 @@ def _compare_training(images: Path) -> None:
         ONE_BATCH: train(itertools.repeat(next(_serve(config)))),
     }
     compare(images.name, TRAINING_SIZE, TRAINING, sides, TRAINING_ROUNDS)
+
+
+def _compare_predictions(images: Path, file: Path) -> None:
+    paths = sorted(images.glob("*/*/*"))
+    model = build_model(_configure(images, TRAINING_SIZE, NO_AUGMENTATION), NUM_CLASSES)
+    runtimes = {PREDICT_KERAS: wrap_model(model)}
+    with contextlib.suppress(ImportError):
+        runtimes[PREDICT_ONNX] = predicting.export_to_onnx(model, file)
+
+    def predict(function: Callable[..., None], runtime: str) -> Turn:
+        run = runtimes[runtime].predict
+        return lambda: time_once(lambda: function(paths, TRAINING_SIZE, run), len(paths))
+
+    sides = {name: predict(predicting.predict_streamed, name) for name in runtimes}
+    sides[PREDICT_IN_TURNS] = predict(predicting.predict_in_turns, PREDICT_KERAS)
+    possible = tuple(comparison for comparison in PREDICTING if comparison.ours in sides)
+    compare(images.name, TRAINING_SIZE, possible, sides, DATA_ROUNDS)
 
 
 def _compare_fits(images: Path) -> None:

@@ -12,10 +12,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_inat.plotting import MUTED, new_figure, save_figure
+from keras_inat.plotting import new_figure, save_figure
 from keras_inat.progress import hide_startup_messages, track_progress
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
+from keras_inat.style import MUTED
 from keras_inat.workers import map_unordered
 
 if TYPE_CHECKING:

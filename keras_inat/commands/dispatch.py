@@ -1,6 +1,5 @@
 """Runs a command by its name, for the command line and for the API."""
 
-import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,20 +27,12 @@ def run_command(name: str, words: Sequence[str]) -> Any:
 
 def _import_command(name: str) -> Any:
     """Imports the module of a command, and with it TensorFlow if the command needs it."""
-    from keras_inat.progress import hide_startup_messages
+    from keras_inat.progress import import_quietly
 
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
         raise UserError(f"keras-inat needs TensorFlow, and KERAS_BACKEND={backend} is set: unset this variable")
-    try:
-        with hide_startup_messages():
-            return importlib.import_module(f"keras_inat.commands.{name.replace('-', '_')}")
-    except ModuleNotFoundError as error:
-        if error.name != "tensorflow":
-            raise
-        raise UserError(
-            "TensorFlow is not installed: pip install 'keras-inat[cpu]', or 'keras-inat[cuda]' for an NVIDIA GPU"
-        ) from None
+    return import_quietly(f"keras_inat.commands.{name.replace('-', '_')}")
 
 
 def _find_config(name: str, chosen: list[str], settings: list[str]) -> Path | None:

@@ -7,6 +7,7 @@ unchanged. An attribution is `(images, height, width)` or `(images, height, widt
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -16,12 +17,11 @@ from scipy import ndimage, stats
 
 from keras_inat.explain import networks
 from keras_inat.explain.guided_backpropagation import explain_predictions
+from keras_inat.explain.prediction_maps import GRAY, MIN_CAM_SIDE, compute_occlusion_map
 
 INTEGRATED = "Integrated gradients"
 EDGES = "Image edges"
 RANDOM = "Random order"
-GRAY = 127.5
-MIN_CAM_SIDE = 4
 NUM_SMOOTH_SAMPLES = 20
 SMOOTH_NOISE = 0.1  # standard deviation, as a fraction of the image's range
 FIRST_STEPS = 8
@@ -104,26 +104,14 @@ def compute_integrated_gradients(model: keras.Model, images: np.ndarray, classes
 
 
 def compute_occlusion(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Computes the occlusion map: Zeiler and Fergus 2014, arXiv 1311.2901.
-
-    A gray square with a quarter of the image's side moves over the image. The value of a pixel is the mean decrease of
-    the score over the squares that cover it.
-    """
-    height, width = images.shape[1:3]
-    size = max(1, min(height, width) // 4)
-    tops = np.linspace(0, height - size, 9).round().astype(int)
-    lefts = np.linspace(0, width - size, 9).round().astype(int)
-    corners = sorted({(top, left) for top in tops for left in lefts})
-    masks = np.zeros((len(corners) + 1, height, width), bool)  # the first one is empty
-    for mask, (top, left) in zip(masks[1:], corners, strict=True):
-        mask[top : top + size, left : left + size] = True
+    """Computes occlusion maps; see `compute_occlusion_map`."""
     score = networks.trace_class_output(networks.build_logits_model(model))
-    decreases = []
-    for image, label in zip(images, classes, strict=True):
-        occluded = np.where(masks[..., None], GRAY, image)
-        scores = networks.map_batches(score, occluded, np.full(len(masks), label))
-        decreases.append(np.sum(masks * (scores[0] - scores)[:, None, None], axis=0))
-    return np.stack(decreases) / np.maximum(masks.sum(axis=0, dtype=np.float32), 1)
+
+    def measure(occluded: np.ndarray, label: int) -> np.ndarray:
+        return networks.map_batches(score, occluded, np.full(len(occluded), label))
+
+    pairs = zip(images, classes, strict=True)
+    return np.stack([compute_occlusion_map(partial(measure, label=label), image) for image, label in pairs])
 
 
 def compute_edges(images: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ CAVEAT = (
     "Guided backpropagation (Springenberg et al. 2014) is in part an edge detector: its maps hardly depend on the "
     "weights of the upper layers (Adebayo et al. 2018, arXiv 1810.03292)."
 )
+LEGEND = f"Gray: zero gradient. Brighter or darker: more or less of that color raises the explained output. {CAVEAT}"
 MIN_ACTIVE = 10
 
 

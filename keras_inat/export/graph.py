@@ -5,10 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_inat.models.predictors import MAPS, PROBABILITIES
 from keras_inat.models.pretrained import clone_with_precision
-
-PROBABILITIES = "probabilities"
-MAPS = "class_activation_maps"
 
 
 def use_float32(model: keras.Model) -> keras.Model:

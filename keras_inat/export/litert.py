@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inat.export.graph import PROBABILITIES
+from keras_inat.models.predictors import PROBABILITIES
 from keras_inat.store.exports import ExportContract
 
 

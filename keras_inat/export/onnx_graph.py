@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_inat.export.graph import PROBABILITIES
+from keras_inat.models import predictors
 from keras_inat.store.exports import ExportContract
 
 
@@ -37,12 +37,7 @@ def write_onnx(model: keras.Model, path: Path, contract: ExportContract, _: np.n
 
 def open_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     """Opens a model in onnxruntime on the processor. Returns a function from uint8 images to probabilities."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda images: session.run([PROBABILITIES], {"image": images})[0]
+    return predictors.open_onnx(path).predict
 
 
 @functools.cache

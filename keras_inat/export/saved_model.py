@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_inat.export.graph import PROBABILITIES
+from keras_inat.models.predictors import PROBABILITIES
 from keras_inat.store.exports import ExportContract
 
 

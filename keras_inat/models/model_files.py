@@ -10,7 +10,7 @@ import keras
 
 from keras_inat.errors import UserError
 from keras_inat.files import write_atomically
-from keras_inat.store.contracts import MEMBER, ModelContract
+from keras_inat.store.contracts import MEMBER, ModelContract, read_contract
 from keras_inat.store.records import DataSummary
 
 # Keras 3.15 writes these settings of initializers, which no older version knows. Their value is None.
@@ -23,16 +23,28 @@ def write_model(model: keras.Model, path: Path, contract: ModelContract) -> None
         original = temporary.with_name(f"{temporary.stem}-original{path.suffix}")
         try:
             model.save(original)
-            with zipfile.ZipFile(original) as saved, zipfile.ZipFile(temporary, "w") as archive:
-                for member in saved.infolist():
-                    if member.filename == "config.json":
-                        archive.writestr(member, json.dumps(_remove_new_settings(json.loads(saved.read(member)))))
-                        continue
-                    with saved.open(member) as source, archive.open(member, "w", force_zip64=True) as target:
-                        shutil.copyfileobj(source, target)
-                archive.writestr(MEMBER, contract.model_dump_json(indent=2))
+            _copy_members(original, temporary, contract)
         finally:
             original.unlink(missing_ok=True)
+
+
+def write_temperature(path: Path, temperature: float | None) -> None:
+    """Adds a temperature to the contract of a model file."""
+    contract = read_contract(path).model_copy(update={"temperature": temperature})
+    with write_atomically(path) as temporary:
+        _copy_members(path, temporary, contract)
+
+
+def _copy_members(original: Path, target: Path, contract: ModelContract) -> None:
+    """Copies a model file, with another contract and without new settings."""
+    with zipfile.ZipFile(original) as saved, zipfile.ZipFile(target, "w") as archive:
+        for member in saved.infolist():
+            if member.filename == "config.json":
+                archive.writestr(member, json.dumps(_remove_new_settings(json.loads(saved.read(member)))))
+            elif member.filename != MEMBER:
+                with saved.open(member) as source, archive.open(member, "w", force_zip64=True) as copy:
+                    shutil.copyfileobj(source, copy)
+        archive.writestr(MEMBER, contract.model_dump_json(indent=2))
 
 
 def load_model(path: Path, data: DataSummary | None = None) -> keras.Model:

@@ -2,25 +2,33 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import NamedTuple
 
-import keras
 import numpy as np
 
+from keras_inat.models.predictors import Function
+from keras_inat.store.calibration import scale_probabilities
+
 BATCH_SIZE = 64
-Name = TypeVar("Name")
+
+
+class PredictedBatch(NamedTuple):
+    """Some images with their predictions."""
+
+    names: list[str]
+    pixels: np.ndarray  # `(images, size, size, 3)` uint8
+    probabilities: np.ndarray  # `(images, classes)` float32
 
 
 def predict_images(
-    model: keras.Model, images: Iterable[tuple[Name, np.ndarray]]
-) -> Iterator[tuple[Name, np.ndarray, np.ndarray]]:
-    """Yields the name, the pixels `(size, size, 3)` and the probabilities `(classes,)` of each image.
+    predict: Function, images: Iterable[tuple[str, np.ndarray]], temperature: float | None = None
+) -> Iterator[PredictedBatch]:
+    """Yields predictions of named images, `(size, size, 3)` uint8. The images are taken a batch at a time.
 
-    `images` are names with pixels from 0 to 255. They are taken a batch at a time.
+    With a temperature, the probabilities are calibrated.
     """
     remaining = iter(images)
     while batch := list(itertools.islice(remaining, BATCH_SIZE)):
-        pixels = np.stack([image for _, image in batch]).astype(np.float32)
-        probabilities = keras.ops.convert_to_numpy(model(pixels, training=False))
-        for (name, image), row in zip(batch, probabilities, strict=True):
-            yield name, image, row
+        pixels = np.stack([image for _, image in batch])
+        probabilities = scale_probabilities(predict(pixels), temperature)
+        yield PredictedBatch([name for name, _ in batch], pixels, probabilities)

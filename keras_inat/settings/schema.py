@@ -233,8 +233,22 @@ class Predict(Section):
     role: ClassVar[Role] = Role.DISPLAY
 
     image: Annotated[str | None, PATH] = Field(None, description="an image file, or a folder of images")
-    format: Literal["text", "json"] = Field(
-        "text", description="json: one object a line for each image, with the probability of every class, on stdout"
+    format: Literal["text", "json", "csv"] = Field(
+        "text", description="stdout has a line for each image; json: one object a line; csv: a table with a head"
+    )
+    top: int | None = Field(
+        None, ge=1, description="most probable classes for each image; null: 3, and in json every class"
+    )
+    threshold: Fraction = Field(0.0, description="a confidence below it is marked as uncertain")
+    calibrated: bool = Field(
+        True, description="temperature scaling, as fitted on the validation images; false: the output of the model"
+    )
+    runtime: Literal["auto", "keras"] = Field(
+        "auto", description="auto: ONNX Runtime if the run has an export that agrees with Keras, otherwise Keras"
+    )
+    explain: bool = Field(True, description="write pictures that explain the first predictions")
+    output: Annotated[str | None, PATH] = Field(
+        None, description="folder of these pictures; null: in the run, or in predictions/ if the run is read-only"
     )
 
 

@@ -18,6 +18,8 @@ class ModelContract(Stored):
     input: str = "RGB from 0 to 255"
     preparation: Preparation = Preparation()  # the conversion of an image file to these pixels
     output: str = "probabilities, (batch, classes)"
+    # Calibrated probabilities are softmax(log(probabilities) / temperature); None: not fitted.
+    temperature: float | None = None
     keras: str  # the version of Keras that wrote the file
     keras_inat: str  # the version of this program
 

@@ -1,5 +1,6 @@
 """The records of exported models: their contract, `contract.json`, and their comparison with Keras, `export.json`."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -104,15 +105,16 @@ def find_export(run: RunFolder, name: str) -> tuple[Path, ExportContract] | None
 
     Returns None unless the export agrees with the present `best.keras` and is the file that was compared with it.
     """
-    contract = ExportContract.read_if_sound(run.export_contract)
-    report = ExportReport.read_if_sound(run.export_report)
-    row = report.find(name) if report else None
-    if not contract or not report or not row or not run.model.exists():
-        return None
-    if not hash_file(run.model) == contract.model_hash == report.model_hash:
-        return None
-    known = {file: digest for file, digest in contract.files.items() if Path(file).parts[0] == row.file}
-    return (run.export / row.file, contract) if known and known == hash_export(run.export, row.file) else None
+    with contextlib.suppress(OSError, ValueError):  # missing, unreadable or damaged
+        contract = ExportContract.read(run.export_contract)
+        report = ExportReport.read(run.export_report)
+        row = report.find(name)
+        if not row or not hash_file(run.model) == contract.model_hash == report.model_hash:
+            return None
+        known = {file: digest for file, digest in contract.files.items() if Path(file).parts[0] == row.file}
+        if known and known == hash_export(run.export, row.file):
+            return run.export / row.file, contract
+    return None
 
 
 def find_app(run: RunFolder) -> Path | None:

@@ -10,8 +10,10 @@ from keras_inat.data.dataset import TestSet, open_data
 from keras_inat.data.packs import Pack
 from keras_inat.data.pipeline import build_evaluation_batches
 from keras_inat.intervals import accuracy_interval, balanced_accuracy_interval_over_seeds
+from keras_inat.models.model_files import write_temperature
 from keras_inat.settings.schema import Config
 from keras_inat.store.balance import choose_objective, describe_objective
+from keras_inat.store.calibration import fit_temperature
 from keras_inat.store.ledger import Record
 from keras_inat.store.predictions import DuplicatePictures, Predictions, ValidationSample
 from keras_inat.store.records import EvaluationScores, FlipScores, Result
@@ -113,17 +115,18 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | Non
     """Evaluates a trained model once on the test images, through the ledger.
 
     Writes the predictions, a sample of the validation images and some pairs of duplicates for the report; see
-    `store.predictions`. Returns the result of the training with its test scores.
+    `store.predictions`. Returns the result of the training with its test scores and with a temperature, which the
+    validation images determine. The model file gets the temperature, too.
     """
     data = trained.data
     test = data.open_test(run, record)
     probabilities = _predict(trained, test.images, test.rows)
     labels = test.labels[test.rows]
     scores = _score(probabilities, labels)
+    rows = data.validation_rows
+    validation = _predict(trained, data.images, rows)
     if data.config.training.test_time_augmentation:
-        rows = data.validation_rows
-        validation = _predict(trained, data.images, rows) + _predict(trained, data.images, rows, flip=True)
-        on_validation = _score(validation, data.labels[rows])
+        on_validation = _score(validation + _predict(trained, data.images, rows, flip=True), data.labels[rows])
         on_test = _score(probabilities + _predict(trained, test.images, test.rows, flip=True), labels)
         flip = FlipScores(
             val_accuracy=on_validation.accuracy,
@@ -141,7 +144,10 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | Non
     duplicates = DuplicatePictures(*data.read_duplicates(test, NUM_DUPLICATES))
     if len(duplicates.pairs):
         duplicates.write(run.duplicates)
-    return trained.result.model_copy(update={"test": scores})
+    temperature = fit_temperature(validation, data.labels[rows])
+    if run.model.exists():  # a run may keep no model
+        write_temperature(run.model, temperature)
+    return trained.result.model_copy(update={"test": scores, "temperature": temperature})
 
 
 def _keep_predictions(test: TestSet, probabilities: np.ndarray) -> Predictions:

@@ -7,7 +7,7 @@ from PIL import Image
 
 import keras_inat
 from keras_inat.data.decode import decode_image
-from keras_inat.models.model_files import write_model
+from keras_inat.models.model_files import write_model, write_temperature
 from keras_inat.store.contracts import read_contract
 from keras_inat.store.ledger import read_ledger
 from keras_inat.store.records import Preparation
@@ -133,6 +133,19 @@ def test_a_model_file_needs_no_run(trained, tmp_path):
     before = len(read_ledger("runs"))
     assert model.evaluate("photos/val").num_images == 12
     assert len(read_ledger("runs")) == before
+
+
+def test_probabilities_are_calibrated(trained, tmp_path):
+    file = tmp_path / "warm.keras"
+    file.write_bytes(keras_inat.load().path.read_bytes())
+    write_temperature(file, 2.0)
+    model = keras_inat.load(file)
+    raw = model.predict("photos/val", calibrated=False).probabilities
+    roots = np.sqrt(raw)
+    expected = roots / roots.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(model.predict("photos/val").probabilities, expected, atol=1e-6)
+    run = keras_inat.results()[0]
+    assert keras_inat.load(run).temperature == run.result.temperature
 
 
 def test_an_explanation_has_the_shape_of_the_image(trained):

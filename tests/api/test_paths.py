@@ -6,7 +6,7 @@ import pytest
 
 import keras_inat
 from keras_inat.api import verbs
-from keras_inat.api.classifier import _read_images
+from keras_inat.api.images import open_images
 from keras_inat.errors import UserError
 
 
@@ -36,7 +36,7 @@ def test_paths_may_be_text_or_objects(words, kind):
 
 def test_images_may_be_any_path(workplace):
     (workplace / "a.png").write_bytes(b"content")
-    assert [content for _, content in _read_images([Place("a.png"), Path("a.png")])] == [b"content"] * 2
+    assert [read() for _, read in open_images([Place("a.png"), Path("a.png")])] == [b"content"] * 2
 
 
 def test_a_misspelled_run_or_image_gets_the_closest_one(workplace):
@@ -45,7 +45,7 @@ def test_a_misspelled_run_or_image_gets_the_closest_one(workplace):
     with pytest.raises(UserError, match=r"Did you mean 'runs/train-best/2026-first'\?$"):
         keras_inat.load("runs/train-best/2026-frist")
     with pytest.raises(UserError, match=r"'photo.jgp' does not exist.* Did you mean 'photo.jpg'\?$"):
-        list(_read_images("photo.jgp"))
+        list(open_images("photo.jgp"))
 
 
 def test_the_folder_of_runs_may_begin_with_a_tilde(workplace, monkeypatch):

@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 import os
 import re
@@ -13,7 +15,7 @@ from keras_inat.errors import UserError
 from keras_inat.explain.guided_backpropagation import explain_predictions
 from keras_inat.models import prediction
 from keras_inat.models.cnn import build_cnn
-from keras_inat.reporting.charts.explanations import draw_prediction
+from keras_inat.reporting.prediction_pictures import draw_prediction
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.networks import Model
 from keras_inat.store.records import Preparation
@@ -84,10 +86,11 @@ def test_unreadable_files_of_a_folder_are_skipped(runs, model, tmp_path, capsys,
     for path in pictures.iterdir():
         with Image.open(path) as picture:
             assert picture.width > 1000
-    for name, (image, class_names, row, gradient) in zip(names, drawn, strict=True):
+    for name, (image, class_names, row, method, _, gradient) in zip(names, drawn, strict=True):
         pixels = decode_image((photos / name).read_bytes(), 16)
         np.testing.assert_array_equal(image, pixels)
         assert list(class_names) == CLASSES
+        assert method == "guided gradient"
         np.testing.assert_allclose(row, model(pixels[None].astype(np.float32)).numpy()[0], atol=1e-6)
         np.testing.assert_allclose(gradient, explain_predictions(model, pixels[None])[0], rtol=1e-3, atol=1e-6)
 
@@ -160,8 +163,10 @@ def test_json_output_has_one_line_per_image(runs, model, tmp_path, capsys, monke
     first, second = (json.loads(line) for line in out.splitlines())
     pixels = decode_image((tmp_path / "photos/a/bird.png").read_bytes(), 16)[None].astype(np.float32)
     row = model(pixels).numpy()[0]
+    assert list(first) == ["file", "class", "confidence", "uncertain", "probabilities", "explanation"]
     assert first["file"] == "a/bird.png"
     assert first["class"] == CLASSES[row.argmax()]
+    assert first["confidence"] == pytest.approx(row.max(), abs=1e-6)
     assert list(first["probabilities"]) == CLASSES
     np.testing.assert_allclose(list(first["probabilities"].values()), row, atol=1e-6)
     assert first["explanation"] == str(runs / "finetune/20260102-000000-new/predictions/bird.png")
@@ -216,8 +221,8 @@ def refuse_files(monkeypatch):
     def refuse(word):
         create = predict.tempfile.TemporaryFile
 
-        def fail(dir):
-            if word in str(dir):
+        def fail(dir=None):
+            if dir and word in str(dir):
                 raise OSError(30, "Read-only file system")
             return create(dir=dir)
 
@@ -248,3 +253,89 @@ def test_without_a_place_to_write_the_predictions_are_printed(runs, workplace, r
     assert json.loads(line)["explanation"] is None
     assert "the predictions come without explanations" in captured.err
     assert list(workplace.rglob("*.png")) == [workplace / "a.png"]
+
+
+@pytest.mark.parametrize(
+    ("temperature", "given", "used"), [(2.0, "true", 2.0), (2.0, "false", 1.0), (None, "true", 1.0)]
+)
+def test_probabilities_are_calibrated(workplace, model, build_result, capsys, temperature, given, used):
+    result = build_result(classes=CLASSES).model_copy(update={"temperature": temperature})
+    _write_run(workplace / "runs/train-best/20260101-000000-a", model, result)
+    _write_image(workplace / "a.png", 0)
+    _run(
+        workplace / "runs", "IMAGE=a.png", "predict.format=json", f"predict.calibrated={given}", "predict.explain=false"
+    )
+    received = json.loads(capsys.readouterr().out)
+    logits = np.log(model(decode_image((workplace / "a.png").read_bytes(), 16)[None].astype(np.float32)).numpy()[0])
+    expected = np.exp(logits / used) / np.exp(logits / used).sum()
+    np.testing.assert_allclose(list(received["probabilities"].values()), expected, atol=2e-6)
+    assert received["confidence"] == max(received["probabilities"].values())
+
+
+def test_a_confidence_below_the_threshold_is_uncertain(runs, model, workplace, capsys):
+    _write_image(workplace / "a.png", 0)
+    expected = _expect(model, workplace / "a.png")
+    _run(runs, "IMAGE=a.png", "predict.threshold=0.99", "predict.explain=false")
+    assert capsys.readouterr().out.splitlines()[1:] == [f"a.png: uncertain ({expected})"]
+    for threshold, is_uncertain in ((0.01, False), (0.99, True)):
+        _run(runs, "IMAGE=a.png", "predict.format=json", f"predict.threshold={threshold}", "predict.explain=false")
+        assert json.loads(capsys.readouterr().out)["uncertain"] is is_uncertain
+
+
+def test_csv_output_is_a_table(runs, model, workplace, capsys):
+    names = ["a/bird.png", 'b/"two", <b>three</b>\n.png', os.fsdecode(b"b\xff.png")]
+    for seed, name in enumerate(names):
+        _write_image(workplace / "photos" / name, seed)
+    (workplace / "photos/text.jpg").write_text("hello")
+    _run(runs, "IMAGE=photos", "predict.format=csv", "predict.output=pictures")
+    out, err = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["file"] for row in rows] == [*names[:2], "b\\udcff.png"]
+    assert list(rows[0]) == [
+        *("file", "class", "confidence", "uncertain", "explanation"),
+        *("class_2", "probability_2", "class_3", "probability_3"),
+    ]
+    for row, name in zip(rows, names, strict=True):
+        scores = [(row["class"], row["confidence"]), *((row[f"class_{n}"], row[f"probability_{n}"]) for n in (2, 3))]
+        received = ", ".join(f"{name} {100 * float(value):.1f} %" for name, value in scores)
+        assert received == _expect(model, workplace / "photos" / name)
+        assert row["uncertain"] == "false"
+    assert rows[0]["explanation"] == "pictures/bird.png"
+    assert (workplace / "pictures/bird.png").exists()
+    assert "skipped text.jpg" in err
+
+
+def test_top_limits_the_classes(runs, workplace, capsys):
+    _write_image(workplace / "a.png", 0)
+    _run(runs, "IMAGE=a.png", "predict.top=2", "predict.explain=false")
+    assert capsys.readouterr().out.splitlines()[1].count("%") == 2
+    _run(runs, "IMAGE=a.png", "predict.top=2", "predict.format=json", "predict.explain=false")
+    values = list(json.loads(capsys.readouterr().out)["probabilities"].values())
+    assert values == sorted(values, reverse=True)
+    assert len(values) == 2
+    _run(runs, "IMAGE=a.png", "predict.top=9", "predict.format=csv", "predict.explain=false")
+    head, row = csv.reader(io.StringIO(capsys.readouterr().out))
+    assert head[-1] == "probability_4"
+    assert len(row) == len(head)
+
+
+def test_pictures_within_the_folder_of_images_are_not_predicted(runs, workplace, capsys):
+    _write_image(workplace / "photos/a.png", 0)
+    for _ in range(2):
+        _run(runs, "IMAGE=photos", "predict.output=photos/explained")
+        assert len(capsys.readouterr().out.splitlines()) == 3
+    assert (workplace / "photos/explained/a.png").exists()
+
+
+def test_without_explanations_nothing_is_written(runs, workplace, capsys):
+    _write_image(workplace / "a.png", 0)
+    before = sorted(workplace.rglob("*"))
+    _run(runs, "IMAGE=a.png", "predict.explain=false")
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert sorted(workplace.rglob("*")) == before
+
+
+def test_a_folder_of_pictures_that_cannot_be_written_is_an_error(runs, workplace):
+    _write_image(workplace / "a.png", 0)
+    with pytest.raises(OSError, match=r"cannot write a\.png/pictures: Not a directory"):
+        _run(runs, "IMAGE=a.png", "predict.output=a.png/pictures")

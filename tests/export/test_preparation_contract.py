@@ -9,7 +9,7 @@ from PIL import Image
 from keras_inat.data.decode import decode_image
 from keras_inat.export.exports import export_run
 from keras_inat.models.model_files import load_model
-from keras_inat.models.prediction import predict_images
+from keras_inat.models.predictors import wrap_model
 from keras_inat.store.records import Preparation
 
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
@@ -101,7 +101,7 @@ def test_another_program_gets_the_same_probabilities(add_run, files, fit):
     for path in files:
         pixels = prepare(path, contract)
         ours = decode_image(path.read_bytes(), 16, Preparation(fit=fit, bit_depth=10))
-        [(_, _, expected)] = predict_images(model, [("", ours)])
+        [expected] = wrap_model(model).predict(ours[None])
         [probabilities] = session.run(["probabilities"], {"image": pixels[None]})
         assert expected.max() < 0.9, "a saturated model proves nothing"
         np.testing.assert_allclose(probabilities[0], expected, atol=1e-3, err_msg=path.name)

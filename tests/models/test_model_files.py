@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_inat.errors import UserError
-from keras_inat.models.model_files import NEW_SETTINGS, load_model, write_model
+from keras_inat.models.model_files import NEW_SETTINGS, load_model, write_model, write_temperature
 from keras_inat.store.contracts import ModelContract, read_contract
 from keras_inat.store.records import Preparation
 
@@ -41,6 +41,17 @@ def test_an_older_keras_knows_every_setting_of_the_file(tmp_path, model):
     config = zipfile.ZipFile(path).read("config.json").decode()
     assert "HeNormal" in config
     assert not any(name in config for name in NEW_SETTINGS)
+
+
+def test_a_temperature_is_added_to_the_contract(tmp_path, model):
+    path = tmp_path / "best.keras"
+    write_model(model, path, CONTRACT)
+    for temperature in (1.25, 0.5):
+        write_temperature(path, temperature)
+        assert read_contract(path) == CONTRACT.model_copy(update={"temperature": temperature})
+    assert len(set(zipfile.ZipFile(path).namelist())) == len(zipfile.ZipFile(path).namelist())
+    images = np.random.default_rng(0).uniform(0, 255, (3, 8, 8, 3)).astype(np.float32)
+    np.testing.assert_array_equal(load_model(path).predict(images, verbose=0), model.predict(images, verbose=0))
 
 
 def test_a_failure_leaves_the_old_file(tmp_path, model, monkeypatch):

@@ -312,6 +312,7 @@ def build_result(config: Config, data: DataSummary, val: float, stages: Sequence
         "packages": {"keras": "3.15.1", "tensorflow-cpu": "2.21.0"},
         "device": "cpu:0",
         "commit": "0123456789ab",
+        "temperature": 1.25,
     }
     return Result(**fields | changes)
 

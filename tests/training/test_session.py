@@ -14,7 +14,7 @@ from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import build_config, read_yaml
 from keras_inat.store.records import Result
 from keras_inat.store.runs import create_run
-from keras_inat.training import session, stage_models
+from keras_inat.training import evaluation, session, stage_models
 from keras_inat.training.evaluation import evaluate_on_test, train_and_evaluate
 from keras_inat.training.session import TrainedModel, fit
 
@@ -245,6 +245,20 @@ def test_test_time_augmentation_is_evaluated_beside_the_images(make_config):
     assert result.test_scores.flip.test_accuracy == pytest.approx(expected)
     assert result.test_scores.accuracy == (saved["probabilities"].argmax(axis=1) == saved["labels"]).mean()
     assert 0 <= result.test_scores.flip.val_accuracy <= 1
+
+
+def test_the_temperature_is_fitted_on_the_validation_images(make_config, monkeypatch):
+    given = []
+    monkeypatch.setattr(evaluation, "fit_temperature", lambda *arrays: given.append(arrays) or 1.5)
+    config = make_config("training.epochs=1")
+    run = train_and_evaluate(config, "train-best", "")
+    assert Result.read(run.result).temperature == 1.5
+    data = open_data(config)
+    [(probabilities, labels)] = given
+    np.testing.assert_array_equal(labels, data.labels[data.validation_rows])
+    model = keras.models.load_model(run.model, compile=False)
+    expected = model.predict(data.images[data.validation_rows].astype(np.float32), verbose=0)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
 def test_seeds_are_printed_one_by_one_and_as_a_mean(make_config, capsys):

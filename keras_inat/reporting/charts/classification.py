@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_inat.intervals import Estimate
-from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, PAPER, PERCENT, WIDTH, clip, new_figure
+from keras_inat.plotting import PERCENT, WIDTH, new_figure
 from keras_inat.reporting.charts.images import CENTERED
 from keras_inat.reporting.formatting import plural
+from keras_inat.style import ACCENT, CYCLE, INK, MUTED, PAPER, clip
 
 MAX_CLASSES = 40  # more labels are not legible
 MAX_NUMBERED = 20  # classes; larger confusion matrices have no numbers in their cells
@@ -67,8 +68,13 @@ def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def draw_reliability_diagram(bins: Sequence[tuple[float, Estimate]]) -> Figure:
-    """Draws accuracy against the mean confidence of each bin, and the number of images in it."""
+def draw_reliability_diagram(
+    bins: Sequence[tuple[float, Estimate]], scaled_bins: Sequence[tuple[float, Estimate]] = ()
+) -> Figure:
+    """Draws accuracy against the mean confidence of each bin, and the number of images in it.
+
+    `scaled_bins` are those after temperature scaling, without their numbers of images.
+    """
     figure = new_figure(0.72 * WIDTH, 4.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="perfect calibration")
@@ -77,6 +83,10 @@ def draw_reliability_diagram(bins: Sequence[tuple[float, Estimate]]) -> Figure:
         ends = [accuracy.low, accuracy.high]
         upper.plot([confidence, confidence], ends, color=ACCENT, linewidth=2, solid_capstyle="butt")
         upper.plot(confidence, accuracy.value, "o", color=ACCENT, markersize=7, label=label)
+    if scaled_bins:
+        points = [(confidence, accuracy.value) for confidence, accuracy in scaled_bins]
+        style = {"color": CYCLE[1], "markerfacecolor": PAPER, "markersize": 7}
+        upper.plot(*zip(*points, strict=True), "o", label="after temperature scaling", **style)
     bars = lower.bar([confidence for confidence, _ in bins], [accuracy.num for _, accuracy in bins], 0.05, color=ACCENT)
     lower.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=8, color=MUTED)
     lower.margins(y=0.25)

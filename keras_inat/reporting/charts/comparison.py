@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from keras_inat.intervals import Estimate
-from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, PAPER, PERCENT, WIDTH, clip, new_figure
+from keras_inat.plotting import PERCENT, WIDTH, new_figure
 from keras_inat.reporting.formatting import SPACE, abbreviate, percent, signed
 from keras_inat.store.records import Epoch
+from keras_inat.style import ACCENT, CYCLE, INK, MUTED, PAPER, clip
 
 MAX_MARKED = 39  # epochs; longer curves are drawn without markers
 MARKERS = "oD^vPXp*"

@@ -12,14 +12,13 @@ from matplotlib.ticker import PercentFormatter
 
 from keras_inat.explain.attribution import EDGES, RANDOM, DeletionInsertion
 from keras_inat.explain.filters import FilterExplanation
-from keras_inat.explain.guided_backpropagation import CAVEAT, NeuronExplanation
-from keras_inat.plotting import ACCENT, CYCLE, INK, MUTED, WIDTH, clip, new_figure
+from keras_inat.explain.guided_backpropagation import LEGEND, NeuronExplanation
+from keras_inat.plotting import WIDTH, new_figure
 from keras_inat.reporting.charts.images import choose_grid, draw_grid, join_tiles, scale_gradient, scale_pixels
+from keras_inat.style import CYCLE, MUTED, clip
 
 MAX_MAPS = 64
-NUM_BARS = 5
 CONTROLS = {EDGES: "--", RANDOM: ":"}
-LEGEND = f"Gray: zero gradient. Brighter or darker: more or less of that color raises the explained output. {CAVEAT}"
 
 
 def draw_first_layer_filters(filters: np.ndarray) -> Figure:
@@ -125,28 +124,6 @@ def draw_guided_predictions(images: np.ndarray, gradients: np.ndarray, titles: S
     for axes, image, gradient, title in zip(cells, images, gradients, titles, strict=False):
         pair = np.stack([scale_pixels(image), scale_gradient(gradient)])
         _show(axes, join_tiles(pair, 1, 2, max(1, pair.shape[1] // 24)), title)
-    return figure
-
-
-def draw_prediction(
-    image: np.ndarray, class_names: Sequence[str], probabilities: np.ndarray, gradient: np.ndarray
-) -> Figure:
-    """Draws an image, its guided gradient and the five most probable classes, from `probabilities` `(classes,)`."""
-    best = np.argsort(-probabilities, kind="stable")[:NUM_BARS]
-    names = [clip(class_names[label], 22) for label in best]
-    figure = _new_picture(4.0, LEGEND)
-    left, middle, right = figure.subplots(1, 3)
-    _show(left, scale_pixels(image), "image")
-    _show(middle, scale_gradient(gradient), f"guided gradient: {names[0]}")
-    colors = [ACCENT] + [MUTED] * (len(names) - 1)
-    bars = right.barh(range(len(names)), probabilities[best], color=colors, height=0.6)
-    right.bar_label(bars, [f"{100 * probability:.1f} %" for probability in probabilities[best]], padding=4)
-    right.set_yticks(range(len(names)), names, color=INK)
-    right.invert_yaxis()
-    right.grid(False)
-    right.spines[["bottom", "left"]].set_visible(False)
-    right.tick_params(left=False)
-    right.set(xlim=(0, 1.22), xticks=[], box_aspect=1, title="probability")
     return figure
 
 

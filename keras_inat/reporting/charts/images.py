@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from keras_inat.plotting import CORRECT, GRID, MUTED, WIDTH, WRONG, clip, new_canvas
+from keras_inat.plotting import WIDTH, new_canvas
 from keras_inat.reporting.formatting import percent
 from keras_inat.store.predictions import Predictions
 from keras_inat.store.records import DuplicatePair
 from keras_inat.store.suspects import Suspect
+from keras_inat.style import CORRECT, GRID, MUTED, WRONG, clip
 
 EXAMPLE_COLUMNS = 10
 PREDICTION_COLUMNS = 3

@@ -12,13 +12,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from keras_inat.plotting import ACCENT, INK, MUTED, PAPER, PERCENT, WIDTH, WRONG, clip, new_canvas, new_figure
+from keras_inat.plotting import PERCENT, WIDTH, new_canvas, new_figure
 from keras_inat.reporting.formatting import percent, setting_name, setting_value
 from keras_inat.reporting.statistics.adjusted_effects import AdjustedEffects
 from keras_inat.reporting.statistics.linear_model import Factor
 from keras_inat.reporting.sweep_history import SweepHistory, is_number, read_level
 from keras_inat.store.balance import NAMES, choose_common
 from keras_inat.store.records import Trial
+from keras_inat.style import ACCENT, INK, MUTED, PAPER, WRONG, clip
 
 TIME_UNITS = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
 # Parallel coordinates.

@@ -24,6 +24,7 @@ from keras_inat.reporting.statistics.accuracy import (
     estimate_top_k,
     measure_calibration,
 )
+from keras_inat.reporting.statistics.temperature import TemperatureEffect, measure_temperature_effect
 from keras_inat.settings.schema import Report
 from keras_inat.store.balance import NAMES
 from keras_inat.store.predictions import Predictions
@@ -199,11 +200,39 @@ def _describe_calibration(run: FinishedRun, predictions: Predictions, figures: F
         f"({plural(len(calibration.bins), 'bin')}), {comparison} than chance alone explains with so many images (up to "
         f"{100 * calibration.chance_limit:.1f} points)."
     )
+    temperature = run.result.temperature
+    if temperature is None:
+        scaling = (
+            "No temperature was fitted (Guo et al. 2017), because every validation image is classified correctly: the "
+            "command `predict` prints the probabilities as they are."
+        )
+        scaled_bins = []
+    else:
+        effect = measure_temperature_effect(predictions, temperature)
+        scaling = _describe_temperature(run, temperature, calibration.error, effect)
+        scaled_bins = effect.calibration.bins
     picture = figures.add(
         f"{run.command}-calibration",
-        draw_reliability_diagram(calibration.bins),
+        draw_reliability_diagram(calibration.bins, scaled_bins),
         "Reliability diagram: accuracy against confidence on the test images.",
         "Test images are grouped by confidence. Below the dashed line the model is overconfident, above it "
-        "underconfident.",
+        f"underconfident.{' Hollow circles: after temperature scaling.' if scaled_bins else ''}",
     )
-    return [Prose(text), picture]
+    return [Prose(text), Prose(scaling), picture]
+
+
+def _describe_temperature(run: FinishedRun, temperature: float, error: float, effect: TemperatureEffect) -> str:
+    """Describes the calibration before and after temperature scaling. `error` is that before."""
+    change = ""
+    if effect.change:
+        values = [formatting.signed(value, 3) for value in (effect.change.value, effect.change.low, effect.change.high)]
+        change = f", a change of {values[0]} ({values[1]} to {values[2]}, {formatting.sample_size(effect.change)})"
+    images = plural(run.data.counts.validation, "validation image")
+    return (
+        f"Temperature scaling (Guo et al. 2017) divides the logits by {temperature:.2f}. This temperature was fitted "
+        f"on the {images} when the run ended, without any test image. On the test images, the expected calibration "
+        f"error is {100 * error:.1f} points before and {100 * effect.calibration.error:.1f} points after scaling "
+        f"(chance alone explains up to {100 * effect.calibration.chance_limit:.1f} points), and the mean negative "
+        f"log-likelihood is {effect.log_loss_before:.3f} before and {effect.log_loss_after:.3f} after{change}. The "
+        "command `predict` prints the scaled probabilities."
+    )

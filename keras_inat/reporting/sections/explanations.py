@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_inat import plotting
 from keras_inat.explain import attribution, filters
 from keras_inat.explain.attribution import RANDOM, compute_importance
 from keras_inat.explain.guided_backpropagation import explain_neurons, explain_predictions
@@ -22,6 +21,7 @@ from keras_inat.reporting.formatting import SPACE, correlation, percent, plural,
 from keras_inat.reporting.history import FinishedRun
 from keras_inat.settings.schema import Report
 from keras_inat.store.predictions import Predictions, ValidationSample
+from keras_inat.style import clip
 
 NUM_RANDOM_FILTERS = 2000
 NUM_GUIDED = 10
@@ -134,8 +134,8 @@ def show_guided_predictions(explained: ExplainedModel) -> Iterator[Block]:
     images = predictions.pixels[:NUM_GUIDED]
     titles = []
     for row in predictions.examples[:NUM_GUIDED]:
-        true = plotting.clip(explained.run.data.classes[predictions.labels[row]], 18)
-        predicted = plotting.clip(explained.run.data.classes[predictions.predicted[row]], 18)
+        true = clip(explained.run.data.classes[predictions.labels[row]], 18)
+        predicted = clip(explained.run.data.classes[predictions.predicted[row]], 18)
         confidence = percent(float(predictions.probabilities[row].max()), 0)
         correct = predictions.correct[row]
         titles.append(f"✓ {true}, {confidence}" if correct else f"✗ {true}, predicted {predicted}, {confidence}")
@@ -164,7 +164,7 @@ def show_attributions(explained: ExplainedModel) -> Iterator[Block]:
     rows = []
     for index, image in enumerate(images[:NUM_ROWS]):
         mark = "✓" if predicted[index] == sample.labels[chosen[index]] else "✗"
-        name = plotting.clip(explained.run.data.classes[predicted[index]], 16)
+        name = clip(explained.run.data.classes[predicted[index]], 16)
         pictures = [scale_pixels(image)]
         pictures += [scale_gradient(gradient[index]) for gradient in gradients]
         pictures += [overlay_heatmap(image, maps[method][index]) for method in HEATMAPS]

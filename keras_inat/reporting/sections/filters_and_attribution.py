@@ -14,7 +14,7 @@ from keras_inat.settings.schema import Report
 from keras_inat.store.predictions import Predictions, ValidationSample
 
 # The code that the explanations depend on. A change of it makes the cached ones outdated.
-CODE = ("explain/*.py", "models/*.py", "reporting/**/*.py", "intervals.py", "plotting.py")
+CODE = ("explain/*.py", "models/*.py", "reporting/**/*.py", "intervals.py", "plotting.py", "style.py")
 PACKAGES = ("keras", "tf-keras-vis", "matplotlib")
 
 

@@ -40,3 +40,11 @@ def test_bins_have_their_accuracy_and_their_number_of_images() -> None:
     upper, lower = draw_reliability_diagram(bins).axes
     assert find_line(upper, "accuracy, with 95 % interval") == [(0.3, 0.25)]
     assert [bar.get_height() for bar in lower.patches] == [8, 40]
+
+
+def test_the_reliability_after_temperature_scaling_is_drawn_beside_that_before() -> None:
+    bins = [(0.9, Estimate(0.8, 0.7, 0.95, 40, "images"))]
+    upper, lower = draw_reliability_diagram(bins, [(0.82, Estimate(0.8, 0.7, 0.95, 40, "images"))]).axes
+    assert find_line(upper, "accuracy, with 95 % interval") == [(0.9, 0.8)]
+    assert find_line(upper, "after temperature scaling") == [(0.82, 0.8)]
+    assert [bar.get_height() for bar in lower.patches] == [40]

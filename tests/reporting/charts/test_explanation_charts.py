@@ -15,7 +15,6 @@ from keras_inat.reporting.charts.explanations import (
     draw_first_layer_filters,
     draw_guided_predictions,
     draw_neurons,
-    draw_prediction,
     draw_top_patches,
 )
 from keras_inat.reporting.charts.images import choose_grid, draw_grid, overlay_heatmap, scale_gradient
@@ -133,24 +132,6 @@ def test_top_patches_and_curves_are_drawn():
     np.testing.assert_allclose(insertion.lines[0].get_ydata(), 1 - falling[0])
     _render(figure)
     _render(draw_guided_predictions(np.zeros((3, 8, 8, 3)), np.ones((3, 8, 8, 3)), ["✓ a", "✗ b predicted as a", "c"]))
-
-
-def test_a_prediction_shows_its_five_most_probable_classes():
-    names = ["Aves", "Costs $5 and $6", "x" * 60, "Fungi", "Insecta", "Plantae", "Reptilia"]
-    probabilities = np.array([0.05, 0.4, 0.2, 0.1, 0.1, 0.1, 0.05])
-    figure = draw_prediction(np.zeros((8, 8, 3), np.uint8), names, probabilities, np.zeros((8, 8, 3), np.float32))
-    labels = [label.get_text() for label in figure.axes[2].get_yticklabels()]
-    assert labels == ["Costs $5 and $6", "x" * 21 + "…", "Fungi", "Insecta", "Plantae"]
-    assert [bar.get_width() for bar in figure.axes[2].patches] == [0.4, 0.2, 0.1, 0.1, 0.1]
-    assert [text.get_text() for text in figure.axes[2].texts][:2] == ["40.0 %", "20.0 %"]
-    assert figure.axes[1].get_title() == "guided gradient: Costs $5 and $6"
-    assert "1810.03292" in figure.get_supxlabel()
-    _render(figure)
-
-
-def test_two_classes_have_two_bars():
-    figure = draw_prediction(np.zeros((8, 8, 3)), ["a", "b"], np.array([0.1, 0.9]), np.ones((8, 8, 3)))
-    assert [label.get_text() for label in figure.axes[2].get_yticklabels()] == ["b", "a"]
 
 
 def test_gradients_are_scaled_by_a_percentile_around_gray():

@@ -1,5 +1,7 @@
 """The section on the best model: learning curves, example predictions, confusion matrix and calibration."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from report_workshop import Workshop, format_text
@@ -12,6 +14,7 @@ from keras_inat.reporting.sections.best_model import (
 )
 from keras_inat.reporting.sections.data import describe_data
 from keras_inat.reporting.sections.records import describe_reproduction
+from keras_inat.store.predictions import Predictions
 
 
 def test_a_perfect_model_has_no_errors(workshop: Workshop) -> None:
@@ -45,6 +48,33 @@ def test_many_classes_are_shown_in_an_excerpt(workshop: Workshop) -> None:
         "usable images by class, for the first 40 of 60 classes, for training and validation and for the test."
         in text.replace("\xa0", " ")
     )
+
+
+def test_calibration_is_shown_before_and_after_temperature_scaling(workshop: Workshop) -> None:
+    """The probabilities have three classes of equal logits, so that everything can be computed by hand."""
+    run = workshop.add_run(temperature=2.0)
+    predictions = Predictions.read(run.predictions)
+    assert predictions is not None
+    labels = predictions.labels
+    probabilities = np.full((100, 4), 0.01, np.float32)
+    probabilities[np.arange(100), labels] = 0.97
+    probabilities[:20] = np.roll(probabilities[:20], 1, axis=1)  # wrong
+    replace(predictions, probabilities=probabilities, errors=np.arange(12)).write(run.predictions)
+    [group] = workshop.read_data_set().groups
+    text = format_text(describe_best_model(group, workshop.figures, workshop.config.report)).replace("\xa0", " ")
+    right = np.sqrt(0.97) / (np.sqrt(0.97) + 3 * np.sqrt(0.01))  # 0.7665
+    losses = [-0.8 * np.log(0.97) - 0.2 * np.log(0.01), -0.8 * np.log(right) - 0.2 * np.log((1 - right) / 3)]
+    assert "divides the logits by 2.00. This temperature was fitted on the 48 validation images" in text
+    assert f"error is 17.0 points before and {100 * (0.8 - right):.1f} points after scaling" in text
+    assert f"log-likelihood is {losses[0]:.3f} before and {losses[1]:.3f} after, a change of −0.222 (" in text
+    assert "n = 100 images)" in text
+
+
+def test_a_missing_temperature_is_explained(workshop: Workshop) -> None:
+    workshop.add_run(temperature=None)
+    [group] = workshop.read_data_set().groups
+    text = format_text(describe_best_model(group, workshop.figures, workshop.config.report))
+    assert "No temperature was fitted (Guo et al. 2017), because every validation image is classified correctly" in text
 
 
 @pytest.mark.parametrize("content", [b"PK damaged", b""])
