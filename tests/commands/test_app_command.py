@@ -60,6 +60,15 @@ def test_the_app_and_the_space_are_written(run, capsys):
     assert Path("elsewhere/index.html").read_text() == "somebody's page"
 
 
+@pytest.fixture
+def interruptible():
+    """A shell ignores interruptions of the commands that it runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_serve_prints_the_address_until_it_is_interrupted(workplace, capsys):
     Path("index.html").write_text("the page")
     found = []
