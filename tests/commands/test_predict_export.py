@@ -37,9 +37,14 @@ def _run(*arguments):
 
 
 def _start(*arguments, **options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "keras_inat", "predict", *arguments], stderr=subprocess.PIPE, text=True, **options
-    )
+    # A shell lets the commands that it runs in the background ignore interruptions.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "keras_inat", "predict", *arguments], stderr=subprocess.PIPE, text=True, **options
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_export_predicts_what_the_graph_says(compute, workplace, capsys):
