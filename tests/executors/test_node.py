@@ -20,8 +20,14 @@ from keras_inat.store.sweeps import locate_sweep
 def _machine(monkeypatch, tmp_path, quick_starts):
     """Another machine has another cache, and Ray's program as its main program."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", "default_worker.py", raising=False)
+    main = vars(sys.modules["__main__"])
+    before = main.get("__file__")
+    main["__file__"] = "default_worker.py"
     monkeypatch.setattr(forkserver, "set_forkserver_preload", lambda modules: None)
+    yield
+    main.pop("__file__", None)
+    if before:
+        main["__file__"] = before
 
 
 @pytest.fixture
@@ -47,6 +53,7 @@ def listen(worker, run, until=lambda message: message is not None):
 
 def test_a_worker_is_warm_and_names_its_version():
     assert Worker({}, None).warm_up() == __version__
+    assert "__file__" not in vars(sys.modules["__main__"])  # no process imports Ray's program
 
 
 def test_a_task_runs_elsewhere_and_leaves_its_files_here(make_task, tmp_path):

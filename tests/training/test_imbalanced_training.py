@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from keras_inat.api.history import Run, Runs
+from keras_inat.commands.seeds import train_seeds
 from keras_inat.data.dataset import open_data
 from keras_inat.reporting.page import write_report
 from keras_inat.settings.loading import override
@@ -52,9 +53,9 @@ def plant_scores(monkeypatch):
     return plant
 
 
-def predict_majority(config, run, label="", evaluate=None):
+def predict_majority(config, run, label="", data=None, evaluate=None):
     """Stands for a training whose model predicts the majority for every image."""
-    data = open_data(config)
+    data = data or open_data(config)
     image = keras.Input((8, 8, 3))
     zeros = keras.layers.Dense(2, kernel_initializer="zeros")(keras.layers.Flatten()(image))
     model = keras.Model(image, keras.layers.Softmax()(zeros))  # of two equal probabilities, the first class counts
@@ -115,7 +116,7 @@ def test_predicting_the_majority_is_not_mistaken_for_success(make_config, plante
 
 def test_seeds_are_printed_with_balanced_accuracy(make_config, planted, majority, capsys):
     config = make_config(planted, "data.image_size=8", "SEEDS=2")
-    evaluation.train_seeds(config, "train-best", "")
+    train_seeds({"": config}, "train-best")
     lines = capsys.readouterr().out.splitlines()
     head = next(index for index, line in enumerate(lines) if line.startswith("  seed"))
     assert lines[head].split()[-4:] == ["balanced", "validation", "balanced", "test"]
@@ -180,7 +181,7 @@ def test_balanced_images_are_printed_as_before(make_config, capsys):
 
 def test_batch_norm_statistics_are_estimated_from_what_is_trained_on(make_config, planted):
     config = make_config(planted, "data.image_size=8", "training.ema=0.1", "training.sampling=balanced")
-    data = open_data(config)
+    data = data or open_data(config)
     rare = {data.images[row].tobytes() for row in data.training_rows if data.labels[row] == 1}
     numbers = [sum(image.tobytes() in rare for image in batch) for batch in plan_calibration(data, 20)()]
     assert sum(numbers) == len(data.training_rows) // 2
