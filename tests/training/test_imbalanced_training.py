@@ -181,7 +181,7 @@ def test_balanced_images_are_printed_as_before(make_config, capsys):
 
 def test_batch_norm_statistics_are_estimated_from_what_is_trained_on(make_config, planted):
     config = make_config(planted, "data.image_size=8", "training.ema=0.1", "training.sampling=balanced")
-    data = data or open_data(config)
+    data = open_data(config)
     rare = {data.images[row].tobytes() for row in data.training_rows if data.labels[row] == 1}
     numbers = [sum(image.tobytes() in rare for image in batch) for batch in plan_calibration(data, 20)()]
     assert sum(numbers) == len(data.training_rows) // 2
