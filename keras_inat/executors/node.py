@@ -18,7 +18,7 @@ from keras_inat.executors.mirror import LOG, Change, Mirror, apply_changes
 from keras_inat.executors.tasks import Ask, Outcome, Task
 from keras_inat.files import hold_lock, write_text
 from keras_inat.settings.catalog import flatten
-from keras_inat.settings.loading import format_yaml, override
+from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder
@@ -97,7 +97,7 @@ class Worker:
         config = override(move_config(task.config, folders), UNTRACKED | places)
         run = RunFolder(self._home / "runs" / task.run.path.relative_to(task.config.run.directory), task.run.command)
         apply_changes(run, files)
-        write_text(run.config, format_yaml(config.model_dump(mode="json")))
+        write_text(run.config, config.model_dump_json())  # JSON is YAML, and is written in no time
         pack = task.pack and task.pack._replace(directory=folders[task.pack.directory])
         self._run = run
         self._mirror = Mirror(run)
