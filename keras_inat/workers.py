@@ -136,13 +136,17 @@ def _open_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=exit_with_parent, daemon=True).start()
+    obey_parent()
 
 
-def exit_with_parent() -> None:
-    """Waits until the parent process ends, then ends this process. A killed parent cannot stop its workers."""
+def obey_parent() -> None:
+    """Lets this process end with its parent, as a killed parent cannot stop it, and only its parent end by Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reaches the parent, too
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
     if parent := multiprocessing.parent_process():
         parent.join()
     os.kill(os.getpid(), signal.SIGTERM)

@@ -3,14 +3,13 @@
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from keras_inat.data.reading import NamedFile, decode_files
 from keras_inat.errors import UserError, explain_errors
 from keras_inat.explain.prediction_maps import compute_prediction_maps
-from keras_inat.files import list_files, make_printable, write_atomically
+from keras_inat.files import check_writable, list_files, make_printable, write_atomically
 from keras_inat.log import warn
 from keras_inat.models.prediction import PredictedBatch, predict_images
 from keras_inat.models.predictors import Predictor, open_export, wrap_model
@@ -116,23 +115,17 @@ def _choose_folder(run: RunFolder, output: str | None) -> Path | None:
     """
     if output:
         with explain_errors("write", output):
-            _check_folder(Path(output))
+            check_writable(Path(output))
         return Path(output)
     inside = run.path / "predictions"
     for folder in (inside, Path("predictions") / run.path.name):
         with contextlib.suppress(OSError):
-            _check_folder(folder)
+            check_writable(folder)
             if folder is not inside:
                 warn(f"{run.path} cannot be written: the explanations are in {folder}")
             return folder
     warn(f"neither {run.path} nor the working folder can be written: the predictions come without explanations")
     return None
-
-
-def _check_folder(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass
 
 
 def _list_images(config: Config) -> Iterator[NamedFile]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 from keras_inat.data.packs import load_pack
 from keras_inat.errors import UserError
-from keras_inat.executors.mirror import LOG
 from keras_inat.executors.opening import open_executor
 from keras_inat.executors.tasks import Ask, Outcome, Resources, Task
 from keras_inat.files import file_size
@@ -51,14 +50,13 @@ class SeedRun:
         if self.folder:
             return None
         self.folder = self.claim.enter_context(claim_run(self.config, self.command, data_hash))
-        log = self.folder.path / LOG
-        self.num_printed = file_size(log)
-        return Task(TRAIN, self.config, argument, self.folder, pack, log, self.label)
+        self.num_printed = file_size(self.folder.log)
+        return Task(TRAIN, self.config, argument, self.folder, pack, self.label)
 
     def print_log(self) -> None:
         """Prints the lines that a training on a cluster has printed since the last call."""
-        if self.folder and (log := self.folder.path / LOG).exists():
-            with open(log, "rb") as file:
+        if self.folder and self.folder.log.exists():
+            with open(self.folder.log, "rb") as file:
                 file.seek(self.num_printed)
                 lines, newline, _ = file.read().rpartition(b"\n")
             if newline:

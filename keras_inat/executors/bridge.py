@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import queue
-import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from keras_inat.executors.local import Question
 from keras_inat.executors.mirror import read_start
 from keras_inat.executors.node import Report, Worker
 from keras_inat.executors.tasks import Resources, Task
-from keras_inat.workers import exit_with_parent
+from keras_inat.workers import obey_parent
 
 CAPACITY_SECONDS = 5.0  # between two looks at the machines of the cluster
 HEAD_SECONDS = 15  # without an answer of its head, a cluster is lost
@@ -123,8 +122,7 @@ def run_bridge(address: str, wanted: Resources, pipe: Connection) -> None:
     Sends `Connected`, `Ready`, `Lost` and `News`, a `ConnectionError` if there is no cluster, and an `ExternalError` if
     its workers cannot be used. Receives `Start` and `Reply`, and None, which ends the tasks.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent
-    threading.Thread(target=exit_with_parent, daemon=True).start()
+    obey_parent()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # Ray prints pages about every loss. The parent says it in one line.
@@ -201,13 +199,10 @@ class Bridge:
                 self._send(Ready(slot))
                 while order := self._orders[slot].get():
                     if isinstance(order, Start):  # a reply to the lost worker before this one is of no use
-                        self._busy.add(slot)
                         self._run_task(slot, worker, order)
-                        self._busy.discard(slot)
                         num_broken = 0
                         self._send(Ready(slot))
             except RayError as error:
-                self._busy.discard(slot)
                 is_broken = isinstance(error, RayTaskError) or "creation task" in str(error)
                 num_broken = num_broken + 1 if is_broken else 0
                 if num_broken == MAX_BROKEN:
@@ -220,6 +215,13 @@ class Bridge:
 
     def _run_task(self, slot: int, worker: Any, order: Start) -> None:
         """Runs one task and sends its reports. Raises a `RayError` if the worker is lost."""
+        self._busy.add(slot)
+        try:
+            self._run(slot, worker, order)
+        finally:
+            self._busy.discard(slot)
+
+    def _run(self, slot: int, worker: Any, order: Start) -> None:
         import ray
 
         assert order.task.run

@@ -132,13 +132,12 @@ class ClusterExecutor:
     def _lose(self, task: Task, lost: Lost, ended: list[tuple[Task, Outcome]]) -> None:
         """Lets a task wait for another worker. A task that has often lost its worker has failed."""
         losses = self._losses[task] = self._losses.get(task, 0) + 1
-        name = task.title or (task.run and task.run.path.name)
         if lost.is_out_of_memory and losses > 1:
             outcome = "MemoryError: its worker was killed twice, as happens when the memory of a machine runs out"
         elif losses == MAX_LOSSES:
             outcome = f"RuntimeError: its worker was lost {losses} times without an epoch in between: {lost.reason}"
         else:
-            warn(f"{name} has lost its worker and resumes on another one: {lost.reason}")
+            warn(f"{task.name} has lost its worker and resumes on another one: {lost.reason}")
             self._waiting.insert(0, task)
             return
         self._follower.update(task, succeeded=False)

@@ -2,8 +2,6 @@
 
 import contextlib
 import multiprocessing
-import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +10,7 @@ from keras_inat.executors.tasks import Task
 from keras_inat.progress import hide_startup_messages
 from keras_inat.settings.schema import Config
 from keras_inat.store.runs import RunFolder
-from keras_inat.workers import exit_with_parent
+from keras_inat.workers import obey_parent
 
 CONTEXT = multiprocessing.get_context("spawn")
 CLOSE_SECONDS = 150.0  # a tracker may wait for its server for 120 s
@@ -40,9 +38,9 @@ class Follower:
             return
         if not self._process:
             self._events = CONTEXT.Queue()
-            self._process = CONTEXT.Process(target=follow_runs, args=(self._events.get,), daemon=True)
+            self._process = CONTEXT.Process(target=_run_process, args=(self._events.get,), daemon=True)
             self._process.start()
-        self._events.put(Event(task.run, (task.config, task.title or task.run.path.name)))
+        self._events.put(Event(task.run, (task.config, task.name)))
 
     def update(self, task: Task, succeeded: bool | None = None) -> None:
         """Tracks the new epochs of a run, or its end."""
@@ -61,14 +59,16 @@ class _UnfinishedError(Exception):
     """Ends the record of a run that has not succeeded."""
 
 
+def _run_process(get: Callable[[], Event | None]) -> None:
+    obey_parent()
+    follow_runs(get)
+
+
 def follow_runs(get: Callable[[], Event | None]) -> None:
     """Tracks runs by their `metrics.jsonl` and `result.json`, until there is no event."""
     with hide_startup_messages():
         from keras_inat.training.tracking import open_tracking
 
-    if multiprocessing.parent_process():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        threading.Thread(target=exit_with_parent, daemon=True).start()
     followed: dict[Path, FollowedRun] = {}
     while event := get():
         path = event.run.path

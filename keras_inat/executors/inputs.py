@@ -1,17 +1,16 @@
 """The files that a task on another machine reads: its images and its initial weights."""
 
 import functools
-import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from keras_inat.data.packs import Pack, list_sizes
 from keras_inat.data.scan import pixel_path
-from keras_inat.files import file_size
+from keras_inat.files import file_size, find_cache, hash_file
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
+from keras_inat.store.runs import locate_weights
 
 PIECE = 32 * 2**20  # bytes that travel at a time
 INDEX = ("index.npz", "paths.json", "manifest.json", "scan.json")
@@ -41,14 +40,15 @@ def list_inputs(config: Config, pack: Pack | None) -> list[Inputs]:
         inputs.append(
             _describe(pack.directory, [name for name in (*INDEX, *pixels) if (pack.directory / name).exists()])
         )
-    if weights := _find_weights(config):
+    weights = locate_weights(config)
+    if weights.is_file():
         inputs.append(_describe(weights.parent, [weights.name]))
     return inputs
 
 
 def move_config(config: Config, folders: Mapping[Path, Path]) -> Config:
     """Returns a configuration whose file of initial weights is in another folder, by the present one."""
-    weights = Path(config.finetune.weights if config.finetune else "")
+    weights = locate_weights(config)
     if weights.parent not in folders:
         return config
     return override(config, {"finetune.weights": str(folders[weights.parent] / weights.name)})
@@ -75,17 +75,12 @@ def read_pieces(path: Path) -> Iterator[bytes]:
 
 def cache() -> Path:
     """Returns the folder on this machine for the files of tasks that come from another one."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "keras-inat"
+    return find_cache() / "keras-inat"
 
 
 def _describe(folder: Path, names: list[str]) -> Inputs:
     sizes = {name: (folder / name).stat().st_size for name in names}
     return Inputs(folder.name, _hash(folder / names[0]), folder.absolute(), folder, sizes)
-
-
-def _find_weights(config: Config) -> Path | None:
-    path = Path(config.finetune.weights if config.finetune else "")
-    return path if path.is_file() else None
 
 
 def _list_missing(inputs: Inputs, folder: Path) -> list[str]:
@@ -99,5 +94,4 @@ def _hash(path: Path) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _hash_content(path: Path, size: int, changed: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hash_file(path)

@@ -9,7 +9,6 @@ import os
 import pickle
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import Any, NamedTuple
 
 from keras_inat.errors import TERMINATED
 from keras_inat.executors.tasks import Answer, Outcome, Task
-from keras_inat.workers import GRACE_SECONDS, exit_with_parent, list_cores
+from keras_inat.workers import GRACE_SECONDS, list_cores, obey_parent
 
 # A pause before a task is blamed. If the whole command is being killed, this process ends during it.
 PAUSE_SECONDS = 1.0
@@ -205,9 +204,8 @@ def _choose_gpu(index: int) -> dict[str, str]:
 
 def _run_in_process(task: Task, cores: Sequence[int], environment: Mapping[str, str], pipe: Connection) -> None:
     """Sends the outcome of a task from its process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends its tasks
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # an orderly exit lets W&B write its files
-    threading.Thread(target=exit_with_parent, daemon=True).start()
+    obey_parent()
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
     # Otherwise the first training on a GPU takes all of its memory.
@@ -219,9 +217,9 @@ def _run_in_process(task: Task, cores: Sequence[int], environment: Mapping[str, 
         return pipe.recv()
 
     try:
-        if task.log:
-            task.log.parent.mkdir(parents=True, exist_ok=True)
-            with open(task.log, "a", buffering=1, encoding="utf-8") as log:
+        if task.run:
+            task.run.path.mkdir(parents=True, exist_ok=True)
+            with open(task.run.log, "a", buffering=1, encoding="utf-8") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
         outcome = task.perform(ask)

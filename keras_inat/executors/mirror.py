@@ -11,7 +11,6 @@ from keras_inat.files import TEMPORARY_PREFIX, file_size, write_atomically
 from keras_inat.store.runs import RunFolder
 
 CHECKPOINT_SECONDS = 60  # between two transfers of a checkpoint
-LOG = "log.txt"
 
 
 class Change(NamedTuple):
@@ -42,12 +41,12 @@ class Mirror:
         if self._metrics_stamp != (stamp := _stamp(run.metrics)):
             self._metrics_stamp = stamp
             changes.append(_read(run.path, run.metrics))
-        if file_size(run.path / LOG) > self._log_size:
-            with open(run.path / LOG, "rb") as file:
+        if file_size(run.log) > self._log_size:
+            with open(run.log, "rb") as file:
                 file.seek(self._log_size)
                 content = file.read()
             self._log_size += len(content)
-            changes.append(Change(LOG, zlib.compress(content, 1), appends=True))
+            changes.append(Change(run.log.name, zlib.compress(content, 1), appends=True))
         return changes
 
     def collect_all(self) -> list[Change]:
@@ -56,7 +55,7 @@ class Mirror:
         finished = run.result.exists()
         changes = [] if finished else self._collect_checkpoint(0)
         changes += self.collect()
-        sent = {run.checkpoint, run.metrics, run.path / LOG, run.lock, run.config}
+        sent = {run.checkpoint, run.metrics, run.log, run.lock, run.config}
         others = [path for path in sorted(run.path.rglob("*")) if path.is_file() and path not in sent]
         if finished:
             # The result marks the run as finished. It comes last.

@@ -14,7 +14,7 @@ from keras_inat import __version__
 from keras_inat.errors import UserError
 from keras_inat.executors.inputs import Inputs, cache, find_copy, move_config
 from keras_inat.executors.local import ProcessSlot, Question, start_forkserver
-from keras_inat.executors.mirror import LOG, Change, Mirror, apply_changes
+from keras_inat.executors.mirror import Change, Mirror, apply_changes
 from keras_inat.executors.tasks import Ask, Outcome, Task
 from keras_inat.files import hold_lock, write_text
 from keras_inat.settings.catalog import flatten
@@ -101,7 +101,7 @@ class Worker:
         pack = task.pack and task.pack._replace(directory=folders[task.pack.directory])
         self._run = run
         self._mirror = Mirror(run)
-        self._slot.start(replace(task, config=config, run=run, pack=pack, log=run.path / LOG))
+        self._slot.start(replace(task, config=config, run=run, pack=pack))
 
     def listen(self) -> Report:
         """Returns the news of the task, after up to a second."""

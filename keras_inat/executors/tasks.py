@@ -3,7 +3,6 @@
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from keras_inat.data.packs import Pack
@@ -22,10 +21,15 @@ class Task:
     function: str
     config: Config
     argument: Any  # the other facts that the function needs
-    run: RunFolder | None = None  # the folder of the run; None: the function chooses it
+    # The folder of the run, whose log gets the output. None: the function chooses it, and the output is printed.
+    run: RunFolder | None = None
     pack: Pack | None = None  # the images; None: those of the configuration
-    log: Path | None = None  # the file that gets the output; None: it is printed
     title: str | None = None  # of its records in W&B and MLflow; None: the name of the folder
+
+    @property
+    def name(self) -> str:
+        """The title, or else the name of the folder."""
+        return self.title or (self.run.path.name if self.run else "")
 
     def perform(self, ask: Ask) -> "Outcome":
         """Calls the function. Its module is imported only here, because it may import TensorFlow."""

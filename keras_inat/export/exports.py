@@ -3,7 +3,6 @@
 import errno
 import os
 import platform
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,14 @@ from keras_inat.export.graph import build_export_model, use_float32
 from keras_inat.export.packages import check_packages, describe_runtime
 from keras_inat.export.parity import compare, measure_latency, predict
 from keras_inat.export.processor import compute_on_processor
-from keras_inat.files import hold_lock, remove, remove_temporary_files, write_atomically, write_folder_atomically
+from keras_inat.files import (
+    check_writable,
+    hold_lock,
+    remove,
+    remove_temporary_files,
+    write_atomically,
+    write_folder_atomically,
+)
 from keras_inat.intervals import wilson_interval
 from keras_inat.log import warn
 from keras_inat.models.model_files import load_model
@@ -111,9 +117,7 @@ def _read_sample(run: RunFolder, result: Result) -> ValidationSample:
 def _check_writable(run: RunFolder) -> None:
     """Refuses a folder that cannot be written, rather than after minutes of conversion."""
     try:
-        run.export.mkdir(exist_ok=True)
-        with tempfile.TemporaryFile(dir=run.export):
-            pass
+        check_writable(run.export)
     except OSError as error:
         raise UserError(
             f"cannot write {run.export}: {error.strerror}: copy the run to a folder that you can write, and give "

@@ -42,7 +42,8 @@ class Records:
         self.shows_balance = shows_balance
         self.folder = locate_sweep(config)
         self._tables_written = 0.0
-        self._read()
+        self._trials: dict[str, Trial] = {}
+        self._curves: dict[str, list[float]] = {}
         self._identity = SweepIdentity(
             space=config.model_dump(mode="json")["sweep"]["space"],
             settings={name: value for name, value in select(config, roles.SWEEP).items() if name != "sweep.space"},
@@ -66,14 +67,16 @@ class Records:
         with hold_lock(self.folder.lock, f"another process is running the sweep {self.config.run.name!r}"):
             self.check()  # another process may have recorded a trial since
             self.folder.write_identity(self._identity)
-            self._read()
+            for trial in self.folder.read_trials():
+                self._trials[trial.id] = trial
+                self.update_curve(trial.id)
             try:
                 yield
             finally:
                 self.write_tables()
 
     def read_trials(self) -> list[Trial]:
-        """Returns every recorded trial, in order of creation."""
+        """Returns every trial that `hold` has found or this object has written, in order of creation."""
         return list(self._trials.values())
 
     def read_curves(self) -> dict[str, list[float]]:
@@ -84,12 +87,6 @@ class Records:
         """Reads the epochs that a trial has recorded. Reading those of every trial would take long in a large sweep."""
         epochs = self.folder.trial_run(trial_id).read_epochs()
         self._curves[trial_id] = build_curve(read_score(self._trials[trial_id].objective, epoch) for epoch in epochs)
-
-    def _read(self) -> None:
-        self._trials = {trial.id: trial for trial in self.folder.read_trials()}
-        self._curves: dict[str, list[float]] = {}
-        for trial_id in self._trials:
-            self.update_curve(trial_id)
 
     def begin(self, trial_id: str, values: Mapping[str, Any]) -> Trial:
         """Records the start of a trial with `values` as KerasTuner encodes them. An existing record stays as it is."""

@@ -107,7 +107,7 @@ class TrialLoop:
             return True
         run = records.folder.trial_run(trial.id)
         title = f"{trial.id} {describe_values(trial.settings)}"
-        task = Task(TRAIN, config, trial, run, self._load_pack(config), run.path / "log.txt", title)
+        task = Task(TRAIN, config, trial, run, self._load_pack(config), title)
         executor.start(task)
         return True
 

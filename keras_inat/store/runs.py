@@ -36,6 +36,7 @@ class RunFolder:
     wandb_id = InFolder("wandb-id")
     mlflow_id = InFolder("mlflow-id")
     lock = InFolder("lock")
+    log = InFolder("log.txt")
     predictions = InFolder("test_predictions.npz")
     sample = InFolder("validation_sample.npz")
     duplicates = InFolder("duplicates.npz")
@@ -188,5 +189,10 @@ def find_unfinished(config: Config, command: str) -> Iterator[RunFolder]:
 
 def hash_weights(config: Config) -> str:
     """Returns the SHA-256 of the file of pretrained weights; empty if there is no such file."""
-    path = Path(config.finetune.weights if config.finetune else "")
+    path = locate_weights(config)
     return hash_file(path) if path.is_file() else ""
+
+
+def locate_weights(config: Config) -> Path:
+    """Returns the path of the file of pretrained weights. There is no such file if the weights are given by a name."""
+    return Path(config.finetune.weights if config.finetune else "")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from keras_inat.errors import UserError, describe_choices
-from keras_inat.files import write_text
+from keras_inat.files import find_cache, write_text
 from keras_inat.log import warn
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import select
@@ -297,7 +297,7 @@ def _set_environment() -> None:
         del os.environ[name]
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    cache = find_cache()
     existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
     if "WANDB_CACHE_DIR" not in os.environ and not os.access(existing, os.W_OK):
         os.environ["WANDB_CACHE_DIR"] = tempfile.mkdtemp(prefix="wandb-")  # it would print its own log instead

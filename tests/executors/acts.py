@@ -6,7 +6,7 @@ import time
 
 
 def _count_attempts(task):
-    path = task.log.parent / "attempts"
+    path = task.run.path / "attempts"
     with open(path, "a") as file:
         file.write("x")
     return path.stat().st_size

@@ -8,6 +8,7 @@ from keras_inat.executors import local
 from keras_inat.executors.local import LocalExecutor, ProcessSlot, open_slots
 from keras_inat.executors.tasks import Task
 from keras_inat.settings.loading import load_config
+from keras_inat.store.runs import RunFolder
 from keras_inat.workers import list_cores
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked and pinned as Linux does")
@@ -18,7 +19,7 @@ FOLDER = Path("runs/task")
 
 
 def make_task(act):
-    return Task(f"acts:{act}", CONFIG, None, log=FOLDER / "log.txt")
+    return Task(f"acts:{act}", CONFIG, None, RunFolder(FOLDER, "sweep"))
 
 
 @pytest.fixture(autouse=True)

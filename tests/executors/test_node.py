@@ -36,7 +36,7 @@ def make_task(make_config, build_epoch, build_result):
         config = make_config("NAME=s", "training.epochs=2", "tracking.wandb=offline", *settings)
         argument = [build_epoch(1, 0.5), build_epoch(2, 0.6), build_result()]
         run = locate_sweep(config).trial_run("0")
-        return Task(f"acts:{act}", config, argument, run, load_pack(config), run.path / "log.txt")
+        return Task(f"acts:{act}", config, argument, run, load_pack(config))
 
     return make
 
@@ -71,7 +71,7 @@ def test_a_task_runs_elsewhere_and_leaves_its_files_here(make_task, tmp_path):
     # The result has the places and trackers of this machine.
     assert report.message == task.run.read_result()
     assert report.message.config == task.config
-    assert task.log.read_text() == "resumes after 0\n"
+    assert task.run.log.read_text() == "resumes after 0\n"
     assert not task.run.config.exists()
     assert not list(tmp_path.glob("cache/keras-inat/tasks/*/runs"))
 
@@ -88,7 +88,7 @@ def test_another_worker_resumes_from_the_last_checkpoint_here(make_task):
     assert listen(worker, task.run).message == Question(2)
     worker.reply(False)
     listen(worker, task.run)
-    assert task.log.read_text() == "resumes after 0\nresumes after 1\n"
+    assert task.run.log.read_text() == "resumes after 0\nresumes after 1\n"
     assert [epoch.epoch for epoch in task.run.read_epochs()] == [1, 2]
 
 
