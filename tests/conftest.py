@@ -13,20 +13,12 @@ os.environ["WANDB_MODE"] = "offline"
 
 import numpy as np
 import pytest
+from export_records import build_row, write_records
 from PIL import Image
 
-from keras_inat.files import hash_file
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Config
 from keras_inat.store.contracts import MEMBER, ModelContract
-from keras_inat.store.exports import (
-    ExportAccuracy,
-    ExportContract,
-    ExportInput,
-    ExportReport,
-    ExportRow,
-    hash_export,
-)
 from keras_inat.store.records import DataSummary, Epoch, EvaluationScores, Result, StageSummary
 from keras_inat.store.runs import RunFolder
 
@@ -247,47 +239,15 @@ def write_exported_run(build_result: Callable[..., Result]) -> Callable[..., Cal
         )
         with zipfile.ZipFile(run.model, "w") as archive:
             archive.writestr(MEMBER, inside.model_dump_json())
-        contract = ExportContract(
-            name="tiny",
+        write_records(
+            run,
+            [build_row("onnx", "model.onnx", max_difference=1e-7)],
+            {},
             classes=classes,
-            input=ExportInput(size=16),
             outputs=tuple(output.name for output in outputs),
             preparation=result.data.preparation,
-            steps=(),
             temperature=result.temperature,
-            card="A tiny model.",
-            accuracy=ExportAccuracy(value=0.5, interval=(0.4, 0.6), num_images=100, images="test"),
-            keras="3.15.1",
-            keras_inat="0.1.0",
-            model_hash=hash_file(run.model),
-            files=hash_export(run.export, "model.onnx"),
         )
-        contract.write(run.export_contract)
-        row = ExportRow(
-            format="onnx",
-            file="model.onnx",
-            bytes=1000,
-            max_difference=1e-7,
-            agreement=1.0,
-            accuracy=0.5,
-            interval=(0.4, 0.6),
-            gain=0.0,
-            gain_interval=(-0.01, 0.01),
-            num_images=100,
-            latency_ms={1: 1.0},
-            runtime="onnxruntime",
-        )
-        report = ExportReport(
-            model_hash=contract.model_hash,
-            created="2026-01-01T00:00:00+00:00",
-            device="cpu",
-            keras_accuracy=0.5,
-            keras_interval=(0.4, 0.6),
-            keras_latency_ms={1: 2.0},
-            num_images=100,
-            rows=(row,),
-        )
-        report.write(run.export_report)
         return compute
 
     return write

@@ -1,18 +1,8 @@
 import pytest
+from export_records import build_row, write_records
 
-from keras_inat.files import hash_file
 from keras_inat.settings.schema import Config
-from keras_inat.store.exports import (
-    ExportAccuracy,
-    ExportContract,
-    ExportInput,
-    ExportReport,
-    ExportRow,
-    PreparationStep,
-    find_export,
-    hash_export,
-)
-from keras_inat.store.records import Preparation
+from keras_inat.store.exports import ExportContract, ExportReport, PreparationStep, find_export
 from keras_inat.store.runs import create_run, restart_run
 
 
@@ -24,50 +14,9 @@ def exported():
     (run.export / "saved_model" / "variables").mkdir(parents=True)
     (run.export / "saved_model" / "variables" / "a").write_bytes(b"weights")
     (run.export / "model.onnx").write_bytes(b"graph")
-    files = hash_export(run.export, "model.onnx") | hash_export(run.export, "saved_model")
-    contract = ExportContract(
-        name="train",
-        classes=("ant", "<b>bee</b>"),
-        input=ExportInput(size=16),
-        outputs=("probabilities",),
-        preparation=Preparation(),
-        steps=(PreparationStep(step="resize", text="Resize it.", values={"size": 16}),),
-        card="A model.",
-        accuracy=ExportAccuracy(value=0.5, interval=(0.4, 0.6), num_images=100, images="test"),
-        keras="3.15.1",
-        keras_inat="0.1.0",
-        model_hash=hash_file(run.model),
-        files=files,
-    )
-    contract.write(run.export_contract)
-    rows = [
-        ExportRow(
-            format=name,
-            file=file,
-            bytes=5,
-            max_difference=1e-6,
-            agreement=1.0,
-            accuracy=0.5,
-            interval=(0.4, 0.6),
-            gain=0.0,
-            gain_interval=(-0.01, 0.01),
-            num_images=100,
-            latency_ms={1: 1.5, 64: 60.0},
-            runtime="onnxruntime 1.32.0",
-        )
-        for name, file in (("onnx", "model.onnx"), ("savedmodel", "saved_model"))
-    ]
-    report = ExportReport(
-        model_hash=contract.model_hash,
-        created="2026-01-01T00:00:00+00:00",
-        device="cpu",
-        keras_accuracy=0.5,
-        keras_interval=(0.4, 0.6),
-        keras_latency_ms={1: 3.0, 64: 90.0},
-        num_images=100,
-        rows=tuple(rows),
-    )
-    report.write(run.export_report)
+    step = PreparationStep(step="resize", text="Resize it.", values={"size": 16})
+    rows = [build_row("onnx", "model.onnx"), build_row("savedmodel", "saved_model")]
+    write_records(run, rows, {}, name="train", classes=("ant", "<b>bee</b>"), steps=(step,))
     return run
 
 

@@ -1,18 +1,10 @@
+from export_records import build_row, write_records
 from report_workshop import Workshop, format_text
 
 from keras_inat.commands import report
-from keras_inat.files import hash_file
 from keras_inat.reporting.history import read_history
 from keras_inat.reporting.sections.exports import describe_exports
-from keras_inat.store.exports import (
-    ExportAccuracy,
-    ExportContract,
-    ExportInput,
-    ExportReport,
-    ExportRow,
-    hash_export,
-)
-from keras_inat.store.records import Preparation
+from keras_inat.store.exports import ExportContract
 from keras_inat.store.runs import RunFolder
 
 
@@ -27,9 +19,9 @@ def add_exports(run: RunFolder, marked: bool = False) -> None:
     ):
         (run.export / file).write_bytes(b"x" * size)
         rows.append(
-            ExportRow(
-                format=name,
-                file=file,
+            build_row(
+                name,
+                file,
                 bytes=size,
                 max_difference=2e-6 if not gain else 0.03,
                 agreement=1.0 if not gain else 0.96,
@@ -44,30 +36,8 @@ def add_exports(run: RunFolder, marked: bool = False) -> None:
                 calibration="200 training images, drawn with seed 0" if gain else "",
             )
         )
-    ExportContract(
-        name="first",
-        classes=("a", "b"),
-        input=ExportInput(size=16),
-        outputs=("probabilities",),
-        preparation=Preparation(),
-        steps=(),
-        card="A model.",
-        accuracy=ExportAccuracy(value=0.7, interval=(0.6, 0.8), num_images=50, images="test"),
-        keras="3.15.1",
-        keras_inat="0.1.0",
-        model_hash=hash_file(run.model),
-        files=hash_export(run.export, "model.onnx") | hash_export(run.export, "model_int8.tflite"),
-    ).write(run.export_contract)
-    ExportReport(
-        model_hash=hash_file(run.model),
-        created="2026-01-01T00:00:00+00:00",
-        device="x86_64, 2 cores",
-        keras_accuracy=0.7,
-        keras_interval=(0.6, 0.8),
-        keras_latency_ms={1: 9.0, 64: 120.0},
-        num_images=50,
-        rows=tuple(rows),
-    ).write(run.export_report)
+    accuracy = {"keras_accuracy": 0.7, "keras_interval": (0.6, 0.8), "num_images": 50}
+    write_records(run, rows, accuracy | {"keras_latency_ms": {1: 9.0, 64: 120.0}})
 
 
 def describe(workshop: Workshop) -> str:
