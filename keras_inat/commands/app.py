@@ -6,6 +6,7 @@ from keras_inat.export.app.page import write_page
 from keras_inat.export.app.runtime import read_runtime
 from keras_inat.export.app.server import build_server
 from keras_inat.export.app.space import write_space
+from keras_inat.models.predictors import ONNX_FILE
 from keras_inat.reporting.history import FinishedRun
 from keras_inat.reporting.model_cards import render_card
 from keras_inat.settings.schema import Config
@@ -45,7 +46,7 @@ def _find_model(folder: RunFolder, result: Result, config: Config) -> tuple[Path
     from keras_inat.export.exports import export_run  # imports TensorFlow, which an exported model does without
 
     contract, _ = export_run(folder, result, ["onnx"], config.export.license)
-    return folder.export / "model.onnx", contract
+    return folder.export / ONNX_FILE, contract
 
 
 def _write_card(folder: RunFolder, result: Result) -> str | None:

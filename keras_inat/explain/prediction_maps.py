@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_inat.models.prediction import predict_in_batches
 from keras_inat.models.predictors import Predictor
 
 GUIDED = "guided gradient"
@@ -19,7 +20,6 @@ GRAY = 127.5
 NUM_POSITIONS = 9
 NUM_FAST_POSITIONS = 5
 SMALLEST = 1e-12  # a probability whose logarithm is still a number
-BATCH_SIZE = 64
 
 
 class PredictionMaps(NamedTuple):
@@ -79,9 +79,7 @@ def _occlude(predictor: Predictor, pixels: np.ndarray, classes: np.ndarray) -> n
     """Computes occlusion maps `(images, height, width)` of log-probabilities."""
 
     def score(images: np.ndarray, label: int) -> np.ndarray:
-        rounded = images.astype(np.uint8)
-        batches = [rounded[start : start + BATCH_SIZE] for start in range(0, len(rounded), BATCH_SIZE)]
-        probabilities = np.concatenate([predictor.predict(batch)[:, label] for batch in batches])
+        probabilities = predict_in_batches(predictor.predict, images.astype(np.uint8))[:, label]
         return np.log(np.maximum(probabilities, SMALLEST))
 
     pairs = zip(pixels, classes.tolist(), strict=True)

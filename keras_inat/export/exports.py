@@ -18,7 +18,7 @@ from keras_inat.export.contract import build_contract
 from keras_inat.export.formats import FORMATS
 from keras_inat.export.graph import build_export_model, use_float32
 from keras_inat.export.packages import check_packages, describe_runtime
-from keras_inat.export.parity import compare, measure_latency, predict
+from keras_inat.export.parity import compare, measure_latency
 from keras_inat.export.processor import compute_on_processor
 from keras_inat.files import (
     check_writable,
@@ -31,6 +31,7 @@ from keras_inat.files import (
 from keras_inat.intervals import wilson_interval
 from keras_inat.log import warn
 from keras_inat.models.model_files import load_model
+from keras_inat.models.prediction import predict_in_batches
 from keras_inat.progress import hide_startup_messages
 from keras_inat.store.exports import MAX_DIFFERENCE, MAX_LOSS, ExportContract, ExportReport, ExportRow, hash_export
 from keras_inat.store.predictions import ValidationSample
@@ -76,7 +77,7 @@ def export_run(
             with compute_on_processor():
                 return model.predict_on_batch(images.astype(np.float32))
 
-        probabilities = predict(run_keras, sample.pixels)  # before `build_export_model` changes its layers
+        probabilities = predict_in_batches(run_keras, sample.pixels)  # before `build_export_model` changes its layers
         reference = Reference(build_export_model(model), sample, probabilities)
         correct = int((reference.probabilities.argmax(axis=1) == sample.labels).sum())
         contract = build_contract(run, result, tuple(reference.graph.output), license_)
@@ -171,7 +172,7 @@ def _compare(name: str, path: Path, reference: Reference) -> ExportRow:
     sample = reference.sample
     with compute_on_processor():
         function = kind.open(path)
-        agreement = compare(predict(function, sample.pixels), reference.probabilities, sample.labels)
+        agreement = compare(predict_in_batches(function, sample.pixels), reference.probabilities, sample.labels)
         latencies = measure_latency(function, sample)
     files = [file for file in (path, *path.rglob("*")) if file.is_file()]
     return ExportRow(

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_inat.export import litert, onnx_graph, saved_model
-from keras_inat.export.parity import Predict
+from keras_inat.models.predictors import ONNX_FILE, Function
 from keras_inat.store.exports import ExportContract
 
 Write = Callable[[keras.Model, Path, ExportContract, np.ndarray | None], None]
@@ -20,14 +20,14 @@ class Format:
 
     file: str  # in the folder of exports
     write: Write  # takes a model of `build_export_model`, the path, the contract and calibration images
-    open: Callable[[Path], Predict]
+    open: Callable[[Path], Function]
     runtime: tuple[str, ...]  # packages that run it, of which one is installed
     is_folder: bool = False
     is_integer: bool = False  # calibrated 8-bit integers, which do not agree to `MAX_DIFFERENCE`
 
 
 FORMATS = {
-    "onnx": Format("model.onnx", onnx_graph.write_onnx, onnx_graph.open_onnx, ("onnxruntime",)),
+    "onnx": Format(ONNX_FILE, onnx_graph.write_onnx, onnx_graph.open_onnx, ("onnxruntime",)),
     "litert": Format("model.tflite", litert.write_litert, litert.open_litert, ("ai-edge-litert",)),
     "litert-int8": Format(
         "model_int8.tflite", litert.write_litert, litert.open_litert, ("ai-edge-litert",), is_integer=True

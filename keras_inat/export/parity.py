@@ -2,16 +2,14 @@
 
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from keras_inat.intervals import paired_interval, wilson_interval
-from keras_inat.models.prediction import BATCH_SIZE
+from keras_inat.models.predictors import Function
 from keras_inat.store.predictions import ValidationSample
 
-Predict = Callable[[np.ndarray], np.ndarray]
 # Classes whose probabilities in Keras differ by less than this are equally probable: float32 has seven digits.
 TIE = 1e-6
 BATCHES = (1, 64)
@@ -29,12 +27,6 @@ class Agreement:
     interval: tuple[float, float]  # its 95 % interval over images
     gain: float  # its accuracy minus that of Keras
     gain_interval: tuple[float, float]  # 95 % interval of this paired difference
-
-
-def predict(function: Predict, images: np.ndarray) -> np.ndarray:
-    """Returns the probabilities `(images, classes)` of uint8 images, batch by batch."""
-    batches = [images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE)]
-    return np.concatenate([function(batch) for batch in batches])
 
 
 def compare(probabilities: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> Agreement:
@@ -59,7 +51,7 @@ def compare(probabilities: np.ndarray, reference: np.ndarray, labels: np.ndarray
     )
 
 
-def measure_latency(function: Predict, sample: ValidationSample) -> dict[int, float]:
+def measure_latency(function: Function, sample: ValidationSample) -> dict[int, float]:
     """Returns the median time in milliseconds of a batch, by the number of its images. The first call is not counted.
 
     A sample with fewer images is repeated.

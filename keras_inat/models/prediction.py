@@ -32,3 +32,9 @@ def predict_images(
         pixels = np.stack([image for _, image in batch])
         probabilities = scale_probabilities(predict(pixels), temperature)
         yield PredictedBatch([name for name, _ in batch], pixels, probabilities)
+
+
+def predict_in_batches(predict: Function, pixels: np.ndarray) -> np.ndarray:
+    """Returns the probabilities `(images, classes)` of `(images, size, size, 3)` uint8."""
+    batches = [pixels[start : start + BATCH_SIZE] for start in range(0, len(pixels), BATCH_SIZE)]
+    return np.concatenate([predict(batch) for batch in batches])

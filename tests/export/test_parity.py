@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from keras_inat.export import parity
-from keras_inat.export.parity import compare, measure_latency, predict
+from keras_inat.export.parity import compare, measure_latency
+from keras_inat.models.prediction import predict_in_batches
 from keras_inat.store.predictions import ValidationSample
 
 REFERENCE = np.array([[0.6, 0.4], [0.3, 0.7], [0.9, 0.1], [0.2, 0.8]])
@@ -44,7 +45,7 @@ def test_images_are_predicted_in_batches():
         return images[:, 0, 0, :2].astype(np.float32)
 
     images = np.random.default_rng(0).integers(0, 256, (70, 2, 2, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(predict(function, images), images[:, 0, 0, :2])
+    np.testing.assert_array_equal(predict_in_batches(function, images), images[:, 0, 0, :2])
     assert sizes == [64, 6]
 
 
