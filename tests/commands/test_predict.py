@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_inat import files
 from keras_inat.commands import predict
 from keras_inat.data.decode import decode_image
 from keras_inat.errors import UserError
@@ -219,14 +220,14 @@ def refuse_files(monkeypatch):
     """Makes folders whose path contains a word read-only."""
 
     def refuse(word):
-        create = predict.tempfile.TemporaryFile
+        create = files.tempfile.TemporaryFile
 
         def fail(dir=None):
             if dir and word in str(dir):
                 raise OSError(30, "Read-only file system")
             return create(dir=dir)
 
-        monkeypatch.setattr(predict.tempfile, "TemporaryFile", fail)
+        monkeypatch.setattr(files.tempfile, "TemporaryFile", fail)
 
     return refuse
 

@@ -59,9 +59,8 @@ def test_an_efficientnet_is_the_same_from_a_file_and_from_keras(tmp_path, monkey
     monkeypatch.setattr(efficientnet, "DEFAULT_BLOCKS_ARGS", efficientnet.DEFAULT_BLOCKS_ARGS[:1])
     keras.utils.set_random_seed(1)
     backbone = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
-    backbone.get_layer("normalization").set_weights(
-        [np.array([0.4, 0.5, 0.6]), np.array([0.04, 0.05, 0.06]), np.array(1)]
-    )
+    (normalization,) = [layer for layer in backbone.layers if isinstance(layer, keras.layers.Normalization)]
+    normalization.set_weights([np.array([0.4, 0.5, 0.6]), np.array([0.04, 0.05, 0.06]), np.array(1)])
     path = str(tmp_path / "efficientnetb0_notop.h5")
     write_h5(backbone, path)
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *arguments, **named: path)
