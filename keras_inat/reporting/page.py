@@ -23,7 +23,7 @@ from keras_inat.reporting.sections.sweep import describe_sweeps
 from keras_inat.settings.schema import Config
 
 TITLE = "keras-inat: the report"
-FIGURE = re.compile(r"\((figures/[^()/]+\.png)\)")  # a figure's file, as the Markdown links to it
+FIGURE = re.compile(r"\((figures/[^()/]+\.svg)\)")  # a figure's file, as the Markdown links to it
 RESULT_COLUMNS = (
     "command", "name", "seed", "strategy", "backbone", "val_accuracy", "test_accuracy", "low", "high", "test_images",
     "flip_test_accuracy", "objective", "val_balanced_accuracy", "test_balanced_accuracy", "balanced_low",

@@ -26,8 +26,8 @@ def render_html(page: Page, directory: Path | None = None) -> str:
 
 
 def _encode(file: Path) -> str:
-    """Returns a PNG file as the address of an image."""
-    return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
+    """Returns an SVG file as the address of an image."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def _mark_code(text: str) -> Markup:
@@ -43,6 +43,8 @@ def render_markdown(chapters: list[Chapter], title: str) -> str:
         for section in chapter.sections:
             if section.title:
                 lines += [f"### {escape_markdown(section.title)}", ""]
+            if section.lead:
+                lines += [f"*{escape_markdown(section.lead)}*", ""]
             for block in section.blocks:
                 lines += [*_render_block(block), ""]
     return "\n".join(lines)
@@ -87,5 +89,10 @@ def _render_block(block: Block) -> list[str]:
             return _render_block(Table("", "ll", ["requirement", "section"], rows))
         case blocks.ParallelCoordinates():
             return _render_block(block.picture)
+        case blocks.Details():
+            lines = ["<details>", f"<summary>{escape(block.summary.replace('`', ''))}</summary>", ""]
+            for inner in block.blocks:
+                lines += [*_render_block(inner), ""]
+            return [*lines, "</details>"]
         case blocks.Picture():
             return [f"![{escape_markdown(block.alt)}]({block.file})", "", escape_markdown(block.caption)]

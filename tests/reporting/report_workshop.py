@@ -245,7 +245,7 @@ class Workshop:
 
     def list_figures(self) -> set[str]:
         """Returns the names of the written figures."""
-        return {path.stem for path in (self.reports / "figures").glob("*.png")}
+        return {path.stem for path in (self.reports / "figures").glob("*.svg")}
 
     def read_page(self) -> str:
         """Returns the HTML of the page."""

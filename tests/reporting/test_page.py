@@ -119,7 +119,7 @@ def test_the_gitignore_is_kept(workshop: Workshop) -> None:
     (workshop.reports / ".gitignore").write_text("*\n", encoding="utf-8")
     write_report(workshop.config)
     assert (workshop.reports / ".gitignore").read_text(encoding="utf-8") == "*\n"
-    assert not list(workshop.reports.rglob(".*.png"))  # no temporary file
+    assert not list(workshop.reports.rglob(".*.svg"))  # no temporary file
 
 
 @pytest.mark.parametrize("name", ["README.md", "index.html", "results.csv"])
@@ -136,7 +136,7 @@ def test_outdated_pictures_are_removed(workshop: Workshop) -> None:
     run.predictions.unlink()  # their figures take the most time
     write_report(workshop.config)
     assert "toy-train-best-learning-curves" in workshop.list_figures()
-    (workshop.reports / "figures" / "toy-holiday.png").write_bytes(b"not from a report")
+    (workshop.reports / "figures" / "toy-holiday.svg").write_bytes(b"not from a report")
     run.metrics.unlink()
     write_report(workshop.config)
     assert "toy-train-best-learning-curves" not in workshop.list_figures()
@@ -188,5 +188,5 @@ def test_a_single_file_contains_its_figures(workshop: Workshop) -> None:
     workshop.add_sweep("s", [{"model.filters": 8}, {"model.filters": 16}], [0.4, 0.3])
     write_report(override(workshop.config, {"report.single_file": True}))
     text = (workshop.reports / "index.html").read_text()
-    assert text.count("data:image/png;base64,") == text.count("<img ") > 1
+    assert text.count("data:image/svg+xml;base64,") == text.count("<img ") > 1
     assert "figures/" not in text

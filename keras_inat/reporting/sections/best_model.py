@@ -1,6 +1,7 @@
 """Best model from scratch, best fine-tuned model: one trained model in detail."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -81,7 +82,13 @@ def describe_learning_curves(group: SeedGroup, figures: FigureFolder) -> list[Bl
         blocks.append(
             figures.add(
                 f"{run.command}-learning-curves",
-                draw_training(curve, result.best_epoch, [other for other in others if other], run.data.is_imbalanced),
+                partial(
+                    draw_training,
+                    curve,
+                    result.best_epoch,
+                    [other for other in others if other],
+                    run.data.is_imbalanced,
+                ),
                 f"Training and validation accuracy and loss over {epochs}.",
                 "Training accuracy is measured on augmented images while the weights still change, so it may be lower "
                 "than validation accuracy. The targets of the training loss are softened by label smoothing, mixing "
@@ -102,7 +109,7 @@ def _describe_examples(run: FinishedRun, predictions: Predictions, figures: Figu
         ),
         figures.add(
             f"{run.command}-predictions",
-            draw_predictions(predictions, run.data.classes),
+            partial(draw_predictions, predictions, run.data.classes),
             f"Grid of {num_shown} test images with true class, predicted class and confidence: {num_correct} correct, "
             f"{num_shown - num_correct} wrong.",
             "Beside each image is its true class, and below that are the most probable classes. The true class takes "
@@ -120,7 +127,7 @@ def describe_confusion_matrix(run: FinishedRun, predictions: Predictions, figure
     blocks: list[Block] = [
         figures.add(
             f"{run.command}-confusion",
-            draw_confusion_matrix(counts, classes),
+            partial(draw_confusion_matrix, counts, classes),
             f"Confusion matrix of {shown}.",
             "Each row is a true class. Its cells are the percentages of its images by predicted class. The figure "
             f"shows {shown}.",
@@ -133,7 +140,7 @@ def describe_confusion_matrix(run: FinishedRun, predictions: Predictions, figure
         blocks.append(
             figures.add(
                 f"{run.command}-errors",
-                draw_predictions(errors, classes),
+                partial(draw_predictions, errors, classes),
                 f"The {len(errors.examples)} misclassified test images with the highest confidence.",
                 "Highest-confidence errors. If an image shows what its label says, the model is wrong. Otherwise the "
                 "label is wrong.",
@@ -213,7 +220,7 @@ def _describe_calibration(run: FinishedRun, predictions: Predictions, figures: F
         scaled_bins = effect.calibration.bins
     picture = figures.add(
         f"{run.command}-calibration",
-        draw_reliability_diagram(calibration.bins, scaled_bins),
+        partial(draw_reliability_diagram, calibration.bins, scaled_bins),
         "Reliability diagram: accuracy against confidence on the test images.",
         "Test images are grouped by confidence. Below the dashed line the model is overconfident, above it "
         f"underconfident.{' Hollow circles: after temperature scaling.' if scaled_bins else ''}",

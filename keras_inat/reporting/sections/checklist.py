@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from keras_inat.errors import PROGRAM
-from keras_inat.reporting.blocks import Chapter, Checklist, ParallelCoordinates, Picture, Section
+from keras_inat.reporting.blocks import Chapter, Checklist, ParallelCoordinates, Picture, Section, list_blocks
 from keras_inat.reporting.history import DataSet
 from keras_inat.reporting.sections import data, fine_tuning, network, records
 
@@ -63,9 +63,9 @@ def check_requirements(chapters: Sequence[Chapter], data_sets: Sequence[DataSet]
 
 def _list_evidence(section: Section) -> Iterator[str]:
     """Yields the names of the figures of a section, and its title unless it consists of one sentence."""
-    for block in section.blocks:
+    for block in list_blocks(section.blocks):
         picture = block.picture if isinstance(block, ParallelCoordinates) else block
         if isinstance(picture, Picture):
-            yield re.sub(r"(-\d+)?\.png$", "", picture.file)
+            yield re.sub(r"(-\d+)?\.svg$", "", picture.file)
     if len(section.blocks) > 1:
         yield section.title

@@ -1,5 +1,6 @@
 """Comparison of runs: settings, results, learning curves and paired differences of runs that the user names."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def compare_runs(history: History, names: str, figures: FigureFolder) -> Chapter
         caption = (
             f"Validation accuracy by epoch. With several seeds, the curve is that of the best {_name_score(groups)}."
         )
-        blocks.append(figures.add("learning-curves", draw_validation_by_epoch(curves), alt, caption))
+        blocks.append(figures.add("learning-curves", partial(draw_validation_by_epoch, curves), alt, caption))
     first, *others = groups
     for name in others:
         if groups[name].best.data.hash == groups[first].best.data.hash:

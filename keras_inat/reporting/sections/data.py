@@ -1,5 +1,7 @@
 """Data: the images of a data set, the skipped files and the duplicates."""
 
+from functools import partial
+
 from keras_inat.reporting.blocks import Block, Prose, Section, Table
 from keras_inat.reporting.charts.classification import describe_shown_classes, draw_class_counts
 from keras_inat.reporting.charts.images import draw_duplicate_pairs, draw_examples, draw_suspects
@@ -66,7 +68,7 @@ def _describe_images(data_set: DataSet, data: DataSummary, figures: FigureFolder
         ),
         figures.add(
             "classes",
-            draw_class_counts(data.classes, train, per_class.test),
+            partial(draw_class_counts, data.classes, train, per_class.test),
             f"Number of usable images by class, for {shown}, for training and validation and for the test.",
             f"Number of usable images by class, for {shown}.",
         ),
@@ -75,7 +77,7 @@ def _describe_images(data_set: DataSet, data: DataSummary, figures: FigureFolder
         predictions = group.best.read_predictions()
         if predictions:
             text = f"{len(predictions.examples)} of the {counts.test:,} test images, drawn at random, with their class."
-            return [*blocks, figures.add("examples", draw_examples(predictions, data.classes), text, text)]
+            return [*blocks, figures.add("examples", partial(draw_examples, predictions, data.classes), text, text)]
     return blocks
 
 
@@ -165,7 +167,7 @@ def _describe_duplicates(data_set: DataSet, data: DataSummary, figures: FigureFo
             how = "These files. A wrong pair is overruled by a line `file,file` in a file, `data.ignore_duplicates`."
             return [
                 Prose(text),
-                figures.add("duplicates", draw_duplicate_pairs(duplicates), caption, caption),
+                figures.add("duplicates", partial(draw_duplicate_pairs, duplicates), caption, caption),
                 Table(how, "lll", ["file", "duplicate", "parts that agree"], listed),
             ]
     return [Prose(text)]
@@ -192,4 +194,4 @@ def _describe_suspects(data_set: DataSet, figures: FigureFolder) -> list[Block]:
         f"The first {plural(len(pixels), 'label suspect')}, each with its label, the suggested class, and their "
         "out-of-fold probabilities."
     )
-    return [Prose(text), figures.add("suspects", draw_suspects(shown, pixels), f"{caption} {pairs}.", caption)]
+    return [Prose(text), figures.add("suspects", partial(draw_suspects, shown, pixels), f"{caption} {pairs}.", caption)]

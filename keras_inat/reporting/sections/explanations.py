@@ -5,6 +5,7 @@ This module imports TensorFlow, which a page without models does not need. Impor
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def show_first_layer_filters(explained: ExplainedModel) -> Iterator[Block]:
     kernels = filters.read_first_layer_filters(explained.model)
     yield explained.add_figure(
         "filters",
-        charts.draw_first_layer_filters(kernels),
+        partial(charts.draw_first_layer_filters, kernels),
         "The weights of the first convolution, one tile per filter.",
         "A tile with a gradient from dark to light detects edges across it. A tile with opposite colors detects a "
         "change of color. A tile of a single color detects that color.",
@@ -88,7 +89,7 @@ def show_feature_maps(explained: ExplainedModel) -> Iterator[Block]:
     name = explained.run.data.classes[predictions.labels[predictions.examples[0]]]
     yield explained.add_figure(
         "feature-maps",
-        charts.draw_feature_maps(image, filters.compute_feature_maps(explained.model, image)),
+        partial(charts.draw_feature_maps, image, filters.compute_feature_maps(explained.model, image)),
         f"One test image ({name}) and its feature maps, block by block.",
         f"Feature maps of the first of the random test images above ({name}), block by block. Bright: high activation.",
     )
@@ -102,7 +103,7 @@ def show_top_patches(explained: ExplainedModel) -> Iterator[Block]:
         raise ValueError(f"no filter is active on any of {len(images):,} validation images")
     yield explained.add_figure(
         "top-patches",
-        charts.draw_top_patches(active),
+        partial(charts.draw_top_patches, active),
         f"For {len(active)} filters of all stages, a synthetic image that maximizes the activation and the top "
         "activating patches.",
         f"Filters of every stage with their top activating patches among {len(images):,} validation images. A filter "
@@ -121,7 +122,7 @@ def show_neurons(explained: ExplainedModel) -> Iterator[Block]:
     number = plural(len(neurons), "neuron")
     yield explained.add_figure(
         "neurons",
-        charts.draw_neurons(images, neurons, explained.run.data.classes),
+        partial(charts.draw_neurons, images, neurons, explained.run.data.classes),
         f"{number} of the last block: top activating images and their guided gradients.",
         f"{number} of the last block, {choice}. For each neuron, the figure shows the {len(neurons[0].images)} of "
         f"{len(images):,} validation images with the highest activation, and the guided gradients of this activation.",
@@ -141,7 +142,7 @@ def show_guided_predictions(explained: ExplainedModel) -> Iterator[Block]:
         titles.append(f"✓ {true}, {confidence}" if correct else f"✗ {true}, predicted {predicted}, {confidence}")
     yield explained.add_figure(
         "guided-predictions",
-        charts.draw_guided_predictions(images, explain_predictions(explained.model, images), titles),
+        partial(charts.draw_guided_predictions, images, explain_predictions(explained.model, images), titles),
         f"{len(images)} test images, each beside the guided gradient of its predicted class.",
         f"The first {len(images)} of the random test images above, with the guided gradients of the predicted classes.",
     )
@@ -171,14 +172,14 @@ def show_attributions(explained: ExplainedModel) -> Iterator[Block]:
         rows.append((f"{mark} {name}\n{percent(float(probabilities[index].max()), 0)}", pictures))
     yield explained.add_figure(
         "attribution",
-        draw_grid("Attribution of the predicted class by several methods", COLUMNS, rows, CAPTION),
+        partial(draw_grid, "Attribution of the predicted class by several methods", COLUMNS, rows, CAPTION),
         f"{len(rows)} validation images, each with seven attributions of its predicted class.",
         f"Random validation images. {_compare_with_shuffled(maps[GUIDED], compute_importance(GUIDED, control))}",
     )
     curves = attribution.compute_deletion_insertion(model, images, predicted, maps)
     yield explained.add_figure(
         "deletion-insertion",
-        charts.draw_deletion_insertion(curves),
+        partial(charts.draw_deletion_insertion, curves),
         "Probability of the predicted class during the deletion and the insertion of pixels, for each method.",
         f"Deletion and insertion on {len(images)} validation images. Pixels are replaced by those of a blurred image, "
         "or put back into it, the most important first (Petsiuk et al. 2018).",

@@ -28,14 +28,8 @@ def describe_filters_and_attribution(
     """
     if not run.folder.model.exists():
         return [Prose(f"`{run.title}/best.keras` is not on disk, so the model is not explained.")]
-    cache = run.folder.path / "pictures" / _hash_dependencies(run, settings)
-    blocks = figures.read_cache(cache)
-    if blocks is None:
-        print(f"explaining the model of {run.folder.path}", flush=True)
-        blocks, is_complete = explain_model(run, predictions, figures, settings)
-        if is_complete:
-            figures.cache(cache, blocks)
-    return blocks
+    print(f"explaining the model of {run.folder.path}", flush=True)
+    return explain_model(run, predictions, figures, settings)[0]
 
 
 def explain_model(

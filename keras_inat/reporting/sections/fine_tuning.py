@@ -1,6 +1,7 @@
 """Fine-tuning: every fine-tuned configuration, and the comparison with models from scratch."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
             "backbone are cached. The time to compute them counts in the first run that needs them."
         )
         alt = f"Test accuracy against trained parameters and against training time, of {_join_models(models)}."
-        blocks.append(figures.add("costs", charts.draw_costs(models), alt, caption))
+        blocks.append(figures.add("costs", partial(charts.draw_costs, models), alt, caption))
         titles = [model.title for model in models[1:]]
         reference = f"the configuration with the best {NAMES[data_set.objective]}"
         blocks += tabulate_differences(groups[0], groups[1:], titles, reference)
@@ -61,7 +62,7 @@ def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
             _draw_accuracies("scratch-and-fine-tuned", models, data_set, figures),
             figures.add(
                 "validation-by-time",
-                charts.draw_validation_by_time(best_models),
+                partial(charts.draw_validation_by_time, best_models),
                 f"Validation accuracy against training time, of {_join_models(best_models)}.",
                 "Learning curves over training time, of the best run of each configuration. The head of a frozen "
                 "backbone trains on cached features, within seconds. The time to compute them is not included.",
@@ -117,7 +118,9 @@ def _draw_accuracies(
         )
     if any(len(model.seeds) > 1 for model in models):
         caption += " Small points are seeds. With several seeds, the intervals cover the variation over seeds as well."
-    return figures.add(name, charts.draw_accuracies(models, chance), f"Test accuracy: {_join_models(models)}.", caption)
+    return figures.add(
+        name, partial(charts.draw_accuracies, models, chance), f"Test accuracy: {_join_models(models)}.", caption
+    )
 
 
 def _tabulate_configurations(
@@ -210,7 +213,7 @@ def _draw_class_differences(scratch: SeedGroup, tuned: SeedGroup, figures: Figur
     return [
         figures.add(
             "class-differences",
-            charts.draw_forest_plot(differences, label, in_points=True),
+            partial(charts.draw_forest_plot, differences, label, in_points=True),
             f"Difference by class, in percentage points: {', '.join(values)}.",
             f"“{tuned.title}” minus “{scratch.title}”, class by class on the same test images, for the run of each "
             f"with the best {NAMES[tuned.objective]}.{shown} Filled: the interval excludes zero ({num_significant} of "

@@ -1,6 +1,7 @@
 """Hyperparameter effects: adjusted effects, importance and correlations, each with its evidence."""
 
 from collections.abc import Iterable
+from functools import partial
 from statistics import median
 
 from keras_inat.reporting import formatting
@@ -45,7 +46,7 @@ def _describe_adjusted_effects(sweep: SweepHistory, score: str, figures: FigureF
     num_panels = min(len(adjusted.model.factors), MAX_PANELS)
     picture = figures.add(
         f"sweep-{sweep.name}-adjusted-effects",
-        draw_partial_residuals(adjusted, score),
+        partial(draw_partial_residuals, adjusted, score),
         f"The {score} of {plural(len(adjusted.model.scores), 'trial')} against each of "
         f"{plural(num_panels, 'hyperparameter')}, with the others held fixed.",
         "Each point is a trial, moved to its value with the other hyperparameters at their means. The line is the "
@@ -127,7 +128,7 @@ def _describe_importance(sweep: SweepHistory, figures: FigureFolder) -> list[Blo
     shown = [(setting_name(setting), estimate) for setting, estimate in rows[:MAX_ROWS]]
     picture = figures.add(
         f"sweep-{sweep.name}-importance",
-        draw_forest_plot(shown, label, in_points=True),
+        partial(draw_forest_plot, shown, label, in_points=True),
         f"Permutation importance of {plural(len(shown), 'hyperparameter')}.",
         "Permutation importance. A random forest predicts the accuracy of trials that it was not trained on. The "
         "importance of a hyperparameter is the increase of the mean absolute error, in points, when its values are "
@@ -149,7 +150,7 @@ def _describe_correlations(
     shown = [(correlation.label, correlation.estimate) for correlation in correlations[:MAX_ROWS]]
     picture = figures.add(
         f"sweep-{sweep.name}-correlations",
-        draw_forest_plot(shown, f"rank correlation with {score}, with 95 % interval", limits=(-1, 1)),
+        partial(draw_forest_plot, shown, f"rank correlation with {score}, with 95 % interval", limits=(-1, 1)),
         f"Rank correlations of {len(shown)} hyperparameters with {score}.",
         "Filled: the interval excludes zero. Hollow: not significant.",
     )

@@ -1,6 +1,7 @@
 """Sweep: its progress, parallel coordinates and best trials."""
 
 from collections import Counter
+from functools import partial
 
 from keras_inat.errors import PROGRAM
 from keras_inat.reporting import formatting
@@ -90,7 +91,7 @@ def _describe_best(sweep: SweepHistory, best: Trial, counts: str, figures: Figur
         ),
         figures.add(
             f"sweep-{sweep.name}-progress",
-            draw_sweep_progress(sweep.trials),
+            partial(draw_sweep_progress, sweep.trials),
             f"{name.capitalize()} of {num_completed} trials against creation time; the best reaches "
             f"{percent(best.score)}.",
             caption,
@@ -114,7 +115,7 @@ def _draw_parallel_coordinates(
     num_completed = len(sweep.completed)
     picture = figures.add(
         f"sweep-{sweep.name}-parallel",
-        draw_parallel_coordinates(axes),
+        partial(draw_parallel_coordinates, axes),
         f"Parallel coordinates of {num_completed} trials over {len(axes) - 1} hyperparameters.",
         f"Each line is one of {num_completed} completed trials: dark for a high {NAMES[sweep.objective]}, pale for a "
         "low one.",

@@ -29,7 +29,7 @@ def test_requirements_link_to_their_section(workshop: Workshop) -> None:
 
 
 def test_three_strategies_are_required(workshop: Workshop) -> None:
-    section = Section("Fine-tuning", [Picture("figures/toy-costs.png", "", "", 1, 1)])
+    section = Section("Fine-tuning", [Picture("figures/toy-costs.svg", "", "", 1, 1)])
     for strategy, is_enough in (("head", False), ("topk", False), ("full", True)):
         workshop.add_finetuned(strategy, correct=70, val=0.7)
         checklist = check_requirements([Chapter("toy", [section])], read_history(workshop.runs).data_sets)

@@ -104,5 +104,5 @@ def test_the_page_has_the_chapter(pair: Workshop) -> None:
     write_report(override(pair.config, {"report.compare": "small large"}))
     page = pair.read_page()
     assert '<a href="#comparison-of-runs">Comparison of runs</a>' in page
-    assert "figures/comparison-of-runs-learning-curves.png" in page
-    assert (Path(pair.reports) / "figures" / "comparison-of-runs-learning-curves.png").exists()
+    assert "figures/comparison-of-runs-learning-curves.svg" in page
+    assert (Path(pair.reports) / "figures" / "comparison-of-runs-learning-curves.svg").exists()

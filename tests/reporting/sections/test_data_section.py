@@ -110,7 +110,7 @@ def test_skipped_files_and_duplicates(workshop: Workshop) -> None:
     assert "Pairs with different classes: 1. Pairs across training and test images: 1." in text
     assert "val/a/1.jpg train/a/2.jpg 48 of 50" in " ".join(text.split())
     assert "duplicates" in workshop.list_figures()
-    (workshop.reports / "figures" / "duplicates.png").unlink()
+    (workshop.reports / "figures" / "duplicates.svg").unlink()
     run.duplicates.write_bytes(b"damaged")
     describe_data(workshop.read_data_set(), workshop.figures)
     assert "duplicates" not in workshop.list_figures()

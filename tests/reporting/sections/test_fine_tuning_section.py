@@ -34,7 +34,7 @@ def test_strategies_are_compared_over_seeds(workshop: Workshop) -> None:
     for section in sections:
         alts |= {block.file: block.alt for block in section.blocks if isinstance(block, Picture)}
     for name in ("costs", "validation-by-time", "class-differences"):
-        assert len(alts[f"figures/{name}.png"]) >= 40
+        assert len(alts[f"figures/{name}.svg"]) >= 40
 
 
 def test_configurations_with_the_same_title_keep_their_names(workshop: Workshop) -> None:
