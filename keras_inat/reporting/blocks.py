@@ -90,7 +90,15 @@ class Details:
     blocks: "list[Block]"
 
 
-Block = Prose | Heading | Bullets | Cards | Table | Picture | ParallelCoordinates | Checklist | Details
+@dataclass(frozen=True)
+class Columns:
+    """Blocks side by side, such as those of two models. On a narrow screen they are below each other."""
+
+    titles: list[str]
+    columns: "list[list[Block]]"
+
+
+Block = Prose | Heading | Bullets | Cards | Table | Picture | ParallelCoordinates | Checklist | Details | Columns
 
 
 @dataclass
@@ -116,6 +124,7 @@ class Chapter:
 class Page:
     """The report. Each chapter and section gets a unique anchor."""
 
+    subtitle: str
     chapters: list[Chapter]
     findings: list[str]  # sentences that summarize it
     missing: list[str]  # requirements that no section meets
@@ -129,11 +138,14 @@ class Page:
 
 
 def list_blocks(blocks: "Iterable[Block]") -> "Iterator[Block]":
-    """Yields blocks, and those that are folded in them."""
+    """Yields blocks, and those inside them."""
     for block in blocks:
         yield block
         if isinstance(block, Details):
             yield from list_blocks(block.blocks)
+        if isinstance(block, Columns):
+            for column in block.columns:
+                yield from list_blocks(column)
 
 
 def slugify(text: str) -> str:

@@ -8,26 +8,27 @@ import jinja2
 from markupsafe import Markup, escape
 
 from keras_inat.reporting import blocks
-from keras_inat.reporting.blocks import Block, Chapter, Page, Table
+from keras_inat.reporting.blocks import Block, Chapter, Heading, Page, Table
 from keras_inat.reporting.formatting import interval, percent, sample_size
 
+TYPES = {".csv": "text/csv", ".svg": "image/svg+xml"}
 RULES = {"l": ":--", "r": "--:"}
 
 
 def render_html(page: Page, directory: Path | None = None) -> str:
-    """Returns the text of the HTML file. The figures are files beside it or, read from `directory`, part of it."""
+    """Returns the text of the HTML file. Its files are beside it or, read from `directory`, part of it."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("keras_inat", "reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {"prose": _mark_code, "percent": percent, "interval": interval, "sample_size": sample_size}
-    environment.globals["embed"] = directory and (lambda file: _encode(directory / file))
+    environment.globals["locate"] = (lambda file: _encode(directory / file)) if directory else str
     return environment.get_template("page.html").render(page=page)
 
 
 def _encode(file: Path) -> str:
-    """Returns an SVG file as the address of an image."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(file.read_bytes()).decode()}"
+    """Returns the content of a file as an address."""
+    return f"data:{TYPES[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def _mark_code(text: str) -> Markup:
@@ -89,6 +90,11 @@ def _render_block(block: Block) -> list[str]:
             return _render_block(Table("", "ll", ["requirement", "section"], rows))
         case blocks.ParallelCoordinates():
             return _render_block(block.picture)
+        case blocks.Columns():
+            pieces: list[Block] = []
+            for title, contents in zip(block.titles, block.columns, strict=True):
+                pieces += [Heading(title), *contents]
+            return [line for piece in pieces for line in (*_render_block(piece), "")]
         case blocks.Details():
             lines = ["<details>", f"<summary>{escape(block.summary.replace('`', ''))}</summary>", ""]
             for inner in block.blocks:

@@ -155,11 +155,11 @@ def draw_training(
     The validation curves of `others`, runs with other seeds, are drawn faintly. `shows_balance` adds the balanced
     validation accuracy.
     """
-    figure = new_figure(WIDTH, 3.9)
-    left, right = figure.subplots(1, 2)
+    figure = new_figure(WIDTH / 2, 5.2)
+    upper, lower = figure.subplots(2, 1, sharex=True)
     numbers = [epoch.epoch for epoch in epochs]
     marker = "o" if len(epochs) <= MAX_MARKED else ""
-    for axes, key in ((left, "accuracy"), (right, "loss")):
+    for axes, key in ((upper, "accuracy"), (lower, "loss")):
         for name, field, color in (("training", key, ACCENT), ("validation", f"val_{key}", CYCLE[1])):
             values = [getattr(epoch, field) for epoch in epochs]
             axes.plot(numbers, values, marker=marker, ms=3, color=color, label=name)
@@ -176,12 +176,13 @@ def draw_training(
                 place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
                 axes.annotate(epoch.stage, (x, 1), (3, -2), va="top", fontsize=8.5, color=MUTED, **place)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="epoch", ylabel=key)
+        axes.set_ylabel(key)
+    lower.set_xlabel("epoch")
     if shows_balance:
         balanced = [epoch.val_balanced_accuracy for epoch in epochs]
-        left.plot(numbers, balanced, marker=marker, ms=3, color=CYCLE[2], linestyle="-.", label="validation, balanced")
-    left.yaxis.set_major_formatter(PERCENT)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=5)
+        upper.plot(numbers, balanced, marker=marker, ms=3, color=CYCLE[2], linestyle="-.", label="validation, balanced")
+    upper.yaxis.set_major_formatter(PERCENT)
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 
 

@@ -24,6 +24,8 @@ PAIR_COLUMNS = 4
 SUSPECT_COLUMNS = 6
 # In inches.
 EXAMPLE_HEIGHT = 1.2
+STRIP_LENGTH = 10
+STRIP_HEIGHT = 1.25
 PREDICTION_WIDTH = WIDTH / PREDICTION_COLUMNS
 PREDICTION_HEIGHT = 1.3
 PREDICTION_SIDE = 1.14
@@ -111,6 +113,20 @@ def draw_predictions(predictions: Predictions, classes: Sequence[str]) -> Figure
             style: dict[str, Any] = {"fontsize": 8.5, "va": "center", "weight": "normal" if rank else "bold"}
             axes.text(left, top + 0.08, name, **style)
             axes.text(right, top + 0.08, percent(probability, 0), ha="right", **style)
+    return figure
+
+
+def draw_prediction_strip(predictions: Predictions, classes: Sequence[str]) -> Figure:
+    """Draws the first examples in a row, each with its predicted class and the mark of a correct or wrong one."""
+    rows = predictions.examples[:STRIP_LENGTH]
+    figure, axes = new_canvas(WIDTH, STRIP_HEIGHT)
+    for x, (row, image) in enumerate(zip(rows, predictions.pixels, strict=False)):
+        is_correct = bool(predictions.correct[row])
+        color = CORRECT if is_correct else WRONG
+        _place_image(axes, image, x + 0.04, 0.02, 0.92)
+        axes.add_patch(Rectangle((x + 0.04, 0.96), 0.92, 0.045, color=color, linewidth=0))
+        name = clip(classes[predictions.predicted[row]], 13)
+        axes.text(x + 0.5, 1.13, f"{'✓' if is_correct else '✗'} {name}", color=color, **CENTERED)
     return figure
 
 

@@ -7,116 +7,51 @@ import numpy as np
 
 from keras_inat.intervals import estimate_proportion
 from keras_inat.reporting import formatting
-from keras_inat.reporting.blocks import Block, Heading, Prose, Section, Table
+from keras_inat.reporting.blocks import Block, Prose, Section, Table
 from keras_inat.reporting.charts.classification import (
     describe_shown_classes,
     draw_confusion_matrix,
     draw_reliability_diagram,
 )
-from keras_inat.reporting.charts.comparison import draw_training
 from keras_inat.reporting.charts.images import draw_predictions
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import MISSING, percent, percent_with_interval, plural
-from keras_inat.reporting.history import FinishedRun, SeedGroup
-from keras_inat.reporting.sections.filters_and_attribution import describe_filters_and_attribution
+from keras_inat.reporting.history import FinishedRun
+from keras_inat.reporting.sections.trained_models import TrainedModel, describe_each
 from keras_inat.reporting.statistics.accuracy import (
     count_confusion,
-    describe_test_accuracy,
     estimate_top_k,
     measure_calibration,
 )
 from keras_inat.reporting.statistics.temperature import TemperatureEffect, measure_temperature_effect
-from keras_inat.settings.schema import Report
-from keras_inat.store.balance import NAMES
 from keras_inat.store.predictions import Predictions
 
-TITLES = {"train-best": "Best model from scratch", "finetune": "Best fine-tuned model"}
+CONFUSION = "Confusion matrix"
+CONFUSION_LEAD = "Which classes are mistaken for which. Each row is a true class, each column a predicted class."
+CALIBRATION = "Calibration"
+CALIBRATION_LEAD = "Whether the probability of the predicted class agrees with the accuracy."
 NUM_ERRORS = 5
 TOP_K = 3
 
 
-def describe_best_model(group: SeedGroup, figures: FigureFolder, settings: Report) -> Section:
-    """Returns the section on the run of a group with the best score on validation."""
-    run = group.best
-    section = Section(TITLES[run.command])
-    section.blocks = [Heading("Learning curves"), *describe_learning_curves(group, figures)]
-    predictions = run.read_predictions()
-    if predictions is None:
-        section.blocks.append(Prose(f"The predictions of `{run.title}` are not on disk, so they are not shown."))
-        return section
-    section.blocks += [
-        Heading("Example predictions"),
-        *_describe_examples(run, predictions, figures),
-        Heading("Confusion matrix"),
-        *describe_confusion_matrix(run, predictions, figures),
-        Heading("Calibration"),
-        *_describe_calibration(run, predictions, figures),
-        Heading("Filters and attribution"),
-        *describe_filters_and_attribution(run, predictions, figures, settings),
-    ]
-    return section
+def describe_confusion(models: Sequence[TrainedModel], figures: FigureFolder) -> Section:
+    """Returns the section on the errors of each model on the test images."""
+
+    def describe(model: TrainedModel) -> list[Block]:
+        assert model.predictions is not None
+        return describe_confusion_matrix(model.run, model.predictions, figures)
+
+    return Section(CONFUSION, describe_each(models, describe), lead=CONFUSION_LEAD)
 
 
-def describe_learning_curves(group: SeedGroup, figures: FigureFolder) -> list[Block]:
-    """Describes the training of the best run of a group, with the curves of the other seeds."""
-    run = group.best
-    result = run.result
-    selected_by = NAMES[group.objective]
-    seeds = ""
-    if len(group.runs) > 1:
-        seeds = f", the best of {plural(len(group.runs), 'seed')} by {selected_by}"
-    # Epochs are numbered as planned, even if a stage ended early and omitted some.
-    epochs = plural(result.epochs, "epoch")
-    if result.epochs < result.planned_epochs:
-        epochs = f"{result.epochs} of {plural(result.planned_epochs, 'epoch')}"
-    blocks: list[Block] = [
-        Prose(
-            f"`{run.title}` (seed {result.seed}{seeds}) trained for {epochs} in {formatting.duration(result.seconds)}. "
-            f"The weights of epoch {result.best_epoch} were kept, because they have the best {selected_by}. "
-            f"This configuration has a test accuracy of {describe_test_accuracy(group)}."
-        )
-    ]
-    curve = run.folder.read_epochs()
-    if curve:
-        others = [other.folder.read_epochs() for other in group.runs if other is not run]
-        blocks.append(
-            figures.add(
-                f"{run.command}-learning-curves",
-                partial(
-                    draw_training,
-                    curve,
-                    result.best_epoch,
-                    [other for other in others if other],
-                    run.data.is_imbalanced,
-                ),
-                f"Training and validation accuracy and loss over {epochs}.",
-                "Training accuracy is measured on augmented images while the weights still change, so it may be lower "
-                "than validation accuracy. The targets of the training loss are softened by label smoothing, mixing "
-                "and co-distillation, so it may be higher than the validation loss.",
-            )
-        )
-    return blocks
+def describe_calibration(models: Sequence[TrainedModel], figures: FigureFolder) -> Section:
+    """Returns the section on the confidence of each model on the test images, compared with its accuracy."""
 
+    def describe(model: TrainedModel) -> list[Block]:
+        assert model.predictions is not None
+        return _describe_calibration(model.run, model.predictions, figures)
 
-def _describe_examples(run: FinishedRun, predictions: Predictions, figures: FigureFolder) -> list[Block]:
-    """Describes random test images with their true and predicted classes."""
-    num_shown = len(predictions.examples)
-    num_correct = int(predictions.correct[predictions.examples].sum())
-    return [
-        Prose(
-            f"The figure shows {num_shown} test images that were drawn at random before their predictions were known. "
-            f"{num_correct} of them are classified correctly."
-        ),
-        figures.add(
-            f"{run.command}-predictions",
-            partial(draw_predictions, predictions, run.data.classes),
-            f"Grid of {num_shown} test images with true class, predicted class and confidence: {num_correct} correct, "
-            f"{num_shown - num_correct} wrong.",
-            "Beside each image is its true class, and below that are the most probable classes. The true class takes "
-            "the third place if it is not one of them. Solid green frame and tick: correct. Dashed red frame and "
-            "cross: wrong.",
-        ),
-    ]
+    return Section(CALIBRATION, describe_each(models, describe), lead=CALIBRATION_LEAD)
 
 
 def describe_confusion_matrix(run: FinishedRun, predictions: Predictions, figures: FigureFolder) -> list[Block]:

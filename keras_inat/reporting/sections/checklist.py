@@ -9,6 +9,7 @@ from keras_inat.reporting.history import DataSet
 from keras_inat.reporting.sections import data, fine_tuning, network, records
 
 TITLE = "Checklist"
+LEAD = "The requirements of the task, each with the section that meets it."
 MIN_STRATEGIES = 3
 TRAIN = "train-best"
 STRATEGIES = "strategies"

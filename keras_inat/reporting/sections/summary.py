@@ -1,11 +1,16 @@
 """Summary: test accuracies with their intervals, and the findings in sentences."""
 
+from functools import partial
+
 from keras_inat.errors import PROGRAM
 from keras_inat.reporting import formatting
-from keras_inat.reporting.blocks import Block, Bullets, Cards, Prose, Section
+from keras_inat.reporting.blocks import Block, Bullets, Cards, Picture, Prose, Section
+from keras_inat.reporting.charts.images import STRIP_LENGTH, draw_prediction_strip
+from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import percent, plural
 from keras_inat.reporting.history import DataSet, History
 from keras_inat.reporting.sections.sweep import describe_trial_balance
+from keras_inat.reporting.sections.trained_models import TrainedModel, choose_models
 from keras_inat.reporting.statistics.accuracy import (
     compare_groups,
     describe_test_accuracy,
@@ -21,9 +26,33 @@ GETTING_STARTED = [
     f"`{PROGRAM} finetune STRATEGY=head` fine-tunes a pretrained network.",
 ]
 
+INTERVALS = (
+    f"All intervals are 95{formatting.SPACE}% intervals. Intervals over n images cover the variation over test images. "
+    "Intervals over n seeds cover the variation over seeds as well."
+)
 
-def summarize(history: History, findings: list[str]) -> Section:
-    """Returns the section with a card for each test accuracy and the findings."""
+
+def describe_scope(history: History) -> str:
+    """Returns what the page is about, in a line."""
+    parts = []
+    for data_set in history.data_sets:
+        data = data_set.data
+        if data:
+            counts = data.counts
+            parts.append(
+                f"{data_set.name}: {plural(len(data.classes), 'class')}, {counts.train:,} training, "
+                f"{counts.validation:,} validation and {counts.test:,} test images"
+            )
+    num_trials = sum(len(sweep.trials) for data_set in history.data_sets for sweep in data_set.sweeps)
+    parts.append(f"{plural(len(history.runs), 'evaluated run')}, {plural(num_trials, 'trial')}")
+    created = [run.result.created for run in history.runs]
+    if created:
+        parts.append(max(created)[:10])
+    return " · ".join(parts)
+
+
+def summarize(history: History, findings: list[str], figures: FigureFolder) -> Section:
+    """Returns the section with a card for each test accuracy, the findings and some predictions."""
     cards = []
     for data_set in history.data_sets:
         for command, training in (("train-best", "from scratch"), ("finetune", "fine-tuned")):
@@ -36,19 +65,26 @@ def summarize(history: History, findings: list[str]) -> Section:
                 cards.append((title, estimate_test_accuracy(groups[0])))
                 if balanced:
                     cards.append((f"{data_set.name}: balanced test accuracy {training}", balanced))
-    num_trials = sum(len(sweep.trials) for data_set in history.data_sets for sweep in data_set.sweeps)
-    scope = (
-        f"The page covers {plural(len(history.runs), 'evaluated run')} and {plural(num_trials, 'trial')} of sweeps on "
-        f"{plural(len(history.data_sets), 'data set')}. All intervals are 95{formatting.SPACE}% intervals. Intervals "
-        "over n images cover the variation over test images. Intervals over n seeds cover the variation over seeds as "
-        "well."
-    )
     blocks: list[Block] = []
     if cards:
         blocks.append(Cards(cards))
     if findings:
         blocks.append(Bullets(findings))
-    return Section("", [*blocks, Prose(scope)])
+    for data_set in history.data_sets[:1]:
+        blocks += [_show_predictions(model, figures) for model in choose_models(data_set)[-1:] if model.predictions]
+    return Section("", [*blocks, Prose(INTERVALS)])
+
+
+def _show_predictions(model: TrainedModel, figures: FigureFolder) -> Picture:
+    assert model.predictions is not None
+    shown = model.predictions.examples[:STRIP_LENGTH]
+    num_correct = int(model.predictions.correct[shown].sum())
+    text = (
+        f"Test images drawn at random, with the predicted class of `{model.run.title}`: {num_correct} of {len(shown)} "
+        "are correct."
+    )
+    draw = partial(draw_prediction_strip, model.predictions, model.run.data.classes)
+    return figures.add("predictions", draw, text.replace("`", ""), text)
 
 
 def list_findings(data_set: DataSet) -> list[str]:

@@ -128,7 +128,12 @@ def _draw_parallel_coordinates(
         positions = [axis.positions[index] for axis in axes]
         at = [None if position is None else round(position, 4) for position in positions]
         lines.append({"title": title, "color": color, "at": at})
-    data = {"axes": [{"label": axis.label, "ticks": axis.ticks} for axis in axes], "lines": lines}
+    colors = color_lines(axes[-1])
+    data = {
+        "axes": [{"label": axis.label, "ticks": axis.ticks} for axis in axes],
+        "lines": lines,
+        "key": {"colors": colors[:1] + colors[-1:], "low": "", "high": ""},
+    }
     return ParallelCoordinates(data, picture)
 
 
