@@ -52,7 +52,9 @@ class Workshop:
     def __init__(self, directory: Path, classes: Sequence[str] = CLASSES, size: int = 16) -> None:
         self.runs = directory / "runs"
         self.reports = directory / "reports"
-        self.config: Config = load_config([f"run.directory={self.runs}", f"report.directory={self.reports}"])
+        self.config: Config = load_config(
+            [f"run.directory={self.runs}", f"report.directory={self.reports}", "report.single_file=false"]
+        )
         self.classes = tuple(classes)
         self.size = size
         self.num_runs = 0

@@ -16,6 +16,7 @@ from report_workshop import Workshop
 from keras_inat import plotting
 from keras_inat.commands import report
 from keras_inat.errors import UserError
+from keras_inat.reporting import page
 from keras_inat.reporting.history import read_history
 from keras_inat.reporting.page import format_results, write_report
 from keras_inat.reporting.rendering import escape_markdown
@@ -64,16 +65,16 @@ def test_complete_page(complete: Workshop) -> None:
 
 
 def test_pictures_anchors_and_data_of_the_page(complete: Workshop) -> None:
-    page = complete.read_page()
-    pictures = re.findall(r'<img src="([^"]+)" alt="([^"]+)"', page)
+    text = complete.read_page()
+    pictures = re.findall(r'<img src="([^"]+)" alt="([^"]+)"', text)
     assert len(pictures) == len(complete.list_figures()) >= 12
     assert all((complete.reports / file).stat().st_size > 1000 for file, _ in pictures)
-    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", page)
-    assert page.count("<h1>") == 1
-    anchors = re.findall(r'id="([^"]+)"', page)
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", text)
+    assert text.count("<h1>") == 1
+    anchors = re.findall(r'id="([^"]+)"', text)
     assert len(anchors) == len(set(anchors))
-    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(anchors)
-    [data] = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= set(anchors)
+    [data] = re.findall(r'<script type="application/json">(.*?)</script>', text)
     assert [axis["label"] for axis in json.loads(data)["axes"]] == ["filters", "activation", "validation accuracy"]
     assert len(json.loads(data)["lines"]) == 11
     markdown = (complete.reports / "README.md").read_text(encoding="utf-8")
@@ -101,11 +102,11 @@ def test_names_are_text(tmp_path: Path) -> None:
     workshop.add_sweep("s", settings, [None, None], workshop.describe_data(hostile[:9]))
     workshop.add_run(data=workshop.describe_data("a<b>|c", leaked=leaked, num_leaked=1, hash="1f2e"))
     write_report(workshop.config)
-    page = workshop.read_page()
-    assert hostile not in page
+    text = workshop.read_page()
+    assert hostile not in text
     assert "alert(1)" in workshop.read_text()
-    assert "<b>" not in page
-    assert "train/&lt;b&gt;.jpg" in page
+    assert "<b>" not in text
+    assert "train/&lt;b&gt;.jpg" in text
     markdown = (workshop.reports / "README.md").read_text(encoding="utf-8")
     assert "<script>" not in markdown
     assert "<b>" not in markdown
@@ -184,9 +185,17 @@ def test_results_have_a_row_for_each_run(workshop: Workshop) -> None:
     assert [row["flip_test_accuracy"] for row in rows] == ["", "0.66", ""]
 
 
-def test_a_single_file_contains_its_figures(workshop: Workshop) -> None:
+@pytest.mark.parametrize(
+    ("single_file", "limit", "is_single"),
+    [(None, 10**9, True), (None, 10, False), (True, 10, True), (False, 10**9, False)],
+)
+def test_a_single_file_contains_its_figures(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, single_file: bool | None, limit: int, is_single: bool
+) -> None:
+    monkeypatch.setattr(page, "MAX_SINGLE_FILE", limit)
     workshop.add_sweep("s", [{"model.filters": 8}, {"model.filters": 16}], [0.4, 0.3])
-    write_report(override(workshop.config, {"report.single_file": True}))
-    text = (workshop.reports / "index.html").read_text()
-    assert text.count("data:image/svg+xml;base64,") == text.count("<img ") > 1
-    assert "figures/" not in text
+    write_report(override(workshop.config, {"report.single_file": single_file}))
+    text = workshop.read_page()
+    assert text.count("data:image/svg+xml;base64,") == (text.count("<img ") if is_single else 0)
+    assert ("figures/" in text) is not is_single
+    assert text.count("data:text/csv;base64,") == is_single

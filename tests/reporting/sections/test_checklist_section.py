@@ -22,7 +22,7 @@ def test_requirements_link_to_their_section(workshop: Workshop) -> None:
     assert "parallel coordinates of the trials" not in str(failure.value)
     page = workshop.read_page()
     [anchor] = re.findall(r'example predictions on test images, in a grid of [^<]+</td><td><a href="#([^"]+)"', page)
-    assert f'<h3 id="{anchor}">Best model from scratch</h3>' in page
+    assert f'<h3 id="{anchor}">Example predictions</h3>' in page
     assert "importance of hyperparameters missing: run keras-inat sweep TRIALS=40" in workshop.read_text()
     markdown = (workshop.reports / "README.md").read_text(encoding="utf-8")
     assert "| reproduction of every run | Reproduction |" in markdown

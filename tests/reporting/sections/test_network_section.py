@@ -5,7 +5,7 @@ import re
 import pytest
 from report_workshop import Workshop, format_text
 
-from keras_inat.reporting.blocks import Table
+from keras_inat.reporting.blocks import Details, Table
 from keras_inat.reporting.sections.network import describe_network
 from keras_inat.reporting.sections.summary import list_findings
 from keras_inat.reporting.sections.sweep import describe_sweeps
@@ -19,7 +19,9 @@ def test_closed_form_adds_up(workshop: Workshop, pooling: str, batch_norm: bool,
     model = {"pooling": pooling, "batch_norm": batch_norm, "dense_units": dense_units, "filter_organization": "double"}
     assert Model(**model)
     workshop.add_run(settings={f"model.{name}": value for name, value in model.items()})
-    table = describe_network(workshop.read_data_set()).blocks[1]
+    details = describe_network(workshop.read_data_set()).blocks[1]
+    assert isinstance(details, Details)
+    [table] = details.blocks
     assert isinstance(table, Table)
     for quantity in ("parameters", "multiply-accumulates"):
         rows = [(name, value) for name, _, _, value in table.rows if name.startswith(f"{quantity}: ")]

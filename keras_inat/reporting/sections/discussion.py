@@ -1,0 +1,93 @@
+"""Discussion: what mattered, what did not, what is unknown and what to try next, from the effects on the page."""
+
+from keras_inat.errors import PROGRAM
+from keras_inat.intervals import Estimate
+from keras_inat.reporting.blocks import Bullets, Section
+from keras_inat.reporting.formatting import percentage_points, plural, sample_size
+from keras_inat.reporting.history import DataSet, SeedGroup
+from keras_inat.reporting.statistics.accuracy import compare_groups
+from keras_inat.reporting.statistics.conclusion import SweepConclusion
+
+TITLE = "Discussion"
+LEAD = "Only effects that the sections below show, each with its interval."
+MIN_SEEDS = 3
+MAX_NAMES = 6  # in a sentence
+
+
+def discuss(data_set: DataSet, conclusion: SweepConclusion | None) -> Section:
+    """Returns the section on a data set and the newest sweep on it."""
+    scratch = data_set.find_groups("train-best")[:1]
+    tuned = data_set.find_groups("finetune")
+    pretraining = compare_groups(scratch[0], tuned[0]) if scratch and tuned else None
+    strategies = [(group.title, compare_groups(tuned[0], group)) for group in tuned[1:]]
+    compared = [(title, difference) for title, difference in strategies if difference]
+    paragraphs = {
+        "What mattered": _list_effects(pretraining, compared, conclusion),
+        "What did not": conclusion and conclusion.small and [f"Less than 3 points: {_join(conclusion.small)}."],
+        "What is unknown": _list_unknown(pretraining, compared, conclusion, [*scratch, *tuned]),
+        "What to try next": _list_next_steps(conclusion, [*scratch, *tuned]),
+    }
+    items = [f"{title}: {' '.join(sentences)}" for title, sentences in paragraphs.items() if sentences]
+    return Section(TITLE, [Bullets(items)] if items else [], lead=LEAD)
+
+
+def _list_effects(
+    pretraining: Estimate | None, strategies: list[tuple[str, Estimate]], conclusion: SweepConclusion | None
+) -> list[str]:
+    sentences = []
+    if pretraining and pretraining.excludes_zero:
+        better = "The best fine-tuned model" if pretraining.value > 0 else "The best model from scratch"
+        sentences.append(f"{better} is better than the other: {_describe(pretraining)} for fine-tuning.")
+    worse = [f"{title} ({_describe(difference)})" for title, difference in strategies if difference.high < 0]
+    if worse:
+        sentences.append(f"Fine-tuned models that are worse than the best one: {'; '.join(worse[:MAX_NAMES])}.")
+    return sentences + (conclusion.significant[:MAX_NAMES] if conclusion else [])
+
+
+def _list_unknown(
+    pretraining: Estimate | None,
+    strategies: list[tuple[str, Estimate]],
+    conclusion: SweepConclusion | None,
+    groups: list[SeedGroup],
+) -> list[str]:
+    sentences = []
+    if pretraining and not pretraining.excludes_zero:
+        sentences.append(f"Whether fine-tuning beats training from scratch ({_describe(pretraining)}).")
+    open_questions = [title for title, difference in strategies if not difference.excludes_zero]
+    if open_questions:
+        sentences.append(f"Whether these differ from the best fine-tuned model: {_join(open_questions)}.")
+    if conclusion and conclusion.reason:
+        sentences.append(conclusion.reason)
+    if conclusion and conclusion.inconclusive:
+        sentences.append(f"The effects of {_join(conclusion.inconclusive)} may be larger than 3 points, or zero.")
+    if conclusion and conclusion.untried:
+        sentences.append(f"Never tried: {_join(conclusion.untried)}.")
+    if groups and all(len(group.runs) == 1 for group in groups):
+        sentences.append("How much accuracy varies over seeds, because every configuration was trained once.")
+    return sentences
+
+
+def _list_next_steps(conclusion: SweepConclusion | None, groups: list[SeedGroup]) -> list[str]:
+    sentences = []
+    if conclusion and conclusion.trials_for_3_points:
+        num_trials = len(conclusion.sweep.completed)
+        sentences.append(
+            f"About {plural(conclusion.trials_for_3_points, 'trial')} instead of {num_trials:,} would bring the margin "
+            f"of error of most effects to 3 points: `{PROGRAM} sweep TRIALS={conclusion.trials_for_3_points}`."
+        )
+    commands = {group.best.command for group in groups if len(group.runs) < MIN_SEEDS}
+    repeated = " and ".join(f"`{PROGRAM} {command} SEEDS={MIN_SEEDS}`" for command in sorted(commands, reverse=True))
+    if repeated:
+        sentences.append(f"{repeated}: several seeds separate a configuration from the luck of one training.")
+    return sentences
+
+
+def _describe(difference: Estimate) -> str:
+    points, interval = percentage_points(difference)
+    return f"{points} points, {interval}, {sample_size(difference)}"
+
+
+def _join(names: list[str]) -> str:
+    """Returns at most six names with commas, and the number of the others."""
+    shown = ", ".join(names[:MAX_NAMES])
+    return shown if len(names) <= MAX_NAMES else f"{shown} and {len(names) - MAX_NAMES} others"
