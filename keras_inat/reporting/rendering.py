@@ -1,8 +1,8 @@
 """The page as one HTML file with its style and script inside, and as Markdown in the dialect of GitHub and GitLab."""
 
-import base64
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup, escape
@@ -11,6 +11,7 @@ from keras_inat.reporting import blocks
 from keras_inat.reporting.blocks import Block, Chapter, Heading, Page, Table
 from keras_inat.reporting.formatting import interval, percent, sample_size
 
+SAFE = " !$()*+,-./:;=?@[]^_|~"  # characters that stay as they are in an address within quotation marks
 TYPES = {".csv": "text/csv", ".svg": "image/svg+xml"}
 RULES = {"l": ":--", "r": "--:"}
 
@@ -27,8 +28,9 @@ def render_html(page: Page, directory: Path | None = None) -> str:
 
 
 def _encode(file: Path) -> str:
-    """Returns the content of a file as an address."""
-    return f"data:{TYPES[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode()}"
+    """Returns the content of a text file as an address. Quoted text is a quarter shorter than base64."""
+    text = quote(file.read_text(encoding="utf-8"), safe=SAFE)
+    return f"data:{TYPES[file.suffix]};charset=utf-8,{text}"
 
 
 def _mark_code(text: str) -> Markup:

@@ -196,6 +196,6 @@ def test_a_single_file_contains_its_figures(
     workshop.add_sweep("s", [{"model.filters": 8}, {"model.filters": 16}], [0.4, 0.3])
     write_report(override(workshop.config, {"report.single_file": single_file}))
     text = workshop.read_page()
-    assert text.count("data:image/svg+xml;base64,") == (text.count("<img ") if is_single else 0)
+    assert text.count("data:image/svg+xml;charset=utf-8,") == (text.count("<img ") if is_single else 0)
     assert ("figures/" in text) is not is_single
-    assert text.count("data:text/csv;base64,") == is_single
+    assert text.count("data:text/csv;charset=utf-8,") == is_single

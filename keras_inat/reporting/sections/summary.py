@@ -70,8 +70,10 @@ def summarize(history: History, findings: list[str], figures: FigureFolder) -> S
         blocks.append(Cards(cards))
     if findings:
         blocks.append(Bullets(findings))
-    for data_set in history.data_sets[:1]:
-        blocks += [_show_predictions(model, figures) for model in choose_models(data_set)[-1:] if model.predictions]
+    models = [model for model in choose_models(history.data_sets[0]) if model.predictions]
+    if models:
+        best = max(models, key=lambda model: model.run.result.val_score)
+        blocks.append(_show_predictions(best, figures))
     return Section("", [*blocks, Prose(INTERVALS)])
 
 
