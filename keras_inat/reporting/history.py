@@ -3,12 +3,12 @@
 Only the run folders are read: no data set, no test images except those that a run kept, no TensorFlow.
 """
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from keras_inat.models.backbones import name_backbone
 from keras_inat.reporting.sweep_history import SweepHistory, read_sweep
 from keras_inat.settings.schema import Finetune
 from keras_inat.store.balance import Objective, choose_common, read_score
@@ -53,13 +53,8 @@ class FinishedRun:
 
     @property
     def backbone(self) -> str:
-        """The pretrained network. For weights of our own it is the run that made them, and from scratch it is empty."""
-        if not self.finetune:
-            return ""
-        weights = Path(self.finetune.weights)
-        if weights.suffix == ".keras":
-            return re.sub(r"^\d{8}-\d{6}-", "", weights.parent.name)
-        return self.finetune.backbone
+        """The full name of the pretrained network; empty if the run was trained from scratch."""
+        return name_backbone(self.finetune) if self.finetune else ""
 
     def read_predictions(self) -> Predictions | None:
         """Reads the predictions on the test images. Returns None if the file is missing or damaged."""
