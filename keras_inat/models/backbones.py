@@ -99,9 +99,9 @@ BACKBONES = {
 
 
 def name_backbone(config: Finetune) -> str:
-    """Returns the full name of a pretrained network, such as `MobileNet 0.25`, with its width multiplier unless it is 1.
+    """Returns the full name of a pretrained network, such as `MobileNet 0.25`.
 
-    The name of a model of ours is the name of the run that made it.
+    It has the width multiplier unless this is 1. The name of a model of ours is the name of the run that made it.
     """
     path = Path(config.weights)
     if path.suffix == ".keras":

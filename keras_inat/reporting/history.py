@@ -13,7 +13,7 @@ from keras_inat.reporting.sweep_history import SweepHistory, read_sweep
 from keras_inat.settings.schema import Finetune
 from keras_inat.store.balance import Objective, choose_common, read_score
 from keras_inat.store.ledger import LedgerEntry, read_ledger
-from keras_inat.store.predictions import DuplicatePictures, Predictions
+from keras_inat.store.predictions import DuplicatePictures, Predictions, TrainingSample
 from keras_inat.store.records import DataSummary, DuplicatePair, EvaluationScores, Result
 from keras_inat.store.runs import RunFolder, identify_group, list_runs
 from keras_inat.store.suspects import SuspectRun, list_suspects
@@ -60,6 +60,11 @@ class FinishedRun:
         """Reads the predictions on the test images. Returns None if the file is missing or damaged."""
         predictions = Predictions.read(self.folder.predictions)
         return predictions if predictions and predictions.is_consistent(len(self.data.classes)) else None
+
+    def read_training_sample(self) -> TrainingSample | None:
+        """Reads some training images. Returns None if the file is missing or damaged."""
+        sample = TrainingSample.read(self.folder.training_sample)
+        return sample if sample and sample.is_consistent(len(self.data.classes)) else None
 
     def read_duplicates(self) -> list[tuple[DuplicatePair, np.ndarray]]:
         """Reads some near-duplicates with their images `(2, size, size, 3)` uint8; nothing if the file is damaged."""
