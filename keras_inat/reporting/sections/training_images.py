@@ -80,7 +80,7 @@ def _describe_augmentation(run: FinishedRun, sample: TrainingSample, names: str,
         f"{run.command}-augmentation",
         partial(draw_augmentation, sample.pixels[:count], sample.labels[:count], sample.versions, run.data.classes),
         f"{title} {plural(count, 'training image')}, each with {plural(len(sample.versions), 'augmented version')}.",
-        f"{title} Framed: the training image. Beside it: {len(sample.versions)} random versions. Each epoch draws a "
+        f"{title} Framed: the training image. Beside it: {plural(len(sample.versions), 'random version')}. Each epoch draws a "
         f"new one.{notes}",
     )
 
