@@ -52,6 +52,12 @@ class FinishedRun:
         return max(stage.parameters for stage in self.result.stages)
 
     @property
+    def trains_on_images(self) -> bool:
+        """False if every stage trained the head alone, on cached features of images without augmentation."""
+        frozen = all(stage.layers == 0 for stage in self.result.stages)
+        return not (self.finetune and self.finetune.cache_features and frozen)
+
+    @property
     def backbone(self) -> str:
         """The full name of the pretrained network; empty if the run was trained from scratch."""
         return name_backbone(self.finetune) if self.finetune else ""

@@ -15,6 +15,7 @@ from keras_inat.reporting.rendering import escape_markdown, render_html, render_
 from keras_inat.reporting.sections import checklist, records, summary
 from keras_inat.reporting.sections.best_model import describe_best_model
 from keras_inat.reporting.sections.comparison_of_runs import compare_runs
+from keras_inat.reporting.sections.configuration import describe_configuration
 from keras_inat.reporting.sections.data import describe_data
 from keras_inat.reporting.sections.exports import describe_exports
 from keras_inat.reporting.sections.fine_tuning import describe_comparison, describe_fine_tuning
@@ -41,7 +42,7 @@ def write_report(config: Config) -> Page:
     text = render_markdown(page.chapters, TITLE)
     write_text(directory / "README.md", text)  # written first: it marks the folder as a report's
     write_text(directory / "results.csv", format_results(history.runs))
-    write_cards(history.runs, directory)
+    write_cards(history.runs, directory, config.report.author)
     write_text(directory / "index.html", render_html(page, directory if config.report.single_file else None))
     for file in set(FIGURE.findall(previous)) - set(FIGURE.findall(text)):
         (directory / file).unlink(missing_ok=True)
@@ -132,6 +133,7 @@ def _build_chapter(data_set: DataSet, figures: FigureFolder, config: Config) -> 
     sections = [describe_data(data_set, figures), describe_network(data_set), *describe_sweeps(data_set, figures)]
     if scratch:
         sections.append(describe_best_model(scratch[0], figures, config.report))
+    sections.append(describe_configuration(next(iter(scratch), None), next(iter(tuned), None), config.report.author))
     sections.append(describe_fine_tuning(data_set, figures))
     if tuned:
         sections.append(describe_best_model(tuned[0], figures, config.report))

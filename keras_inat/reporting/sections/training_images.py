@@ -75,13 +75,13 @@ def _describe_augmentation(run: FinishedRun, sample: TrainingSample, names: str,
     if finetune and finetune.cache_features and any(stage.layers == 0 for stage in run.result.stages):
         notes += " Stages that train the head alone take cached features instead."
     count = sample.versions.shape[1]
+    versions = plural(len(sample.versions), "random version")
     title = f"Augmentation for {names}: {', '.join(operations)}."
     return figures.add(
         f"{run.command}-augmentation",
         partial(draw_augmentation, sample.pixels[:count], sample.labels[:count], sample.versions, run.data.classes),
         f"{title} {plural(count, 'training image')}, each with {plural(len(sample.versions), 'augmented version')}.",
-        f"{title} Framed: the training image. Beside it: {plural(len(sample.versions), 'random version')}. Each epoch draws a "
-        f"new one.{notes}",
+        f"{title} Framed: the training image. Beside it: {versions}. Each epoch draws a new one.{notes}",
     )
 
 
