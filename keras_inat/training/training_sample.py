@@ -16,7 +16,7 @@ MAX_SIDE = 192  # pixels; the report shows them smaller
 
 
 def draw_training_sample(data: Dataset) -> TrainingSample:
-    """Draws training images of every class, at most 20 and 2 of a class, and augments the first 6, of other classes.
+    """Draws training images of every class, at most 20 and 2 of a class, and augments the first 6.
 
     They are augmented as a batch of the training is, with random numbers of their own. There are no versions if the
     training never reads pixels; see `trains_on_images`.

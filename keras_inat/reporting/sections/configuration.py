@@ -62,6 +62,9 @@ def _tabulate_settings(groups: dict[str, SeedGroup]) -> Table:
             rows.append([section, name, *(_mark(value, default) for value in values)])
         if name == "training.learning_rate" and any(run.finetune for run in runs):
             rows.append([section, STAGES, *map(_describe_rates, runs)])
+    parts = [row[0] for row in rows]
+    for row, above in zip(rows[1:], parts, strict=False):
+        row[0] = "" if row[0] == above else row[0]  # each part is named once
     caption = (
         "Settings. A value that differs from its default is followed by the default. Settings that are not listed have "
         "their default, and a dash marks one that does not apply."
@@ -121,12 +124,17 @@ def _tabulate_facts(groups: dict[str, SeedGroup], author: str) -> Table:
         ["run", *(run.title for run in runs)],
         ["seeds", *(", ".join(str(run.result.seed) for run in group.runs) for group in groups.values())],
         ["device", *(result.device for result in results)],
-        ["epochs", *(f"{result.epochs} of {result.planned_epochs}, best: {result.best_epoch}" for result in results)],
+        ["epochs", *(f"{result.epochs} of {result.planned_epochs}; best: {result.best_epoch}" for result in results)],
         ["date (UTC)", *(result.created[:10] for result in results)],
         ["commit", *(result.commit or MISSING for result in results)],
         ["packages", *(_list_packages(result) for result in results)],
     ]
-    return Table("Training.", f"l{'l' * len(groups)}", ["", *groups], rows)
+    return Table(
+        "Runs, with the device, the date and the versions of their training.",
+        f"l{'l' * len(groups)}",
+        ["", *groups],
+        rows,
+    )
 
 
 def _list_packages(result: Result) -> str:

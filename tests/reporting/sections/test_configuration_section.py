@@ -16,6 +16,8 @@ def read_rows(workshop: Workshop) -> dict[str, list[str]]:
     groups = [next(iter(data_set.find_groups(command)), None) for command in ("train-best", "finetune")]
     table = describe_configuration(*groups).blocks[0]
     assert isinstance(table, Table)
+    parts = [row[0] for row in table.rows if row[0]]
+    assert len(parts) == len(set(parts)) > 3
     return {row[1]: row[2:] for row in table.rows}
 
 
@@ -75,7 +77,7 @@ def test_the_page_names_device_date_commit_packages_and_author(workshop: Worksho
     write_report(override(workshop.config, {"report.author": "Ada Lovelace"}))
     text = workshop.read_text()
     for fact in (
-        *("author Ada Lovelace", "seeds 0, 1", "device CPU, 2 cores", "epochs 12 of 12, best: 11"),
+        *("author Ada Lovelace", "seeds 0, 1", "device CPU, 2 cores", "epochs 12 of 12; best: 11"),
         *("date (UTC) 2026-11-01", "commit 0123456789ab", "packages keras 3.15.1, tensorflow-cpu 2.21.0"),
     ):
         assert fact in text

@@ -68,10 +68,10 @@ def test_models_share_a_figure_if_their_augmentation_is_the_same(workshop: Works
 
 
 def test_a_stage_of_the_head_is_not_augmented(workshop: Workshop) -> None:
-    stages = [
+    stages = tuple(
         StageSummary(stage=name, parameters=1, learning_rate=0.1, layers=layers)
         for name, layers in (("head", 0), ("top", 3))
-    ]
+    )
 
     def add(**options) -> None:
         run = workshop.add_finetuned("topk", **options)
