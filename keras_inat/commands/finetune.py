@@ -3,12 +3,12 @@
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from keras_inat.commands.seeds import train_seeds
 from keras_inat.errors import UserError
 from keras_inat.intervals import accuracy_interval
 from keras_inat.log import warn
+from keras_inat.models.backbones import name_backbone
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Result
@@ -53,10 +53,8 @@ def _choose_name(config: Config, suffix: str = "") -> str:
     assert config.finetune
     if config.run.name != Config().run.name:
         return config.run.name + suffix
-    backbone = config.finetune.backbone
-    if config.finetune.weights.endswith(".keras"):  # the folder of the run that trained it
-        backbone = Path(config.finetune.weights).resolve().parent.name
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{config.finetune.strategy}-{backbone}")[:100]
+    name = f"{config.finetune.strategy}-{name_backbone(config.finetune)}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100]
 
 
 def _print_comparison(results: Mapping[str, Sequence[Result]]) -> None:

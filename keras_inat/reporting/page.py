@@ -15,6 +15,7 @@ from keras_inat.reporting.rendering import escape_markdown, render_html, render_
 from keras_inat.reporting.sections import checklist, records, summary
 from keras_inat.reporting.sections.best_model import describe_calibration, describe_confusion
 from keras_inat.reporting.sections.comparison_of_runs import compare_runs
+from keras_inat.reporting.sections.configuration import describe_configuration
 from keras_inat.reporting.sections.data import describe_data
 from keras_inat.reporting.sections.example_predictions import describe_example_predictions
 from keras_inat.reporting.sections.exports import describe_exports
@@ -46,7 +47,7 @@ def write_report(config: Config) -> Page:
     text = render_markdown(page.chapters, TITLE)
     write_text(directory / "README.md", text)  # written first: it marks the folder as a report's
     write_text(directory / "results.csv", format_results(history.runs))
-    write_cards(history.runs, directory)
+    write_cards(history.runs, directory, config.report.author)
     write_text(directory / "index.html", _render(page, directory, config.report.single_file))
     for file in set(FIGURE.findall(previous)) - set(FIGURE.findall(text)):
         (directory / file).unlink(missing_ok=True)
@@ -134,7 +135,7 @@ def _build_page(history: History, figures: FigureFolder, config: Config) -> Page
     ]
     requirements = checklist.check_requirements(chapters, history.data_sets)
     appendix.append(Section(checklist.TITLE, [requirements], lead=checklist.LEAD))
-    return Page(summary.describe_scope(history), chapters, findings, requirements.missing)
+    return Page(summary.describe_scope(history, config.report.author), chapters, findings, requirements.missing)
 
 
 def _build_chapter(data_set: DataSet, figures: FigureFolder, config: Config) -> Chapter:
@@ -142,7 +143,11 @@ def _build_chapter(data_set: DataSet, figures: FigureFolder, config: Config) -> 
     figures.begin_chapter(data_set.name)
     models = choose_models(data_set)
     evaluated = [model for model in models if model.predictions]
-    sections = [describe_comparison(data_set, figures)]
+    best = {model.run.command: model.group for model in models}
+    sections = [
+        describe_comparison(data_set, figures),
+        describe_configuration(best.get("train-best"), best.get("finetune"), config.report.author),
+    ]
     if models:
         sections.append(describe_learning_curves(models, figures))
     if evaluated:

@@ -219,6 +219,7 @@ class Report(Section):
     role: ClassVar[Role] = Role.DISPLAY
 
     directory: Annotated[str, PATH] = Field("reports", description="folder of the page")
+    author: str = Field("", max_length=200, description="the author, whom the page and the model cards name")
     compare: Annotated[str | None, PATHS] = Field(
         None, description="runs to compare, separated by spaces: their folders, or their names for all seeds of a run"
     )

@@ -89,6 +89,24 @@ class ValidationSample(StoredArrays):
 
 
 @dataclass(frozen=True)
+class TrainingSample(StoredArrays):
+    """Training images and augmented versions of the first ones, `training_sample.npz`. They may be scaled down."""
+
+    pixels: np.ndarray  # `(images, side, side, 3)` uint8, of as many classes as possible
+    labels: np.ndarray  # `(images,)` int64
+    versions: np.ndarray  # `(versions, fewer images, side, side, 3)` uint8, as the training takes them
+
+    def is_consistent(self, num_classes: int) -> bool:
+        """Returns True if the arrays fit one another and the number of classes."""
+        return (
+            self.pixels.ndim == 4
+            and self.versions.ndim == 5
+            and len(self.labels) == len(self.pixels) >= self.versions.shape[1]
+            and bool(np.isin(self.labels, np.arange(num_classes)).all())
+        )
+
+
+@dataclass(frozen=True)
 class DuplicatePictures(StoredArrays):
     """The pixels of some near-duplicates, `duplicates.npz`."""
 

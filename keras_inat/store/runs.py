@@ -39,6 +39,7 @@ class RunFolder:
     log = InFolder("log.txt")
     predictions = InFolder("test_predictions.npz")
     sample = InFolder("validation_sample.npz")
+    training_sample = InFolder("training_sample.npz")
     duplicates = InFolder("duplicates.npz")
     suspects = InFolder("suspects.json")
     suspect_table = InFolder("suspects.csv")
@@ -99,7 +100,7 @@ def restart_run(config: Config, path: Path, command: str) -> RunFolder:
     run = RunFolder(path, command)
     path.mkdir(parents=True, exist_ok=True)
     files = (run.result, run.metrics, run.model, run.checkpoint, run.wandb_id, run.mlflow_id)
-    for file in (*files, run.predictions, run.sample, run.duplicates):
+    for file in (*files, run.predictions, run.sample, run.training_sample, run.duplicates):
         file.unlink(missing_ok=True)
     for folder in (run.tensorboard, run.wandb, run.pictures, run.export, run.app):
         shutil.rmtree(folder, ignore_errors=True)

@@ -22,6 +22,7 @@ from keras_inat.store.scores import score_predictions
 from keras_inat.training.checkpoint import claim_run
 from keras_inat.training.session import TrainedModel, check_cnn_memory, fit
 from keras_inat.training.stages import plan_stages
+from keras_inat.training.training_sample import draw_training_sample
 
 # The numbers of pictures that a run keeps for the report.
 NUM_EXAMPLES = 30
@@ -114,8 +115,8 @@ def _evaluate_and_finish(record: Record | None, run: RunFolder, trained: Trained
 def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | None = None) -> Result:
     """Evaluates a trained model once on the test images, through the ledger.
 
-    Writes the predictions, a sample of the validation images and some pairs of duplicates for the report; see
-    `store.predictions`. Returns the result of the training with its test scores and with a temperature, which the
+    Writes the predictions, samples of the validation and training images and some pairs of duplicates for the report;
+    see `store.predictions`. Returns the result of the training with its test scores and with a temperature, which the
     validation images determine. The model file gets the temperature, too.
     """
     data = trained.data
@@ -141,6 +142,7 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | Non
     count = max(1, min(MAX_SAMPLE, MAX_SAMPLE_BYTES // data.images[0].nbytes))
     sample = np.sort(np.random.default_rng(0).permutation(data.validation_rows)[:count])
     ValidationSample(pixels=data.images[sample], labels=data.labels[sample]).write(run.sample)
+    draw_training_sample(data).write(run.training_sample)
     duplicates = DuplicatePictures(*data.read_duplicates(test, NUM_DUPLICATES))
     if len(duplicates.pairs):
         duplicates.write(run.duplicates)

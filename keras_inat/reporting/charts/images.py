@@ -16,9 +16,10 @@ from keras_inat.reporting.formatting import percent
 from keras_inat.store.predictions import Predictions
 from keras_inat.store.records import DuplicatePair
 from keras_inat.store.suspects import Suspect
-from keras_inat.style import CORRECT, GRID, MUTED, WRONG, clip
+from keras_inat.style import ACCENT, CORRECT, GRID, MUTED, WRONG, clip
 
 EXAMPLE_COLUMNS = 10
+AUGMENTATION_COLUMNS = 2
 PREDICTION_COLUMNS = 3
 PAIR_COLUMNS = 4
 SUSPECT_COLUMNS = 6
@@ -41,14 +42,34 @@ NUM_SHOWN = 3  # classes beside an image
 CENTERED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5}
 
 
-def draw_examples(predictions: Predictions, classes: Sequence[str]) -> Figure:
-    """Draws the example images with their classes."""
-    figure, axes = new_canvas(WIDTH, EXAMPLE_HEIGHT * -(-len(predictions.pixels) // EXAMPLE_COLUMNS))
-    for index, (row, image) in enumerate(zip(predictions.examples, predictions.pixels, strict=True)):
+def draw_examples(images: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Draws images `(images, size, size, 3)` uint8 with their classes, in the order of the classes."""
+    figure, axes = new_canvas(WIDTH, EXAMPLE_HEIGHT * -(-len(images) // EXAMPLE_COLUMNS))
+    for index, row in enumerate(np.argsort(labels, kind="stable")):
         x = index % EXAMPLE_COLUMNS
         y = EXAMPLE_HEIGHT * (index // EXAMPLE_COLUMNS)
-        _place_image(axes, image, x + 0.04, y + 0.04, 0.92)
-        axes.text(x + 0.5, y + 1.08, clip(classes[predictions.labels[row]], 14), **CENTERED)
+        _place_image(axes, images[row], x + 0.04, y + 0.04, 0.92)
+        axes.text(x + 0.5, y + 1.08, clip(classes[labels[row]], 14), **CENTERED)
+    return figure
+
+
+def draw_augmentation(images: np.ndarray, labels: np.ndarray, versions: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Draws framed images `(images, size, size, 3)` uint8 with their classes, each before its augmented versions.
+
+    `versions` are `(versions, images, size, size, 3)` uint8.
+    """
+    width = WIDTH / AUGMENTATION_COLUMNS
+    cell = (width - 3 * MARGIN) / (1 + len(versions))
+    height = cell + 0.34
+    figure, axes = new_canvas(WIDTH, height * -(-len(images) // AUGMENTATION_COLUMNS))
+    for index, image in enumerate(images):
+        x = width * (index % AUGMENTATION_COLUMNS) + MARGIN
+        y = height * (index // AUGMENTATION_COLUMNS) + 0.26
+        axes.text(x, y - 0.11, clip(classes[labels[index]], 60), fontsize=9, weight="bold", va="center")
+        _place_image(axes, image, x, y, cell - GAP)
+        axes.add_patch(Rectangle((x, y), cell - GAP, cell - GAP, fill=False, edgecolor=ACCENT, linewidth=2.2))
+        for number, version in enumerate(versions[:, index], 1):
+            _place_image(axes, version, x + MARGIN + number * cell, y, cell - GAP)
     return figure
 
 

@@ -32,7 +32,7 @@ INTERVALS = (
 )
 
 
-def describe_scope(history: History) -> str:
+def describe_scope(history: History, author: str) -> str:
     """Returns what the page is about, in a line."""
     parts = []
     for data_set in history.data_sets:
@@ -48,6 +48,8 @@ def describe_scope(history: History) -> str:
     created = [run.result.created for run in history.runs]
     if created:
         parts.append(max(created)[:10])
+    if author:
+        parts.append(author)
     return " · ".join(parts)
 
 

@@ -49,6 +49,15 @@ def test_configurations_with_the_same_title_keep_their_names(workshop: Workshop)
     assert points == {f"{title} #2": "\N{MINUS SIGN}8.0", f"{title} #3": "\N{MINUS SIGN}25.0"}
 
 
+def test_a_narrow_backbone_has_its_full_name(workshop: Workshop) -> None:
+    weights = {"finetune.backbone": "MobileNet", "finetune.weights": "mobilenet_2_5_224_tf_no_top.h5"}
+    workshop.add_finetuned("head", settings=weights)
+    data_set = workshop.read_data_set()
+    assert "head: MobileNet 0.25 1 " in format_text(describe_fine_tuning(data_set, workshop.figures))
+    [finding] = list_findings(data_set)
+    assert "the best fine-tuned model (head: MobileNet 0.25) has" in finding
+
+
 def test_train_best_may_fine_tune(workshop: Workshop) -> None:
     workshop.config = build_config(merge(workshop.config.model_dump(), {"finetune": {"strategy": "head"}}))
     workshop.add_run("train-best", "best", correct=70)
