@@ -141,7 +141,7 @@ def test_outdated_pictures_are_removed(workshop: Workshop) -> None:
     run.metrics.unlink()
     write_report(workshop.config)
     assert "toy-train-best-learning-curves" not in workshop.list_figures()
-    assert {"toy-classes", "toy-holiday"} <= workshop.list_figures()
+    assert {"toy-examples", "toy-holiday"} <= workshop.list_figures()
 
 
 def test_a_page_without_models_needs_no_keras(workshop: Workshop) -> None:

@@ -129,12 +129,8 @@ def _tabulate_facts(groups: dict[str, SeedGroup], author: str) -> Table:
         ["commit", *(result.commit or MISSING for result in results)],
         ["packages", *(_list_packages(result) for result in results)],
     ]
-    return Table(
-        "Runs, with the device, the date and the versions of their training.",
-        f"l{'l' * len(groups)}",
-        ["", *groups],
-        rows,
-    )
+    caption = "Runs, with the device, the date and the versions of their training."
+    return Table(caption, f"l{'l' * len(groups)}", ["", *groups], rows)
 
 
 def _list_packages(result: Result) -> str:
