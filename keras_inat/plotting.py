@@ -1,6 +1,7 @@
 """The style of all figures, and saving them as PNG. Importing this module opens no window."""
 
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from keras_inat.files import write_atomically
@@ -78,10 +79,12 @@ def use_points(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(label))
 
 
+@cache
 def measure_width(text: str, size: float, weight: str = "normal") -> float:
     """Returns the width of a text in inches. `size` is in points."""
-    font = FontProperties(family=STYLE["font.family"], weight=weight)
-    return float(TextPath((0, 0), text, size=size, prop=font).get_extents().width) / POINTS_PER_INCH
+    font = FontProperties(family=STYLE["font.family"], weight=weight, size=size)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width) / POINTS_PER_INCH
 
 
 def clip_to_width(text: str, width: float, size: float) -> str:

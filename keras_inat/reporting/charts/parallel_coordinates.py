@@ -21,6 +21,7 @@ from keras_inat.style import INK, MUTED, PAPER, SCORES
 MAX_VALUE_TICKS = 6  # values that all get a tick
 MIN_TICK_DISTANCE = 0.06  # of the length of an axis
 NUM_TICKS = 5  # about, of other numbers
+STEPS = [1, 2, 2.5, 5, 10]  # between them, times a power of 10
 MAX_SPREAD = 0.035  # half the length that lines with equal values take of an axis
 LINE_SPREAD = 0.003  # half the distance between them
 # Inches.
@@ -101,7 +102,7 @@ def _build_number_axis(label: str, values: Sequence[float | None], logarithmic: 
 
 def _list_round_numbers(low: float, high: float, logarithmic: bool) -> list[float]:
     """Returns about `NUM_TICKS` numbers between two others: multiples of a step, or 1, 2 and 5 times powers of 10."""
-    numbers = [float(number) for number in MaxNLocator(NUM_TICKS).tick_values(low, high)]
+    numbers = [float(number) for number in MaxNLocator(NUM_TICKS, steps=STEPS).tick_values(low, high)]
     if logarithmic:
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         factors = (1, 2, 5) if len(powers) <= NUM_TICKS - 2 else (1,)

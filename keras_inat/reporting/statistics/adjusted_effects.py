@@ -6,6 +6,7 @@ intervals are simultaneous (max abs(t): Hothorn et al. 2008), so that many rows 
 """
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,12 +21,13 @@ from keras_inat.reporting.sweep_history import SweepHistory, read_level
 from keras_inat.store.records import Trial
 
 MIN_DEGREES_OF_FREEDOM = 8
+MIN_LEVEL_TRIALS = 6  # of a choice that others are compared with
 # Degree of polynomials, and the trials that it needs for each column. The first with enough trials is taken.
 DEGREES = {4: 6, 2: 3, 1: 0}
 OUTLIER_RANGES = 3.0  # interquartile ranges below the lower quartile (Tukey 1977): trials that did not learn at all
 MIN_RANGE = 0.02  # least interquartile range of accuracy, as scores on few images are often equal
 RELEVANT = 0.03  # difference in accuracy that a sweep should resolve
-NUM_STEPS = 6  # of the search for the number of trials that it takes
+NUM_STEPS = 3  # of the search for the number of trials that it takes
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,10 @@ def _count_needed_trials(model: LinearModel, contrasts: np.ndarray) -> int:
 
 
 def _list_contrasts(factor: Factor) -> list[tuple[str, np.ndarray]]:
-    """Returns the changes of a factor that are estimated, each with its weights of the factor's coefficients."""
+    """Returns the changes of a factor that are estimated, each with its weights of the factor's coefficients.
+
+    A choice is compared with the others that have enough trials. A rare one would withhold all of them.
+    """
     names = [setting_value(value) for value, _ in factor.points]
     columns = [columns for _, columns in factor.points]
     if factor.is_number:
@@ -187,8 +192,14 @@ def _list_contrasts(factor: Factor) -> list[tuple[str, np.ndarray]]:
         return contrasts
     if len(columns) == 2:
         return [(f"{names[1]} against {names[0]}", columns[1] - columns[0])]
-    total = np.sum(columns, axis=0)
-    return [
-        (f"{name} against the others", own - (total - own) / (len(columns) - 1))
-        for name, own in zip(names, columns, strict=True)
-    ]
+    counts = Counter(factor.values)
+    common = [index for index, (value, _) in enumerate(factor.points) if counts[value] >= MIN_LEVEL_TRIALS]
+    contrasts = []
+    for index, (name, own) in enumerate(zip(names, columns, strict=True)):
+        if len(common) == 2 and index == common[0]:
+            continue  # the contrast of the second one, with the opposite sign
+        others = [other for other in common if other != index] or [n for n in range(len(names)) if n != index]
+        reference = "the others" if len(others) == len(names) - 1 else ", ".join(names[other] for other in others)
+        mean = np.mean([columns[other] for other in others], axis=0)
+        contrasts.append((f"{name} against {reference}", own - mean))
+    return contrasts

@@ -14,6 +14,7 @@ from keras_inat.reporting.charts.parallel_coordinates import (
     draw_parallel_coordinates,
     measure_width,
 )
+from keras_inat.reporting.formatting import percent
 from keras_inat.reporting.sweep_history import read_sweep
 from keras_inat.style import DARK, PAPER
 
@@ -30,9 +31,9 @@ def test_axes_of_choices_numbers_and_accuracy(workshop: Workshop) -> None:
     assert rate.positions == pytest.approx([0, 0.5, 1])  # logarithmic
     assert [text for _, text in rate.ticks] == ["0.0001", "0.001", "0.01"]
     assert accuracy.positions == pytest.approx([0, 0.25, 1])
-    assert [text for _, text in accuracy.ticks] == ["20.0 %", "30.0 %", "40.0 %", "50.0 %", "60.0 %"]
+    assert [text for _, text in accuracy.ticks] == [percent(number) for number in (0.2, 0.3, 0.4, 0.5, 0.6)]
     *_, accuracy = build_axes(read_sweep(workshop.add_sweep("one", settings[:1], [0.5])))
-    assert accuracy.ticks == [(0.5, "50.0 %")]
+    assert accuracy.ticks == [(0.5, percent(0.5))]
 
 
 def test_equal_values_lie_beside_each_other_the_best_on_top(workshop: Workshop) -> None:
@@ -50,7 +51,7 @@ def test_many_numbers_have_round_ticks_between_the_lowest_and_the_highest(worksh
     rate, dropout, accuracy = build_axes(read_sweep(sweep))
     assert [text for _, text in rate.ticks] == ["0.0003", "0.0005", "0.001", "0.002", "0.0051"]
     assert [text for _, text in dropout.ticks] == ["0", "0.025", "0.05", "0.075", "0.1", "0.12"]
-    assert [text.replace("\xa0", " ") for _, text in accuracy.ticks] == ["40.1 %", "40.2 %", "40.3 %", "40.4 %"]
+    assert [text for _, text in accuracy.ticks] == [percent(number) for number in (0.401, 0.402, 0.403, 0.404)]
     assert rate.ticks[1][0] == pytest.approx(np.log(0.0005 / 0.0003) / np.log(1.37**9))
 
 
@@ -82,7 +83,8 @@ def test_names_and_ticks_have_room_at_any_number_of_axes(count: int) -> None:
         for other_x, other_y in names[index + 1 :]:
             assert abs(other_x - x) > 2 * half or abs(other_y - y) > 0.15
     gap = 8.2 / (count - 1)
-    ticks = [text for text, *_ in texts if text != "filter organization"]
+    *ticks, _ = [text for text, *_ in texts if text != "filter organization"]  # the last has the margin
+    assert len(ticks) == count - 1
     assert all(measure_width(text, 8.5) < gap for text in ticks)
 
 
