@@ -17,7 +17,7 @@ from keras_inat.reporting.sweep_history import SweepHistory, is_number, read_lev
 MIN_TRIALS = 8  # for a correlation
 MIN_FOREST_TRIALS = 24
 TEST_FRACTION = 4  # one trial in so many is held out
-NUM_SPLITS = 24
+NUM_SPLITS = 12
 NUM_SHUFFLES = 5
 NUM_TREES = 40
 NOT_APPLICABLE = -1.0
