@@ -2,22 +2,24 @@
 
 import json
 import re
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from report_workshop import Workshop, format_text
+from report_workshop import TRIAL_EPOCHS, Workshop, build_trial, format_text
 
 from keras_inat.reporting.blocks import Chapter, ParallelCoordinates, Picture
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import percent
-from keras_inat.reporting.history import read_history
+from keras_inat.reporting.history import DataSet
 from keras_inat.reporting.page import write_report
 from keras_inat.reporting.rendering import render_markdown
 from keras_inat.reporting.sections import hyperparameter_effects
 from keras_inat.reporting.sections.sweep import describe_sweeps
 from keras_inat.reporting.statistics import conclusion, importance
+from keras_inat.reporting.sweep_history import SweepHistory
+from keras_inat.store.sweeps import SweepFolder, SweepIdentity
 from keras_inat.style import SCORES
 
 
@@ -76,14 +78,17 @@ def list_false_verdicts(text: str) -> list[str]:
 
 def test_an_exploiting_search_causes_no_false_verdicts(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FigureFolder, "add", lambda self, name, draw, alt, caption: Picture(name, alt, caption, 1, 1))
-    monkeypatch.setattr(importance, "NUM_SPLITS", 3)
+    monkeypatch.setattr(importance, "NUM_SPLITS", 2)
+    monkeypatch.setattr(importance, "NUM_TREES", 10)
+    space = NULLS | {"training.learning_rate": {"min": 1e-4, "max": 1e-2, "log": True}}
+    identity = SweepIdentity(space=space, settings={}, data_hash="")
     num_true = 0
     num_false = 0
     for seed in range(8):
-        workshop.add_sweep(f"s{seed}", *plant_sweep(seed))
-        [data_set] = read_history(workshop.runs).data_sets
-        [sweep] = [sweep for sweep in data_set.sweeps if sweep.name == f"s{seed}"]
-        sections = describe_sweeps(replace(data_set, sweeps=[sweep]), workshop.figures)
+        outcomes = enumerate(zip(*plant_sweep(seed), strict=True))
+        trials = [build_trial(number, values, score, [score] * TRIAL_EPOCHS) for number, (values, score) in outcomes]
+        sweep = SweepHistory(SweepFolder(Path(f"s{seed}")), trials, identity=identity)
+        sections = describe_sweeps(DataSet("toy", sweeps=[sweep]), workshop.figures)
         text = render_markdown([Chapter("", sections)], "")
         num_true += any(line.startswith("- `learning_rate`") for line in text.splitlines())
         num_false += bool(list_false_verdicts(text))
