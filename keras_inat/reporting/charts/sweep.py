@@ -24,7 +24,7 @@ NUM_COLUMNS = 3
 MAX_PANELS = 18
 MAX_TICKS = 5  # numbers that all get a tick
 NOTE_SIZE = 8.5  # points
-NOTE_WIDTH = 2.9  # inches
+NOTE_WIDTH = 3.0  # inches
 GOLDEN_RATIO = 0.618034
 
 
@@ -141,7 +141,8 @@ def _describe(effect: AdjustedEffect | None) -> str:
     value, interval = percentage_points(effect.estimate)
     numbers = f": {value} ({interval})"
     room = NOTE_WIDTH - measure_width(numbers, NOTE_SIZE)
-    return clip_to_width(effect.change.partition(",")[0], room, NOTE_SIZE) + numbers
+    change = "half-way against both ends" if effect.change.startswith("half-way") else effect.change
+    return clip_to_width(change, room, NOTE_SIZE) + numbers
 
 
 def _draw_number(axes: Axes, factor: Factor, fitted: np.ndarray, color: str) -> np.ndarray:
