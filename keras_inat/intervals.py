@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Z = 1.959964  # the 97.5 % quantile of the normal distribution
+MAX_DIGITS = 9  # after the point; smaller numbers are the rounding errors of zero
 
 
 def wilson_interval(correct: float, total: int) -> tuple[float, float]:
@@ -124,6 +125,16 @@ class Estimate:
     @property
     def excludes_zero(self) -> bool:
         return self.low > 0 or self.high < 0
+
+
+def count_digits(number: float, digits: int) -> int:
+    """Returns the digits after the point, at least `digits`, with which a number other than zero is not printed as 0.
+
+    The end of an interval keeps its sign in this way, which says whether the interval excludes zero.
+    """
+    while digits < MAX_DIGITS and number and not round(number, digits):
+        digits += 1
+    return digits
 
 
 def estimate_proportion(correct: int, total: int) -> Estimate:

@@ -265,7 +265,7 @@ class Sweep:
         return f"<Sweep {self.path}: {len(trials)} trials{score}>"
 
     def _repr_html_(self) -> str:
-        from keras_inat.reporting.charts.sweep import build_axes, draw_parallel_coordinates
+        from keras_inat.reporting.charts.parallel_coordinates import build_axes, draw_parallel_coordinates
         from keras_inat.reporting.sweep_history import read_sweep
 
         history = read_sweep(self._folder)

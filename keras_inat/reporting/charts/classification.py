@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_inat.intervals import Estimate
-from keras_inat.plotting import PERCENT, WIDTH, new_figure
+from keras_inat.plotting import WIDTH, new_figure, use_percent
 from keras_inat.reporting.charts.images import CENTERED
 from keras_inat.reporting.formatting import plural
 from keras_inat.style import ACCENT, CYCLE, INK, MUTED, PAPER, clip
@@ -62,7 +62,8 @@ def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.set(xlabel="predicted", ylabel="true")
-    bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, format=PERCENT)
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02)
+    use_percent(bar.ax.yaxis)
     bar.set_label("of the true class's images")
     bar.outline.set_visible(False)
     return figure
@@ -90,8 +91,7 @@ def draw_reliability_diagram(
     bars = lower.bar([confidence for confidence, _ in bins], [accuracy.num for _, accuracy in bins], 0.05, color=ACCENT)
     lower.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=8, color=MUTED)
     lower.margins(y=0.25)
-    lower.xaxis.set_major_formatter(PERCENT)  # of both, which share the axis
-    upper.yaxis.set_major_formatter(PERCENT)
+    use_percent(lower.xaxis, upper.yaxis)  # the x axis is that of both
     upper.set(xlim=(0, 1.03), ylim=(-0.02, 1.05), ylabel="accuracy")
     lower.set(xlabel="confidence: probability of the predicted class", ylabel="images")
     figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left", ncols=2)

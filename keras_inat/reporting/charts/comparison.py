@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from keras_inat.intervals import Estimate
-from keras_inat.plotting import PERCENT, WIDTH, new_figure
-from keras_inat.reporting.formatting import SPACE, abbreviate, percent, signed
+from keras_inat.plotting import WIDTH, new_figure, use_percent, use_points
+from keras_inat.reporting.formatting import SPACE, abbreviate, percent
 from keras_inat.store.records import Epoch
 from keras_inat.style import ACCENT, CYCLE, INK, MUTED, PAPER, clip
 
@@ -71,7 +71,7 @@ def draw_accuracies(models: Sequence[ComparedModel], chance: float | None = None
             axes.plot([], [], marker, color=color, label=name)
     if any(len(model.seeds) > 1 for model in models):
         axes.plot([], [], "o", color=MUTED, markersize=3.5, label="single seeds")
-    axes.xaxis.set_major_formatter(PERCENT)
+    use_percent(axes.xaxis)
     axes.set_xlabel("test accuracy, with 95 % interval")
     figure.legend(loc="outside upper left", ncols=3)
     return figure
@@ -94,7 +94,7 @@ def draw_costs(models: Sequence[ComparedModel]) -> Figure:
     left.xaxis.set_major_formatter(FuncFormatter(lambda number, _: abbreviate(number)))
     left.xaxis.set_minor_formatter(NullFormatter())
     use_time_scale(right)
-    left.yaxis.set_major_formatter(PERCENT)
+    use_percent(left.yaxis)
     left.set_ylabel("test accuracy")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure
@@ -128,7 +128,7 @@ def draw_forest_plot(
     axes.axvline(0, color=INK, linewidth=1)
     axes.set(xlim=limits, xlabel=label)
     if in_points:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(100 * value, 1) if value else "0"))
+        use_points(axes.xaxis)
     return figure
 
 
@@ -181,7 +181,7 @@ def draw_training(
     if shows_balance:
         balanced = [epoch.val_balanced_accuracy for epoch in epochs]
         upper.plot(numbers, balanced, marker=marker, ms=3, color=CYCLE[2], linestyle="-.", label="validation, balanced")
-    upper.yaxis.set_major_formatter(PERCENT)
+    use_percent(upper.yaxis)
     figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 
@@ -218,6 +218,6 @@ def _draw_validation(
         values = [epoch.val_accuracy for epoch in epochs]
         marker = marker if len(epochs) <= MAX_MARKED else ""
         axes.plot(xs, values, marker=marker, color=color, ms=4, linewidth=1.4, label=clip(title, 40))
-    axes.yaxis.set_major_formatter(PERCENT)
+    use_percent(axes.yaxis)
     figure.legend(loc="outside upper left", ncols=3)
     return figure

@@ -167,8 +167,8 @@ def _describe_temperature(run: FinishedRun, temperature: float, error: float, ef
     """Describes the calibration before and after temperature scaling. `error` is that before."""
     change = ""
     if effect.change:
-        values = [formatting.signed(value, 3) for value in (effect.change.value, effect.change.low, effect.change.high)]
-        change = f", a change of {values[0]} ({values[1]} to {values[2]}, {formatting.sample_size(effect.change)})"
+        value, interval = formatting.difference(effect.change, 3)
+        change = f", a change of {value} ({interval}, {formatting.sample_size(effect.change)})"
     images = plural(run.data.counts.validation, "validation image")
     return (
         f"Temperature scaling (Guo et al. 2017) divides the logits by {temperature:.2f}. This temperature was fitted "

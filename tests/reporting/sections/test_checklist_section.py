@@ -7,7 +7,7 @@ from report_workshop import Workshop
 
 from keras_inat.commands import report
 from keras_inat.errors import UserError
-from keras_inat.reporting.blocks import Chapter, Picture, Section
+from keras_inat.reporting.blocks import Chapter, Picture, Section, Table
 from keras_inat.reporting.history import read_history
 from keras_inat.reporting.page import write_report
 from keras_inat.reporting.sections.checklist import REQUIREMENTS, check_requirements
@@ -26,6 +26,13 @@ def test_requirements_link_to_their_section(workshop: Workshop) -> None:
     assert "importance of hyperparameters missing: run keras-inat sweep TRIALS=40" in workshop.read_text()
     markdown = (workshop.reports / "README.md").read_text(encoding="utf-8")
     assert "| reproduction of every run | Reproduction |" in markdown
+
+
+def test_columns_of_a_table_meet_requirements() -> None:
+    section = Section("Sweep", [Table("", "lr", ["hyperparameter", "importance"], [])])
+    missing = check_requirements([Chapter("toy", [section])], []).missing
+    assert "importance of hyperparameters" not in missing
+    assert "correlation of hyperparameters with accuracy" in missing
 
 
 def test_three_strategies_are_required(workshop: Workshop) -> None:
