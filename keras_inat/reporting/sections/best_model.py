@@ -129,8 +129,8 @@ def describe_confusion_matrix(run: FinishedRun, predictions: Predictions, figure
             f"{run.command}-confusion",
             partial(draw_confusion_matrix, counts, classes),
             f"Confusion matrix of {shown}.",
-            "Each row is a true class. Its cells are the percentages of its images by predicted class. Blue: correct. Red: "
-            f"errors, on a scale up to the largest one. Gray: no image. The figure shows {shown}.",
+            "Each row is a true class. Its cells are the percentages of its images by predicted class. Blue: correct. "
+            f"Red: errors, on a scale up to the largest one. Gray: no image. The figure shows {shown}.",
         ),
         Prose(_list_frequent_errors(counts, classes)),
         tabulate_classes(counts, classes),
@@ -177,9 +177,9 @@ def tabulate_classes(counts: np.ndarray, classes: Sequence[str]) -> Table:
 def _list_frequent_errors(counts: np.ndarray, classes: Sequence[str]) -> str:
     """Returns the pairs of classes with the most errors. Pairs that tie with the last one are counted."""
     errors = counts - np.diag(np.diag(counts))
-    order = np.argsort(-errors, axis=None, kind="stable")[: max(NUM_ERRORS, np.count_nonzero(errors))]
+    order = np.argsort(-errors, axis=None, kind="stable")
     numbers = errors.ravel()[order]
-    num_shown = min(NUM_ERRORS, np.count_nonzero(numbers))
+    num_shown = min(NUM_ERRORS, int(np.count_nonzero(errors)))
     if not num_shown:
         return "No test image was misclassified."
     frequent = []
