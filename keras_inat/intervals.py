@@ -14,7 +14,7 @@ import numpy as np
 Z = 1.959964  # the 97.5 % quantile of the normal distribution
 
 
-def wilson_interval(correct: float, total: int) -> tuple[float, float]:
+def wilson_interval(correct: float, total: float) -> tuple[float, float]:
     """Returns the 95 % score interval of a proportion (Wilson 1927), also of a fractional number of correct images."""
     fraction = correct / total
     correction = Z * Z / total
@@ -138,7 +138,7 @@ def count_effective_images(correct: np.ndarray) -> float:
     return num_images * binomial / min(max(variance, binomial / num_seeds), binomial)
 
 
-def balanced_accuracy_interval(correct: Sequence[float], support: Sequence[int]) -> tuple[float, float]:
+def balanced_accuracy_interval(correct: Sequence[float], support: Sequence[float]) -> tuple[float, float]:
     """Returns the 95 % interval of balanced accuracy, the mean recall of the classes that have images.
 
     The recalls of the classes are independent. The interval of each is exact (Clopper & Pearson 1934), and the interval

@@ -60,7 +60,7 @@ def estimate_balanced_accuracy(runs: Sequence[tuple[RunFolder, Result]]) -> Esti
 
 def _read_predictions(runs: Sequence[tuple[RunFolder, Result]]) -> list[Predictions]:
     """Reads the predictions of all runs. Returns none unless each has some, of the same images."""
-    predictions = []
+    predictions: list[Predictions] = []
     for folder, result in runs:
         found = Predictions.read_consistent(folder.predictions, len(result.data.classes))
         if found is None or (predictions and found.images != predictions[0].images):

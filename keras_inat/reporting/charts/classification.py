@@ -84,7 +84,7 @@ def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
         keys[f"errors: 0 to{SPACE}{percent(largest_error)}"] = WRONG
     ramps = [tuple(Patch(color=color, alpha=alpha, linewidth=0) for alpha in KEY_ALPHAS) for color in keys.values()]
     ramp = {tuple: HandlerTuple(ndivide=None, pad=0)}
-    figure.legend(ramps, keys, handler_map=ramp, loc="outside upper left", ncols=2, handlelength=4)
+    figure.legend(ramps, list(keys), handler_map=ramp, loc="outside upper left", ncols=2, handlelength=4)
     return figure
 
 

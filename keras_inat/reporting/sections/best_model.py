@@ -191,7 +191,7 @@ def _list_frequent_errors(counts: np.ndarray, classes: Sequence[str]) -> str:
         )
     last = int(numbers[num_shown - 1])
     num_tied = int((numbers[num_shown:] == last).sum())
-    more = f"; and {plural(num_tied, 'other pair')} with {plural(last, 'image')}" if num_tied else ""
+    more = f"; and {plural(num_tied, 'other pair')} with {plural(last, 'image')} each" if num_tied else ""
     return f"Most frequent errors: {'; '.join(frequent)}{more}."
 
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: every fine-tuned configuration, and the comparison with models from scratch."""
+"""Fine-tuning: every fine-tuned model or configuration, and the comparison with models from scratch."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,17 +11,20 @@ from keras_inat.reporting.blocks import Block, Picture, Prose, Section, Table, c
 from keras_inat.reporting.charts import comparison as charts
 from keras_inat.reporting.charts.classification import MAX_CLASSES
 from keras_inat.reporting.figure_folder import FigureFolder
-from keras_inat.reporting.formatting import SPACE, percent
+from keras_inat.reporting.formatting import SPACE, percent, plural
 from keras_inat.reporting.history import DataSet, SeedGroup
 from keras_inat.reporting.statistics.accuracy import compare_classes, compare_groups, estimate_test_accuracy
 from keras_inat.store.balance import NAMES
 
 TITLE = "Fine-tuning"
 COMPARISON = "Comparison of scratch and fine-tuned"
+# The subjects of a paired difference, in its table.
+CONFIGURATIONS = "configurations"
+MODELS = "two trained models"
 
 
 def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
-    """Returns the section on the fine-tuned configurations."""
+    """Returns the section on the fine-tuned models, each with all of its seeds."""
     groups = data_set.find_groups("finetune")
     if not groups:
         text = f"No model was fine-tuned on these images yet. Run `{PROGRAM} finetune STRATEGY=head` (or topk, full)."
@@ -40,7 +43,7 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
         alt = f"Test accuracy against trained parameters and against training time, of {_join_models(models)}."
         blocks.append(figures.add("costs", partial(charts.draw_costs, models), alt, caption))
         titles = [model.title for model in models[1:]]
-        reference = f"the configuration with the best {NAMES[data_set.objective]}"
+        reference = f"the {groups[0].subject} with the best {NAMES[data_set.objective]}"
         blocks += tabulate_differences(groups[0], groups[1:], titles, reference)
     return Section(TITLE, blocks)
 
@@ -64,10 +67,10 @@ def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
                 "validation-by-time",
                 partial(charts.draw_validation_by_time, best_models),
                 f"Validation accuracy against training time, of {_join_models(best_models)}.",
-                "Learning curves over training time, of the best run of each configuration. The head of a frozen "
+                "Learning curves over training time, of the best run of each row above. The head of a frozen "
                 "backbone trains on cached features, within seconds. The time to compute them is not included.",
             ),
-            *tabulate_differences(scratch[0], tuned, titles, "the best configuration from scratch"),
+            *tabulate_differences(scratch[0], tuned, titles, f"the best {scratch[0].subject} from scratch"),
             *_draw_class_differences(scratch[0], tuned[0], figures),
         ],
     )
@@ -155,7 +158,7 @@ def _tabulate_configurations(
     if is_imbalanced:
         remark = f"The majority baseline of test accuracy is {percent(groups[0].best.test.majority_baseline)}."
         head += ["balanced validation", "balanced test"]
-    caption = f"Fine-tuned configurations, the best {NAMES[data_set.objective]} first. {remark}"
+    caption = f"Fine-tuned models, the best {NAMES[data_set.objective]} first. {describe_seeds(groups)} {remark}"
     return Table(caption, f"lrl{'r' * (len(head) - 3)}", head, rows)
 
 
@@ -169,7 +172,37 @@ def tabulate_differences(
     tables = [_tabulate_differences(base, others, titles, reference, is_balanced=False)]
     if base.best.data.is_imbalanced:
         tables.append(_tabulate_differences(base, others, titles, reference, is_balanced=True))
-    return [table for table in tables if table]
+    found: list[Block] = [table for table in tables if table]
+    if any(MODELS in row for table in tables if table for row in table.rows):
+        found.append(Prose(_describe_scatter([base, *others])))
+    return found
+
+
+def describe_seeds(groups: Sequence[SeedGroup]) -> str:
+    """Returns what accuracies with one seed, and with several, describe."""
+    texts = []
+    if any(len(group.runs) > 1 for group in groups):
+        texts.append("With several seeds, an accuracy is the mean over them and describes the configuration.")
+    if any(len(group.runs) == 1 for group in groups):
+        texts.append("With one seed, it describes this trained model: other seeds of its settings differ.")
+    return " ".join(texts)
+
+
+def _describe_scatter(groups: Sequence[SeedGroup]) -> str:
+    """Returns how far single seeds of the same configuration differ, which a comparison of trained models leaves out."""
+    text = (
+        "A comparison of two trained models does not tell which configuration is better: another seed of the same "
+        "configuration has another accuracy."
+    )
+    spans = []
+    for group in groups:
+        accuracies = [run.test.accuracy for run in group.runs]
+        if len(accuracies) > 1:
+            points = 100 * (max(accuracies) - min(accuracies))
+            spans.append(f"{points:.1f} points ({group.title}, {plural(len(accuracies), 'seed')})")
+    if spans:
+        return f"{text} Here, test accuracies of single seeds differ by up to {', '.join(spans)}."
+    return f"{text} `SEEDS=3` trains three seeds of each, which are then compared as configurations."
 
 
 def _tabulate_differences(
@@ -183,16 +216,19 @@ def _tabulate_differences(
             if not difference.excludes_zero:
                 result = "not significant"
             sample = f"{difference.num:,}{SPACE}{difference.unit}"
-            rows.append([title, *formatting.percentage_points(difference), sample, result])
+            compared = CONFIGURATIONS if difference.unit == "seeds" else MODELS
+            rows.append([title, *formatting.percentage_points(difference), sample, compared, result])
     if not rows:
         return None
     score = "balanced test accuracy" if is_balanced else "test accuracy"
     caption = (
-        f"Paired differences in {score} relative to {reference} (`{base.best.title}`), on the same test images. Only "
-        "intervals over n seeds cover the variation over seeds. The intervals are not simultaneous: one in twenty "
-        "would exclude zero by chance."
+        f"Paired differences in {score} relative to {reference} (`{base.best.title}`), on the same test images. "
+        "With n images, two trained models are compared, one of each; the interval covers other images. With n seeds, "
+        "two configurations are compared; the interval covers other seeds as well. The intervals are not simultaneous: "
+        "one in twenty would exclude zero by chance."
     )
-    return Table(caption, "lrrrl", ["model", "points", "95 % interval", "n", "result"], rows)
+    head = ["model", "points", "95 % interval", "n", "compared", "result"]
+    return Table(caption, "lrrrll", head, rows)
 
 
 def _draw_class_differences(scratch: SeedGroup, tuned: SeedGroup, figures: FigureFolder) -> list[Block]:
@@ -217,7 +253,7 @@ def _draw_class_differences(scratch: SeedGroup, tuned: SeedGroup, figures: Figur
             f"Difference by class, in percentage points: {', '.join(values)}.",
             f"“{tuned.title}” minus “{scratch.title}”, class by class on the same test images, for the run of each "
             f"with the best {NAMES[tuned.objective]}.{shown} Filled: the interval excludes zero ({num_significant} of "
-            f"{len(differences)}). By chance alone, one in twenty 95 % intervals would. The intervals do not cover the "
-            "variation over seeds.",
+            f"{len(differences)}). By chance alone, one in twenty 95 % intervals would. This compares two trained models: "
+            "the intervals do not cover the variation over seeds.",
         )
     ]
