@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -72,7 +73,7 @@ def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
         axes.add_patch(Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, color=color, alpha=strength, linewidth=0))
         if counts[row, column] and size <= MAX_NUMBERED:
             weight = "normal" if is_error else "bold"
-            axes.text(column, row, _format_cell(fraction, size), color=INK, weight=weight, fontsize=9, **CENTERED)
+            axes.text(column, row, _format_cell(fraction, size), color=INK, weight=weight, **CENTERED)
     axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", xlabel="predicted", ylabel="true")
     axes.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(size), names)
@@ -82,9 +83,11 @@ def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     keys = {f"correct: 0 to{SPACE}100{SPACE}%": ACCENT}
     if largest_error:
         keys[f"errors: 0 to{SPACE}{percent(largest_error)}"] = WRONG
-    ramps = [tuple(Patch(color=color, alpha=alpha, linewidth=0) for alpha in KEY_ALPHAS) for color in keys.values()]
-    ramp = {tuple: HandlerTuple(ndivide=None, pad=0)}
-    figure.legend(ramps, list(keys), handler_map=ramp, loc="outside upper left", ncols=2, handlelength=4)
+    ramps: list[Any] = [
+        tuple(Patch(color=color, alpha=alpha, linewidth=0) for alpha in KEY_ALPHAS) for color in keys.values()
+    ]
+    style: dict[str, Any] = {"handler_map": {tuple: HandlerTuple(ndivide=None, pad=0)}, "handlelength": 4}
+    figure.legend(ramps, list(keys), loc="outside upper left", ncols=2, **style)
     return figure
 
 

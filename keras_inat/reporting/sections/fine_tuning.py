@@ -189,7 +189,7 @@ def describe_seeds(groups: Sequence[SeedGroup]) -> str:
 
 
 def _describe_scatter(groups: Sequence[SeedGroup]) -> str:
-    """Returns how far single seeds of the same configuration differ, which a comparison of trained models leaves out."""
+    """Returns the differences between seeds of one configuration, which a comparison of two models leaves out."""
     text = (
         "A comparison of two trained models does not tell which configuration is better: another seed of the same "
         "configuration has another accuracy."
@@ -253,7 +253,7 @@ def _draw_class_differences(scratch: SeedGroup, tuned: SeedGroup, figures: Figur
             f"Difference by class, in percentage points: {', '.join(values)}.",
             f"“{tuned.title}” minus “{scratch.title}”, class by class on the same test images, for the run of each "
             f"with the best {NAMES[tuned.objective]}.{shown} Filled: the interval excludes zero ({num_significant} of "
-            f"{len(differences)}). By chance alone, one in twenty 95 % intervals would. This compares two trained models: "
-            "the intervals do not cover the variation over seeds.",
+            f"{len(differences)}). By chance alone, one in twenty 95 % intervals would. These are two trained "
+            "models: the intervals do not cover the variation over seeds.",
         )
     ]

@@ -96,7 +96,9 @@ def _describe_reuse(history: History, evaluations: Sequence[LedgerEntry]) -> lis
     rows = []
     for data, by_data in _group_by(evaluations, lambda entry: entry.data).items():
         families = _group_by(by_data, lambda entry: entry.command)
-        for family, entries in [*families.items(), ("all", by_data)][: None if len(families) > 1 else -1]:
+        if len(families) > 1:
+            families["all"] = by_data
+        for family, entries in families.items():
             runs = {Path(entry.run).name for entry in entries}
             # A run without a result has unknown settings, and counts as a configuration of its own.
             used = {configurations.get(run, run) for run in runs}

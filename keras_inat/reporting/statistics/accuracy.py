@@ -136,17 +136,20 @@ def measure_calibration(predictions: Predictions) -> Calibration:
         accuracy = estimate_proportion(int(predictions.correct[members].sum()), int(members.sum()))
         bins.append((float(confidence[members].mean()), accuracy))
     gaps = [abs(mean - accuracy.value) * accuracy.num for mean, accuracy in bins]
-    chance_limit = float(np.quantile(_simulate_errors(confidence, bin_numbers), 0.95))
+    chance_limit = float(np.quantile(simulate_errors(confidence, bin_numbers), 0.95))
     return Calibration(bins, sum(gaps) / len(confidence), chance_limit)
 
 
-def _simulate_errors(confidence: np.ndarray, bin_numbers: np.ndarray) -> np.ndarray:
+def simulate_errors(confidence: np.ndarray, bin_numbers: np.ndarray) -> np.ndarray:
     """Returns expected calibration errors of a perfectly calibrated model with these confidences, `(simulations,)`."""
     rng = np.random.default_rng(0)
-    in_bin = (bin_numbers[:, None] == np.arange(NUM_BINS)).astype(np.float32)
-    expected = confidence @ in_bin
+    order = np.argsort(bin_numbers, kind="stable")
+    expected = confidence[order].astype(np.float32)
+    begins = np.unique(bin_numbers[order], return_index=True)[1]
+    totals = np.add.reduceat(expected, begins)
     errors = []
     for _ in range(NUM_SIMULATIONS // CHUNK):
-        correct = rng.random((CHUNK, len(confidence)), np.float32) < confidence
-        errors.append(np.abs(correct.astype(np.float32) @ in_bin - expected).sum(axis=1) / len(confidence))
+        correct = rng.random((CHUNK, len(expected)), np.float32) < expected
+        counts = np.add.reduceat(correct, begins, axis=1, dtype=np.int32)
+        errors.append(np.abs(counts - totals).sum(axis=1) / len(expected))
     return np.concatenate(errors)
