@@ -189,7 +189,7 @@ def describe_seeds(groups: Sequence[SeedGroup]) -> str:
 
 
 def _describe_scatter(groups: Sequence[SeedGroup]) -> str:
-    """Returns the differences between seeds of one configuration, which a comparison of two models leaves out."""
+    """Returns the differences between seeds of one configuration, which a comparison of two models ignores."""
     text = (
         "A comparison of two trained models does not tell which configuration is better: another seed of the same "
         "configuration has another accuracy."
