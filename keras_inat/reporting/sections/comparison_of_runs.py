@@ -11,7 +11,7 @@ from keras_inat.reporting.charts.comparison import draw_validation_by_epoch
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import percent, percent_with_interval, setting_value
 from keras_inat.reporting.history import History, SeedGroup
-from keras_inat.reporting.sections.fine_tuning import describe_seeds, tabulate_differences
+from keras_inat.reporting.sections.paired_differences import describe_seeds, tabulate_differences
 from keras_inat.reporting.statistics.accuracy import estimate_balanced_accuracy, estimate_test_accuracy
 from keras_inat.settings.catalog import select
 from keras_inat.settings.roles import GROUP, Role

@@ -102,20 +102,25 @@ def _describe_reuse(history: History, evaluations: Sequence[LedgerEntry]) -> lis
             runs = {Path(entry.run).name for entry in entries}
             # A run without a result has unknown settings, and counts as a configuration of its own.
             used = {configurations.get(run, run) for run in runs}
-            rows.append([names.get(data, data), family, f"{len(entries):,}", f"{len(runs):,}", f"{len(used):,}"])
-    largest = max(Counter(entry.data for entry in evaluations).values())
-    caption = "Test evaluations of the same images. Runs of one configuration differ in the seed only."
-    table = Table(caption, "llrrr", ["images", "command", "evaluations", "runs", "configurations"], rows)
-    if largest == 1:
+            num_results = len(used) + len(entries) - len(runs)
+            rows.append((names.get(data, data), family, len(entries), len(runs), len(used), num_results))
+    caption = (
+        "Test evaluations of the same images. Runs of one configuration differ in the seed only. A result is the mean "
+        "over the seeds of a configuration, or a repeated evaluation."
+    )
+    head = ["images", "command", "evaluations", "runs", "configurations", "results"]
+    table = Table(caption, "llrrrr", head, [[*row[:2], *(f"{number:,}" for number in row[2:])] for row in rows])
+    most = max(row[-1] for row in rows)
+    if most == 1:
         return [table]
     return [
         table,
         Prose(
-            f"Test images that were used for {largest:,} evaluations no longer give one untouched result. Each 95 % "
-            "interval is for one evaluation that was planned before any result was known. One or more of "
-            f"{largest:,} such intervals miss the true accuracy with a probability of up to "
-            f"{percent(1 - 0.95**largest, 0)}. The best of several test accuracies is optimistic, and so is a "
-            "configuration that was changed after a test result. The page therefore orders models by validation."
+            f"The same test images gave {most:,} results. Each 95 % interval is for one result that was planned before "
+            f"any other was known. If {most:,} independent results are read together, one or more of their intervals "
+            f"miss the true accuracy with a probability of {percent(1 - 0.95**most, 0)}. The best of several test "
+            "accuracies is too high on average, and so is that of a configuration that was changed after a test "
+            "result. This page therefore orders models by their scores on the validation images."
         ),
     ]
 

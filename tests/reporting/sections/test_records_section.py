@@ -25,13 +25,13 @@ def test_a_changed_setting_is_another_configuration_on_the_same_images(workshop:
     section = describe_test_evaluations(read_history(workshop.runs))
     table = next(block for block in section.blocks if isinstance(block, Table))
     assert [row[1:] for row in table.rows] == [
-        ["train-best", "3", "3", "2"],
-        ["finetune", "2", "2", "2"],
-        ["all", "5", "5", "4"],
+        ["train-best", "3", "3", "2", "2"],
+        ["finetune", "2", "2", "2", "2"],
+        ["all", "5", "5", "4", "4"],
     ]
     text = format_text(section).replace("\xa0", " ")
-    assert "Test images that were used for 5 evaluations no longer give one untouched result" in text
-    assert f"with a probability of up to {100 * (1 - 0.95**5):.0f} %" in text
+    assert "The same test images gave 4 results." in text
+    assert f"with a probability of {100 * (1 - 0.95**4):.0f} %" in text
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -41,5 +41,14 @@ def test_one_evaluation_is_untouched(workshop: Workshop, number: int) -> None:
     for _ in range(number):
         record_evaluation(workshop.runs, run.command, run.path, "hash")
     text = format_text(describe_test_evaluations(read_history(workshop.runs)))
-    assert ("no longer give one untouched result" in text) is (number > 1)
+    assert ("The same test images gave 2 results." in text) is (number > 1)
     assert ("No run was evaluated more than once" in text) is (number == 1)
+
+
+def test_seeds_of_one_configuration_are_one_result(workshop: Workshop) -> None:
+    for seed in range(3):
+        workshop.add_run(seed=seed)
+    section = describe_test_evaluations(read_history(workshop.runs))
+    [table] = [block for block in section.blocks if isinstance(block, Table)]
+    assert [row[1:] for row in table.rows] == [["train-best", "3", "3", "1", "1"]]
+    assert "The same test images gave" not in format_text(section)
