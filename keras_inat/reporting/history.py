@@ -64,8 +64,7 @@ class FinishedRun:
 
     def read_predictions(self) -> Predictions | None:
         """Reads the predictions on the test images. Returns None if the file is missing or damaged."""
-        predictions = Predictions.read(self.folder.predictions)
-        return predictions if predictions and predictions.is_consistent(len(self.data.classes)) else None
+        return Predictions.read_consistent(self.folder.predictions, len(self.data.classes))
 
     def read_training_sample(self) -> TrainingSample | None:
         """Reads some training images. Returns None if the file is missing or damaged."""
@@ -92,6 +91,11 @@ class SeedGroup:
     def best(self) -> FinishedRun:
         """The run with the best score on validation. It represents the group where only one run can be shown."""
         return max(self.runs, key=lambda run: run.result.val_score)
+
+    @property
+    def subject(self) -> str:
+        """The thing that its test accuracy describes. With one seed, that is not the configuration."""
+        return "configuration" if len(self.runs) > 1 else "trained model"
 
     @property
     def objective(self) -> Objective:

@@ -54,6 +54,12 @@ class Predictions(StoredArrays):
         """`(images,)` bool."""
         return self.predicted == self.labels
 
+    @property
+    def images(self) -> list[tuple[str, int]]:
+        """`<Class>/<file>` and the label of each image, without the folders that an archive may have."""
+        names = ["/".join(str(file).split("/")[-2:]) for file in self.files]
+        return list(zip(names, self.labels.tolist(), strict=True))
+
     def is_consistent(self, num_classes: int) -> bool:
         """Returns True if the arrays fit one another and the number of classes."""
         total = len(self.labels)
@@ -68,6 +74,12 @@ class Predictions(StoredArrays):
             and len(self.pixels) == len(self.examples) > 0
             and len(self.error_pixels) == len(self.errors)
         )
+
+    @classmethod
+    def read_consistent(cls, path: Path, num_classes: int) -> Self | None:
+        """Reads the predictions. Returns None if the file is missing, damaged or of other classes."""
+        predictions = cls.read(path)
+        return predictions if predictions and predictions.is_consistent(num_classes) else None
 
     def select(self, rows: np.ndarray) -> "Predictions":
         """Returns the predictions of some images, without examples and errors."""

@@ -64,8 +64,8 @@ def describe_confusion_matrix(run: FinishedRun, predictions: Predictions, figure
             f"{run.command}-confusion",
             partial(draw_confusion_matrix, counts, classes),
             f"Confusion matrix of {shown}.",
-            "Each row is a true class. Its cells are the percentages of its images by predicted class. The figure "
-            f"shows {shown}.",
+            "Each row is a true class. Its cells are the percentages of its images by predicted class. Blue: correct. "
+            f"Red: errors, on a scale up to the largest one. Gray: no image. The figure shows {shown}.",
         ),
         Prose(_list_frequent_errors(counts, classes)),
         tabulate_classes(counts, classes),
@@ -110,15 +110,24 @@ def tabulate_classes(counts: np.ndarray, classes: Sequence[str]) -> Table:
 
 
 def _list_frequent_errors(counts: np.ndarray, classes: Sequence[str]) -> str:
+    """Returns the pairs of classes with the most errors. Pairs that tie with the last one are counted."""
     errors = counts - np.diag(np.diag(counts))
+    order = np.argsort(-errors, axis=None, kind="stable")
+    numbers = errors.ravel()[order]
+    num_shown = min(NUM_ERRORS, int(np.count_nonzero(errors)))
+    if not num_shown:
+        return "No test image was misclassified."
     frequent = []
-    for cell in np.argsort(-errors, axis=None, kind="stable")[:NUM_ERRORS]:
+    for cell, number in zip(order[:num_shown], numbers, strict=False):
         true, predicted = divmod(int(cell), len(classes))
-        number = int(errors[true, predicted])
-        if number:
-            proportion = percent_with_interval(estimate_proportion(number, int(counts[true].sum())))
-            frequent.append(f"{classes[true]} predicted as {classes[predicted]}, {proportion}")
-    return f"Most frequent errors: {'; '.join(frequent)}." if frequent else "No test image was misclassified."
+        proportion = percent_with_interval(estimate_proportion(int(number), int(counts[true].sum())))
+        frequent.append(
+            f"{classes[true]} predicted as {classes[predicted]}, {plural(int(number), 'image')}: {proportion}"
+        )
+    last = int(numbers[num_shown - 1])
+    num_tied = int((numbers[num_shown:] == last).sum())
+    more = f"; and {plural(num_tied, 'other pair')} with {plural(last, 'image')} each" if num_tied else ""
+    return f"Most frequent errors: {'; '.join(frequent)}{more}."
 
 
 def _describe_calibration(run: FinishedRun, predictions: Predictions, figures: FigureFolder) -> list[Block]:

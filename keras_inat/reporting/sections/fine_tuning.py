@@ -1,4 +1,4 @@
-"""Fine-tuning: every fine-tuned configuration, and the comparison with models from scratch."""
+"""Fine-tuning: every fine-tuned model or configuration, and the comparison with models from scratch."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +13,8 @@ from keras_inat.reporting.charts.classification import MAX_CLASSES
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import SPACE, percent
 from keras_inat.reporting.history import DataSet, SeedGroup
-from keras_inat.reporting.statistics.accuracy import compare_classes, compare_groups, estimate_test_accuracy
+from keras_inat.reporting.sections.paired_differences import describe_seeds, tabulate_differences
+from keras_inat.reporting.statistics.accuracy import compare_classes, estimate_test_accuracy
 from keras_inat.store.balance import NAMES
 
 TITLE = "Fine-tuning"
@@ -21,7 +22,7 @@ COMPARISON = "Comparison of scratch and fine-tuned"
 
 
 def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
-    """Returns the section on the fine-tuned configurations."""
+    """Returns the section on the fine-tuned models, each with all of its seeds."""
     groups = data_set.find_groups("finetune")
     if not groups:
         text = f"No model was fine-tuned on these images yet. Run `{PROGRAM} finetune STRATEGY=head` (or topk, full)."
@@ -40,7 +41,7 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
         alt = f"Test accuracy against trained parameters and against training time, of {_join_models(models)}."
         blocks.append(figures.add("costs", partial(charts.draw_costs, models), alt, caption))
         titles = [model.title for model in models[1:]]
-        reference = f"the configuration with the best {NAMES[data_set.objective]}"
+        reference = f"the {groups[0].subject} with the best {NAMES[data_set.objective]}"
         blocks += tabulate_differences(groups[0], groups[1:], titles, reference)
     return Section(TITLE, blocks)
 
@@ -64,10 +65,10 @@ def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
                 "validation-by-time",
                 partial(charts.draw_validation_by_time, best_models),
                 f"Validation accuracy against training time, of {_join_models(best_models)}.",
-                "Learning curves over training time, of the best run of each configuration. The head of a frozen "
+                "Learning curves over training time, of the best run of each row above. The head of a frozen "
                 "backbone trains on cached features, within seconds. The time to compute them is not included.",
             ),
-            *tabulate_differences(scratch[0], tuned, titles, "the best configuration from scratch"),
+            *tabulate_differences(scratch[0], tuned, titles, f"the best {scratch[0].subject} from scratch"),
             *_draw_class_differences(scratch[0], tuned[0], figures),
         ],
     )
@@ -155,44 +156,8 @@ def _tabulate_configurations(
     if is_imbalanced:
         remark = f"The majority baseline of test accuracy is {percent(groups[0].best.test.majority_baseline)}."
         head += ["balanced validation", "balanced test"]
-    caption = f"Fine-tuned configurations, the best {NAMES[data_set.objective]} first. {remark}"
+    caption = f"Fine-tuned models, the best {NAMES[data_set.objective]} first. {describe_seeds(groups)} {remark}"
     return Table(caption, f"lrl{'r' * (len(head) - 3)}", head, rows)
-
-
-def tabulate_differences(
-    base: SeedGroup, others: Sequence[SeedGroup], titles: Sequence[str], reference: str
-) -> list[Block]:
-    """Tabulates the paired differences of groups from `base`. Returns nothing if no predictions can be compared.
-
-    On imbalanced images, a second table has the differences in balanced accuracy.
-    """
-    tables = [_tabulate_differences(base, others, titles, reference, is_balanced=False)]
-    if base.best.data.is_imbalanced:
-        tables.append(_tabulate_differences(base, others, titles, reference, is_balanced=True))
-    return [table for table in tables if table]
-
-
-def _tabulate_differences(
-    base: SeedGroup, others: Sequence[SeedGroup], titles: Sequence[str], reference: str, is_balanced: bool
-) -> Table | None:
-    rows = []
-    for group, title in zip(others, titles, strict=True):
-        difference = compare_groups(base, group, is_balanced)
-        if difference:
-            result = "better" if difference.value > 0 else "worse"
-            if not difference.excludes_zero:
-                result = "not significant"
-            sample = f"{difference.num:,}{SPACE}{difference.unit}"
-            rows.append([title, *formatting.percentage_points(difference), sample, result])
-    if not rows:
-        return None
-    score = "balanced test accuracy" if is_balanced else "test accuracy"
-    caption = (
-        f"Paired differences in {score} relative to {reference} (`{base.best.title}`), on the same test images. Only "
-        "intervals over n seeds cover the variation over seeds. The intervals are not simultaneous: one in twenty "
-        "would exclude zero by chance."
-    )
-    return Table(caption, "lrrrl", ["model", "points", "95 % interval", "n", "result"], rows)
 
 
 def _draw_class_differences(scratch: SeedGroup, tuned: SeedGroup, figures: FigureFolder) -> list[Block]:
@@ -217,7 +182,7 @@ def _draw_class_differences(scratch: SeedGroup, tuned: SeedGroup, figures: Figur
             f"Difference by class, in percentage points: {', '.join(values)}.",
             f"“{tuned.title}” minus “{scratch.title}”, class by class on the same test images, for the run of each "
             f"with the best {NAMES[tuned.objective]}.{shown} Filled: the interval excludes zero ({num_significant} of "
-            f"{len(differences)}). By chance alone, one in twenty 95 % intervals would. The intervals do not cover the "
-            "variation over seeds.",
+            f"{len(differences)}). By chance alone, one in twenty 95 % intervals would. These are two trained "
+            "models: the intervals do not cover the variation over seeds.",
         )
     ]

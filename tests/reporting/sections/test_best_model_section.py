@@ -1,5 +1,6 @@
 """The section on the best model: learning curves, example predictions, confusion matrix and calibration."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +26,26 @@ def test_a_perfect_model_has_no_errors(workshop: Workshop) -> None:
     text = format_text(describe_confusion_matrix(run, predictions, workshop.figures))
     assert "No test image was misclassified." in text
     assert "highest confidence" not in text
+
+
+def test_ties_of_frequent_errors_are_counted(workshop: Workshop) -> None:
+    workshop.add_run()
+    run = workshop.read_data_set().groups[0].best
+    predictions = run.read_predictions()
+    assert predictions is not None
+    num_classes = len(run.data.classes)
+    pairs = [(true, guess) for true in range(num_classes) for guess in range(num_classes) if true != guess][:8]
+    errors = [*pairs, *pairs, pairs[7]]  # the last pair has three errors, each of the others has two
+    labels = np.array([true for true, _ in errors])
+    probabilities = np.eye(num_classes, dtype=np.float32)[[guess for _, guess in errors]]
+    no_errors = {"errors": np.arange(0), "error_pixels": predictions.error_pixels[:0]}
+    known = replace(predictions, labels=labels, probabilities=probabilities, **no_errors)
+    text = format_text(describe_confusion_matrix(run, known, workshop.figures)).replace("\xa0", " ")
+    [listed] = re.findall(r"Most frequent errors: (.*?)\. ", text + " ")
+    first, *_, tied = listed.split("; ")
+    true, guess = (run.data.classes[label] for label in pairs[7])
+    assert first.startswith(f"{true} predicted as {guess}, 3 images: ")
+    assert tied == "and 3 other pairs with 2 images each"
 
 
 def test_skipped_epochs_are_stated(workshop: Workshop) -> None:

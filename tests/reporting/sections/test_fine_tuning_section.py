@@ -6,7 +6,8 @@ from report_workshop import Workshop, format_text
 
 from keras_inat.reporting.blocks import Picture, Table
 from keras_inat.reporting.history import read_history
-from keras_inat.reporting.sections.fine_tuning import describe_comparison, describe_fine_tuning
+from keras_inat.reporting.sections.best_model import describe_learning_curves
+from keras_inat.reporting.sections.fine_tuning import describe_comparison, describe_fine_tuning, tabulate_differences
 from keras_inat.reporting.sections.network import describe_network
 from keras_inat.reporting.sections.records import describe_reproduction
 from keras_inat.reporting.sections.summary import list_findings
@@ -23,9 +24,13 @@ def test_strategies_are_compared_over_seeds(workshop: Workshop) -> None:
     sections = [describe_fine_tuning(data_set, workshop.figures), describe_comparison(data_set, workshop.figures)]
     text = format_text(*sections)
     # Against `full`: head is 2, -2 and 2 images behind, lpft 12, 8 and 12.
-    assert re.search(r"head: MobileNetV2 −0.7 −\d.\d to \+\d.\d 3 seeds not significant", text)
-    assert re.search(r"lpft: MobileNetV2 −10.7 −\d+.\d to −\d.\d 3 seeds worse", text)
-    [against_scratch] = re.findall(r"full: MobileNetV2 (\+22.7 \+\d+.\d to \+\d+.\d) 3 seeds better", text)
+    assert re.search(r"head: MobileNetV2 −0.7 −\d.\d to \+\d.\d 3 seeds configurations not significant", text)
+    assert re.search(r"lpft: MobileNetV2 −10.7 −\d+.\d to −\d.\d 3 seeds configurations worse", text)
+    [against_scratch] = re.findall(
+        r"full: MobileNetV2 (\+22.7 \+\d+.\d to \+\d+.\d) 3 seeds configurations better", text
+    )
+    assert "relative to the configuration with the best" in text
+    assert "does not tell which configuration is better" not in text
     # The summary has the same numbers as the table.
     points, interval = against_scratch.split(maxsplit=1)
     finding = list_findings(data_set)[-1].replace("\xa0", " ")
@@ -35,6 +40,27 @@ def test_strategies_are_compared_over_seeds(workshop: Workshop) -> None:
         alts |= {block.file: block.alt for block in section.blocks if isinstance(block, Picture)}
     for name in ("costs", "validation-by-time", "class-differences"):
         assert len(alts[f"figures/{name}.svg"]) >= 40
+
+
+def test_one_seed_is_not_called_a_configuration(workshop: Workshop) -> None:
+    """Seeds of one configuration differ as well: the page says so, and by how much where it is known."""
+    workshop.add_run(correct=40)
+    workshop.add_finetuned("topk", correct=70, val=0.7)
+    workshop.add_finetuned("head", correct=55, val=0.6)
+    data_set = workshop.read_data_set()
+    sections = [describe_fine_tuning(data_set, workshop.figures), describe_comparison(data_set, workshop.figures)]
+    text = format_text(*sections, describe_learning_curves(data_set.find_groups("finetune")[0], workshop.figures))
+    assert re.search(r"head: MobileNetV2 −15.0 −\d+.\d to −\d.\d 100 images two trained models worse", text)
+    assert "relative to the trained model with the best validation accuracy" in text
+    assert "relative to the best trained model from scratch" in text
+    assert "This trained model has a test accuracy of 70.0 %" in text
+    assert "This configuration" not in text
+    assert "SEEDS=3 trains three seeds of each" in text
+    for seed, correct in ((1, 64), (2, 72)):
+        workshop.add_finetuned("topk", seed=seed, correct=correct, val=0.7)
+    groups = workshop.read_data_set().find_groups("finetune")
+    text = format_text(tabulate_differences(groups[0], groups[1:], ["head"], "the best"))
+    assert "single seeds differ by up to 8.0 points (topk 20: MobileNetV2, 3 seeds)" in text
 
 
 def test_configurations_with_the_same_title_keep_their_names(workshop: Workshop) -> None:
