@@ -11,7 +11,7 @@ from keras_inat.reporting.blocks import Block, Bullets, Chapter, Prose, Section,
 from keras_inat.reporting.formatting import accuracy_with_balance, percent, plural
 from keras_inat.reporting.history import FinishedRun, SeedGroup
 from keras_inat.reporting.rendering import render_markdown
-from keras_inat.reporting.sections.best_model import tabulate_classes
+from keras_inat.reporting.sections.confusion_matrix import tabulate_classes
 from keras_inat.reporting.sections.data import describe_skipped
 from keras_inat.reporting.statistics.accuracy import count_confusion, estimate_balanced_accuracy, measure_calibration
 from keras_inat.store.balance import NAMES

@@ -13,10 +13,12 @@ from keras_inat.reporting.history import DataSet, FinishedRun, History, read_his
 from keras_inat.reporting.model_cards import write_cards
 from keras_inat.reporting.rendering import escape_markdown, render_html, render_markdown
 from keras_inat.reporting.sections import checklist, records, summary
-from keras_inat.reporting.sections.best_model import describe_calibration, describe_confusion
+from keras_inat.reporting.sections.calibration import describe_calibration
 from keras_inat.reporting.sections.comparison_of_runs import compare_runs
 from keras_inat.reporting.sections.configuration import describe_configuration
+from keras_inat.reporting.sections.confusion_matrix import describe_confusion_matrix
 from keras_inat.reporting.sections.data import describe_data
+from keras_inat.reporting.sections.discussion import discuss
 from keras_inat.reporting.sections.example_predictions import describe_example_predictions
 from keras_inat.reporting.sections.exports import describe_exports
 from keras_inat.reporting.sections.filters_and_attribution import describe_filters_and_attribution
@@ -24,7 +26,8 @@ from keras_inat.reporting.sections.fine_tuning import describe_comparison, descr
 from keras_inat.reporting.sections.learning_curves import describe_learning_curves
 from keras_inat.reporting.sections.network import describe_network
 from keras_inat.reporting.sections.sweep import describe_sweeps
-from keras_inat.reporting.sections.trained_models import TrainedModel, choose_models
+from keras_inat.reporting.sections.trained_models import TrainedModel, choose_groups, read_models
+from keras_inat.reporting.statistics.conclusion import SweepConclusion, conclude_sweep
 from keras_inat.settings.schema import Config, Report
 
 TITLE = "keras-inat: the report"
@@ -120,7 +123,10 @@ def _build_page(history: History, figures: FigureFolder, config: Config) -> Page
         hint = Section("", [Prose(f"There is no finished run in `{runs}` yet."), Bullets(summary.GETTING_STARTED)])
         finding = f"There is no finished run in {runs} yet. Run `{PROGRAM} demo` for an example."
         return Page("", [Chapter("Summary", [hint])], [finding], checklist.check_requirements([], []).missing)
-    findings = [sentence for data_set in history.data_sets for sentence in summary.list_findings(data_set)]
+    conclusions = [_conclude_newest_sweep(data_set) for data_set in history.data_sets]
+    pairs = list(zip(history.data_sets, conclusions, strict=True))
+    accuracies = [sentence for data_set in history.data_sets for sentence in summary.list_accuracies(data_set)]
+    findings = [sentence for pair in pairs for sentence in summary.list_findings(*pair)]
     appendix = [records.describe_test_evaluations(history)]
     if history.runs:
         cost = records.describe_cost(history.runs)
@@ -129,37 +135,46 @@ def _build_page(history: History, figures: FigureFolder, config: Config) -> Page
         appendix.insert(0, exports)
     chapters = [
         Chapter("Summary", [summary.summarize(history, findings, figures)]),
-        *(_build_chapter(data_set, figures, config) for data_set in history.data_sets),
+        *(_build_chapter(*pair, figures, config) for pair in pairs),
         *compared,
         Chapter("Appendix", appendix),
     ]
     requirements = checklist.check_requirements(chapters, history.data_sets)
     appendix.append(Section(checklist.TITLE, [requirements], lead=checklist.LEAD))
-    return Page(summary.describe_scope(history, config.report.author), chapters, findings, requirements.missing)
+    return Page(
+        summary.describe_scope(history, config.report.author), chapters, [*accuracies, *findings], requirements.missing
+    )
 
 
-def _build_chapter(data_set: DataSet, figures: FigureFolder, config: Config) -> Chapter:
+def _conclude_newest_sweep(data_set: DataSet) -> SweepConclusion | None:
+    newest = next(iter(data_set.sweeps), None)
+    return conclude_sweep(newest) if newest and newest.best else None
+
+
+def _build_chapter(
+    data_set: DataSet, conclusion: SweepConclusion | None, figures: FigureFolder, config: Config
+) -> Chapter:
     """Returns the chapter on a data set: its models, what made them good, how they work, and the images."""
     figures.begin_chapter(data_set.name)
-    models = choose_models(data_set)
-    evaluated = [model for model in models if model.predictions]
-    best = {model.run.command: model.group for model in models}
+    groups = choose_groups(data_set)
+    models = read_models(data_set)
     sections = [
+        discuss(data_set, conclusion),
         describe_comparison(data_set, figures),
-        describe_configuration(best.get("train-best"), best.get("finetune"), config.report.author),
+        describe_configuration(groups.get("train-best"), groups.get("finetune"), config.report.author),
     ]
+    if groups:
+        sections.append(describe_learning_curves(data_set, figures))
     if models:
-        sections.append(describe_learning_curves(models, figures))
-    if evaluated:
         sections += [
-            describe_example_predictions(evaluated, figures),
-            describe_confusion(evaluated, figures),
-            describe_calibration(evaluated, figures),
+            describe_example_predictions(models, figures),
+            describe_confusion_matrix(models, figures),
+            describe_calibration(models, figures),
         ]
     sections += describe_sweeps(data_set, figures)
     sections.append(describe_fine_tuning(data_set, figures))
-    if evaluated:
-        sections.append(_explain_models(evaluated, figures, config.report))
+    if models:
+        sections.append(_explain_models(models, figures, config.report))
     sections += [describe_data(data_set, figures), describe_network(data_set)]
     return Chapter(data_set.name, sections)
 
@@ -168,7 +183,6 @@ def _explain_models(models: list[TrainedModel], figures: FigureFolder, settings:
     """Returns the section with the explanations of the first model, and with those of the others folded."""
     blocks: list[Block] = []
     for model in models:
-        assert model.predictions is not None
         explanations = describe_filters_and_attribution(model.run, model.predictions, figures, settings)
         fold = Details(f"{model.title}: the same for `{model.run.title}`", explanations)
         blocks += [fold] if blocks else explanations

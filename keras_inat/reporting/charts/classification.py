@@ -16,6 +16,7 @@ from keras_inat.reporting.formatting import SPACE, percent, plural
 from keras_inat.style import ACCENT, CYCLE, GRID, INK, MUTED, PAPER, WRONG, clip
 
 MAX_CLASSES = 40  # more labels are not legible
+MAX_PAIRED = 12  # classes; larger confusion matrices are not placed beside each other
 MAX_NUMBERED = 20  # classes; larger confusion matrices have no numbers in their cells
 MAX_DECIMALS = 12  # classes; the cells of larger confusion matrices have no room for a decimal
 MAX_ALPHA = 0.55  # of the colors of a confusion matrix; a number in ink is legible on it, also on a dark page
@@ -59,8 +60,8 @@ def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     fractions = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[:size, :size]
     largest_error = float((fractions * (1 - np.eye(size))).max())
     names = [clip(name, 16) for name in classes[:size]]
-    side = min(WIDTH, 2.6 + 0.56 * size)
-    figure = new_figure(side, side - 0.9)
+    width = WIDTH / 2 if size <= MAX_PAIRED else min(WIDTH, 2.6 + 0.56 * size)
+    figure = new_figure(width, width - 0.2)
     axes = figure.add_subplot()
     for (row, column), fraction in np.ndenumerate(fractions):
         is_error = row != column
@@ -105,7 +106,7 @@ def draw_reliability_diagram(
 
     `scaled_bins` are those after temperature scaling, without their numbers of images.
     """
-    figure = new_figure(0.72 * WIDTH, 4.6)
+    figure = new_figure(WIDTH / 2, 4.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="perfect calibration")
     for index, (confidence, accuracy) in enumerate(bins):

@@ -3,7 +3,7 @@
 from keras_inat.errors import PROGRAM
 from keras_inat.intervals import Estimate
 from keras_inat.reporting.blocks import Bullets, Section
-from keras_inat.reporting.formatting import percentage_points, plural, sample_size
+from keras_inat.reporting.formatting import percentage_points, sample_size
 from keras_inat.reporting.history import DataSet, SeedGroup
 from keras_inat.reporting.statistics.accuracy import compare_groups
 from keras_inat.reporting.statistics.conclusion import SweepConclusion
@@ -70,10 +70,10 @@ def _list_unknown(
 def _list_next_steps(conclusion: SweepConclusion | None, groups: list[SeedGroup]) -> list[str]:
     sentences = []
     if conclusion and conclusion.trials_for_3_points:
-        num_trials = len(conclusion.sweep.completed)
+        num_needed = round(conclusion.trials_for_3_points, -1)
         sentences.append(
-            f"About {plural(conclusion.trials_for_3_points, 'trial')} instead of {num_trials:,} would bring the margin "
-            f"of error of most effects to 3 points: `{PROGRAM} sweep TRIALS={conclusion.trials_for_3_points}`."
+            f"About {num_needed:,} trials instead of {len(conclusion.sweep.completed):,} would bring the margin of "
+            f"error of most effects to 3 points: `{PROGRAM} sweep TRIALS={num_needed}`."
         )
     commands = {group.best.command for group in groups if len(group.runs) < MIN_SEEDS}
     repeated = " and ".join(f"`{PROGRAM} {command} SEEDS={MIN_SEEDS}`" for command in sorted(commands, reverse=True))

@@ -22,8 +22,6 @@ def describe_example_predictions(models: Sequence[TrainedModel], figures: Figure
     """Returns the section with the predictions of the first model, and with those of the others folded."""
     blocks: list[Block] = []
     for model in models:
-        if model.predictions is None:
-            continue
         picture = _show_examples(model.run, model.predictions, figures)
         blocks.append(Details(f"{model.title}: {picture.caption}", [picture]) if blocks else picture)
     return Section(TITLE, blocks, lead=LEAD)

@@ -1,6 +1,5 @@
 """Learning curves: accuracy and loss of the best models over their epochs."""
 
-from collections.abc import Sequence
 from functools import partial
 
 from keras_inat.reporting import formatting
@@ -8,7 +7,9 @@ from keras_inat.reporting.blocks import Block, Prose, Section
 from keras_inat.reporting.charts.comparison import draw_training
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import plural
-from keras_inat.reporting.sections.trained_models import TrainedModel, describe_each
+from keras_inat.reporting.history import DataSet, SeedGroup
+from keras_inat.reporting.sections.trained_models import TITLES, choose_groups, place_beside
+from keras_inat.reporting.statistics.accuracy import describe_test_accuracy
 from keras_inat.store.balance import NAMES
 
 TITLE = "Learning curves"
@@ -19,16 +20,18 @@ LEAD = (
 )
 
 
-def describe_learning_curves(models: Sequence[TrainedModel], figures: FigureFolder) -> Section:
-    """Returns the section on the training of each model, with the curves of its other seeds."""
-    return Section(TITLE, describe_each(models, partial(_describe_training, figures=figures)), lead=LEAD)
+def describe_learning_curves(data_set: DataSet, figures: FigureFolder) -> Section:
+    """Returns the section on the training of the best run of each group, with the curves of its other seeds."""
+    groups = choose_groups(data_set)
+    columns = [_describe_training(group, figures) for group in groups.values()]
+    return Section(TITLE, place_beside([TITLES[command] for command in groups], columns), lead=LEAD)
 
 
-def _describe_training(model: TrainedModel, figures: FigureFolder) -> list[Block]:
-    run = model.run
+def _describe_training(group: SeedGroup, figures: FigureFolder) -> list[Block]:
+    run = group.best
     result = run.result
-    num_seeds = len(model.group.runs)
-    selected_by = NAMES[model.group.objective]
+    num_seeds = len(group.runs)
+    selected_by = NAMES[group.objective]
     seeds = f", the best of {plural(num_seeds, 'seed')} by {selected_by}" if num_seeds > 1 else ""
     # Epochs are numbered as planned, even if a stage ended early and omitted some.
     epochs = plural(result.epochs, "epoch")
@@ -36,12 +39,15 @@ def _describe_training(model: TrainedModel, figures: FigureFolder) -> list[Block
         epochs = f"{result.epochs} of {plural(result.planned_epochs, 'epoch')}"
     text = (
         f"`{run.title}` (seed {result.seed}{seeds}) trained for {epochs} in {formatting.duration(result.seconds)}. The "
-        f"weights of epoch {result.best_epoch} were kept, because they have the best {selected_by}."
+        f"weights of epoch {result.best_epoch} were kept, because they have the best {selected_by}. This "
+        f"{group.subject} has a test accuracy of {describe_test_accuracy(group)}."
     )
+    if run.read_predictions() is None:
+        text += " Its predictions are not on disk, so they are not shown."
     curve = run.folder.read_epochs()
     if not curve:
         return [Prose(text)]
-    others = [other.folder.read_epochs() for other in model.group.runs if other is not run]
+    others = [other.folder.read_epochs() for other in group.runs if other is not run]
     picture = figures.add(
         f"{run.command}-learning-curves",
         partial(draw_training, curve, result.best_epoch, [other for other in others if other], run.data.is_imbalanced),

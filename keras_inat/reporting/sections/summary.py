@@ -9,14 +9,17 @@ from keras_inat.reporting.charts.images import STRIP_LENGTH, draw_prediction_str
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import percent, plural
 from keras_inat.reporting.history import DataSet, History
+from keras_inat.reporting.sections.confusion_matrix import list_frequent_errors
 from keras_inat.reporting.sections.sweep import describe_trial_balance
-from keras_inat.reporting.sections.trained_models import TrainedModel, choose_models
+from keras_inat.reporting.sections.trained_models import TrainedModel, read_models
 from keras_inat.reporting.statistics.accuracy import (
     compare_groups,
+    count_confusion,
     describe_test_accuracy,
     estimate_balanced_accuracy,
     estimate_test_accuracy,
 )
+from keras_inat.reporting.statistics.conclusion import SweepConclusion
 from keras_inat.store.balance import NAMES
 
 GETTING_STARTED = [
@@ -26,9 +29,11 @@ GETTING_STARTED = [
     f"`{PROGRAM} finetune STRATEGY=head` fine-tunes a pretrained network.",
 ]
 
+TRAININGS = {"train-best": "from scratch", "finetune": "fine-tuned"}
 INTERVALS = (
-    f"All intervals are 95{formatting.SPACE}% intervals. Intervals over n images cover the variation over test images. "
-    "Intervals over n seeds cover the variation over seeds as well."
+    f"All intervals are 95{formatting.SPACE}% intervals. With n images, an accuracy describes one trained model, and "
+    "its interval covers other test images. With n seeds, it describes the configuration, and its interval covers "
+    "other seeds as well."
 )
 
 
@@ -54,10 +59,10 @@ def describe_scope(history: History, author: str) -> str:
 
 
 def summarize(history: History, findings: list[str], figures: FigureFolder) -> Section:
-    """Returns the section with a card for each test accuracy, the findings and some predictions."""
+    """Returns the section with a card for each test accuracy, the other findings and some predictions."""
     cards = []
     for data_set in history.data_sets:
-        for command, training in (("train-best", "from scratch"), ("finetune", "fine-tuned")):
+        for command, training in TRAININGS.items():
             groups = data_set.find_groups(command)
             if groups:
                 title = f"{data_set.name}: test accuracy {training}"
@@ -72,7 +77,7 @@ def summarize(history: History, findings: list[str], figures: FigureFolder) -> S
         blocks.append(Cards(cards))
     if findings:
         blocks.append(Bullets(findings))
-    models = [model for model in choose_models(history.data_sets[0]) if model.predictions]
+    models = read_models(history.data_sets[0])
     if models:
         best = max(models, key=lambda model: model.run.result.val_score)
         blocks.append(_show_predictions(best, figures))
@@ -80,7 +85,6 @@ def summarize(history: History, findings: list[str], figures: FigureFolder) -> S
 
 
 def _show_predictions(model: TrainedModel, figures: FigureFolder) -> Picture:
-    assert model.predictions is not None
     shown = model.predictions.examples[:STRIP_LENGTH]
     num_correct = int(model.predictions.correct[shown].sum())
     text = (
@@ -91,33 +95,32 @@ def _show_predictions(model: TrainedModel, figures: FigureFolder) -> Picture:
     return figures.add("predictions", draw, text.replace("`", ""), text)
 
 
-def list_findings(data_set: DataSet) -> list[str]:
-    """Returns the main results on a data set, a sentence each."""
-    findings = []
-    scratch = data_set.find_groups("train-best")
-    tuned = data_set.find_groups("finetune")
-    if scratch:
-        accuracy = describe_test_accuracy(scratch[0])
-        findings.append(f"{data_set.name}: the best model from scratch has a test accuracy of {accuracy}.")
-    if tuned:
-        accuracy = describe_test_accuracy(tuned[0])
-        model = f"the best fine-tuned model ({tuned[0].title})"
-        findings.append(f"{data_set.name}: {model} has a test accuracy of {accuracy}.")
-    scores = {"accuracy": False}
-    if data_set.data and data_set.data.is_imbalanced:
-        scores["balanced accuracy"] = True
-    for score, is_balanced in scores.items():
-        difference = compare_groups(scratch[0], tuned[0], is_balanced) if scratch and tuned else None
-        if difference:
-            points, interval = formatting.percentage_points(difference)
-            significance = "" if difference.excludes_zero else " The difference is not significant."
-            findings.append(
-                f"{data_set.name}: on the same test images, the {score} of the best fine-tuned model minus that of the "
-                f"best model from scratch is {points} points (95 % interval {interval}, "
-                f"{formatting.sample_size(difference)}).{significance}"
-            )
+def list_accuracies(data_set: DataSet) -> list[str]:
+    """Returns the test accuracies of the best models on a data set, a sentence each."""
+    sentences = []
+    for command, training in TRAININGS.items():
+        for group in data_set.find_groups(command)[:1]:
+            network = f" ({group.title})" if command == "finetune" else ""
+            accuracy = describe_test_accuracy(group)
+            subject = f"the best {group.subject} {training}{network}"
+            sentences.append(f"{data_set.name}: {subject} has a test accuracy of {accuracy}.")
+    return sentences
+
+
+def list_findings(data_set: DataSet, conclusion: SweepConclusion | None) -> list[str]:
+    """Returns what else was found on a data set: the gain of fine-tuning, the clearest effect, the commonest error."""
+    findings = _compare_trainings(data_set)
+    if conclusion and conclusion.adjusted:
+        clearest = "No hyperparameter of the sweep has a significant effect."
+        findings.append(f"{data_set.name}: {next(iter(conclusion.significant), clearest)}")
+    for model in read_models(data_set)[:1]:
+        classes = model.run.data.classes
+        counts = count_confusion(model.predictions, len(classes))
+        error = next(iter(list_frequent_errors(counts, classes)), "")
+        if error:
+            findings.append(f"{data_set.name}: the most frequent error of `{model.run.title}` is {error}.")
     best = data_set.sweeps[0].best if data_set.sweeps else None
-    if not findings and best:
+    if not data_set.groups and best:
         sweep = data_set.sweeps[0]
         score = f"{NAMES[best.objective]} of {percent(best.score)}{describe_trial_balance(sweep, best)}"
         findings.append(
@@ -125,10 +128,37 @@ def list_findings(data_set: DataSet) -> list[str]:
             f"{score}. It was selected by this accuracy, which is therefore optimistic. No model was evaluated on the "
             "test images yet."
         )
-    if not findings and data_set.suspects:
+    if not data_set.groups and data_set.suspects:
         outcome = data_set.suspects.outcome
         findings.append(
             f"{data_set.name}: {plural(len(outcome.suspects), 'label suspect')} of {outcome.num_images:,} images. No "
             "model was evaluated on the test images yet."
         )
     return findings
+
+
+def _compare_trainings(data_set: DataSet) -> list[str]:
+    """Returns the paired difference between the best fine-tuned model and the best one from scratch."""
+    scratch = data_set.find_groups("train-best")
+    tuned = data_set.find_groups("finetune")
+    if not scratch or not tuned:
+        return []
+    scores = {"accuracy": False}
+    if data_set.data and data_set.data.is_imbalanced:
+        scores["balanced accuracy"] = True
+    sentences = []
+    for score, is_balanced in scores.items():
+        difference = compare_groups(scratch[0], tuned[0], is_balanced)
+        if difference:
+            points, interval = formatting.percentage_points(difference)
+            text = (
+                f"{data_set.name}: on the same test images, the {score} of the best fine-tuned model minus that of the "
+                f"best model from scratch is {points} points (95 % interval {interval}, "
+                f"{formatting.sample_size(difference)})."
+            )
+            if not difference.excludes_zero:
+                text += " The difference is not significant."
+            if difference.unit == "images":
+                text += " Two trained models are compared: other seeds may differ."
+            sentences.append(text)
+    return sentences

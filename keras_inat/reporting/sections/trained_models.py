@@ -1,9 +1,9 @@
 """The models that the page describes in detail: the best one from scratch and the best fine-tuned one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from keras_inat.reporting.blocks import Block, Columns
+from keras_inat.reporting.blocks import Block, Columns, Heading
 from keras_inat.reporting.history import DataSet, FinishedRun, SeedGroup
 from keras_inat.store.predictions import Predictions
 
@@ -12,28 +12,32 @@ TITLES = {"train-best": "From scratch", "finetune": "Fine-tuned"}
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The run of a group with the best score on validation."""
+    """A trained model with its predictions on the test images."""
 
-    group: SeedGroup
-    predictions: Predictions | None  # on the test images; None if the file is missing or damaged
-
-    @property
-    def run(self) -> FinishedRun:
-        return self.group.best
+    run: FinishedRun
+    predictions: Predictions
 
     @property
     def title(self) -> str:
         return TITLES[self.run.command]
 
 
-def choose_models(data_set: DataSet) -> list[TrainedModel]:
-    """Returns the best model from scratch and the best fine-tuned one, as far as there are any."""
-    groups = [data_set.find_groups(command) for command in TITLES]
-    return [TrainedModel(found[0], found[0].best.read_predictions()) for found in groups if found]
+def choose_groups(data_set: DataSet) -> dict[str, SeedGroup]:
+    """Returns the best group from scratch and the best fine-tuned one, as far as there are any, by command."""
+    return {command: groups[0] for command in TITLES if (groups := data_set.find_groups(command))}
 
 
-def describe_each(models: Sequence[TrainedModel], describe: Callable[[TrainedModel], list[Block]]) -> list[Block]:
-    """Returns the blocks of each model, side by side if there are two."""
-    if len(models) == 1:
-        return describe(models[0])
-    return [Columns([model.title for model in models], [describe(model) for model in models])]
+def read_models(data_set: DataSet) -> list[TrainedModel]:
+    """Returns the best run of each of these groups, without those whose predictions are missing or damaged."""
+    runs = [group.best for group in choose_groups(data_set).values()]
+    return [TrainedModel(run, found) for run in runs if (found := run.read_predictions())]
+
+
+def place_beside(titles: Sequence[str], columns: Sequence[list[Block]], is_paired: bool = True) -> list[Block]:
+    """Returns the blocks of several models: in columns if `is_paired`, otherwise below each other."""
+    if len(columns) == 1:
+        return columns[0]
+    if is_paired:
+        return [Columns(list(titles), list(columns))]
+    pairs = zip(titles, columns, strict=True)
+    return [block for title, blocks in pairs for block in (Heading(title), *blocks)]
