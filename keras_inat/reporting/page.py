@@ -140,7 +140,7 @@ def _build_page(history: History, figures: FigureFolder, config: Config) -> Page
         Chapter("Appendix", appendix),
     ]
     requirements = checklist.check_requirements(chapters, history.data_sets)
-    appendix.append(Section(checklist.TITLE, [requirements], lead=checklist.LEAD))
+    appendix.append(Section(checklist.TITLE, [checklist.fold(requirements)], lead=checklist.LEAD))
     return Page(
         summary.describe_scope(history, config.report.author), chapters, [*accuracies, *findings], requirements.missing
     )

@@ -11,9 +11,9 @@ from keras_inat.reporting.history import read_history
 from keras_inat.reporting.model_cards import write_cards
 from keras_inat.reporting.page import format_results
 from keras_inat.reporting.sections import summary
-from keras_inat.reporting.sections.best_model import describe_learning_curves
 from keras_inat.reporting.sections.comparison_of_runs import compare_runs
 from keras_inat.reporting.sections.fine_tuning import describe_fine_tuning
+from keras_inat.reporting.sections.learning_curves import describe_learning_curves
 from keras_inat.reporting.sections.records import describe_cost
 from keras_inat.reporting.sections.sweep import describe_sweeps
 from keras_inat.store.balance import NAMES
@@ -88,8 +88,7 @@ def test_every_table_of_accuracies_has_balanced_ones(workshop: Workshop) -> None
     assert "Paired differences in test accuracy relative to the first run" in compared
     assert "Paired differences in balanced test accuracy relative to the first run" in compared
     assert "; balanced 85.0 %, baseline 90.0 %" in read_text(describe_cost(history.runs))
-    (group,) = data_set.find_groups("finetune")
-    curves = read_text(describe_learning_curves(group, workshop.figures))
+    curves = read_text(describe_learning_curves(data_set, workshop.figures))
     assert "because they have the best balanced validation accuracy." in curves
     assert "and a majority baseline of 90.0 %" in curves
 

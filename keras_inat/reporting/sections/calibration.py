@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from keras_inat.intervals import Estimate, estimate_proportion
 from keras_inat.reporting import formatting
-from keras_inat.reporting.blocks import Block, Prose, Section, Table
+from keras_inat.reporting.blocks import Block, Details, Prose, Section, Table
 from keras_inat.reporting.charts.classification import draw_reliability_diagram
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import MISSING, percent, percent_with_interval, plural
@@ -37,7 +37,10 @@ def describe_calibration(models: Sequence[TrainedModel], figures: FigureFolder) 
     measured = {model.title: _measure(model) for model in models}
     columns = [_describe_model(entry, figures) for entry in measured.values()]
     blocks = place_beside(list(measured), columns)
-    return Section(TITLE, [*blocks, _tabulate(measured), Prose(_describe_method(measured))], lead=LEAD)
+    details = Details(
+        "Expected calibration error and temperature scaling", [_tabulate(measured), Prose(_describe_method(measured))]
+    )
+    return Section(TITLE, [*blocks, details], lead=LEAD)
 
 
 def _measure(model: TrainedModel) -> _Measured:

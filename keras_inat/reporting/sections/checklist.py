@@ -4,7 +4,16 @@ import re
 from collections.abc import Iterator, Sequence
 
 from keras_inat.errors import PROGRAM
-from keras_inat.reporting.blocks import Chapter, Checklist, ParallelCoordinates, Picture, Section, Table, list_blocks
+from keras_inat.reporting.blocks import (
+    Chapter,
+    Checklist,
+    Details,
+    ParallelCoordinates,
+    Picture,
+    Section,
+    Table,
+    list_blocks,
+)
 from keras_inat.reporting.history import DataSet
 from keras_inat.reporting.sections import data, fine_tuning, network, records
 
@@ -61,6 +70,12 @@ def check_requirements(chapters: Sequence[Chapter], data_sets: Sequence[DataSet]
         met_by = next((section for evidence, section in shown if evidence.endswith(wanted)), None)
         rows.append((requirement, met_by, f"{PROGRAM} {command}" if command else ""))
     return Checklist(rows)
+
+
+def fold(checklist: Checklist) -> Details:
+    """Returns the checklist under the number of requirements that are met."""
+    num_missing = len(checklist.missing)
+    return Details(f"{len(checklist.rows) - num_missing} requirements are met, {num_missing} are missing", [checklist])
 
 
 def _list_evidence(section: Section) -> Iterator[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_inat.errors import PROGRAM
-from keras_inat.reporting.blocks import Prose, Section, Table
+from keras_inat.reporting.blocks import Block, Details, Prose, Section, Table
 from keras_inat.reporting.formatting import MISSING, setting_value
 from keras_inat.reporting.history import FinishedRun, SeedGroup
 from keras_inat.settings import roles
@@ -14,7 +14,7 @@ from keras_inat.settings.schema import Config, Finetune
 from keras_inat.store.records import Result, StageSummary
 
 TITLE = "Configuration"
-LEAD = "The settings of the best models, with the default of each setting that differs from it."
+LEAD = "The settings of the best models. A value that differs from its default is followed by the default."
 # The sections of the settings, in the order of the table.
 GROUPS = {
     "model": "network",
@@ -47,28 +47,33 @@ def describe_configuration(scratch: SeedGroup | None, tuned: SeedGroup | None, a
     groups = {title: group for title, group in columns.items() if group}
     if not groups:
         return Section(TITLE, [Prose(f"No model was trained on these images yet. Run `{PROGRAM} train-best`.")])
-    return Section(TITLE, [_tabulate_settings(groups), _tabulate_facts(groups, author)], LEAD)
+    blocks: list[Block] = [
+        _tabulate_settings(groups, is_default=False),
+        Details("Settings with their default", [_tabulate_settings(groups, is_default=True)]),
+        Details("Runs: seeds, device, date and versions", [_tabulate_facts(groups, author)]),
+    ]
+    return Section(TITLE, blocks, LEAD)
 
 
-def _tabulate_settings(groups: dict[str, SeedGroup]) -> Table:
+def _tabulate_settings(groups: dict[str, SeedGroup], is_default: bool) -> Table:
+    """Tabulates the settings that all have their default, or those that do not."""
     runs = [group.best for group in groups.values()]
     defaults = flatten(Config(finetune=Finetune()))
     rows = []
     for name in sorted(list_names(ROLES), key=lambda name: list(GROUPS).index(name.partition(".")[0])):
         section = GROUPS[name.partition(".")[0]]
         default = _format(defaults[name])
-        values = [_read_setting(run, name) for run in runs]
-        if any(value and (name in ALWAYS or value != default) for value in values):
-            rows.append([section, name, *(_mark(value, default) for value in values)])
-        if name == "training.learning_rate" and any(run.finetune for run in runs):
+        cells = [_mark(_read_setting(run, name), default) for run in runs]
+        given = {cell for cell in cells if cell != MISSING}
+        differs = any(cell.endswith(f"(default {default})") for cell in given)
+        if given and differs is not is_default and (differs or name in ALWAYS):
+            rows.append([section, name, *cells])
+        if name == "training.learning_rate" and not is_default and any(run.finetune for run in runs):
             rows.append([section, STAGES, *map(_describe_rates, runs)])
     parts = [row[0] for row in rows]
     for row, above in zip(rows[1:], parts, strict=False):
         row[0] = "" if row[0] == above else row[0]  # each part is named once
-    caption = (
-        "Settings. A value that differs from its default is followed by the default. Settings that are not listed have "
-        "their default, and a dash marks one that does not apply."
-    )
+    caption = "" if is_default else "Settings that differ from their default. A dash marks one that does not apply."
     return Table(caption, f"ll{'l' * len(runs)}", ["part", "setting", *groups], rows)
 
 
@@ -129,7 +134,7 @@ def _tabulate_facts(groups: dict[str, SeedGroup], author: str) -> Table:
         ["commit", *(result.commit or MISSING for result in results)],
         ["packages", *(_list_packages(result) for result in results)],
     ]
-    caption = "Runs, with the device, the date and the versions of their training."
+    caption = ""
     return Table(caption, f"l{'l' * len(groups)}", ["", *groups], rows)
 
 

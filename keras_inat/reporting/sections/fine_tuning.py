@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_inat.errors import PROGRAM
 from keras_inat.reporting import formatting
-from keras_inat.reporting.blocks import Block, Picture, Prose, Section, Table, choose_unique
+from keras_inat.reporting.blocks import Block, Details, Picture, Prose, Section, Table, choose_unique
 from keras_inat.reporting.charts import comparison as charts
 from keras_inat.reporting.charts.classification import MAX_CLASSES
 from keras_inat.reporting.figure_folder import FigureFolder
@@ -28,10 +28,9 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
         text = f"No model was fine-tuned on these images yet. Run `{PROGRAM} finetune STRATEGY=head` (or topk, full)."
         return Section(TITLE, [Prose(text)])
     models = _list_models(groups)
-    blocks: list[Block] = [
-        _tabulate_configurations(data_set, groups, models),
-        _draw_accuracies("fine-tuning", models, data_set, figures),
-    ]
+    blocks: list[Block] = [_tabulate_configurations(data_set, groups, models)]
+    if not data_set.find_groups("train-best"):  # otherwise the comparison shows them
+        blocks.append(_draw_accuracies("fine-tuning", models, data_set, figures))
     if len(models) > 1:
         caption = (
             "Cost of accuracy: higher and further to the left is better. Bars are the intervals of the table above. "
@@ -43,7 +42,7 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
         titles = [model.title for model in models[1:]]
         reference = f"the {groups[0].subject} with the best {NAMES[data_set.objective]}"
         blocks += tabulate_differences(groups[0], groups[1:], titles, reference)
-    return Section(TITLE, blocks)
+    return Section(TITLE, blocks, lead="Every strategy: what it trained, what it cost and what it reached.")
 
 
 def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
@@ -57,21 +56,21 @@ def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
     models = _list_models([*tuned, *scratch])
     best_models = models[: len(tuned) + 1]  # the best one from scratch is the last
     titles = [model.title for model in models[: len(tuned)]]
-    return Section(
-        COMPARISON,
-        [
-            _draw_accuracies("scratch-and-fine-tuned", models, data_set, figures),
-            figures.add(
-                "validation-by-time",
-                partial(charts.draw_validation_by_time, best_models),
-                f"Validation accuracy against training time, of {_join_models(best_models)}.",
-                "Learning curves over training time, of the best run of each row above. The head of a frozen "
-                "backbone trains on cached features, within seconds. The time to compute them is not included.",
-            ),
-            *tabulate_differences(scratch[0], tuned, titles, f"the best {scratch[0].subject} from scratch"),
-            *_draw_class_differences(scratch[0], tuned[0], figures),
-        ],
+    curves = figures.add(
+        "validation-by-time",
+        partial(charts.draw_validation_by_time, best_models),
+        f"Validation accuracy against training time, of {_join_models(best_models)}.",
+        "The best run of each row above. The head of a frozen backbone trains on cached features, within seconds. The "
+        "time to compute them is not included.",
     )
+    blocks = [
+        _draw_accuracies("scratch-and-fine-tuned", models, data_set, figures),
+        *tabulate_differences(scratch[0], tuned, titles, f"the best {scratch[0].subject} from scratch"),
+        Details("Learning curves over training time", [curves]),
+    ]
+    if by_class := _draw_class_differences(scratch[0], tuned[0], figures):
+        blocks.append(Details("Differences by class", by_class))
+    return Section(COMPARISON, blocks, lead="All models on the same test images.")
 
 
 def _list_models(groups: Sequence[SeedGroup]) -> list[charts.ComparedModel]:

@@ -52,7 +52,7 @@ def describe_cost(runs: list[FinishedRun]) -> Section:
         "over each image and its horizontal flip."
     )
     head = ["run", "parameters", "trained", "MACs", "pixels", "epochs", "time", "images/s", "test accuracy"]
-    return Section("Cost", [Table(caption, "lrrrrrrrr", head, rows)])
+    return Section("Cost", [Table(caption, "lrrrrrrrr", head, rows)], lead="What every run needs and reaches.")
 
 
 def describe_test_evaluations(history: History) -> Section:
@@ -152,7 +152,10 @@ def describe_reproduction(runs: list[FinishedRun]) -> Section:
             f"The model cards in `{FOLDER}/` beside this page describe each kept model, its accuracy and its intended "
             "use."
         ),
-        Table("Commands that repeat each run.", "llrll", ["run", "command", "seed", "data hash", "commit"], rows),
+        Details(
+            "Commands that repeat each run",
+            [Table("", "llrll", ["run", "command", "seed", "data hash", "commit"], rows)],
+        ),
         *(Prose(f"Made with {names} ({plural(number, 'run')}).") for names, number in versions.items()),
     ]
     return section

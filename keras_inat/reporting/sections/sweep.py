@@ -56,9 +56,10 @@ def _describe_sweep(sweep: SweepHistory, figures: FigureFolder) -> Section:
             _draw_parallel_coordinates(sweep, figures),
             Heading("Hyperparameter effects"),
             *describe_hyperparameter_effects(sweep, figures),
-            _tabulate_best(sweep),
+            Details("The best trials", [_tabulate_best(sweep)]),
             _draw_curves(sweep, sweep.best, figures),
         ],
+        lead="The search of hyperparameters on the validation images, and what it says about each of them.",
     )
 
 
