@@ -92,7 +92,7 @@ def test_an_exploiting_search_causes_no_false_verdicts(workshop: Workshop, monke
         text = render_markdown([Chapter("", sections)], "")
         num_true += any(line.startswith("- `learning_rate`") for line in text.splitlines())
         num_false += bool(list_false_verdicts(text))
-    assert num_false <= 1  # 3 of 100 sweeps have a false verdict
+    assert num_false <= 1  # of 5,000 such sweeps, 204 have a false verdict
     assert num_true >= 7
 
 
