@@ -124,6 +124,14 @@ def test_few_trials_have_no_effects(workshop: Workshop) -> None:
     assert "With 48 validation images, one trial's accuracy has a 95 % margin of error of about ±13.6 points." in text
 
 
+def test_correlations_without_effects_only_describe(workshop: Workshop) -> None:
+    settings = [{"model.filters": 8 * number} for number in range(1, 9)]
+    workshop.add_sweep("s", settings, [0.1 * number for number in range(1, 9)])
+    text = describe(workshop)
+    assert "+1.00" in text
+    assert "These numbers only describe the trials, which a search does not spread evenly over the values." in text
+
+
 def test_a_sweep_of_failures(workshop: Workshop) -> None:
     workshop.add_sweep("bad", [{"model.filters": 8}, {"model.filters": 16}], [None, None])
     write_report(workshop.config)
