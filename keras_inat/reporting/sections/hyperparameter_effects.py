@@ -87,8 +87,7 @@ def _tabulate(conclusion: SweepConclusion, score: str) -> Table:
     if conclusion.adjusted:
         caption += (
             " The verdict is by the adjusted effect alone: the change in percentage points with the other "
-            "hyperparameters held fixed, with a simultaneous 95 % interval. Importance and correlation only describe "
-            "the trials, which a search does not spread evenly over the values."
+            "hyperparameters held fixed, with a simultaneous 95 % interval."
         )
     if importance:
         caption += (
@@ -96,7 +95,10 @@ def _tabulate(conclusion: SweepConclusion, score: str) -> Table:
             "(permutation importance)."
         )
     if correlations:
-        caption += " Correlation: Spearman's rank correlation, of a choice against all others."
+        caption += (
+            " Correlation: Spearman's rank correlation, of a choice against all others. These numbers only "
+            "describe the trials, which a search does not spread evenly over the values."
+        )
     head = ["hyperparameter", "values (trials)", "importance", "correlation", *EFFECT_HEAD, "verdict"]
     columns = [column for column in range(len(head)) if any(row[column] != MISSING for row in rows)]
     return Table(
