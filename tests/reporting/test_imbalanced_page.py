@@ -79,7 +79,7 @@ def test_every_table_of_accuracies_has_balanced_ones(workshop: Workshop) -> None
     history = read_history(workshop.runs)
     (data_set,) = history.data_sets
     tuned = read_text(describe_fine_tuning(data_set, workshop.figures))
-    assert "Fine-tuned configurations, the best balanced validation accuracy first." in tuned
+    assert "Fine-tuned models, the best balanced validation accuracy first." in tuned
     assert "balanced validation balanced test" in tuned
     assert "90.0 % 95.0 % 88.8 to 97.8 %, 100 images 75.0 % 75.0 %" in tuned
     compared = read_text(*compare_runs(history, "major fair", workshop.figures).sections)

@@ -56,8 +56,9 @@ def test_complete_page(complete: Workshop) -> None:
     assert "is +16.0 points (95 % interval +8.1 to +23.2, n = 100 images)." in printed
     text = complete.read_text()
     assert "12 trials: 11 completed, 1 failed. The best is trial 011" in text
-    # t(1, 0.975) = 12.706, standard error 0.02: 25.4 points from seeds; and Wilson's of 62 of 100 images.
-    assert "62.0 % (34.8 to 88.9 %, n = 2 seeds)" in text
+    # Images: Wilson's of 62 % of 103.4 effective images, a standard error of 4.8 points.
+    # Seeds: t(1, 0.975) = 12.706, a standard error of 2 points and the weight (4 / (4 + 22.8 / 2))² add 6.3 points.
+    assert "62.0 % (50.4 to 72.9 %, n = 2 seeds)" in text
     assert "-aborted-seed0" in text.split("The test ledger has")[1].split("Commands that repeat each run.")[0]
     assert "-aborted-seed0" not in text.split("Commands that repeat each run.")[1]
     assert "The test ledger has 4 test evaluations by 4 runs." in text

@@ -35,7 +35,7 @@ def describe_seeds(groups: Sequence[SeedGroup]) -> str:
     if any(len(group.runs) > 1 for group in groups):
         texts.append("With several seeds, an accuracy is the mean over them and describes the configuration.")
     if any(len(group.runs) == 1 for group in groups):
-        texts.append("With one seed, it describes this trained model: other seeds of its settings differ.")
+        texts.append("With one seed, an accuracy describes this trained model: other seeds of its settings differ.")
     return " ".join(texts)
 
 
