@@ -73,7 +73,8 @@ def _tabulate_settings(groups: dict[str, SeedGroup], is_default: bool) -> Table:
     parts = [row[0] for row in rows]
     for row, above in zip(rows[1:], parts, strict=False):
         row[0] = "" if row[0] == above else row[0]  # each part is named once
-    caption = "" if is_default else "Settings that differ from their default. A dash marks one that does not apply."
+    caption = "Settings with their default." if is_default else "Settings that differ from their default."
+    caption += " A dash marks one that does not apply."
     return Table(caption, f"ll{'l' * len(runs)}", ["part", "setting", *groups], rows)
 
 

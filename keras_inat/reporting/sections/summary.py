@@ -11,7 +11,7 @@ from keras_inat.reporting.formatting import percent, plural
 from keras_inat.reporting.history import DataSet, History
 from keras_inat.reporting.sections.confusion_matrix import list_frequent_errors
 from keras_inat.reporting.sections.sweep import describe_trial_balance
-from keras_inat.reporting.sections.trained_models import TrainedModel, read_models
+from keras_inat.reporting.sections.trained_models import TrainedModel, choose_groups, read_models
 from keras_inat.reporting.statistics.accuracy import (
     compare_groups,
     count_confusion,
@@ -98,12 +98,11 @@ def _show_predictions(model: TrainedModel, figures: FigureFolder) -> Picture:
 def list_accuracies(data_set: DataSet) -> list[str]:
     """Returns the test accuracies of the best models on a data set, a sentence each."""
     sentences = []
-    for command, training in TRAININGS.items():
-        for group in data_set.find_groups(command)[:1]:
-            network = f" ({group.title})" if command == "finetune" else ""
-            accuracy = describe_test_accuracy(group)
-            subject = f"the best {group.subject} {training}{network}"
-            sentences.append(f"{data_set.name}: {subject} has a test accuracy of {accuracy}.")
+    for command, group in choose_groups(data_set).items():
+        noun = group.subject.removeprefix("trained ")
+        model = f"{noun} from scratch" if command == "train-best" else f"fine-tuned {noun} ({group.title})"
+        accuracy = describe_test_accuracy(group)
+        sentences.append(f"{data_set.name}: the best {model} has a test accuracy of {accuracy}.")
     return sentences
 
 

@@ -2,7 +2,7 @@
 
 from report_workshop import Workshop, format_text
 
-from keras_inat.reporting.blocks import Table
+from keras_inat.reporting.blocks import Table, list_blocks
 from keras_inat.reporting.page import write_report
 from keras_inat.reporting.sections.configuration import ALWAYS, GROUPS, ROLES, describe_configuration
 from keras_inat.settings.catalog import list_names
@@ -11,14 +11,14 @@ from keras_inat.store.records import Result, StageSummary
 
 
 def read_rows(workshop: Workshop) -> dict[str, list[str]]:
-    """Returns the cells of the first table, after the name of the part, by setting."""
+    """Returns the cells of the two tables of settings, after the name of the part, by setting."""
     data_set = workshop.read_data_set()
     groups = [next(iter(data_set.find_groups(command)), None) for command in ("train-best", "finetune")]
-    table = describe_configuration(*groups).blocks[0]
-    assert isinstance(table, Table)
-    parts = [row[0] for row in table.rows if row[0]]
-    assert len(parts) == len(set(parts)) > 3
-    return {row[1]: row[2:] for row in table.rows}
+    tables = [block for block in list_blocks(describe_configuration(*groups).blocks) if isinstance(block, Table)][:2]
+    for table in tables:
+        parts = [row[0] for row in table.rows if row[0]]
+        assert len(parts) == len(set(parts)) > 1
+    return {row[1]: row[2:] for table in tables for row in table.rows}
 
 
 def test_every_setting_that_matters_has_a_part() -> None:

@@ -4,13 +4,13 @@ import re
 
 from report_workshop import Workshop, format_text
 
-from keras_inat.reporting.blocks import Picture, Table
+from keras_inat.reporting.blocks import Picture, Table, list_blocks
 from keras_inat.reporting.history import read_history
-from keras_inat.reporting.sections.best_model import describe_learning_curves
 from keras_inat.reporting.sections.fine_tuning import describe_comparison, describe_fine_tuning, tabulate_differences
+from keras_inat.reporting.sections.learning_curves import describe_learning_curves
 from keras_inat.reporting.sections.network import describe_network
 from keras_inat.reporting.sections.records import describe_reproduction
-from keras_inat.reporting.sections.summary import list_findings
+from keras_inat.reporting.sections.summary import list_accuracies, list_findings
 from keras_inat.settings.loading import build_config, merge
 
 
@@ -33,11 +33,11 @@ def test_strategies_are_compared_over_seeds(workshop: Workshop) -> None:
     assert "does not tell which configuration is better" not in text
     # The summary has the same numbers as the table.
     points, interval = against_scratch.split(maxsplit=1)
-    finding = list_findings(data_set)[-1].replace("\xa0", " ")
+    finding = list_findings(data_set, None)[0].replace("\xa0", " ")
     assert f"is {points} points (95 % interval {interval}, n = 3 seeds)." in finding
     alts = {}
     for section in sections:
-        alts |= {block.file: block.alt for block in section.blocks if isinstance(block, Picture)}
+        alts |= {block.file: block.alt for block in list_blocks(section.blocks) if isinstance(block, Picture)}
     for name in ("costs", "validation-by-time", "class-differences"):
         assert len(alts[f"figures/{name}.svg"]) >= 40
 
@@ -49,7 +49,7 @@ def test_one_seed_is_not_called_a_configuration(workshop: Workshop) -> None:
     workshop.add_finetuned("head", correct=55, val=0.6)
     data_set = workshop.read_data_set()
     sections = [describe_fine_tuning(data_set, workshop.figures), describe_comparison(data_set, workshop.figures)]
-    text = format_text(*sections, describe_learning_curves(data_set.find_groups("finetune")[0], workshop.figures))
+    text = format_text(*sections, describe_learning_curves(data_set, workshop.figures))
     assert re.search(r"head: MobileNetV2 −15.0 −\d+.\d to −\d.\d 100 images two trained models worse", text)
     assert "relative to the trained model with the best validation accuracy" in text
     assert "relative to the best trained model from scratch" in text
@@ -80,7 +80,7 @@ def test_a_narrow_backbone_has_its_full_name(workshop: Workshop) -> None:
     workshop.add_finetuned("head", settings=weights)
     data_set = workshop.read_data_set()
     assert "head: MobileNet 0.25 1 " in format_text(describe_fine_tuning(data_set, workshop.figures))
-    [finding] = list_findings(data_set)
+    [finding] = list_accuracies(data_set)
     assert "the best fine-tuned model (head: MobileNet 0.25) has" in finding
 
 
@@ -89,7 +89,7 @@ def test_train_best_may_fine_tune(workshop: Workshop) -> None:
     workshop.add_run("train-best", "best", correct=70)
     workshop.add_sweep("s", [{"finetune.unfreeze": number} for number in (2, 3)], [0.4, 0.3])
     data_set = workshop.read_data_set()
-    [finding] = list_findings(data_set)
+    [finding] = list_accuracies(data_set)
     assert "the best fine-tuned model (head: MobileNetV2) has a test accuracy of 70.0 %" in finding.replace("\xa0", " ")
     # No CNN has a cost to describe.
     assert "No CNN was trained from scratch on these images yet" in format_text(describe_network(data_set))

@@ -43,7 +43,7 @@ def test_a_sweep_alone_shows_the_network_of_its_best_trial(workshop: Workshop) -
     text = format_text(*describe_sweeps(data_set, workshop.figures))
     assert "Too few trials to estimate adjusted effects" in text
     assert "hyperparameter values (trials) verdict" in text  # neither importance nor correlation
-    [finding] = list_findings(data_set)
+    [finding] = list_findings(data_set, None)
     assert "of 40.0 %. It was selected by this accuracy, which is therefore optimistic." in finding.replace("\xa0", " ")
     assert finding.endswith("No model was evaluated on the test images yet.")
 
