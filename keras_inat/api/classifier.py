@@ -81,7 +81,6 @@ class Explanations:
     gradients: np.ndarray  # `(images, size, size, 3)` float32, of the logit of the predicted class
 
     def _repr_html_(self) -> str:
-
         parts = []
         for prediction, gradient in zip(self.predictions[:MAX_SHOWN], self.gradients, strict=False):
             probabilities = np.array(list(prediction.probabilities.values()))

@@ -48,7 +48,7 @@ def maximize_filters(
     spectrum = keras.Input((3, shape[0], shape[1] // 2 + 1, 2))
     picture = SpectrumToImage(shape)
     shake = Shake(np.array([fields[index] for index, _ in filters], np.float32))
-    maximized = keras.Model(spectrum, neurons(shake(picture(spectrum)), training=False))
+    maximized = keras.Model([spectrum], neurons(shake(picture(spectrum)), training=False))
     # tf-keras-vis runs a model eagerly, which takes five times as long.
     maximized.call = tf.function(maximized.call, reduce_retracing=True)
     seed = np.random.default_rng(0).normal(0, NOISE, (len(filters), *spectrum.shape[1:]))
@@ -62,7 +62,7 @@ def maximize_filters(
         optimizer=keras.optimizers.Adam(LEARNING_RATE),
     )
     images = picture(tf.constant(found, tf.float32))
-    reached = np.asarray(neurons(images, training=False), np.float32)[np.arange(len(filters)), columns]
+    reached = np.asarray(neurons([images], training=False), np.float32)[np.arange(len(filters)), columns]
     return np.asarray(images, np.float32), reached
 
 
@@ -74,10 +74,10 @@ class SpectrumToImage(keras.layers.Layer):
         self.size = shape
         frequencies = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None])
         scale = np.sqrt(shape[0] * shape[1]) / np.maximum(frequencies, 1 / max(shape))
-        self.amplitudes = tf.constant(scale / 4, tf.float32)
+        self.amplitudes = tf.constant(scale / 4, tf.complex64)
 
     def call(self, spectra: tf.Tensor) -> tf.Tensor:
-        values = tf.complex(spectra[..., 0], spectra[..., 1]) * tf.cast(self.amplitudes, tf.complex64)
+        values = tf.complex(spectra[..., 0], spectra[..., 1]) * self.amplitudes
         components = tf.transpose(tf.signal.irfft2d(values, self.size), (0, 2, 3, 1))
         return 255 * tf.sigmoid(tf.tensordot(components, COLORS, [[3], [1]]))
 

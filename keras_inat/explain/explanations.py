@@ -67,7 +67,7 @@ def explain_attributions(model: keras.Model, images: np.ndarray, num_scored: int
         raise ValueError("a single validation image is too few to compare attribution methods")
     chosen = np.random.default_rng(1).permutation(len(images))[:num_scored]
     images = images[chosen]
-    probabilities = map_batches(lambda batch: model([batch], training=False), images)
+    probabilities = map_batches(partial(model, training=False), images)
     predicted = probabilities.argmax(axis=1)
     attributions = attribution.compute_attributions(model, images, predicted)
     control = explain_predictions(attribution.randomize_weights(model), images, predicted)
