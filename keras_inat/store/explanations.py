@@ -71,6 +71,11 @@ class FilterExplanation:
     patches: Array  # `(patches, side, side, 3)` uint8, each of a different image, the highest preactivation first
     preactivations: Array  # `(patches,)` float32, each the maximum over the positions of its image
 
+    @property
+    def exceeds_patches(self) -> bool:
+        """True if the synthetic image activates the filter more than any image did."""
+        return self.reached > float(self.preactivations.max())
+
 
 @dataclass(frozen=True)
 class NeuronExplanation:

@@ -9,8 +9,7 @@ import numpy as np
 
 from keras_inat.intervals import estimate_mean
 from keras_inat.reporting.blocks import Block, Details, Picture, Prose, Table
-from keras_inat.reporting.charts import explanations as charts
-from keras_inat.reporting.charts.neurons import draw_neurons
+from keras_inat.reporting.charts import attribution, filters
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import SPACE, correlation, percent, plural, signed
 from keras_inat.reporting.history import FinishedRun
@@ -66,7 +65,7 @@ def describe_first_layer(explained: ExplainedModel) -> Iterator[Block]:
     assert kernels is not None
     yield explained.add_figure(
         "filters",
-        partial(charts.draw_first_layer_filters, kernels),
+        partial(filters.draw_first_layer_filters, kernels),
         "The filters of the first convolution, each as its weights and as the pattern that it detects.",
         "First-layer filters, grouped by the component with most of their squared weights.",
     )
@@ -105,7 +104,7 @@ def describe_feature_maps(explained: ExplainedModel) -> Iterator[Block]:
     name = explained.run.data.classes[predictions.labels[predictions.examples[0]]]
     yield explained.add_figure(
         "feature-maps",
-        partial(charts.draw_feature_maps, predictions.pixels[0], stages),
+        partial(filters.draw_feature_maps, predictions.pixels[0], stages),
         f"One test image ({name}) and its feature maps, block by block.",
         f"Feature maps of the first of the random test images above ({name}): the filters with the highest mean "
         "absolute activation, by index. The colors of each block go from its lowest to its highest values (0.5th to "
@@ -164,15 +163,15 @@ def describe_responses(explained: ExplainedModel) -> Iterator[Block]:
 
 def describe_filters(explained: ExplainedModel) -> Iterator[Block]:
     """Yields filters of every stage with their synthetic images and their top activating patches."""
-    filters = explained.explanations.filters
-    assert filters is not None
-    shown = sum(explanation.exceeds_patches for explanation in filters)
+    explanations = explained.explanations.filters
+    assert explanations is not None
+    shown = sum(explanation.exceeds_patches for explanation in explanations)
     outcome = "A synthetic image reached more than every patch" if shown else "No synthetic image reached the patches"
-    number = f" for {shown} of {plural(len(filters), 'filter')}" if shown else ""
+    number = f" for {shown} of {plural(len(explanations), 'filter')}" if shown else ""
     yield explained.add_figure(
         "top-patches",
-        partial(charts.draw_top_patches, filters),
-        f"For {len(filters)} filters of all stages, a synthetic image that maximizes the activation and the top "
+        partial(filters.draw_top_patches, explanations),
+        f"For {len(explanations)} filters of all stages, a synthetic image that maximizes the activation and the top "
         "activating patches.",
         f"Activation maximization, and top activating patches among {len(explained.images):,} validation images. A "
         f"filter detects what the patches of its row have in common. {outcome}{number}.",
@@ -194,7 +193,7 @@ def describe_neurons(explained: ExplainedModel) -> Iterator[Block]:
     texts = [describe_selectivity(neuron, labels, names) for neuron in neurons]
     yield explained.add_figure(
         "neurons",
-        partial(draw_neurons, images, neurons, texts),
+        partial(attribution.draw_neurons, images, neurons, texts),
         f"{number} of the last block: top activating images and their guided gradients.",
         f"{number} of the last block, {choice}. For each neuron, the figure shows the {num_images} of "
         f"{len(explained.images):,} validation images with the highest preactivation, and its guided gradients.",
@@ -236,7 +235,7 @@ def describe_predictions(explained: ExplainedModel) -> Iterator[Block]:
         titles.append(f"✓ {true}, {confidence}" if correct else f"✗ {true}, predicted {predicted}, {confidence}")
     picture = explained.add_figure(
         "guided-predictions",
-        partial(charts.draw_guided_predictions, images, gradients, titles),
+        partial(attribution.draw_guided_predictions, images, gradients, titles),
         f"{len(images)} test images, each beside the guided gradient of its predicted class.",
         f"The first {len(images)} of the random test images above, with the guided gradients of the predicted classes.",
     )
@@ -260,7 +259,7 @@ def describe_attributions(explained: ExplainedModel) -> Iterator[Block]:
     yield explained.add_figure(
         "attribution",
         partial(
-            charts.draw_attributions,
+            attribution.draw_attributions,
             explained.images[chosen[:rows]], attributions.gradients, attributions.heatmaps, titles,
         ),
         f"{rows} validation images, each with seven attributions of its predicted class.",
@@ -270,7 +269,7 @@ def describe_attributions(explained: ExplainedModel) -> Iterator[Block]:
     prose, table = compare_methods(scores)
     picture = explained.add_figure(
         "deletion-insertion",
-        partial(charts.draw_deletion_insertion, attributions.curves),
+        partial(attribution.draw_deletion_insertion, attributions.curves),
         "Probability of the predicted class during the deletion and the insertion of pixels, for each method.",
         f"Deletion and insertion on {len(chosen)} validation images. Pixels are replaced by those of a blurred image, "
         "or put back into it, the most important first (Petsiuk et al. 2018).",
