@@ -96,9 +96,7 @@ class Shake(keras.layers.Layer):
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         strength = tf.maximum(0.0, 1 - self.step.assign_add(1.0) / (0.8 * NUM_STEPS))
-        down, right, scale, angle = tf.unstack(
-            strength * self.random.uniform((4, len(self.shifts)), -1.0, 1.0)
-        )
+        down, right, scale, angle = tf.unstack(strength * self.random.uniform((4, len(self.shifts)), -1.0, 1.0))
         factor = 1 + SCALE * scale
         cos = factor * tf.cos(ANGLE * angle)
         sin = factor * tf.sin(ANGLE * angle)

@@ -23,13 +23,14 @@ from keras_inat.reporting.charts.grids import (
     place_picture,
     scale_pixels,
 )
+from keras_inat.reporting.formatting import MINUS
 from keras_inat.reporting.statistics.explanations import COMPONENTS, measure_components
 from keras_inat.store.explanations import FilterExplanation, StageMaps
 from keras_inat.style import INK, MUTED, clip
 
-PAIRS = 7  # of tiles in a row
-PAIR_HEIGHT = 0.86  # inches
-TILE = 0.56  # inches
+PAIRS = 6  # of tiles in a row
+PAIR_HEIGHT = 0.92  # inches
+TILE = 0.6  # inches
 SMOOTH_SIDE = 64  # pixels of a filter that is shown smoothly
 MAP_COLORS = "magma"
 MAP_SIDE = 48  # pixels of a feature map: at least
@@ -109,7 +110,7 @@ def draw_feature_maps(image: np.ndarray, stages: Sequence[StageMaps]) -> Figure:
         number = f"{count} of {stage.num_filters} filters" if count < stage.num_filters else f"{count} filters"
         silent = f", {stage.num_silent} uniform" if stage.num_silent else ""
         text = axes.text(left, y + 0.14, clip(stage.layer, 40), fontsize=9, weight="bold", color=INK, va="center")
-        details = f"   {shape[0]} × {shape[1]}, {number}{silent}, {low:.2g} to {high:.2g}"
+        details = f"   {shape[0]} × {shape[1]}, {number}{silent}, {low:.2g} to {high:.2g}".replace("-", MINUS)
         axes.annotate(details, (1, 0.5), xycoords=text, fontsize=8.5, color=MUTED, va="center")
         strip = width * min(1, columns / 6)
         axes.imshow(colors, extent=(left, left + strip, y + 0.28 + height, y + 0.28), aspect="auto")

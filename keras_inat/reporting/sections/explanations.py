@@ -11,7 +11,7 @@ from keras_inat.intervals import estimate_mean
 from keras_inat.reporting.blocks import Block, Details, Picture, Prose, Table
 from keras_inat.reporting.charts import attribution, filters
 from keras_inat.reporting.figure_folder import FigureFolder
-from keras_inat.reporting.formatting import SPACE, correlation, percent, plural, signed
+from keras_inat.reporting.formatting import MINUS, SPACE, correlation, percent, plural, signed
 from keras_inat.reporting.history import FinishedRun
 from keras_inat.reporting.statistics import explanations as statistics
 from keras_inat.settings.schema import Report
@@ -89,7 +89,7 @@ def describe_first_layer(explained: ExplainedModel) -> Iterator[Block]:
     )
     rows = []
     for measure in measures:
-        digits = [f"{number:.2f}".replace("-", "−") for number in (measure.value, measure.low, measure.high)]
+        digits = [f"{number:.2f}".replace("-", MINUS) for number in (measure.value, measure.low, measure.high)]
         verdict = "differs" if measure.differs else "not distinguishable"
         rows.append([measure.name, digits[0], f"{digits[1]} to {digits[2]}", verdict])
     table = Table(caption, "lrrl", ["measure", "these filters", "random", ""], rows)
@@ -189,11 +189,12 @@ def describe_neurons(explained: ExplainedModel) -> Iterator[Block]:
     choice = "the most selective ones, one per filter" if selective else "drawn at random from the active ones"
     number = plural(len(neurons), "neuron")
     num_images = len(neurons[0].images)
-    images = explained.images[[index for neuron in neurons for index in neuron.images]]
+    shown = [index for neuron in neurons for index in neuron.images]
+    shown_classes = [names[label] for label in labels[shown]]
     texts = [describe_selectivity(neuron, labels, names) for neuron in neurons]
     yield explained.add_figure(
         "neurons",
-        partial(attribution.draw_neurons, images, neurons, texts),
+        partial(attribution.draw_neurons, explained.images[shown], shown_classes, neurons, texts),
         f"{number} of the last block: top activating images and their guided gradients.",
         f"{number} of the last block, {choice}. For each neuron, the figure shows the {num_images} of "
         f"{len(explained.images):,} validation images with the highest preactivation, and its guided gradients.",
@@ -201,7 +202,7 @@ def describe_neurons(explained: ExplainedModel) -> Iterator[Block]:
     responding = sum(responds_to_class(neuron, labels) for neuron in neurons)
     chance = statistics.count_agreeing_by_chance(labels, num_images, num_images // 2 + 1)
     yield Prose(
-        f"{responding} of {number} respond to one class: more than half of their {num_images} top images are of the "
+        f"{responding} of {number} {'responds' if responding == 1 else 'respond'} to one class: more than half of their {num_images} top images are of the "
         f"class with the highest mean activation. Of random images so many are of one class in {percent(chance, 0)} of "
         "cases."
     )
@@ -215,8 +216,11 @@ def responds_to_class(neuron: NeuronExplanation, labels: np.ndarray) -> bool:
 def describe_selectivity(neuron: NeuronExplanation, labels: np.ndarray, names: "tuple[str, ...]") -> str:
     """Returns the class that a neuron responds to, as far as its top images bear it out, in three lines."""
     agreeing = int((labels[list(neuron.images)] == neuron.preferred_class).sum())
-    name = clip(names[neuron.preferred_class], 18)
-    head = f"responds to\n{name}" if responds_to_class(neuron, labels) else f"no single class\n(most: {name})"
+    name = names[neuron.preferred_class]
+    if responds_to_class(neuron, labels):
+        head = f"responds to\n{clip(name, 18)}"
+    else:
+        head = f"no single class\nmean: {clip(name, 14)}"
     return f"{head}\n{agreeing} of {len(neuron.images)} images\nselectivity {neuron.selectivity:.2f}"
 
 

@@ -102,7 +102,9 @@ def measure_class_dependence(responses: Sequence[StageResponses]) -> list[Measur
             return float(((weights @ similarities) * weights).sum())
 
         chance = [explain(weights[:, rng.permutation(len(values))]) for _ in range(NUM_PERMUTATIONS)]
-        measures.append(Measure(stage.layer, explain(weights), 0.0, float(np.quantile(chance, 1 - ALPHA / len(responses)))))
+        measures.append(
+            Measure(stage.layer, explain(weights), 0.0, float(np.quantile(chance, 1 - ALPHA / len(responses))))
+        )
     return measures
 
 

@@ -4,11 +4,6 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
-
-from keras_inat.explain.attribution import NUM_STEPS, DeletionInsertion
-from keras_inat.explain.filters import FilterExplanation
-from keras_inat.explain.guided_backpropagation import NeuronExplanation
 from keras_inat.reporting.charts.explanations import (
     draw_deletion_insertion,
     draw_feature_maps,
@@ -17,6 +12,11 @@ from keras_inat.reporting.charts.explanations import (
     draw_neurons,
     draw_top_patches,
 )
+from PIL import Image
+
+from keras_inat.explain.attribution import NUM_STEPS, DeletionInsertion
+from keras_inat.explain.filters import FilterExplanation
+from keras_inat.explain.guided_backpropagation import NeuronExplanation
 from keras_inat.reporting.charts.images import choose_grid, draw_grid, overlay_heatmap, scale_gradient
 
 
