@@ -16,7 +16,7 @@ MIN_POSITIONS = 16
 def measure_responses(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> list[StageResponses]:
     """Measures the responses of every stage of a network to random ones of images `(images, height, width, 3)`.
 
-    The map of a stage is the mean over its filters, each divided by its standard deviation, so that no filter dominates.
+    The map of a stage is the mean over its filters, each divided by its standard deviation: no filter dominates.
     """
     chosen = np.random.default_rng(0).permutation(len(images))[:NUM_IMAGES]
     images = images[chosen]

@@ -46,10 +46,10 @@ def draw_neurons(
             notes += [clip(name, 14), f"{preactivation:.2f}"]
         rows.append(GridRow(f"{text}\nfilter {neuron.filter} at ({neuron.row}, {neuron.column})", pictures, notes))
     caption = (
-        "The images with the highest preactivation of each neuron of "
-        f"{neurons[0].layer}, with their classes; under the gradients, the preactivation. The class in a label is "
-        "the one with the highest mean activation, and beneath it the number of these images that are of this class. Selectivity: 1 if the neuron is active for this class only, 0 if it is "
-        f"equally active for all. (Row, column): place in the feature map. {LEGEND}"
+        f"The images with the highest preactivation of each neuron of {neurons[0].layer}, with their classes; under "
+        "the gradients, the preactivation. The class in a label is the one with the highest mean activation, and "
+        "beneath it the number of these images that are of this class. Selectivity: 1 if the neuron is active for this "
+        f"class only, 0 if it is equally active for all. (Row, column): place in the feature map. {LEGEND}"
     )
     return draw_grid(columns, rows, caption, group=2)
 

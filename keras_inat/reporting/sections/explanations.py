@@ -201,8 +201,9 @@ def describe_neurons(explained: ExplainedModel) -> Iterator[Block]:
     )
     responding = sum(responds_to_class(neuron, labels) for neuron in neurons)
     chance = statistics.count_agreeing_by_chance(labels, num_images, num_images // 2 + 1)
+    verb = "responds" if responding == 1 else "respond"
     yield Prose(
-        f"{responding} of {number} {'responds' if responding == 1 else 'respond'} to one class: more than half of their {num_images} top images are of the "
+        f"{responding} of {number} {verb} to one class: more than half of their {num_images} top images are of the "
         f"class with the highest mean activation. Of random images so many are of one class in {percent(chance, 0)} of "
         "cases."
     )

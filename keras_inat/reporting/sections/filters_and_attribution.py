@@ -35,7 +35,7 @@ def describe_filters_and_attribution(
         return [Prose(f"`{run.title}/best.keras` is not on disk, so the model is not explained.")]
     sample = ValidationSample.read(run.folder.sample)
     key = hash_dependencies(run, settings)
-    explanations = Explanations.read(run.folder.explanations, key)
+    explanations: Explanations | str | None = Explanations.read(run.folder.explanations, key)
     if explanations is None:
         explanations = _compute(run, predictions, sample, settings)
         if isinstance(explanations, str):
