@@ -57,7 +57,7 @@ def maximize_filters(
         seed_input=tf.constant(seed, tf.float32),
         input_range=None,
         input_modifiers=[],
-        regularizers=[],
+        regularizers=[[]],
         steps=NUM_STEPS,
         optimizer=keras.optimizers.Adam(LEARNING_RATE),
     )
