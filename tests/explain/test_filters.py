@@ -133,9 +133,7 @@ def test_inactive_filters_are_not_explained():
 @pytest.mark.parametrize("separate", [True, False])
 def test_activations_at_the_ceiling_are_ranked_by_their_preactivations(separate):
     inputs = keras.Input((8, 8, 3))
-    convolve = layers.Conv2D(
-        1, 3, padding="same", activation=None if separate else "relu6", kernel_initializer="ones"
-    )
+    convolve = layers.Conv2D(1, 3, padding="same", activation=None if separate else "relu6", kernel_initializer="ones")
     x = convolve(inputs)
     model = keras.Model(inputs, layers.Flatten()(layers.ReLU(6.0)(x) if separate else x))
     images = np.stack([np.full((8, 8, 3), value, np.uint8) for value in (40, 80, 60)])

@@ -1,5 +1,6 @@
 """The stored explanations of a model."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_explanations_are_read_as_written(tmp_path: Path, explanations: Explanat
     explanations.write(path, "key")
     found = Explanations.read(path, "key")
     assert found is not None
-    np.testing.assert_equal(found, explanations)
+    np.testing.assert_equal(asdict(found), asdict(explanations))
     assert found.first_layer is not None
     assert found.first_layer.dtype == np.float32
     assert found.neurons is not None

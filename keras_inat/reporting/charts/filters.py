@@ -66,7 +66,9 @@ def draw_first_layer_filters(filters: np.ndarray) -> Figure:
             top = y + position // PAIRS * PAIR_HEIGHT
             place_picture(axes, 0.5 + filters[index] / (2 * scale), x, top, TILE, TILE)
             place_picture(axes, _enlarge(filters[index]), x + TILE + 0.05, top, TILE, TILE)
-            axes.text(x + TILE + 0.025, top + TILE + 0.1, str(index), fontsize=7.5, color=MUTED, ha="center", va="center")
+            axes.text(
+                x + TILE + 0.025, top + TILE + 0.1, str(index), fontsize=7.5, color=MUTED, ha="center", va="center"
+            )
         y += math.ceil(len(members) / PAIRS) * PAIR_HEIGHT
     draw_caption(axes, lines, height)
     return figure
