@@ -46,7 +46,7 @@ def draw_first_layer_filters(filters: np.ndarray) -> Figure:
         strongest = (filters[members] ** 2).sum(axis=(1, 2, 3))
         if len(members):
             groups.append((name, members[np.argsort(-strongest, kind="stable")]))
-    groups.sort(key=lambda group: -len(group[1]))
+    groups.sort(key=lambda group: (group[0] == "no weights", -len(group[1])))
     caption = (
         "Left: the weights; mid-gray is 0, and all filters share one scale. Right: the same weights, enlarged smoothly "
         "with full contrast: the pattern that activates the filter most. From dark to light: an edge. Opposite colors: "

@@ -306,8 +306,8 @@ def compare_methods(scores: dict[str, np.ndarray]) -> tuple[Prose, Table]:
     compared = statistics.compare_with_controls(scores)
     groups: dict[str, list[str]] = {
         "Better than the plain edges of the image": [],
-        "Better than a random order, but not shown to be better than edges": [],
-        "Not shown to be better than a random order": [],
+        "Better than a random order, inconclusive against edges": [],
+        "Inconclusive against a random order": [],
     }
     rows = []
     for name, differences in compared.items():

@@ -43,6 +43,8 @@ def describe_filters_and_attribution(
         if not explanations.lacked_memory:
             try:
                 explanations.write(run.folder.explanations, key)
+                # The figures' keys depend on the layout of arrays in memory, which the file may not keep.
+                explanations = Explanations.read(run.folder.explanations, key) or explanations
             except OSError as error:
                 warn(f"the explanations are computed again for the next report, because they cannot be stored: {error}")
     return describe_explanations(ExplainedModel(run, explanations, predictions, sample, figures, settings))

@@ -4,14 +4,6 @@ import io
 
 import numpy as np
 import pytest
-from keras_inat.reporting.charts.explanations import (
-    draw_deletion_insertion,
-    draw_feature_maps,
-    draw_first_layer_filters,
-    draw_guided_predictions,
-    draw_neurons,
-    draw_top_patches,
-)
 from PIL import Image
 
 from keras_inat.reporting.charts.attribution import (
