@@ -35,18 +35,18 @@ def describe_filters_and_attribution(
         return [Prose(f"`{run.title}/best.keras` is not on disk, so the model is not explained.")]
     sample = ValidationSample.read(run.folder.sample)
     key = hash_dependencies(run, settings)
-    explanations: Explanations | str | None = Explanations.read(run.folder.explanations, key)
+    explanations = Explanations.read(run.folder.explanations, key)
     if explanations is None:
-        explanations = _compute(run, predictions, sample, settings)
-        if isinstance(explanations, str):
-            return [Prose(f"The model could not be opened: {explanations}.")]
-        if not explanations.lacked_memory:
+        computed = _compute(run, predictions, sample, settings)
+        if isinstance(computed, str):
+            return [Prose(f"The model could not be opened: {computed}.")]
+        if not computed.lacked_memory:
             try:
-                explanations.write(run.folder.explanations, key)
-                # The figures' keys depend on the layout of arrays in memory, which the file may not keep.
-                explanations = Explanations.read(run.folder.explanations, key) or explanations
+                computed.write(run.folder.explanations, key)
             except OSError as error:
                 warn(f"the explanations are computed again for the next report, because they cannot be stored: {error}")
+        # The keys of figures depend on the layout of arrays in memory, which the file may not keep.
+        explanations = Explanations.read(run.folder.explanations, key) or computed
     return describe_explanations(ExplainedModel(run, explanations, predictions, sample, figures, settings))
 
 
