@@ -169,8 +169,9 @@ def test_a_page_with_stored_explanations_needs_no_keras(workshop: Workshop) -> N
     key = hash_dependencies(finished, workshop.config.report)
     Explanations(first_layer=kernels, failures={"filters": "no filter is active"}).write(run.explanations, key)
     _render_without_keras(workshop)
-    assert "The 4 first-layer filters" in workshop.read_text()
-    assert "Not available for this network: no filter is active." in workshop.read_text()
+    page = (workshop.runs.parent / "index.html").read_text(encoding="utf-8").replace("\xa0", " ")
+    assert "The 4 first-layer filters" in page
+    assert "Not available for this network: no filter is active." in page
 
 
 def test_results_have_a_row_for_each_run(workshop: Workshop) -> None:
