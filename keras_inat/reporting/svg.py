@@ -41,6 +41,9 @@ def format_svg(figure: Figure, comment: str) -> str:
         for light, dark in DARK.items()
         for kind in ("fill", "stroke")
     )
+    # Matplotlib names a clip path by its address in memory.
+    for number, name in enumerate(re.findall(r'<clipPath id="(\w+)"', text)):
+        text = text.replace(f'"{name}"', f'"clip{number}"').replace(f"#{name})", f"#clip{number})")
     style = f'<style type="text/css">@media (prefers-color-scheme: dark){{{rules}}}</style>'
     start = text.index("<svg ")
     end = text.index(">", start) + 1

@@ -20,7 +20,9 @@ from keras_inat.reporting import page
 from keras_inat.reporting.history import read_history
 from keras_inat.reporting.page import format_results, write_report
 from keras_inat.reporting.rendering import escape_markdown
+from keras_inat.reporting.sections.filters_and_attribution import hash_dependencies
 from keras_inat.settings.loading import override
+from keras_inat.store.explanations import Explanations
 from keras_inat.store.records import FlipScores
 from keras_inat.store.scores import score_predictions
 
@@ -147,6 +149,10 @@ def test_outdated_pictures_are_removed(workshop: Workshop) -> None:
 
 def test_a_page_without_models_needs_no_keras(workshop: Workshop) -> None:
     workshop.add_run().predictions.unlink()
+    _render_without_keras(workshop)
+
+
+def _render_without_keras(workshop: Workshop) -> None:
     code = (
         "import sys; from keras_inat.settings.loading import load_config; "
         "from keras_inat.reporting.page import write_report; "
@@ -155,6 +161,19 @@ def test_a_page_without_models_needs_no_keras(workshop: Workshop) -> None:
     )
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=root)
+
+
+def test_a_page_with_stored_explanations_needs_no_keras(workshop: Workshop) -> None:
+    run = workshop.add_run()
+    run.model.write_bytes(b"a model that is not opened")
+    [finished] = read_history(workshop.runs).runs
+    kernels = np.random.default_rng(0).normal(size=(4, 3, 3, 3))
+    key = hash_dependencies(finished, workshop.config.report)
+    Explanations(first_layer=kernels, failures={"filters": "no filter is active"}).write(run.explanations, key)
+    _render_without_keras(workshop)
+    page = (workshop.runs.parent / "index.html").read_text(encoding="utf-8").replace("\xa0", " ")
+    assert "The 4 first-layer filters" in page
+    assert "Not available for this network: no filter is active." in page
 
 
 def test_results_have_a_row_for_each_run(workshop: Workshop) -> None:
