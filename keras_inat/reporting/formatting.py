@@ -1,5 +1,6 @@
 """Text for numbers, with their intervals and sample sizes, and for settings."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras_inat.intervals import Estimate, count_digits
@@ -42,6 +43,11 @@ def plural(number: int, noun: str) -> str:
         return f"1{SPACE}{noun}"
     ending = "es" if noun.endswith("s") else "s"
     return f"{number:,}{SPACE}{noun}{ending}"
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Returns `a`, `a and b` or `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def interval(estimate: Estimate) -> str:

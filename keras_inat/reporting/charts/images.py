@@ -31,6 +31,8 @@ PAIR_SIDE = 1.13
 PAIR_HEIGHT = PAIR_SIDE + 0.62
 SUSPECT_SIDE = 1.5
 SUSPECT_HEIGHT = SUSPECT_SIDE + 0.55
+MARGIN = 0.1
+GAP = 0.05
 NUM_SHOWN = 3  # classes beside an image
 CENTERED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5}
 

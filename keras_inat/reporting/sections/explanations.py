@@ -1,49 +1,22 @@
 """Sentences and figures from the explanations of a trained model. TensorFlow is not needed for them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from keras_inat.intervals import estimate_mean
-from keras_inat.reporting.blocks import Block, Details, Picture, Prose, Table
+from keras_inat.reporting.blocks import Block, Details, Prose, Table
 from keras_inat.reporting.charts import attribution, filters
-from keras_inat.reporting.figure_folder import FigureFolder
-from keras_inat.reporting.formatting import MINUS, SPACE, correlation, percent, plural, signed
-from keras_inat.reporting.history import FinishedRun
+from keras_inat.reporting.formatting import MINUS, correlation, join_words, percent, plural, signed
+from keras_inat.reporting.sections.attribution import describe_attributions, describe_predictions
+from keras_inat.reporting.sections.explained_model import ExplainedModel
 from keras_inat.reporting.statistics import explanations as statistics
-from keras_inat.settings.schema import Report
-from keras_inat.store.explanations import EDGES, FEATURES, RANDOM, Explanations, NeuronExplanation
-from keras_inat.store.predictions import Predictions, ValidationSample
+from keras_inat.store.explanations import FEATURES, NeuronExplanation
 from keras_inat.style import clip
 
 NO_SAMPLE = "The run has no sample of validation images, so top activating patches and neurons are not shown."
 MIN_CORRELATION = 0.3  # below it, maps hardly follow a feature
-MAX_DEGENERATE = 0.5  # fraction of images for which the control may be degenerate
-
-
-@dataclass(frozen=True)
-class ExplainedModel:
-    """The explanations of a trained model, with the images that they are about."""
-
-    run: FinishedRun  # the run that trained it
-    explanations: Explanations
-    predictions: Predictions  # its predictions on the test images
-    sample: ValidationSample | None  # some validation images
-    figures: FigureFolder  # the folder of the figures
-    settings: Report  # the settings of the report
-
-    def add_figure(self, name: str, draw: "partial[Any]", alt: str, caption: str) -> Picture:
-        """Adds a figure of this model and returns its block."""
-        return self.figures.add(f"{self.run.command}-{name}", draw, alt, caption)
-
-    @property
-    def images(self) -> np.ndarray:
-        """The validation images. Only explanations that need them may ask for them."""
-        assert self.sample is not None
-        return self.sample.pixels
 
 
 def describe_explanations(explained: ExplainedModel) -> list[Block]:
@@ -75,9 +48,9 @@ def describe_first_layer(explained: ExplainedModel) -> Iterator[Block]:
     measures = statistics.compare_with_random(kernels)
     more = [measure.name for measure in measures if measure.value > measure.high]
     less = [measure.name for measure in measures if measure.value < measure.low]
-    parts = [f"more {_join(more)}" if more else "", f"less {_join(less)}" if less else ""]
+    parts = [f"more {join_words(more)}" if more else "", f"less {join_words(less)}" if less else ""]
     if more or less:
-        verdict = f"have {_join([part for part in parts if part])} than random weights"
+        verdict = f"have {join_words([part for part in parts if part])} than random weights"
     else:
         verdict = "are not distinguishable from random weights by any of these measures"
     yield Prose(f"The {plural(len(kernels), 'first-layer filter')} {verdict}.")
@@ -145,7 +118,7 @@ def describe_responses(explained: ExplainedModel) -> Iterator[Block]:
     dependent = [f"`{stage.name}` ({percent(stage.value, 0)})" for stage in classes if stage.exceeds_chance]
     if dependent:
         sentences.append(
-            f"The class explains more of the differences between images than chance in {_join(dependent)}."
+            f"The class explains more of the differences between images than chance in {join_words(dependent)}."
         )
     else:
         sentences.append("In no block does the class explain more of the differences between images than chance.")
@@ -223,115 +196,6 @@ def describe_selectivity(neuron: NeuronExplanation, labels: np.ndarray, names: "
     else:
         head = f"no single class\nmean: {clip(name, 14)}"
     return f"{head}\n{agreeing} of {len(neuron.images)} images\nselectivity {neuron.selectivity:.2f}"
-
-
-def describe_predictions(explained: ExplainedModel) -> Iterator[Block]:
-    """Yields the guided gradients of the predicted classes of the first examples."""
-    predictions = explained.predictions
-    gradients = explained.explanations.predictions
-    assert gradients is not None
-    images = predictions.pixels[: len(gradients)]
-    titles = []
-    for row in predictions.examples[: len(gradients)]:
-        true = clip(explained.run.data.classes[predictions.labels[row]], 18)
-        predicted = clip(explained.run.data.classes[predictions.predicted[row]], 18)
-        confidence = percent(float(predictions.probabilities[row].max()), 0)
-        correct = predictions.correct[row]
-        titles.append(f"✓ {true}, {confidence}" if correct else f"✗ {true}, predicted {predicted}, {confidence}")
-    picture = explained.add_figure(
-        "guided-predictions",
-        partial(attribution.draw_guided_predictions, images, gradients, titles),
-        f"{len(images)} test images, each beside the guided gradient of its predicted class.",
-        f"The first {len(images)} of the random test images above, with the guided gradients of the predicted classes.",
-    )
-    yield Details(f"Guided gradients of {len(images)} test images", [picture])
-
-
-def describe_attributions(explained: ExplainedModel) -> Iterator[Block]:
-    """Yields the attributions of several methods, and their deletion and insertion scores."""
-    attributions = explained.explanations.attributions
-    assert attributions is not None
-    assert explained.sample is not None
-    chosen = attributions.images
-    rows = len(next(iter(attributions.heatmaps.values())))
-    titles = []
-    for predicted, confidence, label in zip(
-        attributions.predicted[:rows], attributions.confidences[:rows], explained.sample.labels[chosen[:rows]],
-        strict=True,
-    ):  # fmt: skip
-        mark = "✓" if predicted == label else "✗"
-        titles.append(f"{mark} {clip(explained.run.data.classes[predicted], 16)}\n{percent(float(confidence), 0)}")
-    yield explained.add_figure(
-        "attribution",
-        partial(
-            attribution.draw_attributions,
-            explained.images[chosen[:rows]], attributions.gradients, attributions.heatmaps, titles,
-        ),
-        f"{rows} validation images, each with seven attributions of its predicted class.",
-        f"Random validation images. {describe_control(attributions.shuffled_correlations)}",
-    )  # fmt: skip
-    scores = {name: curve.scores for name, curve in attributions.curves.items()}
-    prose, table = compare_methods(scores)
-    picture = explained.add_figure(
-        "deletion-insertion",
-        partial(attribution.draw_deletion_insertion, attributions.curves),
-        "Probability of the predicted class during the deletion and the insertion of pixels, for each method.",
-        f"Deletion and insertion on {len(chosen)} validation images. Pixels are replaced by those of a blurred image, "
-        "or put back into it, the most important first (Petsiuk et al. 2018).",
-    )
-    yield prose
-    yield Details("Deletion and insertion scores of the attribution methods", [picture, table])
-
-
-def describe_control(correlations: np.ndarray) -> str:
-    """Returns a sentence on the rank correlation of guided gradients with those of shuffled weights."""
-    values = correlations[np.isfinite(correlations)]
-    num_degenerate = len(correlations) - len(values)
-    if num_degenerate > MAX_DEGENERATE * len(correlations) or len(values) < 2:
-        return (
-            f"The control with shuffled weights is degenerate: for {num_degenerate} of {len(correlations)} images its "
-            "gradients are uniform or zero. It says nothing about what was learned."
-        )
-    value, interval = correlation(estimate_mean(values.tolist(), "images"))
-    left_out = f", without {num_degenerate} with uniform or zero gradients" if num_degenerate else ""
-    return (
-        f"The sizes of the guided gradients and of those with shuffled weights have a rank correlation of {value} "
-        f"(95 % interval {interval}, n = {len(values)} images{left_out}). The closer it is to one, the less of the "
-        "picture was learned."
-    )
-
-
-def compare_methods(scores: dict[str, np.ndarray]) -> tuple[Prose, Table]:
-    """Returns which methods are better than random pixels and than the image's edges, and a table of `(images,)`."""
-    compared = statistics.compare_with_controls(scores)
-    groups: dict[str, list[str]] = {
-        "Better than the plain edges of the image": [],
-        "Better than a random order, inconclusive against edges": [],
-        "Inconclusive against a random order": [],
-    }
-    rows = []
-    for name, differences in compared.items():
-        is_better = {control: difference.low > 0 for control, difference in differences.items()}
-        verdict = 0 if is_better[EDGES] and is_better[RANDOM] else 1 if is_better[RANDOM] else 2
-        list(groups.values())[verdict].append(name)
-        cells = [" (".join(correlation(differences[control])) + ")" for control in statistics.CONTROLS]
-        rows.append([name, signed(float(scores[name].mean()), 2), *cells])
-    rows += [[control, signed(float(scores[control].mean()), 2), "", ""] for control in (EDGES, RANDOM)]
-    prose = Prose(" ".join(f"{title}: {_join(names)}." for title, names in groups.items() if names))
-    table = Table(
-        "Area between the insertion and the deletion curve (larger is better), and its mean difference on the same "
-        f"images from a random order of pixels and from an order by the strength of edges; n{SPACE}={SPACE}"
-        f"{plural(len(scores[RANDOM]), 'image')}. All intervals together hold in 95 of 100 cases (Bonferroni).",
-        "lrrr",
-        ["method", "area", "minus random order", "minus image edges"],
-        rows,
-    )
-    return prose, table
-
-
-def _join(items: list[str]) -> str:
-    """Returns `a`, `a and b` or `a, b and c`."""
-    return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]]))
 
 
 # The explanations in the order of the page.

@@ -12,7 +12,8 @@ from keras_inat.progress import hide_startup_messages
 from keras_inat.reporting.blocks import Block, Prose
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.history import FinishedRun
-from keras_inat.reporting.sections.explanations import ExplainedModel, describe_explanations
+from keras_inat.reporting.sections.explained_model import ExplainedModel
+from keras_inat.reporting.sections.explanations import describe_explanations
 from keras_inat.settings.schema import Report
 from keras_inat.store.explanations import Explanations
 from keras_inat.store.predictions import Predictions, ValidationSample

@@ -12,7 +12,7 @@ from report_workshop import Workshop, format_text
 import keras_inat
 from keras_inat.reporting.blocks import Block, Table, list_blocks
 from keras_inat.reporting.history import read_history
-from keras_inat.reporting.sections import explanations, filters_and_attribution
+from keras_inat.reporting.sections import attribution, explanations, filters_and_attribution
 from keras_inat.reporting.sections.filters_and_attribution import describe_filters_and_attribution
 from keras_inat.settings.schema import Report
 from keras_inat.store.explanations import Explanations, NeuronExplanation
@@ -125,7 +125,7 @@ def test_methods_are_compared_with_edges_and_with_random_pixels() -> None:
         "Image edges": random + 0.3,
         "Random order": random,
     }
-    prose, table = explanations.compare_methods(scores)
+    prose, table = attribution.compare_methods(scores)
     assert [row[0] for row in table.rows] == ["Good", "As edges", "Unclear", "Image edges", "Random order"]
     assert table.rows[0] == ["Good", "+0.40", "+0.40 (+0.40 to +0.40)", "+0.10 (+0.10 to +0.10)"]
     assert prose.text == (
@@ -136,10 +136,10 @@ def test_methods_are_compared_with_edges_and_with_random_pixels() -> None:
 
 def test_a_degenerate_control_has_no_correlation() -> None:
     nan = float("nan")
-    sentence = explanations.describe_control(np.array([nan, nan, nan, 0.5]))
+    sentence = attribution.describe_control(np.array([nan, nan, nan, 0.5]))
     assert "is degenerate: for 3 of 4 images" in sentence
     assert "correlation" not in sentence
-    sentence = explanations.describe_control(np.array([nan, 0.4, 0.5, 0.6]))
+    sentence = attribution.describe_control(np.array([nan, 0.4, 0.5, 0.6]))
     assert "rank correlation of +0.50 (95 % interval +0.25 to +0.75, n = 3 images, without 1 " in sentence
 
 

@@ -102,7 +102,8 @@ def test_many_classes_are_shown_in_excerpts(workshop: Workshop) -> None:
     workshop.add_run(correct=700, data=data)
     workshop.add_finetuned("head", correct=690, shift=1, data=data)
     section = describe_comparison(workshop.read_data_set(), workshop.figures)
-    [chart] = [block for block in section.blocks if isinstance(block, Picture) and "class-differences" in block.file]
+    pictures = [block for block in list_blocks(section.blocks) if isinstance(block, Picture)]
+    [chart] = [picture for picture in pictures if "class-differences" in picture.file]
     assert "the 20 largest and the 20 smallest differences of 60 classes" in chart.caption
     [shown] = re.findall(r"Difference by class, in percentage points: (.+)\.", chart.alt)
     differences = [float(text.split()[-1].replace("−", "-")) for text in shown.split(", ")]

@@ -10,7 +10,6 @@ from report_workshop import Workshop, format_text
 from keras_inat.reporting.history import read_history
 from keras_inat.reporting.sections.calibration import describe_calibration
 from keras_inat.reporting.sections.confusion_matrix import describe_confusion_matrix, list_frequent_errors
-from keras_inat.reporting.sections.data import describe_data
 from keras_inat.reporting.sections.learning_curves import describe_learning_curves
 from keras_inat.reporting.sections.records import describe_reproduction
 from keras_inat.reporting.sections.trained_models import read_models
@@ -48,14 +47,8 @@ def test_many_classes_are_shown_in_an_excerpt(workshop: Workshop) -> None:
     workshop.classes = tuple(f"class {number}" for number in range(60))
     workshop.add_run(correct=700, data=workshop.describe_data(num_test=1200))
     data_set = workshop.read_data_set()
-    text = format_text(
-        describe_confusion_matrix(read_models(data_set), workshop.figures), describe_data(data_set, workshop.figures)
-    )
-    assert "Confusion matrix of the first 40 of 60 classes, n = 1,200 test images." in text.replace("\xa0", " ")
-    assert (
-        "usable images by class, for the first 40 of 60 classes, for training and validation and for the test."
-        in text.replace("\xa0", " ")
-    )
+    text = format_text(describe_confusion_matrix(read_models(data_set), workshop.figures)).replace("\xa0", " ")
+    assert "Confusion matrix of the first 40 of 60 classes, n = 1,200 test images." in text
 
 
 def test_calibration_is_shown_before_and_after_temperature_scaling(workshop: Workshop) -> None:
