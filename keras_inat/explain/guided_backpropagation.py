@@ -42,7 +42,7 @@ def explain_neurons(
     images: np.ndarray,
     labels: np.ndarray,
     num_neurons: int = 10,
-    num_images: int = 4,
+    num_images: int = 5,
     most_selective: bool = False,
 ) -> list[NeuronExplanation]:
     """Explains neurons of the last convolution's activation by their top activating images. Fewer may be active.

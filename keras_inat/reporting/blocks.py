@@ -92,7 +92,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Columns:
-    """Blocks side by side, such as those of two models. On a narrow screen they are below each other."""
+    """Blocks in columns, such as those of two models. On a narrow screen they are below each other."""
 
     titles: list[str]
     columns: "list[list[Block]]"

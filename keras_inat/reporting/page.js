@@ -195,5 +195,15 @@ for (const root of document.querySelectorAll(".parallel")) {
   describe();
 }
 
+// All folded parts at once.
+const button = document.querySelector(".unfold");
+const folds = [...document.querySelectorAll("details.fold")];
+button.hidden = folds.length === 0;
+button.addEventListener("click", () => {
+  const open = folds.some((fold) => !fold.open);
+  for (const fold of folds) fold.open = open;
+  button.textContent = open ? "Fold all details" : "Open all details";
+});
+
 // On a narrow screen the contents are folded, so that the page begins with the answer.
 if (!window.matchMedia("(min-width: 75rem)").matches) document.querySelector("nav details").open = false;

@@ -61,8 +61,8 @@ def test_complete_page(complete: Workshop) -> None:
     # Images: Wilson's of 62 % of 103.4 effective images, a standard error of 4.8 points.
     # Seeds: t(1, 0.975) = 12.706, a standard error of 2 points and the weight (4 / (4 + 22.8 / 2))² add 6.3 points.
     assert "62.0 % (50.4 to 72.9 %, n = 2 seeds)" in text
-    assert "-aborted-seed0" in text.split("The test ledger has")[1].split("Commands that repeat each run.")[0]
-    assert "-aborted-seed0" not in text.split("Commands that repeat each run.")[1]
+    assert "-aborted-seed0" in text.split("The test ledger has")[1].split("Commands that repeat each run")[0]
+    assert "-aborted-seed0" not in text.split("Commands that repeat each run")[1]
     assert "The test ledger has 4 test evaluations by 4 runs." in text
     assert "1 run evaluated on the test set but has no result: it was aborted or deleted." in text
 

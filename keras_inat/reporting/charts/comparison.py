@@ -155,7 +155,7 @@ def draw_training(
     The validation curves of `others`, runs with other seeds, are drawn faintly. `shows_balance` adds the balanced
     validation accuracy.
     """
-    figure = new_figure(WIDTH / 2, 5.2)
+    figure = new_figure(WIDTH / 2, 4.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
     numbers = [epoch.epoch for epoch in epochs]
     marker = "o" if len(epochs) <= MAX_MARKED else ""

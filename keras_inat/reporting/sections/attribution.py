@@ -53,14 +53,14 @@ def describe_attributions(explained: ExplainedModel) -> Iterator[Block]:
     ):  # fmt: skip
         mark = "✓" if predicted == label else "✗"
         titles.append(f"{mark} {clip(explained.run.data.classes[predicted], 16)}\n{percent(float(confidence), 0)}")
-    yield explained.add_figure(
+    maps = explained.add_figure(
         "attribution",
         partial(
             attribution.draw_attributions,
             explained.images[chosen[:rows]], attributions.gradients, attributions.heatmaps, titles,
         ),
         f"{rows} validation images, each with seven attributions of its predicted class.",
-        f"Random validation images. {describe_control(attributions.shuffled_correlations)}",
+        "Random validation images.",
     )  # fmt: skip
     scores = {name: curve.scores for name, curve in attributions.curves.items()}
     prose, table = compare_methods(scores)
@@ -72,6 +72,8 @@ def describe_attributions(explained: ExplainedModel) -> Iterator[Block]:
         "or put back into it, the most important first (Petsiuk et al. 2018).",
     )
     yield prose
+    yield Prose(describe_control(attributions.shuffled_correlations))
+    yield Details("Attribution maps of every method", [maps])
     yield Details("Deletion and insertion scores of the attribution methods", [picture, table])
 
 

@@ -20,7 +20,7 @@ LEAD = (
     "Each row is a true class, and its cells are the percentages of its test images by predicted class. Blue: correct. "
     "Red: errors, on a scale up to the largest one. Gray: no image."
 )
-NUM_ERRORS = 5
+NUM_ERRORS = 3
 
 
 def describe_confusion_matrix(models: Sequence[TrainedModel], figures: FigureFolder) -> Section:
@@ -90,7 +90,7 @@ def tabulate_classes(counts: np.ndarray, classes: Sequence[str]) -> Table:
 
 
 def list_frequent_errors(counts: np.ndarray, classes: Sequence[str]) -> list[str]:
-    """Returns the pairs of classes with the most errors, at most five. Pairs that tie with the last one are counted."""
+    """Returns the three pairs of classes with the most errors. Pairs that tie with the last one are counted."""
     errors = counts - np.diag(np.diag(counts))
     order = np.argsort(-errors, axis=None, kind="stable")
     numbers = errors.ravel()[order]

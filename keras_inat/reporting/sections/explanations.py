@@ -75,7 +75,7 @@ def describe_feature_maps(explained: ExplainedModel) -> Iterator[Block]:
     stages = explained.explanations.feature_maps
     assert stages is not None
     name = explained.run.data.classes[predictions.labels[predictions.examples[0]]]
-    yield explained.add_figure(
+    picture = explained.add_figure(
         "feature-maps",
         partial(filters.draw_feature_maps, predictions.pixels[0], stages),
         f"One test image ({name}) and its feature maps, block by block.",
@@ -83,6 +83,7 @@ def describe_feature_maps(explained: ExplainedModel) -> Iterator[Block]:
         "absolute activation, by index. The colors of each block go from its lowest to its highest values (0.5th to "
         "99.5th percentile).",
     )
+    yield Details("Feature maps of every block", [picture])
 
 
 def describe_responses(explained: ExplainedModel) -> Iterator[Block]:
@@ -139,16 +140,18 @@ def describe_filters(explained: ExplainedModel) -> Iterator[Block]:
     explanations = explained.explanations.filters
     assert explanations is not None
     shown = sum(explanation.exceeds_patches for explanation in explanations)
-    outcome = "A synthetic image reached more than every patch" if shown else "No synthetic image reached the patches"
+    outcome = "a synthetic image reached more than every patch" if shown else "no synthetic image reached the patches"
     number = f" for {shown} of {plural(len(explanations), 'filter')}" if shown else ""
-    yield explained.add_figure(
+    picture = explained.add_figure(
         "top-patches",
         partial(filters.draw_top_patches, explanations),
         f"For {len(explanations)} filters of all stages, a synthetic image that maximizes the activation and the top "
         "activating patches.",
         f"Activation maximization, and top activating patches among {len(explained.images):,} validation images. A "
-        f"filter detects what the patches of its row have in common. {outcome}{number}.",
+        "filter detects what the patches of its row have in common.",
     )
+    yield Prose(f"Activation maximization: {outcome}{number}.")
+    yield Details("Activation maximization and top activating patches", [picture])
 
 
 def describe_neurons(explained: ExplainedModel) -> Iterator[Block]:

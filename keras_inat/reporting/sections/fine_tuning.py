@@ -38,10 +38,13 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
             "backbone are cached. The time to compute them counts in the first run that needs them."
         )
         alt = f"Test accuracy against trained parameters and against training time, of {_join_models(models)}."
-        blocks.append(figures.add("costs", partial(charts.draw_costs, models), alt, caption))
+        costs = figures.add("costs", partial(charts.draw_costs, models), alt, caption)
+        blocks.append(Details("Accuracy against trained parameters and training time", [costs]))
         titles = [model.title for model in models[1:]]
         reference = f"the {groups[0].subject} with the best {NAMES[data_set.objective]}"
-        blocks += tabulate_differences(groups[0], groups[1:], titles, reference)
+        differences = tabulate_differences(groups[0], groups[1:], titles, reference)
+        if differences:
+            blocks.append(Details(f"Paired differences from {reference}", differences))
     return Section(TITLE, blocks, lead="Every strategy: what it trained, what it cost and what it reached.")
 
 

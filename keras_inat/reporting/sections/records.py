@@ -52,7 +52,9 @@ def describe_cost(runs: list[FinishedRun]) -> Section:
         "over each image and its horizontal flip."
     )
     head = ["run", "parameters", "trained", "MACs", "pixels", "epochs", "time", "images/s", "test accuracy"]
-    return Section("Cost", [Table(caption, "lrrrrrrrr", head, rows)], lead="What every run needs and reaches.")
+    table = Table(caption, "lrrrrrrrr", head, rows)
+    lead = "The parameters, multiply-accumulates and training time of every run."
+    return Section("Cost", [Details(f"Cost of {plural(len(rows), 'run')}", [table])], lead)
 
 
 def describe_test_evaluations(history: History) -> Section:

@@ -78,6 +78,12 @@ def _describe_best(sweep: SweepHistory, best: Trial, counts: str, figures: Figur
             f" With {accuracy.num:,} validation images, one trial's accuracy has a 95{formatting.SPACE}% margin of "
             f"error of about ±{50 * (accuracy.high - accuracy.low):.1f} points."
         )
+    progress = figures.add(
+        f"sweep-{sweep.name}-progress",
+        partial(draw_sweep_progress, sweep.trials),
+        f"{name.capitalize()} of {num_completed} trials against creation time; the best reaches {percent(best.score)}.",
+        caption,
+    )
     return [
         Prose(
             f"{counts} The best is trial {best.id} with a {name} of {percent(best.score)}{evidence}"
@@ -85,13 +91,7 @@ def _describe_best(sweep: SweepHistory, best: Trial, counts: str, figures: Figur
             f"optimistic.{limit} `{PROGRAM} train-best` evaluates this configuration on images that were not used to "
             "select it."
         ),
-        figures.add(
-            f"sweep-{sweep.name}-progress",
-            partial(draw_sweep_progress, sweep.trials),
-            f"{name.capitalize()} of {num_completed} trials against creation time; the best reaches "
-            f"{percent(best.score)}.",
-            caption,
-        ),
+        Details("Accuracy against creation time", [progress]),
     ]
 
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from keras_inat.reporting.blocks import Block, Prose
+from keras_inat.reporting.blocks import Block, Details, Prose
 from keras_inat.reporting.charts.images import draw_augmentation, draw_examples
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import percent, plural
@@ -77,12 +77,13 @@ def _describe_augmentation(run: FinishedRun, sample: TrainingSample, names: str,
     count = sample.versions.shape[1]
     versions = plural(len(sample.versions), "random version")
     title = f"Augmentation for {names}: {', '.join(operations)}."
-    return figures.add(
+    picture = figures.add(
         f"{run.command}-augmentation",
         partial(draw_augmentation, sample.pixels[:count], sample.labels[:count], sample.versions, run.data.classes),
         f"{title} {plural(count, 'training image')}, each with {plural(len(sample.versions), 'augmented version')}.",
         f"{title} Framed: the training image. Beside it: {versions}. Each epoch draws a new one.{notes}",
     )
+    return Details(f"Training images before and after augmentation ({names})", [picture])
 
 
 def list_operations(augment: Augment) -> list[str]:
