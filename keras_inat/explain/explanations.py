@@ -19,7 +19,7 @@ from keras_inat.store.predictions import Predictions, ValidationSample
 NUM_GUIDED = 10
 NUM_SHOWN = 6  # images with their attributions
 NUM_SCORED = (12, 48)  # images that compare the attribution methods: at least and at most
-SCORED_MACS = 1e9  # of the images together, a minute on two cores
+SCORED_MACS = 5e8  # of the images together, a minute on two cores
 HEATMAPS = ("SmoothGrad", "Integrated gradients", "Grad-CAM", "Occlusion")
 
 

@@ -3,7 +3,7 @@
 from keras_inat.errors import PROGRAM
 from keras_inat.intervals import Estimate
 from keras_inat.reporting.blocks import Bullets, Section
-from keras_inat.reporting.formatting import percentage_points, sample_size
+from keras_inat.reporting.formatting import SPACE, percentage_points, plural, sample_size
 from keras_inat.reporting.history import DataSet, SeedGroup
 from keras_inat.reporting.statistics.accuracy import compare_groups
 from keras_inat.reporting.statistics.conclusion import SweepConclusion
@@ -36,9 +36,9 @@ def _list_effects(
 ) -> list[str]:
     sentences = []
     if pretraining and pretraining.excludes_zero:
-        better = "The best fine-tuned model" if pretraining.value > 0 else "The best model from scratch"
-        sentences.append(f"{better} is better than the other: {_describe(pretraining)} for fine-tuning.")
-    worse = [f"{title} ({_describe(difference)})" for title, difference in strategies if difference.high < 0]
+        verb = "is better" if pretraining.value > 0 else "is worse"
+        sentences.append(f"The best fine-tuned model {verb} than the best one from scratch: {_describe(pretraining)}.")
+    worse = [f"{title}, {_describe(difference)}" for title, difference in strategies if difference.high < 0]
     if worse:
         sentences.append(f"Fine-tuned models that are worse than the best one: {'; '.join(worse[:MAX_NAMES])}.")
     return sentences + (conclusion.significant[:MAX_NAMES] if conclusion else [])
@@ -52,7 +52,7 @@ def _list_unknown(
 ) -> list[str]:
     sentences = []
     if pretraining and not pretraining.excludes_zero:
-        sentences.append(f"Whether fine-tuning beats training from scratch ({_describe(pretraining)}).")
+        sentences.append(f"Whether fine-tuning beats training from scratch: {_describe(pretraining)}.")
     open_questions = [title for title, difference in strategies if not difference.excludes_zero]
     if open_questions:
         sentences.append(f"Whether these differ from the best fine-tuned model: {_join(open_questions)}.")
@@ -84,10 +84,11 @@ def _list_next_steps(conclusion: SweepConclusion | None, groups: list[SeedGroup]
 
 def _describe(difference: Estimate) -> str:
     points, interval = percentage_points(difference)
-    return f"{points} points, {interval}, {sample_size(difference)}"
+    return f"{points} points (95{SPACE}% interval {interval}, {sample_size(difference)})"
 
 
 def _join(names: list[str]) -> str:
     """Returns at most six names with commas, and the number of the others."""
     shown = ", ".join(names[:MAX_NAMES])
-    return shown if len(names) <= MAX_NAMES else f"{shown} and {len(names) - MAX_NAMES} others"
+    num_others = len(names) - MAX_NAMES
+    return shown if num_others <= 0 else f"{shown} and {plural(num_others, 'other')}"

@@ -79,7 +79,7 @@ def _tabulate(conclusion: SweepConclusion, score: str) -> Table:
         if entry.setting in correlations:
             value, level = correlations[entry.setting]
             correlation = signed(value, 2) + (f" ({level})" if level else "")
-        increase = f"{100 * importance[entry.setting]:z.1f}" if entry.setting in importance else MISSING
+        increase = signed(100 * importance[entry.setting], 1) if entry.setting in importance else MISSING
         descriptions = [_format_values(entry), increase, correlation]
         effect = _list_cells(entry.effects[0]) if entry.effects else [MISSING] * 3
         rows.append([setting_name(entry.setting), *descriptions, *effect, entry.verdict])
