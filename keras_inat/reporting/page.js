@@ -10,7 +10,8 @@ const MAX_LABEL = 14;  // characters of a tick
 const MAX_NAME = 24;  // characters of the name of an axis
 const MIN_DRAG = 0.015;  // of the height of an axis; less is a click
 const HELP = "Drag along an axis to select the trials that cross it there. Click the axis to clear the selection. "
-  + "Drag the name of an axis to move it. Point at a line to read its values.";
+  + "Drag the name of an axis to move it. Point at a line to read its values. "
+  + "Keyboard: Tab to a name, ↑ or ↓ selects a half, ← or → moves the axis, Escape clears the selection.";
 
 const shorten = (text, length) => text.length > length ? text.slice(0, length - 1) + "…" : text;
 const pen = document.createElement("canvas").getContext("2d");
@@ -49,7 +50,6 @@ for (const root of document.querySelectorAll(".parallel")) {
 
   const plot = document.createElement("div");
   plot.className = "plot scroll";
-  plot.tabIndex = 0;
   const style = `min-width:${minWidth}px`;
   const svg = append(plot, "svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "group", style });
   svg.setAttribute("aria-label", root.querySelector("img").alt);
@@ -194,6 +194,15 @@ for (const root of document.querySelectorAll(".parallel")) {
   root.classList.add("live");
   describe();
 }
+
+// What is wider than its place can be scrolled by the keyboard as well.
+const watch = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+    else target.removeAttribute("tabindex");
+  }
+});
+for (const element of document.querySelectorAll(".scroll")) watch.observe(element);
 
 // All folded parts at once.
 const button = document.querySelector(".unfold");

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from keras_inat.explain.prediction_maps import LEGEND
-from keras_inat.plotting import WIDTH, new_figure
+from keras_inat.plotting import WIDTH, new_figure, use_percent
 from keras_inat.reporting.charts.grids import GridRow, draw_grid, overlay_heatmap, scale_gradient, scale_pixels
 from keras_inat.store.explanations import EDGES, RANDOM, DeletionInsertion, NeuronExplanation
-from keras_inat.style import CYCLE, MUTED, clip
+from keras_inat.style import CYCLE, GRAY, MUTED, clip
 
 LINE_STYLES = {EDGES: "--", RANDOM: ":"}
 COLUMNS = (
@@ -62,7 +61,8 @@ def draw_guided_predictions(images: np.ndarray, gradients: np.ndarray, titles: S
         pictures: list[np.ndarray | None] = []
         for image, gradient in zip(images[start : start + 2], gradients[start : start + 2], strict=True):
             pictures += [scale_pixels(image), scale_gradient(gradient)]
-        rows.append(GridRow("\n".join(titles[start : start + 2]), pictures))
+        notes = [note for title in titles[start : start + 2] for note in (title, "")]
+        rows.append(GridRow("", pictures, notes))
     return draw_grid(["image", "guided"] * num_columns, rows, LEGEND, group=2)
 
 
@@ -83,12 +83,13 @@ def draw_deletion_insertion(curves: Mapping[str, DeletionInsertion]) -> Figure:
     """Draws the mean probability of the explained class during deletion (left) and insertion (right)."""
     figure = new_figure(WIDTH, 4.4)
     panels = figure.subplots(1, 2, sharey=True)
+    colors = [color for color in CYCLE if color != GRAY]  # the controls are gray
     for axes, key, better in zip(panels, ("deletion", "insertion"), ("fall", "rise"), strict=True):
         for index, (name, curve) in enumerate(curves.items()):
-            color = MUTED if name in LINE_STYLES else CYCLE[index % len(CYCLE)]
+            color = MUTED if name in LINE_STYLES else colors[index % len(colors)]
             mean = getattr(curve, key).mean(axis=0)
             axes.plot(np.linspace(0, 1, len(mean)), mean, label=name, lw=1.8, color=color, ls=LINE_STYLES.get(name))
-        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        use_percent(axes.xaxis)
         axes.set(title=f"{key}: a faster {better} is better", xlabel="pixels, most important first")
     panels[0].set(ylim=(0, 1), ylabel="probability of the class")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)

@@ -70,7 +70,8 @@ def draw_augmentation(images: np.ndarray, labels: np.ndarray, versions: np.ndarr
 
 def draw_duplicate_pairs(duplicates: Sequence[tuple[DuplicatePair, np.ndarray]]) -> Figure:
     """Draws pairs of images `(2, size, size, 3)` uint8 with their folders and the parts that agree."""
-    figure, axes = new_canvas(WIDTH, PAIR_HEIGHT * -(-len(duplicates) // PAIR_COLUMNS))
+    width = WIDTH / PAIR_COLUMNS * min(PAIR_COLUMNS, len(duplicates))
+    figure, axes = new_canvas(width, PAIR_HEIGHT * -(-len(duplicates) // PAIR_COLUMNS))
     for index, (pair, images) in enumerate(duplicates):
         x = WIDTH / PAIR_COLUMNS * (index % PAIR_COLUMNS) + 0.06
         y = PAIR_HEIGHT * (index // PAIR_COLUMNS) + 0.06

@@ -119,7 +119,7 @@ def draw_partial_residuals(model: LinearModel, effects: dict[str, AdjustedEffect
         applies = np.array([value is not None for value in factor.values])
         axes.axhline(model.scores.mean(), color=MUTED, linewidth=1, linestyle=":")
         draw_line = _draw_number if factor.is_number else _draw_choices
-        positions = draw_line(axes, factor, fitted[applies], INK if is_significant else MUTED)
+        positions = draw_line(axes, factor, fitted[applies], INK if is_significant else MUTED if effect else "none")
         observed = (fitted + model.regression.residuals)[applies]
         color = ACCENT if is_significant else MUTED
         axes.scatter(positions, observed, 20, color=color, alpha=0.55 if is_significant else 0.35, linewidth=0)

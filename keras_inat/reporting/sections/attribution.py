@@ -25,16 +25,17 @@ def describe_predictions(explained: ExplainedModel) -> Iterator[Block]:
     images = predictions.pixels[: len(gradients)]
     titles = []
     for row in predictions.examples[: len(gradients)]:
-        true = clip(explained.run.data.classes[predictions.labels[row]], 18)
-        predicted = clip(explained.run.data.classes[predictions.predicted[row]], 18)
+        true = clip(explained.run.data.classes[predictions.labels[row]], 14)
+        predicted = clip(explained.run.data.classes[predictions.predicted[row]], 14)
         confidence = percent(float(predictions.probabilities[row].max()), 0)
         correct = predictions.correct[row]
-        titles.append(f"✓ {true}, {confidence}" if correct else f"✗ {true}, predicted {predicted}, {confidence}")
+        titles.append(f"✓ {true} {confidence}" if correct else f"✗ {predicted} {confidence} ({true})")
     picture = explained.add_figure(
         "guided-predictions",
         partial(attribution.draw_guided_predictions, images, gradients, titles),
         f"{len(images)} test images, each beside the guided gradient of its predicted class.",
-        f"The first {len(images)} of the random test images above, with the guided gradients of the predicted classes.",
+        f"The first {len(images)} of the random test images above, with the guided gradients of the predicted classes. "
+        "In parentheses: the true class of a misclassified image.",
     )
     yield Details(f"Guided gradients of {len(images)} test images", [picture])
 
@@ -90,8 +91,8 @@ def describe_control(correlations: np.ndarray) -> str:
     left_out = f", without {num_degenerate} with uniform or zero gradients" if num_degenerate else ""
     return (
         f"The sizes of the guided gradients and of those with shuffled weights have a rank correlation of {value} "
-        f"(95 % interval {interval}, n = {len(values)} images{left_out}). The closer it is to one, the less of the "
-        "picture was learned."
+        f"(95 % interval {interval}, n = {len(values)} images{left_out}). Near one, the gradients show the image "
+        "rather than the learned weights (Adebayo et al. 2018)."
     )
 
 
@@ -99,7 +100,7 @@ def compare_methods(scores: dict[str, np.ndarray]) -> tuple[Prose, Table]:
     """Returns which methods are better than random pixels and than the image's edges, and a table of `(images,)`."""
     compared = statistics.compare_with_controls(scores)
     groups: dict[str, list[str]] = {
-        "Better than the plain edges of the image": [],
+        "Better than the edges of the image": [],
         "Better than a random order, inconclusive against edges": [],
         "Inconclusive against a random order": [],
     }

@@ -61,7 +61,8 @@ def _describe_model(measured: _Measured, figures: FigureFolder) -> list[Block]:
         bias = "overconfident"
     elif measured.confidence < measured.accuracy.low:
         bias = "underconfident"
-    comparison = "more" if measured.before.error > measured.before.chance_limit else "no more"
+    error = f"{100 * measured.before.error:.1f} points"
+    limit = f"{100 * measured.before.chance_limit:.1f}"
     scaled_bins = measured.effect.calibration.bins if measured.effect else []
     picture = figures.add(
         f"{measured.model.run.command}-calibration",
@@ -71,8 +72,8 @@ def _describe_model(measured: _Measured, figures: FigureFolder) -> list[Block]:
     )
     text = (
         f"The model is {bias}: its mean confidence is {percent(measured.confidence)}, and its accuracy is "
-        f"{percent_with_interval(measured.accuracy)}. The expected calibration error is {comparison} than chance alone "
-        "explains."
+        f"{percent_with_interval(measured.accuracy)}. The expected calibration error is {error}; chance alone "
+        f"explains up to {limit}."
     )
     return [picture, Prose(text)]
 
@@ -90,16 +91,16 @@ def _list_cells(measured: _Measured) -> dict[str, str]:
     if effect:
         temperature = f"{measured.model.run.result.temperature:.2f}"
         after = _format_error(effect.calibration)
-        log_losses = f"{effect.log_loss_before:.3f} and {effect.log_loss_after:.3f}"
+        log_losses = f"{effect.log_loss_before:.4f} and {effect.log_loss_after:.4f}"
         if effect.change:
-            value, interval = formatting.difference(effect.change, 3)
+            value, interval = formatting.difference(effect.change, 4)
             change = f"{value} ({interval}, {formatting.sample_size(effect.change)})"
     cells = {
         f"expected calibration error, {plural(len(before.bins), 'bin')}": _format_error(before),
         "temperature": temperature,
         "expected calibration error after scaling": after,
         "mean negative log-likelihood before and after scaling": log_losses,
-        "its change": change,
+        "change of the negative log-likelihood": change,
     }
     if len(measured.model.run.data.classes) > TOP_K:
         top = percent_with_interval(estimate_top_k(measured.model.predictions, TOP_K))
@@ -113,8 +114,9 @@ def _format_error(calibration: Calibration) -> str:
 
 def _describe_method(measured: dict[str, _Measured]) -> str:
     text = (
-        "The expected calibration error is the mean difference between confidence and accuracy, over bins of "
-        "confidence. Chance: a perfectly calibrated model on as many images stays below this error in 95 of 100 cases. "
+        "The expected calibration error is the mean absolute difference between confidence and accuracy over ten bins "
+        "of equal width, weighted by their images. Chance: a perfectly calibrated model on as many images stays below "
+        "this error in 95 of 100 cases. "
     )
     if any(entry.effect for entry in measured.values()):
         text += (

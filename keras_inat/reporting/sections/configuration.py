@@ -49,7 +49,7 @@ def describe_configuration(scratch: SeedGroup | None, tuned: SeedGroup | None, a
         return Section(TITLE, [Prose(f"No model was trained on these images yet. Run `{PROGRAM} train-best`.")])
     blocks: list[Block] = [
         _tabulate_settings(groups, is_default=False),
-        Details("Settings with their default", [_tabulate_settings(groups, is_default=True)]),
+        Details("Settings at their default", [_tabulate_settings(groups, is_default=True)]),
         Details("Runs: seeds, device, date and versions", [_tabulate_facts(groups, author)]),
     ]
     return Section(TITLE, blocks, LEAD)
@@ -73,7 +73,7 @@ def _tabulate_settings(groups: dict[str, SeedGroup], is_default: bool) -> Table:
     parts = [row[0] for row in rows]
     for row, above in zip(rows[1:], parts, strict=False):
         row[0] = "" if row[0] == above else row[0]  # each part is named once
-    caption = "Settings with their default." if is_default else "Settings that differ from their default."
+    caption = "Settings at their default." if is_default else "Settings that differ from their default."
     caption += " A dash marks one that does not apply."
     return Table(caption, f"ll{'l' * len(runs)}", ["part", "setting", *groups], rows)
 

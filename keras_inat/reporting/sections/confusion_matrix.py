@@ -58,7 +58,7 @@ def _fold_details(model: TrainedModel, figures: FigureFolder) -> list[Block]:
             f"{model.run.command}-errors",
             partial(draw_predictions, errors, classes),
             f"The {len(errors.examples)} misclassified test images with the highest confidence.",
-            "If an image shows what its label says, the model is wrong. Otherwise the label is wrong.",
+            "If an image does not show what its label says, the label may be wrong.",
         )
         blocks.append(Details(f"{model.title}: highest-confidence errors", [picture]))
     return blocks

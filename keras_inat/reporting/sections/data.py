@@ -7,7 +7,7 @@ from keras_inat.reporting.blocks import Block, Details, Prose, Section, Table
 from keras_inat.reporting.charts.classification import describe_shown_classes, draw_class_counts
 from keras_inat.reporting.charts.images import draw_duplicate_pairs, draw_suspects
 from keras_inat.reporting.figure_folder import FigureFolder
-from keras_inat.reporting.formatting import percent, plural
+from keras_inat.reporting.formatting import SPACE, percent, plural
 from keras_inat.reporting.history import DataSet
 from keras_inat.reporting.sections.training_images import describe_training_images
 from keras_inat.store.records import DataSummary
@@ -59,7 +59,7 @@ def _describe_images(data_set: DataSet, data: DataSummary, figures: FigureFolder
     counts = data.counts
     summaries = [data, *(group.best.data for group in data_set.groups)]
     summaries += [sweep.data for sweep in data_set.sweeps if sweep.data]
-    sizes = [f"{size} × {size}" for size in sorted({summary.image_size for summary in summaries})]
+    sizes = [f"{size}{SPACE}×{SPACE}{size}" for size in sorted({summary.image_size for summary in summaries})]
     return [
         Prose(
             f"{data.name} (hash `{data.hash}`) has {plural(len(data.classes), 'class')}, {counts.train:,} training "
@@ -172,7 +172,7 @@ def _describe_duplicates(data_set: DataSet, data: DataSummary, figures: FigureFo
     if counts.train_and_test:
         text += f"Pairs across training and test images: {counts.train_and_test:,}. The training images are excluded. "
     if not data.origins.validation:
-        text += "Duplicates among the others are on the same side of the split into training and validation images."
+        text += "Duplicates are never divided between training and validation images."
     for group in reversed(data_set.groups):
         duplicates = group.best.read_duplicates()
         if duplicates:
@@ -180,7 +180,7 @@ def _describe_duplicates(data_set: DataSet, data: DataSummary, figures: FigureFo
                 "Near-duplicates. Pairs across training and test images come first, and then the least similar ones."
             )
             listed = [[pair.of, pair.path, f"{pair.agreeing_cells} of {pair.cells}"] for pair, _ in duplicates]
-            how = "These files. A wrong pair is overruled by a line `file,file` in a file, `data.ignore_duplicates`."
+            how = "A wrong pair is overruled by a line `file,file` in the file that `data.ignore_duplicates` names."
             return [
                 Prose(text),
                 figures.add("duplicates", partial(draw_duplicate_pairs, duplicates), caption, caption),

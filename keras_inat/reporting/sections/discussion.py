@@ -11,7 +11,8 @@ from keras_inat.reporting.statistics.conclusion import SweepConclusion
 TITLE = "Discussion"
 LEAD = "Only effects that the sections below show, each with its interval."
 MIN_SEEDS = 3
-MAX_NAMES = 6  # in a sentence
+MIN_TRIALS = 40
+MAX_NAMES = 8  # in a sentence
 
 
 def discuss(data_set: DataSet, conclusion: SweepConclusion | None) -> Section:
@@ -37,7 +38,10 @@ def _list_effects(
     sentences = []
     if pretraining and pretraining.excludes_zero:
         verb = "is better" if pretraining.value > 0 else "is worse"
-        sentences.append(f"The best fine-tuned model {verb} than the best one from scratch: {_describe(pretraining)}.")
+        sentences.append(
+            f"The best fine-tuned model {verb} than the best one from scratch: {_describe(pretraining)}. Their "
+            "settings differ as well, so this is not the effect of pretraining alone."
+        )
     worse = [f"{title}, {_describe(difference)}" for title, difference in strategies if difference.high < 0]
     if worse:
         sentences.append(f"Fine-tuned models that are worse than the best one: {'; '.join(worse[:MAX_NAMES])}.")
@@ -52,23 +56,29 @@ def _list_unknown(
 ) -> list[str]:
     sentences = []
     if pretraining and not pretraining.excludes_zero:
-        sentences.append(f"Whether fine-tuning beats training from scratch: {_describe(pretraining)}.")
+        sentences.append(
+            f"It is open which of fine-tuning and training from scratch is better: {_describe(pretraining)}."
+        )
     open_questions = [title for title, difference in strategies if not difference.excludes_zero]
     if open_questions:
-        sentences.append(f"Whether these differ from the best fine-tuned model: {_join(open_questions)}.")
+        sentences.append(f"Not significantly different from the best fine-tuned model: {_join(open_questions)}.")
     if conclusion and conclusion.reason:
         sentences.append(conclusion.reason)
     if conclusion and conclusion.inconclusive:
         sentences.append(f"The effects of {_join(conclusion.inconclusive)} may be larger than 3 points, or zero.")
+    if conclusion and conclusion.not_estimated:
+        sentences.append(f"The effects of {_join(conclusion.not_estimated)} were not estimated.")
     if conclusion and conclusion.untried:
         sentences.append(f"Never tried: {_join(conclusion.untried)}.")
     if groups and all(len(group.runs) == 1 for group in groups):
-        sentences.append("How much accuracy varies over seeds, because every configuration was trained once.")
+        sentences.append("The variation over seeds is unknown, because every configuration was trained once.")
     return sentences
 
 
 def _list_next_steps(conclusion: SweepConclusion | None, groups: list[SeedGroup]) -> list[str]:
     sentences = []
+    if conclusion and conclusion.reason and len(conclusion.sweep.completed) < MIN_TRIALS:
+        sentences.append(f"`{PROGRAM} sweep TRIALS={MIN_TRIALS}` makes most effects of hyperparameters estimable.")
     if conclusion and conclusion.trials_for_3_points:
         num_needed = round(conclusion.trials_for_3_points, -1)
         sentences.append(
@@ -88,7 +98,7 @@ def _describe(difference: Estimate) -> str:
 
 
 def _join(names: list[str]) -> str:
-    """Returns at most six names with commas, and the number of the others."""
+    """Returns at most eight names with commas, and the number of the others."""
     shown = ", ".join(names[:MAX_NAMES])
     num_others = len(names) - MAX_NAMES
     return shown if num_others <= 0 else f"{shown} and {plural(num_others, 'other')}"

@@ -23,7 +23,7 @@ def describe_example_predictions(models: Sequence[TrainedModel], figures: Figure
     blocks: list[Block] = []
     for model in models:
         picture = _show_examples(model.run, model.predictions, figures)
-        blocks.append(Details(f"{model.title}: {picture.caption}", [picture]) if blocks else picture)
+        blocks.append(Details(f"{model.title}: example predictions", [picture]) if blocks else picture)
     return Section(TITLE, blocks, lead=LEAD)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from keras_inat.intervals import estimate_mean
-from keras_inat.reporting.blocks import Block, Details, Prose, Table
+from keras_inat.reporting.blocks import Block, Details, Heading, Prose, Table
 from keras_inat.reporting.charts import attribution, filters
 from keras_inat.reporting.formatting import MINUS, correlation, join_words, percent, plural, signed
 from keras_inat.reporting.sections.attribution import describe_attributions, describe_predictions
@@ -26,6 +26,7 @@ def describe_explanations(explained: ExplainedModel) -> list[Block]:
         if name in explained.explanations.failures:
             blocks.append(Prose(f"Not available for this network: {explained.explanations.failures[name]}."))
         elif getattr(explained.explanations, name) is not None:
+            blocks += [Heading(title)] if (title := HEADINGS.get(name)) else []
             blocks += describe(explained)
     if explained.sample is None:
         blocks.append(Prose(NO_SAMPLE))
@@ -39,7 +40,7 @@ def describe_first_layer(explained: ExplainedModel) -> Iterator[Block]:
     yield explained.add_figure(
         "filters",
         partial(filters.draw_first_layer_filters, kernels),
-        "The filters of the first convolution, each as its weights and as the pattern that it detects.",
+        "The filters of the first convolution, each as its weights and enlarged smoothly.",
         "First-layer filters, grouped by the component with most of their squared weights.",
     )
     if not np.any(kernels):
@@ -53,7 +54,9 @@ def describe_first_layer(explained: ExplainedModel) -> Iterator[Block]:
         verdict = f"have {join_words([part for part in parts if part])} than random weights"
     else:
         verdict = "are not distinguishable from random weights by any of these measures"
-    yield Prose(f"The {plural(len(kernels), 'first-layer filter')} {verdict}.")
+    others = [measure.name for measure in measures if not measure.differs] if more or less else []
+    rest = f" In {join_words(others)}, they are not distinguishable from them." if others else ""
+    yield Prose(f"The {plural(len(kernels), 'first-layer filter')} {verdict}.{rest}")
     caption = (
         "Mean fraction of the squared weights in each component, and the smoothness: the mean product of adjacent "
         "weights, as a fraction of the mean square. Random: the range of "
@@ -62,7 +65,7 @@ def describe_first_layer(explained: ExplainedModel) -> Iterator[Block]:
     )
     rows = []
     for measure in measures:
-        digits = [f"{number:.2f}".replace("-", MINUS) for number in (measure.value, measure.low, measure.high)]
+        digits = [f"{number:.3f}".replace("-", MINUS) for number in (measure.value, measure.low, measure.high)]
         verdict = "differs" if measure.differs else "not distinguishable"
         rows.append([measure.name, digits[0], f"{digits[1]} to {digits[2]}", verdict])
     table = Table(caption, "lrrl", ["measure", "these filters", "random", ""], rows)
@@ -126,10 +129,10 @@ def describe_responses(explained: ExplainedModel) -> Iterator[Block]:
     yield Prose(" ".join(sentences))
     num = plural(len(responses[0].labels), "validation image")
     caption = (
-        f"Correlation, over the positions of an image, of the mean of all maps with the strength of edges, the color "
-        f"saturation and the brightness; mean over {num} (95 % interval, not simultaneous). Class: the fraction of the "
-        "variance of a filter's mean activation that the class explains, the mean over the filters; chance is the same "
-        f"with permuted classes, in 95 of 100 cases for all blocks together."
+        "Correlation, over the positions of an image, of the mean of all maps with the strength of edges, the color "
+        f"saturation and the brightness; mean over {num} (95 % interval, not simultaneous; a dash: too few positions). "
+        "Class: the fraction of the variance of a filter's mean activation that the class explains, the mean over the "
+        "filters; chance is the same with permuted classes, in 95 of 100 cases for all blocks together."
     )
     table = Table(caption, "lrrrr", ["block", *FEATURES, "class"], rows)
     yield Details("Relation of the feature maps to edges, colors, brightness and classes", [table])
@@ -180,8 +183,7 @@ def describe_neurons(explained: ExplainedModel) -> Iterator[Block]:
     verb = "responds" if responding == 1 else "respond"
     yield Prose(
         f"{responding} of {number} {verb} to one class: more than half of their {num_images} top images are of the "
-        f"class with the highest mean activation. Of random images so many are of one class in {percent(chance, 0)} of "
-        "cases."
+        f"class with the highest mean activation. By chance, {chance * len(neurons):.1f} of {len(neurons)} would."
     )
 
 
@@ -201,6 +203,12 @@ def describe_selectivity(neuron: NeuronExplanation, labels: np.ndarray, names: "
     return f"{head}\n{agreeing} of {len(neuron.images)} images\nselectivity {neuron.selectivity:.2f}"
 
 
+HEADINGS = {
+    "first_layer": "First-layer filters",
+    "feature_maps": "Feature maps and activation maximization",
+    "neurons": "Guided backpropagation of neurons",
+    "attributions": "Attribution methods",
+}
 # The explanations in the order of the page.
 DESCRIPTIONS: dict[str, Callable[[ExplainedModel], Iterator[Block]]] = {
     "first_layer": describe_first_layer,

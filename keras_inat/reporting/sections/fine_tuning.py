@@ -18,6 +18,10 @@ from keras_inat.reporting.statistics.accuracy import compare_classes, estimate_t
 from keras_inat.store.balance import NAMES
 
 TITLE = "Fine-tuning"
+LEAD = (
+    "Strategies that adapt a pretrained backbone. head: only the new output layer is trained. topk: then the top "
+    "layers of the backbone as well. full: all layers at once. gradual and lpft: all layers, after the head."
+)
 COMPARISON = "Comparison of scratch and fine-tuned"
 
 
@@ -45,7 +49,7 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
         differences = tabulate_differences(groups[0], groups[1:], titles, reference)
         if differences:
             blocks.append(Details(f"Paired differences from {reference}", differences))
-    return Section(TITLE, blocks, lead="Every strategy: what it trained, what it cost and what it reached.")
+    return Section(TITLE, blocks, lead=LEAD)
 
 
 def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
@@ -64,7 +68,7 @@ def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
         partial(charts.draw_validation_by_time, best_models),
         f"Validation accuracy against training time, of {_join_models(best_models)}.",
         "The best run of each row above. The head of a frozen backbone trains on cached features, within seconds. The "
-        "time to compute them is not included.",
+        "time to compute them is in the table of the fine-tuned models, but not in this figure.",
     )
     blocks = [
         _draw_accuracies("scratch-and-fine-tuned", models, data_set, figures),

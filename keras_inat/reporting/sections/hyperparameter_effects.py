@@ -65,7 +65,10 @@ def list_conclusions(conclusion: SweepConclusion) -> list[str]:
         num_trials = plural(len(conclusion.sweep.completed), "scored trial")
         sentences.append(f"Never tried in {num_trials}, and therefore unknown: {', '.join(conclusion.untried)}.")
     if conclusion.withheld:
-        sentences.append(f"Withheld, because they rest on too few trials: {'; '.join(conclusion.withheld)}.")
+        sentences.append(
+            "Withheld, because fewer than six trials separate them from the effects of the others: "
+            f"{'; '.join(conclusion.withheld)}."
+        )
     return sentences
 
 
@@ -134,7 +137,7 @@ def _show_evidence(
         f"The {score} of {plural(len(adjusted.model.scores), 'trial')} against each of "
         f"{plural(num_panels, 'hyperparameter')}, with the others held fixed.",
         "Each point is a trial, moved to its value with the other hyperparameters at their means. The line is the "
-        "model. Color: a significant effect. Gray: none.",
+        "model; a withheld effect has none. Color: a significant effect.",
     )
     rows = []
     for entry in conclusion.hyperparameters:
@@ -157,11 +160,10 @@ def _describe_method(adjusted: AdjustedEffects, score: str) -> str:
     model = adjusted.model
     text = (
         f"These are effects on {score} with the other hyperparameters held fixed. One linear model of "
-        f"{plural(len(model.scores), 'trial')} explains {percent(model.adjusted_r2, 0)} of its variance (adjusted "
-        "for the size of the model). The values of different hyperparameters are correlated in a search. Fitting them "
-        "together separates their effects as far as possible. If the model is right, all intervals cover their true "
-        "values at once in 95 of 100 sweeps. If an effect has a shape that the model cannot follow, its size is less "
-        "certain, but hardly its existence."
+        f"{plural(len(model.scores), 'trial')} explains {percent(model.adjusted_r2, 0)} of the variance of the score "
+        "(adjusted R²). The values of different hyperparameters are correlated in a search. Fitting them together "
+        "separates their effects as far as possible. If the model is right, all intervals cover their true values at "
+        "once in 95 of 100 sweeps. Shapes that its polynomials cannot follow are not modeled."
     )
     if adjusted.excluded:
         text += (

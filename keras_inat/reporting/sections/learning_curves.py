@@ -15,8 +15,8 @@ from keras_inat.store.balance import NAMES
 TITLE = "Learning curves"
 LEAD = (
     "Accuracy and loss after each epoch. Training accuracy is measured on augmented images while the weights still "
-    "change, so it may be lower than validation accuracy. The targets of the training loss are softened by label "
-    "smoothing, mixing and co-distillation, so it may be higher than the validation loss."
+    "change, so it may be lower than validation accuracy. Label smoothing, mixing and "
+    "co-distillation, where used, raise the training loss above the validation loss."
 )
 
 

@@ -24,7 +24,7 @@ def describe_cost(runs: list[FinishedRun]) -> Section:
     for run in runs:
         result = run.result
         low, high = run.test.interval
-        accuracy = f"{percent(run.test.accuracy)} ({percent(low)} to {percent(high)})"
+        accuracy = f"{percent(run.test.accuracy)} ({100 * low:.1f} to {percent(high)})"
         if run.data.is_imbalanced:
             accuracy += (
                 f"; balanced {percent(run.test.balanced_accuracy)}, baseline {percent(run.test.majority_baseline)}"
@@ -48,13 +48,13 @@ def describe_cost(runs: list[FinishedRun]) -> Section:
         )
     caption = (
         "Cost of every run. MACs: multiply-accumulates for one image. Images/s: the median over epochs, training only. "
-        "Test accuracy: with its 95 % interval over the test images. Test-time augmentation: predictions are averaged "
-        "over each image and its horizontal flip."
+        "Test accuracy: with its 95 % interval over the test images. With test-time augmentation, predictions are "
+        "averaged over each image and its horizontal flip. A head on cached features trains many images a second."
     )
-    head = ["run", "parameters", "trained", "MACs", "pixels", "epochs", "time", "images/s", "test accuracy"]
+    head = ["run", "parameters", "trained", "MACs", "image side", "epochs", "time", "images/s", "test accuracy"]
     table = Table(caption, "lrrrrrrrr", head, rows)
     lead = "The parameters, multiply-accumulates and training time of every run."
-    return Section("Cost", [Details(f"Cost of {plural(len(rows), 'run')}", [table])], lead)
+    return Section("Cost", [Details(f"Cost of {plural(len(rows), 'evaluated run')}", [table])], lead)
 
 
 def describe_test_evaluations(history: History) -> Section:

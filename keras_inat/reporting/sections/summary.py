@@ -110,14 +110,16 @@ def list_findings(data_set: DataSet, conclusion: SweepConclusion | None) -> list
     """Returns what else was found on a data set: the gain of fine-tuning, the clearest effect, the commonest error."""
     findings = _compare_trainings(data_set)
     if conclusion and conclusion.adjusted:
-        clearest = "No hyperparameter of the sweep has a significant effect."
-        findings.append(f"{data_set.name}: {next(iter(conclusion.significant), clearest)}")
+        findings.append(f"{data_set.name}: {next(iter(conclusion.significant), _describe_no_effect(conclusion))}")
     for model in read_models(data_set)[:1]:
         classes = model.run.data.classes
         counts = count_confusion(model.predictions, len(classes))
         error = next(iter(list_frequent_errors(counts, classes)), "")
         if error:
-            findings.append(f"{data_set.name}: the most frequent error of `{model.run.title}` is {error}.")
+            findings.append(
+                f"{data_set.name}: the most frequent error of `{model.run.title}` is {error}. The interval does not "
+                "account for this selection."
+            )
     best = data_set.sweeps[0].best if data_set.sweeps else None
     if not data_set.groups and best:
         sweep = data_set.sweeps[0]
@@ -136,6 +138,16 @@ def list_findings(data_set: DataSet, conclusion: SweepConclusion | None) -> list
     return findings
 
 
+def _describe_no_effect(conclusion: SweepConclusion) -> str:
+    num_trials = plural(len(conclusion.sweep.completed), "trial")
+    if conclusion.trials_for_3_points:
+        return (
+            f"the sweep is too small to show an effect of a hyperparameter: {num_trials}, a median margin of error of "
+            f"{100 * conclusion.margin:.1f} points."
+        )
+    return f"no hyperparameter has a significant effect in {num_trials} of the sweep."
+
+
 def _compare_trainings(data_set: DataSet) -> list[str]:
     """Returns the paired difference between the best fine-tuned model and the best one from scratch."""
     scratch = data_set.find_groups("train-best")
@@ -150,10 +162,12 @@ def _compare_trainings(data_set: DataSet) -> list[str]:
         difference = compare_groups(scratch[0], tuned[0], is_balanced)
         if difference:
             points, interval = formatting.percentage_points(difference)
+            names = "the best fine-tuned model minus that of the best model from scratch"
+            if difference.unit == "images":
+                names = f"the fine-tuned `{tuned[0].best.title}` minus that of `{scratch[0].best.title}`, from scratch,"
             text = (
-                f"{data_set.name}: on the same test images, the {score} of the best fine-tuned model minus that of the "
-                f"best model from scratch is {points} points (95 % interval {interval}, "
-                f"{formatting.sample_size(difference)})."
+                f"{data_set.name}: on the same test images, the {score} of {names} is {points} points (95 % interval "
+                f"{interval}, {formatting.sample_size(difference)})."
             )
             if not difference.excludes_zero:
                 text += " The difference is not significant."

@@ -59,7 +59,7 @@ def _describe_sweep(sweep: SweepHistory, figures: FigureFolder) -> Section:
             Details("The best trials", [_tabulate_best(sweep)]),
             _draw_curves(sweep, sweep.best, figures),
         ],
-        lead="The search of hyperparameters on the validation images, and what it says about each of them.",
+        lead="A search of hyperparameters, selected by accuracy on the validation images.",
     )
 
 

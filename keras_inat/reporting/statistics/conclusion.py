@@ -39,6 +39,7 @@ class SweepConclusion:
     significant: list[str]  # a sentence for each significant effect, and for each interaction
     small: list[str]  # names of hyperparameters whose effects are all smaller than 3 points
     inconclusive: list[str]  # names of hyperparameters whose effects may be larger than 3 points, or zero
+    not_estimated: list[str]  # names of hyperparameters with too few trials for any effect
     untried: list[str]  # values that no scored trial has, such as "`double` of `filter_organization`"
     withheld: list[str]  # effects that rest on too few trials, such as "`activation` mish against the others"
     margin: float  # median margin of error of the effects, as a fraction; 0 without effects
@@ -76,6 +77,7 @@ def conclude_sweep(sweep: SweepHistory) -> SweepConclusion:
         significant=significant,
         small=_list_names(found, "below 3 points"),
         inconclusive=_list_names(found, "inconclusive"),
+        not_estimated=_list_names(found, "too few trials") if adjusted else [],
         untried=[
             f"`{setting_value(value)}` of `{setting_name(entry.setting)}`"
             for entry in found

@@ -28,7 +28,7 @@ def test_a_clear_difference_mattered_and_an_unclear_one_is_unknown(workshop: Wor
     )
     assert "worse than the best one: full: MobileNetV2, −25.0 points (95 % interval −" in paragraphs["What mattered"]
     assert "head: MobileNetV2" not in paragraphs["What mattered"]
-    assert "differ from the best fine-tuned model: head: MobileNetV2." in paragraphs["What is unknown"]
+    assert "different from the best fine-tuned model: head: MobileNetV2." in paragraphs["What is unknown"]
     assert "every configuration was trained once" in paragraphs["What is unknown"]
     assert "train-best SEEDS=3` and `keras-inat finetune SEEDS=3`" in paragraphs["What to try next"]
 

@@ -129,7 +129,7 @@ def test_methods_are_compared_with_edges_and_with_random_pixels() -> None:
     assert [row[0] for row in table.rows] == ["Good", "As edges", "Unclear", "Image edges", "Random order"]
     assert table.rows[0] == ["Good", "+0.40", "+0.40 (+0.40 to +0.40)", "+0.10 (+0.10 to +0.10)"]
     assert prose.text == (
-        "Better than the plain edges of the image: Good. Better than a random order, inconclusive against "
+        "Better than the edges of the image: Good. Better than a random order, inconclusive against "
         "edges: As edges. Inconclusive against a random order: Unclear."
     )
 

@@ -67,7 +67,7 @@ def test_configurations_with_the_same_title_keep_their_names(workshop: Workshop)
     for val, correct in ((0.8, 80), (0.7, 72), (0.5, 55)):
         workshop.add_finetuned("head", correct=correct, val=val, settings={"training.learning_rate": val})
     section = describe_fine_tuning(workshop.read_data_set(), workshop.figures)
-    configurations, differences = [block for block in section.blocks if isinstance(block, Table)]
+    configurations, differences = [block for block in list_blocks(section.blocks) if isinstance(block, Table)]
     title = "head: MobileNetV2 (head-MobileNetV2)"
     accuracies = {row[0]: row[7].replace("\xa0", " ") for row in configurations.rows}
     assert accuracies == {title: "80.0 %", f"{title} #2": "72.0 %", f"{title} #3": "55.0 %"}

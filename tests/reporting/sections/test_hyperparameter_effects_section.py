@@ -37,7 +37,7 @@ def test_effects_have_evidence(workshop: Workshop) -> None:
     text = describe(workshop)
     assert re.search(r"batch_norm true against false: \+[45]\.\d points \(95 % interval \+[34]\.\d to \+[56]", text)
     assert "No effect of 3 points or more, by the whole interval: filters." in text
-    assert re.search(r"batch_norm false \(20\), true \(20\) [\d.]+ \+0\.\d+ \(true\) true against false \+", text)
+    assert re.search(r"batch_norm false \(20\), true \(20\) \+[\d.]+ \+0\.\d+ \(true\) true against false \+", text)
     assert "Excluded as outliers: 1 trial with an accuracy of 1.0 % or less." in text
     assert {"sweep-s-adjusted-effects", "sweep-s-curves", "sweep-s-parallel"} <= workshop.list_figures()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from report_workshop import Workshop, format_text
 
-from keras_inat.reporting.blocks import Block, Picture
+from keras_inat.reporting.blocks import Block, Picture, list_blocks
 from keras_inat.reporting.sections.training_images import describe_training_images, list_operations
 from keras_inat.settings.schema import Augment
 from keras_inat.store.predictions import TrainingSample
@@ -20,6 +20,10 @@ def describe(workshop: Workshop) -> list[Block]:
     return describe_training_images(workshop.read_data_set(), workshop.figures)
 
 
+def list_pictures(blocks: list[Block]) -> list[Picture]:
+    return [block for block in list_blocks(blocks) if isinstance(block, Picture)]
+
+
 def remove_versions(run: RunFolder) -> None:
     sample = TrainingSample.read(run.training_sample)
     assert sample
@@ -28,9 +32,7 @@ def remove_versions(run: RunFolder) -> None:
 
 def test_training_images_of_every_class_come_first(workshop: Workshop) -> None:
     workshop.add_run()
-    examples, augmentation = describe(workshop)
-    assert isinstance(examples, Picture)
-    assert isinstance(augmentation, Picture)
+    examples, augmentation = list_pictures(describe(workshop))
     assert examples.caption == "Training images of each of the 4\xa0classes, drawn at random."
     assert augmentation.caption.replace("\xa0", " ") == (
         "Augmentation for the best model from scratch: horizontal flip, random crop of 50 % to 100 % of the area, "
@@ -54,13 +56,10 @@ def test_many_classes_are_counted(tmp_path) -> None:
 def test_models_share_a_figure_if_their_augmentation_is_the_same(workshop: Workshop) -> None:
     workshop.add_run()
     workshop.add_finetuned("full")
-    [_, shared] = describe(workshop)
-    assert isinstance(shared, Picture)
+    [_, shared] = list_pictures(describe(workshop))
     assert "for the best model from scratch and the best fine-tuned model: horizontal flip" in shared.caption
     workshop.add_finetuned("full", name="other", val=0.9, settings={"augment.mixup": 0.2})
-    [_, scratch, tuned] = describe(workshop)
-    assert isinstance(scratch, Picture)
-    assert isinstance(tuned, Picture)
+    [_, scratch, tuned] = list_pictures(describe(workshop))
     assert "for the best model from scratch: horizontal" in scratch.caption
     assert "MixUp with Beta(0.2, 0.2)" in tuned.caption
     assert "with the previous one of the batch" in tuned.caption
