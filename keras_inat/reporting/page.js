@@ -5,7 +5,7 @@
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
-const PLOT = 340, LINE = 17, LEFT = 80, RIGHT = 90, MIN_GAP = 62;
+const PLOT = 300, LINE = 17, LEFT = 80, RIGHT = 90, MIN_GAP = 62;
 const MAX_LABEL = 14;  // characters of a tick
 const MAX_NAME = 24;  // characters of the name of an axis
 const MIN_DRAG = 0.015;  // of the height of an axis; less is a click

@@ -164,7 +164,7 @@ def test_printed_figures_are_whole(page, tmp_path: Path) -> None:
         ".map(box => [box.height, box.right])"
     )
     assert [box for box in boxes if not (0 < box[0] < 960 and box[1] <= 688)] == []
-    assert page.evaluate("getComputedStyle(document.querySelector('figure')).breakInside") == "avoid"
+    assert page.evaluate("getComputedStyle(document.querySelector('.picture')).breakInside") == "avoid"
     assert page.evaluate("getComputedStyle(document.querySelector('.parallel .plot')).display") == "none"
     page.pdf(path=tmp_path / "page.pdf", format="A4")
     assert (tmp_path / "page.pdf").stat().st_size > 50_000

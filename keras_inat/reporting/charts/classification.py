@@ -106,7 +106,7 @@ def draw_reliability_diagram(
 
     `scaled_bins` are those after temperature scaling, without their numbers of images.
     """
-    figure = new_figure(WIDTH / 2, 4.4)
+    figure = new_figure(WIDTH / 2, 4.0)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="perfect calibration")
     for index, (confidence, accuracy) in enumerate(bins):

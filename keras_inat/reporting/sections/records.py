@@ -155,9 +155,11 @@ def describe_reproduction(runs: list[FinishedRun]) -> Section:
             "use."
         ),
         Details(
-            "Commands that repeat each run",
-            [Table("", "llrll", ["run", "command", "seed", "data hash", "commit"], rows)],
+            "Commands that repeat each run, and package versions",
+            [
+                Table("", "llrll", ["run", "command", "seed", "data hash", "commit"], rows),
+                *(Prose(f"Made with {names} ({plural(number, 'run')}).") for names, number in versions.items()),
+            ],
         ),
-        *(Prose(f"Made with {names} ({plural(number, 'run')}).") for names, number in versions.items()),
     ]
     return section
