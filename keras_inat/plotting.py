@@ -1,20 +1,25 @@
 """The style of all figures, and saving them as PNG. Importing this module opens no window."""
 
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from keras_inat.files import write_atomically
 from keras_inat.style import CYCLE, GRID, INK, MUTED, PAPER
 
+POINTS_PER_INCH = 72
 WIDTH = 10.0  # inches, for a page of about 1,000 px
-PERCENT = PercentFormatter(1, symbol="\N{NO-BREAK SPACE}%")
 STYLE: dict[str, Any] = {
     "figure.facecolor": PAPER,
     "figure.dpi": 100,
@@ -22,6 +27,7 @@ STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": INK,
+    "axes.facecolor": "none",
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
@@ -54,6 +60,40 @@ def new_canvas(width: float, height: float) -> tuple[Figure, Axes]:
     axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
     axes.axis("off")
     return figure, axes
+
+
+def use_percent(*axes: Axis) -> None:
+    """Labels the ticks of each axis, which are fractions, in percent."""
+    for axis in axes:  # a formatter takes its digits from the range of its only axis
+        axis.set_major_formatter(PercentFormatter(1, symbol="\N{NO-BREAK SPACE}%"))
+
+
+def use_points(axis: Axis) -> None:
+    """Labels the ticks of an axis, which are differences of fractions, in signed points with the digits they need."""
+
+    def label(value: float, _: object) -> str:
+        step = 100 * min(np.diff(axis.get_majorticklocs()), default=1.0)
+        digits = next((digits for digits in range(6) if abs(step - round(step, digits)) < 0.001 * step), 6)
+        return f"{100 * value:+z.{digits}f}".replace("-", "\N{MINUS SIGN}") if round(100 * value, digits) else "0"
+
+    axis.set_major_formatter(FuncFormatter(label))
+
+
+@cache
+def measure_width(text: str, size: float, weight: str = "normal") -> float:
+    """Returns the width of a text in inches. `size` is in points."""
+    font = FontProperties(family=STYLE["font.family"], weight=weight, size=size)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width) / POINTS_PER_INCH
+
+
+def clip_to_width(text: str, width: float, size: float) -> str:
+    """Returns a text of `size` points, shortened until it is at most `width` inches wide."""
+    length = len(text)
+    while length > 1 and measure_width(text, size) > width:
+        length -= 1
+        text = f"{text[: length - 1]}…"
+    return text
 
 
 def save_figure(figure: Figure, path: Path) -> Path:

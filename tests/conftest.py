@@ -78,7 +78,7 @@ def build_result() -> Callable[..., Result]:
             stages=(StageSummary(stage="scratch", parameters=1, learning_rate=0.001),),
             data=DataSummary.model_validate(summary | data),
             packages={},
-            device="cpu:0",
+            device="CPU, 2 cores",
             commit=None,
             test=EvaluationScores(
                 accuracy=0.5,

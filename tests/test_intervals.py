@@ -3,15 +3,22 @@
 import numpy as np
 import pytest
 import scipy.stats
+from simulated_seeds import Setup, simulate
 
 from keras_inat.intervals import (
     Estimate,
+    accuracy_interval,
     balanced_accuracy_interval,
-    balanced_accuracy_interval_over_seeds,
     correlate_ranks,
+    count_effective_images,
+    difference_interval,
     estimate_mean,
     estimate_proportion,
+    interval_over_seeds,
     mean_interval,
+    mean_recall_interval,
+    measure_residual,
+    paired_interval,
     wilson_interval,
 )
 
@@ -129,13 +136,62 @@ def test_balanced_interval_covers_with_six_images_in_the_small_class(support, re
     assert covered / len(drawn) >= 0.93
 
 
-def test_balanced_interval_over_seeds_has_both_variations() -> None:
-    # Two seeds with recalls (1, 0.5) and (1, 0.7): balanced accuracies 0.75 and 0.85.
-    interval = balanced_accuracy_interval_over_seeds([(20, 5), (20, 7)], (20, 10))
-    low, high = balanced_accuracy_interval([20, 6], [20, 10])
-    seeds = mean_interval([0.75, 0.85])
-    assert interval[0] == pytest.approx(max(0, 0.8 - np.hypot(0.8 - low, 0.8 - seeds[0])))
-    assert interval[1] == min(1, 0.8 + np.hypot(high - 0.8, seeds[1] - 0.8)) == 1
-    # Equal seeds leave the variation over images.
-    equal = balanced_accuracy_interval_over_seeds([(20, 6), (20, 6), (20, 6)], (20, 10))
-    assert equal == pytest.approx((low, high))
+# Three seeds on four images: by image 1, 2/3, 1/3, 0; by seed 3/4, 1/2, 1/4.
+CORRECT = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]], bool)
+
+
+def test_residual_by_hand() -> None:
+    # The squares add up to 3. Seeds take 1/2 and images 5/3 of it, and the rest has 6 degrees of freedom.
+    assert measure_residual(CORRECT) == pytest.approx((3 - 1 / 2 - 5 / 3) / 6 / 12)
+    assert measure_residual(np.array([[0.3, 0.4], [0.5, 0.6]])) == pytest.approx(0)
+    assert measure_residual(CORRECT[:1]) == 0
+
+
+def test_effective_number_of_images_by_hand() -> None:
+    # The variance of the mean over images is 5/9 / 3 / 4, that of binomial outcomes 1/4 / 4.
+    assert count_effective_images(CORRECT) == pytest.approx(4 * (1 / 4) / (5 / 27))
+    same = np.tile(np.arange(10) < 7, (3, 1))
+    assert count_effective_images(same) == 10
+    assert count_effective_images(np.ones((3, 10), bool)) == 10
+    assert count_effective_images(np.array([[1, 0], [0, 1]], bool)) == 4  # at most seeds times images
+
+
+def test_interval_over_seeds_by_hand() -> None:
+    # Seeds have a variance of 0.04 and their mean one of 0.02. The interval of the images has a standard error of 0.1.
+    images = (0.5 - 1.959964 * 0.1, 0.5 + 1.959964 * 0.1)
+    values = [0.5 - 0.2 / 2**0.5, 0.5 + 0.2 / 2**0.5]
+    weight = (0.02 / (0.02 + 0.01 / 2)) ** 2
+    quantile = 12.706205  # Student's t with one degree of freedom
+    half = np.sqrt(1.959964**2 * (0.01 - 0.004) + quantile**2 * 0.02 * weight)
+    assert interval_over_seeds(0.5, images, values, residual=0.004) == pytest.approx((0.5 - half, 0.5 + half))
+    # A residual that explains what the seeds differ by leaves the interval of the images.
+    assert interval_over_seeds(0.5, images, [0.4999, 0.5001], residual=0.004) == pytest.approx(images)
+    assert interval_over_seeds(0.5, images, [0.5, 0.5]) == interval_over_seeds(0.5, images, [0.5]) == images
+
+
+def test_intervals_of_one_seed_cover_images_alone() -> None:
+    correct = np.arange(40)[None] < 30
+    assert accuracy_interval(correct) == pytest.approx(wilson_interval(30, 40))
+    differences = np.r_[np.ones(8), np.zeros(30), -np.ones(2)]
+    assert difference_interval(differences[None]) == pytest.approx(paired_interval(differences))
+    labels = np.repeat([0, 1], [30, 10])
+    assert mean_recall_interval(correct, labels) == pytest.approx(balanced_accuracy_interval([30, 0], [30, 10]))
+    # Seeds that agree say no more than one.
+    assert accuracy_interval(np.tile(correct, (3, 1))) == pytest.approx(wilson_interval(30, 40))
+    again = mean_recall_interval(np.tile(correct, (3, 1)), labels)
+    assert again == pytest.approx(balanced_accuracy_interval([30, 0], [30, 10]))
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize(("num_seeds", "points"), [(2, 0.0), (3, 0.0), (3, 2.0), (5, 2.0)])
+def test_intervals_over_seeds_have_their_coverage(num_seeds: int, points: float, paired: bool) -> None:
+    coverage, _ = simulate(Setup(num_seeds, 300, 0.7, points, 0.6, paired), 600)
+    assert 0.925 <= coverage <= 0.985
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_more_seeds_make_narrower_intervals(paired: bool) -> None:
+    one, two, three, five = (simulate(Setup(number, 300, 0.7, 0.0, 0.6, paired), 300)[1] for number in (1, 2, 3, 5))
+    assert five < three < two
+    assert five < one
+    assert three < 1.1 * one

@@ -197,6 +197,17 @@ def test_cost_of_a_backbone(capsys):
         assert next(line.split()[-3:] for line in out.splitlines() if line.startswith(f"{name} ")) == numbers
 
 
+def test_the_cost_of_a_narrow_backbone_is_that_of_its_weights(tmp_path, capsys):
+    import keras
+
+    narrow = keras.applications.MobileNet(include_top=False, weights=None, alpha=0.25, input_shape=(32, 32, 3))
+    narrow.save_weights(tmp_path / "mobilenet_2_5_224_tf_no_top.weights.h5")
+    weights = f"WEIGHTS={tmp_path / 'mobilenet_2_5_224_tf_no_top.weights.h5'}"
+    _, out, _ = run("cost", "BACKBONE=MobileNet", weights, "data.image_size=32", capsys=capsys)
+    assert out.startswith("MobileNet 0.25, 32 px")
+    assert f"{narrow.count_params() + 256 * 10 + 10:,}" in out.splitlines()[-1]
+
+
 def test_settings_list_their_choices(capsys):
     lines = run("settings", capsys=capsys)[1].splitlines()
     assert next(line for line in lines if "training.schedule " in line).endswith(": constant, linear, cosine")

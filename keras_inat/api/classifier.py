@@ -16,7 +16,7 @@ from keras_inat.api.history import Run
 from keras_inat.api.images import open_images
 from keras_inat.data.reading import decode_files
 from keras_inat.errors import UserError
-from keras_inat.explain.prediction_maps import GUIDED
+from keras_inat.explain.prediction_maps import GUIDED, LEGEND
 from keras_inat.log import warn
 from keras_inat.models.prediction import predict_images
 from keras_inat.models.predictors import Predictor, open_export, wrap_model
@@ -81,8 +81,6 @@ class Explanations:
     gradients: np.ndarray  # `(images, size, size, 3)` float32, of the logit of the predicted class
 
     def _repr_html_(self) -> str:
-        from keras_inat.explain.guided_backpropagation import LEGEND
-
         parts = []
         for prediction, gradient in zip(self.predictions[:MAX_SHOWN], self.gradients, strict=False):
             probabilities = np.array(list(prediction.probabilities.values()))

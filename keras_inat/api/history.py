@@ -10,12 +10,12 @@ import numpy as np
 
 from keras_inat.api.display import format_frame, format_picture, format_table
 from keras_inat.errors import UserError
-from keras_inat.intervals import accuracy_interval, balanced_accuracy_interval_over_seeds
 from keras_inat.store.balance import NAMES, choose_common, read_score
 from keras_inat.store.exports import ExportReport
 from keras_inat.store.predictions import Predictions
 from keras_inat.store.records import Epoch, Result, Trial, find_best
 from keras_inat.store.runs import RunFolder, identify_group
+from keras_inat.store.seed_scores import estimate_accuracy, estimate_balanced_accuracy
 from keras_inat.store.sweeps import SweepFolder
 
 if TYPE_CHECKING:
@@ -217,21 +217,17 @@ class Runs(Sequence[Run]):
 
 
 def _list_mean_cells(group: list[Run]) -> list[str]:
-    accuracies = [run.test_accuracy for run in group]
-    low, high = accuracy_interval(accuracies, group[0].result.test_scores.num_images)
+    test = estimate_accuracy([(run._folder, run.result) for run in group])
     validation = statistics.mean(run.val_accuracy for run in group)
-    mean = f"{statistics.mean(accuracies):.1%}"
-    interval = f"{low:.1%} to {high:.1%}"
+    mean = f"{test.value:.1%}"
+    interval = f"{test.low:.1%} to {test.high:.1%}"
     return [f"mean of {group[0].name}", "", "", "", "", f"{validation:.1%}", mean, interval, f"{len(group)} seeds"]
 
 
 def _list_balanced_mean_cells(group: list[Run]) -> list[str]:
-    tests = [run.result.test_scores for run in group]
-    correct = [test.correct_per_class for test in tests]
-    interval = balanced_accuracy_interval_over_seeds(correct, tests[0].images_per_class)
+    test = estimate_balanced_accuracy([(run._folder, run.result) for run in group])
     validation = statistics.mean(run.val_balanced_accuracy for run in group)
-    mean = statistics.mean(test.balanced_accuracy for test in tests)
-    return _format_balance(validation, mean, interval, tests[0].majority_baseline)
+    return _format_balance(validation, test.value, (test.low, test.high), group[0].majority_baseline)
 
 
 def _format_balance(validation: float, test: float, interval: tuple[float, float], baseline: float) -> list[str]:
@@ -265,7 +261,7 @@ class Sweep:
         return f"<Sweep {self.path}: {len(trials)} trials{score}>"
 
     def _repr_html_(self) -> str:
-        from keras_inat.reporting.charts.sweep import build_axes, draw_parallel_coordinates
+        from keras_inat.reporting.charts.parallel_coordinates import build_axes, draw_parallel_coordinates
         from keras_inat.reporting.sweep_history import read_sweep
 
         history = read_sweep(self._folder)

@@ -31,9 +31,10 @@ def write_app(folder: RunFolder, result: Result, config: Config) -> Path:
     """Writes the app of a run. The model is exported to ONNX first unless it is already. Returns the page."""
     runtime = read_runtime(config.app.runtime)  # first, because it may fail and exporting takes a while
     model, contract = _find_model(folder, result, config)
+    card = _write_card(folder, result, config.report.author)
     app = Path(config.app.directory) if config.app.directory else folder.app
     write_page(app, model.read_bytes(), contract, runtime)
-    write_space(app / "space", model, contract, result.data.name, _write_card(folder, result) or contract.card)
+    write_space(app / "space", model, contract, result.data.name, card or contract.card)
     print(f"app: {app / 'index.html'}")
     print(f"Hugging Face Space: {app / 'space'}", flush=True)
     return app / "index.html"
@@ -49,9 +50,11 @@ def _find_model(folder: RunFolder, result: Result, config: Config) -> tuple[Path
     return folder.export / ONNX_FILE, contract
 
 
-def _write_card(folder: RunFolder, result: Result) -> str | None:
+def _write_card(folder: RunFolder, result: Result, author: str) -> str | None:
     """Returns the model card of the report, without the place of the run on this machine."""
-    return render_card(FinishedRun(folder, result, result.test), Path(folder.path.name)) if result.test else None
+    if result.test is None:
+        return None
+    return render_card(FinishedRun(folder, result, result.test), Path(folder.path.name), author)
 
 
 def _serve(app: Path, port: int) -> None:

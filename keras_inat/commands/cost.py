@@ -2,6 +2,7 @@
 
 import textwrap
 
+from keras_inat.models.backbones import name_backbone
 from keras_inat.models.cost import LayerCost, count_cnn, count_layers, describe_symbols, list_terms
 from keras_inat.models.memory import WEIGHT_SETS, estimate_memory
 from keras_inat.progress import hide_startup_messages
@@ -31,9 +32,8 @@ def run(config: Config) -> None:
         from keras_inat.models.pretrained import build_finetune
 
     finetune = config.finetune
-    name = finetune.weights
-    if not name.endswith(".keras"):
-        name = finetune.backbone
+    name = name_backbone(finetune)
+    if finetune.weights == "imagenet":
         finetune = finetune.model_copy(update={"weights": "none"})  # random weights have the same cost
     _print_layers(f"{name}, {size} px", count_layers(build_finetune(finetune, size, NUM_CLASSES)))
 

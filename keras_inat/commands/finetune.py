@@ -3,16 +3,16 @@
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from keras_inat.commands.seeds import train_seeds
 from keras_inat.errors import UserError
-from keras_inat.intervals import accuracy_interval
 from keras_inat.log import warn
+from keras_inat.models.backbones import name_backbone
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder
+from keras_inat.store.seed_scores import estimate_accuracy
 from keras_inat.training.session import build_model
 from keras_inat.training.stages import STRATEGIES, apply_stage, plan_stages
 
@@ -43,8 +43,7 @@ def run(config: Config) -> list[RunFolder]:
         for planned in plan_stages(changed):
             apply_stage(network, planned, changed.finetune)
     groups = train_seeds(configs, "finetune")
-    results = [[Result.read(run.result) for run in runs] for runs in groups]
-    _print_comparison(dict(zip(configs, results, strict=True)))
+    _print_comparison(dict(zip(configs, groups, strict=True)))
     return [run for runs in groups for run in runs]
 
 
@@ -53,30 +52,23 @@ def _choose_name(config: Config, suffix: str = "") -> str:
     assert config.finetune
     if config.run.name != Config().run.name:
         return config.run.name + suffix
-    backbone = config.finetune.backbone
-    if config.finetune.weights.endswith(".keras"):  # the folder of the run that trained it
-        backbone = Path(config.finetune.weights).resolve().parent.name
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{config.finetune.strategy}-{backbone}")[:100]
+    name = f"{config.finetune.strategy}-{name_backbone(config.finetune)}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100]
 
 
-def _print_comparison(results: Mapping[str, Sequence[Result]]) -> None:
+def _print_comparison(groups: Mapping[str, Sequence[RunFolder]]) -> None:
+    results = {strategy: [Result.read(run.result) for run in runs] for strategy, runs in groups.items()}
     is_imbalanced = any(result.data.is_imbalanced for runs in results.values() for result in runs)
     print(f"{'strategy':10} {'trained':>12} {'minutes':>8} {'validation':>11} {'test':>7}  95 % interval")
     for strategy, runs in results.items():
-        tests = [result.test_scores for result in runs]
-        accuracies = [test.accuracy for test in tests]
-        if len(runs) > 1:
-            low, high = accuracy_interval(accuracies, tests[0].num_images)
-            count = f"{len(runs)} seeds"
-        else:
-            low, high = tests[0].interval
-            count = f"{tests[0].num_images:,} images"
+        test = estimate_accuracy(list(zip(groups[strategy], runs, strict=True)))
         trained = max(stage.parameters for stage in runs[0].stages)
         minutes = statistics.mean(result.seconds for result in runs) / 60
         validation = statistics.mean(result.val_accuracy for result in runs)
         print(
-            f"{strategy:10} {trained:>12,} {minutes:>8.1f} {validation:>11.1%} {statistics.mean(accuracies):>7.1%}  "
-            f"{low:.1%} to {high:.1%}, n = {count}" + (_describe_balance(runs) if is_imbalanced else "")
+            f"{strategy:10} {trained:>12,} {minutes:>8.1f} {validation:>11.1%} {test.value:>7.1%}  "
+            f"{test.low:.1%} to {test.high:.1%}, n = {test.num:,} {test.unit}"
+            + (_describe_balance(runs) if is_imbalanced else "")
         )
 
 

@@ -12,7 +12,6 @@ from keras_inat.files import file_size
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.store.ledger import record_evaluation
-from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder
 from keras_inat.training.checkpoint import claim_run
 from keras_inat.training.devices import count_gpus
@@ -119,7 +118,7 @@ def train_seeds(configs: Mapping[str, Config], command: str) -> list[list[RunFol
     runs = [[run.folder for run in group if run.folder] for group in groups]
     for group in runs:
         if len(group) > 1:
-            print_seeds([Result.read(run.result) for run in group])
+            print_seeds(group)
     return runs
 
 

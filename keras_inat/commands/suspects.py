@@ -1,7 +1,6 @@
 """The command `suspects`: the images for training whose labels are probably wrong, the most suspicious first."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 
@@ -9,6 +8,7 @@ from keras_inat.data.dataset import Dataset, open_data
 from keras_inat.errors import PROGRAM
 from keras_inat.files import make_printable
 from keras_inat.log import warn
+from keras_inat.models.backbones import name_backbone
 from keras_inat.settings.loading import build_config
 from keras_inat.settings.schema import Config
 from keras_inat.store.predictions import SuspectPictures
@@ -30,7 +30,7 @@ def run(config: Config) -> SuspectRun:
         warn("WEIGHTS=none: the features of random weights say little, so the CNN of `model` is trained on each fold")
         config = build_config(config.model_dump() | {"finetune": None})
     data = open_data(config)
-    network = _name_network(config)
+    network = name_backbone(config.finetune) if config.finetune else "CNN"
     named = config.run.name != Config().run.name
     # The name of a run's folder may become the network's.
     folder = create_run(config, COMMAND, config.run.name if named else re.sub(r"[^A-Za-z0-9._-]+", "-", network)[:100])
@@ -54,14 +54,6 @@ def run(config: Config) -> SuspectRun:
         f"data.exclude={folder.suspect_table}"
     )
     return SuspectRun(folder, suspects)
-
-
-def _name_network(config: Config) -> str:
-    if not config.finetune:
-        return "CNN"
-    if config.finetune.weights.endswith(".keras"):  # the folder of the run that trained it
-        return Path(config.finetune.weights).resolve().parent.name
-    return config.finetune.backbone
 
 
 def _describe_suspects(data: Dataset, rows: np.ndarray, probabilities: np.ndarray) -> tuple[Suspect, ...]:

@@ -8,7 +8,7 @@ unchanged. An attribution is `(images, height, width)` or `(images, height, widt
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,34 +18,24 @@ from scipy import ndimage, stats
 from keras_inat.explain import networks
 from keras_inat.explain.guided_backpropagation import explain_predictions
 from keras_inat.explain.prediction_maps import GRAY, MIN_CAM_SIDE, compute_occlusion_map
+from keras_inat.store.explanations import (
+    EDGES,
+    GUIDED,
+    GUIDED_CAM,
+    INTEGRATED,
+    NUM_STEPS,
+    RANDOM,
+    DeletionInsertion,
+)
 
-INTEGRATED = "Integrated gradients"
-EDGES = "Image edges"
-RANDOM = "Random order"
 NUM_SMOOTH_SAMPLES = 20
 SMOOTH_NOISE = 0.1  # standard deviation, as a fraction of the image's range
 FIRST_STEPS = 8
 MAX_STEPS = 512
 TOLERANCE = 0.01
-NUM_STEPS = 12  # of deletion and insertion
 BLUR = 1 / 6  # standard deviation of the blur, as a fraction of the image's side
-
-
-class DeletionInsertion(NamedTuple):
-    """Deletion and insertion curves of an attribution method: Petsiuk et al. 2018, arXiv 1806.07421.
-
-    Deletion replaces pixels by those of a blurred image, the most important first. Insertion puts the pixels back into
-    the blurred image in the same order. A curve is the probability of the explained class after each step, `(images,
-    steps + 1)` float32. The better the method, the faster it falls or rises.
-    """
-
-    deletion: np.ndarray
-    insertion: np.ndarray
-
-    @property
-    def scores(self) -> np.ndarray:
-        """`(images,)`: area under the insertion curve minus area under the deletion curve; higher is better."""
-        return np.trapezoid(self.insertion - self.deletion, dx=1 / NUM_STEPS, axis=1)
+MIN_VARIATION = 0.1  # of a map that is not degenerate: standard deviation over the pixels, as a fraction of the mean
+MIN_NONZERO = 0.01  # fraction of its pixels
 
 
 def compute_grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -126,8 +116,8 @@ def compute_attributions(model: keras.Model, images: np.ndarray, classes: np.nda
     guided = explain_predictions(model, images, classes)
     return {
         "Grad-CAM": cam,
-        "Guided Grad-CAM": guided * cam[..., None],
-        "Guided backpropagation": guided,
+        GUIDED_CAM: guided * cam[..., None],
+        GUIDED: guided,
         "SmoothGrad": compute_smooth_grad(model, images, classes),
         INTEGRATED: compute_integrated_gradients(model, images, classes),
         "Occlusion": compute_occlusion(model, images, classes),
@@ -159,6 +149,23 @@ def randomize_weights(model: keras.Model) -> keras.Model:
             values = weight.numpy()
             weight.assign(rng.permutation(values.ravel()).reshape(values.shape))
     return copy
+
+
+def correlate_sizes(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns the rank correlation over the pixels of each pair of importance maps `(images, height, width)`.
+
+    It is not a number if one of the maps is degenerate: uniform over the image, or zero but for a few pixels.
+    """
+    values = []
+    for pair in zip(first, second, strict=True):
+        degenerate = any(_is_degenerate(importance) for importance in pair)
+        values.append(np.nan if degenerate else stats.spearmanr(*map(np.ravel, pair)).statistic)
+    return np.array(values, np.float32)
+
+
+def _is_degenerate(importance: np.ndarray) -> bool:
+    is_uniform = importance.std() < MIN_VARIATION * np.abs(importance).mean()
+    return bool(is_uniform or np.mean(importance != 0) < MIN_NONZERO)
 
 
 def compute_deletion_insertion(

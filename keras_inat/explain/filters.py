@@ -1,35 +1,19 @@
-"""Filters: the weights of the first layer, feature maps, top activating patches and activation maximization."""
+"""Filters: the weights of the first layer, feature maps, and top activating patches with synthetic images."""
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tf_keras_vis.activation_maximization import ActivationMaximization
-from tf_keras_vis.activation_maximization.input_modifiers import Jitter
-from tf_keras_vis.activation_maximization.regularizers import TotalVariation2D
 
+from keras_inat.explain.activation_maximization import maximize_filters
 from keras_inat.explain.networks import find_preactivation, find_spatial_activations, map_batches
+from keras_inat.store.explanations import FilterExplanation, StageMaps
 
 MAX_STAGES = 5
+MAX_MAPS = 24  # of a stage
 NUM_PROBES = 8
-NUM_STEPS = 32
-STEP_SIZE = 7.0
-TOTAL_VARIATION = 0.002
-
-
-@dataclass(frozen=True)
-class FilterExplanation:
-    """A filter with its synthetic image and its top activating patches."""
-
-    layer: str
-    filter: int  # index along the layer's channels
-    # Both are as large as the filter's receptive field.
-    synthetic: np.ndarray  # `(side, side, 3)` float32 in [0, 255], the result of activation maximization
-    patches: np.ndarray  # `(patches, side, side, 3)`, each of a different image, the highest activation first
-    activations: np.ndarray  # `(patches,)` float32
 
 
 def read_first_layer_filters(model: keras.Model) -> np.ndarray:
@@ -44,30 +28,6 @@ def read_first_layer_filters(model: keras.Model) -> np.ndarray:
             flipped = any(type(operation).__name__ == "Flip" for operation in model.operations)
             return filters[..., ::-1] if flipped else filters
     raise ValueError(f"the model {model.name!r} has no convolution with 3 input channels, so it has no filters to show")
-
-
-def count_filter_types(filters: np.ndarray) -> dict[str, int]:
-    """Counts filters `(filters, height, width, 3)` by the type of pattern that holds most of their energy.
-
-    The energy of a filter, its squared weights, is the sum of four components: brightness (its mean over positions and
-    channels), color (differences of channels, the same at all positions), luminance edges (differences of positions,
-    the same in all channels) and color edges (the rest). Filters without weights are not counted. The most frequent
-    type comes first.
-    """
-    size = filters.shape[1] * filters.shape[2]
-    by_channel = filters.mean(axis=(1, 2))
-    by_position = filters.mean(axis=3)
-    mean = by_channel.mean(axis=1)
-    energies = {
-        "brightness": 3 * size * mean**2,
-        "color": size * ((by_channel - mean[:, None]) ** 2).sum(axis=1),
-        "luminance edges": 3 * ((by_position - mean[:, None, None]) ** 2).sum(axis=(1, 2)),
-    }
-    energies["color edges"] = (filters**2).sum(axis=(1, 2, 3)) - sum(energies.values())
-    table = np.stack(list(energies.values()), axis=1)
-    largest = table[table.max(axis=1) > 0].argmax(axis=1)
-    counts = {name: int((largest == number).sum()) for number, name in enumerate(energies)}
-    return {name: count for name, count in sorted(counts.items(), key=lambda item: -item[1]) if count}
 
 
 def find_stages(model: keras.Model) -> list[Any]:
@@ -86,22 +46,27 @@ def find_stages(model: keras.Model) -> list[Any]:
     return list(blocks.values()) or list(resolutions.values())[-MAX_STAGES:]
 
 
-def compute_feature_maps(model: keras.Model, image: np.ndarray) -> dict[str, np.ndarray]:
-    """Computes the feature maps of one image `(height, width, 3)` in [0, 255] at the stages of a network.
-
-    They are `(rows, columns, filters)` float32 by layer name, first to last.
-    """
-    stages = {layer.name: layer.output for layer in find_stages(model)}
-    maps = keras.Model(model.inputs, stages)([image[None].astype(np.float32)], training=False)
-    return {name: np.asarray(maps[name][0], np.float32) for name in stages}
+def compute_feature_maps(model: keras.Model, image: np.ndarray) -> list[StageMaps]:
+    """Computes the feature maps of one image `(height, width, 3)` in [0, 255] at the stages of a network."""
+    stages = find_stages(model)
+    outputs = keras.Model(model.inputs, [layer.output for layer in stages])([image[None].astype(np.float32)])
+    explained = []
+    for layer, output in zip(stages, keras.tree.flatten(outputs), strict=True):
+        maps = np.asarray(output[0], np.float32)
+        order = np.argsort(-np.abs(maps).mean(axis=(0, 1)), kind="stable")
+        chosen = np.sort(order[:MAX_MAPS])
+        num_silent = int((np.ptp(maps, axis=(0, 1)) == 0).sum())
+        explained.append(StageMaps(layer.name, len(order), num_silent, chosen, maps[..., chosen].astype(np.float16)))
+    return explained
 
 
 def explain_filters(
     model: keras.Model, images: np.ndarray, num_filters: int = 2, num_patches: int = 6
 ) -> list[FilterExplanation]:
-    """Explains random filters that are active on at least one of `images` `(images, height, width, 3)` in [0, 255].
+    """Explains random filters that are active on at least one of `images` `(images, height, width, 3)` uint8.
 
-    There are `num_filters` for each stage, or fewer if fewer are active, with `num_patches` each.
+    There are `num_filters` for each stage, or fewer if fewer are active, with `num_patches` each. It is a ValueError if
+    no filter is active.
     """
     stages = find_stages(model)
     peaks = _find_peaks(model, stages, images)
@@ -111,26 +76,27 @@ def explain_filters(
         active = np.flatnonzero(activations.max(axis=0) > 0)
         filters += [(stage, int(channel)) for channel in np.sort(rng.permutation(active)[:num_filters])]
     if not filters:
-        return []
-    scales = [float(peaks[stage][2][:, channel].max()) for stage, channel in filters]
+        raise ValueError(f"no filter is active on any of {len(images):,} validation images")
     fields = measure_receptive_fields(keras.Model(model.inputs, [layer.output for layer in stages]))
-    synthetic = maximize_filters(model, stages, filters, scales)
+    synthetic, reached = maximize_filters(model, stages, filters, fields)
     explanations = []
-    for (stage, channel), picture in zip(filters, synthetic, strict=True):
-        positions, preactivations, activations = (values[:, channel] for values in peaks[stage])
+    for index, (stage, channel) in enumerate(filters):
+        positions, preactivations, _ = (values[:, channel] for values in peaks[stage])
         best = np.argsort(-preactivations, kind="stable")[:num_patches]
         map_shape = stages[stage].output.shape[1:3]
+        middle = (np.array(map_shape) // 2 + 0.5) / map_shape  # of the neuron that is maximized
         patches = []
-        for index in best:
-            center = (np.array(np.unravel_index(int(positions[index]), map_shape)) + 0.5) / map_shape
-            patches.append(_cut_patch(images[index], center, fields[stage]))
+        for row in best:
+            center = (np.array(np.unravel_index(int(positions[row]), map_shape)) + 0.5) / map_shape
+            patches.append(_cut_patch(images[row], center, fields[stage]))
         explanations.append(
             FilterExplanation(
                 layer=stages[stage].name,
                 filter=channel,
-                synthetic=_cut_patch(picture, np.array([0.5, 0.5]), fields[stage]),
+                synthetic=_cut_patch(synthetic[index].round().astype(np.uint8), middle, fields[stage]),
+                reached=float(reached[index]),
                 patches=np.stack(patches),
-                activations=activations[best],
+                preactivations=preactivations[best],
             )
         )
     return explanations
@@ -161,35 +127,6 @@ def measure_receptive_fields(model: keras.Model) -> list[int]:
     return sides
 
 
-def maximize_filters(
-    model: keras.Model, layers: list[Any], filters: list[tuple[int, int]], scales: list[float]
-) -> np.ndarray:
-    """Maximizes the mean activation of filters by gradient ascent from noise: Erhan et al. 2009.
-
-    If the activation function is a layer of its own, its input is maximized instead, because an inactive neuron has no
-    gradient. A filter is given by an index into `layers` and a channel. Its scale, a high activation, balances the
-    score against the total variation. The result is `(filters, height, width, 3)` float32 in [0, 255].
-    """
-    means = [keras.ops.mean(find_preactivation(layer), axis=(1, 2)) for layer in layers]
-    maximized = keras.Model(model.inputs, keras.ops.concatenate(means, axis=1))
-    # tf-keras-vis runs a model eagerly, which takes five times as long.
-    maximized.call = tf.function(maximized.call, reduce_retracing=True)
-    starts = np.cumsum([0, *(mean.shape[1] for mean in means)])
-    columns = [int(starts[index]) + channel for index, channel in filters]
-    noise = np.random.default_rng(0).normal(128, 12, (len(filters), *model.inputs[0].shape[1:]))
-    images = ActivationMaximization(maximized, clone=False)(
-        lambda outputs: tf.gather(outputs, columns, batch_dims=1) / tf.constant(scales, outputs.dtype),
-        seed_input=tf.constant(noise, dtype=tf.float32),
-        input_modifiers=[Jitter(2)],
-        regularizers=[TotalVariation2D(TOTAL_VARIATION)],
-        steps=NUM_STEPS,
-        # Plain gradient steps: after a jitter, the moments of an optimizer would belong to other pixels.
-        optimizer=keras.optimizers.SGD(STEP_SIZE),
-        gradient_modifier=_normalize,
-    )
-    return np.asarray(images, dtype=np.float32)
-
-
 def _find_peaks(model: keras.Model, stages: list[Any], images: np.ndarray) -> list[tuple[np.ndarray, ...]]:
     """Finds the highest preactivation of every filter of every stage, for each image.
 
@@ -218,8 +155,3 @@ def _cut_patch(image: np.ndarray, center: np.ndarray, side: int) -> np.ndarray:
     size = np.array(image.shape[:2])
     top, left = np.clip(np.round(center * size - side / 2), 0, size - side).astype(int)
     return image[top : top + side, left : left + side]
-
-
-def _normalize(gradient: Any) -> Any:
-    """Scales the gradient of each image to a root mean square of 1, so that all steps have the same size."""
-    return gradient * tf.math.rsqrt(tf.reduce_mean(gradient**2, (1, 2, 3), keepdims=True) + 1e-24)

@@ -11,7 +11,6 @@ one image `(height, width, 3)` in [0, 255] as its input. It is unchanged.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,28 +20,9 @@ import tensorflow as tf
 from tf_keras_vis.saliency import Saliency
 
 from keras_inat.explain import networks
+from keras_inat.store.explanations import NeuronExplanation
 
-CAVEAT = (
-    "Guided backpropagation (Springenberg et al. 2014) is in part an edge detector: its maps hardly depend on the "
-    "weights of the upper layers (Adebayo et al. 2018, arXiv 1810.03292)."
-)
-LEGEND = f"Gray: zero gradient. Brighter or darker: more or less of that color raises the explained output. {CAVEAT}"
 MIN_ACTIVE = 10
-
-
-@dataclass(frozen=True)
-class NeuronExplanation:
-    """A neuron of a convolution with its top activating images and their guided gradients."""
-
-    layer: str  # name of the activation layer
-    filter: int  # index along the layer's channels
-    row: int  # in the layer's feature map
-    column: int
-    images: tuple[int, ...]  # indices of the images with the largest preactivations, largest first
-    activations: np.ndarray  # `(images,)` float32, the neuron's activation for them
-    gradients: np.ndarray  # `(images, height, width, 3)` float32, guided gradients of the preactivation
-    preferred_class: int  # class with the highest mean activation
-    selectivity: float  # its class selectivity index in [0, 1], see `measure_selectivity`
 
 
 def explain_predictions(model: keras.Model, images: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
@@ -62,10 +42,12 @@ def explain_neurons(
     images: np.ndarray,
     labels: np.ndarray,
     num_neurons: int = 10,
-    num_images: int = 4,
+    num_images: int = 5,
     most_selective: bool = False,
 ) -> list[NeuronExplanation]:
     """Explains neurons of the last convolution's activation by their top activating images. Fewer may be active.
+
+    It is a ValueError if none is active.
 
     Args:
         model: A network with convolutions.
@@ -92,7 +74,7 @@ def explain_neurons(
         active = np.argwhere(counts >= min(num_images, counts.max(initial=1)))
         neurons = np.random.default_rng(0).permutation(active)[:num_neurons]
     if not len(neurons):
-        return []
+        raise ValueError(f"no neuron of the last block is active on any of {len(images):,} validation images")
     top = np.argsort(-preactivations[:, *neurons.T], axis=0, kind="stable")[:num_images].T
     head = keras.Model(model.inputs, layer.output)
     gradients = _explain_outputs(head, images[top.ravel()], np.repeat(neurons, top.shape[1], axis=0))
@@ -106,13 +88,20 @@ def explain_neurons(
                 row=row,
                 column=column,
                 images=tuple(rows.tolist()),
-                activations=maps[rows, row, column, channel],
-                gradients=gradient,
+                preactivations=preactivations[rows, row, column, channel],
+                gradients=normalize_gradients(gradient),
                 preferred_class=int(preferred[row, column, channel]),
                 selectivity=float(selectivity[row, column, channel]),
             )
         )
     return explanations
+
+
+def normalize_gradients(gradients: np.ndarray) -> np.ndarray:
+    """Divides the gradients of each image by their largest absolute value. Returns float16, for figures."""
+    axes = tuple(range(1, gradients.ndim))
+    largest = np.abs(gradients).max(axis=axes, keepdims=True)
+    return (gradients / np.where(largest > 0, largest, 1)).astype(np.float16)
 
 
 def measure_selectivity(activations: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -55,11 +55,17 @@ def find_spatial_activations(model: keras.Model) -> list[Any]:
 
 
 def find_preactivation(layer: Any) -> Any:
-    """Returns the input tensor of an activation layer, or the output of a convolution that includes its activation.
+    """Returns the tensor to which an activation layer, or a convolution that includes its activation, applies it.
 
-    Unlike activations, preactivations rank neurons that are all at the ceiling of a ReLU6 or all at zero.
+    Unlike activations, preactivations rank neurons that are all at the ceiling of a ReLU6 or all at zero, and have a
+    gradient there.
     """
-    return layer.output if getattr(layer, "kernel", None) is not None else layer.input
+    if getattr(layer, "kernel", None) is None:
+        return layer.input
+    linear = layer.__class__.from_config(layer.get_config() | {"activation": None, "name": f"{layer.name}_linear"})
+    output = linear(layer.input)
+    linear.set_weights(layer.get_weights())
+    return output
 
 
 def remove_last_activation(model: keras.Model) -> None:

@@ -14,6 +14,11 @@ from keras_inat.models.prediction import predict_in_batches
 from keras_inat.models.predictors import Predictor
 
 GUIDED = "guided gradient"
+CAVEAT = (
+    "Guided backpropagation (Springenberg et al. 2014) is in part an edge detector: its maps hardly depend on the "
+    "weights of the upper layers (Adebayo et al. 2018, arXiv 1810.03292)."
+)
+LEGEND = f"Gray: zero gradient. Brighter or darker: more or less of that color raises the explained output. {CAVEAT}"
 MIN_CAM_SIDE = 4  # smaller maps localize poorly
 GRAY = 127.5
 # Positions of the occluding square in each direction. They are few in `predict`, which explains many images.
@@ -35,7 +40,7 @@ class PredictionMaps(NamedTuple):
 def compute_prediction_maps(predictor: Predictor, pixels: np.ndarray, classes: np.ndarray) -> PredictionMaps:
     """Computes maps of the predicted classes `(images,)` int of images `(images, size, size, 3)` uint8."""
     if predictor.model is not None:
-        from keras_inat.explain.guided_backpropagation import LEGEND, explain_predictions
+        from keras_inat.explain.guided_backpropagation import explain_predictions
 
         return PredictionMaps(GUIDED, LEGEND, explain_predictions(predictor.model, pixels, classes))
     maps = predictor.compute_maps(pixels) if predictor.compute_maps else None

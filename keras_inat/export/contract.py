@@ -8,6 +8,7 @@ from keras_inat import __version__
 from keras_inat.data.decode import MAX_SRGB_CHANGE, MIN_DRAFT_SIDE, MODES, PADDING, TURNS, stored_size
 from keras_inat.files import hash_file
 from keras_inat.intervals import wilson_interval
+from keras_inat.models.backbones import name_backbone
 from keras_inat.store.exports import ExportAccuracy, ExportContract, ExportInput, PreparationStep
 from keras_inat.store.records import DataSummary, Preparation, Result
 from keras_inat.store.runs import RunFolder
@@ -112,7 +113,7 @@ def _describe_model(result: Result) -> str:
     finetune = result.config.finetune
     kind = "CNN, trained from scratch"
     if finetune:
-        backbone = "model of another run" if finetune.weights.endswith(".keras") else finetune.backbone
+        backbone = "model of another run" if finetune.weights.endswith(".keras") else name_backbone(finetune)
         kind = f"{backbone}, fine-tuned ({finetune.strategy})"
     accuracy = _find_accuracy(result)
     low, high = accuracy.interval

@@ -28,7 +28,7 @@ from keras_inat.files import (
     write_atomically,
     write_folder_atomically,
 )
-from keras_inat.intervals import wilson_interval
+from keras_inat.intervals import count_digits, wilson_interval
 from keras_inat.log import warn
 from keras_inat.models.model_files import load_model
 from keras_inat.models.prediction import predict_in_batches
@@ -205,13 +205,13 @@ def _run_quietly(name: str, function: Callable[[], Outcome]) -> Outcome:
 
 def _describe(run: RunFolder, row: ExportRow, report: ExportReport) -> str:
     """Describes an export in one line."""
-    low, high = row.gain_interval
+    ends = [f"{100 * end:+.{count_digits(100 * end, 1)}f}" for end in row.gain_interval]
     one, keras_one = row.latency_ms[1], report.keras_latency_ms[1]
     if FORMATS[row.format].is_integer:
         mark = f", more than {100 * MAX_LOSS:g} point lost" if row.marked else ""
         quality = (
-            f"accuracy {row.accuracy:.1%}, Keras {report.keras_accuracy:.1%}: {100 * row.gain:+.1f} points (95 % "
-            f"interval {100 * low:+.1f} to {100 * high:+.1f}){mark}"
+            f"accuracy {row.accuracy:.1%}, Keras {report.keras_accuracy:.1%}: {100 * row.gain:+z.1f} points (95 % "
+            f"interval {' to '.join(ends)}){mark}"
         )
     else:
         quality = f"the same classes as Keras, and probabilities within {row.max_difference:.1g}"

@@ -1,5 +1,6 @@
 """A table of the backbones for fine-tuning: every image model of keras.applications. Imports no TensorFlow."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,31 @@ BACKBONES = {
     "VGG19": Backbone("caffe", 224, 32, 71.3, 20_024_384),
     "Xception": Backbone("tf", 299, 71, 79.0, 20_861_480),
 }
+
+
+def name_backbone(config: Finetune) -> str:
+    """Returns the full name of a pretrained network, such as `MobileNet 0.25`.
+
+    It has the width multiplier unless this is 1. The name of a model of ours is the name of the run that made it.
+    """
+    path = Path(config.weights)
+    if path.suffix == ".keras":
+        return re.sub(r"^\d{8}-\d{6}-", "", path.resolve().parent.name)
+    width = read_width_multiplier(config)
+    return config.backbone if width in (None, 1) else f"{config.backbone} {width:g}"
+
+
+def read_width_multiplier(config: Finetune) -> float | None:
+    """Reads the width multiplier of a MobileNet from the file name that keras.applications gives to its weights.
+
+    Returns None if the file name has none.
+    """
+    name = Path(config.weights).name
+    if config.backbone == "MobileNet" and (match := re.search(r"mobilenet_(1_0|7_5|5_0|2_5)_\d+_tf", name)):
+        return {"1_0": 1.0, "7_5": 0.75, "5_0": 0.5, "2_5": 0.25}[match[1]]
+    if config.backbone.startswith(("MobileNetV2", "MobileNetV3")) and (match := re.search(r"_([01]\.\d+)_", name)):
+        return float(match[1])
+    return None
 
 
 def check_backbone(config: Finetune) -> None:

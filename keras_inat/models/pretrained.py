@@ -11,7 +11,14 @@ import numpy as np
 from keras import layers
 
 from keras_inat.errors import ExternalError, UserError
-from keras_inat.models.backbones import BACKBONES, HEAD, IMAGENET_STD, PREPROCESSING, check_backbone
+from keras_inat.models.backbones import (
+    BACKBONES,
+    HEAD,
+    IMAGENET_STD,
+    PREPROCESSING,
+    check_backbone,
+    read_width_multiplier,
+)
 from keras_inat.settings.schema import Finetune
 
 FINETUNED = "finetune"  # the name of a model with a backbone, within its file
@@ -104,7 +111,8 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MobileNets warn that the ImageNet weights for 224 pixels fit every size
             build = getattr(keras.applications, config.backbone)
-            options = _read_width_multiplier(config.backbone, config.weights)
+            width = read_width_multiplier(config)
+            options = {} if width is None else {"alpha": width}
             backbone = build(include_top=False, pooling="avg", input_tensor=pixels, weights=weights, **options)
     except Exception as error:  # Keras reports a failed download or an unsuitable file with many classes
         reason = " ".join(str(error).split())[:300]
@@ -121,16 +129,6 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
         kernel = backbone.get_layer("stem_conv").kernel
         kernel.assign(kernel * factors[:, None])
     return inputs, backbone.output
-
-
-def _read_width_multiplier(backbone: str, weights: str) -> dict[str, float]:
-    """Reads the width multiplier of a MobileNet from the file name that keras.applications gives to its weights."""
-    name = Path(weights).name
-    if backbone == "MobileNet" and (match := re.search(r"mobilenet_(1_0|7_5|5_0|2_5)_\d+_tf", name)):
-        return {"alpha": {"1_0": 1.0, "7_5": 0.75, "5_0": 0.5, "2_5": 0.25}[match[1]]}
-    if backbone.startswith(("MobileNetV2", "MobileNetV3")) and (match := re.search(r"_([01]\.\d+)_", name)):
-        return {"alpha": float(match[1])}
-    return {}
 
 
 def _load_trained_model(path: Path, image_size: int) -> tuple[Any, Any]:

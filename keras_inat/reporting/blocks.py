@@ -4,6 +4,7 @@ Text is plain, with `code` between backticks. Nothing else in it is interpreted.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,15 +82,32 @@ class Checklist:
         return [requirement for requirement, section, _ in self.rows if section is None]
 
 
-Block = Prose | Heading | Bullets | Cards | Table | Picture | ParallelCoordinates | Checklist
+@dataclass(frozen=True)
+class Details:
+    """Blocks that are folded until the reader opens them."""
+
+    summary: str  # the line that is always shown, which says what is inside
+    blocks: "list[Block]"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Blocks in columns, such as those of two models. On a narrow screen they are below each other."""
+
+    titles: list[str]
+    columns: "list[list[Block]]"
+
+
+Block = Prose | Heading | Bullets | Cards | Table | Picture | ParallelCoordinates | Checklist | Details | Columns
 
 
 @dataclass
 class Section:
-    """A heading and its blocks."""
+    """A heading, a line that explains it, and its blocks."""
 
     title: str
     blocks: list[Block] = field(default_factory=list)
+    lead: str = ""
     anchor: str = ""
 
 
@@ -106,6 +124,7 @@ class Chapter:
 class Page:
     """The report. Each chapter and section gets a unique anchor."""
 
+    subtitle: str
     chapters: list[Chapter]
     findings: list[str]  # sentences that summarize it
     missing: list[str]  # requirements that no section meets
@@ -116,6 +135,17 @@ class Page:
             chapter.anchor = choose_unique(slugify(chapter.title) or "section", taken)
             for section in chapter.sections:
                 section.anchor = choose_unique(slugify(f"{chapter.title} {section.title}") or "section", taken)
+
+
+def list_blocks(blocks: "Iterable[Block]") -> "Iterator[Block]":
+    """Yields blocks, and those inside them."""
+    for block in blocks:
+        yield block
+        if isinstance(block, Details):
+            yield from list_blocks(block.blocks)
+        if isinstance(block, Columns):
+            for column in block.columns:
+                yield from list_blocks(column)
 
 
 def slugify(text: str) -> str:

@@ -1,19 +1,22 @@
-"""The folder of the figures of a page."""
+"""The folder of the figures of a page: SVG files that are drawn again only if something that they show changes."""
 
-import contextlib
-import dataclasses
-import json
-import shutil
-from collections.abc import Sequence
+import re
+from functools import cache, partial
 from pathlib import Path
 
+import joblib
+import matplotlib
 from matplotlib.figure import Figure
 
-from keras_inat.files import write_atomically, write_json
-from keras_inat.plotting import save_figure
-from keras_inat.reporting.blocks import Block, Picture, Prose, Table, choose_unique, slugify
+import keras_inat
+from keras_inat.files import hash_file, write_text
+from keras_inat.reporting.blocks import Picture, choose_unique, slugify
+from keras_inat.reporting.svg import format_svg
 
-CACHED = {kind.__name__: kind for kind in (Prose, Table, Picture)}
+# The code that draws. A change of it makes the figures outdated.
+CODE = ("reporting/charts/*.py", "reporting/svg.py", "reporting/formatting.py", "plotting.py", "style.py")
+HEAD = re.compile(r"<!-- drawn from (\w+) -->.*?width=\"([\d.]+)pt\" height=\"([\d.]+)pt\"", re.DOTALL)
+HEAD_LENGTH = 1000  # characters of a file that contain its head
 
 
 class FigureFolder:
@@ -28,41 +31,34 @@ class FigureFolder:
         """Makes the file names of the next figures begin with `title`."""
         self._prefix = slugify(title)
 
-    def add(self, name: str, figure: Figure, alt: str, caption: str) -> Picture:
-        """Writes a figure and returns its block."""
-        file = choose_unique(f"{self._prefix}-{name}" if self._prefix else name, self._taken)
-        save_figure(figure, self.folder / f"{file}.png")
-        width, height = (round(100 * inches) for inches in figure.get_size_inches())
-        return Picture(f"figures/{file}.png", alt, caption, width, height)
+    def add(self, name: str, draw: "partial[Figure]", alt: str, caption: str) -> Picture:
+        """Returns the block of a figure, and draws the figure if the file on disk does not show it already.
 
-    def cache(self, folder: Path, blocks: Sequence[Block]) -> None:
-        """Caches blocks of prose, tables and pictures in a folder, for the next page.
-
-        Everything else in the parent of that folder is removed, because it belongs to an outdated page. Nothing is
-        cached in a folder that cannot be written.
+        Each file names the hash of everything that it was drawn from: the function, its arguments and its code.
         """
-        with contextlib.suppress(OSError):
-            shutil.rmtree(folder.parent, ignore_errors=True)
-            folder.mkdir(parents=True)
-            for block in blocks:
-                if isinstance(block, Picture):
-                    shutil.copy(self.folder.parent / block.file, folder)
-            # Written last: it marks the cache as complete.
-            write_json(folder / "blocks.json", [[type(block).__name__, dataclasses.asdict(block)] for block in blocks])
+        file = choose_unique(f"{self._prefix}-{name}" if self._prefix else name, self._taken)
+        path = self.folder / f"{file}.svg"
+        key = joblib.hash((draw.func.__qualname__, draw.args, draw.keywords, _hash_code()))
+        head = _read_head(path)
+        if head is None or head[1] != key:
+            write_text(path, format_svg(draw(), f"drawn from {key}"))
+            head = _read_head(path)
+        assert head is not None
+        width, height = (round(float(points) * 100 / 72) for points in head.groups()[1:])
+        return Picture(f"figures/{file}.svg", alt, caption, width, height)
 
-    def read_cache(self, folder: Path) -> list[Block] | None:
-        """Returns cached blocks and writes their pictures again. Returns None if the cache is incomplete."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            cached = json.loads((folder / "blocks.json").read_text(encoding="utf-8"))
-            blocks: list[Block] = [CACHED[kind](**fields) for kind, fields in cached]
-            files = {block: folder / Path(block.file).name for block in blocks if isinstance(block, Picture)}
-            if not all(file.exists() for file in files.values()):
-                return None
-            for index, block in enumerate(blocks):
-                if isinstance(block, Picture):
-                    file = f"figures/{choose_unique(files[block].stem, self._taken)}.png"
-                    with write_atomically(self.folder.parent / file) as temporary:
-                        shutil.copyfile(files[block], temporary)
-                    blocks[index] = dataclasses.replace(block, file=file)
-            return blocks
+
+def _read_head(path: Path) -> "re.Match[str] | None":
+    try:
+        with path.open(encoding="utf-8") as file:
+            return HEAD.search(file.read(HEAD_LENGTH))
+    except (OSError, ValueError):
         return None
+
+
+@cache
+def _hash_code() -> list[str]:
+    """Returns the hashes of the code that draws and the version of Matplotlib."""
+    package = Path(keras_inat.__file__).parent
+    files = sorted(path for pattern in CODE for path in package.glob(pattern))
+    return [matplotlib.__version__, *(hash_file(path) for path in files)]

@@ -1,8 +1,9 @@
 """Text for numbers, with their intervals and sample sizes, and for settings."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from keras_inat.intervals import Estimate
+from keras_inat.intervals import Estimate, count_digits
 
 SPACE = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
@@ -44,6 +45,11 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,}{SPACE}{noun}{ending}"
 
 
+def join_words(words: Sequence[str]) -> str:
+    """Returns `a`, `a and b` or `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
 def interval(estimate: Estimate) -> str:
     """Returns the interval of a proportion, as in `59.7 to 64.4 %`."""
     return f"{100 * estimate.low:.1f} to {percent(estimate.high)}"
@@ -70,14 +76,20 @@ def accuracy_with_balance(accuracy: Estimate, balanced: Estimate | None, baselin
 
 def percentage_points(estimate: Estimate) -> tuple[str, str]:
     """Returns a difference of proportions and its interval: `+24.9`, `+22.1 to +27.6`."""
-    low = signed(100 * estimate.low, 1)
-    high = signed(100 * estimate.high, 1)
-    return signed(100 * estimate.value, 1), f"{low} to {high}"
+    return difference(estimate, 1, scale=100)
 
 
 def correlation(estimate: Estimate) -> tuple[str, str]:
     """Returns a correlation and its interval: `+0.42`, `+0.12 to +0.65`."""
-    return signed(estimate.value, 2), f"{signed(estimate.low, 2)} to {signed(estimate.high, 2)}"
+    return difference(estimate, 2)
+
+
+def difference(estimate: Estimate, digits: int, scale: float = 1) -> tuple[str, str]:
+    """Returns a difference and its interval, whose ends keep their signs: `+0.4`, `−0.02 to +0.8`."""
+    value, low, high = (scale * number for number in (estimate.value, estimate.low, estimate.high))
+    value_digits = count_digits(value, digits) if estimate.excludes_zero else digits
+    ends = [signed(end, count_digits(end, digits)) for end in (low, high)]
+    return signed(value, value_digits), " to ".join(ends)
 
 
 def signed(number: float, digits: int) -> str:

@@ -3,17 +3,17 @@
 Only the run folders are read: no data set, no test images except those that a run kept, no TensorFlow.
 """
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from keras_inat.models.backbones import name_backbone
 from keras_inat.reporting.sweep_history import SweepHistory, read_sweep
 from keras_inat.settings.schema import Finetune
 from keras_inat.store.balance import Objective, choose_common, read_score
 from keras_inat.store.ledger import LedgerEntry, read_ledger
-from keras_inat.store.predictions import DuplicatePictures, Predictions
+from keras_inat.store.predictions import DuplicatePictures, Predictions, TrainingSample
 from keras_inat.store.records import DataSummary, DuplicatePair, EvaluationScores, Result
 from keras_inat.store.runs import RunFolder, identify_group, list_runs
 from keras_inat.store.suspects import SuspectRun, list_suspects
@@ -52,19 +52,24 @@ class FinishedRun:
         return max(stage.parameters for stage in self.result.stages)
 
     @property
+    def trains_on_images(self) -> bool:
+        """False if every stage trained the head alone, on cached features of images without augmentation."""
+        frozen = all(stage.layers == 0 for stage in self.result.stages)
+        return not (self.finetune and self.finetune.cache_features and frozen)
+
+    @property
     def backbone(self) -> str:
-        """The pretrained network. For weights of our own it is the run that made them, and from scratch it is empty."""
-        if not self.finetune:
-            return ""
-        weights = Path(self.finetune.weights)
-        if weights.suffix == ".keras":
-            return re.sub(r"^\d{8}-\d{6}-", "", weights.parent.name)
-        return self.finetune.backbone
+        """The full name of the pretrained network; empty if the run was trained from scratch."""
+        return name_backbone(self.finetune) if self.finetune else ""
 
     def read_predictions(self) -> Predictions | None:
         """Reads the predictions on the test images. Returns None if the file is missing or damaged."""
-        predictions = Predictions.read(self.folder.predictions)
-        return predictions if predictions and predictions.is_consistent(len(self.data.classes)) else None
+        return Predictions.read_consistent(self.folder.predictions, len(self.data.classes))
+
+    def read_training_sample(self) -> TrainingSample | None:
+        """Reads some training images. Returns None if the file is missing or damaged."""
+        sample = TrainingSample.read(self.folder.training_sample)
+        return sample if sample and sample.is_consistent(len(self.data.classes)) else None
 
     def read_duplicates(self) -> list[tuple[DuplicatePair, np.ndarray]]:
         """Reads some near-duplicates with their images `(2, size, size, 3)` uint8; nothing if the file is damaged."""
@@ -86,6 +91,11 @@ class SeedGroup:
     def best(self) -> FinishedRun:
         """The run with the best score on validation. It represents the group where only one run can be shown."""
         return max(self.runs, key=lambda run: run.result.val_score)
+
+    @property
+    def subject(self) -> str:
+        """The thing that its test accuracy describes. With one seed, that is not the configuration."""
+        return "configuration" if len(self.runs) > 1 else "trained model"
 
     @property
     def objective(self) -> Objective:

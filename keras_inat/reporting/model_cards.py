@@ -11,7 +11,7 @@ from keras_inat.reporting.blocks import Block, Bullets, Chapter, Prose, Section,
 from keras_inat.reporting.formatting import accuracy_with_balance, percent, plural
 from keras_inat.reporting.history import FinishedRun, SeedGroup
 from keras_inat.reporting.rendering import render_markdown
-from keras_inat.reporting.sections.best_model import tabulate_classes
+from keras_inat.reporting.sections.confusion_matrix import tabulate_classes
 from keras_inat.reporting.sections.data import describe_skipped
 from keras_inat.reporting.statistics.accuracy import count_confusion, estimate_balanced_accuracy, measure_calibration
 from keras_inat.store.balance import NAMES
@@ -21,20 +21,23 @@ FOLDER = "models"
 TITLE = "Model card: "
 
 
-def write_cards(runs: Sequence[FinishedRun], directory: Path) -> None:
+def write_cards(runs: Sequence[FinishedRun], directory: Path, author: str = "") -> None:
     """Writes `models/<run>.md` for every run whose model is on disk, and removes the cards of other runs."""
     folder = directory / FOLDER
     kept = {f"{run.title}.md": run for run in runs if run.folder.model.exists()}
     for name, run in kept.items():
-        write_text(folder / name, render_card(run, run.folder.path))
+        write_text(folder / name, render_card(run, run.folder.path, author))
     for file in folder.glob("*.md"):
         is_card = file.read_text(encoding="utf-8", errors="replace").startswith(f"# {TITLE}")
         if is_card and file.name not in kept:
             file.unlink()
 
 
-def render_card(run: FinishedRun, place: Path) -> str:
-    """Returns the card as Markdown. It names the files of the run as files in the folder `place`."""
+def render_card(run: FinishedRun, place: Path, author: str = "") -> str:
+    """Returns the card as Markdown. It names the files of the run as files in the folder `place`.
+
+    `author` is the setting `report.author`.
+    """
     data = run.data
     use = [
         f"The model classifies photographs that resemble its training images as one of {', '.join(data.classes)}.",
@@ -47,7 +50,7 @@ def render_card(run: FinishedRun, place: Path) -> str:
         f"{describe_skipped(data)}. The model inherits the biases of these images."
     )
     blocks: dict[str, list[Block]] = {
-        "Model": _describe_model(run, RunFolder(place, run.command)),
+        "Model": _describe_model(run, RunFolder(place, run.command), author),
         "Intended use": [Bullets(use)],
         "Training data": [Prose(images)],
         "Evaluation": _describe_evaluation(run),
@@ -56,7 +59,7 @@ def render_card(run: FinishedRun, place: Path) -> str:
     return render_markdown(chapters, TITLE + run.title)
 
 
-def _describe_model(run: FinishedRun, folder: RunFolder) -> list[Block]:
+def _describe_model(run: FinishedRun, folder: RunFolder, author: str) -> list[Block]:
     result = run.result
     size = run.data.image_size
     kind = f"a {run.backbone}, fine-tuned with the strategy `{run.finetune.strategy}`" if run.finetune else "a CNN"
@@ -71,10 +74,13 @@ def _describe_model(run: FinishedRun, folder: RunFolder) -> list[Block]:
         ["multiply-accumulates", f"{result.macs:,} for one image"],
         ["training", training],
         ["seed", str(result.seed)],
+        ["device", result.device],
         ["versions", ", ".join(f"{name} {version}" for name, version in sorted(result.packages.items()))],
         ["commit", result.commit or "unknown"],
         ["configuration", f"`{folder.config}`"],
     ]
+    if author:
+        rows.insert(0, ["author", author])
     return [Prose(f"`{result.name}` is {kind}. `{predict}` classifies an image."), Table("", "ll", ["", ""], rows)]
 
 

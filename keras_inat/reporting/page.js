@@ -5,11 +5,17 @@
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
-const HEIGHT = 400, TOP = 48, BOTTOM = HEIGHT - 22, LEFT = 80, RIGHT = 90, MIN_GAP = 62;
+const PLOT = 300, LINE = 17, LEFT = 80, RIGHT = 90, MIN_GAP = 62;
 const MAX_LABEL = 14;  // characters of a tick
+const MAX_NAME = 24;  // characters of the name of an axis
 const MIN_DRAG = 0.015;  // of the height of an axis; less is a click
 const HELP = "Drag along an axis to select the trials that cross it there. Click the axis to clear the selection. "
-  + "Drag the name of an axis to move it. Point at a line to read its values.";
+  + "Drag the name of an axis to move it. Point at a line to read its values. "
+  + "Keyboard: Tab to a name, ↑ or ↓ selects a half, ← or → moves the axis, Escape clears the selection.";
+
+const shorten = (text, length) => text.length > length ? text.slice(0, length - 1) + "…" : text;
+const pen = document.createElement("canvas").getContext("2d");
+pen.font = `600 12px ${getComputedStyle(document.documentElement).getPropertyValue("--sans")}`;
 
 const append = (parent, name, attributes, text) => {
   const element = document.createElementNS(SVG, name);
@@ -18,18 +24,32 @@ const append = (parent, name, attributes, text) => {
   return parent.appendChild(element);
 };
 
+// The colors of the lines, from the lowest to the highest accuracy.
+const drawKey = ({ colors, low, high }) => {
+  const element = document.createElement("p");
+  const bar = document.createElement("span");
+  element.className = "key";
+  bar.style.background = `linear-gradient(to right, ${colors.join(", ")})`;
+  element.append(low, bar, high);
+  return element;
+};
+
 for (const root of document.querySelectorAll(".parallel")) {
-  const { axes, lines } = JSON.parse(root.querySelector("script").textContent);
+  const { axes, lines, key } = JSON.parse(root.querySelector("script").textContent);
   const minWidth = LEFT + RIGHT + MIN_GAP * (axes.length - 1);
   const width = Math.max(root.clientWidth, minWidth);
   const order = axes.map((_, axis) => axis);  // the axes from left to right
   const gap = (width - LEFT - RIGHT) / Math.max(1, axes.length - 1);
+  // The names of the axes take turns on as many lines as the widest one needs.
+  const names = axes.map(({ label }) => shorten(label.replaceAll("_", " "), MAX_NAME));
+  const levels = Math.ceil((Math.max(...names.map((name) => pen.measureText(name).width)) + 12) / gap);
+  const TOP = LINE * levels + 14, BOTTOM = TOP + PLOT, HEIGHT = BOTTOM + 22;
   const x = (axis) => LEFT + order.indexOf(axis) * gap;
   const y = (position) => BOTTOM - position * (BOTTOM - TOP);
   const selections = axes.map(() => null);
 
   const plot = document.createElement("div");
-  plot.className = "plot";
+  plot.className = "plot scroll";
   const style = `min-width:${minWidth}px`;
   const svg = append(plot, "svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "group", style });
   svg.setAttribute("aria-label", root.querySelector("img").alt);
@@ -71,7 +91,7 @@ for (const root of document.querySelectorAll(".parallel")) {
     }
     groups.forEach((group, axis) => {
       group.setAttribute("transform", `translate(${x(axis)} 0)`);
-      group.querySelector(".name").setAttribute("y", axes.length > 8 && order.indexOf(axis) % 2 ? 34 : 18);
+      group.querySelector(".name").setAttribute("y", 16 + LINE * (order.indexOf(axis) % levels));
     });
   };
   const move = (axis, slot) => {
@@ -83,9 +103,9 @@ for (const root of document.querySelectorAll(".parallel")) {
   const drawTicks = (group, axis) => {
     const side = axis === last ? 1 : -1;
     for (const [position, text] of axes[axis].ticks) {
-      const label = text.length > MAX_LABEL ? text.slice(0, MAX_LABEL - 1) + "…" : text;
       append(group, "line", { x1: 4 * side, x2: 0, y1: y(position), y2: y(position) });
-      append(group, "text", { x: 8 * side, y: y(position) + 4, "text-anchor": side > 0 ? "start" : "end" }, label);
+      append(group, "text", { x: 8 * side, y: y(position) + 4, "text-anchor": side > 0 ? "start" : "end" },
+        shorten(text, MAX_LABEL));
     }
   };
 
@@ -160,8 +180,8 @@ for (const root of document.querySelectorAll(".parallel")) {
 
   groups.forEach((group, axis) => {
     append(group, "line", { x1: 0, x2: 0, y1: TOP, y2: BOTTOM });
-    const label = axes[axis].label.replaceAll("_", " ");
-    const name = append(group, "text", { class: "name", x: 0, "text-anchor": "middle", tabindex: 0, role: "button" }, label);
+    const name = append(group, "text", { class: "name", x: 0, "text-anchor": "middle", tabindex: 0, role: "button" },
+      names[axis]);
     drawTicks(group, axis);
     const select = makeSelectable(group, axis);
     makeMovable(name, axis);
@@ -170,7 +190,29 @@ for (const root of document.querySelectorAll(".parallel")) {
   arrange();
 
   root.prepend(plot);
-  plot.after(output);
+  plot.after(drawKey(key), output);
   root.classList.add("live");
   describe();
 }
+
+// What is wider than its place can be scrolled by the keyboard as well.
+const watch = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+    else target.removeAttribute("tabindex");
+  }
+});
+for (const element of document.querySelectorAll(".scroll")) watch.observe(element);
+
+// All folded parts at once.
+const button = document.querySelector(".unfold");
+const folds = [...document.querySelectorAll("details.fold")];
+button.hidden = folds.length === 0;
+button.addEventListener("click", () => {
+  const open = folds.some((fold) => !fold.open);
+  for (const fold of folds) fold.open = open;
+  button.textContent = open ? "Fold all details" : "Open all details";
+});
+
+// On a narrow screen the contents are folded, so that the page begins with the answer.
+if (!window.matchMedia("(min-width: 75rem)").matches) document.querySelector("nav details").open = false;

@@ -7,23 +7,32 @@ from pathlib import Path
 
 from keras_inat.errors import PROGRAM, UserError
 from keras_inat.files import write_text
-from keras_inat.reporting.blocks import Bullets, Chapter, Page, Prose, Section
+from keras_inat.reporting.blocks import Block, Bullets, Chapter, Details, Page, Prose, Section
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.history import DataSet, FinishedRun, History, read_history
 from keras_inat.reporting.model_cards import write_cards
 from keras_inat.reporting.rendering import escape_markdown, render_html, render_markdown
 from keras_inat.reporting.sections import checklist, records, summary
-from keras_inat.reporting.sections.best_model import describe_best_model
+from keras_inat.reporting.sections.calibration import describe_calibration
 from keras_inat.reporting.sections.comparison_of_runs import compare_runs
+from keras_inat.reporting.sections.configuration import describe_configuration
+from keras_inat.reporting.sections.confusion_matrix import describe_confusion_matrix
 from keras_inat.reporting.sections.data import describe_data
+from keras_inat.reporting.sections.discussion import discuss
+from keras_inat.reporting.sections.example_predictions import describe_example_predictions
 from keras_inat.reporting.sections.exports import describe_exports
+from keras_inat.reporting.sections.filters_and_attribution import describe_filters_and_attribution
 from keras_inat.reporting.sections.fine_tuning import describe_comparison, describe_fine_tuning
+from keras_inat.reporting.sections.learning_curves import describe_learning_curves
 from keras_inat.reporting.sections.network import describe_network
 from keras_inat.reporting.sections.sweep import describe_sweeps
-from keras_inat.settings.schema import Config
+from keras_inat.reporting.sections.trained_models import TrainedModel, choose_groups, read_models
+from keras_inat.reporting.statistics.conclusion import SweepConclusion, conclude_sweep
+from keras_inat.settings.schema import Config, Report
 
 TITLE = "keras-inat: the report"
-FIGURE = re.compile(r"\((figures/[^()/]+\.png)\)")  # a figure's file, as the Markdown links to it
+FIGURE = re.compile(r"\((figures/[^()/]+\.svg)\)")  # a figure's file, as the Markdown links to it
+MAX_SINGLE_FILE = 15_000_000  # characters
 RESULT_COLUMNS = (
     "command", "name", "seed", "strategy", "backbone", "val_accuracy", "test_accuracy", "low", "high", "test_images",
     "flip_test_accuracy", "objective", "val_balanced_accuracy", "test_balanced_accuracy", "balanced_low",
@@ -41,11 +50,19 @@ def write_report(config: Config) -> Page:
     text = render_markdown(page.chapters, TITLE)
     write_text(directory / "README.md", text)  # written first: it marks the folder as a report's
     write_text(directory / "results.csv", format_results(history.runs))
-    write_cards(history.runs, directory)
-    write_text(directory / "index.html", render_html(page, directory if config.report.single_file else None))
+    write_cards(history.runs, directory, config.report.author)
+    write_text(directory / "index.html", _render(page, directory, config.report.single_file))
     for file in set(FIGURE.findall(previous)) - set(FIGURE.findall(text)):
         (directory / file).unlink(missing_ok=True)
     return page
+
+
+def _render(page: Page, directory: Path, single_file: bool | None) -> str:
+    """Returns the HTML, with the figures inside if asked or, by default, if it stays small enough for a mail."""
+    if single_file is False:
+        return render_html(page)
+    text = render_html(page, directory)
+    return text if single_file or len(text) <= MAX_SINGLE_FILE else render_html(page)
 
 
 def _read_previous(directory: Path) -> str:
@@ -95,7 +112,7 @@ def format_results(runs: list[FinishedRun]) -> str:
 
 
 def _build_page(history: History, figures: FigureFolder, config: Config) -> Page:
-    """Returns the page: a summary, a chapter for each data set, the comparison of named runs, and the records."""
+    """Returns the page: the answer, a chapter of evidence for each data set, the comparison of named runs, the rest."""
     runs = config.run.directory
     compared = []
     if config.report.compare:  # first, so that a wrong name is reported before minutes of drawing
@@ -105,35 +122,68 @@ def _build_page(history: History, figures: FigureFolder, config: Config) -> Page
     if not history.data_sets:
         hint = Section("", [Prose(f"There is no finished run in `{runs}` yet."), Bullets(summary.GETTING_STARTED)])
         finding = f"There is no finished run in {runs} yet. Run `{PROGRAM} demo` for an example."
-        return Page([Chapter("Summary", [hint])], [finding], checklist.check_requirements([], []).missing)
-    findings = [sentence for data_set in history.data_sets for sentence in summary.list_findings(data_set)]
-    sections = [records.describe_test_evaluations(history)]
+        return Page("", [Chapter("Summary", [hint])], [finding], checklist.check_requirements([], []).missing)
+    conclusions = [_conclude_newest_sweep(data_set) for data_set in history.data_sets]
+    pairs = list(zip(history.data_sets, conclusions, strict=True))
+    accuracies = [sentence for data_set in history.data_sets for sentence in summary.list_accuracies(data_set)]
+    findings = [sentence for pair in pairs for sentence in summary.list_findings(*pair)]
+    appendix = [records.describe_test_evaluations(history)]
     if history.runs:
         cost = records.describe_cost(history.runs)
-        sections = [cost, *sections, records.describe_reproduction(history.runs)]
+        appendix = [cost, *appendix, records.describe_reproduction(history.runs)]
     if exports := describe_exports(history.runs, Path(config.report.directory)):
-        sections.insert(0, exports)
+        appendix.insert(0, exports)
     chapters = [
-        Chapter("Summary", [summary.summarize(history, findings)]),
-        *(_build_chapter(data_set, figures, config) for data_set in history.data_sets),
+        Chapter("Summary", [summary.summarize(history, findings, figures)]),
+        *(_build_chapter(*pair, figures, config) for pair in pairs),
         *compared,
-        Chapter("Records", sections),
+        Chapter("Appendix", appendix),
     ]
     requirements = checklist.check_requirements(chapters, history.data_sets)
-    sections.append(Section(checklist.TITLE, [requirements]))
-    return Page(chapters, findings, requirements.missing)
+    appendix.append(Section(checklist.TITLE, [checklist.fold(requirements)], lead=checklist.LEAD))
+    return Page(
+        summary.describe_scope(history, config.report.author), chapters, [*accuracies, *findings], requirements.missing
+    )
 
 
-def _build_chapter(data_set: DataSet, figures: FigureFolder, config: Config) -> Chapter:
-    """Returns the chapter on a data set."""
+def _conclude_newest_sweep(data_set: DataSet) -> SweepConclusion | None:
+    newest = next(iter(data_set.sweeps), None)
+    return conclude_sweep(newest) if newest and newest.best else None
+
+
+def _build_chapter(
+    data_set: DataSet, conclusion: SweepConclusion | None, figures: FigureFolder, config: Config
+) -> Chapter:
+    """Returns the chapter on a data set: its models, what made them good, how they work, and the images."""
     figures.begin_chapter(data_set.name)
-    scratch = data_set.find_groups("train-best")
-    tuned = data_set.find_groups("finetune")
-    sections = [describe_data(data_set, figures), describe_network(data_set), *describe_sweeps(data_set, figures)]
-    if scratch:
-        sections.append(describe_best_model(scratch[0], figures, config.report))
+    groups = choose_groups(data_set)
+    models = read_models(data_set)
+    sections = [
+        discuss(data_set, conclusion),
+        describe_comparison(data_set, figures),
+        describe_configuration(groups.get("train-best"), groups.get("finetune"), config.report.author),
+    ]
+    if groups:
+        sections.append(describe_learning_curves(data_set, figures))
+    if models:
+        sections += [
+            describe_example_predictions(models, figures),
+            describe_confusion_matrix(models, figures),
+            describe_calibration(models, figures),
+        ]
+    sections += describe_sweeps(data_set, figures)
     sections.append(describe_fine_tuning(data_set, figures))
-    if tuned:
-        sections.append(describe_best_model(tuned[0], figures, config.report))
-    sections.append(describe_comparison(data_set, figures))
+    if models:
+        sections.append(_explain_models(models, figures, config.report))
+    sections += [describe_data(data_set, figures), describe_network(data_set)]
     return Chapter(data_set.name, sections)
+
+
+def _explain_models(models: list[TrainedModel], figures: FigureFolder, settings: Report) -> Section:
+    """Returns the section with the explanations of the first model, and with those of the others folded."""
+    blocks: list[Block] = []
+    for model in models:
+        explanations = describe_filters_and_attribution(model.run, model.predictions, figures, settings)
+        fold = Details(f"{model.title}: the same for `{model.run.title}`", explanations)
+        blocks += [fold] if blocks else explanations
+    return Section("Filters and attribution", blocks)

@@ -1,33 +1,36 @@
 """The page as one HTML file with its style and script inside, and as Markdown in the dialect of GitHub and GitLab."""
 
-import base64
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup, escape
 
 from keras_inat.reporting import blocks
-from keras_inat.reporting.blocks import Block, Chapter, Page, Table
+from keras_inat.reporting.blocks import Block, Chapter, Heading, Page, Table
 from keras_inat.reporting.formatting import interval, percent, sample_size
 
+SAFE = " !$()*+,-./:;=?@[]^_|~"  # characters that stay as they are in an address within quotation marks
+TYPES = {".csv": "text/csv", ".svg": "image/svg+xml"}
 RULES = {"l": ":--", "r": "--:"}
 
 
 def render_html(page: Page, directory: Path | None = None) -> str:
-    """Returns the text of the HTML file. The figures are files beside it or, read from `directory`, part of it."""
+    """Returns the text of the HTML file. Its files are beside it or, read from `directory`, part of it."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("keras_inat", "reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {"prose": _mark_code, "percent": percent, "interval": interval, "sample_size": sample_size}
-    environment.globals["embed"] = directory and (lambda file: _encode(directory / file))
+    environment.globals["locate"] = (lambda file: _encode(directory / file)) if directory else str
     return environment.get_template("page.html").render(page=page)
 
 
 def _encode(file: Path) -> str:
-    """Returns a PNG file as the address of an image."""
-    return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
+    """Returns the content of a text file as an address. Quoted text is a quarter shorter than base64."""
+    text = quote(file.read_text(encoding="utf-8"), safe=SAFE)
+    return f"data:{TYPES[file.suffix]};charset=utf-8,{text}"
 
 
 def _mark_code(text: str) -> Markup:
@@ -43,6 +46,8 @@ def render_markdown(chapters: list[Chapter], title: str) -> str:
         for section in chapter.sections:
             if section.title:
                 lines += [f"### {escape_markdown(section.title)}", ""]
+            if section.lead:
+                lines += [f"*{escape_markdown(section.lead)}*", ""]
             for block in section.blocks:
                 lines += [*_render_block(block), ""]
     return "\n".join(lines)
@@ -87,5 +92,15 @@ def _render_block(block: Block) -> list[str]:
             return _render_block(Table("", "ll", ["requirement", "section"], rows))
         case blocks.ParallelCoordinates():
             return _render_block(block.picture)
+        case blocks.Columns():
+            pieces: list[Block] = []
+            for title, contents in zip(block.titles, block.columns, strict=True):
+                pieces += [Heading(title), *contents]
+            return [line for piece in pieces for line in (*_render_block(piece), "")]
+        case blocks.Details():
+            lines = ["<details>", f"<summary>{escape(block.summary.replace('`', ''))}</summary>", ""]
+            for inner in block.blocks:
+                lines += [*_render_block(inner), ""]
+            return [*lines, "</details>"]
         case blocks.Picture():
             return [f"![{escape_markdown(block.alt)}]({block.file})", "", escape_markdown(block.caption)]

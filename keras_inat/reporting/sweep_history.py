@@ -59,6 +59,19 @@ class SweepHistory:
         names = dict.fromkeys([*space, *(name for trial in self.trials for name in trial.settings)])
         return [name for name in names if len({read_level(trial, name) for trial in self.trials}) > 1]
 
+    @property
+    def searched(self) -> list[str]:
+        """Dotted names of the hyperparameters that took, or could have taken, more than one value."""
+        space = self.identity.space if self.identity else {}
+        choices = [name for name in space if len(self.list_choices(name)) > 1]
+        return [name for name in dict.fromkeys([*space, *self.settings]) if name in choices or name in self.settings]
+
+    def list_choices(self, setting: str) -> list[Level]:
+        """Returns the choices that the space gives a hyperparameter; none if it is a range or has a single value."""
+        domain = self.identity.space.get(setting) if self.identity else None
+        choices = domain.get("choices") if isinstance(domain, dict) else domain
+        return [_name_list(choice) for choice in choices if choice is not None] if isinstance(choices, list) else []
+
     def is_logarithmic(self, setting: str) -> bool:
         """Returns True if the space of the sweep gives a hyperparameter a logarithmic scale.
 
@@ -67,8 +80,8 @@ class SweepHistory:
         domain = self.identity.space.get(setting) if self.identity else None
         if isinstance(domain, dict) and "choices" not in domain:
             return bool(domain.get("log"))
-        choices = domain["choices"] if isinstance(domain, dict) else domain
-        if not isinstance(choices, list) or not all(is_number(choice) and choice > 0 for choice in choices):
+        choices = self.list_choices(setting)
+        if not choices or not all(is_number(choice) and choice > 0 for choice in choices):
             return False
         levels = np.unique(np.array(choices, float))
         return len(levels) > 2 and _measure_unevenness(np.log(levels)) < _measure_unevenness(levels)
@@ -104,7 +117,11 @@ def read_sweep(folder: SweepFolder) -> SweepHistory:
 
 def read_level(trial: Trial, setting: str) -> Level | None:
     """Returns the value of a hyperparameter. A list becomes text, and None says that it does not apply."""
-    value = trial.settings.get(setting)
+    return _name_list(trial.settings.get(setting))
+
+
+def _name_list(value: Any) -> Any:
+    """Returns a list as text, and any other value as it is."""
     return formatting.setting_value(value) if isinstance(value, list) else value
 
 

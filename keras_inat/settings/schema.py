@@ -219,11 +219,14 @@ class Report(Section):
     role: ClassVar[Role] = Role.DISPLAY
 
     directory: Annotated[str, PATH] = Field("reports", description="folder of the page")
+    author: str = Field("", max_length=200, description="the author, whom the page and the model cards name")
     compare: Annotated[str | None, PATHS] = Field(
         None, description="runs to compare, separated by spaces: their folders, or their names for all seeds of a run"
     )
     strict: bool = Field(False, description="fail if a required section is missing from the page")
-    single_file: bool = Field(False, description="write the figures into index.html itself")
+    single_file: bool | None = Field(
+        None, description="write the figures into index.html itself; null: if it then has at most 15 MB"
+    )
     neurons: Literal["random", "selective"] = Field(
         "random", description="the ten neurons of the last block for guided backpropagation: random, or most selective"
     )

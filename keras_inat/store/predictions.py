@@ -54,6 +54,12 @@ class Predictions(StoredArrays):
         """`(images,)` bool."""
         return self.predicted == self.labels
 
+    @property
+    def images(self) -> list[tuple[str, int]]:
+        """`<Class>/<file>` and the label of each image, without the folders that an archive may have."""
+        names = ["/".join(str(file).split("/")[-2:]) for file in self.files]
+        return list(zip(names, self.labels.tolist(), strict=True))
+
     def is_consistent(self, num_classes: int) -> bool:
         """Returns True if the arrays fit one another and the number of classes."""
         total = len(self.labels)
@@ -68,6 +74,12 @@ class Predictions(StoredArrays):
             and len(self.pixels) == len(self.examples) > 0
             and len(self.error_pixels) == len(self.errors)
         )
+
+    @classmethod
+    def read_consistent(cls, path: Path, num_classes: int) -> Self | None:
+        """Reads the predictions. Returns None if the file is missing, damaged or of other classes."""
+        predictions = cls.read(path)
+        return predictions if predictions and predictions.is_consistent(num_classes) else None
 
     def select(self, rows: np.ndarray) -> "Predictions":
         """Returns the predictions of some images, without examples and errors."""
@@ -86,6 +98,24 @@ class ValidationSample(StoredArrays):
 
     pixels: np.ndarray  # `(images, size, size, 3)` uint8
     labels: np.ndarray  # `(images,)` int64
+
+
+@dataclass(frozen=True)
+class TrainingSample(StoredArrays):
+    """Training images and augmented versions of the first ones, `training_sample.npz`. They may be scaled down."""
+
+    pixels: np.ndarray  # `(images, side, side, 3)` uint8, of as many classes as possible
+    labels: np.ndarray  # `(images,)` int64
+    versions: np.ndarray  # `(versions, fewer images, side, side, 3)` uint8, as the training takes them
+
+    def is_consistent(self, num_classes: int) -> bool:
+        """Returns True if the arrays fit one another and the number of classes."""
+        return (
+            self.pixels.ndim == 4
+            and self.versions.ndim == 5
+            and len(self.labels) == len(self.pixels) >= self.versions.shape[1]
+            and bool(np.isin(self.labels, np.arange(num_classes)).all())
+        )
 
 
 @dataclass(frozen=True)

@@ -261,7 +261,7 @@ class Result(Stored):
     stages: tuple[StageSummary, ...]  # the stages of the training
     data: DataSummary  # the images
     packages: dict[str, str]  # versions of this program, of Python and of the packages that decide a result
-    device: str  # the devices of the training
+    device: str  # the devices of the training, such as `2 x NVIDIA H200`
     commit: str | None  # of the program's own checkout; None if there is none
     pruned: bool = False  # whether the run is a trial that was stopped early
     test: EvaluationScores | None = None  # the scores on the test images; None for runs that must not see them

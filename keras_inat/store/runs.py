@@ -39,13 +39,14 @@ class RunFolder:
     log = InFolder("log.txt")
     predictions = InFolder("test_predictions.npz")
     sample = InFolder("validation_sample.npz")
+    training_sample = InFolder("training_sample.npz")
     duplicates = InFolder("duplicates.npz")
     suspects = InFolder("suspects.json")
     suspect_table = InFolder("suspects.csv")
     suspect_pictures = InFolder("suspects.npz")
     tensorboard = InFolder("tensorboard")
     wandb = InFolder("wandb")
-    pictures = InFolder("pictures")
+    explanations = InFolder("explanations.npz")
     export = InFolder("export")
     export_contract = InFolder("export/contract.json")
     export_report = InFolder("export/export.json")
@@ -99,9 +100,9 @@ def restart_run(config: Config, path: Path, command: str) -> RunFolder:
     run = RunFolder(path, command)
     path.mkdir(parents=True, exist_ok=True)
     files = (run.result, run.metrics, run.model, run.checkpoint, run.wandb_id, run.mlflow_id)
-    for file in (*files, run.predictions, run.sample, run.duplicates):
+    for file in (*files, run.predictions, run.sample, run.training_sample, run.duplicates, run.explanations):
         file.unlink(missing_ok=True)
-    for folder in (run.tensorboard, run.wandb, run.pictures, run.export, run.app):
+    for folder in (run.tensorboard, run.wandb, run.export, run.app):
         shutil.rmtree(folder, ignore_errors=True)
     write_text(run.config, format_yaml(config.model_dump(mode="json")))
     return run

@@ -2,12 +2,15 @@
 
 import contextlib
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from keras_inat.workers import list_cores
 
 # The most weights that become constants of a graph. A graph is limited to two gigabytes.
 MAX_CONSTANTS = 250e6
@@ -21,12 +24,18 @@ def init_devices(deterministic: bool) -> None:
     print(f"training on {describe_devices()}" + ("" if has_accelerator() else " (no GPU was found)"), flush=True)
 
 
-def describe_devices() -> str:
-    """Returns the training devices in words, such as `gpu:0 (NVIDIA H200)`."""
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
-    names = ", ".join(dict.fromkeys(str(gpu["device_name"]) for gpu in details if "device_name" in gpu))
-    devices = ", ".join(keras.distribution.list_devices())
-    return f"{devices} ({names})" if names else devices
+def describe_devices(count: int | None = None) -> str:
+    """Returns the training devices in words, such as `2 x NVIDIA H200` or `CPU, 2 cores`. By default, these are all.
+
+    `count` GPUs, the first ones, are those of a strategy.
+    """
+    if not has_accelerator():
+        num_cores = len(list_cores())
+        return f"CPU, {num_cores} core{'s' if num_cores > 1 else ''}"
+    gpus = tf.config.list_physical_devices("GPU")[:count]
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    names = Counter(gpu.get("device_name", "GPU") for gpu in details) or Counter(keras.distribution.list_devices())
+    return ", ".join(name if number == 1 else f"{number} x {name}" for name, number in names.items())
 
 
 def has_accelerator() -> bool:

@@ -9,7 +9,6 @@ import numpy as np
 from keras_inat.data.dataset import TestSet, open_data
 from keras_inat.data.packs import Pack
 from keras_inat.data.pipeline import build_evaluation_batches
-from keras_inat.intervals import accuracy_interval, balanced_accuracy_interval_over_seeds
 from keras_inat.models.model_files import write_temperature
 from keras_inat.settings.schema import Config
 from keras_inat.store.balance import choose_objective, describe_objective
@@ -19,9 +18,11 @@ from keras_inat.store.predictions import DuplicatePictures, Predictions, Validat
 from keras_inat.store.records import EvaluationScores, FlipScores, Result
 from keras_inat.store.runs import RunFolder, find_finished, finish_run
 from keras_inat.store.scores import score_predictions
+from keras_inat.store.seed_scores import estimate_accuracy, estimate_balanced_accuracy
 from keras_inat.training.checkpoint import claim_run
 from keras_inat.training.session import TrainedModel, check_cnn_memory, fit
 from keras_inat.training.stages import plan_stages
+from keras_inat.training.training_sample import draw_training_sample
 
 # The numbers of pictures that a run keeps for the report.
 NUM_EXAMPLES = 30
@@ -114,8 +115,8 @@ def _evaluate_and_finish(record: Record | None, run: RunFolder, trained: Trained
 def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | None = None) -> Result:
     """Evaluates a trained model once on the test images, through the ledger.
 
-    Writes the predictions, a sample of the validation images and some pairs of duplicates for the report; see
-    `store.predictions`. Returns the result of the training with its test scores and with a temperature, which the
+    Writes the predictions, samples of the validation and training images and some pairs of duplicates for the report;
+    see `store.predictions`. Returns the result of the training with its test scores and with a temperature, which the
     validation images determine. The model file gets the temperature, too.
     """
     data = trained.data
@@ -141,6 +142,7 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | Non
     count = max(1, min(MAX_SAMPLE, MAX_SAMPLE_BYTES // data.images[0].nbytes))
     sample = np.sort(np.random.default_rng(0).permutation(data.validation_rows)[:count])
     ValidationSample(pixels=data.images[sample], labels=data.labels[sample]).write(run.sample)
+    draw_training_sample(data).write(run.training_sample)
     duplicates = DuplicatePictures(*data.read_duplicates(test, NUM_DUPLICATES))
     if len(duplicates.pairs):
         duplicates.write(run.duplicates)
@@ -176,10 +178,11 @@ def _score(probabilities: np.ndarray, labels: np.ndarray) -> EvaluationScores:
     return score_predictions(probabilities.argmax(axis=1), labels, probabilities.shape[1])
 
 
-def print_seeds(results: Sequence[Result]) -> None:
-    """Prints a table of runs that differ in the seed, and their mean."""
+def print_seeds(runs: Sequence[RunFolder]) -> None:
+    """Prints a table of finished runs that differ in the seed, and their mean."""
+    results = [Result.read(run.result) for run in runs]
+    finished = list(zip(runs, results, strict=True))
     tests = [result.test_scores for result in results]
-    accuracies = [test.accuracy for test in tests]
     is_imbalanced = results[0].data.is_imbalanced
     balanced_head = f" {'balanced validation':>20} {'balanced test':>14}" if is_imbalanced else ""
     print(f"{'seed':>6} {'validation':>11} {'test':>7} {'minutes':>8}{balanced_head}")
@@ -190,21 +193,18 @@ def print_seeds(results: Sequence[Result]) -> None:
     # The epochs were selected by validation accuracy. An interval would not account for that.
     mean = statistics.mean(result.val_accuracy for result in results)
     print(f"validation accuracy, mean of {len(results)} seeds: {mean:.1%}")
-    low, high = accuracy_interval(accuracies, results[0].test_scores.num_images)
+    test_accuracy = estimate_accuracy(finished)
     print(
-        f"test accuracy, mean of {len(results)} seeds: {statistics.mean(accuracies):.1%} "
-        f"(95 % interval {low:.1%} to {high:.1%})"
+        f"test accuracy, mean of {len(results)} seeds: {test_accuracy.value:.1%} "
+        f"(95 % interval {test_accuracy.low:.1%} to {test_accuracy.high:.1%})"
     )
     if is_imbalanced:
         mean = statistics.mean(result.val_balanced_accuracy for result in results)
         print(f"balanced validation accuracy, mean of {len(results)} seeds: {mean:.1%}")
-        mean = statistics.mean(test.balanced_accuracy for test in tests)
-        low, high = balanced_accuracy_interval_over_seeds(
-            [test.correct_per_class for test in tests], tests[0].images_per_class
-        )
+        test_balance = estimate_balanced_accuracy(finished)
         print(
-            f"balanced test accuracy, mean of {len(results)} seeds: {mean:.1%} "
-            f"(95 % interval {low:.1%} to {high:.1%}; majority baseline {tests[0].majority_baseline:.1%})"
+            f"balanced test accuracy, mean of {len(results)} seeds: {test_balance.value:.1%} (95 % interval "
+            f"{test_balance.low:.1%} to {test_balance.high:.1%}; majority baseline {tests[0].majority_baseline:.1%})"
         )
     best = max(results, key=lambda result: result.val_score)
     print(f"best on validation: seed {best.seed}. The report shows its pictures.")

@@ -231,7 +231,7 @@ class Session:
             stages=tuple(self.summaries[: progress.stage + 1]),
             data=self.data.summary,
             packages=read_package_versions(),
-            device=describe_devices(),
+            device=describe_devices(self.strategy.num_replicas_in_sync),
             commit=read_commit(),
         )
         return TrainedModel(self.models.model, self.data, result)

@@ -31,7 +31,7 @@ def run(make_config, monkeypatch):
 
 
 def test_the_app_and_the_space_are_written(run, capsys):
-    assert main(["app"]) == 0
+    assert main(["app", "report.author=Ada Lovelace"]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[-2:] == [f"app: {run.path}/app/index.html", f"Hugging Face Space: {run.path}/app/space"]
     script = (run.app / "model.js").read_text()
@@ -46,6 +46,7 @@ def test_the_app_and_the_space_are_written(run, capsys):
         assert f'"{file}?v={version}"' in (run.app / "index.html").read_text()
     card = (run.app / "space" / "README.md").read_text()
     assert "Test accuracy: " in card
+    assert "| author | Ada Lovelace |" in card
     assert str(Path.cwd()) not in card
     assert "runs/" not in card
     # The second time, the model is not exported again.

@@ -102,7 +102,7 @@ def test_other_weights_under_the_same_name_are_trained_anew(make_config, own, ca
 def test_names(make_config, own):
     for arguments in ((), ("NAME=mine",)):
         finetune.run(make_config(own, "STRATEGY=head", "training.epochs=1", *arguments))
-    assert [result.name for result in read_results()] == ["head-20260101-000000-first", "mine"]
+    assert [result.name for result in read_results()] == ["head-first", "mine"]
 
 
 def test_without_a_section():

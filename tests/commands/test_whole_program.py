@@ -40,7 +40,7 @@ def test_sweep_train_finetune_report_predict(photos, capsys):
     run("finetune", data, "STRATEGY=topk", "UNFREEZE=1", f"WEIGHTS={scratch[0].model}", *SMALL)
     tuned = list_runs("runs")[-1]
     assert tuned.command == "finetune"
-    assert tuned.path.name.endswith(f"-topk-{scratch[0].path.name}-seed0")
+    assert tuned.path.name.endswith("-topk-first-seed0-seed0")
     evaluated = [entry.run for entry in read_ledger("runs")]
     assert sorted(evaluated) == sorted(str(done.path) for done in [*scratch, tuned])
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from guided_definition import CLASSES, SIZE, assert_gradients_equal, build_network, guide, list_steps
+from guided_definition import CLASSES, SIZE, build_network, guide, list_steps
 from keras import layers
 
 from keras_inat.explain import networks
@@ -31,15 +31,16 @@ def test_images_with_the_highest_activation_are_found(images, monkeypatch):
     keras.utils.set_random_seed(0)
     model = build_cnn(Model(num_blocks=2, filters=6, activation="gelu", dense_units=0), SIZE, CLASSES)
     layer = model.get_layer("block2_activation")
-    maps = keras.Model(model.inputs, layer.output)([images]).numpy()
+    maps, preactivations = (keras.Model(model.inputs, x)([images]).numpy() for x in (layer.output, layer.input))
     explanations = explain_neurons(model, images, LABELS, num_neurons=7, num_images=2)
     assert len({(neuron.row, neuron.column, neuron.filter) for neuron in explanations}) == 7
     for neuron in explanations:
         assert neuron.layer == "block2_activation"
         responses = maps[:, neuron.row, neuron.column, neuron.filter]
         assert neuron.images == tuple(np.argsort(-responses)[:2])
-        np.testing.assert_allclose(neuron.activations, np.sort(responses)[:-3:-1], rtol=1e-5)
-        assert neuron.activations[0] > 0
+        before = preactivations[:, neuron.row, neuron.column, neuron.filter]
+        np.testing.assert_allclose(neuron.preactivations, np.sort(before)[:-3:-1], rtol=1e-5)
+        assert neuron.preactivations[0] > 0
         assert neuron.gradients.shape == (2, SIZE, SIZE, 3)
         assert neuron.gradients[0].any()
         means = [responses[label == LABELS].clip(min=0).mean() for label in (0, 1)]
@@ -60,7 +61,8 @@ def test_neurons_of_every_channel_follow_the_definition(network, images):
     expected = guide(list_steps(network)[:6], top_images, choose)
     assert len(explanations) == 20
     for neuron, gradient in zip(explanations, expected, strict=True):
-        assert_gradients_equal(neuron.gradients, gradient[None])
+        largest = np.abs(gradient).max()
+        np.testing.assert_allclose(neuron.gradients[0], gradient / largest, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -74,14 +76,14 @@ def test_a_neuron_at_its_ceiling_is_explained(images, ceiling):
     neurons = explain_neurons(model, images, LABELS, num_images=1)
     assert len(neurons) == 4
     for neuron in neurons:
-        assert neuron.activations == [6]
+        assert neuron.preactivations > 6
         # All images reach the ceiling. The image with the highest preactivation comes first.
         rows, columns = (slice(start, start + SIZE - 1) for start in (neuron.row, neuron.column))
         sums = (images[:, rows, columns] * convolve.kernel[..., 0]).numpy().sum(axis=(1, 2, 3))
         assert neuron.images == (int(sums.argmax()),)
         expected = np.zeros((SIZE, SIZE, 3))
         expected[neuron.row :, neuron.column :][: SIZE - 1, : SIZE - 1] = convolve.kernel[..., 0]
-        np.testing.assert_allclose(neuron.gradients, expected[None], rtol=1e-6)
+        np.testing.assert_allclose(neuron.gradients[0], expected / np.abs(expected).max(), atol=1e-3)
 
 
 def test_dead_neurons_are_not_chosen(images):
@@ -96,7 +98,8 @@ def test_dead_neurons_are_not_chosen(images):
     assert {neuron.filter for neuron in found} == {2}
     bias[2] = -1e6
     model.get_layer("c").set_weights([kernel, bias])
-    assert explain_neurons(model, images, LABELS) == []
+    with pytest.raises(ValueError, match="no neuron of the last block is active on any of 5 validation images"):
+        explain_neurons(model, images, LABELS)
 
 
 def test_selectivity_by_hand():

@@ -22,7 +22,7 @@ from keras_inat.settings.catalog import nest, select
 from keras_inat.settings.loading import build_config, format_yaml, load_config, merge, override
 from keras_inat.settings.schema import Config
 from keras_inat.store.ledger import LedgerEntry, ledger_path
-from keras_inat.store.predictions import Predictions, SuspectPictures, ValidationSample
+from keras_inat.store.predictions import Predictions, SuspectPictures, TrainingSample, ValidationSample
 from keras_inat.store.records import DataSummary, Epoch, EvaluationScores, Result, StageSummary, Trial
 from keras_inat.store.runs import RunFolder, restart_run
 from keras_inat.store.suspects import Suspect, Suspects, write_suspects
@@ -52,7 +52,9 @@ class Workshop:
     def __init__(self, directory: Path, classes: Sequence[str] = CLASSES, size: int = 16) -> None:
         self.runs = directory / "runs"
         self.reports = directory / "reports"
-        self.config: Config = load_config([f"run.directory={self.runs}", f"report.directory={self.reports}"])
+        self.config: Config = load_config(
+            [f"run.directory={self.runs}", f"report.directory={self.reports}", "report.single_file=false"]
+        )
         self.classes = tuple(classes)
         self.size = size
         self.num_runs = 0
@@ -113,6 +115,9 @@ class Workshop:
         self._predict(data.counts.test, correct, shift, rng).write(run.predictions)
         pixels = rng.integers(0, 255, (NUM_SAMPLES, self.size, self.size, 3), dtype=np.uint8)
         ValidationSample(pixels, np.arange(NUM_SAMPLES) % len(self.classes)).write(run.sample)
+        labels = np.arange(2 * len(self.classes)) % len(self.classes)
+        images = rng.integers(0, 255, (len(labels), self.size, self.size, 3), dtype=np.uint8)
+        TrainingSample(images, labels, images[None, :4]).write(run.training_sample)
         if finished:
             accuracy = correct / data.counts.test
             support = data.per_class.test
@@ -245,7 +250,7 @@ class Workshop:
 
     def list_figures(self) -> set[str]:
         """Returns the names of the written figures."""
-        return {path.stem for path in (self.reports / "figures").glob("*.png")}
+        return {path.stem for path in (self.reports / "figures").glob("*.svg")}
 
     def read_page(self) -> str:
         """Returns the HTML of the page."""
@@ -310,7 +315,7 @@ def build_result(config: Config, data: DataSummary, val: float, stages: Sequence
         "stages": tuple(StageSummary(stage=stage, parameters=1000, learning_rate=1e-3) for stage in stages),
         "data": data,
         "packages": {"keras": "3.15.1", "tensorflow-cpu": "2.21.0"},
-        "device": "cpu:0",
+        "device": "CPU, 2 cores",
         "commit": "0123456789ab",
         "temperature": 1.25,
     }

@@ -16,9 +16,25 @@ def test_estimates_have_their_interval_and_sample_size() -> None:
 
 
 def test_differences_and_correlations_have_a_sign() -> None:
-    assert formatting.percentage_points(Estimate(0.249, -0.221, 0.276, 10, "images")) == ("+24.9", "−22.1 to +27.6")
     assert formatting.correlation(Estimate(-0.4, -0.6, 0.1, 10, "trials")) == ("−0.40", "−0.60 to +0.10")
+    assert formatting.percentage_points(Estimate(0.249, -0.221, 0.276, 10, "images")) == ("+24.9", "−22.1 to +27.6")
     assert [formatting.signed(number, 1) for number in (0.04, -0.04, -0.06)] == ["+0.0", "+0.0", "−0.1"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [
+        ((0.002, -0.03, 0.01), ("+0.2", "−3.0 to +1.0")),
+        ((-0.005, -0.0096, -0.00002), ("−0.5", "−1.0 to −0.002")),
+        ((0.0003, 0.0001, 0.0004), ("+0.03", "+0.01 to +0.04")),
+        ((0.0003, -0.0001, 0.0004), ("+0.0", "−0.01 to +0.04")),
+        ((0.0, 0.0, 0.0), ("+0.0", "+0.0 to +0.0")),
+    ],
+)
+def test_an_interval_is_printed_on_the_side_of_zero_where_it_is(
+    ends: tuple[float, float, float], text: tuple[str, str]
+) -> None:
+    assert formatting.percentage_points(Estimate(*ends, 40, "trials")) == text
 
 
 @pytest.mark.parametrize(

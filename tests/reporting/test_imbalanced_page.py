@@ -11,9 +11,9 @@ from keras_inat.reporting.history import read_history
 from keras_inat.reporting.model_cards import write_cards
 from keras_inat.reporting.page import format_results
 from keras_inat.reporting.sections import summary
-from keras_inat.reporting.sections.best_model import describe_learning_curves
 from keras_inat.reporting.sections.comparison_of_runs import compare_runs
 from keras_inat.reporting.sections.fine_tuning import describe_fine_tuning
+from keras_inat.reporting.sections.learning_curves import describe_learning_curves
 from keras_inat.reporting.sections.records import describe_cost
 from keras_inat.reporting.sections.sweep import describe_sweeps
 from keras_inat.store.balance import NAMES
@@ -54,18 +54,18 @@ def test_groups_are_compared_by_balanced_accuracy(workshop: Workshop) -> None:
 
 def test_the_findings_and_cards_have_all_three_numbers(workshop: Workshop) -> None:
     history = read_history(workshop.runs)
-    findings = [text.replace("\u00a0", " ") for text in summary.list_findings(history.data_sets[0])]
+    [data_set] = history.data_sets
+    findings = summary.list_accuracies(data_set) + summary.list_findings(data_set, None)
+    findings = [text.replace("\u00a0", " ") for text in findings]
     # The recalls are 0.9 and 0.8, and 0.9 and 0.6.
     assert ", a balanced accuracy of 80.0 % (" in findings[0]
     assert findings[0].endswith("n = 2 seeds) and a majority baseline of 90.0 %.")
     assert findings[1].endswith(
         "a balanced accuracy of 75.0 % (59.2 to 90.6 %, n = 100 images) and a majority baseline of 90.0 %."
     )
-    for finding, score in zip(findings[2:], ("accuracy", "balanced accuracy"), strict=True):
-        assert finding.startswith(
-            f"toy: on the same test images, the {score} of the best fine-tuned model minus that of"
-        )
-    cards = summary.summarize(history, []).blocks[0].cards
+    for finding, score in zip(findings[2:4], ("accuracy", "balanced accuracy"), strict=True):
+        assert finding.startswith(f"toy: on the same test images, the {score} of the fine-tuned `")
+    cards = summary.summarize(history, [], workshop.figures).blocks[0].cards
     assert [label.replace("\u00a0", " ") for label, _ in cards] == [
         "toy: test accuracy from scratch, majority baseline 90.0 %",
         "toy: balanced test accuracy from scratch",
@@ -79,7 +79,7 @@ def test_every_table_of_accuracies_has_balanced_ones(workshop: Workshop) -> None
     history = read_history(workshop.runs)
     (data_set,) = history.data_sets
     tuned = read_text(describe_fine_tuning(data_set, workshop.figures))
-    assert "Fine-tuned configurations, the best balanced validation accuracy first." in tuned
+    assert "Fine-tuned models, the best balanced validation accuracy first." in tuned
     assert "balanced validation balanced test" in tuned
     assert "90.0 % 95.0 % 88.8 to 97.8 %, 100 images 75.0 % 75.0 %" in tuned
     compared = read_text(*compare_runs(history, "major fair", workshop.figures).sections)
@@ -88,8 +88,7 @@ def test_every_table_of_accuracies_has_balanced_ones(workshop: Workshop) -> None
     assert "Paired differences in test accuracy relative to the first run" in compared
     assert "Paired differences in balanced test accuracy relative to the first run" in compared
     assert "; balanced 85.0 %, baseline 90.0 %" in read_text(describe_cost(history.runs))
-    (group,) = data_set.find_groups("finetune")
-    curves = read_text(describe_learning_curves(group, workshop.figures))
+    curves = read_text(describe_learning_curves(data_set, workshop.figures))
     assert "because they have the best balanced validation accuracy." in curves
     assert "and a majority baseline of 90.0 %" in curves
 
@@ -136,7 +135,7 @@ def test_balanced_classes_are_shown_as_before(tmp_path) -> None:
     history = read_history(plain.runs)
     (data_set,) = history.data_sets
     sections = [
-        summary.summarize(history, summary.list_findings(data_set)),
+        summary.summarize(history, summary.list_findings(data_set, None), plain.figures),
         describe_fine_tuning(data_set, plain.figures),
         describe_cost(history.runs),
         *describe_sweeps(data_set, plain.figures),

@@ -50,3 +50,14 @@ def test_a_class_is_text_in_a_card(tmp_path: Path) -> None:
     assert "<script>" not in card
     assert "\\<script\\>alert(1)" in card
     assert "b\\|c" in card
+
+
+def test_the_author_is_named(workshop: Workshop) -> None:
+    run = workshop.add_run()
+    run.model.touch()
+    for author in ("Ada Lovelace", ""):
+        write_cards(read_history(workshop.runs).runs, workshop.reports, author)
+        [card] = (workshop.reports / "models").glob("*.md")
+        text = card.read_text(encoding="utf-8")
+        assert ("| author | Ada Lovelace |" in text) is bool(author)
+        assert "| device | CPU, 2 cores |" in text

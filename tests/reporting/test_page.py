@@ -16,10 +16,13 @@ from report_workshop import Workshop
 from keras_inat import plotting
 from keras_inat.commands import report
 from keras_inat.errors import UserError
+from keras_inat.reporting import page
 from keras_inat.reporting.history import read_history
 from keras_inat.reporting.page import format_results, write_report
 from keras_inat.reporting.rendering import escape_markdown
+from keras_inat.reporting.sections.filters_and_attribution import hash_dependencies
 from keras_inat.settings.loading import override
+from keras_inat.store.explanations import Explanations
 from keras_inat.store.records import FlipScores
 from keras_inat.store.scores import score_predictions
 
@@ -55,25 +58,26 @@ def test_complete_page(complete: Workshop) -> None:
     assert "is +16.0 points (95 % interval +8.1 to +23.2, n = 100 images)." in printed
     text = complete.read_text()
     assert "12 trials: 11 completed, 1 failed. The best is trial 011" in text
-    # t(1, 0.975) = 12.706, standard error 0.02: 25.4 points from seeds; and Wilson's of 62 of 100 images.
-    assert "62.0 % (34.8 to 88.9 %, n = 2 seeds)" in text
-    assert "-aborted-seed0" in text.split("The test ledger has")[1].split("Commands that repeat each run.")[0]
-    assert "-aborted-seed0" not in text.split("Commands that repeat each run.")[1]
+    # Images: Wilson's of 62 % of 103.4 effective images, a standard error of 4.8 points.
+    # Seeds: t(1, 0.975) = 12.706, a standard error of 2 points and the weight (4 / (4 + 22.8 / 2))² add 6.3 points.
+    assert "62.0 % (50.4 to 72.9 %, n = 2 seeds)" in text
+    assert "-aborted-seed0" in text.split("The test ledger has")[1].split("Commands that repeat each run")[0]
+    assert "-aborted-seed0" not in text.split("Commands that repeat each run")[1]
     assert "The test ledger has 4 test evaluations by 4 runs." in text
     assert "1 run evaluated on the test set but has no result: it was aborted or deleted." in text
 
 
 def test_pictures_anchors_and_data_of_the_page(complete: Workshop) -> None:
-    page = complete.read_page()
-    pictures = re.findall(r'<img src="([^"]+)" alt="([^"]+)"', page)
+    text = complete.read_page()
+    pictures = re.findall(r'<img src="([^"]+)" alt="([^"]+)"', text)
     assert len(pictures) == len(complete.list_figures()) >= 12
     assert all((complete.reports / file).stat().st_size > 1000 for file, _ in pictures)
-    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", page)
-    assert page.count("<h1>") == 1
-    anchors = re.findall(r'id="([^"]+)"', page)
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", text)
+    assert text.count("<h1>") == 1
+    anchors = re.findall(r'id="([^"]+)"', text)
     assert len(anchors) == len(set(anchors))
-    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(anchors)
-    [data] = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= set(anchors)
+    [data] = re.findall(r'<script type="application/json">(.*?)</script>', text)
     assert [axis["label"] for axis in json.loads(data)["axes"]] == ["filters", "activation", "validation accuracy"]
     assert len(json.loads(data)["lines"]) == 11
     markdown = (complete.reports / "README.md").read_text(encoding="utf-8")
@@ -101,11 +105,11 @@ def test_names_are_text(tmp_path: Path) -> None:
     workshop.add_sweep("s", settings, [None, None], workshop.describe_data(hostile[:9]))
     workshop.add_run(data=workshop.describe_data("a<b>|c", leaked=leaked, num_leaked=1, hash="1f2e"))
     write_report(workshop.config)
-    page = workshop.read_page()
-    assert hostile not in page
+    text = workshop.read_page()
+    assert hostile not in text
     assert "alert(1)" in workshop.read_text()
-    assert "<b>" not in page
-    assert "train/&lt;b&gt;.jpg" in page
+    assert "<b>" not in text
+    assert "train/&lt;b&gt;.jpg" in text
     markdown = (workshop.reports / "README.md").read_text(encoding="utf-8")
     assert "<script>" not in markdown
     assert "<b>" not in markdown
@@ -119,7 +123,7 @@ def test_the_gitignore_is_kept(workshop: Workshop) -> None:
     (workshop.reports / ".gitignore").write_text("*\n", encoding="utf-8")
     write_report(workshop.config)
     assert (workshop.reports / ".gitignore").read_text(encoding="utf-8") == "*\n"
-    assert not list(workshop.reports.rglob(".*.png"))  # no temporary file
+    assert not list(workshop.reports.rglob(".*.svg"))  # no temporary file
 
 
 @pytest.mark.parametrize("name", ["README.md", "index.html", "results.csv"])
@@ -136,15 +140,19 @@ def test_outdated_pictures_are_removed(workshop: Workshop) -> None:
     run.predictions.unlink()  # their figures take the most time
     write_report(workshop.config)
     assert "toy-train-best-learning-curves" in workshop.list_figures()
-    (workshop.reports / "figures" / "toy-holiday.png").write_bytes(b"not from a report")
+    (workshop.reports / "figures" / "toy-holiday.svg").write_bytes(b"not from a report")
     run.metrics.unlink()
     write_report(workshop.config)
     assert "toy-train-best-learning-curves" not in workshop.list_figures()
-    assert {"toy-classes", "toy-holiday"} <= workshop.list_figures()
+    assert {"toy-examples", "toy-holiday"} <= workshop.list_figures()
 
 
 def test_a_page_without_models_needs_no_keras(workshop: Workshop) -> None:
     workshop.add_run().predictions.unlink()
+    _render_without_keras(workshop)
+
+
+def _render_without_keras(workshop: Workshop) -> None:
     code = (
         "import sys; from keras_inat.settings.loading import load_config; "
         "from keras_inat.reporting.page import write_report; "
@@ -153,6 +161,19 @@ def test_a_page_without_models_needs_no_keras(workshop: Workshop) -> None:
     )
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=root)
+
+
+def test_a_page_with_stored_explanations_needs_no_keras(workshop: Workshop) -> None:
+    run = workshop.add_run()
+    run.model.write_bytes(b"a model that is not opened")
+    [finished] = read_history(workshop.runs).runs
+    kernels = np.random.default_rng(0).normal(size=(4, 3, 3, 3))
+    key = hash_dependencies(finished, workshop.config.report)
+    Explanations(first_layer=kernels, failures={"filters": "no filter is active"}).write(run.explanations, key)
+    _render_without_keras(workshop)
+    page = (workshop.runs.parent / "index.html").read_text(encoding="utf-8").replace("\xa0", " ")
+    assert "The 4 first-layer filters" in page
+    assert "Not available for this network: no filter is active." in page
 
 
 def test_results_have_a_row_for_each_run(workshop: Workshop) -> None:
@@ -184,9 +205,17 @@ def test_results_have_a_row_for_each_run(workshop: Workshop) -> None:
     assert [row["flip_test_accuracy"] for row in rows] == ["", "0.66", ""]
 
 
-def test_a_single_file_contains_its_figures(workshop: Workshop) -> None:
+@pytest.mark.parametrize(
+    ("single_file", "limit", "is_single"),
+    [(None, 10**9, True), (None, 10, False), (True, 10, True), (False, 10**9, False)],
+)
+def test_a_single_file_contains_its_figures(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, single_file: bool | None, limit: int, is_single: bool
+) -> None:
+    monkeypatch.setattr(page, "MAX_SINGLE_FILE", limit)
     workshop.add_sweep("s", [{"model.filters": 8}, {"model.filters": 16}], [0.4, 0.3])
-    write_report(override(workshop.config, {"report.single_file": True}))
-    text = (workshop.reports / "index.html").read_text()
-    assert text.count("data:image/png;base64,") == text.count("<img ") > 1
-    assert "figures/" not in text
+    write_report(override(workshop.config, {"report.single_file": single_file}))
+    text = workshop.read_page()
+    assert text.count("data:image/svg+xml;charset=utf-8,") == (text.count("<img ") if is_single else 0)
+    assert ("figures/" in text) is not is_single
+    assert text.count("data:text/csv;charset=utf-8,") == is_single

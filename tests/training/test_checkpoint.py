@@ -141,7 +141,7 @@ def test_a_finished_run_has_no_checkpoint(make_config):
     (run,) = Path("runs/train-best").iterdir()
     assert sorted(path.name for path in run.iterdir()) == [
         *("best.keras", "config.yaml", "metrics.jsonl", "result.json"),
-        *("test_predictions.npz", "validation_sample.npz"),
+        *("test_predictions.npz", "training_sample.npz", "validation_sample.npz"),
     ]
 
 

@@ -82,6 +82,30 @@ def test_precision_depends_on_the_lowest_compute_capability(monkeypatch, capabil
     assert choose_precision() == expected
 
 
+@pytest.mark.parametrize(
+    ("names", "count", "expected"),
+    [
+        (["NVIDIA H200"], None, "NVIDIA H200"),
+        (["NVIDIA H200"] * 3, None, "3 x NVIDIA H200"),
+        (["NVIDIA H200"] * 3, 2, "2 x NVIDIA H200"),
+        (["NVIDIA H200", "Tesla T4"], None, "NVIDIA H200, Tesla T4"),
+        ([None], 1, "GPU"),
+    ],
+)
+def test_the_devices_in_words(monkeypatch, names, count, expected):
+    monkeypatch.setattr(devices, "has_accelerator", lambda: True)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: names)
+    monkeypatch.setattr(
+        tf.config.experimental, "get_device_details", lambda name: {"device_name": name} if name else {}
+    )
+    assert devices.describe_devices(count) == expected
+
+
+def test_a_cpu_in_words(monkeypatch):
+    monkeypatch.setattr(devices, "list_cores", lambda: [0, 3])
+    assert devices.describe_devices(1) == "CPU, 2 cores"
+
+
 def test_precision_applies_to_the_layers_built_in_its_context():
     with use_precision("mixed_bfloat16"):
         dense = keras.layers.Dense(2)

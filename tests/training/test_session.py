@@ -9,11 +9,11 @@ from keras_inat.data.dataset import Dataset, open_data
 from keras_inat.data.packs import load_pack
 from keras_inat.errors import UserError
 from keras_inat.files import read_jsonl
-from keras_inat.intervals import accuracy_interval
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import build_config, read_yaml
 from keras_inat.store.records import Result
-from keras_inat.store.runs import create_run
+from keras_inat.store.runs import create_run, list_runs
+from keras_inat.store.seed_scores import estimate_accuracy
 from keras_inat.training import evaluation, session, stage_models
 from keras_inat.training.evaluation import evaluate_on_test, train_and_evaluate
 from keras_inat.training.session import TrainedModel, fit
@@ -263,13 +263,14 @@ def test_the_temperature_is_fitted_on_the_validation_images(make_config, monkeyp
 
 def test_seeds_are_printed_one_by_one_and_as_a_mean(make_config, capsys):
     train_best.run(make_config("training.epochs=1", "SEEDS=3", "run.seed=4"))
-    results = [Result.read(path / "result.json") for path in sorted(Path("runs/train-best").iterdir())]
+    runs = [(run, run.read_result()) for run in list_runs("runs")]
+    results = [result for _, result in runs]
     assert [result.seed for result in results] == [4, 5, 6]
+    estimate = estimate_accuracy(runs)
     tests = [result.test_scores.accuracy for result in results]
-    low, high = accuracy_interval(tests, results[0].test_scores.num_images)
     printed = capsys.readouterr().out
     assert f"test accuracy, mean of 3 seeds: {np.mean(tests):.1%} " in printed
-    assert f"({'95 % interval'} {low:.1%} to {high:.1%})" in printed
+    assert f"({'95 % interval'} {estimate.low:.1%} to {estimate.high:.1%})" in printed
     best = max(results, key=lambda result: result.val_accuracy).seed
     assert f"best on validation: seed {best}" in printed
 

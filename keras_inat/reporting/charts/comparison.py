@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from keras_inat.intervals import Estimate
-from keras_inat.plotting import PERCENT, WIDTH, new_figure
-from keras_inat.reporting.formatting import SPACE, abbreviate, percent, signed
+from keras_inat.plotting import WIDTH, new_figure, use_percent, use_points
+from keras_inat.reporting.formatting import SPACE, abbreviate, percent
 from keras_inat.store.records import Epoch
 from keras_inat.style import ACCENT, CYCLE, INK, MUTED, PAPER, clip
 
@@ -71,7 +71,7 @@ def draw_accuracies(models: Sequence[ComparedModel], chance: float | None = None
             axes.plot([], [], marker, color=color, label=name)
     if any(len(model.seeds) > 1 for model in models):
         axes.plot([], [], "o", color=MUTED, markersize=3.5, label="single seeds")
-    axes.xaxis.set_major_formatter(PERCENT)
+    use_percent(axes.xaxis)
     axes.set_xlabel("test accuracy, with 95 % interval")
     figure.legend(loc="outside upper left", ncols=3)
     return figure
@@ -94,7 +94,7 @@ def draw_costs(models: Sequence[ComparedModel]) -> Figure:
     left.xaxis.set_major_formatter(FuncFormatter(lambda number, _: abbreviate(number)))
     left.xaxis.set_minor_formatter(NullFormatter())
     use_time_scale(right)
-    left.yaxis.set_major_formatter(PERCENT)
+    use_percent(left.yaxis)
     left.set_ylabel("test accuracy")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure
@@ -128,7 +128,7 @@ def draw_forest_plot(
     axes.axvline(0, color=INK, linewidth=1)
     axes.set(xlim=limits, xlabel=label)
     if in_points:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(100 * value, 1) if value else "0"))
+        use_points(axes.xaxis)
     return figure
 
 
@@ -155,11 +155,11 @@ def draw_training(
     The validation curves of `others`, runs with other seeds, are drawn faintly. `shows_balance` adds the balanced
     validation accuracy.
     """
-    figure = new_figure(WIDTH, 3.9)
-    left, right = figure.subplots(1, 2)
+    figure = new_figure(WIDTH / 2, 4.6)
+    upper, lower = figure.subplots(2, 1, sharex=True)
     numbers = [epoch.epoch for epoch in epochs]
     marker = "o" if len(epochs) <= MAX_MARKED else ""
-    for axes, key in ((left, "accuracy"), (right, "loss")):
+    for axes, key in ((upper, "accuracy"), (lower, "loss")):
         for name, field, color in (("training", key, ACCENT), ("validation", f"val_{key}", CYCLE[1])):
             values = [getattr(epoch, field) for epoch in epochs]
             axes.plot(numbers, values, marker=marker, ms=3, color=color, label=name)
@@ -176,12 +176,13 @@ def draw_training(
                 place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
                 axes.annotate(epoch.stage, (x, 1), (3, -2), va="top", fontsize=8.5, color=MUTED, **place)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="epoch", ylabel=key)
+        axes.set_ylabel(key)
+    lower.set_xlabel("epoch")
     if shows_balance:
         balanced = [epoch.val_balanced_accuracy for epoch in epochs]
-        left.plot(numbers, balanced, marker=marker, ms=3, color=CYCLE[2], linestyle="-.", label="validation, balanced")
-    left.yaxis.set_major_formatter(PERCENT)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=5)
+        upper.plot(numbers, balanced, marker=marker, ms=3, color=CYCLE[2], linestyle="-.", label="validation, balanced")
+    use_percent(upper.yaxis)
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 
 
@@ -217,6 +218,6 @@ def _draw_validation(
         values = [epoch.val_accuracy for epoch in epochs]
         marker = marker if len(epochs) <= MAX_MARKED else ""
         axes.plot(xs, values, marker=marker, color=color, ms=4, linewidth=1.4, label=clip(title, 40))
-    axes.yaxis.set_major_formatter(PERCENT)
+    use_percent(axes.yaxis)
     figure.legend(loc="outside upper left", ncols=3)
     return figure

@@ -1,11 +1,8 @@
-"""Images: examples with their classes or predictions, pairs of near-duplicates, grids and overlays."""
+"""Images: examples with their classes or predictions, and pairs of near-duplicates."""
 
-import math
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,43 +13,65 @@ from keras_inat.reporting.formatting import percent
 from keras_inat.store.predictions import Predictions
 from keras_inat.store.records import DuplicatePair
 from keras_inat.store.suspects import Suspect
-from keras_inat.style import CORRECT, GRID, MUTED, WRONG, clip
+from keras_inat.style import ACCENT, CORRECT, GRID, WRONG, clip
 
 EXAMPLE_COLUMNS = 10
+AUGMENTATION_COLUMNS = 2
 PREDICTION_COLUMNS = 3
 PAIR_COLUMNS = 4
 SUSPECT_COLUMNS = 6
 # In inches.
 EXAMPLE_HEIGHT = 1.2
+STRIP_LENGTH = 10
+STRIP_HEIGHT = 1.25
 PREDICTION_WIDTH = WIDTH / PREDICTION_COLUMNS
-PREDICTION_HEIGHT = 1.3
-PREDICTION_SIDE = 1.14
+PREDICTION_HEIGHT = 1.18
+PREDICTION_SIDE = 1.05
 PAIR_SIDE = 1.13
 PAIR_HEIGHT = PAIR_SIDE + 0.62
 SUSPECT_SIDE = 1.5
 SUSPECT_HEIGHT = SUSPECT_SIDE + 0.55
 MARGIN = 0.1
-LABEL = 1.32
 GAP = 0.05
-LINE = 0.17
 NUM_SHOWN = 3  # classes beside an image
 CENTERED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5}
 
 
-def draw_examples(predictions: Predictions, classes: Sequence[str]) -> Figure:
-    """Draws the example images with their classes."""
-    figure, axes = new_canvas(WIDTH, EXAMPLE_HEIGHT * -(-len(predictions.pixels) // EXAMPLE_COLUMNS))
-    for index, (row, image) in enumerate(zip(predictions.examples, predictions.pixels, strict=True)):
+def draw_examples(images: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Draws images `(images, size, size, 3)` uint8 with their classes, in the order of the classes."""
+    figure, axes = new_canvas(WIDTH, EXAMPLE_HEIGHT * -(-len(images) // EXAMPLE_COLUMNS))
+    for index, row in enumerate(np.argsort(labels, kind="stable")):
         x = index % EXAMPLE_COLUMNS
         y = EXAMPLE_HEIGHT * (index // EXAMPLE_COLUMNS)
-        _place_image(axes, image, x + 0.04, y + 0.04, 0.92)
-        axes.text(x + 0.5, y + 1.08, clip(classes[predictions.labels[row]], 14), **CENTERED)
+        _place_image(axes, images[row], x + 0.04, y + 0.04, 0.92)
+        axes.text(x + 0.5, y + 1.08, clip(classes[labels[row]], 14), **CENTERED)
+    return figure
+
+
+def draw_augmentation(images: np.ndarray, labels: np.ndarray, versions: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Draws framed images `(images, size, size, 3)` uint8 with their classes, each before its augmented versions.
+
+    `versions` are `(versions, images, size, size, 3)` uint8.
+    """
+    width = WIDTH / AUGMENTATION_COLUMNS
+    cell = (width - 3 * MARGIN) / (1 + len(versions))
+    height = cell + 0.34
+    figure, axes = new_canvas(WIDTH, height * -(-len(images) // AUGMENTATION_COLUMNS))
+    for index, image in enumerate(images):
+        x = width * (index % AUGMENTATION_COLUMNS) + MARGIN
+        y = height * (index // AUGMENTATION_COLUMNS) + 0.26
+        axes.text(x, y - 0.11, clip(classes[labels[index]], 60), fontsize=9, weight="bold", va="center")
+        _place_image(axes, image, x, y, cell - GAP)
+        axes.add_patch(Rectangle((x, y), cell - GAP, cell - GAP, fill=False, edgecolor=ACCENT, linewidth=2.2))
+        for number, version in enumerate(versions[:, index], 1):
+            _place_image(axes, version, x + MARGIN + number * cell, y, cell - GAP)
     return figure
 
 
 def draw_duplicate_pairs(duplicates: Sequence[tuple[DuplicatePair, np.ndarray]]) -> Figure:
     """Draws pairs of images `(2, size, size, 3)` uint8 with their folders and the parts that agree."""
-    figure, axes = new_canvas(WIDTH, PAIR_HEIGHT * -(-len(duplicates) // PAIR_COLUMNS))
+    width = WIDTH / PAIR_COLUMNS * min(PAIR_COLUMNS, len(duplicates))
+    figure, axes = new_canvas(width, PAIR_HEIGHT * -(-len(duplicates) // PAIR_COLUMNS))
     for index, (pair, images) in enumerate(duplicates):
         x = WIDTH / PAIR_COLUMNS * (index % PAIR_COLUMNS) + 0.06
         y = PAIR_HEIGHT * (index // PAIR_COLUMNS) + 0.06
@@ -114,6 +133,20 @@ def draw_predictions(predictions: Predictions, classes: Sequence[str]) -> Figure
     return figure
 
 
+def draw_prediction_strip(predictions: Predictions, classes: Sequence[str]) -> Figure:
+    """Draws the first examples in a row, each with its predicted class and the mark of a correct or wrong one."""
+    rows = predictions.examples[:STRIP_LENGTH]
+    figure, axes = new_canvas(WIDTH, STRIP_HEIGHT)
+    for x, (row, image) in enumerate(zip(rows, predictions.pixels, strict=False)):
+        is_correct = bool(predictions.correct[row])
+        color = CORRECT if is_correct else WRONG
+        _place_image(axes, image, x + 0.04, 0.02, 0.92)
+        axes.add_patch(Rectangle((x + 0.04, 0.96), 0.92, 0.045, color=color, linewidth=0))
+        name = clip(classes[predictions.predicted[row]], 13)
+        axes.text(x + 0.5, 1.13, f"{'✓' if is_correct else '✗'} {name}", color=color, **CENTERED)
+    return figure
+
+
 def _draw_framed_image(axes: Axes, image: np.ndarray, x: float, y: float, correct: bool) -> str:
     """Draws an image, its frame and its mark on a tinted background. Returns their color."""
     color = CORRECT if correct else WRONG
@@ -131,81 +164,3 @@ def _draw_framed_image(axes: Axes, image: np.ndarray, x: float, y: float, correc
 def _place_image(axes: Axes, image: np.ndarray, x: float, y: float, side: float) -> None:
     """Draws an image as a square with its upper left corner at `x`, `y` of a canvas."""
     axes.imshow(image, extent=(x, x + side, y + side, y), aspect="auto", interpolation="bicubic")
-
-
-def draw_grid(
-    title: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[np.ndarray]]], caption: str, group: int = 0
-) -> Figure:
-    """Draws rows of pictures under the titles of their columns, with a gap after each `group` of columns if not 0.
-
-    A row has a label, of one line or more, and pictures `(height, width, 3)` in [0, 1] of any size.
-    """
-    gaps = [2 * GAP * (index // group) if group else 0.0 for index in range(len(columns))]
-    cell = (WIDTH - LABEL - 2 * MARGIN - gaps[-1]) / len(columns)
-    lines = textwrap.wrap(caption, 152)
-    top = 0.42 + LINE * max(name.count("\n") + 1 for name in columns) + 0.08
-    height = top + len(rows) * cell + 0.16 + LINE * len(lines)
-    figure, axes = new_canvas(WIDTH, height)
-    axes.text(MARGIN, 0.2, title, fontsize=13, va="center")
-    lefts = [LABEL + MARGIN + index * cell + gap for index, gap in enumerate(gaps)]
-    for left, name in zip(lefts, columns, strict=True):
-        axes.text(left + (cell - GAP) / 2, top - 0.08, name, fontsize=9, ha="center", va="bottom")
-    for number, (label, pictures) in enumerate(rows):
-        y = top + number * cell
-        axes.text(MARGIN, y + (cell - GAP) / 2, label, fontsize=8.5, va="center", linespacing=1.35)
-        for left, picture in zip(lefts, pictures, strict=False):
-            is_small = max(picture.shape[:2]) < 160 * cell  # than on the page: the pixels stay sharp
-            style = "nearest" if is_small else "antialiased"
-            extent = (left, left + cell - GAP, y + cell - GAP, y)
-            axes.imshow(picture, extent=extent, aspect="auto", interpolation=style)
-    for number, line in enumerate(lines):
-        axes.text(MARGIN, height - LINE * (len(lines) - number - 0.4), line, fontsize=9, color=MUTED, va="center")
-    return figure
-
-
-def overlay_heatmap(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-    """Overlays a heatmap `(height, width)` on an image `(height, width, 3)` in [0, 255], made gray.
-
-    The heatmap is transparent at zero and below, and yellow at the 99th percentile and above. The result is in [0, 1].
-    """
-    gray = scale_pixels(image).mean(axis=-1, keepdims=True)
-    positive = np.maximum(heatmap, 0)
-    scale = float(np.percentile(positive, 99)) or float(positive.max()) or 1.0
-    strength = np.clip(positive / scale, 0, 1)[..., None]
-    colors = matplotlib.colormaps["inferno"](strength[..., 0])[..., :3]
-    return np.asarray(gray * (1 - 0.75 * strength) * 0.9 + colors * 0.75 * strength, dtype=np.float32)
-
-
-def scale_gradient(gradient: np.ndarray) -> np.ndarray:
-    """Scales `(height, width, 3)` to [0, 1]: 0 becomes mid-gray, the 99th percentile of the absolute values 0 or 1."""
-    scale = float(np.percentile(np.abs(gradient), 99)) or float(np.abs(gradient).max()) or 1.0
-    return np.clip(0.5 + gradient / (2 * scale), 0, 1)
-
-
-def scale_pixels(image: np.ndarray) -> np.ndarray:
-    """Scales [0, 255] to [0, 1], float32."""
-    return np.clip(np.asarray(image, dtype=np.float32) / 255, 0, 1)
-
-
-def choose_grid(count: int) -> tuple[int, int]:
-    """Returns the rows and columns of a grid for `count` tiles.
-
-    The grid is full if that takes at most twice as many columns as rows. Otherwise it is square, with blanks.
-    """
-    rows = next(rows for rows in range(math.isqrt(count), 0, -1) if count % rows == 0)
-    if count <= 2 * rows**2:
-        return rows, count // rows
-    columns = math.ceil(math.sqrt(count))
-    return math.ceil(count / columns), columns
-
-
-def join_tiles(tiles: np.ndarray, rows: int, columns: int, gap: int, zoom: int = 1, blank: float = 1.0) -> np.ndarray:
-    """Joins `(count, height, width, channels)` to one picture, which is faster and sharper than one axes per tile."""
-    tiles = tiles.repeat(zoom, axis=1).repeat(zoom, axis=2)
-    _, height, width, channels = tiles.shape
-    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), blank, dtype=np.float32)
-    for index, tile in enumerate(tiles):
-        top = index // columns * (height + gap)
-        left = index % columns * (width + gap)
-        canvas[top : top + height, left : left + width] = tile
-    return canvas

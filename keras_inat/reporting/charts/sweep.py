@@ -1,37 +1,31 @@
-"""A sweep: its progress, parallel coordinates of its trials, and the adjusted effects of its hyperparameters."""
+"""A sweep: its progress, the learning curves of its trials, and the adjusted effects of its hyperparameters."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from keras_inat.plotting import PERCENT, WIDTH, new_canvas, new_figure
-from keras_inat.reporting.formatting import percent, setting_name, setting_value
-from keras_inat.reporting.statistics.adjusted_effects import AdjustedEffects
-from keras_inat.reporting.statistics.linear_model import Factor
-from keras_inat.reporting.sweep_history import SweepHistory, is_number, read_level
-from keras_inat.store.balance import NAMES, choose_common
+from keras_inat.plotting import WIDTH, clip_to_width, measure_width, new_figure, use_percent
+from keras_inat.reporting.charts.parallel_coordinates import color_positions
+from keras_inat.reporting.formatting import percent, percentage_points, setting_name, setting_value
+from keras_inat.reporting.statistics.adjusted_effects import AdjustedEffect
+from keras_inat.reporting.statistics.linear_model import Factor, LinearModel
+from keras_inat.store.balance import NAMES, choose_common, select
 from keras_inat.store.records import Trial
-from keras_inat.style import ACCENT, INK, MUTED, PAPER, WRONG, clip
+from keras_inat.style import ACCENT, INK, MUTED, WRONG, clip
 
 TIME_UNITS = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
-# Parallel coordinates.
-MAX_VALUE_TICKS = 6  # values that all get a tick
-MIN_TICK_DISTANCE = 0.05  # of the length of an axis
-MAX_LEVEL_NAMES = 8  # axes with their names at one height
-BOTTOM = 3.95  # inches from the top of the figure
-HEIGHT = 3.3
 # Adjusted effects.
 NUM_COLUMNS = 3
 MAX_PANELS = 18
 MAX_TICKS = 5  # numbers that all get a tick
+NOTE_SIZE = 8.5  # points
+NOTE_WIDTH = 3.0  # inches
+GOLDEN_RATIO = 0.618034
 
 
 def draw_sweep_progress(trials: Sequence[Trial]) -> Figure:
@@ -65,7 +59,7 @@ def draw_sweep_progress(trials: Sequence[Trial]) -> Figure:
         style = {"color": WRONG, "transform": axes.get_xaxis_transform(), "clip_on": False, "zorder": 5}
         axes.plot(failed, np.zeros(len(failed)), "x", label="failed trial", **style)
     axes.margins(y=0.12)
-    axes.yaxis.set_major_formatter(PERCENT)
+    use_percent(axes.yaxis)
     axes.set(xlabel=label, ylabel=NAMES[choose_common(trial.objective for trial in trials)])
     figure.legend(loc="outside upper left", ncols=4)
     return figure
@@ -79,147 +73,101 @@ def _list_creation_times(trials: Sequence[Trial]) -> tuple[np.ndarray, str]:
     return seconds / TIME_UNITS[unit], f"creation time, {unit} after the first trial"
 
 
-@dataclass(frozen=True)
-class Axis:
-    """An axis of parallel coordinates."""
-
-    label: str
-    positions: list[float | None]  # of each trial, from 0 (bottom) to 1; None where the setting does not apply
-    ticks: list[tuple[float, str]]  # positions and their labels
-
-
-def build_axes(sweep: SweepHistory) -> list[Axis]:
-    """Builds an axis for each hyperparameter of the completed trials, and one for the accuracy, the last."""
-    axes = []
-    for name in sweep.settings:
-        values: list[Any] = [read_level(trial, name) for trial in sweep.completed]
-        levels = {value for value in values if value is not None}
-        is_scale = len(levels) > 1 and all(is_number(level) for level in levels)
-        if is_scale:
-            axes.append(_build_number_axis(setting_name(name), values, sweep.is_logarithmic(name)))
-        else:
-            axes.append(_build_choice_axis(setting_name(name), values))
-    return [*axes, _build_score_axis(NAMES[sweep.objective], [trial.score or 0.0 for trial in sweep.completed])]
-
-
-def _build_choice_axis(label: str, values: Sequence[Any]) -> Axis:
-    """Builds an axis with the choices in alphabetical order, evenly spaced."""
-    names = [None if value is None else setting_value(value) for value in values]
-    levels = sorted({name for name in names if name is not None})
-    heights = {level: (index + 0.5) / len(levels) for index, level in enumerate(levels)}
-    positions = [None if name is None else heights[name] for name in names]
-    return Axis(label, positions, [(height, level) for level, height in heights.items()])
-
-
-def _build_number_axis(label: str, values: Sequence[float | None], logarithmic: bool) -> Axis:
-    """Builds an axis from the lowest to the highest value."""
-    given = sorted({value for value in values if value is not None})
-    scale = math.log if logarithmic else float
-    low = scale(given[0])
-    high = scale(given[-1])
-    positions = {value: (scale(value) - low) / (high - low) for value in given}
-    are_apart = all(upper - lower > MIN_TICK_DISTANCE for lower, upper in pairwise(positions.values()))
-    if len(given) <= MAX_VALUE_TICKS and are_apart:
-        ticks = [(position, setting_value(value)) for value, position in positions.items()]
-    else:
-        numbers = (np.geomspace if logarithmic else np.linspace)(given[0], given[-1], 5)
-        ticks = [(step / 4, f"{number:.2g}") for step, number in enumerate(numbers)]
-    return Axis(label, [None if value is None else positions[value] for value in values], ticks)
-
-
-def _build_score_axis(label: str, scores: Sequence[float]) -> Axis:
-    low = min(scores)
-    high = max(scores)
-    if low == high:
-        return Axis(label, [0.5] * len(scores), [(0.5, f"{100 * low:.1f} %")])
-    ticks = [(step / 4, f"{100 * number:.1f} %") for step, number in enumerate(np.linspace(low, high, 5))]
-    return Axis(label, [(score - low) / (high - low) for score in scores], ticks)
-
-
-def color_lines(axis: Axis) -> list[str]:
-    """Returns a color for every trial by its position on an axis: pale at the bottom, dark at the top."""
-    colors = matplotlib.colormaps["YlGnBu"]
-    return [matplotlib.colors.to_hex(colors(0.25 + 0.75 * (position or 0.0))) for position in axis.positions]
-
-
-def draw_parallel_coordinates(axes: Sequence[Axis]) -> Figure:
-    """Draws a line for each trial, colored by its position on the last axis, the best one on top."""
-    figure, canvas = new_canvas(WIDTH, 4.2)
-    xs = np.linspace(0.85, WIDTH - 0.85, len(axes)).tolist()
-    colors = color_lines(axes[-1])
-    for trial in np.argsort([position or 0.0 for position in axes[-1].positions], kind="stable"):
-        points = [(x, axis.positions[trial]) for x, axis in zip(xs, axes, strict=True)]
-        given = [(x, BOTTOM - HEIGHT * position) for x, position in points if position is not None]
-        canvas.plot(*zip(*given, strict=True), color=colors[trial], linewidth=1.6, alpha=0.9)
-    for index, (x, axis) in enumerate(zip(xs, axes, strict=True)):
-        canvas.plot([x, x], [BOTTOM, BOTTOM - HEIGHT], color=INK, linewidth=1, zorder=5)
-        is_lower = index % 2 == 1 and len(axes) > MAX_LEVEL_NAMES
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9.5, "weight": "bold"}
-        canvas.text(x, 0.52 if is_lower else 0.3, axis.label.replace("_", " "), **style)
-        _draw_ticks(canvas, x, axis, 1 if index == len(axes) - 1 else -1)
+def draw_trial_curves(trials: Sequence[Trial], best: Trial) -> Figure:
+    """Draws the validation scores of trials over their epochs, colored by their best score, the best trial on top."""
+    figure = new_figure(WIDTH, 4.2)
+    axes = figure.add_subplot(xlabel="epoch", ylabel=NAMES[best.objective])
+    scores = np.array([trial.score or 0.0 for trial in trials])
+    completed = [trial.score or 0.0 for trial in trials if trial.status == "completed"]
+    low = min(completed)
+    positions = np.clip((scores - low) / (max(completed) - low or 1.0), 0, 1)
+    colors = color_positions(positions.tolist())
+    for index in np.argsort(scores, kind="stable"):
+        trial = trials[index]
+        values = select(best.objective, trial.val_accuracies, trial.val_balanced_accuracies)
+        is_best = trial.id == best.id
+        axes.plot(range(1, len(values) + 1), values, color=colors[index], linewidth=2.6 if is_best else 1.2)
+        if trial.status == "pruned" or len(values) == 1:
+            axes.plot(len(values), values[-1], "o", color=colors[index], markersize=3.5)
+        if is_best:
+            text = f"trial {trial.id}, {percent(trial.score)}"
+            place = (len(values), values[-1])
+            axes.annotate(text, place, (6, 0), textcoords="offset points", fontsize=9, va="center", weight="bold")
+    axes.grid(axis="x", visible=False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    use_percent(axes.yaxis)
     return figure
 
 
-def _draw_ticks(canvas: Axes, x: float, axis: Axis, side: int) -> None:
-    """Draws the ticks of an axis on its left (`side` = -1) or on its right (1)."""
-    box = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
-    alignment = "left" if side > 0 else "right"
-    for position, text in axis.ticks:
-        y = BOTTOM - HEIGHT * position
-        canvas.plot([x, x + 0.04 * side], [y, y], color=INK, linewidth=1, zorder=5)
-        label = canvas.text(x + 0.07 * side, y, clip(text, 16), ha=alignment, va="center", fontsize=8.5, zorder=6)
-        label.set_bbox(box)
+def draw_partial_residuals(model: LinearModel, effects: dict[str, AdjustedEffect], label: str) -> Figure:
+    """Draws a panel for each hyperparameter: the model's line, and trials with the others moved to their means.
 
-
-def draw_partial_residuals(adjusted: AdjustedEffects, label: str) -> Figure:
-    """Draws a panel for each hyperparameter: the model's line, and trials with the others moved to their means."""
-    model = adjusted.model
-    num_panels = min(len(model.factors), MAX_PANELS)
-    num_rows = -(-num_panels // NUM_COLUMNS)
-    figure = new_figure(WIDTH, 0.4 + 2.3 * num_rows)
-    panels = figure.subplots(num_rows, NUM_COLUMNS, sharey=True, squeeze=False).ravel()
-    significant = {effect.setting for effect in adjusted.effects if effect.is_significant}
-    for panel, factor, fitted in zip(panels, model.factors, model.fit_partially(), strict=False):
+    The panels of `effects`, the clearest effect of each hyperparameter, come first, in this order.
+    """
+    order = list(effects)
+    panels = sorted(
+        zip(model.factors, model.fit_partially(), strict=True),
+        key=lambda panel: order.index(panel[0].setting) if panel[0].setting in effects else len(order),
+    )[:MAX_PANELS]
+    num_rows = -(-len(panels) // NUM_COLUMNS)
+    figure = new_figure(WIDTH, 0.3 + 2.6 * num_rows)
+    figure.set_layout_engine("constrained", h_pad=0.1, w_pad=0.08)  # inches
+    grid = figure.subplots(num_rows, NUM_COLUMNS, sharey=True, squeeze=False).ravel()
+    for axes, (factor, fitted) in zip(grid, panels, strict=False):
+        effect = effects.get(factor.setting)
+        is_significant = effect is not None and effect.verdict == "significant"
         applies = np.array([value is not None for value in factor.values])
+        axes.axhline(model.scores.mean(), color=MUTED, linewidth=1, linestyle=":")
         draw_line = _draw_number if factor.is_number else _draw_choices
-        positions = draw_line(panel, factor, fitted[applies])
-        is_significant = factor.setting in significant
-        color = ACCENT if is_significant else MUTED
+        positions = draw_line(axes, factor, fitted[applies], INK if is_significant else MUTED if effect else "none")
         observed = (fitted + model.regression.residuals)[applies]
-        panel.scatter(positions, observed, 12, color=color, alpha=0.6, linewidth=0)
-        title = clip(setting_name(factor.setting), 24)
-        panel.set_title(title if is_significant else f"{title}: not significant")
-        panel.title.set_color(INK if is_significant else MUTED)
-        panel.yaxis.set_major_formatter(PERCENT)
-    for panel in panels[num_panels:]:
-        panel.set_visible(False)
+        color = ACCENT if is_significant else MUTED
+        axes.scatter(positions, observed, 20, color=color, alpha=0.55 if is_significant else 0.35, linewidth=0)
+        axes.set_title(clip(setting_name(factor.setting), 30), loc="left", pad=18, weight="bold")
+        style: dict[str, Any] = {"fontsize": NOTE_SIZE, "xycoords": "axes fraction", "textcoords": "offset points"}
+        axes.annotate(_describe(effect), (0, 1), (0, 6), color=color, **style).set_in_layout(False)
+        axes.grid(axis="x", visible=False)
+        use_percent(axes.yaxis)
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
     figure.supylabel(label, fontsize=10)
     return figure
 
 
-def _draw_number(panel: Axes, factor: Factor, fitted: np.ndarray) -> np.ndarray:
+def _describe(effect: AdjustedEffect | None) -> str:
+    """Returns an effect in a few words: `gelu against the others: +2.1 (+0.9 to +3.3)`."""
+    if effect is None:
+        return "too few trials"
+    value, interval = percentage_points(effect.estimate)
+    numbers = f": {value} ({interval})"
+    room = NOTE_WIDTH - measure_width(numbers, NOTE_SIZE)
+    change = "half-way against both ends" if effect.change.startswith("half-way") else effect.change
+    return clip_to_width(change, room, NOTE_SIZE) + numbers
+
+
+def _draw_number(axes: Axes, factor: Factor, fitted: np.ndarray, color: str) -> np.ndarray:
     """Draws the fitted curve of a number. Returns the position of each trial on the x axis."""
     positions = np.array([value for value in factor.values if value is not None], float)
     ticks = np.unique(positions)
     if factor.logarithmic:
-        panel.set_xscale("log")
-        panel.set_xticks([], minor=True)
+        axes.set_xscale("log")
+        axes.set_xticks([], minor=True)
         if len(ticks) > MAX_TICKS:
             ticks = np.array([float(f"{tick:.1g}") for tick in np.geomspace(ticks[0], ticks[-1], 3)])
     if factor.logarithmic or len(ticks) <= MAX_TICKS:
-        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     order = np.argsort(positions)
-    panel.plot(positions[order], fitted[order], color=INK, linewidth=1.4, zorder=3)
+    axes.plot(positions[order], fitted[order], color=color, linewidth=2.2, zorder=3)
     return positions
 
 
-def _draw_choices(panel: Axes, factor: Factor, fitted: np.ndarray) -> np.ndarray:
+def _draw_choices(axes: Axes, factor: Factor, fitted: np.ndarray, color: str) -> np.ndarray:
     """Draws the fitted level of each choice. Returns the position of each trial on the x axis."""
     levels = [level for level, _ in factor.points]
     columns = np.array([levels.index(value) for value in factor.values if value is not None])
     for column in range(len(levels)):
         height = fitted[columns == column][0]
-        panel.plot([column - 0.3, column + 0.3], [height, height], color=INK, linewidth=1.4, zorder=3)
-    panel.set_xticks(range(len(levels)), [clip(setting_value(level), 14) for level in levels])
-    panel.set_xlim(-0.6, len(levels) - 0.4)
-    return columns + np.linspace(-0.2, 0.2, len(columns))
+        axes.plot([column - 0.32, column + 0.32], [height, height], color=color, linewidth=2.2, zorder=3)
+    axes.set_xticks(range(len(levels)), [clip(setting_value(level), 14) for level in levels])
+    axes.set_xlim(-0.6, len(levels) - 0.4)
+    return columns + 0.4 * (np.arange(len(columns)) * GOLDEN_RATIO % 1 - 0.5)  # evenly spread, in no order

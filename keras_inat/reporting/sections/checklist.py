@@ -4,15 +4,26 @@ import re
 from collections.abc import Iterator, Sequence
 
 from keras_inat.errors import PROGRAM
-from keras_inat.reporting.blocks import Chapter, Checklist, ParallelCoordinates, Picture, Section
+from keras_inat.reporting.blocks import (
+    Chapter,
+    Checklist,
+    Details,
+    ParallelCoordinates,
+    Picture,
+    Section,
+    Table,
+    list_blocks,
+)
 from keras_inat.reporting.history import DataSet
 from keras_inat.reporting.sections import data, fine_tuning, network, records
 
 TITLE = "Checklist"
+LEAD = "The requirements of the task, each with the section that meets it."
 MIN_STRATEGIES = 3
 TRAIN = "train-best"
 STRATEGIES = "strategies"
-# Each requirement with its evidence, which is the title of a section or the end of a figure's name, and its command.
+# Each requirement with its evidence, which is the title of a section, the column of a table or the end of a figure's
+# name, and its command.
 REQUIREMENTS = (
     ("numbers of images, classes and skipped files", data.TITLE, "data"),
     (
@@ -22,9 +33,9 @@ REQUIREMENTS = (
     ),
     ("sweep: accuracy against creation time, best accuracy so far, pruned trials", "-progress", "sweep"),
     ("parallel coordinates of the trials", "-parallel", "sweep"),
-    ("correlation of hyperparameters with accuracy", "-correlations", "sweep TRIALS=40"),
+    ("correlation of hyperparameters with accuracy", "column correlation", "sweep TRIALS=40"),
     ("adjusted effect of every hyperparameter, with evidence", "-adjusted-effects", "sweep TRIALS=40"),
-    ("importance of hyperparameters", "-importance", "sweep TRIALS=40"),
+    ("importance of hyperparameters", "column importance", "sweep TRIALS=40"),
     ("learning curves of the best model from scratch", "train-best-learning-curves", TRAIN),
     ("example predictions on test images, in a grid of up to 10 x 3", "train-best-predictions", TRAIN),
     ("confusion matrix", "train-best-confusion", TRAIN),
@@ -61,11 +72,19 @@ def check_requirements(chapters: Sequence[Chapter], data_sets: Sequence[DataSet]
     return Checklist(rows)
 
 
+def fold(checklist: Checklist) -> Details:
+    """Returns the checklist under the number of requirements that are met."""
+    num_missing = len(checklist.missing)
+    return Details(f"{len(checklist.rows) - num_missing} requirements are met, {num_missing} are missing", [checklist])
+
+
 def _list_evidence(section: Section) -> Iterator[str]:
-    """Yields the names of the figures of a section, and its title unless it consists of one sentence."""
-    for block in section.blocks:
+    """Yields the names of the figures and columns of a section, and its title unless it consists of one sentence."""
+    for block in list_blocks(section.blocks):
         picture = block.picture if isinstance(block, ParallelCoordinates) else block
         if isinstance(picture, Picture):
-            yield re.sub(r"(-\d+)?\.png$", "", picture.file)
+            yield re.sub(r"(-\d+)?\.svg$", "", picture.file)
+        elif isinstance(block, Table):
+            yield from (f"column {name}" for name in block.head)
     if len(section.blocks) > 1:
         yield section.title

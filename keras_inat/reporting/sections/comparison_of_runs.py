@@ -1,5 +1,6 @@
 """Comparison of runs: settings, results, learning curves and paired differences of runs that the user names."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from keras_inat.reporting.charts.comparison import draw_validation_by_epoch
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import percent, percent_with_interval, setting_value
 from keras_inat.reporting.history import History, SeedGroup
-from keras_inat.reporting.sections.fine_tuning import tabulate_differences
+from keras_inat.reporting.sections.paired_differences import describe_seeds, tabulate_differences
 from keras_inat.reporting.statistics.accuracy import estimate_balanced_accuracy, estimate_test_accuracy
 from keras_inat.settings.catalog import select
 from keras_inat.settings.roles import GROUP, Role
@@ -43,7 +44,7 @@ def compare_runs(history: History, names: str, figures: FigureFolder) -> Chapter
         caption = (
             f"Validation accuracy by epoch. With several seeds, the curve is that of the best {_name_score(groups)}."
         )
-        blocks.append(figures.add("learning-curves", draw_validation_by_epoch(curves), alt, caption))
+        blocks.append(figures.add("learning-curves", partial(draw_validation_by_epoch, curves), alt, caption))
     first, *others = groups
     for name in others:
         if groups[name].best.data.hash == groups[first].best.data.hash:
@@ -108,10 +109,9 @@ def _tabulate_results(groups: dict[str, SeedGroup]) -> Table:
             accuracies += [percent(group.val_balanced_accuracy), _describe_balance(group)]
         cost = [f"{result.epochs:,}", formatting.duration(result.seconds), f"{result.parameters:,}"]
         rows.append([name, seeds, *accuracies, *cost])
-    caption = (
-        "Results. With several seeds, the accuracies are means, and epochs and time are those of the run with the best "
-        f"{_name_score(groups)}."
-    )
+    caption = f"Results. {describe_seeds(list(groups.values()))}"
+    if any(len(group.runs) > 1 for group in groups.values()):
+        caption += f" Epochs and time are those of the seed with the best {_name_score(groups)}."
     balanced = ["balanced validation", "balanced test"] if is_imbalanced else []
     head = ["run", "seeds", "validation", "test", *balanced, "epochs", "time", "parameters"]
     return Table(caption, f"l{'r' * (len(head) - 1)}", head, rows)

@@ -1,15 +1,22 @@
 """Data: the images of a data set, the skipped files and the duplicates."""
 
-from keras_inat.reporting.blocks import Block, Prose, Section, Table
+from collections.abc import Sequence
+from functools import partial
+
+from keras_inat.reporting.blocks import Block, Details, Prose, Section, Table
 from keras_inat.reporting.charts.classification import describe_shown_classes, draw_class_counts
-from keras_inat.reporting.charts.images import draw_duplicate_pairs, draw_examples, draw_suspects
+from keras_inat.reporting.charts.images import draw_duplicate_pairs, draw_suspects
 from keras_inat.reporting.figure_folder import FigureFolder
-from keras_inat.reporting.formatting import percent, plural
+from keras_inat.reporting.formatting import SPACE, percent, plural
 from keras_inat.reporting.history import DataSet
+from keras_inat.reporting.sections.training_images import describe_training_images
 from keras_inat.store.records import DataSummary
+from keras_inat.store.suspects import Suspect
 
 TITLE = "Data"
 NUM_FILES = 20
+NUM_SUSPECTS = 200
+MAX_RATIO = 1.05  # of the largest class to the smallest, if their numbers are said in a sentence
 # Unusual traits of image files, and their treatment.
 TRAITS = {
     "1-bit": "1-bit black and white",
@@ -48,35 +55,46 @@ def describe_skipped(data: DataSummary) -> str:
 
 
 def _describe_images(data_set: DataSet, data: DataSummary, figures: FigureFolder) -> list[Block]:
-    """Returns the numbers of images, by split and by class, and some test images."""
+    """Returns the numbers of images, by split and by class, and some training images."""
     counts = data.counts
-    per_class = data.per_class
-    given = per_class.validation or [0] * len(per_class.train)
-    train = [first + second for first, second in zip(per_class.train, given, strict=True)]
-    shown = describe_shown_classes(len(data.classes))
     summaries = [data, *(group.best.data for group in data_set.groups)]
     summaries += [sweep.data for sweep in data_set.sweeps if sweep.data]
-    sizes = [f"{size} × {size}" for size in sorted({summary.image_size for summary in summaries})]
-    blocks: list[Block] = [
+    sizes = [f"{size}{SPACE}×{SPACE}{size}" for size in sorted({summary.image_size for summary in summaries})]
+    return [
         Prose(
             f"{data.name} (hash `{data.hash}`) has {plural(len(data.classes), 'class')}, {counts.train:,} training "
             f"images, {counts.validation:,} validation images and {counts.test:,} test images. "
             f"{_describe_origins(data)} {_describe_excluded(data)}The test images are for the final evaluation only. "
             f"The input of the models has {' or '.join(sizes)} pixels."
         ),
-        figures.add(
-            "classes",
-            draw_class_counts(data.classes, train, per_class.test),
-            f"Number of usable images by class, for {shown}, for training and validation and for the test.",
-            f"Number of usable images by class, for {shown}.",
-        ),
+        _describe_classes(data, figures),
+        *describe_training_images(data_set, figures),
     ]
-    for group in reversed(data_set.groups):
-        predictions = group.best.read_predictions()
-        if predictions:
-            text = f"{len(predictions.examples)} of the {counts.test:,} test images, drawn at random, with their class."
-            return [*blocks, figures.add("examples", draw_examples(predictions, data.classes), text, text)]
-    return blocks
+
+
+def _describe_classes(data: DataSummary, figures: FigureFolder) -> Block:
+    """Returns the numbers of images by class, as a sentence if they are nearly equal."""
+    per_class = data.per_class
+    given = per_class.validation or [0] * len(per_class.train)
+    train = [first + second for first, second in zip(per_class.train, given, strict=True)]
+    test = per_class.test
+    if all(max(counts) <= MAX_RATIO * min(counts) for counts in (train, test)):
+        return Prose(
+            f"Each class has {_describe_range(train)} training and validation images and {_describe_range(test)} test "
+            "images."
+        )
+    shown = describe_shown_classes(len(data.classes))
+    return figures.add(
+        "classes",
+        partial(draw_class_counts, data.classes, train, test),
+        f"Number of usable images by class, for {shown}, for training and validation and for the test.",
+        f"Number of usable images by class, for {shown}.",
+    )
+
+
+def _describe_range(counts: Sequence[int]) -> str:
+    """Returns `150`, or `148 to 150`."""
+    return " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
 
 
 def _describe_origins(data: DataSummary) -> str:
@@ -154,7 +172,7 @@ def _describe_duplicates(data_set: DataSet, data: DataSummary, figures: FigureFo
     if counts.train_and_test:
         text += f"Pairs across training and test images: {counts.train_and_test:,}. The training images are excluded. "
     if not data.origins.validation:
-        text += "Duplicates among the others are on the same side of the split into training and validation images."
+        text += "Duplicates are never divided between training and validation images."
     for group in reversed(data_set.groups):
         duplicates = group.best.read_duplicates()
         if duplicates:
@@ -162,10 +180,10 @@ def _describe_duplicates(data_set: DataSet, data: DataSummary, figures: FigureFo
                 "Near-duplicates. Pairs across training and test images come first, and then the least similar ones."
             )
             listed = [[pair.of, pair.path, f"{pair.agreeing_cells} of {pair.cells}"] for pair, _ in duplicates]
-            how = "These files. A wrong pair is overruled by a line `file,file` in a file, `data.ignore_duplicates`."
+            how = "A wrong pair is overruled by a line `file,file` in the file that `data.ignore_duplicates` names."
             return [
                 Prose(text),
-                figures.add("duplicates", draw_duplicate_pairs(duplicates), caption, caption),
+                figures.add("duplicates", partial(draw_duplicate_pairs, duplicates), caption, caption),
                 Table(how, "lll", ["file", "duplicate", "parts that agree"], listed),
             ]
     return [Prose(text)]
@@ -183,13 +201,29 @@ def _describe_suspects(data_set: DataSet, figures: FigureFolder) -> list[Block]:
         f"accuracy of {percent(outcome.accuracy)}. A suspect is to be checked by eye. Its label may be right. "
         f"`{data_set.suspects.table}` lists all of them."
     )
+    blocks: list[Block] = [Prose(text)]
     pixels = data_set.suspects.read_pictures()
-    if pixels is None or not len(pixels):
-        return [Prose(text)]
-    shown = outcome.suspects[: len(pixels)]
-    pairs = ", ".join(f"{suspect.label} → {suspect.suggested}" for suspect in shown)
-    caption = (
-        f"The first {plural(len(pixels), 'label suspect')}, each with its label, the suggested class, and their "
-        "out-of-fold probabilities."
-    )
-    return [Prose(text), figures.add("suspects", draw_suspects(shown, pixels), f"{caption} {pairs}.", caption)]
+    if pixels is not None and len(pixels):
+        shown = outcome.suspects[: len(pixels)]
+        pairs = ", ".join(f"{suspect.label} → {suspect.suggested}" for suspect in shown)
+        caption = (
+            f"The first {plural(len(pixels), 'label suspect')}, each with its label, the suggested class, and their "
+            "out-of-fold probabilities."
+        )
+        picture = figures.add("suspects", partial(draw_suspects, shown, pixels), f"{caption} {pairs}.", caption)
+        blocks.append(picture)
+    if outcome.suspects:
+        blocks.append(_tabulate_suspects(outcome.suspects))
+    return blocks
+
+
+def _tabulate_suspects(suspects: Sequence[Suspect]) -> Details:
+    rows = []
+    for suspect in suspects[:NUM_SUSPECTS]:
+        probabilities = [percent(suspect.probability_of_label), percent(suspect.probability_of_suggested)]
+        rows.append([suspect.file, suspect.label, suspect.suggested, *probabilities])
+    shown = "All" if len(rows) == len(suspects) else f"The first {NUM_SUSPECTS} of"
+    summary = f"{shown} {plural(len(suspects), 'label suspect')}, with their paths"
+    caption = "The largest difference of the two out-of-fold probabilities comes first."
+    head = ["file", "label", "suggested", "probability of the label", "of the suggested class"]
+    return Details(summary, [Table(caption, "lllrr", head, rows)])

@@ -1,235 +1,221 @@
-"""Explanations of a trained model: its filters and neurons, and the attribution of its predictions.
+"""Sentences and figures from the explanations of a trained model. TensorFlow is not needed for them."""
 
-This module imports TensorFlow, which a page without models does not need. Import it only for a model.
-"""
-
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
-from keras_inat.explain import attribution, filters
-from keras_inat.explain.attribution import RANDOM, compute_importance
-from keras_inat.explain.guided_backpropagation import explain_neurons, explain_predictions
-from keras_inat.intervals import correlate_ranks, estimate_mean
-from keras_inat.reporting.blocks import Block, Picture, Prose, Table
-from keras_inat.reporting.charts import explanations as charts
-from keras_inat.reporting.charts.images import draw_grid, overlay_heatmap, scale_gradient, scale_pixels
-from keras_inat.reporting.figure_folder import FigureFolder
-from keras_inat.reporting.formatting import SPACE, correlation, percent, plural, signed
-from keras_inat.reporting.history import FinishedRun
-from keras_inat.settings.schema import Report
-from keras_inat.store.predictions import Predictions, ValidationSample
+from keras_inat.intervals import estimate_mean
+from keras_inat.reporting.blocks import Block, Details, Heading, Prose, Table
+from keras_inat.reporting.charts import attribution, filters
+from keras_inat.reporting.formatting import MINUS, correlation, join_words, percent, plural, signed
+from keras_inat.reporting.sections.attribution import describe_attributions, describe_predictions
+from keras_inat.reporting.sections.explained_model import ExplainedModel
+from keras_inat.reporting.statistics import explanations as statistics
+from keras_inat.store.explanations import FEATURES, NeuronExplanation
 from keras_inat.style import clip
 
-NUM_RANDOM_FILTERS = 2000
-NUM_GUIDED = 10
-NUM_SCORED = 12
-NUM_ROWS = 6
-GUIDED = "Guided backpropagation"
-HEATMAPS = ("SmoothGrad", "Integrated gradients", "Grad-CAM", "Occlusion")
-COLUMNS = (
-    "image", "guided", "guided,\nshuffled\nweights", "Guided\nGrad-CAM", "SmoothGrad", "Integrated\ngradients",
-    "Grad-CAM", "Occlusion",
-)  # fmt: skip
-CAPTION = (
-    "Gray pictures: more or less of the color of a pixel raises the score of the class. SmoothGrad: the brighter a "
-    "pixel, the more the score depends on it. The last three: the brighter a pixel, the more it raises the score. "
-    "Third picture: guided gradients of the network after the values of each of its weights were shuffled. What it has "
-    "in common with the second picture was not learned."
-)
+NO_SAMPLE = "The run has no sample of validation images, so top activating patches and neurons are not shown."
+MIN_CORRELATION = 0.3  # below it, maps hardly follow a feature
 
 
-@dataclass(frozen=True)
-class ExplainedModel:
-    """A trained model with the images that explain it."""
-
-    run: FinishedRun  # the run that trained it
-    model: Any  # the Keras model
-    predictions: Predictions  # its predictions on the test images
-    sample: ValidationSample  # some validation images
-    figures: FigureFolder  # the folder of the figures
-    settings: Report  # the settings of the report
-
-    def add_figure(self, name: str, figure: Any, alt: str, caption: str) -> Picture:
-        """Writes a figure of this model and returns its block."""
-        return self.figures.add(f"{self.run.command}-{name}", figure, alt, caption)
+def describe_explanations(explained: ExplainedModel) -> list[Block]:
+    """Returns the blocks of all explanations, in the order of the page. A sentence says why one is missing."""
+    blocks: list[Block] = []
+    for name, describe in DESCRIPTIONS.items():
+        if name in explained.explanations.failures:
+            blocks.append(Prose(f"Not available for this network: {explained.explanations.failures[name]}."))
+        elif getattr(explained.explanations, name) is not None:
+            blocks += [Heading(title)] if (title := HEADINGS.get(name)) else []
+            blocks += describe(explained)
+    if explained.sample is None:
+        blocks.append(Prose(NO_SAMPLE))
+    return blocks
 
 
-def show_first_layer_filters(explained: ExplainedModel) -> Iterator[Block]:
-    """Yields the weights of the first convolution, and the number of filters of each type."""
-    kernels = filters.read_first_layer_filters(explained.model)
+def describe_first_layer(explained: ExplainedModel) -> Iterator[Block]:
+    """Yields the filters of the first convolution, and whether they differ from random weights."""
+    kernels = explained.explanations.first_layer
+    assert kernels is not None
     yield explained.add_figure(
         "filters",
-        charts.draw_first_layer_filters(kernels),
-        "The weights of the first convolution, one tile per filter.",
-        "A tile with a gradient from dark to light detects edges across it. A tile with opposite colors detects a "
-        "change of color. A tile of a single color detects that color.",
+        partial(filters.draw_first_layer_filters, kernels),
+        "The filters of the first convolution, each as its weights and enlarged smoothly.",
+        "First-layer filters, grouped by the component with most of their squared weights.",
     )
-    types = filters.count_filter_types(kernels)
-    counts = ", ".join(f"{count} {name}" for name, count in types.items())
-    without_weights = len(kernels) - sum(types.values())
-    if without_weights:
-        counts += f"; {without_weights} {'has' if without_weights == 1 else 'have'} no weights"
-    random = np.random.default_rng(0).normal(size=(NUM_RANDOM_FILTERS, *kernels.shape[1:]))
-    name, count = next(iter(filters.count_filter_types(random).items()))
-    yield Prose(
-        f"The {plural(len(kernels), 'filter')} by the component with most of their squared weights: {counts}. Of "
-        f"{NUM_RANDOM_FILTERS:,} filters of this size with random weights, {percent(count / NUM_RANDOM_FILTERS, 0)} "
-        f"are of the type {name}."
+    if not np.any(kernels):
+        yield Prose("All weights of the first convolution are zero.")
+        return
+    measures = statistics.compare_with_random(kernels)
+    more = [measure.name for measure in measures if measure.value > measure.high]
+    less = [measure.name for measure in measures if measure.value < measure.low]
+    parts = [f"more {join_words(more)}" if more else "", f"less {join_words(less)}" if less else ""]
+    if more or less:
+        verdict = f"have {join_words([part for part in parts if part])} than random weights"
+    else:
+        verdict = "are not distinguishable from random weights by any of these measures"
+    others = [measure.name for measure in measures if not measure.differs] if more or less else []
+    rest = f" In {join_words(others)}, they are not distinguishable from them." if others else ""
+    yield Prose(f"The {plural(len(kernels), 'first-layer filter')} {verdict}.{rest}")
+    caption = (
+        "Mean fraction of the squared weights in each component, and the smoothness: the mean product of adjacent "
+        "weights, as a fraction of the mean square. Random: the range of "
+        f"{statistics.NUM_RANDOM_SETS:,} sets of as many filters with normally distributed weights, in 95 of 100 cases "
+        "for all rows together."
     )
+    rows = []
+    for measure in measures:
+        digits = [f"{number:.3f}".replace("-", MINUS) for number in (measure.value, measure.low, measure.high)]
+        verdict = "differs" if measure.differs else "not distinguishable"
+        rows.append([measure.name, digits[0], f"{digits[1]} to {digits[2]}", verdict])
+    table = Table(caption, "lrrl", ["measure", "these filters", "random", ""], rows)
+    yield Details("First-layer filters compared with random weights", [table])
 
 
-def show_feature_maps(explained: ExplainedModel) -> Iterator[Block]:
+def describe_feature_maps(explained: ExplainedModel) -> Iterator[Block]:
     """Yields the feature maps of the first example."""
     predictions = explained.predictions
-    image = predictions.pixels[0]
+    stages = explained.explanations.feature_maps
+    assert stages is not None
     name = explained.run.data.classes[predictions.labels[predictions.examples[0]]]
-    yield explained.add_figure(
+    picture = explained.add_figure(
         "feature-maps",
-        charts.draw_feature_maps(image, filters.compute_feature_maps(explained.model, image)),
+        partial(filters.draw_feature_maps, predictions.pixels[0], stages),
         f"One test image ({name}) and its feature maps, block by block.",
-        f"Feature maps of the first of the random test images above ({name}), block by block. Bright: high activation.",
+        f"Feature maps of the first of the random test images above ({name}): the filters with the highest mean "
+        "absolute activation, by index. The colors of each block go from its lowest to its highest values (0.5th to "
+        "99.5th percentile).",
     )
+    yield Details("Feature maps of every block", [picture])
 
 
-def show_top_patches(explained: ExplainedModel) -> Iterator[Block]:
+def describe_responses(explained: ExplainedModel) -> Iterator[Block]:
+    """Yields what the maps of each stage follow, in numbers."""
+    responses = explained.explanations.responses
+    assert responses is not None
+    classes = statistics.measure_class_dependence(responses)
+    rows = []
+    edges = {}
+    for stage, dependence in zip(responses, classes, strict=True):
+        cells = []
+        for index, feature in enumerate(FEATURES):
+            values = stage.correlations[:, index]
+            values = values[np.isfinite(values)]
+            if len(values) < 2:
+                cells.append("–")
+                continue
+            value, interval = correlation(estimate_mean(values.tolist(), "images"))
+            cells.append(f"{value} ({interval})")
+            if feature == "edges":
+                edges[stage.layer] = float(values.mean())
+        chance = f"{percent(dependence.value, 0)} (chance: up to {percent(dependence.high, 0)})"
+        rows.append([stage.layer, *cells, chance])
+    sentences = []
+    if edges:
+        most = max(edges, key=lambda layer: edges[layer])
+        follow = "follow" if edges[most] >= MIN_CORRELATION else "hardly follow"
+        sentence = f"The maps of `{most}` {follow} the edges of the image (mean correlation {signed(edges[most], 2)})"
+        if len(edges) > 1:
+            least = min(edges, key=lambda layer: edges[layer])
+            sentence += f", those of `{least}` least ({signed(edges[least], 2)})"
+        sentences.append(f"{sentence}.")
+    dependent = [f"`{stage.name}` ({percent(stage.value, 0)})" for stage in classes if stage.exceeds_chance]
+    if dependent:
+        sentences.append(
+            f"The class explains more of the differences between images than chance in {join_words(dependent)}."
+        )
+    else:
+        sentences.append("In no block does the class explain more of the differences between images than chance.")
+    yield Prose(" ".join(sentences))
+    num = plural(len(responses[0].labels), "validation image")
+    caption = (
+        "Correlation, over the positions of an image, of the mean of all maps with the strength of edges, the color "
+        f"saturation and the brightness; mean over {num} (95 % interval, not simultaneous; a dash: too few positions). "
+        "Class: the fraction of the variance of a filter's mean activation that the class explains, the mean over the "
+        "filters; chance is the same with permuted classes, in 95 of 100 cases for all blocks together."
+    )
+    table = Table(caption, "lrrrr", ["block", *FEATURES, "class"], rows)
+    yield Details("Relation of the feature maps to edges, colors, brightness and classes", [table])
+
+
+def describe_filters(explained: ExplainedModel) -> Iterator[Block]:
     """Yields filters of every stage with their synthetic images and their top activating patches."""
-    images = explained.sample.pixels
-    active = filters.explain_filters(explained.model, images)
-    if not active:
-        raise ValueError(f"no filter is active on any of {len(images):,} validation images")
-    yield explained.add_figure(
+    explanations = explained.explanations.filters
+    assert explanations is not None
+    shown = sum(explanation.exceeds_patches for explanation in explanations)
+    outcome = "a synthetic image reached more than every patch" if shown else "no synthetic image reached the patches"
+    number = f" for {shown} of {plural(len(explanations), 'filter')}" if shown else ""
+    picture = explained.add_figure(
         "top-patches",
-        charts.draw_top_patches(active),
-        f"For {len(active)} filters of all stages, a synthetic image that maximizes the activation and the top "
+        partial(filters.draw_top_patches, explanations),
+        f"For {len(explanations)} filters of all stages, a synthetic image that maximizes the activation and the top "
         "activating patches.",
-        f"Filters of every stage with their top activating patches among {len(images):,} validation images. A filter "
-        "detects what the patches of its row have in common.",
+        f"Activation maximization, and top activating patches among {len(explained.images):,} validation images. A "
+        "filter detects what the patches of its row have in common.",
     )
+    yield Prose(f"Activation maximization: {outcome}{number}.")
+    yield Details("Activation maximization and top activating patches", [picture])
 
 
-def show_neurons(explained: ExplainedModel) -> Iterator[Block]:
+def describe_neurons(explained: ExplainedModel) -> Iterator[Block]:
     """Yields neurons of the last block with their top activating images and guided gradients."""
-    images = explained.sample.pixels
+    neurons = explained.explanations.neurons
+    assert neurons is not None
+    assert explained.sample is not None
+    labels = explained.sample.labels
+    names = explained.run.data.classes
     selective = explained.settings.neurons == "selective"
-    neurons = explain_neurons(explained.model, images, explained.sample.labels, most_selective=selective)
-    if not neurons:
-        raise ValueError(f"no neuron of the last block is active on any of {len(images):,} validation images")
     choice = "the most selective ones, one per filter" if selective else "drawn at random from the active ones"
     number = plural(len(neurons), "neuron")
+    num_images = len(neurons[0].images)
+    shown = [index for neuron in neurons for index in neuron.images]
+    shown_classes = [names[label] for label in labels[shown]]
+    texts = [describe_selectivity(neuron, labels, names) for neuron in neurons]
     yield explained.add_figure(
         "neurons",
-        charts.draw_neurons(images, neurons, explained.run.data.classes),
+        partial(attribution.draw_neurons, explained.images[shown], shown_classes, neurons, texts),
         f"{number} of the last block: top activating images and their guided gradients.",
-        f"{number} of the last block, {choice}. For each neuron, the figure shows the {len(neurons[0].images)} of "
-        f"{len(images):,} validation images with the highest activation, and the guided gradients of this activation.",
+        f"{number} of the last block, {choice}. For each neuron, the figure shows the {num_images} of "
+        f"{len(explained.images):,} validation images with the highest preactivation, and its guided gradients.",
+    )
+    responding = sum(responds_to_class(neuron, labels) for neuron in neurons)
+    chance = statistics.count_agreeing_by_chance(labels, num_images, num_images // 2 + 1)
+    verb = "responds" if responding == 1 else "respond"
+    yield Prose(
+        f"{responding} of {number} {verb} to one class: more than half of their {num_images} top images are of the "
+        f"class with the highest mean activation. By chance, {chance * len(neurons):.1f} of {len(neurons)} would."
     )
 
 
-def show_guided_predictions(explained: ExplainedModel) -> Iterator[Block]:
-    """Yields the guided gradients of the predicted classes of the first examples."""
-    predictions = explained.predictions
-    images = predictions.pixels[:NUM_GUIDED]
-    titles = []
-    for row in predictions.examples[:NUM_GUIDED]:
-        true = clip(explained.run.data.classes[predictions.labels[row]], 18)
-        predicted = clip(explained.run.data.classes[predictions.predicted[row]], 18)
-        confidence = percent(float(predictions.probabilities[row].max()), 0)
-        correct = predictions.correct[row]
-        titles.append(f"✓ {true}, {confidence}" if correct else f"✗ {true}, predicted {predicted}, {confidence}")
-    yield explained.add_figure(
-        "guided-predictions",
-        charts.draw_guided_predictions(images, explain_predictions(explained.model, images), titles),
-        f"{len(images)} test images, each beside the guided gradient of its predicted class.",
-        f"The first {len(images)} of the random test images above, with the guided gradients of the predicted classes.",
-    )
+def responds_to_class(neuron: NeuronExplanation, labels: np.ndarray) -> bool:
+    """Returns True if more than half of the top images are of the preferred class."""
+    return bool(2 * (labels[list(neuron.images)] == neuron.preferred_class).sum() > len(neuron.images))
 
 
-def show_attributions(explained: ExplainedModel) -> Iterator[Block]:
-    """Yields the attributions of several methods, and their deletion and insertion scores."""
-    model = explained.model
-    sample = explained.sample
-    if len(sample.labels) < 2:
-        raise ValueError("a single validation image is too few to compare attribution methods")
-    chosen = np.random.default_rng(1).permutation(len(sample.labels))[:NUM_SCORED]
-    images = sample.pixels[chosen]
-    probabilities = np.asarray(model(images.astype(np.float32), training=False), dtype=np.float32)
-    predicted = probabilities.argmax(axis=1)
-    attributions = attribution.compute_attributions(model, images, predicted)
-    maps = {name: compute_importance(name, values) for name, values in attributions.items()}
-    control = explain_predictions(attribution.randomize_weights(model), images, predicted)
-    gradients = [attributions[GUIDED], control, attributions["Guided Grad-CAM"]]
-    rows = []
-    for index, image in enumerate(images[:NUM_ROWS]):
-        mark = "✓" if predicted[index] == sample.labels[chosen[index]] else "✗"
-        name = clip(explained.run.data.classes[predicted[index]], 16)
-        pictures = [scale_pixels(image)]
-        pictures += [scale_gradient(gradient[index]) for gradient in gradients]
-        pictures += [overlay_heatmap(image, maps[method][index]) for method in HEATMAPS]
-        rows.append((f"{mark} {name}\n{percent(float(probabilities[index].max()), 0)}", pictures))
-    yield explained.add_figure(
-        "attribution",
-        draw_grid("Attribution of the predicted class by several methods", COLUMNS, rows, CAPTION),
-        f"{len(rows)} validation images, each with seven attributions of its predicted class.",
-        f"Random validation images. {_compare_with_shuffled(maps[GUIDED], compute_importance(GUIDED, control))}",
-    )
-    curves = attribution.compute_deletion_insertion(model, images, predicted, maps)
-    yield explained.add_figure(
-        "deletion-insertion",
-        charts.draw_deletion_insertion(curves),
-        "Probability of the predicted class during the deletion and the insertion of pixels, for each method.",
-        f"Deletion and insertion on {len(images)} validation images. Pixels are replaced by those of a blurred image, "
-        "or put back into it, the most important first (Petsiuk et al. 2018).",
-    )
-    yield from compare_methods({name: curve.scores for name, curve in curves.items()})
+def describe_selectivity(neuron: NeuronExplanation, labels: np.ndarray, names: "tuple[str, ...]") -> str:
+    """Returns the class that a neuron responds to, as far as its top images bear it out, in three lines."""
+    agreeing = int((labels[list(neuron.images)] == neuron.preferred_class).sum())
+    name = names[neuron.preferred_class]
+    if responds_to_class(neuron, labels):
+        head = f"responds to\n{clip(name, 18)}"
+    else:
+        head = f"no single class\nmean: {clip(name, 14)}"
+    return f"{head}\n{agreeing} of {len(neuron.images)} images\nselectivity {neuron.selectivity:.2f}"
 
 
-def _compare_with_shuffled(guided: np.ndarray, control: np.ndarray) -> str:
-    """Returns a sentence on the rank correlation of guided gradients with those of shuffled weights."""
-    correlations = []
-    for first, second in zip(guided, control, strict=True):
-        if np.ptp(first) and np.ptp(second):  # a constant has no correlation
-            correlations.append(correlate_ranks(first.ravel(), second.ravel()).value)
-    if len(correlations) < 2:
-        return ""
-    value, interval = correlation(estimate_mean(correlations, "images"))
-    return (
-        f"The sizes of the guided gradients and of those with shuffled weights have a rank correlation of {value} "
-        f"(95 % interval {interval}, n = {len(correlations)} images). The closer it is to one, the less of the picture "
-        "was learned."
-    )
-
-
-def compare_methods(scores: Mapping[str, np.ndarray]) -> Iterator[Block]:
-    """Yields a table of scores `(images,)` by method, and the methods that are significantly better than `RANDOM`."""
-    areas = {name: signed(float(values.mean()), 2) for name, values in scores.items()}
-    differences = {name: estimate_mean((scores[name] - scores[RANDOM]).tolist(), "images") for name in scores}
-    methods = sorted((name for name in scores if name != RANDOM), key=lambda name: -differences[name].value)
-    rows = [[name, areas[name], *correlation(differences[name])] for name in methods]
-    yield Table(
-        "Area between the insertion and the deletion curve (larger is better), and its difference from a random order "
-        f"of pixels; n{SPACE}={SPACE}{plural(len(scores[RANDOM]), 'image')}. The intervals are not simultaneous: one "
-        "in twenty would exclude zero by chance.",
-        "lrrr",
-        ["method", "area", "difference", "95 % interval"],
-        [*rows, [RANDOM, areas[RANDOM], "", ""]],
-    )
-    compared = [name for name in methods if name not in charts.CONTROLS]
-    groups = {
-        "Significantly better than a random order": [name for name in compared if differences[name].low > 0],
-        "Not significant with so few images": [name for name in compared if differences[name].low <= 0],
-    }
-    yield Prose(" ".join(f"{title}: {', '.join(names)}." for title, names in groups.items() if names))
-
-
-# The explanations in the order of the page, with True for those that need validation images.
-EXPLANATIONS = {
-    show_first_layer_filters: False,
-    show_feature_maps: False,
-    show_top_patches: True,
-    show_neurons: True,
-    show_guided_predictions: False,
-    show_attributions: True,
+HEADINGS = {
+    "first_layer": "First-layer filters",
+    "feature_maps": "Feature maps and activation maximization",
+    "neurons": "Guided backpropagation of neurons",
+    "attributions": "Attribution methods",
+}
+# The explanations in the order of the page.
+DESCRIPTIONS: dict[str, Callable[[ExplainedModel], Iterator[Block]]] = {
+    "first_layer": describe_first_layer,
+    "feature_maps": describe_feature_maps,
+    "responses": describe_responses,
+    "filters": describe_filters,
+    "neurons": describe_neurons,
+    "predictions": describe_predictions,
+    "attributions": describe_attributions,
 }

@@ -5,12 +5,13 @@ import urllib.parse
 from pathlib import Path
 
 from keras_inat.intervals import Estimate
-from keras_inat.reporting.blocks import Bullets, Section, Table
+from keras_inat.reporting.blocks import Bullets, Details, Section, Table
 from keras_inat.reporting.formatting import MISSING, interval, percent, percentage_points, plural
 from keras_inat.reporting.history import FinishedRun
 from keras_inat.store.exports import MAX_LOSS, ExportReport, ExportRow, find_app, find_export
 
 TITLE = "Exports"
+LEAD = "The models in other formats, for other programs. The links work where the page was written."
 FILE_COLUMN = 2
 HEAD = (
     "run", "format", "file", "size", "largest difference", "same class", "accuracy", "95 % interval", "minus Keras",
@@ -43,7 +44,10 @@ def describe_exports(runs: list[FinishedRun], directory: Path) -> Section | None
         sentences += [_describe(run, report, exports), *_describe_losses(run, exports)]
     if not rows:
         return None
-    return Section(TITLE, [Bullets(sentences), Table(CAPTION, "lllrrrrrrrrrl", list(HEAD), rows, links)])
+    table = Table(CAPTION, "lllrrrrrrrrrl", list(HEAD), rows, links)
+    return Section(
+        TITLE, [Bullets(sentences), Details("Files, sizes, differences from Keras and speed", [table])], LEAD
+    )
 
 
 def _describe(run: FinishedRun, report: ExportReport, exports: list[ExportRow]) -> str:

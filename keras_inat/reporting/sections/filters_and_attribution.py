@@ -1,21 +1,27 @@
-"""Filters and attribution: the explanations of a trained model, which are cached in the folder of its run."""
+"""Filters and attribution: the explanations of a trained model, which are stored in the folder of its run."""
 
+import contextlib
 import hashlib
 import importlib.metadata
+from functools import cache
 from pathlib import Path
 
 import keras_inat
-from keras_inat.errors import is_out_of_memory
+from keras_inat.log import warn
 from keras_inat.progress import hide_startup_messages
 from keras_inat.reporting.blocks import Block, Prose
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.history import FinishedRun
+from keras_inat.reporting.sections.explained_model import ExplainedModel
+from keras_inat.reporting.sections.explanations import describe_explanations
 from keras_inat.settings.schema import Report
+from keras_inat.store.explanations import Explanations
 from keras_inat.store.predictions import Predictions, ValidationSample
 
-# The code that the explanations depend on. A change of it makes the cached ones outdated.
-CODE = ("explain/*.py", "models/*.py", "reporting/**/*.py", "intervals.py", "plotting.py", "style.py")
-PACKAGES = ("keras", "tf-keras-vis", "matplotlib")
+# The code that computes explanations. A change of it makes the stored ones outdated; a change of a sentence or of a
+# chart does not.
+CODE = ("explain/*.py", "models/*.py", "store/explanations.py")
+PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "tf-keras-vis", "numpy", "scipy")
 
 
 def describe_filters_and_attribution(
@@ -23,69 +29,63 @@ def describe_filters_and_attribution(
 ) -> list[Block]:
     """Explains the model of a run. A sentence replaces an explanation that cannot be made.
 
-    The explanations take a minute. They are cached in the folder of the run if all of them could be made, and stay
-    valid until something that they depend on changes.
+    The explanations take a minute or two. They are stored in the folder of the run, and stay valid until something
+    that they depend on changes.
     """
     if not run.folder.model.exists():
         return [Prose(f"`{run.title}/best.keras` is not on disk, so the model is not explained.")]
-    cache = run.folder.path / "pictures" / _hash_dependencies(run, settings)
-    blocks = figures.read_cache(cache)
-    if blocks is None:
-        print(f"explaining the model of {run.folder.path}", flush=True)
-        blocks, is_complete = explain_model(run, predictions, figures, settings)
-        if is_complete:
-            figures.cache(cache, blocks)
-    return blocks
+    sample = ValidationSample.read(run.folder.sample)
+    key = hash_dependencies(run, settings)
+    explanations = Explanations.read(run.folder.explanations, key)
+    if explanations is None:
+        computed = _compute(run, predictions, sample, settings)
+        if isinstance(computed, str):
+            return [Prose(f"The model could not be opened: {computed}.")]
+        if not computed.lacked_memory:
+            try:
+                computed.write(run.folder.explanations, key)
+            except OSError as error:
+                warn(f"the explanations are computed again for the next report, because they cannot be stored: {error}")
+        # The keys of figures depend on the layout of arrays in memory, which the file may not keep.
+        explanations = Explanations.read(run.folder.explanations, key) or computed
+    return describe_explanations(ExplainedModel(run, explanations, predictions, sample, figures, settings))
 
 
-def explain_model(
-    run: FinishedRun, predictions: Predictions, figures: FigureFolder, settings: Report
-) -> tuple[list[Block], bool]:
-    """Returns the explanations of a model, and whether all of them could be made."""
-    # These take seconds to import, and a page without models does not need them.
+def _compute(
+    run: FinishedRun, predictions: Predictions, sample: ValidationSample | None, settings: Report
+) -> Explanations | str:
+    """Returns the explanations of a model, or why it could not be opened."""
+    print(f"explaining the model of {run.folder.path}", flush=True)
+    # These take seconds to import. A page with stored explanations does not need them.
     with hide_startup_messages():
         import keras
 
-        from keras_inat.reporting.sections.explanations import EXPLANATIONS, ExplainedModel
+        from keras_inat.explain.explanations import compute_explanations, shorten
     try:
         model = keras.models.load_model(run.folder.model, compile=False)
     except Exception as error:  # Keras raises many types for a damaged archive or one of another version
-        return [Prose(f"The model could not be opened: {_shorten(error)}.")], False
-    sample = ValidationSample.read(run.folder.sample)
-    no_sample = ValidationSample(predictions.pixels[:0], predictions.labels[:0])
-    explained = ExplainedModel(run, model, predictions, sample or no_sample, figures, settings)
-    blocks: list[Block] = []
-    is_complete = sample is not None
-    for explain, needs_sample in EXPLANATIONS.items():
-        if needs_sample and sample is None:
-            continue
-        try:
-            blocks += explain(explained)
-        except Exception as error:
-            # The network has no filters, for example, or it is too large for this machine.
-            if not isinstance(error, ValueError) and not is_out_of_memory(error):
-                raise
-            is_complete = False
-            blocks.append(Prose(f"Not available for this network: {_shorten(error)}."))
-    if sample is None:
-        missing = "The run has no sample of validation images, so top activating patches and neurons are not shown."
-        blocks.append(Prose(missing))
-    return blocks, is_complete
+        return shorten(error)
+    return compute_explanations(model, predictions, sample, run.result.macs, settings.neurons == "selective")
 
 
-def _hash_dependencies(run: FinishedRun, settings: Report) -> str:
+def hash_dependencies(run: FinishedRun, settings: Report) -> str:
     """Returns a hash of everything that the explanations depend on: files of the run, settings and code."""
-    files = [path.stat() for path in (run.folder.model, run.folder.predictions, run.folder.sample) if path.exists()]
-    stats = [(file.st_size, file.st_mtime_ns) for file in files]
-    versions = [importlib.metadata.version(name) for name in PACKAGES]
-    dependencies = (settings.neurons, run.data.name, run.data.classes, stats, versions)
-    digest = hashlib.sha256(repr(dependencies).encode())
+    files = (run.folder.model, run.folder.predictions, run.folder.sample)
+    stats = []
+    for path in files:
+        stat = path.stat() if path.exists() else None
+        stats.append((stat.st_size, stat.st_mtime_ns) if stat else None)
+    return hashlib.sha256(repr((settings.neurons, run.result.macs, stats, _hash_code())).encode()).hexdigest()
+
+
+@cache
+def _hash_code() -> str:
+    """Returns a hash of the code that computes explanations and of the versions of its packages."""
+    digest = hashlib.sha256()
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            digest.update(f"{name}=={importlib.metadata.version(name)}\n".encode())
     package = Path(keras_inat.__file__).parent
     for path in sorted(path for pattern in CODE for path in package.glob(pattern)):
         digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _shorten(error: Exception) -> str:
-    """Returns the message of an error on one line of at most 300 characters, without its full stop."""
-    return " ".join(str(error).split())[:300].rstrip(".")
+    return digest.hexdigest()

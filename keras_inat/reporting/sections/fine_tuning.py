@@ -1,35 +1,40 @@
-"""Fine-tuning: every fine-tuned configuration, and the comparison with models from scratch."""
+"""Fine-tuning: every fine-tuned model or configuration, and the comparison with models from scratch."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from keras_inat.errors import PROGRAM
 from keras_inat.reporting import formatting
-from keras_inat.reporting.blocks import Block, Picture, Prose, Section, Table, choose_unique
+from keras_inat.reporting.blocks import Block, Details, Picture, Prose, Section, Table, choose_unique
 from keras_inat.reporting.charts import comparison as charts
 from keras_inat.reporting.charts.classification import MAX_CLASSES
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import SPACE, percent
 from keras_inat.reporting.history import DataSet, SeedGroup
-from keras_inat.reporting.statistics.accuracy import compare_classes, compare_groups, estimate_test_accuracy
+from keras_inat.reporting.sections.paired_differences import describe_seeds, tabulate_differences
+from keras_inat.reporting.statistics.accuracy import compare_classes, estimate_test_accuracy
 from keras_inat.store.balance import NAMES
 
 TITLE = "Fine-tuning"
+LEAD = (
+    "Strategies that adapt a pretrained backbone. head: only the new output layer is trained. topk: then the top "
+    "layers of the backbone as well. full: all layers at once. gradual and lpft: all layers, after the head."
+)
 COMPARISON = "Comparison of scratch and fine-tuned"
 
 
 def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
-    """Returns the section on the fine-tuned configurations."""
+    """Returns the section on the fine-tuned models, each with all of its seeds."""
     groups = data_set.find_groups("finetune")
     if not groups:
         text = f"No model was fine-tuned on these images yet. Run `{PROGRAM} finetune STRATEGY=head` (or topk, full)."
         return Section(TITLE, [Prose(text)])
     models = _list_models(groups)
-    blocks: list[Block] = [
-        _tabulate_configurations(data_set, groups, models),
-        _draw_accuracies("fine-tuning", models, data_set, figures),
-    ]
+    blocks: list[Block] = [_tabulate_configurations(data_set, groups, models)]
+    if not data_set.find_groups("train-best"):  # otherwise the comparison shows them
+        blocks.append(_draw_accuracies("fine-tuning", models, data_set, figures))
     if len(models) > 1:
         caption = (
             "Cost of accuracy: higher and further to the left is better. Bars are the intervals of the table above. "
@@ -37,11 +42,14 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
             "backbone are cached. The time to compute them counts in the first run that needs them."
         )
         alt = f"Test accuracy against trained parameters and against training time, of {_join_models(models)}."
-        blocks.append(figures.add("costs", charts.draw_costs(models), alt, caption))
+        costs = figures.add("costs", partial(charts.draw_costs, models), alt, caption)
+        blocks.append(Details("Accuracy against trained parameters and training time", [costs]))
         titles = [model.title for model in models[1:]]
-        reference = f"the configuration with the best {NAMES[data_set.objective]}"
-        blocks += tabulate_differences(groups[0], groups[1:], titles, reference)
-    return Section(TITLE, blocks)
+        reference = f"the {groups[0].subject} with the best {NAMES[data_set.objective]}"
+        differences = tabulate_differences(groups[0], groups[1:], titles, reference)
+        if differences:
+            blocks.append(Details(f"Paired differences from {reference}", differences))
+    return Section(TITLE, blocks, lead=LEAD)
 
 
 def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
@@ -55,21 +63,21 @@ def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
     models = _list_models([*tuned, *scratch])
     best_models = models[: len(tuned) + 1]  # the best one from scratch is the last
     titles = [model.title for model in models[: len(tuned)]]
-    return Section(
-        COMPARISON,
-        [
-            _draw_accuracies("scratch-and-fine-tuned", models, data_set, figures),
-            figures.add(
-                "validation-by-time",
-                charts.draw_validation_by_time(best_models),
-                f"Validation accuracy against training time, of {_join_models(best_models)}.",
-                "Learning curves over training time, of the best run of each configuration. The head of a frozen "
-                "backbone trains on cached features, within seconds. The time to compute them is not included.",
-            ),
-            *tabulate_differences(scratch[0], tuned, titles, "the best configuration from scratch"),
-            *_draw_class_differences(scratch[0], tuned[0], figures),
-        ],
+    curves = figures.add(
+        "validation-by-time",
+        partial(charts.draw_validation_by_time, best_models),
+        f"Validation accuracy against training time, of {_join_models(best_models)}.",
+        "The best run of each row above. The head of a frozen backbone trains on cached features, within seconds. The "
+        "time to compute them is in the table of the fine-tuned models, but not in this figure.",
     )
+    blocks = [
+        _draw_accuracies("scratch-and-fine-tuned", models, data_set, figures),
+        *tabulate_differences(scratch[0], tuned, titles, f"the best {scratch[0].subject} from scratch"),
+        Details("Learning curves over training time", [curves]),
+    ]
+    if by_class := _draw_class_differences(scratch[0], tuned[0], figures):
+        blocks.append(Details("Differences by class", by_class))
+    return Section(COMPARISON, blocks, lead="All models on the same test images.")
 
 
 def _list_models(groups: Sequence[SeedGroup]) -> list[charts.ComparedModel]:
@@ -117,7 +125,9 @@ def _draw_accuracies(
         )
     if any(len(model.seeds) > 1 for model in models):
         caption += " Small points are seeds. With several seeds, the intervals cover the variation over seeds as well."
-    return figures.add(name, charts.draw_accuracies(models, chance), f"Test accuracy: {_join_models(models)}.", caption)
+    return figures.add(
+        name, partial(charts.draw_accuracies, models, chance), f"Test accuracy: {_join_models(models)}.", caption
+    )
 
 
 def _tabulate_configurations(
@@ -152,44 +162,8 @@ def _tabulate_configurations(
     if is_imbalanced:
         remark = f"The majority baseline of test accuracy is {percent(groups[0].best.test.majority_baseline)}."
         head += ["balanced validation", "balanced test"]
-    caption = f"Fine-tuned configurations, the best {NAMES[data_set.objective]} first. {remark}"
+    caption = f"Fine-tuned models, the best {NAMES[data_set.objective]} first. {describe_seeds(groups)} {remark}"
     return Table(caption, f"lrl{'r' * (len(head) - 3)}", head, rows)
-
-
-def tabulate_differences(
-    base: SeedGroup, others: Sequence[SeedGroup], titles: Sequence[str], reference: str
-) -> list[Block]:
-    """Tabulates the paired differences of groups from `base`. Returns nothing if no predictions can be compared.
-
-    On imbalanced images, a second table has the differences in balanced accuracy.
-    """
-    tables = [_tabulate_differences(base, others, titles, reference, is_balanced=False)]
-    if base.best.data.is_imbalanced:
-        tables.append(_tabulate_differences(base, others, titles, reference, is_balanced=True))
-    return [table for table in tables if table]
-
-
-def _tabulate_differences(
-    base: SeedGroup, others: Sequence[SeedGroup], titles: Sequence[str], reference: str, is_balanced: bool
-) -> Table | None:
-    rows = []
-    for group, title in zip(others, titles, strict=True):
-        difference = compare_groups(base, group, is_balanced)
-        if difference:
-            result = "better" if difference.value > 0 else "worse"
-            if not difference.excludes_zero:
-                result = "not significant"
-            sample = f"{difference.num:,}{SPACE}{difference.unit}"
-            rows.append([title, *formatting.percentage_points(difference), sample, result])
-    if not rows:
-        return None
-    score = "balanced test accuracy" if is_balanced else "test accuracy"
-    caption = (
-        f"Paired differences in {score} relative to {reference} (`{base.best.title}`), on the same test images. Only "
-        "intervals over n seeds cover the variation over seeds. The intervals are not simultaneous: one in twenty "
-        "would exclude zero by chance."
-    )
-    return Table(caption, "lrrrl", ["model", "points", "95 % interval", "n", "result"], rows)
 
 
 def _draw_class_differences(scratch: SeedGroup, tuned: SeedGroup, figures: FigureFolder) -> list[Block]:
@@ -210,11 +184,11 @@ def _draw_class_differences(scratch: SeedGroup, tuned: SeedGroup, figures: Figur
     return [
         figures.add(
             "class-differences",
-            charts.draw_forest_plot(differences, label, in_points=True),
+            partial(charts.draw_forest_plot, differences, label, in_points=True),
             f"Difference by class, in percentage points: {', '.join(values)}.",
             f"“{tuned.title}” minus “{scratch.title}”, class by class on the same test images, for the run of each "
             f"with the best {NAMES[tuned.objective]}.{shown} Filled: the interval excludes zero ({num_significant} of "
-            f"{len(differences)}). By chance alone, one in twenty 95 % intervals would. The intervals do not cover the "
-            "variation over seeds.",
+            f"{len(differences)}). By chance alone, one in twenty 95 % intervals would. These are two trained "
+            "models: the intervals do not cover the variation over seeds.",
         )
     ]

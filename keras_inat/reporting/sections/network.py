@@ -2,13 +2,14 @@
 
 from keras_inat.errors import PROGRAM
 from keras_inat.models.cost import LayerCost, count_cnn, describe_symbols, list_terms
-from keras_inat.reporting.blocks import Prose, Section, Table
-from keras_inat.reporting.formatting import percent
+from keras_inat.reporting.blocks import Details, Prose, Section, Table
+from keras_inat.reporting.formatting import join_words, percent
 from keras_inat.reporting.history import DataSet
 from keras_inat.settings.schema import Model
 from keras_inat.store.records import Result
 
 TITLE = "Network"
+LEAD = "The layers of the CNN, with their parameters and multiply-accumulates (computations)."
 
 
 def describe_network(data_set: DataSet) -> Section:
@@ -23,20 +24,22 @@ def describe_network(data_set: DataSet) -> Section:
     parameters = sum(layer.parameters for layer in layers)
     macs = sum(layer.macs for layer in layers)
     most_parameters = max(layers, key=lambda layer: layer.parameters)
-    most_macs = max(layers, key=lambda layer: layer.macs)
-    section = Section(TITLE)
+    most_macs = max(layer.macs for layer in layers)
+    largest = join_words([f"`{layer.name}`" for layer in layers if layer.macs == most_macs])
+    counted = ""
+    if result.test and (result.parameters, result.macs) == (parameters, macs):
+        counted = " The trained model, counted layer by layer, has the same two totals."
+    section = Section(TITLE, lead=LEAD)
     section.blocks = [
         Prose(
-            f"{origin} has {parameters:,} parameters. It computes {macs:,} multiply-accumulates (MACs) for one image "
+            f"{origin} has {parameters:,} parameters. It needs {macs:,} multiply-accumulates (MACs) for one image "
             f"of {size} × {size} pixels. The layer with the most parameters is `{most_parameters.name}` "
-            f"({percent(most_parameters.parameters / parameters)} of all). The layer with the most "
-            f"multiply-accumulates is `{most_macs.name}` ({percent(most_macs.macs / macs)})."
+            f"({percent(most_parameters.parameters / parameters)} of all). The most multiply-accumulates are in "
+            f"{largest} ({percent(most_macs / macs)}{' each' if ' and ' in largest else ''}).{counted}"
         ),
-        _tabulate_closed_form(result.config.model, size, num_classes),
-        _tabulate_layers(layers),
+        Details("Closed form", [_tabulate_closed_form(result.config.model, size, num_classes)]),
+        Details("Layer by layer", [_tabulate_layers(layers)]),
     ]
-    if result.test and (result.parameters, result.macs) == (parameters, macs):
-        section.blocks.append(Prose("The trained model, counted layer by layer, has the same two totals."))
     return section
 
 

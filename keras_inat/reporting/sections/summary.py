@@ -1,17 +1,25 @@
 """Summary: test accuracies with their intervals, and the findings in sentences."""
 
+from functools import partial
+
 from keras_inat.errors import PROGRAM
 from keras_inat.reporting import formatting
-from keras_inat.reporting.blocks import Block, Bullets, Cards, Prose, Section
+from keras_inat.reporting.blocks import Block, Bullets, Cards, Picture, Prose, Section
+from keras_inat.reporting.charts.images import STRIP_LENGTH, draw_prediction_strip
+from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import percent, plural
 from keras_inat.reporting.history import DataSet, History
+from keras_inat.reporting.sections.confusion_matrix import list_frequent_errors
 from keras_inat.reporting.sections.sweep import describe_trial_balance
+from keras_inat.reporting.sections.trained_models import TrainedModel, choose_groups, read_models
 from keras_inat.reporting.statistics.accuracy import (
     compare_groups,
+    count_confusion,
     describe_test_accuracy,
     estimate_balanced_accuracy,
     estimate_test_accuracy,
 )
+from keras_inat.reporting.statistics.conclusion import SweepConclusion
 from keras_inat.store.balance import NAMES
 
 GETTING_STARTED = [
@@ -21,12 +29,40 @@ GETTING_STARTED = [
     f"`{PROGRAM} finetune STRATEGY=head` fine-tunes a pretrained network.",
 ]
 
+TRAININGS = {"train-best": "from scratch", "finetune": "fine-tuned"}
+INTERVALS = (
+    f"All intervals are 95{formatting.SPACE}% intervals. With n images, an accuracy describes one trained model, and "
+    "its interval covers other test images. With n seeds, it describes the configuration, and its interval covers "
+    "other seeds as well."
+)
 
-def summarize(history: History, findings: list[str]) -> Section:
-    """Returns the section with a card for each test accuracy and the findings."""
+
+def describe_scope(history: History, author: str) -> str:
+    """Returns what the page is about, in a line."""
+    parts = []
+    for data_set in history.data_sets:
+        data = data_set.data
+        if data:
+            counts = data.counts
+            parts.append(
+                f"{data_set.name}: {plural(len(data.classes), 'class')}, {counts.train:,} training, "
+                f"{counts.validation:,} validation and {counts.test:,} test images"
+            )
+    num_trials = sum(len(sweep.trials) for data_set in history.data_sets for sweep in data_set.sweeps)
+    parts.append(f"{plural(len(history.runs), 'evaluated run')}, {plural(num_trials, 'trial')}")
+    created = [run.result.created for run in history.runs]
+    if created:
+        parts.append(max(created)[:10])
+    if author:
+        parts.append(author)
+    return " · ".join(parts)
+
+
+def summarize(history: History, findings: list[str], figures: FigureFolder) -> Section:
+    """Returns the section with a card for each test accuracy, the other findings and some predictions."""
     cards = []
     for data_set in history.data_sets:
-        for command, training in (("train-best", "from scratch"), ("finetune", "fine-tuned")):
+        for command, training in TRAININGS.items():
             groups = data_set.find_groups(command)
             if groups:
                 title = f"{data_set.name}: test accuracy {training}"
@@ -36,48 +72,56 @@ def summarize(history: History, findings: list[str]) -> Section:
                 cards.append((title, estimate_test_accuracy(groups[0])))
                 if balanced:
                     cards.append((f"{data_set.name}: balanced test accuracy {training}", balanced))
-    num_trials = sum(len(sweep.trials) for data_set in history.data_sets for sweep in data_set.sweeps)
-    scope = (
-        f"The page covers {plural(len(history.runs), 'evaluated run')} and {plural(num_trials, 'trial')} of sweeps on "
-        f"{plural(len(history.data_sets), 'data set')}. All intervals are 95{formatting.SPACE}% intervals. Intervals "
-        "over n images cover the variation over test images. Intervals over n seeds cover the variation over seeds as "
-        "well."
-    )
     blocks: list[Block] = []
     if cards:
         blocks.append(Cards(cards))
     if findings:
         blocks.append(Bullets(findings))
-    return Section("", [*blocks, Prose(scope)])
+    models = read_models(history.data_sets[0])
+    if models:
+        best = max(models, key=lambda model: model.run.result.val_score)
+        blocks.append(_show_predictions(best, figures))
+    return Section("", [*blocks, Prose(INTERVALS)])
 
 
-def list_findings(data_set: DataSet) -> list[str]:
-    """Returns the main results on a data set, a sentence each."""
-    findings = []
-    scratch = data_set.find_groups("train-best")
-    tuned = data_set.find_groups("finetune")
-    if scratch:
-        accuracy = describe_test_accuracy(scratch[0])
-        findings.append(f"{data_set.name}: the best model from scratch has a test accuracy of {accuracy}.")
-    if tuned:
-        accuracy = describe_test_accuracy(tuned[0])
-        model = f"the best fine-tuned model ({tuned[0].title})"
-        findings.append(f"{data_set.name}: {model} has a test accuracy of {accuracy}.")
-    scores = {"accuracy": False}
-    if data_set.data and data_set.data.is_imbalanced:
-        scores["balanced accuracy"] = True
-    for score, is_balanced in scores.items():
-        difference = compare_groups(scratch[0], tuned[0], is_balanced) if scratch and tuned else None
-        if difference:
-            points, interval = formatting.percentage_points(difference)
-            significance = "" if difference.excludes_zero else " The difference is not significant."
+def _show_predictions(model: TrainedModel, figures: FigureFolder) -> Picture:
+    shown = model.predictions.examples[:STRIP_LENGTH]
+    num_correct = int(model.predictions.correct[shown].sum())
+    text = (
+        f"Test images drawn at random, with the predicted class of `{model.run.title}`: {num_correct} of {len(shown)} "
+        "are correct."
+    )
+    draw = partial(draw_prediction_strip, model.predictions, model.run.data.classes)
+    return figures.add("predictions", draw, text.replace("`", ""), text)
+
+
+def list_accuracies(data_set: DataSet) -> list[str]:
+    """Returns the test accuracies of the best models on a data set, a sentence each."""
+    sentences = []
+    for command, group in choose_groups(data_set).items():
+        noun = group.subject.removeprefix("trained ")
+        model = f"{noun} from scratch" if command == "train-best" else f"fine-tuned {noun} ({group.title})"
+        accuracy = describe_test_accuracy(group)
+        sentences.append(f"{data_set.name}: the best {model} has a test accuracy of {accuracy}.")
+    return sentences
+
+
+def list_findings(data_set: DataSet, conclusion: SweepConclusion | None) -> list[str]:
+    """Returns what else was found on a data set: the gain of fine-tuning, the clearest effect, the commonest error."""
+    findings = _compare_trainings(data_set)
+    if conclusion and conclusion.adjusted:
+        findings.append(f"{data_set.name}: {next(iter(conclusion.significant), _describe_no_effect(conclusion))}")
+    for model in read_models(data_set)[:1]:
+        classes = model.run.data.classes
+        counts = count_confusion(model.predictions, len(classes))
+        error = next(iter(list_frequent_errors(counts, classes)), "")
+        if error:
             findings.append(
-                f"{data_set.name}: on the same test images, the {score} of the best fine-tuned model minus that of the "
-                f"best model from scratch is {points} points (95 % interval {interval}, "
-                f"{formatting.sample_size(difference)}).{significance}"
+                f"{data_set.name}: the most frequent error of `{model.run.title}` is {error}. The interval does not "
+                "account for this selection."
             )
     best = data_set.sweeps[0].best if data_set.sweeps else None
-    if not findings and best:
+    if not data_set.groups and best:
         sweep = data_set.sweeps[0]
         score = f"{NAMES[best.objective]} of {percent(best.score)}{describe_trial_balance(sweep, best)}"
         findings.append(
@@ -85,10 +129,49 @@ def list_findings(data_set: DataSet) -> list[str]:
             f"{score}. It was selected by this accuracy, which is therefore optimistic. No model was evaluated on the "
             "test images yet."
         )
-    if not findings and data_set.suspects:
+    if not data_set.groups and data_set.suspects:
         outcome = data_set.suspects.outcome
         findings.append(
             f"{data_set.name}: {plural(len(outcome.suspects), 'label suspect')} of {outcome.num_images:,} images. No "
             "model was evaluated on the test images yet."
         )
     return findings
+
+
+def _describe_no_effect(conclusion: SweepConclusion) -> str:
+    num_trials = plural(len(conclusion.sweep.completed), "trial")
+    if conclusion.trials_for_3_points:
+        return (
+            f"the sweep is too small to show an effect of a hyperparameter: {num_trials}, a median margin of error of "
+            f"{100 * conclusion.margin:.1f} points."
+        )
+    return f"no hyperparameter has a significant effect in {num_trials} of the sweep."
+
+
+def _compare_trainings(data_set: DataSet) -> list[str]:
+    """Returns the paired difference between the best fine-tuned model and the best one from scratch."""
+    scratch = data_set.find_groups("train-best")
+    tuned = data_set.find_groups("finetune")
+    if not scratch or not tuned:
+        return []
+    scores = {"accuracy": False}
+    if data_set.data and data_set.data.is_imbalanced:
+        scores["balanced accuracy"] = True
+    sentences = []
+    for score, is_balanced in scores.items():
+        difference = compare_groups(scratch[0], tuned[0], is_balanced)
+        if difference:
+            points, interval = formatting.percentage_points(difference)
+            names = "the best fine-tuned model minus that of the best model from scratch"
+            if difference.unit == "images":
+                names = f"the fine-tuned `{tuned[0].best.title}` minus that of `{scratch[0].best.title}`, from scratch,"
+            text = (
+                f"{data_set.name}: on the same test images, the {score} of {names} is {points} points (95 % interval "
+                f"{interval}, {formatting.sample_size(difference)})."
+            )
+            if not difference.excludes_zero:
+                text += " The difference is not significant."
+            if difference.unit == "images":
+                text += " Two trained models are compared: other seeds may differ."
+            sentences.append(text)
+    return sentences

@@ -1,26 +1,23 @@
 """Sweep: its progress, parallel coordinates and best trials."""
 
 from collections import Counter
+from functools import partial
 
 from keras_inat.errors import PROGRAM
 from keras_inat.reporting import formatting
-from keras_inat.reporting.blocks import Block, Heading, ParallelCoordinates, Prose, Section, Table
-from keras_inat.reporting.charts.sweep import (
-    Axis,
-    build_axes,
-    color_lines,
-    draw_parallel_coordinates,
-    draw_sweep_progress,
-)
+from keras_inat.reporting.blocks import Block, Details, Heading, ParallelCoordinates, Prose, Section, Table
+from keras_inat.reporting.charts.parallel_coordinates import Axis, build_axes, color_lines, draw_parallel_coordinates
+from keras_inat.reporting.charts.sweep import draw_sweep_progress, draw_trial_curves
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import percent, plural, setting_name, setting_value
 from keras_inat.reporting.history import DataSet
 from keras_inat.reporting.sections.hyperparameter_effects import describe_hyperparameter_effects
 from keras_inat.reporting.statistics.accuracy import estimate_best_trial
-from keras_inat.reporting.statistics.importance import SettingCorrelation, correlate_settings
+from keras_inat.reporting.statistics.importance import correlate_settings
 from keras_inat.reporting.sweep_history import SweepHistory, read_level
 from keras_inat.store.balance import NAMES
 from keras_inat.store.records import Trial
+from keras_inat.style import SCORES
 
 TITLE = "Sweep"
 NUM_SWEEPS = 3
@@ -52,17 +49,17 @@ def _describe_sweep(sweep: SweepHistory, figures: FigureFolder) -> Section:
         for error, number in errors.most_common(NUM_ERRORS):
             text += f" {number} × “{error}”."
         return Section(title, [Prose(text)])
-    truncated = sweep.truncate()
-    correlations = correlate_settings(truncated)
     return Section(
         title,
         [
             *_describe_best(sweep, sweep.best, text, figures),
-            _draw_parallel_coordinates(sweep, correlations, figures),
+            _draw_parallel_coordinates(sweep, figures),
             Heading("Hyperparameter effects"),
-            *describe_hyperparameter_effects(truncated, correlations, figures),
-            _tabulate_best(sweep),
+            *describe_hyperparameter_effects(sweep, figures),
+            Details("The best trials", [_tabulate_best(sweep)]),
+            _draw_curves(sweep, sweep.best, figures),
         ],
+        lead="A search of hyperparameters, selected by accuracy on the validation images.",
     )
 
 
@@ -81,6 +78,12 @@ def _describe_best(sweep: SweepHistory, best: Trial, counts: str, figures: Figur
             f" With {accuracy.num:,} validation images, one trial's accuracy has a 95{formatting.SPACE}% margin of "
             f"error of about ±{50 * (accuracy.high - accuracy.low):.1f} points."
         )
+    progress = figures.add(
+        f"sweep-{sweep.name}-progress",
+        partial(draw_sweep_progress, sweep.trials),
+        f"{name.capitalize()} of {num_completed} trials against creation time; the best reaches {percent(best.score)}.",
+        caption,
+    )
     return [
         Prose(
             f"{counts} The best is trial {best.id} with a {name} of {percent(best.score)}{evidence}"
@@ -88,13 +91,7 @@ def _describe_best(sweep: SweepHistory, best: Trial, counts: str, figures: Figur
             f"optimistic.{limit} `{PROGRAM} train-best` evaluates this configuration on images that were not used to "
             "select it."
         ),
-        figures.add(
-            f"sweep-{sweep.name}-progress",
-            draw_sweep_progress(sweep.trials),
-            f"{name.capitalize()} of {num_completed} trials against creation time; the best reaches "
-            f"{percent(best.score)}.",
-            caption,
-        ),
+        Details("Accuracy against creation time", [progress]),
     ]
 
 
@@ -107,17 +104,15 @@ def describe_trial_balance(sweep: SweepHistory, trial: Trial) -> str:
     return f", at an accuracy of {accuracy}, a balanced accuracy of {balanced} and a majority baseline of {baseline}"
 
 
-def _draw_parallel_coordinates(
-    sweep: SweepHistory, correlations: list[SettingCorrelation], figures: FigureFolder
-) -> ParallelCoordinates:
-    axes = _choose_axes(build_axes(sweep), correlations)
+def _draw_parallel_coordinates(sweep: SweepHistory, figures: FigureFolder) -> ParallelCoordinates:
+    axes = _choose_axes(build_axes(sweep), sweep)
     num_completed = len(sweep.completed)
     picture = figures.add(
         f"sweep-{sweep.name}-parallel",
-        draw_parallel_coordinates(axes),
+        partial(draw_parallel_coordinates, axes),
         f"Parallel coordinates of {num_completed} trials over {len(axes) - 1} hyperparameters.",
-        f"Each line is one of {num_completed} completed trials: dark for a high {NAMES[sweep.objective]}, pale for a "
-        "low one.",
+        f"Each line is one of {num_completed} completed trials, colored by its {NAMES[sweep.objective]} on the last "
+        "axis. Lines with equal values lie beside each other, the best on top.",
     )
     lines = []
     for index, (trial, color) in enumerate(zip(sweep.completed, color_lines(axes[-1]), strict=True)):
@@ -127,17 +122,35 @@ def _draw_parallel_coordinates(
         positions = [axis.positions[index] for axis in axes]
         at = [None if position is None else round(position, 4) for position in positions]
         lines.append({"title": title, "color": color, "at": at})
-    data = {"axes": [{"label": axis.label, "ticks": axis.ticks} for axis in axes], "lines": lines}
+    scores = [trial.score or 0.0 for trial in sweep.completed]
+    data = {
+        "axes": [{"label": axis.label, "ticks": axis.ticks} for axis in axes],
+        "lines": lines,
+        "key": {"colors": list(SCORES), "low": percent(min(scores)), "high": percent(max(scores))},
+    }
     return ParallelCoordinates(data, picture)
 
 
-def _choose_axes(axes: list[Axis], correlations: list[SettingCorrelation]) -> list[Axis]:
+def _choose_axes(axes: list[Axis], sweep: SweepHistory) -> list[Axis]:
     """Returns all axes or, if they are too many, those with the strongest correlations, and the accuracy."""
     if len(axes) <= MAX_AXES:
         return axes
-    labels = list(dict.fromkeys(setting_name(correlation.setting) for correlation in correlations))
-    labels = labels or [axis.label for axis in axes]
+    labels = list(map(setting_name, correlate_settings(sweep.truncate()))) or [axis.label for axis in axes]
     return [*(axis for axis in axes[:-1] if axis.label in labels[: MAX_AXES - 1]), axes[-1]]
+
+
+def _draw_curves(sweep: SweepHistory, best: Trial, figures: FigureFolder) -> Details:
+    trials = [trial for trial in sweep.trials if trial.curve and trial.status in ("completed", "pruned")]
+    num_pruned = sum(trial.status == "pruned" for trial in trials)
+    pruned = f" A dot ends the curve of each of {plural(num_pruned, 'pruned trial')}." if num_pruned else ""
+    picture = figures.add(
+        f"sweep-{sweep.name}-curves",
+        partial(draw_trial_curves, trials, best),
+        f"{NAMES[best.objective].capitalize()} of {plural(len(trials), 'trial')} over their epochs; the best, trial "
+        f"{best.id}, reaches {percent(best.score)}.",
+        f"Each line is a trial, in the color of its best epoch as in the parallel coordinates.{pruned}",
+    )
+    return Details(f"Learning curves of {plural(len(trials), 'trial')}", [picture])
 
 
 def _tabulate_best(sweep: SweepHistory) -> Table:

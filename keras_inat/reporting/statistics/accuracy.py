@@ -6,44 +6,28 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from keras_inat.intervals import (
-    Estimate,
-    accuracy_interval,
-    balanced_accuracy_interval_over_seeds,
-    combine_intervals,
-    estimate_proportion,
-    mean_interval,
-    paired_interval,
-)
+from keras_inat.intervals import Estimate, difference_interval, estimate_proportion
 from keras_inat.reporting.formatting import accuracy_with_balance
 from keras_inat.reporting.history import SeedGroup
 from keras_inat.reporting.sweep_history import SweepHistory
+from keras_inat.store import seed_scores
 from keras_inat.store.predictions import Predictions
 
 NUM_BINS = 10
-NUM_SIMULATIONS = 400
+NUM_SIMULATIONS = 4000
+CHUNK = 400  # simulations at a time, so that they need little memory
 
 
 def estimate_test_accuracy(group: SeedGroup) -> Estimate:
     """Returns the test accuracy of a group, the mean over its seeds."""
-    accuracies = [run.test.accuracy for run in group.runs]
-    total = group.best.data.counts.test
-    if len(accuracies) > 1:
-        interval = accuracy_interval(accuracies, total)
-        return Estimate(float(np.mean(accuracies)), *interval, len(accuracies), "seeds")
-    return estimate_proportion(round(accuracies[0] * total), total)
+    return seed_scores.estimate_accuracy([(run.folder, run.result) for run in group.runs])
 
 
 def estimate_balanced_accuracy(group: SeedGroup) -> Estimate | None:
     """Returns the balanced test accuracy of a group, the mean over its seeds; None if the classes are balanced."""
     if not group.best.data.is_imbalanced:
         return None
-    tests = [run.test for run in group.runs]
-    if len(tests) > 1:
-        correct = [test.correct_per_class for test in tests]
-        interval = balanced_accuracy_interval_over_seeds(correct, tests[0].images_per_class)
-        return Estimate(group.test_balanced_accuracy, *interval, len(tests), "seeds")
-    return Estimate(tests[0].balanced_accuracy, *tests[0].balanced_interval, tests[0].num_images, "images")
+    return seed_scores.estimate_balanced_accuracy([(run.folder, run.result) for run in group.runs])
 
 
 def describe_test_accuracy(group: SeedGroup) -> str:
@@ -67,44 +51,28 @@ def estimate_best_trial(sweep: SweepHistory) -> Estimate | None:
 def compare_predictions(pairs: Sequence[tuple[Predictions, Predictions]], is_balanced: bool = False) -> Estimate | None:
     """Returns the accuracy of the second of each pair minus that of the first, or None if the images differ.
 
-    The interval over images is that of Bonett & Price (2012) for paired proportions, which keeps its coverage when the
-    two models rarely differ. With several pairs, one for each seed, the interval also covers the variation over seeds.
+    With one pair it compares two trained models, and the interval covers other images. With several pairs, one for each
+    seed, it compares two configurations, and the interval covers other seeds as well.
 
-    With `is_balanced`, it is the difference of balanced accuracies, the mean over classes. The interval over images
-    combines those of the classes, which are independent (Zou, Huang & Zhang 2009).
+    With `is_balanced`, it is the difference of balanced accuracies, the mean over classes.
     """
-    images = [_identify_images(predictions) for pair in pairs for predictions in pair]
+    images = [predictions.images for pair in pairs for predictions in pair]
     if any(other != images[0] for other in images):
         return None
     differences = np.array([second.correct.astype(float) - first.correct for first, second in pairs])
     if not differences.size:
         return None
-    by_image = differences.mean(axis=0)
-    value = float(differences.mean())
-    by_seed = differences.mean(axis=1)
-    low, high = paired_interval(by_image)
-    if is_balanced:
-        labels = pairs[0][0].labels
-        members = [labels == label for label in np.unique(labels)]
-        value = float(np.mean([by_image[member].mean() for member in members]))
-        by_seed = np.mean([differences[:, member].mean(axis=1) for member in members], axis=0)
-        margins = []
-        for member in members:
-            ends = paired_interval(by_image[member])
-            margins.append((by_image[member].mean() - ends[0], ends[1] - by_image[member].mean()))
-        below, above = np.sqrt((np.array(margins) ** 2).sum(axis=0)) / len(members)
-        low = value - float(below)
-        high = value + float(above)
-    sample = (len(by_image), "images")
-    if len(differences) > 1:
-        low, high = combine_intervals(value, (low, high), mean_interval(by_seed))
-        sample = (len(differences), "seeds")
+    labels = pairs[0][0].labels if is_balanced else np.zeros_like(pairs[0][0].labels)
+    value = float(np.mean([differences[:, labels == label].mean() for label in np.unique(labels)]))
+    low, high = difference_interval(differences, labels)
+    num_seeds, num_images = differences.shape
+    sample = (num_seeds, "seeds") if num_seeds > 1 else (num_images, "images")
     return Estimate(value, max(-1.0, low), min(1.0, high), *sample)
 
 
 def compare_classes(first: Predictions, second: Predictions, classes: Sequence[str]) -> list[tuple[str, Estimate]]:
     """Returns the paired difference of each class that has images, the largest first."""
-    if _identify_images(first) != _identify_images(second):
+    if first.images != second.images:
         return []
     differences = []
     for label, name in enumerate(classes):
@@ -130,12 +98,6 @@ def compare_groups(first: SeedGroup, second: SeedGroup, is_balanced: bool = Fals
         runs = [(before[seed], after[seed]) for seed in shared]
     pairs = [(old.read_predictions(), new.read_predictions()) for old, new in runs]
     return compare_predictions([(old, new) for old, new in pairs if old and new], is_balanced)
-
-
-def _identify_images(predictions: Predictions) -> list[tuple[str, int]]:
-    """Returns `<Class>/<file>` and the label of each image, without the folders that an archive may have."""
-    names = ["/".join(str(file).split("/")[-2:]) for file in predictions.files]
-    return list(zip(names, predictions.labels.tolist(), strict=True))
 
 
 class Calibration(NamedTuple):
@@ -174,7 +136,20 @@ def measure_calibration(predictions: Predictions) -> Calibration:
         accuracy = estimate_proportion(int(predictions.correct[members].sum()), int(members.sum()))
         bins.append((float(confidence[members].mean()), accuracy))
     gaps = [abs(mean - accuracy.value) * accuracy.num for mean, accuracy in bins]
-    simulated = np.random.default_rng(0).random((NUM_SIMULATIONS, len(confidence))) < confidence
-    in_bin = bin_numbers[:, None] == np.arange(NUM_BINS)
-    errors = np.abs((simulated - confidence) @ in_bin).sum(axis=1) / len(confidence)
-    return Calibration(bins, sum(gaps) / len(confidence), float(np.quantile(errors, 0.95)))
+    chance_limit = float(np.quantile(simulate_errors(confidence, bin_numbers), 0.95))
+    return Calibration(bins, sum(gaps) / len(confidence), chance_limit)
+
+
+def simulate_errors(confidence: np.ndarray, bin_numbers: np.ndarray) -> np.ndarray:
+    """Returns expected calibration errors of a perfectly calibrated model with these confidences, `(simulations,)`."""
+    rng = np.random.default_rng(0)
+    order = np.argsort(bin_numbers, kind="stable")
+    expected = confidence[order].astype(np.float32)
+    begins = np.unique(bin_numbers[order], return_index=True)[1]
+    totals = np.add.reduceat(expected, begins)
+    errors = []
+    for _ in range(NUM_SIMULATIONS // CHUNK):
+        correct = rng.random((CHUNK, len(expected)), np.float32) < expected
+        counts = np.add.reduceat(correct, begins, axis=1, dtype=np.int32)
+        errors.append(np.abs(counts - totals).sum(axis=1) / len(expected))
+    return np.concatenate(errors)

@@ -4,6 +4,7 @@ import pytest
 from figure_contents import find_line, list_texts
 
 from keras_inat.intervals import Estimate
+from keras_inat.plotting import new_figure, use_percent
 from keras_inat.reporting.charts.comparison import (
     ComparedModel,
     draw_accuracies,
@@ -52,4 +53,22 @@ def test_significant_estimates_are_filled() -> None:
     points = [line for line in axes.lines if line.get_marker() == "o"]
     assert [point.get_markerfacecolor() == point.get_color() for point in points] == [True, False]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["clear", "inconclusive"]
-    assert axes.xaxis.get_major_formatter()(0.1) == "+10.0"
+    assert axes.xaxis.get_major_formatter()(0.1) == "+10"
+
+
+def test_ticks_have_the_digits_that_their_step_needs() -> None:
+    (axes,) = draw_forest_plot([("small", Estimate(0.002, -0.004, 0.008, 40, "trials"))], "", in_points=True).axes
+    axes.set_xticks([-0.0025, 0, 0.0025, 0.005, 0.0075])
+    labels = axes.xaxis.get_major_formatter().format_ticks(axes.get_xticks())
+    assert labels == ["−0.25", "0", "+0.25", "+0.50", "+0.75"]
+    axes.set_xticks([-0.025, 0, 0.025])
+    assert axes.xaxis.get_major_formatter().format_ticks(axes.get_xticks()) == ["−2.5", "0", "+2.5"]
+
+
+def test_each_axis_in_percent_has_the_digits_of_its_own_range() -> None:
+    wide, narrow = new_figure(4, 4).subplots(1, 2)
+    use_percent(wide.xaxis, narrow.xaxis)
+    narrow.set_xlim(0.50, 0.52)
+    wide.set_xlim(0, 1)
+    texts = [axes.xaxis.get_major_formatter()(0.5).replace("\xa0", " ") for axes in (wide, narrow)]
+    assert texts == ["50 %", "50.00 %"]

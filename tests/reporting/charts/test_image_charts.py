@@ -4,12 +4,19 @@ import numpy as np
 import pytest
 from figure_contents import list_images, list_texts
 
-from keras_inat.reporting.charts.images import draw_duplicate_pairs, draw_examples, draw_predictions, draw_suspects
+from keras_inat.reporting.charts.images import (
+    draw_augmentation,
+    draw_duplicate_pairs,
+    draw_examples,
+    draw_predictions,
+    draw_suspects,
+)
 from keras_inat.store.predictions import Predictions
 from keras_inat.store.records import DuplicatePair
 from keras_inat.store.suspects import Suspect
 
 CLASSES = ["Aves", "Fungi", "Plantae"]
+IMAGES = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
 
 
 @pytest.fixture
@@ -20,9 +27,8 @@ def predictions() -> Predictions:
     probabilities[np.arange(9), labels] = 0.8
     probabilities[7] = [0.2, 0.1, 0.7]  # the true class is Fungi
     examples = np.array([3, 4, 7, 8])
-    pixels = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
     none = np.empty(0, np.int64)
-    return Predictions(probabilities, labels, np.array(["x"] * 9), examples, pixels, none, none)
+    return Predictions(probabilities, labels, np.array(["x"] * 9), examples, IMAGES, none, none)
 
 
 def test_predictions_are_beside_their_image(predictions: Predictions) -> None:
@@ -36,10 +42,19 @@ def test_predictions_are_beside_their_image(predictions: Predictions) -> None:
     ]
 
 
-def test_examples_have_their_class(predictions: Predictions) -> None:
-    figure = draw_examples(predictions, CLASSES)
-    assert list_images(figure.axes[0]) == [0, 1, 2, 3]
-    assert list_texts(figure) == ["Aves", "Fungi", "Fungi", "Plantae"]
+def test_examples_have_their_class() -> None:
+    figure = draw_examples(IMAGES[:4], np.array([2, 0, 1, 0]), CLASSES)
+    assert list_images(figure.axes[0]) == [1, 3, 2, 0]
+    assert list_texts(figure) == ["Aves", "Aves", "Fungi", "Plantae"]
+
+
+def test_images_are_before_their_augmented_versions() -> None:
+    versions = np.stack([IMAGES[:3] + 10, IMAGES[:3] + 20])
+    figure = draw_augmentation(IMAGES[:3], np.array([2, 0, 1]), versions, CLASSES)
+    assert list_images(figure.axes[0]) == [0, 10, 20, 1, 11, 21, 2, 12, 22]
+    assert list_texts(figure) == ["Plantae", "Aves", "Fungi"]
+    framed = [round(patch.get_x(), 2) for patch in figure.axes[0].patches]
+    assert framed == [0.1, 5.1, 0.1]
 
 
 def test_suspects_have_their_label_and_the_suggested_class() -> None:

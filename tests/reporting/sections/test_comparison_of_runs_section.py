@@ -30,7 +30,7 @@ def pair(workshop: Workshop) -> Workshop:
 
 
 def test_settings_curves_and_the_paired_difference(pair: Workshop) -> None:
-    settings, results, curves, difference = compare(pair, "small large")
+    settings, results, curves, difference, scatter = compare(pair, "small large")
     assert isinstance(settings, Table)
     assert settings.head == ["setting", "small", "large"]
     assert settings.rows == [["model.filters", "32", "8, 16, 32"], ["model.dropout", "0", "0.5"]]
@@ -40,8 +40,11 @@ def test_settings_curves_and_the_paired_difference(pair: Workshop) -> None:
     assert (pair.reports / curves.file).stat().st_size > 1000
     # 20 of 100 images more, none fewer: Bonett and Price's (21 - 1) / 102 is the middle of the interval.
     assert isinstance(difference, Table)
-    [[title, points, interval, sample, result]] = difference.rows
+    [[title, points, interval, sample, compared, result]] = difference.rows
     assert (title, points, sample, result) == ("large", "+20.0", "100\u00a0images", "better")
+    assert compared == "two trained models"
+    assert isinstance(scatter, Prose)
+    assert "does not tell which configuration is better" in scatter.text
     low, high = (float(end) for end in re.findall(r"\d+\.\d", interval))
     assert (low + high) / 2 == pytest.approx(100 * 20 / 102, abs=0.1)
 
@@ -53,7 +56,7 @@ def test_a_name_stands_for_all_seeds_and_a_folder_for_one(pair: Workshop) -> Non
     *_, difference = compare(pair, "small large")
     assert isinstance(difference, Table)
     assert difference.rows[0][1] == "+21.5"  # the mean over seeds 0 and 1
-    assert difference.rows[0][3] == "2\u00a0seeds"
+    assert difference.rows[0][3:5] == ["2\u00a0seeds", "configurations"]
     for name in (str(second.path), second.path.name, f"{second.path}/"):
         results = compare(pair, f"{name} large")[1]
         assert isinstance(results, Table)
@@ -63,10 +66,10 @@ def test_a_name_stands_for_all_seeds_and_a_folder_for_one(pair: Workshop) -> Non
 def test_equal_settings_and_other_images(pair: Workshop) -> None:
     pair.add_run(name="again", correct=60)
     pair.add_run(name="elsewhere", data=pair.describe_data("other"))
-    first, *_, last = compare(pair, "small again")
+    first, *_, last, _ = compare(pair, "small again")
     assert first == Prose("The settings of these runs are the same.")
     assert isinstance(last, Table)
-    *_, difference, sentence = compare(pair, "small large elsewhere")
+    *_, difference, _, sentence = compare(pair, "small large elsewhere")
     assert isinstance(difference, Table)
     assert difference.rows[0][0] == "large"
     assert isinstance(sentence, Prose)
@@ -104,5 +107,5 @@ def test_the_page_has_the_chapter(pair: Workshop) -> None:
     write_report(override(pair.config, {"report.compare": "small large"}))
     page = pair.read_page()
     assert '<a href="#comparison-of-runs">Comparison of runs</a>' in page
-    assert "figures/comparison-of-runs-learning-curves.png" in page
-    assert (Path(pair.reports) / "figures" / "comparison-of-runs-learning-curves.png").exists()
+    assert "figures/comparison-of-runs-learning-curves.svg" in page
+    assert (Path(pair.reports) / "figures" / "comparison-of-runs-learning-curves.svg").exists()

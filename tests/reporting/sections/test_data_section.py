@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from report_workshop import Workshop, format_text
 
-from keras_inat.reporting.blocks import Picture
+from keras_inat.reporting.blocks import Chapter, Details, Picture
 from keras_inat.reporting.history import read_history
 from keras_inat.reporting.page import write_report
+from keras_inat.reporting.sections.checklist import check_requirements
 from keras_inat.reporting.sections.data import describe_data
 from keras_inat.reporting.sections.sweep import describe_sweeps
 from keras_inat.store.predictions import DuplicatePictures
@@ -110,7 +111,7 @@ def test_skipped_files_and_duplicates(workshop: Workshop) -> None:
     assert "Pairs with different classes: 1. Pairs across training and test images: 1." in text
     assert "val/a/1.jpg train/a/2.jpg 48 of 50" in " ".join(text.split())
     assert "duplicates" in workshop.list_figures()
-    (workshop.reports / "figures" / "duplicates.png").unlink()
+    (workshop.reports / "figures" / "duplicates.svg").unlink()
     run.duplicates.write_bytes(b"damaged")
     describe_data(workshop.read_data_set(), workshop.figures)
     assert "duplicates" not in workshop.list_figures()
@@ -127,11 +128,15 @@ def test_label_suspects_of_the_newest_run_are_shown(workshop: Workshop) -> None:
     assert "Label suspects: 30 of 240 training and validation images." in text
     assert "linear heads on the features of MobileNetV2, in 5 folds, with an out-of-fold accuracy of 87.5 %." in text
     assert f"{run.suspect_table} lists all of them." in text
-    picture = section.blocks[-1]
+    *_, picture, folded = section.blocks
     assert isinstance(picture, Picture)
     assert picture.caption.startswith("The first 24\xa0label suspects, each with its label")
     assert picture.alt.startswith(picture.caption)
     assert picture.alt.count("Amphibia → Aves") == 24
+    assert isinstance(folded, Details)
+    assert folded.summary == "All 30\xa0label suspects, with their paths"
+    [table] = folded.blocks
+    assert table.rows[29] == ["train/Amphibia/30.jpg", "Amphibia", "Aves", "2.0\xa0%", "95.0\xa0%"]
     assert other.groups == other.sweeps == []
     assert "Label suspects: 9 of 240" in format_text(describe_data(other, workshop.figures))
 
@@ -145,7 +150,39 @@ def test_suspects_without_pictures_have_no_figure(workshop: Workshop) -> None:
     workshop.add_suspects(3).suspect_pictures.write_bytes(b"damaged")
     section = describe_data(workshop.read_data_set(), workshop.figures)
     assert "Label suspects: 3 of 240" in format_text(section)
-    assert not isinstance(section.blocks[-1], Picture)
+    assert "suspects" not in workshop.list_figures()
+    assert "train/Amphibia/3.jpg Amphibia Aves" in format_text(section)
+
+
+def test_the_table_of_suspects_is_limited(workshop: Workshop) -> None:
+    workshop.add_suspects(201)
+    folded = describe_data(workshop.read_data_set(), workshop.figures).blocks[-1]
+    assert isinstance(folded, Details)
+    assert folded.summary == "The first 200 of 201\xa0label suspects, with their paths"
+    assert len(folded.blocks[0].rows) == 200
+
+
+@pytest.mark.parametrize(
+    ("per_class", "sentence"),
+    [
+        ({"train": [150] * 4, "test": [50] * 4}, "150 training and validation images and 50 test images."),
+        (
+            {"train": [1000, 990, 980, 985], "validation": [20] * 4, "test": [50] * 4},
+            "1,000 to 1,020 training and validation images and 50 test images.",
+        ),
+        ({"train": [150] * 4, "test": [50, 50, 50, 47]}, ""),
+        ({"train": [150, 150, 150, 100], "test": [50] * 4}, ""),
+        ({"train": [150] * 4, "test": [50, 50, 50, 0]}, ""),
+    ],
+)
+def test_equal_classes_are_a_sentence(workshop: Workshop, per_class, sentence: str) -> None:
+    workshop.add_run(data=workshop.describe_data(per_class=per_class))
+    section = describe_data(workshop.read_data_set(), workshop.figures)
+    text = format_text(section).replace("\xa0", " ")
+    assert (f"Each class has {sentence}" in text) is bool(sentence)
+    assert ("classes" in workshop.list_figures()) is not bool(sentence)
+    checklist = check_requirements([Chapter("toy", [section])], [])
+    assert "numbers of images, classes and skipped files" not in checklist.missing
 
 
 def test_excluded_images_are_counted(workshop: Workshop) -> None:

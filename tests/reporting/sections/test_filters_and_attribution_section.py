@@ -1,5 +1,6 @@
 """The section on the filters of a model and on the attribution of its predictions."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ import pytest
 from report_workshop import Workshop, format_text
 
 import keras_inat
-from keras_inat.reporting.blocks import Block, Prose, Table
+from keras_inat.reporting.blocks import Block, Table, list_blocks
 from keras_inat.reporting.history import read_history
-from keras_inat.reporting.sections import explanations, filters_and_attribution
+from keras_inat.reporting.sections import attribution, explanations, filters_and_attribution
 from keras_inat.reporting.sections.filters_and_attribution import describe_filters_and_attribution
 from keras_inat.settings.schema import Report
+from keras_inat.store.explanations import Explanations, NeuronExplanation
 from keras_inat.store.runs import RunFolder
 
 FIGURES = (
@@ -39,69 +41,116 @@ def describe(workshop: Workshop, settings: Report | None = None) -> list[Block]:
     return describe_filters_and_attribution(run, predictions, workshop.figures, settings or Report())
 
 
-def read_figures(workshop: Workshop) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (workshop.reports / "figures").iterdir()}
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shortens what takes the most time."""
+    from keras_inat.explain import activation_maximization
+    from keras_inat.explain import explanations as computing
+
+    monkeypatch.setattr(computing, "NUM_SCORED", (3, 3))
+    monkeypatch.setattr(activation_maximization, "NUM_STEPS", 4)
+
+
+def forbid(*arguments: Any) -> Any:
+    raise AssertionError("computed again")
 
 
 def test_a_model_is_explained_once(
-    workshop: Workshop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    workshop: Workshop, few: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(explanations, "NUM_SCORED", 3)
     run = add_model(workshop)
     blocks = describe(workshop)
     assert {f"train-best-{name}" for name in FIGURES} == workshop.list_figures()
     text = format_text(blocks)
     assert "Not available for this network" not in text
-    assert re.search(r"The 4 filters by the component with most of their squared weights: [1-4] [a-z ]+", text)
-    assert re.search(r"rank correlation of [+−]0\.\d\d \(95 % interval .*, n = 3 images\)", text)
+    assert re.search(r"The 4 first-layer filters (have|are not distinguishable)", text)
+    assert re.search(r"rank correlation of [+−]0\.\d\d \(95 % interval .*, n = 3 images|is degenerate", text)
+    assert re.search(r"\d+ of 10 neurons responds? to one class", text)
     assert f"explaining the model of {run.path}" in capsys.readouterr().out
-    rows = [row[0] for block in blocks if isinstance(block, Table) for row in block.rows]
-    assert {"Grad-CAM", "Occlusion", "Random order"} <= set(rows)
+    rows = [row[0] for block in list_blocks(blocks) if isinstance(block, Table) for row in block.rows]
+    assert {"Grad-CAM", "Occlusion", "Random order", "smoothness", "block1_activation"} <= set(rows)
 
-    # The next page takes them from the cache, until the settings change or a cached file is damaged.
-    figures = read_figures(workshop)
-    for name in figures:
-        (workshop.reports / "figures" / name).unlink()
+    # The next page takes them from the run's folder, although its figures are gone.
+    figures = {path: path.read_bytes() for path in (workshop.reports / "figures").iterdir()}
+    for path in figures:
+        path.unlink()
+    computing = filters_and_attribution._compute
+    monkeypatch.setattr(filters_and_attribution, "_compute", forbid)
     assert describe(workshop) == blocks
-    assert capsys.readouterr().out == ""
-    assert read_figures(workshop) == figures
-    [cache] = (run.path / "pictures").iterdir()
-    drawn: list[Any] = []
+    assert {path: path.read_bytes() for path in figures} == figures
 
-    def explain(*arguments: Any) -> tuple[list[Block], bool]:
-        drawn.append(arguments)
-        return [Prose("drawn")], False
-
-    monkeypatch.setattr(filters_and_attribution, "explain_model", explain)
-    assert describe(workshop, Report(neurons="selective")) == [Prose("drawn")]
-    assert len(drawn) == 1
-    (cache / "train-best-feature-maps.png").unlink()
+    # They are computed again if the model or the settings change or if the file is damaged, with the same result.
+    with pytest.raises(AssertionError, match="computed again"):
+        describe(workshop, Report(neurons="selective"))
+    content = run.explanations.read_bytes()
+    run.explanations.write_bytes(b"damaged")
+    monkeypatch.setattr(filters_and_attribution, "_compute", computing)
     describe(workshop)
-    (cache / "blocks.json").write_text("[")
-    describe(workshop)
-    assert len(drawn) == 3
+    assert run.explanations.read_bytes() == content
+    os.utime(run.model, (0, 0))
+    monkeypatch.setattr(filters_and_attribution, "_compute", forbid)
+    with pytest.raises(AssertionError, match="computed again"):
+        describe(workshop)
 
 
 @pytest.mark.parametrize("pattern", filters_and_attribution.CODE)
-def test_the_code_of_explanations_exists(pattern: str) -> None:
-    assert list(Path(keras_inat.__file__).parent.glob(pattern))
+def test_only_the_code_that_computes_makes_explanations_outdated(pattern: str) -> None:
+    package = Path(keras_inat.__file__).parent
+    files = [path.relative_to(package).as_posix() for path in package.glob(pattern)]
+    assert files
+    assert not [file for file in files if file.startswith("reporting/")]
 
 
-def test_methods_are_compared_by_their_intervals() -> None:
+def test_a_folder_that_cannot_be_written(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_model(workshop)
+
+    def fail(*arguments: Any) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(Explanations, "write", fail)
+    monkeypatch.setattr(filters_and_attribution, "_compute", lambda *arguments: Explanations(failures={"filters": "x"}))
+    assert "Not available for this network: x." in format_text(describe(workshop))
+    assert "cannot be stored: read-only" in capsys.readouterr().err
+
+
+def test_methods_are_compared_with_edges_and_with_random_pixels() -> None:
     random = np.linspace(-0.1, 0.1, 9)
     spread = np.array([-1.0, 1] * 4 + [0])
     scores = {
-        "Good": random + 0.2,
+        "Good": random + 0.4,
+        "As edges": random + 0.3,
         "Unclear": random + spread,
         "Image edges": random + 0.3,
         "Random order": random,
     }
-    table, prose = explanations.compare_methods(scores)
-    assert isinstance(table, Table)
-    assert isinstance(prose, Prose)
-    assert [row[0] for row in table.rows] == ["Image edges", "Good", "Unclear", "Random order"]
-    assert table.rows[1][2:] == ["+0.20", "+0.20 to +0.20"]
-    assert prose.text == "Significantly better than a random order: Good. Not significant with so few images: Unclear."
+    prose, table = attribution.compare_methods(scores)
+    assert [row[0] for row in table.rows] == ["Good", "As edges", "Unclear", "Image edges", "Random order"]
+    assert table.rows[0] == ["Good", "+0.40", "+0.40 (+0.40 to +0.40)", "+0.10 (+0.10 to +0.10)"]
+    assert prose.text == (
+        "Better than the edges of the image: Good. Better than a random order, inconclusive against "
+        "edges: As edges. Inconclusive against a random order: Unclear."
+    )
+
+
+def test_a_degenerate_control_has_no_correlation() -> None:
+    nan = float("nan")
+    sentence = attribution.describe_control(np.array([nan, nan, nan, 0.5]))
+    assert "is degenerate: for 3 of 4 images" in sentence
+    assert "correlation" not in sentence
+    sentence = attribution.describe_control(np.array([nan, 0.4, 0.5, 0.6]))
+    assert "rank correlation of +0.50 (95 % interval +0.25 to +0.75, n = 3 images, without 1 " in sentence
+
+
+def test_a_neuron_responds_to_a_class_that_its_images_bear_out() -> None:
+    nothing = np.zeros(0)
+    neuron = NeuronExplanation("block5", 7, 0, 0, (0, 1, 2, 3), nothing, nothing, 1, 0.61)
+    names = ("Fungi", "Aves")
+    text = explanations.describe_selectivity(neuron, np.array([1, 1, 0, 1]), names)
+    assert text == "responds to\nAves\n3 of 4 images\nselectivity 0.61"
+    text = explanations.describe_selectivity(neuron, np.array([1, 1, 0, 0]), names)
+    assert text == "no single class\nmean: Aves\n2 of 4 images\nselectivity 0.61"
 
 
 def test_a_run_without_a_sample(workshop: Workshop) -> None:
@@ -111,16 +160,19 @@ def test_a_run_without_a_sample(workshop: Workshop) -> None:
     assert workshop.list_figures() == {
         f"train-best-{name}" for name in ("filters", "feature-maps", "guided-predictions")
     }
-    assert not (run.path / "pictures").exists()
 
 
 def test_too_little_memory(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(explained: Any) -> Any:
+    from keras_inat.explain import explanations as computing
+
+    def fail(*arguments: Any) -> Any:
         raise MemoryError("64 GiB wanted")
 
-    add_model(workshop)
-    monkeypatch.setattr(explanations, "EXPLANATIONS", {fail: False})
+    run = add_model(workshop)
+    run.sample.unlink()
+    monkeypatch.setattr(computing, "compute_feature_maps", fail)
     assert "Not available for this network: 64 GiB wanted." in format_text(describe(workshop))
+    assert not run.explanations.exists()  # another attempt may have more memory
 
 
 def test_a_missing_and_a_damaged_model(workshop: Workshop) -> None:

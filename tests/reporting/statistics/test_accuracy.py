@@ -5,7 +5,13 @@ import pytest
 from predictions import make_predictions, predict
 from report_workshop import Workshop
 
-from keras_inat.intervals import Estimate, estimate_proportion
+from keras_inat.intervals import (
+    Estimate,
+    accuracy_interval,
+    difference_interval,
+    estimate_proportion,
+    interval_over_seeds,
+)
 from keras_inat.reporting.history import group_by_seed, read_history
 from keras_inat.reporting.statistics.accuracy import (
     compare_classes,
@@ -16,6 +22,7 @@ from keras_inat.reporting.statistics.accuracy import (
     estimate_test_accuracy,
     estimate_top_k,
     measure_calibration,
+    simulate_errors,
 )
 from keras_inat.reporting.sweep_history import read_sweep
 
@@ -29,10 +36,17 @@ def test_accuracy_of_a_group_is_the_mean_over_seeds(workshop: Workshop) -> None:
     assert [[run.result.seed for run in group.runs] for group in groups] == [[0, 1, 2], [0]]
     estimate = estimate_test_accuracy(groups[0])
     assert (estimate.value, estimate.num, estimate.unit) == (pytest.approx(0.62), 3, "seeds")
-    seeds = 4.302653 * 0.02 / 3**0.5  # Student's t with two degrees of freedom
+    # The workshop's models are correct on the first images: 60 for all seeds, 4 and 4 more for one or two.
+    correct = np.arange(100) < np.array([[60], [64], [62]])
+    assert (estimate.low, estimate.high) == pytest.approx(accuracy_interval(correct))
+    # Without the predictions, only the counts are known.
+    groups[0].runs[1].folder.predictions.unlink()
     images = estimate_proportion(62, 100)
-    assert estimate.low == pytest.approx(0.62 - np.hypot(seeds, 0.62 - images.low))
-    assert estimate.high == pytest.approx(0.62 + np.hypot(seeds, images.high - 0.62))
+    wider = estimate_test_accuracy(groups[0])
+    interval = interval_over_seeds(0.62, (images.low, images.high), [0.60, 0.64, 0.62])
+    assert (wider.low, wider.high) == pytest.approx(interval)
+    assert wider.low < estimate.low
+    assert wider.high > estimate.high
     assert estimate_test_accuracy(groups[1]) == estimate_proportion(50, 100)
     assert groups[0].val_accuracy == pytest.approx(0.55)
     assert groups[1].val_accuracy == 0.5
@@ -126,14 +140,11 @@ def test_groups_are_compared_over_shared_seeds(workshop: Workshop) -> None:
     difference = compare_groups(groups["a"], groups["b"])
     assert difference is not None
     assert (difference.value, difference.num, difference.unit) == (pytest.approx(0.32 / 3), 3, "seeds")
-    seeds = 4.302653 * np.std([0.10, 0.13, 0.09], ddof=1) / 3**0.5  # Student's t with two degrees of freedom
-    # The workshop's models are correct on the first images: 2 more for one seed, 4 for two, 6 for all three, and back.
-    by_image = np.array([1 / 3] * 2 + [2 / 3] * 2 + [1] * 6 + [2 / 3] * 3 + [1 / 3] * 2 + [0] * 85)
-    assert by_image.sum() == pytest.approx(32 / 3)
-    mean = by_image.sum() / 102
-    images = 1.959964 * np.sqrt((((by_image**2).sum() + 2) / 102 - mean**2) / 102)
-    assert difference.low == pytest.approx(difference.value - np.hypot(seeds, difference.value - mean + images))
-    assert difference.high == pytest.approx(difference.value + np.hypot(seeds, mean + images - difference.value))
+    # The workshop's models are correct on the first images: seed 1 gains images 52 to 64, for example.
+    images = np.arange(100)
+    gained = [(first <= images) & (images < second) for first, second in ((50, 60), (52, 65), (54, 63))]
+    low, high = difference_interval(np.array(gained, float))
+    assert (difference.low, difference.high) == pytest.approx((low, high))
 
 
 def test_groups_without_shared_seeds_are_compared_by_their_best_runs(workshop: Workshop) -> None:
@@ -200,6 +211,18 @@ def test_calibration_by_hand() -> None:
         (pytest.approx(0.95), 0.75, 4),
     ]
     assert calibration.error == pytest.approx((2 * 0.05 + 4 * 0.2) / 6)
+
+
+def test_the_chance_limit_is_steady() -> None:
+    """Two halves of the simulations agree, which 200 of them each would not."""
+    confidence = np.random.default_rng(0).uniform(0.3, 1, 300)
+    errors = simulate_errors(confidence, (10 * confidence).astype(int))
+    assert errors.shape == (4000,)
+    halves = [np.quantile(half, 0.95) for half in (errors[::2], errors[1::2])]
+    assert halves[0] == pytest.approx(halves[1], abs=0.002)
+    # A single bin of 300 images: the error is that of a mean of 300 outcomes.
+    [limit] = [np.quantile(simulate_errors(np.full(300, 0.75), np.full(300, 7)), 0.95)]
+    assert limit == pytest.approx(1.96 * np.sqrt(0.75 * 0.25 / 300), abs=1 / 300)
 
 
 def test_one_of_twenty_calibrated_models_exceeds_the_chance_limit() -> None:

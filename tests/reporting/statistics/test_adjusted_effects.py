@@ -15,7 +15,12 @@ from simulated_sweeps import (
     search,
 )
 
-from keras_inat.reporting.statistics.adjusted_effects import AdjustedEffects, estimate_adjusted_effects
+from keras_inat.intervals import Estimate
+from keras_inat.reporting.statistics.adjusted_effects import (
+    AdjustedEffect,
+    AdjustedEffects,
+    estimate_adjusted_effects,
+)
 from keras_inat.search.pruning import is_pruned_by_halving
 from keras_inat.store.records import build_curve
 
@@ -23,7 +28,7 @@ WITH_EFFECT = ["a.filters", "a.norm", "a.activation", RATE]
 
 
 def list_significant(adjusted):
-    return [effect for effect in adjusted.effects if effect.is_significant]
+    return [effect for effect in adjusted.effects if effect.verdict == "significant"]
 
 
 def list_sentences(adjusted):
@@ -233,7 +238,10 @@ def test_settings_that_always_change_together_are_aliased():
 def test_a_choice_of_a_single_trial_has_no_row():
     sweep = search(0, 60)
     sweep.trials[7].settings["a.activation"] = "mish"
-    assert not any("mish" in effect.change for effect in estimate_adjusted_effects(sweep).effects)
+    adjusted = estimate_adjusted_effects(sweep)
+    assert not any("mish" in effect.change for effect in adjusted.effects)
+    assert any(effect.setting == "a.activation" for effect in adjusted.effects)
+    assert adjusted.withheld == [("a.activation", "mish against the others")]
 
 
 def test_noise_explains_no_variance():
@@ -252,7 +260,7 @@ def test_a_conditional_setting_is_estimated_from_the_trials_that_have_it():
         trial.settings["t.optimizer"] = "adam" if number % 2 else "sgd"
     effects = [effect for effect in estimate_adjusted_effects(sweep).effects if effect.setting == "t.momentum"]
     assert {effect.estimate.num for effect in effects} == {40}
-    assert not any(effect.is_significant for effect in effects)
+    assert not any(effect.verdict == "significant" for effect in effects)
 
 
 def test_numbers_enter_on_the_scale_of_the_space():
@@ -266,3 +274,24 @@ def test_numbers_enter_on_the_scale_of_the_space():
     by_value = np.argsort(factors["t.drop"].values)
     middle = by_value[np.searchsorted(np.array(factors["t.drop"].values)[by_value], 0.25)]
     assert abs(factors["t.drop"].columns[middle, 0]) < 0.2
+
+
+def test_an_effect_whose_whole_interval_is_small_is_not_inconclusive():
+    verdicts = [
+        AdjustedEffect("a.norm", "", Estimate(0.0, *ends, 40, "trials")).verdict
+        for ends in ((-0.02, 0.029), (-0.02, 0.031), (-0.031, 0.02), (0.001, 0.02), (-0.05, -0.0001))
+    ]
+    assert verdicts == ["below 3 points", "inconclusive", "inconclusive", "significant", "significant"]
+
+
+def test_the_needed_trials_have_a_margin_of_error_of_three_points():
+    def noisy(settings, rng):
+        return score(settings, rng) + rng.normal(0, 0.02)
+
+    needed = round(np.median([estimate_adjusted_effects(search(seed, 32, noisy)).num_needed for seed in range(30)]))
+    assert 40 < needed < 65
+    margins = [
+        np.median([effect.half_width for effect in estimate_adjusted_effects(search(seed, needed, noisy)).effects])
+        for seed in range(500, 530)
+    ]
+    assert np.median(margins) == pytest.approx(0.03, rel=0.15)

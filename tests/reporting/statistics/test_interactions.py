@@ -24,7 +24,7 @@ def test_the_choice_with_the_largest_effect_is_named():
     [sentence] = estimate_adjusted_effects(search(0, 150, score)).interactions
     assert sentence.startswith("`norm` from false to true: ")
     assert re.search(
-        r"\+[45]\.\d points where `activation` = relu; a difference of [45]\.\d points \(95.% interval", sentence
+        r"\+[45]\.\d points where `activation` = relu; a difference of \+[45]\.\d points \(95.% interval", sentence
     )
-    low, high = map(float, re.search(r"interval (\d\.\d) to (\d\.\d), n.=.150 trials; p = ", sentence).groups())
+    low, high = map(float, re.search(r"interval \+(\d\.\d) to \+(\d\.\d), n.=.150.trials; p = ", sentence).groups())
     assert 2.5 < low < 5 < high < 7.5
