@@ -158,8 +158,9 @@ def _build_chapter(
     figures.begin_chapter(data_set.name)
     groups = choose_groups(data_set)
     models = read_models(data_set)
+    discussion = discuss(data_set, conclusion)
     sections = [
-        discuss(data_set, conclusion),
+        *([discussion] if discussion.blocks else []),
         describe_comparison(data_set, figures),
         describe_configuration(groups.get("train-best"), groups.get("finetune"), config.report.author),
     ]
