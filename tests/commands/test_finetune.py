@@ -29,7 +29,7 @@ def test_every_strategy_over_the_same_seeds_in_one_table(make_config, own, capsy
     monkeypatch.setattr(finetune, "STRATEGIES", chosen := ("head", "lpft"))  # each of the others takes as long
     finetune.run(make_config(own, "STRATEGY=all", "SEEDS=2"))
     results = read_results()
-    names = [f"{strategy}-20260101-000000-first" for strategy in chosen for _ in range(2)]
+    names = [f"{strategy}-first" for strategy in chosen for _ in range(2)]
     assert sorted((result.name, result.seed) for result in results) == sorted(zip(names, [0, 1] * 2, strict=True))
     table = capsys.readouterr().out.split("95 % interval\n")[-1].splitlines()
     assert [line.split()[0] for line in table] == list(chosen)

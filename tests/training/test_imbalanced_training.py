@@ -88,7 +88,7 @@ def test_predicting_the_majority_is_not_mistaken_for_success(make_config, plante
 
     # The headline of the page has all three numbers.
     page = write_report(config)
-    (finding,) = page.findings
+    finding = page.findings[0]
     assert finding.replace("\u00a0", " ") == (
         "planted: the best model from scratch has a test accuracy of 96.2 % (91.9 to 98.2 %, n = 156 images), a "
         "balanced accuracy of 50.0 % (48.8 to 73.0 %, n = 156 images) and a majority baseline of 96.2 %."

@@ -9,7 +9,7 @@ from keras_inat.reporting import formatting
 from keras_inat.reporting.blocks import Block, Details, Prose, Section, Table
 from keras_inat.reporting.charts.classification import draw_reliability_diagram
 from keras_inat.reporting.figure_folder import FigureFolder
-from keras_inat.reporting.formatting import MISSING, percent, percent_with_interval, plural
+from keras_inat.reporting.formatting import MISSING, percent, percent_with_interval
 from keras_inat.reporting.sections.trained_models import TrainedModel, place_beside
 from keras_inat.reporting.statistics.accuracy import Calibration, estimate_top_k, measure_calibration
 from keras_inat.reporting.statistics.temperature import TemperatureEffect, measure_temperature_effect
@@ -96,7 +96,7 @@ def _list_cells(measured: _Measured) -> dict[str, str]:
             value, interval = formatting.difference(effect.change, 4)
             change = f"{value} ({interval}, {formatting.sample_size(effect.change)})"
     cells = {
-        f"expected calibration error, {plural(len(before.bins), 'bin')}": _format_error(before),
+        "expected calibration error": _format_error(before),
         "temperature": temperature,
         "expected calibration error after scaling": after,
         "mean negative log-likelihood before and after scaling": log_losses,

@@ -65,11 +65,25 @@ def test_calibration_is_shown_before_and_after_temperature_scaling(workshop: Wor
     text = " ".join(text.replace("\xa0", " ").split())
     right = np.sqrt(0.97) / (np.sqrt(0.97) + 3 * np.sqrt(0.01))  # 0.7665
     losses = [-0.8 * np.log(0.97) - 0.2 * np.log(0.01), -0.8 * np.log(right) - 0.2 * np.log((1 - right) / 3)]
-    assert "expected calibration error, 1 bin 17.0 points (chance: up to" in text
+    assert "expected calibration error 17.0 points (chance: up to" in text
     assert "temperature 2.00" in text
     assert f"expected calibration error after scaling {100 * (0.8 - right):.1f} points (chance: up to" in text
     assert f"before and after scaling {losses[0]:.4f} and {losses[1]:.4f}" in text
     assert re.search(r"change of the negative log-likelihood −0\.22\d\d \(.*, n = 100 images\)", text)
+
+
+def test_models_with_different_numbers_of_bins_share_a_table(workshop: Workshop) -> None:
+    workshop.add_run()
+    run = workshop.add_finetuned("head", correct=70)
+    predictions = Predictions.read(run.predictions)
+    assert predictions is not None
+    certain = np.eye(4, dtype=np.float32)[predictions.labels]  # a single bin
+    no_errors = {"errors": np.arange(0), "error_pixels": predictions.error_pixels[:0]}
+    replace(predictions, probabilities=certain, **no_errors).write(run.predictions)
+    models = read_models(workshop.read_data_set())
+    assert len(models) == 2
+    text = format_text(describe_calibration(models, workshop.figures)).replace("\xa0", " ")
+    assert re.search(r"expected calibration error \d+\.\d points \(chance: up to \d+\.\d\) 0\.0 points", text)
 
 
 def test_a_missing_temperature_is_explained(workshop: Workshop) -> None:
