@@ -63,7 +63,7 @@ def test_the_report_is_inside_and_in_one_file(executed):
     cells, place = executed
     page = read_html(next(cell for first, cell in cells.items() if first.startswith("page =")))
     assert "<iframe srcdoc=" in page
-    assert "Best fine-tuned model" in page
+    assert "Fine-tuned: example predictions" in page
     assert "figures/" not in (place / "reports" / "index.html").read_text()
 
 
