@@ -1,6 +1,8 @@
 """The style of all figures, and saving them as PNG. Importing this module opens no window."""
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -96,10 +98,16 @@ def clip_to_width(text: str, width: float, size: float) -> str:
     return text
 
 
+@contextlib.contextmanager
+def allow_missing_glyphs() -> Iterator[None]:
+    """Allows characters that the font lacks. They are drawn as boxes, which the reader sees anyway."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
 def save_figure(figure: Figure, path: Path) -> Path:
     """Writes a PNG atomically."""
-    with write_atomically(path) as temporary, warnings.catch_warnings():
-        # A character that the font lacks is drawn as a box, which the reader sees anyway.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with write_atomically(path) as temporary, allow_missing_glyphs():
         figure.savefig(temporary, format="png")
     return path

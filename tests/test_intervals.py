@@ -9,7 +9,6 @@ from keras_inat.intervals import (
     Estimate,
     accuracy_interval,
     balanced_accuracy_interval,
-    correlate_ranks,
     count_effective_images,
     difference_interval,
     estimate_mean,
@@ -68,34 +67,6 @@ def test_interval_excludes_zero_on_either_side() -> None:
         False,
         False,
     ]
-
-
-def test_correlation_by_hand() -> None:
-    first = np.array([1.0, 2, 3, 4, 5, 6, 7, 8])
-    second = np.array([2.0, 1, 4, 3, 6, 5, 8, 7])
-    estimate = correlate_ranks(first, second)
-    # The squared differences of ranks add up to 8: rho = 1 - 6 * 8 / (8 * 63).
-    assert estimate.value == pytest.approx(1 - 48 / 504)
-    # Bonett & Wright: tanh(atanh(rho) -+ 1.96 sqrt((1 + rho^2 / 2) / 5)).
-    half = 1.959964 * np.sqrt((1 + (456 / 504) ** 2 / 2) / 5)
-    assert estimate.low == pytest.approx(np.tanh(np.arctanh(456 / 504) - half))
-    assert estimate.high == pytest.approx(np.tanh(np.arctanh(456 / 504) + half))
-    assert (estimate.num, estimate.unit, estimate.excludes_zero) == (8, "trials", True)
-
-
-def test_ties_get_their_mean_rank() -> None:
-    # The ranks of the second are 1, 2.5, 2.5, 4: covariance 4.5, variances 5 and 4.5.
-    estimate = correlate_ranks(np.array([1.0, 2, 3, 4]), np.array([1.0, 2, 2, 3]))
-    assert estimate.value == pytest.approx(4.5 / np.sqrt(5 * 4.5))
-    rng = np.random.default_rng(0)
-    first = rng.integers(0, 3, 30).astype(float)
-    second = rng.integers(0, 4, 30).astype(float)
-    assert correlate_ranks(first, second).value == pytest.approx(scipy.stats.spearmanr(first, second).statistic)
-
-
-def test_perfect_correlation_is_finite() -> None:
-    estimate = correlate_ranks(np.arange(8.0), -np.arange(8.0))
-    assert (estimate.value, estimate.low, estimate.high) == (-1, -1, -1)
 
 
 def test_balanced_interval_by_hand() -> None:

@@ -1,6 +1,6 @@
 """Text for numbers, with their intervals and sample sizes, and for settings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_inat.intervals import Estimate, count_digits
@@ -96,6 +96,11 @@ def signed(number: float, digits: int) -> str:
     """Returns `+24.9` or `−3.0`."""
     rounded = round(number, digits) + 0.0  # turns -0.0 into 0.0
     return f"{rounded:+.{digits}f}".replace("-", MINUS)
+
+
+def package_versions(packages: Mapping[str, str]) -> str:
+    """Returns `keras 3.15.1, numpy 2.4.6`."""
+    return ", ".join(f"{name} {version}" for name, version in sorted(packages.items()))
 
 
 def setting_name(name: str) -> str:

@@ -3,6 +3,7 @@
 Only the run folders are read: no data set, no test images except those that a run kept, no TensorFlow.
 """
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +62,11 @@ class FinishedRun:
     def backbone(self) -> str:
         """The full name of the pretrained network; empty if the run was trained from scratch."""
         return name_backbone(self.finetune) if self.finetune else ""
+
+    @functools.cached_property
+    def predictions(self) -> Predictions | None:
+        """The predictions on the test images, read once; see `read_predictions`."""
+        return self.read_predictions()
 
     def read_predictions(self) -> Predictions | None:
         """Reads the predictions on the test images. Returns None if the file is missing or damaged."""

@@ -75,7 +75,7 @@ def _describe_model(run: FinishedRun, folder: RunFolder, author: str) -> list[Bl
         ["training", training],
         ["seed", str(result.seed)],
         ["device", result.device],
-        ["versions", ", ".join(f"{name} {version}" for name, version in sorted(result.packages.items()))],
+        ["versions", formatting.package_versions(result.packages)],
         ["commit", result.commit or "unknown"],
         ["configuration", f"`{folder.config}`"],
     ]
@@ -94,7 +94,7 @@ def _describe_evaluation(run: FinishedRun) -> list[Block]:
             f"{percent(run.result.val_majority_baseline)}."
         )
     validation = Prose(text)
-    predictions = run.read_predictions()
+    predictions = run.predictions
     if predictions is None:
         return [validation, Prose("The predictions on the test images are not on disk.")]
     accuracy = estimate_proportion(int(predictions.correct.sum()), len(predictions.labels))

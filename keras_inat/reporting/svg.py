@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-import warnings
 from typing import Any
 
 import matplotlib
@@ -11,11 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from PIL import Image
 
+from keras_inat.plotting import allow_missing_glyphs
 from keras_inat.style import DARK
 
 # Text is drawn as outlines, because a reader's fonts have other widths. Equal figures have equal identifiers.
 SETTINGS: dict[Any, Any] = {"svg.fonttype": "path", "svg.hashsalt": "keras-inat", "image.composite_image": False}
-IMAGE = re.compile(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)")
+IMAGE = re.compile(r"(?P<before><image [^>]*)data:image/png;base64,\s*(?P<content>[A-Za-z0-9+/=\s]+)(?P<after>[^>]*>)")
 SHARP = "image-rendering:crisp-edges;image-rendering:pixelated"
 MIN_SMOOTH = 32  # pixels; smaller images are the weights of filters, whose pixels stay sharp
 MIN_COMPRESSED = 96  # pixels; smaller images stay lossless
@@ -30,12 +30,9 @@ def format_svg(figure: Figure, comment: str) -> str:
     for image in figure.findobj(AxesImage):
         image.set_interpolation("none")  # the pixels themselves are embedded, and the reader's program scales them
     content = io.StringIO()
-    with warnings.catch_warnings(), matplotlib.rc_context(SETTINGS):
-        # A character that the font lacks is drawn as a box, which the reader sees anyway.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with allow_missing_glyphs(), matplotlib.rc_context(SETTINGS):
         figure.savefig(content, format="svg", facecolor="none", metadata={"Date": None})
-    text = IMAGE.sub(_compress, content.getvalue())
-    text = re.sub(r"<image [^>]*>", _smooth, text)
+    text = IMAGE.sub(_embed, content.getvalue())
     rules = "".join(
         f'[style*="{kind}: {light}"]{{{kind}:{dark} !important}}'
         for light, dark in DARK.items()
@@ -50,21 +47,18 @@ def format_svg(figure: Figure, comment: str) -> str:
     return f"{text[:start]}<!-- {comment} -->\n{text[start:end]}\n{style}{text[end:]}"
 
 
-def _compress(match: "re.Match[str]") -> str:
-    """Returns the address of an embedded image, as JPEG if it is large, opaque and smaller so."""
-    png = base64.b64decode(match[1])
+def _embed(match: "re.Match[str]") -> str:
+    """Returns an image's element: a JPEG if it is large, opaque and smaller so; enlarged smoothly unless it is tiny."""
+    png = base64.b64decode(match["content"])
+    content = png
+    kind = "png"
     with Image.open(io.BytesIO(png)) as image:
-        is_large = min(image.size) >= MIN_COMPRESSED
-        if is_large and image.getextrema()[-1] == (255, 255):
+        side = min(image.size)
+        if side >= MIN_COMPRESSED and image.getextrema()[-1] == (255, 255):
             jpeg = io.BytesIO()
             image.convert("RGB").save(jpeg, "jpeg", quality=QUALITY, subsampling=0)
             if jpeg.tell() < len(png):
-                return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _smooth(match: "re.Match[str]") -> str:
-    """Returns an image's element. Unless the image is tiny, it is enlarged smoothly."""
-    content = re.search(r"base64,([A-Za-z0-9+/=]+)", match[0])
-    with Image.open(io.BytesIO(base64.b64decode(content[1] if content else ""))) as image:
-        return match[0].replace(SHARP, "image-rendering:auto") if min(image.size) >= MIN_SMOOTH else match[0]
+                content = jpeg.getvalue()
+                kind = "jpeg"
+    element = f"{match['before']}data:image/{kind};base64,{base64.b64encode(content).decode()}{match['after']}"
+    return element.replace(SHARP, "image-rendering:auto") if side >= MIN_SMOOTH else element

@@ -5,13 +5,13 @@ from typing import Any
 
 from keras_inat.errors import PROGRAM
 from keras_inat.reporting.blocks import Block, Details, Prose, Section, Table
-from keras_inat.reporting.formatting import MISSING, setting_value
+from keras_inat.reporting.formatting import MISSING, package_versions, setting_value
 from keras_inat.reporting.history import FinishedRun, SeedGroup
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import flatten, list_names
 from keras_inat.settings.roles import Role
 from keras_inat.settings.schema import Config, Finetune
-from keras_inat.store.records import Result, StageSummary
+from keras_inat.store.records import StageSummary
 
 TITLE = "Configuration"
 LEAD = "The settings of the best models. A value that differs from its default is followed by the default."
@@ -133,11 +133,7 @@ def _tabulate_facts(groups: dict[str, SeedGroup], author: str) -> Table:
         ["epochs", *(f"{result.epochs} of {result.planned_epochs}; best: {result.best_epoch}" for result in results)],
         ["date (UTC)", *(result.created[:10] for result in results)],
         ["commit", *(result.commit or MISSING for result in results)],
-        ["packages", *(_list_packages(result) for result in results)],
+        ["packages", *(package_versions(result.packages) for result in results)],
     ]
     caption = ""
     return Table(caption, f"l{'l' * len(groups)}", ["", *groups], rows)
-
-
-def _list_packages(result: Result) -> str:
-    return ", ".join(f"{name} {version}" for name, version in sorted(result.packages.items()))

@@ -26,17 +26,17 @@ NUM_ERRORS = 3
 def describe_confusion_matrix(models: Sequence[TrainedModel], figures: FigureFolder) -> Section:
     """Returns the section on the errors of each model on the test images."""
     is_paired = all(len(model.run.data.classes) <= MAX_PAIRED for model in models)
-    columns = [_describe_errors(model, figures) for model in models]
+    counted = [(model, count_confusion(model.predictions, len(model.run.data.classes))) for model in models]
+    columns = [_describe_errors(model, counts, figures) for model, counts in counted]
     blocks = place_beside([model.title for model in models], columns, is_paired)
-    for model in models:
-        blocks += _fold_details(model, figures)
+    for model, counts in counted:
+        blocks += _fold_details(model, counts, figures)
     return Section(TITLE, blocks, lead=LEAD)
 
 
-def _describe_errors(model: TrainedModel, figures: FigureFolder) -> list[Block]:
+def _describe_errors(model: TrainedModel, counts: np.ndarray, figures: FigureFolder) -> list[Block]:
     run = model.run
     classes = run.data.classes
-    counts = count_confusion(model.predictions, len(classes))
     shown = f"{describe_shown_classes(len(classes))}, n = {len(model.predictions.labels):,} test images"
     errors = list_frequent_errors(counts, classes)
     draw = partial(draw_confusion_matrix, counts, classes)
@@ -46,10 +46,9 @@ def _describe_errors(model: TrainedModel, figures: FigureFolder) -> list[Block]:
     ]
 
 
-def _fold_details(model: TrainedModel, figures: FigureFolder) -> list[Block]:
+def _fold_details(model: TrainedModel, counts: np.ndarray, figures: FigureFolder) -> list[Block]:
     """Returns the table of classes and the images of the highest-confidence errors of a model."""
     classes = model.run.data.classes
-    counts = count_confusion(model.predictions, len(classes))
     table = tabulate_classes(counts, classes)
     blocks: list[Block] = [Details(f"{model.title}: recall and precision of every class", [table])]
     errors = model.predictions.show_errors()

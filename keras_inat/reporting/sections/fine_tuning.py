@@ -168,8 +168,8 @@ def _tabulate_configurations(
 
 def _draw_class_differences(scratch: SeedGroup, tuned: SeedGroup, figures: FigureFolder) -> list[Block]:
     """Draws the paired difference of each class between the best runs."""
-    first = scratch.best.read_predictions()
-    second = tuned.best.read_predictions()
+    first = scratch.best.predictions
+    second = tuned.best.predictions
     differences = compare_classes(first, second, tuned.best.data.classes) if first and second else []
     if not differences:
         return []

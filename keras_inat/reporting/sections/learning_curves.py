@@ -42,7 +42,7 @@ def _describe_training(group: SeedGroup, figures: FigureFolder) -> list[Block]:
         f"weights of epoch {result.best_epoch} were kept, because they have the best {selected_by}. This "
         f"{group.subject} has a test accuracy of {describe_test_accuracy(group)}."
     )
-    if run.read_predictions() is None:
+    if run.predictions is None:
         text += " Its predictions are not on disk, so they are not shown."
     curve = run.folder.read_epochs()
     if not curve:

@@ -76,8 +76,7 @@ def _tabulate_differences(
         f"Paired differences in {score} relative to {reference} (`{base.best.title}`), on the same test images. "
         "With n images, two trained models are compared, one of each; the interval covers other images. With n seeds, "
         "two configurations are compared; the interval covers other seeds as well. The intervals are not simultaneous: "
-        "without any "
-        "true difference, one in twenty would still exclude zero."
+        "without any true difference, one in twenty would still exclude zero."
     )
     head = ["model", "points", "95 % interval", "n", "compared", "result"]
     return Table(caption, "lrrrll", head, rows)

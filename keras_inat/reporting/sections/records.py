@@ -143,7 +143,7 @@ def describe_reproduction(runs: list[FinishedRun]) -> Section:
         # The configuration has the seed. It also has the number of seeds, which would repeat the other runs as well.
         command = f"{PROGRAM} {run.folder.command} NAME=again SEEDS=1 CONFIG={run.folder.config}"
         rows.append([run.title, command, str(run.result.seed), run.data.hash, run.result.commit or MISSING])
-        versions[", ".join(f"{name} {version}" for name, version in sorted(run.result.packages.items()))] += 1
+        versions[formatting.package_versions(run.result.packages)] += 1
     section = Section(REPRODUCTION)
     section.blocks = [
         Prose(

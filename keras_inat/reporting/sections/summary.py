@@ -11,7 +11,7 @@ from keras_inat.reporting.formatting import percent, plural
 from keras_inat.reporting.history import DataSet, History
 from keras_inat.reporting.sections.confusion_matrix import list_frequent_errors
 from keras_inat.reporting.sections.sweep import describe_trial_balance
-from keras_inat.reporting.sections.trained_models import TrainedModel, choose_groups, read_models
+from keras_inat.reporting.sections.trained_models import TITLES, TrainedModel, choose_groups, read_models
 from keras_inat.reporting.statistics.accuracy import (
     compare_groups,
     count_confusion,
@@ -28,8 +28,6 @@ GETTING_STARTED = [
     f"`{PROGRAM} train-best` trains the best configuration in full and evaluates it once on the test images.",
     f"`{PROGRAM} finetune STRATEGY=head` fine-tunes a pretrained network.",
 ]
-
-TRAININGS = {"train-best": "from scratch", "finetune": "fine-tuned"}
 INTERVALS = (
     f"All intervals are 95{formatting.SPACE}% intervals. With n images, an accuracy describes one trained model, and "
     "its interval covers other test images. With n seeds, it describes the configuration, and its interval covers "
@@ -62,16 +60,15 @@ def summarize(history: History, findings: list[str], figures: FigureFolder) -> S
     """Returns the section with a card for each test accuracy, the other findings and some predictions."""
     cards = []
     for data_set in history.data_sets:
-        for command, training in TRAININGS.items():
-            groups = data_set.find_groups(command)
-            if groups:
-                title = f"{data_set.name}: test accuracy {training}"
-                balanced = estimate_balanced_accuracy(groups[0])
-                if balanced:
-                    title += f", majority baseline {percent(groups[0].best.test.majority_baseline)}"
-                cards.append((title, estimate_test_accuracy(groups[0])))
-                if balanced:
-                    cards.append((f"{data_set.name}: balanced test accuracy {training}", balanced))
+        for command, group in choose_groups(data_set).items():
+            training = TITLES[command].lower()
+            title = f"{data_set.name}: test accuracy {training}"
+            balanced = estimate_balanced_accuracy(group)
+            if balanced:
+                title += f", majority baseline {percent(group.best.test.majority_baseline)}"
+            cards.append((title, estimate_test_accuracy(group)))
+            if balanced:
+                cards.append((f"{data_set.name}: balanced test accuracy {training}", balanced))
     blocks: list[Block] = []
     if cards:
         blocks.append(Cards(cards))
@@ -150,21 +147,22 @@ def _describe_no_effect(conclusion: SweepConclusion) -> str:
 
 def _compare_trainings(data_set: DataSet) -> list[str]:
     """Returns the paired difference between the best fine-tuned model and the best one from scratch."""
-    scratch = data_set.find_groups("train-best")
-    tuned = data_set.find_groups("finetune")
-    if not scratch or not tuned:
+    groups = choose_groups(data_set)
+    if len(groups) < 2:
         return []
+    scratch = groups["train-best"]
+    tuned = groups["finetune"]
     scores = {"accuracy": False}
     if data_set.data and data_set.data.is_imbalanced:
         scores["balanced accuracy"] = True
     sentences = []
     for score, is_balanced in scores.items():
-        difference = compare_groups(scratch[0], tuned[0], is_balanced)
+        difference = compare_groups(scratch, tuned, is_balanced)
         if difference:
             points, interval = formatting.percentage_points(difference)
             names = "the best fine-tuned model minus that of the best model from scratch"
             if difference.unit == "images":
-                names = f"the fine-tuned `{tuned[0].best.title}` minus that of `{scratch[0].best.title}`, from scratch,"
+                names = f"the fine-tuned `{tuned.best.title}` minus that of `{scratch.best.title}`, from scratch,"
             text = (
                 f"{data_set.name}: on the same test images, the {score} of {names} is {points} points (95 % interval "
                 f"{interval}, {formatting.sample_size(difference)})."

@@ -30,7 +30,7 @@ def choose_groups(data_set: DataSet) -> dict[str, SeedGroup]:
 def read_models(data_set: DataSet) -> list[TrainedModel]:
     """Returns the best run of each of these groups, without those whose predictions are missing or damaged."""
     runs = [group.best for group in choose_groups(data_set).values()]
-    return [TrainedModel(run, found) for run in runs if (found := run.read_predictions())]
+    return [TrainedModel(run, found) for run in runs if (found := run.predictions)]
 
 
 def place_beside(titles: Sequence[str], columns: Sequence[list[Block]], is_paired: bool = True) -> list[Block]:

@@ -10,6 +10,7 @@ from keras_inat.reporting.charts.images import draw_augmentation, draw_examples
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import percent, plural
 from keras_inat.reporting.history import DataSet, FinishedRun
+from keras_inat.reporting.sections.trained_models import choose_groups
 from keras_inat.settings.schema import Augment
 from keras_inat.store.predictions import TrainingSample
 
@@ -41,10 +42,9 @@ def describe_training_images(data_set: DataSet, figures: FigureFolder) -> list[B
 
 def _list_samples(data_set: DataSet) -> Iterator[tuple[FinishedRun, TrainingSample]]:
     """Yields the samples of the best model from scratch and of the best fine-tuned one, if they have one."""
-    for command in MODELS:
-        for group in data_set.find_groups(command)[:1]:
-            if sample := group.best.read_training_sample():
-                yield group.best, sample
+    for group in choose_groups(data_set).values():
+        if sample := group.best.read_training_sample():
+            yield group.best, sample
 
 
 def _show_examples(run: FinishedRun, sample: TrainingSample, figures: FigureFolder) -> Block:

@@ -96,7 +96,7 @@ def compare_groups(first: SeedGroup, second: SeedGroup, is_balanced: bool = Fals
     runs = [(first.best, second.best)]
     if len(shared) > 1:
         runs = [(before[seed], after[seed]) for seed in shared]
-    pairs = [(old.read_predictions(), new.read_predictions()) for old, new in runs]
+    pairs = [(old.predictions, new.predictions) for old, new in runs]
     return compare_predictions([(old, new) for old, new in pairs if old and new], is_balanced)
 
 
