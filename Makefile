@@ -33,7 +33,7 @@ help:  ## list the targets and their variables
 	@sed -n -E 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %-82s %s\n", $$1, $$2, $$3}'
 	@printf '\nAll other settings: ARGS="section.key=value ...". `make settings` lists them.\n'
 
-demo: $(VENV)/ready  ## search, train, fine-tune, export and report on drawn images, offline, in minutes|ARGS
+demo: $(VENV)/ready-export  ## search, train, fine-tune, export and report on drawn images, offline, in minutes|ARGS
 	@$(RUN_COMMAND) demo $(call given,)
 
 data: $(VENV)/ready  ## download or unpack a data set, decode it and list what was found|ZIP URL DATA ARGS
