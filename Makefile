@@ -75,7 +75,7 @@ dashboard: $(VENV)/ready  ## open TensorBoard (scalars, HParams) on runs/|ARGS
 bench: $(VENV)/ready  ## measure speed, as ratios of two things run together|DATA ARGS
 	@$(RUN_COMMAND) bench $(call given,DATA)
 
-replay: $(VENV)/ready  ## compare search methods on recorded trials; see docs/sweep.md|ARGS
+replay: $(VENV)/ready-dev  ## compare search methods on recorded trials; see docs/sweep.md|ARGS
 	@$(RUN_COMMAND) replay $(call given,)
 
 clean-packs: $(VENV)/ready  ## remove decoded pixels of images that were changed or deleted|ARGS

@@ -1,12 +1,13 @@
-"""A search over recorded trials, with their accuracies in place of trainings."""
+"""Searches over recorded trials, with their accuracies in place of trainings."""
 
 import csv
+import functools
 import itertools
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import keras_tuner
 from keras_tuner.engine.trial import Trial as KerasTunerTrial
@@ -23,21 +24,6 @@ from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Trial, build_curve
 
-
-class Method(NamedTuple):
-    """A search method."""
-
-    oracle: str | None  # A value of `sweep.oracle`, or None for the Bayesian oracle of KerasTuner
-    prune: str  # A value of `sweep.prune`
-
-
-METHODS = {
-    "KerasTuner's Bayesian": Method(None, "none"),
-    "random": Method("random", "none"),
-    "ours, without pruning": Method("bayesian", "none"),
-    "ours": Method("bayesian", "halving"),
-}
-
 # The validation accuracies by epoch of every configuration of a space. Its settings, as text, are the key.
 Curves = Mapping[tuple[str, ...], Sequence[float]]
 
@@ -46,9 +32,22 @@ Curves = Mapping[tuple[str, ...], Sequence[float]]
 class Search:
     """The course of a search."""
 
-    best: list[float]  # the best score of a completed trial, after each trial
-    epochs: list[int]  # the total number of trained epochs, after each trial
-    repeats: int  # the number of trials that repeat an earlier configuration
+    best: list[float] = field(default_factory=list)  # the best score of a completed trial, after each trial
+    epochs: list[int] = field(default_factory=list)  # the total number of trained epochs, after each trial
+    tried: set[tuple[str, ...]] = field(default_factory=set)
+    repeats: int = 0  # the number of trials that repeat an earlier configuration
+
+    @property
+    def spent(self) -> int:
+        """The number of epochs so far."""
+        return self.epochs[-1] if self.epochs else 0
+
+    def add(self, configuration: tuple[str, ...], epochs: int, score: float) -> None:
+        """Adds a trial. The score of one that was stopped early is 0."""
+        self.repeats += configuration in self.tried
+        self.tried.add(configuration)
+        self.best.append(max([score, *self.best[-1:]]))
+        self.epochs.append(self.spent + epochs)
 
     def count_epochs(self, score: float) -> int | None:
         """Returns the number of epochs until a trial reaches `score`, or None if no trial does."""
@@ -60,7 +59,9 @@ class Search:
 
 
 def read_recorded(path: Path, config: Config) -> Curves:
-    """Reads a `trials.csv` that holds every configuration of `sweep.space`, trained for `sweep.epochs` epochs.
+    """Reads a table that holds every configuration of `sweep.space`, trained for `sweep.epochs` epochs.
+
+    Its columns are those of a `trials.csv`: the settings and `val_accuracies`. Other columns are not read.
 
     Raises:
         UserError: The file lacks settings, configurations or epochs.
@@ -78,41 +79,99 @@ def read_recorded(path: Path, config: Config) -> Curves:
     if not wanted <= set(curves) or {len(curve) for curve in curves.values()} != {config.sweep.epochs}:
         raise UserError(
             f"{path} does not hold every configuration of `sweep.space` with {config.sweep.epochs} epochs: use the "
-            "choices and the epochs of configs/replay.yaml"
+            "choices and the epochs of the recipe"
         )
     return curves
 
 
-def replay(config: Config, curves: Curves, method: str, folder: Path, budget: int) -> Search:
-    """Runs a search with recorded accuracies in place of trainings.
+def replay_sweep(oracle: str | None, prune: str, config: Config, curves: Curves, folder: Path, budget: int) -> Search:
+    """Replays a search of `make sweep`.
 
     Args:
+        oracle: A value of `sweep.oracle`, or None for the Bayesian oracle of KerasTuner.
+        prune: A value of `sweep.prune`.
         config: The configuration of the recorded sweep. `run.seed` is the seed of the search.
         curves: The accuracies of every configuration of the space.
-        method: A key of `METHODS`.
         folder: An empty folder for the records of the search.
         budget: The search ends after this number of epochs.
     """
-    oracle_name, prune = METHODS[method]
     config = override(config, {"run.directory": str(folder), "sweep.prune": prune})
-    if oracle_name:
-        config = override(config, {"sweep.oracle": oracle_name})
+    if oracle:
+        config = override(config, {"sweep.oracle": oracle})
     records = Records(config, "")
-    oracle = build_oracle(config) if oracle_name else _build_kerastuner_oracle(records)
-    search = Search([], [], 0)
-    tried: set[tuple[str, ...]] = set()
-    spent = 0
-    while spent < budget and (trial := _propose(oracle)).status == TrialStatus.RUNNING:
+    proposer = build_oracle(config) if oracle else _build_kerastuner_oracle(records)
+    search = Search()
+    while search.spent < budget and (trial := _propose(proposer)).status == TrialStatus.RUNNING:
         record = records.begin(trial.trial_id, trial.hyperparameters.values)
         configuration = tuple(str(record.settings[setting]) for setting in config.sweep.space)
-        search.repeats += configuration in tried
-        tried.add(configuration)
-        record = end_trial(records, oracle, _replay_trial(records, record, curves[configuration]))
-        spent += record.epochs or 0
-        completed = record.score if record.status == "completed" and record.score else 0.0
-        search.best.append(max([completed, *search.best[-1:]]))
-        search.epochs.append(spent)
+        record = end_trial(records, proposer, _replay_trial(records, record, curves[configuration]))
+        score = record.score if record.status == "completed" and record.score else 0.0
+        search.add(configuration, record.epochs or 0, score)
     return search
+
+
+def replay_optuna(pruner: str, config: Config, curves: Curves, folder: Path, budget: int) -> Search:
+    """Replays a search by Optuna's multivariate tree-structured Parzen estimator; see `replay_sweep`.
+
+    Numbers are searched by their positions in the list of choices, and other choices are categories. A trial reports
+    its best score after every epoch. A configuration that was tried before costs its epochs again.
+
+    Args:
+        pruner: A key of `OPTUNA_PRUNERS`.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(n_startup_trials=4, multivariate=True, seed=config.run.seed)
+    name, arguments = OPTUNA_PRUNERS[pruner]
+    study = optuna.create_study(
+        direction="maximize", sampler=sampler, pruner=getattr(optuna.pruners, name)(**arguments)
+    )
+    search = Search()
+    while search.spent < budget:
+        trial = study.ask()
+        configuration = tuple(_suggest(trial, *item) for item in config.sweep.space.items())
+        accuracies = curves[configuration]
+        seen: list[float] = []
+        for epoch, accuracy in enumerate(accuracies, 1):
+            seen.append(accuracy)
+            trial.report(max(seen), epoch)
+            if epoch < len(accuracies) and trial.should_prune():
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                search.add(configuration, epoch, 0.0)
+                break
+        else:
+            study.tell(trial, max(seen))
+            search.add(configuration, len(seen), max(seen))
+    return search
+
+
+# The pruners of Optuna, with the settings that its searches have here.
+OPTUNA_PRUNERS: dict[str, tuple[str, dict[str, int]]] = {
+    "halving": ("SuccessiveHalvingPruner", {"min_resource": 2, "reduction_factor": 3}),
+    "halving from 1": ("SuccessiveHalvingPruner", {"min_resource": 1, "reduction_factor": 3}),
+    "median": ("MedianPruner", {"n_startup_trials": 4}),
+}
+
+# The search methods: functions of the configuration, the recorded accuracies, an empty folder and a number of epochs.
+METHODS: dict[str, Callable[[Config, Curves, Path, int], Search]] = {
+    "KerasTuner's Bayesian": functools.partial(replay_sweep, None, "none"),
+    "Optuna's TPE, median": functools.partial(replay_optuna, "median"),
+    "Optuna's TPE, halving": functools.partial(replay_optuna, "halving"),
+    "the same from epoch 1": functools.partial(replay_optuna, "halving from 1"),
+    "random": functools.partial(replay_sweep, "random", "none"),
+    "ours, without pruning": functools.partial(replay_sweep, "bayesian", "none"),
+    "ours": functools.partial(replay_sweep, "bayesian", "halving"),
+}
+
+
+def _suggest(trial: Any, name: str, choices: Any) -> str:
+    """Returns the value of a setting that a trial of Optuna suggests, as text."""
+    if all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices):
+        return str(choices[trial.suggest_int(name, 0, len(choices) - 1)])
+    return str(trial.suggest_categorical(name, list(map(str, choices))))
 
 
 def _replay_trial(records: Records, trial: Trial, accuracies: Sequence[float]) -> Trial:

@@ -96,7 +96,7 @@ COMMANDS = {
         sections=("data", "augment", "model", "training"),
         recipe="demo",
     ),
-    "replay": Command("compare search methods on recorded trials", example="", sections=("sweep",), recipe="replay"),
+    "replay": Command("compare search methods on recorded trials", example=""),
     "clean-packs": Command(
         "remove decoded pixels of images that were changed or deleted", example="", sections=("data",)
     ),
