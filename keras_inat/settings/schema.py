@@ -1,5 +1,6 @@
 """The configuration: every setting, typed and documented, with its role."""
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
@@ -133,10 +134,10 @@ class Training(Section):
         None, description="train-best: the folder of a finished run whose predictions the CNN learns; null: labels only"
     )
     distillation_temperature: Annotated[float, Role.TEACHER] = Field(
-        1.0, gt=0, le=100, description="softens the predictions of the teacher and of the CNN in their loss; 1: as they are"
+        1.0, gt=0, le=100, description="above 1, it softens the predictions of teacher and CNN in their loss"
     )
     teacher_weight: Annotated[float, Role.TEACHER] = Field(
-        1.0, gt=0, le=1, description="fraction of the loss that is for the teacher's predictions; the rest is for labels"
+        1.0, gt=0, le=1, description="fraction of the loss for the teacher's predictions; the rest is for labels"
     )
     ema: Fraction = Field(0.0, description="time constant of averaged weights, as a fraction of all steps; 0: off")
     image_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
@@ -150,6 +151,15 @@ class Training(Section):
     )
     steps_per_execution: int = Field(1, ge=1, description="most steps that a GPU takes per call, as in Keras")
     patience: int = Field(0, ge=0, description="epochs without a better training.objective that stop it; 0: off")
+
+    @pydantic.field_validator("teacher")
+    @classmethod
+    def _name_folder(cls, value: str | None) -> str | None:
+        """Returns the folder of the run, also for the path of its model, so that it has one name."""
+        if value is None:
+            return None
+        path = Path(value)
+        return str(path.parent if path.suffix == ".keras" else path)
 
     @pydantic.model_validator(mode="after")
     def _check_teacher(self) -> "Training":

@@ -271,6 +271,13 @@ class Result(Stored):
     temperature: float | None = None
 
     @property
+    def strategy(self) -> str:
+        """The fine-tuning strategy, or `scratch`, or `scratch with a teacher`."""
+        if self.config.finetune:
+            return self.config.finetune.strategy
+        return "scratch with a teacher" if self.config.training.teacher else "scratch"
+
+    @property
     def val_score(self) -> float:
         """The score on the validation images that selected the best epoch."""
         return balance.read_score(self.objective, self)

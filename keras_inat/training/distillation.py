@@ -101,7 +101,7 @@ class StudentModel(keras.Model):
 
 
 def make_teacher_function(teacher: keras.Model) -> Callable[[Any], Any]:
-    """Returns a function from images `(batch, side, side, 3)` in [0, 255] of any side to the teacher's probabilities."""
+    """Returns a function from images `(batch, side, side, 3)` in [0, 255], of any side, to probabilities."""
     predict = make_inference(teacher)
     size = teacher.input_shape[1:3]
 

@@ -18,8 +18,8 @@ from keras_inat.models.backbones import HEAD
 from keras_inat.models.pretrained import get_features
 from keras_inat.progress import track_progress
 from keras_inat.settings.schema import Config
-from keras_inat.training.distillation import StudentModel
 from keras_inat.training.devices import choose_jit_compile, count_replicas, make_predict_function
+from keras_inat.training.distillation import StudentModel
 from keras_inat.training.evaluation_model import EvaluationModel, keep_average_separate
 from keras_inat.training.losses import build_loss, build_metrics, choose_class_weights
 

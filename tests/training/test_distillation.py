@@ -255,4 +255,5 @@ def test_settings_of_the_teacher():
             load_config([f"training.{setting}"])
     config = load_config(["training.teacher=~/runs/a"])
     assert config.training.teacher == str(Path.home() / "runs" / "a")
+    assert load_config(["training.teacher=runs/a/best.keras"]) == load_config(["training.teacher=runs/a/"])
     assert override(config, {"training.teacher": None}).training.teacher is None
