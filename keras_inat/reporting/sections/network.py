@@ -44,7 +44,7 @@ def describe_network(data_set: DataSet) -> Section:
 
 
 def _find_network(data_set: DataSet) -> tuple[str, Result | None]:
-    """Returns the CNN of the best run, from scratch or with a teacher, or else of a sweep's best trial, and its origin."""
+    """Returns a CNN with its origin: the best from scratch, or with a teacher, or the newest sweep's best trial."""
     groups = data_set.find_groups("train-best") or data_set.find_groups(STUDENT)
     if groups:
         return f"`{groups[0].best.title}`", groups[0].best.result
