@@ -58,6 +58,8 @@ def test_the_page_shows_students_beside_models_from_scratch(workshop: Workshop) 
     assert "toy: test accuracy with a teacher" in text
     assert "toy: test accuracy from scratch" in text
     assert "CNNs that learned from the predictions of a teacher" in text
+    assert "the training loss is on another scale" in text
+    assert f"{student.path.name}, with a teacher 49,386" in text  # the cost of every run
     assert "several seeds separate" in text
     assert "train-best training.teacher=runs/finetune/20261101-080000-topk-MobileNetV2-seed0 SEEDS=3" in text
     figures = workshop.list_figures()
