@@ -156,11 +156,10 @@ class Run:
         return Runs([self])._repr_html_()
 
     def _list_cells(self) -> list[str]:
-        finetune = self.result.config.finetune
         low, high = self.test_interval
         return [
             self.path.name,
-            finetune.strategy if finetune else "scratch",
+            self.result.strategy,
             str(self.seed),
             str(self.result.epochs),
             f"{self.result.seconds / 60:.1f} min",

@@ -1,4 +1,4 @@
-"""Common ways to load a folder of images.
+"""Common ways to load a folder of images and to train a network.
 
 This module imports little, because worker processes import it when they start.
 """
@@ -12,7 +12,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
+
+from keras_inat.settings.schema import Model
 
 # Images in an epoch, which repeats the files, so that the workers do not wait at the end of a short epoch.
 EPOCH_SIZE = 100_000
@@ -67,6 +70,43 @@ def open_torch(folder: Path, size: int, batch_size: int, num_workers: int) -> It
         multiprocessing_context="spawn",  # a fork of a process with TensorFlow's threads may hang
     )
     return itertools.chain.from_iterable(itertools.repeat(loader))
+
+
+def step_torch(model: Model, pixels: np.ndarray, labels: np.ndarray) -> Iterator[Any]:
+    """Trains the same network in PyTorch endlessly, eager, float32, channels first. Yields the batch after each step.
+
+    Args:
+        model: A network with batch normalization and a dense layer.
+        pixels: `(batch, size, size, 3)` uint8.
+        labels: `(batch,)` int64.
+
+    Raises:
+        ImportError: PyTorch is not installed.
+    """
+    torch: Any = importlib.import_module("torch")  # the type checker does not know PyTorch
+    nn = torch.nn
+    layers = []
+    channels = 3
+    for filters, kernel_size in zip(model.filters_per_block, model.kernel_sizes, strict=True):
+        convolution = nn.Conv2d(channels, filters, kernel_size, padding="same")
+        layers += [convolution, nn.BatchNorm2d(filters), nn.ReLU(), nn.MaxPool2d(2)]
+        channels = filters
+    features = channels * (pixels.shape[1] // 2**model.num_blocks) ** 2
+    layers += [nn.Flatten(), nn.Linear(features, model.dense_units), nn.ReLU(), nn.Linear(model.dense_units, 10)]
+    network = nn.Sequential(*layers)
+    optimizer = torch.optim.Adam(network.parameters())
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+    targets = torch.from_numpy(labels)
+
+    def steps() -> Iterator[Any]:
+        while True:
+            loss = nn.functional.cross_entropy(network(images.float() / 127.5 - 1), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            yield images, targets
+
+    return steps()
 
 
 def open_keras(folder: Path, size: int, batch_size: int) -> Iterator[Any]:

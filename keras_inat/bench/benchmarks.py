@@ -1,6 +1,7 @@
 """The benchmarks: loading, serving, training, fine-tuning and indexing, each beside a baseline."""
 
 import contextlib
+import importlib.util
 import io
 import itertools
 import shutil
@@ -17,6 +18,7 @@ from keras_inat.bench.comparison import (
     print_comparisons,
     print_row,
     stream,
+    stream_apart,
     time_once,
 )
 from keras_inat.bench.indexing import time_indexing
@@ -132,10 +134,10 @@ def _compare_serving(images: Path, size: int) -> None:
         SERVE_AUGMENTED: _serve(_configure(images, size, Augment())),
         KERAS: baselines.open_keras(images / "train", size, BATCH_SIZE),
     }
-    with contextlib.suppress(ImportError):
-        streams[TORCH] = baselines.open_torch(images / "train", size, BATCH_SIZE, len(list_cores()))
     sides = {name: stream(batches, SERVE_SECONDS) for name, batches in streams.items()}
-    compare(images.name, size, SERVING, sides, DATA_ROUNDS)
+    arguments = (images / "train", size, BATCH_SIZE, len(list_cores()))
+    with _open_torch(TORCH, baselines.open_torch, arguments, SERVE_SECONDS) as peers:
+        compare(images.name, size, SERVING, sides | peers, DATA_ROUNDS)
 
 
 def _compare_training(images: Path) -> None:
@@ -198,10 +200,22 @@ def _compare_steps() -> None:
     models = {STEP: training.STEP_MODEL, STEP_POOL_FIRST: training.STEP_MODEL.model_copy(update={"pool_first": True})}
     size = training.STEP_SIZE
     streams = {name: training.step_keras(model, size, BATCH_SIZE) for name, model in models.items()}
-    with contextlib.suppress(ImportError):
-        streams[TORCH_STEP] = training.step_torch(training.STEP_MODEL, *training.make_batch(size, BATCH_SIZE))
     sides = {name: stream(steps, TRAINING_SECONDS) for name, steps in streams.items()}
-    compare("random", size, STEPPING, sides, TRAINING_ROUNDS)
+    arguments = (training.STEP_MODEL, *training.make_batch(size, BATCH_SIZE))
+    with _open_torch(TORCH_STEP, baselines.step_torch, arguments, TRAINING_SECONDS) as peers:
+        compare("random", size, STEPPING, sides | peers, TRAINING_ROUNDS)
+
+
+@contextlib.contextmanager
+def _open_torch(
+    name: str, open_batches: Callable[..., Iterator[Any]], arguments: tuple[Any, ...], seconds: float
+) -> Iterator[dict[str, Turn]]:
+    """Yields the side of PyTorch by its name. It has a process of its own; there is none without PyTorch."""
+    if importlib.util.find_spec("torch") is None:
+        yield {}
+        return
+    with stream_apart(open_batches, *arguments, seconds=seconds) as turn:
+        yield {name: turn}
 
 
 def _configure(images: Path, size: int, augment: Augment) -> Config:

@@ -1,9 +1,15 @@
 """Timed comparisons: all sides take turns, and each row shows the median and the range of the ratios."""
 
+import contextlib
+import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
+
+from keras_inat.errors import UserError
+from keras_inat.workers import obey_parent
 
 # A stream first uses up what it prepared during the other turns.
 SETTLE_SECONDS = 0.3
@@ -69,6 +75,50 @@ def stream(batches: Iterator[Any], seconds: float) -> Turn:
         return _consume(batches, seconds)
 
     return turn
+
+
+@contextlib.contextmanager
+def stream_apart(open_batches: Callable[..., Iterator[Any]], *arguments: Any, seconds: float) -> Iterator[Turn]:
+    """Yields a turn as that of `stream`, of batches that a process of its own opens with `open_batches(*arguments)`.
+
+    TensorFlow and PyTorch each bring their own threads and OpenMP. In one process, they slow down or abort each other.
+
+    Raises:
+        UserError: The process has ended.
+    """
+    context = multiprocessing.get_context("spawn")
+    pipe, end = context.Pipe()
+    process = context.Process(target=_serve_turns, args=(end, open_batches, arguments, seconds))
+    process.start()
+    end.close()  # otherwise the end of the process would not be noticed
+
+    def receive() -> Any:
+        try:
+            return pipe.recv()
+        except EOFError:
+            process.join()
+            raise UserError(f"the process of {open_batches.__name__} ended with code {process.exitcode}") from None
+
+    def turn() -> float:
+        pipe.send(True)
+        return float(receive())
+
+    try:
+        receive()  # it is ready
+        yield turn
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve_turns(
+    pipe: Connection, open_batches: Callable[..., Iterator[Any]], arguments: Sequence[Any], seconds: float
+) -> None:
+    obey_parent()
+    turn = stream(open_batches(*arguments), seconds)
+    pipe.send("ready")
+    while pipe.recv():
+        pipe.send(turn())
 
 
 def _consume(batches: Iterator[Any], seconds: float) -> float:

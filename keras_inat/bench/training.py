@@ -1,7 +1,6 @@
 """Training benchmarks: single steps, whole epochs, and the head of a frozen backbone."""
 
 import contextlib
-import importlib
 import io
 import itertools
 import time
@@ -51,43 +50,6 @@ def step_keras(model: Model, size: int, batch_size: int) -> Iterator[Any]:
     while True:
         network.train_on_batch(pixels, targets)
         yield pixels, targets
-
-
-def step_torch(model: Model, pixels: np.ndarray, labels: np.ndarray) -> Iterator[Any]:
-    """Trains the same network in PyTorch endlessly, eager, float32, channels first. Yields the batch after each step.
-
-    Args:
-        model: A model with batch normalization and a dense layer.
-        pixels: `(batch, size, size, 3)` uint8.
-        labels: `(batch,)` int64.
-
-    Raises:
-        ImportError: PyTorch is not installed.
-    """
-    torch: Any = importlib.import_module("torch")  # the type checker does not know PyTorch
-    nn = torch.nn
-    layers = []
-    channels = 3
-    for filters, kernel_size in zip(model.filters_per_block, model.kernel_sizes, strict=True):
-        convolution = nn.Conv2d(channels, filters, kernel_size, padding="same")
-        layers += [convolution, nn.BatchNorm2d(filters), nn.ReLU(), nn.MaxPool2d(2)]
-        channels = filters
-    features = channels * (pixels.shape[1] // 2**model.num_blocks) ** 2
-    layers += [nn.Flatten(), nn.Linear(features, model.dense_units), nn.ReLU(), nn.Linear(model.dense_units, 10)]
-    network = nn.Sequential(*layers)
-    optimizer = torch.optim.Adam(network.parameters())
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-    targets = torch.from_numpy(labels)
-
-    def steps() -> Iterator[Any]:
-        while True:
-            loss = nn.functional.cross_entropy(network(images.float() / 127.5 - 1), targets)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            yield images, targets
-
-    return steps()
 
 
 def time_epochs(config: Config) -> list[EpochSpeed]:

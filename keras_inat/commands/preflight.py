@@ -29,6 +29,12 @@ def check_arguments(command: Command, config: Config) -> None:
         from keras_inat.models.backbones import check_backbone
 
         check_backbone(config.finetune)
+    if config.training.teacher and command is COMMANDS["train-best"]:
+        from keras_inat.store.runs import open_teacher
+
+        open_teacher(config)  # refuses a run that does not exist
+    elif config.training.teacher and {"sweep", "suspects"} & {*command.sections}:
+        raise UserError("`training.teacher` is for train-best: remove it here")
     if "CLUSTER" in command.variables and config.run.cluster:
         _check_cluster(config)
     if "tracking" in command.sections:

@@ -100,8 +100,9 @@ def open_data(config: Config, pack: Pack | None = None) -> Dataset:
         used = index["used"]
         is_validation = index["validation"][num_test:]
         groups = index["representative"]
-        files_hash = hashlib.sha256(index["hashes"]).hexdigest()
-        group_hashes = index["hashes"][groups]
+        hashes = index["hashes"]
+        files_hash = hashlib.sha256(hashes).hexdigest()
+        group_hashes = hashes[groups]
     used[excluded] = False
     pixels = []
     for size in list_sizes(config):
@@ -123,7 +124,12 @@ def open_data(config: Config, pack: Pack | None = None) -> Dataset:
                 f"duplicates of one another or of another class{excluded_too}. Add other images, or remove the class"
             )
     counts = SplitCounts(train=len(training), validation=len(validation), test=manifest.counts.test)
-    fields = dict(manifest) | {"counts": counts, "image_size": config.data.image_size, "fit": config.data.fit}
+    fields = dict(manifest) | {
+        "counts": counts,
+        "image_size": config.data.image_size,
+        "fit": config.data.fit,
+        "validation_hash": _hash_contents(hashes[num_test:][validation]),
+    }
     return Dataset(
         config=config,
         directory=directory,
@@ -138,3 +144,9 @@ def open_data(config: Config, pack: Pack | None = None) -> Dataset:
         files_hash=files_hash,
         _test=TestSet(pixels[0][:num_test], labels[:num_test], np.flatnonzero(used[:num_test]), paths[:num_test]),
     )
+
+
+def _hash_contents(hashes: np.ndarray) -> str:
+    """Returns a hash of some images that does not depend on their order, given the hash of each."""
+    contents = sorted(content.tobytes().hex() for content in hashes)
+    return hashlib.sha256("\n".join(contents).encode()).hexdigest()[:16]

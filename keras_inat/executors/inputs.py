@@ -1,4 +1,4 @@
-"""The files that a task on another machine reads: its images and its initial weights."""
+"""The files that a task on another machine reads: its images, its initial weights and its teacher."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from keras_inat.data.scan import pixel_path
 from keras_inat.files import file_size, find_cache, hash_file
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
-from keras_inat.store.runs import locate_weights
+from keras_inat.store.runs import locate_weights, open_teacher
 
 PIECE = 32 * 2**20  # bytes that travel at a time
 INDEX = ("index.npz", "paths.json", "manifest.json", "scan.json")
@@ -43,15 +43,20 @@ def list_inputs(config: Config, pack: Pack | None) -> list[Inputs]:
     weights = locate_weights(config)
     if weights.is_file():
         inputs.append(_describe(weights.parent, [weights.name]))
+    if teacher := open_teacher(config):
+        run, _ = teacher
+        inputs.append(_describe(run.path, [run.model.name, run.result.name]))
     return inputs
 
 
 def move_config(config: Config, folders: Mapping[Path, Path]) -> Config:
-    """Returns a configuration whose file of initial weights is in another folder, by the present one."""
+    """Returns a configuration whose initial weights and teacher are in other folders, by the present ones."""
     weights = locate_weights(config)
-    if weights.parent not in folders:
-        return config
-    return override(config, {"finetune.weights": str(folders[weights.parent] / weights.name)})
+    if weights.parent in folders:
+        config = override(config, {"finetune.weights": str(folders[weights.parent] / weights.name)})
+    if config.training.teacher and (folder := folders.get(Path(config.training.teacher))):
+        config = override(config, {"training.teacher": str(folder)})
+    return config
 
 
 def find_copy(inputs: Inputs) -> tuple[Path, list[str]]:

@@ -28,7 +28,7 @@ PARTIAL = ".partial"  # ends the name of a copy that is not complete
 # The machine that holds the records tracks the epochs, as only it needs to be logged in.
 UNTRACKED = {"tracking.wandb": "disabled", "tracking.mlflow": False, "tracking.tensorboard": False}
 
-PLACES = ("run.directory", "data.directory", "finetune.weights")
+PLACES = ("run.directory", "data.directory", "finetune.weights", "training.teacher")
 
 
 class Report(NamedTuple):

@@ -111,7 +111,7 @@ def _describe_model(result: Result) -> str:
     """Returns the model card in a few sentences. The report writes the whole one."""
     data: DataSummary = result.data
     finetune = result.config.finetune
-    kind = "CNN, trained from scratch"
+    kind = "CNN, trained with a teacher" if result.config.training.teacher else "CNN, trained from scratch"
     if finetune:
         backbone = "model of another run" if finetune.weights.endswith(".keras") else name_backbone(finetune)
         kind = f"{backbone}, fine-tuned ({finetune.strategy})"

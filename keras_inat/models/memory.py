@@ -1,11 +1,12 @@
 """The memory for training the CNN from scratch, estimated without TensorFlow."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from keras_inat.errors import UserError
-from keras_inat.models.cost import count_cnn
+from keras_inat.models.cost import LayerCost, count_cnn
 from keras_inat.settings.schema import Config
 
 # The values that an optimizer stores for each trainable weight.
@@ -60,22 +61,35 @@ def estimate_memory(config: Config, num_classes: int) -> Memory:
     )
 
 
-def check_memory(config: Config, num_classes: int) -> None:
+def estimate_inference(rows: Sequence[LayerCost], batch_size: int) -> int:
+    """Estimates the bytes for predicting a batch in float32: the weights, and the outputs of the two largest layers."""
+    largest = sorted(row.activations for row in rows)[-2:]
+    return 4 * (sum(row.parameters for row in rows) + batch_size * sum(largest))
+
+
+def check_memory(config: Config, num_classes: int, teacher: int = 0) -> None:
     """Checks that a training from scratch fits in the memory of this machine, before anything is allocated.
+
+    Args:
+        config: The configuration of the training.
+        num_classes: The number of classes.
+        teacher: Bytes for the predictions of a teacher.
 
     Raises:
         UserError: If it cannot fit. The message gives the arithmetic and the settings that help.
     """
     available = _read_available_memory()
     memory = estimate_memory(config, num_classes)
-    if memory.minimum > available:
+    needed = memory.minimum + teacher
+    if needed > available:
         rows = count_cnn(config.model, max(config.training_sizes), num_classes)
         largest = max(rows, key=lambda row: row.parameters)
         activations = memory.activations - memory.activation_inputs
         raise UserError(
-            f"training needs at least {_format(memory.minimum)} of memory: {_format(activations)} for the activations "
+            f"training needs at least {_format(needed)} of memory: {_format(activations)} for the activations "
             f"of a batch of {config.training.batch_size} and {_format(memory.minimum - activations)} for the weights, "
-            f"their gradients and the moments of {config.training.optimizer}. This machine has {_format(available)}. "
+            f"their gradients and the moments of {config.training.optimizer}"
+            f"{f', and {_format(teacher)} for the teacher' if teacher else ''}. This machine has {_format(available)}. "
             f"The largest layer, {largest.name}, has {largest.parameters:.2g} weights. Use a smaller "
             "`training.batch_size` or `data.image_size`, fewer `model.filters` or `model.dense_units`, or "
             "`model.pooling`=average."

@@ -19,6 +19,7 @@ from keras_inat.models.backbones import (
     check_backbone,
     read_width_multiplier,
 )
+from keras_inat.models.cnn import LAST_LAYER
 from keras_inat.settings.schema import Finetune
 
 FINETUNED = "finetune"  # the name of a model with a backbone, within its file
@@ -69,12 +70,16 @@ def clone_model(
 
 
 def clone_with_precision(model: keras.Model, precision: str) -> keras.Model:
-    """Clones a model together with its weights. Every layer computes with the dtype policy `precision`, unfrozen."""
-    settings = {"dtype": precision, "trainable": True}
+    """Clones a model together with its weights. Every layer computes with the dtype policy `precision`, unfrozen.
+
+    The layers that return probabilities always compute in float32.
+    """
 
     def clone_layer(layer: Any) -> Any:
-        # The sum of two tensors in a ConvNeXt, for example, is an operation without settings.
-        return type(layer).from_config(layer.get_config() | (settings if isinstance(layer, keras.Layer) else {}))
+        if not isinstance(layer, keras.Layer):  # such as the sum of two tensors in a ConvNeXt
+            return type(layer).from_config(layer.get_config())
+        dtype = "float32" if layer.name.endswith(LAST_LAYER) else precision
+        return type(layer).from_config(layer.get_config() | {"dtype": dtype, "trainable": True})
 
     return clone_model(model, clone_layer)
 

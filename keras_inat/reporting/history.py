@@ -4,6 +4,7 @@ Only the run folders are read: no data set, no test images except those that a r
 """
 
 import functools
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from keras_inat.store.runs import RunFolder, identify_group, list_runs
 from keras_inat.store.suspects import SuspectRun, list_suspects
 from keras_inat.store.sweeps import list_sweeps
 
+STUDENT = "student"  # the kind of a run with a teacher, beside the commands "train-best" and "finetune"
+
 
 @dataclass(frozen=True)
 class FinishedRun:
@@ -31,8 +34,13 @@ class FinishedRun:
 
     @property
     def command(self) -> str:
-        """Returns "finetune" if a backbone was fine-tuned, by whichever command, and "train-best" otherwise."""
-        return "finetune" if self.finetune else "train-best"
+        """Returns "finetune" if a backbone was fine-tuned, by whichever command, and otherwise "train-best".
+
+        A CNN that learned from a teacher is neither: "student".
+        """
+        if self.finetune:
+            return "finetune"
+        return STUDENT if self.teacher else "train-best"
 
     @property
     def title(self) -> str:
@@ -62,6 +70,11 @@ class FinishedRun:
     def backbone(self) -> str:
         """The full name of the pretrained network; empty if the run was trained from scratch."""
         return name_backbone(self.finetune) if self.finetune else ""
+
+    @property
+    def teacher(self) -> str:
+        """The name of the run that it learned from; empty if there is none."""
+        return re.sub(r"^\d{8}-\d{6}-", "", Path(self.result.config.training.teacher or "").name)
 
     @functools.cached_property
     def predictions(self) -> Predictions | None:
@@ -128,7 +141,8 @@ class SeedGroup:
         """A short name for figures and tables."""
         finetune = self.best.finetune
         if not finetune:
-            return f"scratch: {self.best.result.name}"
+            origin = "with a teacher" if self.best.teacher else "scratch"
+            return f"{origin}: {self.best.result.name}"
         depth = f" {finetune.unfreeze}" if finetune.strategy == "topk" else ""
         return f"{finetune.strategy}{depth}: {self.best.backbone}"
 

@@ -62,7 +62,9 @@ def render_card(run: FinishedRun, place: Path, author: str = "") -> str:
 def _describe_model(run: FinishedRun, folder: RunFolder, author: str) -> list[Block]:
     result = run.result
     size = run.data.image_size
-    kind = f"a {run.backbone}, fine-tuned with the strategy `{run.finetune.strategy}`" if run.finetune else "a CNN"
+    kind = f"a CNN that learned from the teacher `{run.teacher}`" if run.teacher else "a CNN"
+    if run.finetune:
+        kind = f"a {run.backbone}, fine-tuned with the strategy `{run.finetune.strategy}`"
     predict = f"{PROGRAM} predict RUN={folder.path} IMAGE=photo.jpg"
     training = f"{result.created[:10]}, {plural(result.epochs, 'epoch')}, {formatting.duration(result.seconds)}"
     rows = [

@@ -9,7 +9,7 @@ from keras_inat.errors import PROGRAM, UserError
 from keras_inat.files import write_text
 from keras_inat.reporting.blocks import Block, Bullets, Chapter, Details, Page, Prose, Section
 from keras_inat.reporting.figure_folder import FigureFolder
-from keras_inat.reporting.history import DataSet, FinishedRun, History, read_history
+from keras_inat.reporting.history import STUDENT, DataSet, FinishedRun, History, read_history
 from keras_inat.reporting.model_cards import write_cards
 from keras_inat.reporting.rendering import escape_markdown, render_html, render_markdown
 from keras_inat.reporting.sections import checklist, records, summary
@@ -19,6 +19,7 @@ from keras_inat.reporting.sections.configuration import describe_configuration
 from keras_inat.reporting.sections.confusion_matrix import describe_confusion_matrix
 from keras_inat.reporting.sections.data import describe_data
 from keras_inat.reporting.sections.discussion import discuss
+from keras_inat.reporting.sections.distillation import describe_distillation
 from keras_inat.reporting.sections.example_predictions import describe_example_predictions
 from keras_inat.reporting.sections.exports import describe_exports
 from keras_inat.reporting.sections.filters_and_attribution import describe_filters_and_attribution
@@ -34,8 +35,8 @@ TITLE = "keras-inat: the report"
 FIGURE = re.compile(r"\((figures/[^()/]+\.svg)\)")  # a figure's file, as the Markdown links to it
 MAX_SINGLE_FILE = 15_000_000  # characters
 RESULT_COLUMNS = (
-    "command", "name", "seed", "strategy", "backbone", "val_accuracy", "test_accuracy", "low", "high", "test_images",
-    "flip_test_accuracy", "objective", "val_balanced_accuracy", "test_balanced_accuracy", "balanced_low",
+    "command", "name", "seed", "strategy", "backbone", "teacher", "val_accuracy", "test_accuracy", "low", "high",
+    "test_images", "flip_test_accuracy", "objective", "val_balanced_accuracy", "test_balanced_accuracy", "balanced_low",
     "balanced_high", "majority_baseline", "epochs", "seconds", "images_per_second", "parameters", "macs", "data",
     "data_hash", "commit", "run",
 )  # fmt: skip
@@ -92,7 +93,8 @@ def format_results(runs: list[FinishedRun]) -> str:
         low, high = run.test.interval
         balanced_low, balanced_high = run.test.balanced_interval
         row = dict(run.result) | {
-            "strategy": run.finetune.strategy if run.finetune else "scratch",
+            "strategy": run.result.strategy,
+            "teacher": run.teacher,
             "backbone": run.backbone,
             "test_accuracy": run.test.accuracy,
             "low": low,
@@ -162,7 +164,7 @@ def _build_chapter(
     sections = [
         *([discussion] if discussion.blocks else []),
         describe_comparison(data_set, figures),
-        describe_configuration(groups.get("train-best"), groups.get("finetune"), config.report.author),
+        describe_configuration(groups, config.report.author),
     ]
     if groups:
         sections.append(describe_learning_curves(data_set, figures))
@@ -174,6 +176,8 @@ def _build_chapter(
         ]
     sections += describe_sweeps(data_set, figures)
     sections.append(describe_fine_tuning(data_set, figures))
+    if data_set.find_groups(STUDENT):
+        sections.append(describe_distillation(data_set))
     if models:
         sections.append(_explain_models(models, figures, config.report))
     sections += [describe_data(data_set, figures), describe_network(data_set)]

@@ -8,6 +8,7 @@ class Role(Enum):
     """The purpose of a setting."""
 
     OUTCOME = auto()  # the network, its training and its pixels
+    TEACHER = auto()  # the trained model that the network learns from
     LENGTH = auto()  # the length of a full training; the length of a trial is `sweep.epochs`
     DATA = auto()  # the split of the images and the treatment of duplicates
     SELECTION = auto()  # the score that selects epochs, trials and runs
@@ -20,7 +21,7 @@ class Role(Enum):
 
 
 # Two runs with equal settings of these roles, on the same images, are the same run.
-RUN: Set[Role] = {Role.OUTCOME, Role.LENGTH, Role.DATA, Role.SELECTION, Role.SEED, Role.NAME}
+RUN: Set[Role] = {Role.OUTCOME, Role.TEACHER, Role.LENGTH, Role.DATA, Role.SELECTION, Role.SEED, Role.NAME}
 # Runs of one group differ in the seed only.
 GROUP: Set[Role] = RUN - {Role.SEED}
 # The scores of two trials can be compared if these are equal.

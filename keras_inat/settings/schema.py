@@ -1,5 +1,6 @@
 """The configuration: every setting, typed and documented, with its role."""
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
@@ -129,6 +130,15 @@ class Training(Section):
         "largest class has more than 3 times as many training images as the smallest, else accuracy",
     )
     codistillation: Fraction = Field(0.0, description="weight of the ensemble's prediction in each network's target")
+    teacher: Annotated[str | None, PATH, Role.TEACHER] = Field(
+        None, description="train-best: the folder of a finished run whose predictions the CNN learns; null: labels only"
+    )
+    distillation_temperature: Annotated[float, Role.TEACHER] = Field(
+        1.0, gt=0, le=100, description="above 1, it softens the predictions of teacher and CNN in their loss"
+    )
+    teacher_weight: Annotated[float, Role.TEACHER] = Field(
+        1.0, gt=0, le=1, description="fraction of the loss for the teacher's predictions; the rest is for labels"
+    )
     ema: Fraction = Field(0.0, description="time constant of averaged weights, as a fraction of all steps; 0: off")
     image_scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         (), description="sides of the training images as fractions of data.image_size, for equally many epochs each"
@@ -141,6 +151,22 @@ class Training(Section):
     )
     steps_per_execution: int = Field(1, ge=1, description="most steps that a GPU takes per call, as in Keras")
     patience: int = Field(0, ge=0, description="epochs without a better training.objective that stop it; 0: off")
+
+    @pydantic.field_validator("teacher")
+    @classmethod
+    def _name_folder(cls, value: str | None) -> str | None:
+        """Returns the folder of the run, also for the path of its model, so that it has one name."""
+        if value is None:
+            return None
+        path = Path(value)
+        return str(path.parent if path.suffix == ".keras" else path)
+
+    @pydantic.model_validator(mode="after")
+    def _check_teacher(self) -> "Training":
+        for name in ("distillation_temperature", "teacher_weight"):
+            if self.teacher is None and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"`training.{name}` needs `training.teacher`, the folder of a finished run")
+        return self
 
 
 class Sweep(Section):
@@ -298,6 +324,11 @@ class Config(Section):
         if self.training.codistillation and (self.finetune or self.model.ensemble_size == 1):
             raise ValueError(
                 "`training.codistillation` needs `model.ensemble_size` of 2 or more and no `finetune` section"
+            )
+        if self.training.teacher and self.finetune:
+            raise ValueError(
+                "`training.teacher` is for training the CNN from scratch, and this configuration has a `finetune` "
+                "section: give only one of them"
             )
         return self
 

@@ -179,6 +179,7 @@ class DataSummary(Manifest):
 
     image_size: int  # side in pixels of the model's input images
     fit: Fit = "crop"  # conversion of images that are not square
+    validation_hash: str = ""  # hash of the contents of the validation images; empty in runs of older versions
 
     @property
     def preparation(self) -> Preparation:
@@ -258,6 +259,7 @@ class Result(Stored):
     macs: int  # multiply-accumulates for one image
     precision: str  # Keras's dtype policy during training
     weights_hash: str  # SHA-256 of the file of initial weights; empty where there is none
+    teacher_hash: str = ""  # SHA-256 of the teacher's model file; empty without a teacher
     stages: tuple[StageSummary, ...]  # the stages of the training
     data: DataSummary  # the images
     packages: dict[str, str]  # versions of this program, of Python and of the packages that decide a result
@@ -267,6 +269,13 @@ class Result(Stored):
     test: EvaluationScores | None = None  # the scores on the test images; None for runs that must not see them
     # Fitted on the validation images; softmax(log(probabilities) / temperature) is calibrated. None: not fitted.
     temperature: float | None = None
+
+    @property
+    def strategy(self) -> str:
+        """The fine-tuning strategy, or `scratch`, or `scratch with a teacher`."""
+        if self.config.finetune:
+            return self.config.finetune.strategy
+        return "scratch with a teacher" if self.config.training.teacher else "scratch"
 
     @property
     def val_score(self) -> float:

@@ -149,30 +149,49 @@ def choose_run(config: Config) -> tuple[RunFolder, Result]:
             f"there is no finished run with a model in {config.run.directory!r}: run `{PROGRAM} train-best` or "
             f"`{PROGRAM} finetune` first, or give RUN=<run folder>"
         )
-    path = Path(config.run.path)
+    return open_named("RUN", config.run.path)
+
+
+def open_named(setting: str, name: str) -> tuple[RunFolder, Result]:
+    """Returns the finished run that a setting names, and its result.
+
+    Raises:
+        UserError: There is no such run, or it is damaged. The message names the setting.
+    """
+    path = Path(name)
     if path.is_file():
         path = path.parent  # the model of a run stands for the run
     if found := open_finished(path):
         return found
     raise UserError(
-        "RUN must be the folder of a finished run, with best.keras and result.json. "
-        f"Received: {config.run.path!r}.{suggest_path(path)}"
+        f"{setting} must be the folder of a finished run, with best.keras and result.json. "
+        f"Received: {name!r}.{suggest_path(path)}"
     )
+
+
+def open_teacher(config: Config) -> tuple[RunFolder, Result] | None:
+    """Returns the run that `training.teacher` names, and its result; None if the setting is null.
+
+    Raises:
+        UserError: There is no such run.
+    """
+    return open_named("`training.teacher`", config.training.teacher) if config.training.teacher else None
 
 
 def identify_group(result: Result) -> str:
     """Returns a key that the results of runs share which differ only in the seed."""
-    return json.dumps([select(result.config, roles.GROUP), result.data.hash, result.weights_hash])
+    return json.dumps([select(result.config, roles.GROUP), result.data.hash, result.weights_hash, result.teacher_hash])
 
 
 def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | None:
-    """Returns a finished run of `command` with the same images, settings and initial weights, or None."""
-    wanted = (data_hash, hash_weights(config), select(config, roles.RUN))
+    """Returns a finished run of `command` with the same images, settings, initial weights and teacher, or None."""
+    wanted = (data_hash, hash_weights(config), hash_teacher(config), select(config, roles.RUN))
     for run in list_runs(config.run.directory, [command]):
         result = run.read_result()
         if result is None or not run.model.exists():
             continue
-        if (result.data.hash, result.weights_hash, select(result.config, roles.RUN)) == wanted:
+        settings = select(result.config, roles.RUN)
+        if (result.data.hash, result.weights_hash, result.teacher_hash, settings) == wanted:
             return run
     return None
 
@@ -192,6 +211,16 @@ def hash_weights(config: Config) -> str:
     """Returns the SHA-256 of the file of pretrained weights; empty if there is no such file."""
     path = locate_weights(config)
     return hash_file(path) if path.is_file() else ""
+
+
+def hash_teacher(config: Config) -> str:
+    """Returns the SHA-256 of the model file of the teacher; empty without a teacher.
+
+    Raises:
+        UserError: There is no such run.
+    """
+    teacher = open_teacher(config)
+    return hash_file(teacher[0].model) if teacher else ""
 
 
 def locate_weights(config: Config) -> Path:

@@ -15,7 +15,7 @@ from keras_inat.files import hold_lock, remove_temporary_files, write_atomically
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
 from keras_inat.store.predictions import DAMAGED
-from keras_inat.store.runs import RunFolder, create_run, find_unfinished, hash_weights, restart_run
+from keras_inat.store.runs import RunFolder, create_run, find_unfinished, hash_teacher, hash_weights, restart_run
 
 
 @dataclass
@@ -24,6 +24,7 @@ class Progress:
 
     data_hash: str  # hash of the images
     weights_hash: str = ""  # hash of the file of initial weights
+    teacher_hash: str = ""  # hash of the teacher's model file
     precision: str = ""  # precision policy; a resumed run keeps it, also on another device
     stage: int = 0  # index of the present stage
     epoch: int = 0  # epochs done, counted over all stages
@@ -36,8 +37,9 @@ class Progress:
     seconds: float = 0.0  # training time
 
     def has_same_origin(self, other: "Progress") -> bool:
-        """Returns True if both began with the same images and the same initial weights."""
-        return (self.data_hash, self.weights_hash) == (other.data_hash, other.weights_hash)
+        """Returns True if both began with the same images, the same initial weights and the same teacher."""
+        origin = ("data_hash", "weights_hash", "teacher_hash")
+        return all(getattr(self, name) == getattr(other, name) for name in origin)
 
 
 def write_checkpoint(
@@ -73,14 +75,19 @@ def read_progress(run: RunFolder) -> Progress | None:
         return None
 
 
+def _begin(config: Config, data_hash: str) -> Progress:
+    """Returns the progress of a run before its first epoch."""
+    return Progress(data_hash, hash_weights(config), hash_teacher(config))
+
+
 def resume_progress(config: Config, run: RunFolder, data_hash: str) -> Progress:
     """Returns the progress that a run resumes from, and removes the epochs that were written after its checkpoint."""
-    fresh = Progress(data_hash, hash_weights(config))
+    fresh = _begin(config, data_hash)
     progress = read_progress(run) or fresh
     if not progress.has_same_origin(fresh):
         raise ExternalError(
-            f"the images or the initial weights of {run.path} have changed since it began: restore them, or remove "
-            "this folder to train anew"
+            f"the images, the initial weights or the teacher of {run.path} have changed since it began: restore them, "
+            "or remove this folder to train anew"
         )
     run.truncate_epochs(progress.epoch)
     return progress
@@ -103,7 +110,7 @@ def claim_run(config: Config, command: str, data_hash: str) -> Iterator[RunFolde
 
 def _claim_unfinished(config: Config, command: str, data_hash: str, stack: contextlib.ExitStack) -> RunFolder | None:
     """Locks the run with the most epochs among the unfinished ones that no other process trains."""
-    fresh = Progress(data_hash, hash_weights(config))
+    fresh = _begin(config, data_hash)
     found = [(read_progress(run) or fresh, run) for run in find_unfinished(config, command)]
     for progress, run in sorted(found, key=lambda pair: pair[0].epoch, reverse=True):
         if not progress.has_same_origin(fresh):

@@ -4,6 +4,7 @@ import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -104,14 +105,35 @@ def choose_precision() -> str:
 
 
 def make_predict_function(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns a function from a batch to the model's predictions with its present weights.
+    """Returns a function from a batch of uint8 to the model's predictions with its present weights.
 
-    On a CPU the weights become constants, so that TensorFlow folds batch normalization into the convolutions. For the
-    features of MobileNetV2, this is 1.4 times as fast as a `tf.function` and 1.9 times as fast as `predict`.
+    On a CPU, the weights are constants; see `_freeze`.
     """
-    if has_accelerator() or model.count_params() > MAX_CONSTANTS:
+    if not _can_freeze(model):
         return lambda batch: np.asarray(keras.ops.convert_to_numpy(model.predict_on_batch(batch)))
+    constant = _freeze(model, tf.uint8)
+    return lambda batch: constant(tf.constant(batch)).numpy()
+
+
+def make_inference(model: keras.Model) -> Callable[[Any], Any]:
+    """Returns a function from a float32 tensor of images to the model's predictions, to be called within a graph.
+
+    On a CPU, the weights are constants; see `_freeze`.
+    """
+    return _freeze(model, tf.float32) if _can_freeze(model) else lambda images: model(images, training=False)
+
+
+def _can_freeze(model: keras.Model) -> bool:
+    return not has_accelerator() and model.count_params() <= MAX_CONSTANTS
+
+
+def _freeze(model: keras.Model, dtype: tf.DType) -> Callable[[Any], Any]:
+    """Returns the predictions of a model as a function with constant weights.
+
+    TensorFlow then folds batch normalization into the convolutions. For the features of MobileNetV2, this is 1.4 times
+    as fast as a `tf.function` and 1.9 times as fast as `predict`.
+    """
     call = tf.function(lambda batch: model(batch, training=False))
-    shape = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
+    shape = tf.TensorSpec((None, *model.input_shape[1:]), dtype)
     constant = convert_variables_to_constants_v2(call.get_concrete_function(shape))
-    return lambda batch: constant(tf.constant(batch))[0].numpy()
+    return lambda batch: constant(batch)[0]

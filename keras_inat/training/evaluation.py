@@ -20,6 +20,7 @@ from keras_inat.store.runs import RunFolder, find_finished, finish_run
 from keras_inat.store.scores import score_predictions
 from keras_inat.store.seed_scores import estimate_accuracy, estimate_balanced_accuracy
 from keras_inat.training.checkpoint import claim_run
+from keras_inat.training.distillation import check_teacher
 from keras_inat.training.session import TrainedModel, check_cnn_memory, fit
 from keras_inat.training.stages import plan_stages
 from keras_inat.training.training_sample import draw_training_sample
@@ -43,6 +44,7 @@ def train_and_evaluate(
     """
     check_settings(config)
     data = open_data(config, pack)
+    check_teacher(config, data.summary)
     if finished := report_finished(config, command, label, data.hash):
         return finished
     setting = config.training.objective

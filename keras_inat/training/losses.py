@@ -24,8 +24,7 @@ def build_loss(training: Training, labels: np.ndarray, num_classes: int, ensembl
     """Builds the cross-entropy for `training`; `labels` `(images,)` are the classes of the training images."""
     if training.class_weights == "none" and ensemble_size == 1:
         return keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing)
-    is_balanced = training.class_weights == "balanced"
-    weights = compute_class_weights(labels, num_classes) if is_balanced else np.ones(num_classes, np.float32)
+    weights = choose_class_weights(training, labels, num_classes)
     return WeightedCrossentropy(weights, training.label_smoothing, training.codistillation)
 
 
@@ -70,6 +69,13 @@ class IndependentAverage(keras.layers.Average):
         mean = ops.stop_gradient(super().call(inputs))
         logs = sum(ops.log(ops.maximum(x, MIN_PROBABILITY)) for x in inputs)
         return mean * ops.exp(logs - ops.stop_gradient(logs))
+
+
+def choose_class_weights(training: Training, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns the weight of each class in the loss, `(classes,)` float32; see `training.class_weights`."""
+    if training.class_weights == "balanced":
+        return compute_class_weights(labels, num_classes)
+    return np.ones(num_classes, np.float32)
 
 
 def compute_class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from keras_inat.data.dataset import Dataset, open_data
 from keras_inat.models.backbones import HEAD
 from keras_inat.models.cnn import build_cnn
 from keras_inat.models.cost import count_layers
-from keras_inat.models.memory import check_memory
+from keras_inat.models.memory import check_memory, estimate_inference
 from keras_inat.models.pretrained import build_finetune
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
@@ -31,6 +31,7 @@ from keras_inat.training.devices import (
     init_devices,
     use_precision,
 )
+from keras_inat.training.distillation import load_teacher
 from keras_inat.training.epochs import EpochEnd, StepProgress
 from keras_inat.training.evaluation_model import EvaluationModel, clone_for_training, plan_calibration
 from keras_inat.training.optimizers import build_optimizer
@@ -135,6 +136,10 @@ class Session:
         self.macs = sum(layer.macs for layer in count_layers(model))
         with self.strategy.scope():
             training_model = clone_for_training(model, any_size=bool(self.config.training.image_scales))
+            # After the CNN, so that the same seed gives the same initial weights as without a teacher.
+            self.teacher = load_teacher(data.config, data.summary)
+        if self.teacher:
+            check_cnn_memory(data.config, self.batch_size, len(data.classes), self.teacher)
         self.models = EvaluationModel(model, training_model, plan_calibration(data, self.batch_size))
         self.decay_targets = _read_decay_targets(self.config, training_model)
         self.stages = plan_stages(self.config)
@@ -181,7 +186,13 @@ class Session:
         with self.strategy.scope():
             optimizer = build_optimizer(self.config.training, num_steps, rate_multipliers, self.decay_targets)
             stage_model = build_stage_model(
-                self.config, self.data, self.models, optimizer, not rate_multipliers, self.steps_per_epoch
+                self.config,
+                self.data,
+                self.models,
+                optimizer,
+                not rate_multipliers,
+                self.steps_per_epoch,
+                self.teacher,
             )
         model = stage_model.model
         initial_epoch = stage.initial_epoch
@@ -228,6 +239,7 @@ class Session:
             macs=self.macs,
             precision=progress.precision,
             weights_hash=progress.weights_hash,
+            teacher_hash=progress.teacher_hash,
             stages=tuple(self.summaries[: progress.stage + 1]),
             data=self.data.summary,
             packages=read_package_versions(),
@@ -244,10 +256,11 @@ def build_model(config: Config, num_classes: int) -> keras.Model:
     return build_cnn(config.model, config.data.image_size, num_classes)
 
 
-def check_cnn_memory(config: Config, batch_size: int, num_classes: int) -> None:
+def check_cnn_memory(config: Config, batch_size: int, num_classes: int, teacher: keras.Model | None = None) -> None:
     """Refuses a CNN whose training needs more memory than the machine has. A GPU has its own memory."""
     if not config.finetune and not has_accelerator():
-        check_memory(override(config, {"training.batch_size": batch_size}), num_classes)
+        predicting = estimate_inference(count_layers(teacher), batch_size) if teacher else 0
+        check_memory(override(config, {"training.batch_size": batch_size}), num_classes, predicting)
 
 
 def _describe_model(data: Dataset) -> ModelContract:

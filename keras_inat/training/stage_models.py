@@ -19,8 +19,9 @@ from keras_inat.models.pretrained import get_features
 from keras_inat.progress import track_progress
 from keras_inat.settings.schema import Config
 from keras_inat.training.devices import choose_jit_compile, count_replicas, make_predict_function
+from keras_inat.training.distillation import StudentModel
 from keras_inat.training.evaluation_model import EvaluationModel, keep_average_separate
-from keras_inat.training.losses import build_loss, build_metrics
+from keras_inat.training.losses import build_loss, build_metrics, choose_class_weights
 
 # A step of the head takes less time than its launch.
 HEAD_STEPS_PER_EXECUTION = 32
@@ -44,10 +45,12 @@ def build_stage_model(
     optimizer: keras.optimizers.Optimizer,
     is_frozen: bool,
     steps_per_epoch: int,
+    teacher: keras.Model | None = None,
 ) -> StageModel:
     """Builds the model that a stage fits. It is called in the scope of the strategy.
 
-    If the backbone is frozen and its features may be cached, this is the head.
+    If the backbone is frozen and its features may be cached, this is the head. With a teacher, the model learns from
+    its predictions.
     """
     rows = data.validation_rows
     num_classes = len(data.classes)
@@ -66,10 +69,14 @@ def build_stage_model(
         )
         batches = build_evaluation_batches(data.images, rows, config.training.batch_size)
         predict_validation = partial(models.model.predict, batches, verbose=0)
+    labels = data.labels[data.training_rows]
+    if teacher:
+        class_weights = choose_class_weights(config.training, labels, num_classes)
+        model = StudentModel(model, teacher, config.training, class_weights)
     ensemble_size = 1 if config.finetune else config.model.ensemble_size
     model.compile(
         optimizer=optimizer,
-        loss=build_loss(config.training, data.labels[data.training_rows], num_classes, ensemble_size),
+        loss=build_loss(config.training, labels, num_classes, ensemble_size),
         metrics=build_metrics(),
         jit_compile=choose_jit_compile(),
         steps_per_execution=_choose_steps_per_execution(steps_per_epoch, limit),

@@ -1,8 +1,11 @@
+import contextlib
 import importlib.util
+import os
 import re
 import sys
 import time
 
+import peer
 import pytest
 
 from keras_inat.bench import baselines, benchmarks, comparison, samples, training
@@ -11,6 +14,7 @@ from keras_inat.bench.indexing import SyntheticSource
 from keras_inat.commands import bench
 from keras_inat.data.dataset import open_data
 from keras_inat.data.source import Source
+from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Finetune, Model
@@ -28,7 +32,6 @@ def tiny(workplace, monkeypatch):
     monkeypatch.setattr(training, "STEP_MODEL", model)
     monkeypatch.setattr(benchmarks, "Model", lambda **_: model)
     monkeypatch.setattr(benchmarks, "Finetune", lambda **_: Finetune(weights=str(workplace / "backbone.keras")))
-    monkeypatch.setitem(sys.modules, "torch.utils.data", None)
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setattr(training, "STEP_SIZE", 32)
     monkeypatch.setattr(samples, "LARGE", (80, 60))
@@ -109,8 +112,46 @@ def test_pytorch_trains_on_the_same_batch():
     torch = pytest.importorskip("torch")
     model = Model(num_blocks=2, filters=4, dense_units=6)
     pixels, labels = training.make_batch(16, 8)
-    images, targets = next(training.step_torch(model, pixels, labels))
+    images, targets = next(baselines.step_torch(model, pixels, labels))
     assert (images.shape, images.dtype, targets.tolist()) == ((8, 3, 16, 16), torch.uint8, labels.tolist())
+
+
+def test_a_peer_has_a_process_of_its_own(workplace):
+    with comparison.stream_apart(peer.record_process, workplace, seconds=0.01) as turn:
+        assert turn() > 0
+        assert turn() > 0
+        process, has_tensorflow = (workplace / "process.txt").read_text().split()
+        assert int(process) != os.getpid()
+        assert has_tensorflow == "False"
+        os.kill(int(process), 0)  # it is alive
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(process), 0)
+
+
+def test_a_peer_that_dies_is_reported():
+    with (
+        pytest.raises(UserError, match="the process of exit_at_once ended with code 3"),
+        comparison.stream_apart(peer.exit_at_once, seconds=0.01),
+    ):
+        pass
+
+
+def test_pytorch_is_measured_apart_from_tensorflow(photos, tiny, monkeypatch, capsys):
+    opened = []
+
+    @contextlib.contextmanager
+    def open_apart(open_batches, *arguments, seconds):
+        opened.append(open_batches)
+        yield lambda: 50.0
+
+    monkeypatch.setattr(benchmarks, "stream_apart", open_apart)
+    monkeypatch.setattr(benchmarks.importlib.util, "find_spec", lambda name: name)
+    benchmarks._compare_serving(photos, 32)
+    benchmarks._compare_steps()
+    assert opened == [baselines.open_torch, baselines.step_torch]
+    rows = [line for line in capsys.readouterr().out.splitlines() if "PyTorch" in line]
+    assert len(rows) == 4
+    assert all(re.search(r" 50 +[\d.]+ \(", row) for row in rows)
 
 
 def test_synthetic_files_are_sorted_like_those_of_a_source():

@@ -87,3 +87,17 @@ def test_a_cluster_needs_ray_and_workers(monkeypatch, photos):
     monkeypatch.setattr("keras_inat.commands.preflight.importlib.util.find_spec", lambda name: name)
     with pytest.raises(UserError, match=r"`sweep\.workers`=0 trains in this process"):
         check_arguments(COMMANDS["sweep"], load_config([f"DATA={photos}", "CLUSTER=auto", "WORKERS=0"]))
+
+
+def test_a_teacher_is_checked_before_tensorflow_starts(photos, build_result):
+    config = load_config([f"DATA={photos}", "training.teacher=runs/finetune/a"])
+    with pytest.raises(UserError, match=r"`training\.teacher` must be the folder of a finished run"):
+        check_arguments(COMMANDS["train-best"], config)
+    for command in ("sweep", "suspects", "demo"):
+        with pytest.raises(UserError, match=r"`training\.teacher` is for train-best"):
+            check_arguments(COMMANDS[command], config)
+    folder = Path("runs/finetune/a")
+    folder.mkdir(parents=True)
+    (folder / "best.keras").touch()
+    build_result().write(folder / "result.json")
+    check_arguments(COMMANDS["train-best"], config)

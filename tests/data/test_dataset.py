@@ -33,6 +33,19 @@ def test_near_duplicates_stay_on_one_side_of_the_split(make_config, photos):
             assert len({sides[path] for path in family}) == 1
 
 
+def test_the_hash_of_the_validation_images_is_that_of_their_contents(make_config, photos):
+    first = open_data(make_config()).summary
+    assert len(first.validation_hash) == 16
+    assert open_data(make_config("data.image_size=32", "run.seed=1")).summary.validation_hash == first.validation_hash
+    for setting in ("data.split_seed=1", "data.val_fraction=0.4"):
+        other = open_data(make_config(setting)).summary
+        assert other.hash == first.hash
+        assert other.validation_hash != first.validation_hash
+    for path in sorted((photos / "train").glob("*/*.png")):
+        path.rename(path.with_stem(str(9 - int(path.stem)) + "-renamed"))  # in the opposite order
+    assert open_data(make_config()).summary.validation_hash == first.validation_hash
+
+
 def test_the_test_images_open_only_through_the_ledger(make_config, tmp_path):
     data = open_data(make_config())
     with pytest.raises(PermissionError):

@@ -61,6 +61,20 @@ def test_a_file_of_weights_moves_with_the_task(make_config):
     assert move_config(make_config("STRATEGY=topk"), {}) == make_config("STRATEGY=topk")
 
 
+def test_a_teacher_moves_with_the_task(make_config, build_result):
+    folder = Path("runs/finetune/teacher")
+    folder.mkdir(parents=True)
+    (folder / "best.keras").write_bytes(b"model")
+    build_result().write(folder / "result.json")
+    for name in ("runs/finetune/teacher/", "runs/finetune/teacher/best.keras"):
+        config = make_config(f"training.teacher={name}")
+        (teacher,) = list_inputs(config, None)
+        assert list(teacher.sizes) == ["best.keras", "result.json"]
+        moved = move_config(config, {teacher.known_as: Path("/elsewhere")})
+        assert moved.training.teacher == "/elsewhere"
+        assert move_config(config, {}) == config
+
+
 def test_a_file_travels_in_pieces(monkeypatch):
     monkeypatch.setattr(inputs, "PIECE", 3)
     Path("f").write_bytes(b"abcdefgh")

@@ -4,8 +4,11 @@ import pytest
 
 from keras_inat.errors import UserError
 from keras_inat.models import memory as memories
-from keras_inat.models.memory import MOMENTS, check_memory, estimate_memory
+from keras_inat.models.cnn import build_cnn
+from keras_inat.models.cost import LayerCost, count_cnn
+from keras_inat.models.memory import MOMENTS, check_memory, estimate_inference, estimate_memory
 from keras_inat.settings.loading import load_config
+from keras_inat.settings.recipes import find_recipe
 from keras_inat.settings.schema import Config
 
 
@@ -27,6 +30,35 @@ def test_memory_by_hand():
     stored = memory.activations - memory.activation_inputs
     assert memory.minimum == memory.weights + memory.gradients + memory.moments + stored
     assert memory.total == memory.minimum + memory.activation_inputs + memory.output_gradients
+
+
+def test_the_recipe_for_224_px_builds_and_fits_into_16_gb():
+    config = load_config([], find_recipe("scratch-224"))
+    model = build_cnn(config.model, config.data.image_size, 10)
+    assert model.input_shape == (None, 224, 224, 3)
+    assert model.count_params() == sum(row.parameters for row in count_cnn(config.model, 224, 10))
+    assert list(config.model.convolutions_per_block) == [1] * 5  # strict
+    seen, step = 1, 1
+    for kernel_size in config.model.kernel_sizes:
+        seen += (kernel_size - 1) * step + step  # the convolution, then the pooling
+        step *= 2
+    assert 0.9 * max(config.training_sizes) < seen < config.data.image_size
+    # Measured peaks are up to 1.6 times the estimate.
+    assert 1.6 * estimate_memory(config, 10).total < 16e9
+
+
+def test_a_teacher_adds_to_the_memory(monkeypatch):
+    config = load_config([])
+    needed = estimate_memory(config, 10).minimum
+    monkeypatch.setattr(memories, "_read_available_memory", lambda: needed + 10**8)
+    check_memory(config, 10, teacher=10**8)
+    with pytest.raises(UserError, match=r"the moments of adam, and 0\.2 GB for the teacher"):
+        check_memory(config, 10, teacher=2 * 10**8)
+
+
+def test_memory_of_predictions_by_hand():
+    rows = [LayerCost("a", (4, 4, 3), 10), LayerCost("b", (2, 2, 3), 20), LayerCost("c", (4, 4, 2), 0)]
+    assert estimate_inference(rows, 5) == 4 * (10 + 20 + 5 * (48 + 32))
 
 
 @pytest.mark.parametrize("name", MOMENTS)

@@ -146,6 +146,12 @@ class Workshop:
         finally:
             self.config = scratch
 
+    def add_student(self, **options: Any) -> RunFolder:
+        """Adds a run that learned from a teacher; see `add_run`."""
+        teacher = {"training.teacher": "runs/finetune/20261101-080000-topk-MobileNetV2-seed0"}
+        settings = teacher | options.pop("settings", {})
+        return self.add_run(**{"name": "taught", "settings": settings, "teacher_hash": "t"} | options)
+
     def add_sweep(
         self,
         name: str,

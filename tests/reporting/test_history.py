@@ -9,7 +9,7 @@ import pytest
 from report_workshop import Workshop
 
 from keras_inat.files import append_jsonl, write_json
-from keras_inat.reporting.history import read_history
+from keras_inat.reporting.history import STUDENT, read_history
 from keras_inat.settings.loading import build_config, merge
 from keras_inat.store.ledger import ledger_path
 from keras_inat.store.sweeps import SweepFolder
@@ -25,6 +25,25 @@ def test_another_file_of_weights_is_another_group(workshop: Workshop) -> None:
         workshop.add_run("finetune", seed=seed, weights_hash=weights)
     groups = workshop.read_data_set().groups
     assert [[run.result.weights_hash for run in group.runs] for group in groups] == [["a", "a"], ["b"]]
+
+
+def test_a_run_with_a_teacher_is_in_no_group_from_scratch(workshop: Workshop) -> None:
+    workshop.add_run(name="first", seed=0)
+    workshop.add_student(name="first", seed=1)
+    workshop.add_student(name="first", seed=2)
+    workshop.add_student(name="first", seed=3, teacher_hash="another file under the same path")
+    workshop.add_student(name="first", seed=4, settings={"training.teacher_weight": 0.5})
+    data_set = workshop.read_data_set()
+    seeds = {
+        command: sorted([run.result.seed for run in group.runs] for group in data_set.find_groups(command))
+        for command in ("train-best", STUDENT, "finetune")
+    }
+    assert seeds == {"train-best": [[0]], STUDENT: [[1, 2], [3], [4]], "finetune": []}
+    assert {group.title for group in data_set.find_groups(STUDENT)} == {"with a teacher: first"}
+    assert {run.result.strategy for group in data_set.groups for run in group.runs} == {
+        "scratch",
+        "scratch with a teacher",
+    }
 
 
 def test_groups_are_separated_by_settings_of_the_outcome_only(workshop: Workshop) -> None:

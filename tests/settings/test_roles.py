@@ -20,6 +20,7 @@ def test_every_setting_has_a_role():
     [
         ("model.filters", Role.OUTCOME),
         ("data.image_size", Role.OUTCOME),
+        ("training.teacher", Role.TEACHER),
         ("training.epochs", Role.LENGTH),
         ("data.split_seed", Role.DATA),
         ("training.objective", Role.SELECTION),
@@ -77,3 +78,14 @@ def test_groups_of_seeds_differ_in_the_seed_only():
     second = load_config(["run.seed=2", "run.seeds=3", "report.strict=true", "DATA=moved"])
     assert select(first, roles.GROUP) == select(second, roles.GROUP)
     assert select(first, roles.RUN) != select(second, roles.RUN)
+
+
+def test_a_teacher_identifies_a_run_and_cannot_be_searched():
+    taught = load_config(["training.teacher=runs/finetune/a"])
+    for uses in (roles.RUN, roles.GROUP, roles.BEST, roles.TRACKED):
+        assert select(taught, uses)["training.teacher"] == "runs/finetune/a"
+        assert select(taught, uses) != select(load_config([]), uses)
+    for uses in (roles.SEARCHABLE, roles.SWEEP):
+        assert not {"training.teacher", "training.distillation_temperature", "training.teacher_weight"} & {
+            *list_names(uses)
+        }

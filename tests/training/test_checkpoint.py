@@ -189,3 +189,12 @@ def test_the_run_with_the_most_epochs_is_resumed(make_config, build_result, monk
     finish_run(first, build_result())
     with claim_run(config, "train-best", key) as last:
         assert last.path == second.path
+
+
+def test_a_student_resumes_exactly(make_config, monkeypatch):
+    build_cnn(make_config().model, 32, 5).save("own.keras")
+    tuned = make_config("STRATEGY=head", "WEIGHTS=own.keras", "data.image_size=32", "training.epochs=1")
+    teacher = train_and_evaluate(tuned, "finetune", "teacher")
+    settings = ("training.distillation_temperature=2", "training.teacher_weight=0.7")
+    config = make_config(*RICH, f"training.teacher={teacher.path}", *settings)
+    check_same(config, monkeypatch, ("write_checkpoint", 2))

@@ -34,7 +34,7 @@ class ComparedModel:
     title: str
     accuracy: Estimate  # test accuracy
     seeds: Sequence[float]  # test accuracy of every seed
-    scratch: bool  # whether it was trained from scratch
+    training: str  # its command, or "student" if it learned from a teacher
     parameters: int  # the largest number of parameters that one of its stages trained
     seconds: float  # duration of the training, the mean over seeds
     epochs: Sequence[Epoch]  # of its best run
@@ -42,7 +42,7 @@ class ComparedModel:
 
 def choose_style(index: int, model: ComparedModel) -> tuple[str, str]:
     """Returns the color and the marker of a model. Models from scratch look the same in every chart."""
-    return SCRATCH if model.scratch else (COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)])
+    return SCRATCH if model.training == "train-best" else (COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)])
 
 
 def draw_accuracies(models: Sequence[ComparedModel], chance: float | None = None) -> Figure:
@@ -51,9 +51,13 @@ def draw_accuracies(models: Sequence[ComparedModel], chance: float | None = None
     The accuracy of guessing is a line on a scale from 0 to 1. Without it the scale fits the accuracies.
     """
     figure, axes = _new_rows([clip(model.title, 44) for model in models], 1.5 + 0.5 * len(models))
-    styles = {True: (*SCRATCH, "from scratch"), False: (ACCENT, "o", "fine-tuned")}
+    styles = {
+        "train-best": (*SCRATCH, "from scratch"),
+        "student": (CYCLE[2], "^", "with a teacher"),
+        "finetune": (ACCENT, "o", "fine-tuned"),
+    }
     for row, model in enumerate(models):
-        color, marker, _ = styles[model.scratch]
+        color, marker, _ = styles[model.training]
         if len(model.seeds) > 1:
             axes.scatter(model.seeds, np.full(len(model.seeds), row + 0.2), 12, color, alpha=0.7, linewidth=0)
         _draw_interval(axes, row, model.accuracy, color, marker)
@@ -66,8 +70,8 @@ def draw_accuracies(models: Sequence[ComparedModel], chance: float | None = None
         axes.set_xlim(0, 1)
     else:
         axes.margins(x=0.15)
-    for scratch, (color, marker, name) in styles.items():
-        if any(model.scratch is scratch for model in models):
+    for training, (color, marker, name) in styles.items():
+        if any(model.training == training for model in models):
             axes.plot([], [], marker, color=color, label=name)
     if any(len(model.seeds) > 1 for model in models):
         axes.plot([], [], "o", color=MUTED, markersize=3.5, label="single seeds")

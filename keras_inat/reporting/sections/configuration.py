@@ -1,12 +1,13 @@
 """Configuration: the settings of the best models, their differences from the defaults, and where they were trained."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from keras_inat.errors import PROGRAM
 from keras_inat.reporting.blocks import Block, Details, Prose, Section, Table
 from keras_inat.reporting.formatting import MISSING, package_versions, setting_value
-from keras_inat.reporting.history import FinishedRun, SeedGroup
+from keras_inat.reporting.history import STUDENT, FinishedRun, SeedGroup
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import flatten, list_names
 from keras_inat.settings.roles import Role
@@ -36,15 +37,20 @@ ALWAYS = {
 # The name of a run says nothing about its training.
 ROLES = roles.GROUP - {Role.NAME}
 STAGES = "learning rates by stage"
+COLUMNS = {
+    "train-best": "best model from scratch",
+    STUDENT: "best model with a teacher",
+    "finetune": "best fine-tuned model",
+}
+OF_THE_TEACHER = {"training.teacher", "training.distillation_temperature", "training.teacher_weight"}
 
 
-def describe_configuration(scratch: SeedGroup | None, tuned: SeedGroup | None, author: str = "") -> Section:
-    """Returns the section on the settings of the best model from scratch and of the best fine-tuned one.
+def describe_configuration(best: Mapping[str, SeedGroup], author: str = "") -> Section:
+    """Returns the section on the settings of the best models, which are given by their command.
 
     `author` is the setting `report.author`.
     """
-    columns = {"best model from scratch": scratch, "best fine-tuned model": tuned}
-    groups = {title: group for title, group in columns.items() if group}
+    groups = {COLUMNS[command]: group for command, group in best.items()}
     if not groups:
         return Section(TITLE, [Prose(f"No model was trained on these images yet. Run `{PROGRAM} train-best`.")])
     blocks: list[Block] = [
@@ -86,6 +92,10 @@ def _read_setting(run: FinishedRun, name: str) -> str:
         return ""
     if section == "augment" and name != "augment.flip" and not run.trains_on_images:
         return ""
+    if name in OF_THE_TEACHER and not run.teacher:
+        return ""
+    if name == "training.teacher":
+        return run.teacher
     if name == "finetune.unfreeze" and values["finetune.strategy"] != "topk":
         return ""
     if name == "finetune.backbone":

@@ -12,7 +12,7 @@ from keras_inat.reporting.charts import comparison as charts
 from keras_inat.reporting.charts.classification import MAX_CLASSES
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import SPACE, percent
-from keras_inat.reporting.history import DataSet, SeedGroup
+from keras_inat.reporting.history import STUDENT, DataSet, SeedGroup
 from keras_inat.reporting.sections.paired_differences import describe_seeds, tabulate_differences
 from keras_inat.reporting.statistics.accuracy import compare_classes, estimate_test_accuracy
 from keras_inat.store.balance import NAMES
@@ -31,7 +31,7 @@ def describe_fine_tuning(data_set: DataSet, figures: FigureFolder) -> Section:
     if not groups:
         text = f"No model was fine-tuned on these images yet. Run `{PROGRAM} finetune STRATEGY=head` (or topk, full)."
         return Section(TITLE, [Prose(text)])
-    models = _list_models(groups)
+    models = list_models(groups)
     blocks: list[Block] = [_tabulate_configurations(data_set, groups, models)]
     if not data_set.find_groups("train-best"):  # otherwise the comparison shows them
         blocks.append(_draw_accuracies("fine-tuning", models, data_set, figures))
@@ -60,9 +60,10 @@ def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
         command = "finetune" if scratch else "train-best"
         text = "The comparison needs a model from scratch and a fine-tuned one on these images."
         return Section(COMPARISON, [Prose(f"{text} Run `{PROGRAM} {command}`.")])
-    models = _list_models([*tuned, *scratch])
-    best_models = models[: len(tuned) + 1]  # the best one from scratch is the last
-    titles = [model.title for model in models[: len(tuned)]]
+    others = [*tuned, *data_set.find_groups(STUDENT)]
+    models = list_models([*others, *scratch])
+    best_models = models[: len(others) + 1]  # the best one from scratch is the last
+    titles = [model.title for model in models[: len(others)]]
     curves = figures.add(
         "validation-by-time",
         partial(charts.draw_validation_by_time, best_models),
@@ -72,7 +73,7 @@ def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
     )
     blocks = [
         _draw_accuracies("scratch-and-fine-tuned", models, data_set, figures),
-        *tabulate_differences(scratch[0], tuned, titles, f"the best {scratch[0].subject} from scratch"),
+        *tabulate_differences(scratch[0], others, titles, f"the best {scratch[0].subject} from scratch"),
         Details("Learning curves over training time", [curves]),
     ]
     if by_class := _draw_class_differences(scratch[0], tuned[0], figures):
@@ -80,7 +81,7 @@ def describe_comparison(data_set: DataSet, figures: FigureFolder) -> Section:
     return Section(COMPARISON, blocks, lead="All models on the same test images.")
 
 
-def _list_models(groups: Sequence[SeedGroup]) -> list[charts.ComparedModel]:
+def list_models(groups: Sequence[SeedGroup]) -> list[charts.ComparedModel]:
     """Returns the groups as the charts take them.
 
     Titles are unique: with the name of the run if several groups have one title, then with a number.
@@ -95,7 +96,7 @@ def _list_models(groups: Sequence[SeedGroup]) -> list[charts.ComparedModel]:
                 title=choose_unique(title, taken, " #"),
                 accuracy=estimate_test_accuracy(group),
                 seeds=[run.test.accuracy for run in group.runs],
-                scratch=group.best.command == "train-best",
+                training=group.best.command,
                 parameters=group.best.trained_parameters,
                 seconds=float(np.mean([run.result.seconds for run in group.runs])),
                 epochs=group.best.folder.read_epochs(),
@@ -112,11 +113,11 @@ def _join_models(models: Sequence[charts.ComparedModel]) -> str:
 def _draw_accuracies(
     name: str, models: list[charts.ComparedModel], data_set: DataSet, figures: FigureFolder
 ) -> Picture:
-    """Draws the test accuracies of models, with that of guessing if one was trained from scratch."""
+    """Draws the test accuracies of models, with that of guessing unless all were fine-tuned."""
     counts = data_set.groups[0].best.data.per_class.test
     caption = f"n = {sum(counts):,} test images, the same for all models."
     chance = None
-    if any(model.scratch for model in models):
+    if any(model.training != "finetune" for model in models):
         chance = max(counts) / sum(counts)
         caption += f" Guessing the most frequent class has an accuracy of {percent(chance)}."
     if data_set.groups[0].best.data.is_imbalanced:

@@ -7,7 +7,7 @@ from keras_inat.reporting.blocks import Block, Prose, Section
 from keras_inat.reporting.charts.comparison import draw_training
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import plural
-from keras_inat.reporting.history import DataSet, SeedGroup
+from keras_inat.reporting.history import STUDENT, DataSet, SeedGroup
 from keras_inat.reporting.sections.trained_models import TITLES, choose_groups, place_beside
 from keras_inat.reporting.statistics.accuracy import describe_test_accuracy
 from keras_inat.store.balance import NAMES
@@ -18,13 +18,15 @@ LEAD = (
     "change, so it may be lower than validation accuracy. Label smoothing, mixing and "
     "co-distillation, where used, raise the training loss above the validation loss."
 )
+LEAD_ON_TEACHERS = "With a teacher, the training loss is on another scale: it compares with the teacher's predictions."
 
 
 def describe_learning_curves(data_set: DataSet, figures: FigureFolder) -> Section:
     """Returns the section on the training of the best run of each group, with the curves of its other seeds."""
     groups = choose_groups(data_set)
     columns = [_describe_training(group, figures) for group in groups.values()]
-    return Section(TITLE, place_beside([TITLES[command] for command in groups], columns), lead=LEAD)
+    lead = f"{LEAD} {LEAD_ON_TEACHERS}" if STUDENT in groups else LEAD
+    return Section(TITLE, place_beside([TITLES[command] for command in groups], columns), lead=lead)
 
 
 def _describe_training(group: SeedGroup, figures: FigureFolder) -> list[Block]:

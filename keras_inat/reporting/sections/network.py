@@ -4,7 +4,7 @@ from keras_inat.errors import PROGRAM
 from keras_inat.models.cost import LayerCost, count_cnn, describe_symbols, list_terms
 from keras_inat.reporting.blocks import Details, Prose, Section, Table
 from keras_inat.reporting.formatting import join_words, percent
-from keras_inat.reporting.history import DataSet
+from keras_inat.reporting.history import STUDENT, DataSet
 from keras_inat.settings.schema import Model
 from keras_inat.store.records import Result
 
@@ -44,8 +44,8 @@ def describe_network(data_set: DataSet) -> Section:
 
 
 def _find_network(data_set: DataSet) -> tuple[str, Result | None]:
-    """Returns the CNN of the best run from scratch, or else of the best trial of the newest sweep, with its origin."""
-    groups = data_set.find_groups("train-best")
+    """Returns a CNN with its origin: the best from scratch, or with a teacher, or the newest sweep's best trial."""
+    groups = data_set.find_groups("train-best") or data_set.find_groups(STUDENT)
     if groups:
         return f"`{groups[0].best.title}`", groups[0].best.result
     for sweep in data_set.sweeps:

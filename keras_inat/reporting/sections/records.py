@@ -35,7 +35,7 @@ def describe_cost(runs: list[FinishedRun]) -> Section:
                 accuracy += f", balanced {percent(run.test.flip.test_balanced_accuracy)}"
         rows.append(
             [
-                run.title,
+                f"{run.title}, with a teacher" if run.teacher else run.title,
                 f"{result.parameters:,}",
                 f"{run.trained_parameters:,}",
                 formatting.abbreviate(result.macs),

@@ -8,7 +8,7 @@ from keras_inat.reporting.blocks import Block, Bullets, Cards, Picture, Prose, S
 from keras_inat.reporting.charts.images import STRIP_LENGTH, draw_prediction_strip
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import percent, plural
-from keras_inat.reporting.history import DataSet, History
+from keras_inat.reporting.history import STUDENT, DataSet, History
 from keras_inat.reporting.sections.confusion_matrix import list_frequent_errors
 from keras_inat.reporting.sections.sweep import describe_trial_balance
 from keras_inat.reporting.sections.trained_models import TITLES, TrainedModel, choose_groups, read_models
@@ -97,15 +97,19 @@ def list_accuracies(data_set: DataSet) -> list[str]:
     sentences = []
     for command, group in choose_groups(data_set).items():
         noun = group.subject.removeprefix("trained ")
-        model = f"{noun} from scratch" if command == "train-best" else f"fine-tuned {noun} ({group.title})"
+        models = {
+            "train-best": f"{noun} from scratch",
+            STUDENT: f"{noun} with a teacher ({group.best.teacher})",
+            "finetune": f"fine-tuned {noun} ({group.title})",
+        }
         accuracy = describe_test_accuracy(group)
-        sentences.append(f"{data_set.name}: the best {model} has a test accuracy of {accuracy}.")
+        sentences.append(f"{data_set.name}: the best {models[command]} has a test accuracy of {accuracy}.")
     return sentences
 
 
 def list_findings(data_set: DataSet, conclusion: SweepConclusion | None) -> list[str]:
     """Returns what else was found on a data set: the gain of fine-tuning, the clearest effect, the commonest error."""
-    findings = _compare_trainings(data_set)
+    findings = [*_compare_with_scratch(data_set, "finetune"), *_compare_with_scratch(data_set, STUDENT)]
     if conclusion and conclusion.adjusted:
         findings.append(f"{data_set.name}: {next(iter(conclusion.significant), _describe_no_effect(conclusion))}")
     for model in read_models(data_set)[:1]:
@@ -145,24 +149,28 @@ def _describe_no_effect(conclusion: SweepConclusion) -> str:
     return f"no hyperparameter has a significant effect in {num_trials} of the sweep."
 
 
-def _compare_trainings(data_set: DataSet) -> list[str]:
-    """Returns the paired difference between the best fine-tuned model and the best one from scratch."""
+def _compare_with_scratch(data_set: DataSet, command: str) -> list[str]:
+    """Returns the paired difference between the best model of a command and the best one from scratch."""
     groups = choose_groups(data_set)
-    if len(groups) < 2:
+    scratch = groups.get("train-best")
+    other = groups.get(command)
+    if not scratch or not other:
         return []
-    scratch = groups["train-best"]
-    tuned = groups["finetune"]
+    best, single = {
+        "finetune": ("the best fine-tuned model", f"the fine-tuned `{other.best.title}`"),
+        STUDENT: ("the best model with a teacher", f"`{other.best.title}`, with a teacher,"),
+    }[command]
     scores = {"accuracy": False}
     if data_set.data and data_set.data.is_imbalanced:
         scores["balanced accuracy"] = True
     sentences = []
     for score, is_balanced in scores.items():
-        difference = compare_groups(scratch, tuned, is_balanced)
+        difference = compare_groups(scratch, other, is_balanced)
         if difference:
             points, interval = formatting.percentage_points(difference)
-            names = "the best fine-tuned model minus that of the best model from scratch"
+            names = f"{best} minus that of the best model from scratch"
             if difference.unit == "images":
-                names = f"the fine-tuned `{tuned.best.title}` minus that of `{scratch.best.title}`, from scratch,"
+                names = f"{single} minus that of `{scratch.best.title}`, from scratch,"
             text = (
                 f"{data_set.name}: on the same test images, the {score} of {names} is {points} points (95 % interval "
                 f"{interval}, {formatting.sample_size(difference)})."

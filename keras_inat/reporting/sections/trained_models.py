@@ -1,13 +1,13 @@
-"""The models that the page describes in detail: the best one from scratch and the best fine-tuned one."""
+"""The models that the page describes in detail: the best one from scratch, with a teacher and fine-tuned."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keras_inat.reporting.blocks import Block, Columns, Heading
-from keras_inat.reporting.history import DataSet, FinishedRun, SeedGroup
+from keras_inat.reporting.history import STUDENT, DataSet, FinishedRun, SeedGroup
 from keras_inat.store.predictions import Predictions
 
-TITLES = {"train-best": "From scratch", "finetune": "Fine-tuned"}
+TITLES = {"train-best": "From scratch", STUDENT: "With a teacher", "finetune": "Fine-tuned"}
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class TrainedModel:
 
 
 def choose_groups(data_set: DataSet) -> dict[str, SeedGroup]:
-    """Returns the best group from scratch and the best fine-tuned one, as far as there are any, by command."""
+    """Returns the best group from scratch, with a teacher and fine-tuned, as far as there are any, by command."""
     return {command: groups[0] for command in TITLES if (groups := data_set.find_groups(command))}
 
 

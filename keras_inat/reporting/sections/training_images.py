@@ -9,12 +9,16 @@ from keras_inat.reporting.blocks import Block, Details, Prose
 from keras_inat.reporting.charts.images import draw_augmentation, draw_examples
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import percent, plural
-from keras_inat.reporting.history import DataSet, FinishedRun
+from keras_inat.reporting.history import STUDENT, DataSet, FinishedRun
 from keras_inat.reporting.sections.trained_models import choose_groups
 from keras_inat.settings.schema import Augment
 from keras_inat.store.predictions import TrainingSample
 
-MODELS = {"train-best": "the best model from scratch", "finetune": "the best fine-tuned model"}
+MODELS = {
+    "train-best": "the best model from scratch",
+    STUDENT: "the best model with a teacher",
+    "finetune": "the best fine-tuned model",
+}
 
 POLICIES = {"randaugment": "RandAugment", "trivialaugment": "TrivialAugment"}
 
@@ -41,7 +45,7 @@ def describe_training_images(data_set: DataSet, figures: FigureFolder) -> list[B
 
 
 def _list_samples(data_set: DataSet) -> Iterator[tuple[FinishedRun, TrainingSample]]:
-    """Yields the samples of the best model from scratch and of the best fine-tuned one, if they have one."""
+    """Yields the samples of the best models, if they have one."""
     for group in choose_groups(data_set).values():
         if sample := group.best.read_training_sample():
             yield group.best, sample

@@ -17,8 +17,8 @@ from keras_inat.reporting.charts.comparison import (
 @pytest.fixture
 def models() -> list[ComparedModel]:
     return [
-        ComparedModel("tuned", Estimate(0.8, 0.7, 0.9, 100, "images"), [0.8], False, 1000, 20.0, []),
-        ComparedModel("plain", Estimate(0.6, 0.5, 0.7, 2, "seeds"), [0.55, 0.65], True, 5000, 60.0, []),
+        ComparedModel("tuned", Estimate(0.8, 0.7, 0.9, 100, "images"), [0.8], "finetune", 1000, 20.0, []),
+        ComparedModel("plain", Estimate(0.6, 0.5, 0.7, 2, "seeds"), [0.55, 0.65], "train-best", 5000, 60.0, []),
     ]
 
 

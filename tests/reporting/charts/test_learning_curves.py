@@ -13,7 +13,7 @@ from keras_inat.reporting.charts.comparison import (
 
 
 def make_model(epochs) -> ComparedModel:
-    return ComparedModel("model", Estimate(0.8, 0.7, 0.9, 100, "images"), [0.8], True, 1000, 20.0, epochs)
+    return ComparedModel("model", Estimate(0.8, 0.7, 0.9, 100, "images"), [0.8], "train-best", 1000, 20.0, epochs)
 
 
 def test_training_and_validation_are_drawn_with_the_stages() -> None:

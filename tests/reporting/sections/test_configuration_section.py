@@ -5,6 +5,7 @@ from report_workshop import Workshop, format_text
 from keras_inat.reporting.blocks import Table, list_blocks
 from keras_inat.reporting.page import write_report
 from keras_inat.reporting.sections.configuration import ALWAYS, GROUPS, ROLES, describe_configuration
+from keras_inat.reporting.sections.trained_models import choose_groups
 from keras_inat.settings.catalog import list_names
 from keras_inat.settings.loading import override
 from keras_inat.store.records import Result, StageSummary
@@ -12,9 +13,8 @@ from keras_inat.store.records import Result, StageSummary
 
 def read_rows(workshop: Workshop) -> dict[str, list[str]]:
     """Returns the cells of the two tables of settings, after the name of the part, by setting."""
-    data_set = workshop.read_data_set()
-    groups = [next(iter(data_set.find_groups(command)), None) for command in ("train-best", "finetune")]
-    tables = [block for block in list_blocks(describe_configuration(*groups).blocks) if isinstance(block, Table)][:2]
+    section = describe_configuration(choose_groups(workshop.read_data_set()))
+    tables = [block for block in list_blocks(section.blocks) if isinstance(block, Table)][:2]
     for table in tables:
         parts = [row[0] for row in table.rows if row[0]]
         assert len(parts) == len(set(parts)) > 1
@@ -58,6 +58,14 @@ def test_settings_that_do_not_apply_are_a_dash_or_absent(workshop: Workshop) -> 
     assert "augment.cutout" not in rows
 
 
+def test_the_teacher_is_named_without_its_folder(workshop: Workshop) -> None:
+    workshop.add_run()
+    workshop.add_student(settings={"training.distillation_temperature": 2.0})
+    rows = read_rows(workshop)
+    assert rows["training.teacher"] == ["–", "topk-MobileNetV2-seed0 (default –)"]
+    assert rows["training.distillation_temperature"] == ["–", "2 (default 1)"]
+
+
 def test_the_rates_of_every_stage_are_listed(workshop: Workshop) -> None:
     run = workshop.add_finetuned("topk")
     stages = (
@@ -84,4 +92,4 @@ def test_the_page_names_device_date_commit_packages_and_author(workshop: Worksho
 
 
 def test_no_model_is_a_sentence() -> None:
-    assert "No model was trained on these images yet." in format_text(describe_configuration(None, None))
+    assert "No model was trained on these images yet." in format_text(describe_configuration({}))
