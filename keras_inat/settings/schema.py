@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
+from keras_inat.settings.budgets import Budget, apply_budget
 from keras_inat.settings.export import App, Export
 from keras_inat.settings.networks import Finetune, Model
 from keras_inat.settings.roles import Role
@@ -106,6 +107,11 @@ class Augment(Section):
 
 
 class Training(Section):
+    budget: Annotated[Budget | None, Role.LENGTH] = Field(
+        None,
+        description="a table of settings for the CNN and about 12, 40 or 120 passes over the images; it gives epochs, "
+        "optimizer, rate, decay, averaging, augmentation and dropout, unless they are given",
+    )
     epochs: Annotated[int, Role.LENGTH] = Field(30, ge=1, le=10**6, description="passes over the training images")
     min_steps: Annotated[int, Role.LENGTH] = Field(
         0, ge=0, le=10**9, description="more epochs if the training images are too few for this many steps; 0: off"
@@ -271,6 +277,11 @@ class Config(Section):
     export: Export = Export()
     app: App = App()
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _apply_budget(cls, values: Any) -> Any:
+        return apply_budget(values)
+
     @pydantic.model_validator(mode="after")
     def _check_sections(self) -> "Config":
         size = self.data.image_size
@@ -290,6 +301,12 @@ class Config(Section):
             raise ValueError(f"`training.image_scales` make images of {smallest} pixels, at least {needed} are needed")
         if scales and not self.finetune and self.model.pooling == "flatten":
             raise ValueError("`training.image_scales` needs `model.pooling`=average or max: flatten has one size")
+        kernel = self.model.kernel_sizes[0]
+        if self.model.first_layer == "whitening" and not self.finetune and kernel > smallest:
+            raise ValueError(
+                f"`model.first_layer`=whitening needs training images of at least the kernel size, {kernel} pixels. "
+                f"Received: {smallest} pixels."
+            )
         if self.training.class_weights == "balanced" and self.training.sampling == "balanced":
             raise ValueError(
                 "`training.class_weights`=balanced and `training.sampling`=balanced each make the classes equal, and "
@@ -299,6 +316,8 @@ class Config(Section):
             raise ValueError(
                 "`training.codistillation` needs `model.ensemble_size` of 2 or more and no `finetune` section"
             )
+        if self.training.budget and self.finetune:
+            raise ValueError("`training.budget` is for a CNN trained from scratch, and there is a `finetune` section")
         return self
 
     @property
