@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from keras_inat.models.cost import list_convolutions, list_prefixes
@@ -40,7 +41,10 @@ def build_cnn(config: Model, image_size: int, num_classes: int) -> keras.Model:
         # Probabilities are float32 under every precision policy.
         outputs.append(layers.Dense(num_classes, activation="softmax", dtype="float32", name=name)(x))
     output = outputs[0] if len(outputs) == 1 else layers.Average(dtype="float32", name=LAST_LAYER)(outputs)
-    return keras.Model(inputs, output, name="cnn")
+    model = keras.Model(inputs, output, name="cnn")
+    if config.initial_kernels == "identity":
+        _pass_channels_on(model, config)
+    return model
 
 
 def _build_blocks(config: Model, image: Any, prefix: str) -> Any:
@@ -69,6 +73,27 @@ def _build_blocks(config: Model, image: Any, prefix: str) -> Any:
         if conv.pooled and not config.pool_first:
             x = pool(x)
     return x
+
+
+def _pass_channels_on(model: keras.Model, config: Model) -> None:
+    """Makes filters of every convolution but the first copy an input channel each (Jordan 2024, arXiv 2404.00498).
+
+    Up to half of the filters do so. They get the mean norm of the random ones, so that the learning rate and the
+    weight decay keep their meaning. A convolution that closes a residual pair is initialized as zero already.
+    """
+    # The weights are changed after the fact, because a saved model could not be loaded without an initializer of ours.
+    for prefix in list_prefixes(config):
+        for conv in list_convolutions(config)[1:]:
+            if conv.closes_pair:
+                continue
+            layer = model.get_layer(prefix + conv.name("conv"))
+            kernel = np.array(layer.kernel)
+            side, _, inputs, filters = kernel.shape
+            norm = np.sqrt(np.mean(np.sum(kernel**2, axis=(0, 1, 2))))
+            copies = np.arange(min(inputs, filters // 2))
+            kernel[..., copies] = 0
+            kernel[(side - 1) // 2, (side - 1) // 2, copies, copies] = norm
+            layer.kernel.assign(kernel)
 
 
 def _build_head(config: Model, maps: Any, prefix: str) -> Any:

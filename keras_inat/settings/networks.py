@@ -21,14 +21,15 @@ class Model(Section):
     )
     min_filters: int = Field(8, ge=1, description="half: lower limit of a block's filters; 1: no limit")
     kernel_size: int | tuple[int, ...] = Field(3, description="one size for all blocks, or one a block")
-    first_layer: Literal["random", "whitening"] = Field(
-        "random", description="initial kernels of the first layer; whitening: principal components of image patches"
-    )
     convolutions: int | tuple[int, ...] = Field(1, description="convolutions in each block, or one number a block")
     residual: bool = Field(
         False, description="residual pairs of 3x3 convolutions after the first convolution and pooling of a block"
     )
     activation: Activation = Field("relu", description="activation after every convolution and the dense layer")
+    initial_kernels: Literal["random", "identity"] = Field(
+        "random",
+        description="identity: up to half of the filters of a convolution pass a channel of the block before on",
+    )
     batch_norm: bool = Field(True, description="batch normalization between convolution and activation")
     pool_first: bool = Field(
         False, description="pool before normalization and activation, at a quarter of their cost; false: after them"

@@ -301,12 +301,6 @@ class Config(Section):
             raise ValueError(f"`training.image_scales` make images of {smallest} pixels, at least {needed} are needed")
         if scales and not self.finetune and self.model.pooling == "flatten":
             raise ValueError("`training.image_scales` needs `model.pooling`=average or max: flatten has one size")
-        kernel = self.model.kernel_sizes[0]
-        if self.model.first_layer == "whitening" and not self.finetune and kernel > smallest:
-            raise ValueError(
-                f"`model.first_layer`=whitening needs training images of at least the kernel size, {kernel} pixels. "
-                f"Received: {smallest} pixels."
-            )
         if self.training.class_weights == "balanced" and self.training.sampling == "balanced":
             raise ValueError(
                 "`training.class_weights`=balanced and `training.sampling`=balanced each make the classes equal, and "

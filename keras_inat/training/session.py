@@ -44,7 +44,6 @@ from keras_inat.training.stages import (
     summarize_stage,
 )
 from keras_inat.training.tracking import open_tracking
-from keras_inat.training.whitening import whiten_first_layer
 
 
 @dataclass(frozen=True)
@@ -132,8 +131,6 @@ class Session:
 
         # On one device: several devices fail on a last batch that has fewer images than there are devices.
         model = build_model(self.config, len(data.classes))
-        if self.config.model.first_layer == "whitening" and not self.config.finetune:
-            whiten_first_layer(model, self.config, data)
         self.parameters = model.count_params()
         self.macs = sum(layer.macs for layer in count_layers(model))
         with self.strategy.scope():

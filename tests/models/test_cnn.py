@@ -91,6 +91,41 @@ def test_the_order_within_the_head(settings, head):
     assert names[names.index("block1_pool") + 1 :] == [*head, "predictions"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "counts"),
+    [
+        ({"filters": (4, 8, 16)}, (4, 8)),  # all channels
+        ({"filters": (8, 8, 6)}, (4, 3)),  # at most half of the filters
+        ({"filters": (4, 8, 2), "kernel_size": (3, 4, 1)}, (4, 1)),  # an even kernel pads more at its end
+        ({"filters": (4, 8, 16), "batch_norm": False, "ensemble_size": 2}, (4, 8)),
+    ],
+)
+def test_filters_of_later_blocks_can_pass_a_channel_on(settings, counts):
+    config = Model(num_blocks=3, dense_units=0, initial_kernels="identity", **settings)
+    keras.utils.set_random_seed(0)
+    model = build_cnn(config, 16, 3)
+    keras.utils.set_random_seed(0)
+    random = build_cnn(config.model_copy(update={"initial_kernels": "random"}), 16, 3)
+    for prefix in ["", "member2_"][: config.ensemble_size]:
+        np.testing.assert_array_equal(
+            *(network.get_layer(f"{prefix}block1_conv").kernel for network in (model, random))
+        )
+        for block, count in zip((2, 3), counts, strict=True):
+            layer, other = (network.get_layer(f"{prefix}block{block}_conv") for network in (model, random))
+            maps = np.random.default_rng(block).normal(size=(2, 8, 8, layer.kernel.shape[2])).astype("float32")
+            norm = np.sqrt((np.array(other.kernel) ** 2).sum((0, 1, 2)).mean())
+            outputs = np.array(layer(maps))
+            np.testing.assert_allclose(outputs[..., :count], norm * maps[..., :count], rtol=1e-5, atol=1e-6)
+            np.testing.assert_array_equal(outputs[..., count:], np.array(other(maps))[..., count:])
+
+
+def test_an_identity_leaves_residual_pairs_as_they_are():
+    settings = {"num_blocks": 2, "filters": 4, "convolutions": 3, "residual": True, "batch_norm": False}
+    model = build_cnn(Model(initial_kernels="identity", **settings), 16, 3)
+    assert not np.array(model.get_layer("block2_conv3").kernel).any()
+    assert np.count_nonzero(np.array(model.get_layer("block2_conv2").kernel)[..., :2]) == 2
+
+
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_residual_pairs_are_initialized_as_the_identity(batch_norm):
     config = Model(num_blocks=2, filters=4, convolutions=(1, 5), residual=True, batch_norm=batch_norm)

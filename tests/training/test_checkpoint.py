@@ -18,7 +18,7 @@ from keras_inat.training.session import fit
 RICH = (
     *("training.epochs=4", "training.optimizer=muon", "training.learning_rate=0.01", "training.weight_decay=0.05"),
     *("training.schedule=cosine", "training.warmup=0.2", "training.ema=0.9", "training.image_scales=[0.75,1]"),
-    *("model.first_layer=whitening", "model.pooling=average", "model.dropout=0.3"),
+    *("model.pooling=average", "model.dropout=0.3"),
     *("augment.flip=true", "augment.crop=0.5", "augment.cutmix=1.0"),
 )
 
