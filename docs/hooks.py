@@ -9,6 +9,7 @@ from mkdocs.structure.pages import Page
 
 from keras_inat.commands.catalog import COMMANDS, Command
 from keras_inat.commands.help import list_words
+from keras_inat.settings.budgets import BUDGETS
 from keras_inat.settings.catalog import list_choices, list_settings, role_of
 from keras_inat.settings.loading import VARIABLES
 from keras_inat.settings.recipes import RECIPES, list_recipes
@@ -101,6 +102,15 @@ def build_recipes() -> str:
     return "\n".join(lines)
 
 
+def build_budgets() -> str:
+    """Returns a table of the settings of each budget. A setting that is the same in all of them comes last."""
+    lines = [f"| setting | {' | '.join(BUDGETS)} |", "|---" * (1 + len(BUDGETS)) + "|"]
+    rows = {name: [format_value(values[name]) for values in BUDGETS.values()] for name in BUDGETS["short"]}
+    for name, values in sorted(rows.items(), key=lambda row: len(set(row[1])) == 1):
+        lines.append(f"| {link(name)} | {' | '.join(values)} |")
+    return "\n".join(lines)
+
+
 def describe(name: str) -> str:
     """Returns the description of a setting and its choices."""
     field = list_settings()[name]
@@ -136,4 +146,9 @@ def anchor_of(recipe: str) -> str:
     return recipe.replace("/", "-")
 
 
-GENERATED = {"settings": build_settings, "commands": build_commands, "recipes": build_recipes}
+GENERATED = {
+    "settings": build_settings,
+    "commands": build_commands,
+    "recipes": build_recipes,
+    "budgets": build_budgets,
+}

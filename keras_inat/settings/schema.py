@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
+from keras_inat.settings.budgets import Budget, apply_budget
 from keras_inat.settings.export import App, Export
 from keras_inat.settings.networks import Finetune, Model
 from keras_inat.settings.roles import Role
@@ -107,6 +108,11 @@ class Augment(Section):
 
 
 class Training(Section):
+    budget: Annotated[Budget | None, Role.LENGTH] = Field(
+        None,
+        description="a table of settings for the CNN and about 12, 40 or 120 passes over the images; it gives epochs, "
+        "optimizer, rate, decay, averaging, augmentation and dropout, unless they are given",
+    )
     epochs: Annotated[int, Role.LENGTH] = Field(30, ge=1, le=10**6, description="passes over the training images")
     min_steps: Annotated[int, Role.LENGTH] = Field(
         0, ge=0, le=10**9, description="more epochs if the training images are too few for this many steps; 0: off"
@@ -297,6 +303,11 @@ class Config(Section):
     export: Export = Export()
     app: App = App()
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _apply_budget(cls, values: Any) -> Any:
+        return apply_budget(values)
+
     @pydantic.model_validator(mode="after")
     def _check_sections(self) -> "Config":
         size = self.data.image_size
@@ -330,6 +341,8 @@ class Config(Section):
                 "`training.teacher` is for training the CNN from scratch, and this configuration has a `finetune` "
                 "section: give only one of them"
             )
+        if self.training.budget and self.finetune:
+            raise ValueError("`training.budget` is for a CNN trained from scratch, and there is a `finetune` section")
         return self
 
     @property

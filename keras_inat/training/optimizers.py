@@ -151,10 +151,10 @@ class Muon(keras.optimizers.Muon):
         x = x / (ops.norm(x) + 1e-7)
         gram = ops.matmul(ops.transpose(x), x)
         identity = ops.eye(x.shape[1], dtype=x.dtype)
-        product = identity
+        product = None
         for _ in range(steps):
             factor = self.muon_a * identity + self.muon_b * gram + self.muon_c * ops.matmul(gram, gram)
-            product = ops.matmul(product, factor)
+            product = factor if product is None else ops.matmul(product, factor)
             gram = ops.matmul(factor, ops.matmul(gram, factor))
         x = ops.matmul(x, product)
         return ops.transpose(x) if wide else x
