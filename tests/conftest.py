@@ -55,6 +55,7 @@ def build_result() -> Callable[..., Result]:
             "num_leaked": 0,
             "num_duplicates": {"identical": 0, "near": 0, "mirrored": 0, "of_another_class": 0, "train_and_test": 0},
             "image_size": 16,
+            "validation_hash": "def",
         }
         return Result(
             command="train-best",
@@ -75,6 +76,7 @@ def build_result() -> Callable[..., Result]:
             macs=1,
             precision="float32",
             weights_hash="",
+            teacher_hash="",
             stages=(StageSummary(stage="scratch", parameters=1, learning_rate=0.001),),
             data=DataSummary.model_validate(summary | data),
             packages={},

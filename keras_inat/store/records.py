@@ -178,8 +178,8 @@ class DataSummary(Manifest):
     """The data of a run: the pack's manifest, the image size and the counts after the validation split."""
 
     image_size: int  # side in pixels of the model's input images
+    validation_hash: str  # hash of the contents of the validation images
     fit: Fit = "crop"  # conversion of images that are not square
-    validation_hash: str = ""  # hash of the contents of the validation images; empty in runs of older versions
 
     @property
     def preparation(self) -> Preparation:
@@ -259,7 +259,7 @@ class Result(Stored):
     macs: int  # multiply-accumulates for one image
     precision: str  # Keras's dtype policy during training
     weights_hash: str  # SHA-256 of the file of initial weights; empty where there is none
-    teacher_hash: str = ""  # SHA-256 of the teacher's model file; empty without a teacher
+    teacher_hash: str  # SHA-256 of the teacher's model file; empty without a teacher
     stages: tuple[StageSummary, ...]  # the stages of the training
     data: DataSummary  # the images
     packages: dict[str, str]  # versions of this program, of Python and of the packages that decide a result

@@ -79,6 +79,7 @@ class Workshop:
             "num_leaked": 0,
             "num_duplicates": {"identical": 0, "near": 0, "mirrored": 0, "of_another_class": 0, "train_and_test": 0},
             "image_size": self.size,
+            "validation_hash": "def",
         }
         return DataSummary.model_validate(fields | changes)
 
@@ -318,6 +319,7 @@ def build_result(config: Config, data: DataSummary, val: float, stages: Sequence
         "macs": 16083456,
         "precision": "float32",
         "weights_hash": "",
+        "teacher_hash": "",
         "stages": tuple(StageSummary(stage=stage, parameters=1000, learning_rate=1e-3) for stage in stages),
         "data": data,
         "packages": {"keras": "3.15.1", "tensorflow-cpu": "2.21.0"},
