@@ -15,7 +15,7 @@ from keras_inat.settings.loading import VARIABLES
 from keras_inat.settings.recipes import RECIPES, list_recipes
 
 ROOT = Path(__file__).parent.parent
-TRIALS = "keras_inat/bench/sweep_trials.csv"
+TRIALS = sorted(path.name for path in (ROOT / "keras_inat/bench").glob("trials_*.csv"))
 LONGEST_NAME = 24  # characters of a value that stays on one line
 # Pages that are files of the root.
 ROOT_PAGES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
@@ -23,7 +23,8 @@ ROOT_PAGES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.m
 
 def on_files(files: Files, config: Any) -> Files:
     """Adds the table of trials, which a page links to."""
-    files.append(File.generated(config, "sweep_trials.csv", abs_src_path=str(ROOT / TRIALS)))
+    for name in TRIALS:
+        files.append(File.generated(config, name, abs_src_path=str(ROOT / "keras_inat/bench" / name)))
     return files
 
 
@@ -38,7 +39,8 @@ def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> st
         if marker in markdown:
             markdown = markdown.replace(marker, build())
     up = "../" * source.count("/")
-    markdown = markdown.replace(f"](../{up}{TRIALS})", f"]({up}sweep_trials.csv)")
+    for name in TRIALS:
+        markdown = markdown.replace(f"](../{up}keras_inat/bench/{name})", f"]({up}{name})")
     return re.sub(
         rf"\]\(\.\./{up}configs/([\w/-]+)\.yaml\)",
         lambda found: f"]({up}reference/recipes.md#{anchor_of(found[1])})",
