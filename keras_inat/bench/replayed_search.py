@@ -35,7 +35,11 @@ class Search:
     best: list[float] = field(default_factory=list)  # the best score of a completed trial, after each trial
     epochs: list[int] = field(default_factory=list)  # the total number of trained epochs, after each trial
     tried: set[tuple[str, ...]] = field(default_factory=set)
-    repeats: int = 0  # the number of trials that repeat an earlier configuration
+
+    @property
+    def repeats(self) -> int:
+        """The number of trials that repeat an earlier configuration."""
+        return len(self.epochs) - len(self.tried)
 
     @property
     def spent(self) -> int:
@@ -44,7 +48,6 @@ class Search:
 
     def add(self, configuration: tuple[str, ...], epochs: int, score: float) -> None:
         """Adds a trial. The score of one that was stopped early is 0."""
-        self.repeats += configuration in self.tried
         self.tried.add(configuration)
         self.best.append(max([score, *self.best[-1:]]))
         self.epochs.append(self.spent + epochs)
@@ -133,18 +136,16 @@ def replay_optuna(pruner: str, config: Config, curves: Curves, folder: Path, bud
     while search.spent < budget:
         trial = study.ask()
         configuration = tuple(_suggest(trial, *item) for item in config.sweep.space.items())
-        accuracies = curves[configuration]
-        seen: list[float] = []
-        for epoch, accuracy in enumerate(accuracies, 1):
-            seen.append(accuracy)
-            trial.report(max(seen), epoch)
-            if epoch < len(accuracies) and trial.should_prune():
+        curve = build_curve(curves[configuration])
+        for epoch, score in enumerate(curve, 1):
+            trial.report(score, epoch)
+            if epoch < len(curve) and trial.should_prune():
                 study.tell(trial, state=optuna.trial.TrialState.PRUNED)
                 search.add(configuration, epoch, 0.0)
                 break
         else:
-            study.tell(trial, max(seen))
-            search.add(configuration, len(seen), max(seen))
+            study.tell(trial, curve[-1])
+            search.add(configuration, len(curve), curve[-1])
     return search
 
 

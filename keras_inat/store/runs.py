@@ -149,10 +149,10 @@ def choose_run(config: Config) -> tuple[RunFolder, Result]:
             f"there is no finished run with a model in {config.run.directory!r}: run `{PROGRAM} train-best` or "
             f"`{PROGRAM} finetune` first, or give RUN=<run folder>"
         )
-    return open_named("RUN", config.run.path)
+    return _open_named("RUN", config.run.path)
 
 
-def open_named(setting: str, name: str) -> tuple[RunFolder, Result]:
+def _open_named(setting: str, name: str) -> tuple[RunFolder, Result]:
     """Returns the finished run that a setting names, and its result.
 
     Raises:
@@ -175,7 +175,7 @@ def open_teacher(config: Config) -> tuple[RunFolder, Result] | None:
     Raises:
         UserError: There is no such run.
     """
-    return open_named("`training.teacher`", config.training.teacher) if config.training.teacher else None
+    return _open_named("`training.teacher`", config.training.teacher) if config.training.teacher else None
 
 
 def identify_group(result: Result) -> str:

@@ -42,7 +42,7 @@ COLUMNS = {
     STUDENT: "best model with a teacher",
     "finetune": "best fine-tuned model",
 }
-OF_THE_TEACHER = {"training.teacher", "training.distillation_temperature", "training.teacher_weight"}
+OF_THE_TEACHER = list_names({Role.TEACHER})
 
 
 def describe_configuration(best: Mapping[str, SeedGroup], author: str = "") -> Section:
