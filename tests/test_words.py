@@ -24,7 +24,7 @@ TERMS = {
     "resume": r"\b(go|goes|went|going) on\b(?! (to|the|a))",
     "initial weights, pretrained weights": r"\bstarts of\b",
     "steps per execution": r"\bstretch(es)?\b",
-    "trainable, frozen, unfrozen": r"\bthaw\w*",
+    "trainable, frozen, unfrozen": r"(?<!freeze-)\bthaw\w*",
     "evaluation model": r"\btwins?\b",
     "ensemble, ensemble_size": r"\btowers?\b",
     "test-time augmentation": r"mirror mean|mirror image mean",

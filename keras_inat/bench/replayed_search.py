@@ -17,12 +17,11 @@ from sklearn.exceptions import ConvergenceWarning
 from keras_inat.errors import UserError
 from keras_inat.search.kerastuner import set_folder
 from keras_inat.search.oracle import build_oracle, list_arguments
-from keras_inat.search.pruning import RULES
 from keras_inat.search.records import Records
-from keras_inat.search.runner import end_trial
+from keras_inat.search.runner import end_trial, is_to_be_pruned
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
-from keras_inat.store.records import Trial, build_curve
+from keras_inat.store.records import Epoch, Trial, build_curve
 
 # The validation accuracies by epoch of every configuration of a space. Its settings, as text, are the key.
 Curves = Mapping[tuple[str, ...], Sequence[float]]
@@ -32,22 +31,19 @@ Curves = Mapping[tuple[str, ...], Sequence[float]]
 class Search:
     """The course of a search."""
 
-    best: list[float] = field(default_factory=list)  # the best score of a completed trial, after each trial
-    epochs: list[int] = field(default_factory=list)  # the total number of trained epochs, after each trial
+    best: list[float] = field(default_factory=list)  # the best score of a completed trial, after each training
+    epochs: list[int] = field(default_factory=list)  # the total number of trained epochs, after each training
     tried: set[tuple[str, ...]] = field(default_factory=set)
-
-    @property
-    def repeats(self) -> int:
-        """The number of trials that repeat an earlier configuration."""
-        return len(self.epochs) - len(self.tried)
+    repeats: int = 0  # trials that repeat an earlier configuration
 
     @property
     def spent(self) -> int:
         """The number of epochs so far."""
         return self.epochs[-1] if self.epochs else 0
 
-    def add(self, configuration: tuple[str, ...], epochs: int, score: float) -> None:
-        """Adds a trial. The score of one that was stopped early is 0."""
+    def add(self, configuration: tuple[str, ...], epochs: int, score: float, resumed: bool = False) -> None:
+        """Adds the training of a trial, or the rest of it. The score of one that was stopped early is 0."""
+        self.repeats += configuration in self.tried and not resumed
         self.tried.add(configuration)
         self.best.append(max([score, *self.best[-1:]]))
         self.epochs.append(self.spent + epochs)
@@ -98,18 +94,19 @@ def replay_sweep(oracle: str | None, prune: str, config: Config, curves: Curves,
         folder: An empty folder for the records of the search.
         budget: The search ends after this number of epochs.
     """
-    config = override(config, {"run.directory": str(folder), "sweep.prune": prune})
-    if oracle:
-        config = override(config, {"sweep.oracle": oracle})
+    config = override(
+        config, {"run.directory": str(folder), "sweep.oracle": oracle or "bayesian", "sweep.prune": prune}
+    )
     records = Records(config, "")
-    proposer = build_oracle(config) if oracle else _build_kerastuner_oracle(records)
+    proposer = build_oracle(records) if oracle else _build_kerastuner_oracle(records)
     search = Search()
     while search.spent < budget and (trial := _propose(proposer)).status == TrialStatus.RUNNING:
         record = records.begin(trial.trial_id, trial.hyperparameters.values)
         configuration = tuple(str(record.settings[setting]) for setting in config.sweep.space)
-        record = end_trial(records, proposer, _replay_trial(records, record, curves[configuration]))
-        score = record.score if record.status == "completed" and record.score else 0.0
-        search.add(configuration, record.epochs or 0, score)
+        ended = _replay_trial(records, proposer, record, curves[configuration])
+        end_trial(records, proposer, ended)
+        score = ended.score if ended.status == "completed" and ended.score else 0.0
+        search.add(configuration, len(ended.curve) - len(record.curve), score, resumed=bool(record.curve))
     return search
 
 
@@ -164,7 +161,8 @@ METHODS: dict[str, Callable[[Config, Curves, Path, int], Search]] = {
     "the same from epoch 1": functools.partial(replay_optuna, "halving from 1"),
     "random": functools.partial(replay_sweep, "random", "none"),
     "ours, without pruning": functools.partial(replay_sweep, "bayesian", "none"),
-    "ours": functools.partial(replay_sweep, "bayesian", "halving"),
+    "ours, with halving": functools.partial(replay_sweep, "bayesian", "halving"),
+    "ours": functools.partial(replay_sweep, "bayesian", "freeze-thaw"),
 }
 
 
@@ -175,20 +173,34 @@ def _suggest(trial: Any, name: str, choices: Any) -> str:
     return str(trial.suggest_categorical(name, list(map(str, choices))))
 
 
-def _replay_trial(records: Records, trial: Trial, accuracies: Sequence[float]) -> Trial:
+def _replay_trial(records: Records, oracle: Any, trial: Trial, accuracies: Sequence[float]) -> Trial:
     """Returns the record of a trial with these validation accuracies, pruned like a trained trial."""
-    sweep = records.config.sweep
-    others = [other.curve for other in records.read_trials() if other.id != trial.id]
-    seen: list[float] = []
+    run = records.folder.trial_run(trial.id)
     pruned = False
-    for accuracy in accuracies:
-        seen.append(accuracy)
-        pruned = RULES[sweep.prune](build_curve(seen), others, sweep.epochs)
+    for number in range(len(trial.curve), len(accuracies)):
+        run.append_epoch(_build_epoch(number + 1, accuracies[number]))
+        pruned = is_to_be_pruned(records, oracle, trial.id)
         if pruned:
             break
+    seen = accuracies[: number + 1]
     status = "pruned" if pruned else "completed"
     return trial.model_copy(
         update={"status": status, "score": max(seen), "epochs": len(seen), "val_accuracies": tuple(seen)}
+    )
+
+
+def _build_epoch(number: int, accuracy: float) -> Epoch:
+    return Epoch(
+        epoch=number,
+        stage="all",
+        loss=0.0,
+        accuracy=0.0,
+        val_loss=0.0,
+        val_accuracy=accuracy,
+        val_balanced_accuracy=accuracy,
+        learning_rate=0.0,
+        seconds=0.0,
+        images_per_second=0.0,
     )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from keras_inat.errors import ExternalError
 from keras_inat.files import TEMPORARY_PREFIX, file_size, write_atomically
+from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder
 
 CHECKPOINT_SECONDS = 60  # between two transfers of a checkpoint
@@ -50,17 +51,21 @@ class Mirror:
         return changes
 
     def collect_all(self) -> list[Change]:
-        """Returns the last changes of a run that has ended, with every other file. A finished run has no checkpoint."""
+        """Returns the last changes of a run that has ended, with every other file.
+
+        A finished run has no checkpoint, except for a pruned trial, which may resume.
+        """
         run = self._run
         finished = run.result.exists()
-        changes = [] if finished else self._collect_checkpoint(0)
+        changes = [] if _is_over(run) else self._collect_checkpoint(0)
         changes += self.collect()
         sent = {run.checkpoint, run.metrics, run.log, run.lock, run.config}
         others = [path for path in sorted(run.path.rglob("*")) if path.is_file() and path not in sent]
         if finished:
             # The result marks the run as finished. It comes last.
             others.sort(key=lambda path: path == run.result)
-            changes = [change for change in changes if change.name != run.checkpoint.name]
+            if _is_over(run):
+                changes = [change for change in changes if change.name != run.checkpoint.name]
             changes += [_read(run.path, path) for path in others if not path.name.startswith(TEMPORARY_PREFIX)]
         return changes
 
@@ -99,8 +104,14 @@ def apply_changes(run: RunFolder, changes: Sequence[Change]) -> None:
         else:
             with write_atomically(path) as temporary:
                 temporary.write_bytes(content)
-    if run.result.name in [change.name for change in changes]:
+    if run.result.name in [change.name for change in changes] and _is_over(run):
         run.checkpoint.unlink(missing_ok=True)
+
+
+def _is_over(run: RunFolder) -> bool:
+    """Returns True if a run has a result and cannot resume."""
+    result = Result.read_if_sound(run.result)
+    return result is not None and not result.pruned
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -56,7 +56,7 @@ class ResumableOracle(keras_tuner.Oracle):
         hyperparameters = self.get_space()
         hyperparameters.values = dict(trial.values)
         restored = KerasTunerTrial(hyperparameters, trial.id, STATUSES.get(trial.status, TrialStatus.RUNNING))
-        restored.score = trial.final_score
+        restored.score = trial.score
         self.trials[trial.id] = restored
         self.start_order.append(trial.id)
         self._record_values(restored)

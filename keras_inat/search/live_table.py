@@ -46,7 +46,8 @@ class LiveTable:
     def _describe_event(self, trial: Trial, trials: list[Trial]) -> str:
         sweep = self._records.config.sweep
         if trial.status == "running":
-            return f" of {sweep.trials}: {describe_values(trial.settings)}"
+            verb = " resumes" if trial.epochs else f" of {sweep.trials}"
+            return f"{verb}: {describe_values(trial.settings)}"
         outcome = f"failed: {trial.error}" if trial.status == "failed" else f"{trial.score or 0:.1%}"
         if self._records.shows_balance and trial.best_accuracies:
             outcome += f" ({trial.describe_balance()})"

@@ -2,9 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-
-from keras_inat.settings.schema import Sweep
+from collections.abc import Callable, Sequence
 
 FACTOR = 3  # one in three of the trials that reach a rung continues
 MIN_EPOCHS = 2  # no trial is pruned earlier, so that a slow start does not count
@@ -43,21 +41,10 @@ def is_pruned_by_median(own: Curve, others: Sequence[Curve], epochs: int) -> boo
     return own[-1] < statistics.median(means)
 
 
-# A rule takes the curve of a trial, the curves of the other trials and the planned epochs.
+# A rule takes the curve of a trial, the curves of the other trials and the planned epochs. `freeze-thaw` is not among
+# them: there the oracle decides, from the configurations, too.
 RULES: dict[str, Callable[[Curve, Sequence[Curve], int], bool]] = {
     "halving": is_pruned_by_halving,
     "median": is_pruned_by_median,
     "none": lambda own, others, epochs: False,
 }
-
-
-def is_to_be_pruned(sweep: Sweep, curves: Mapping[str, Curve], trial_id: str) -> bool:
-    """Applies the rule of `sweep.prune` to a trial, given the curves of all trials by number."""
-    others = [curve for number, curve in curves.items() if number != trial_id]
-    return RULES[sweep.prune](curves[trial_id], others, sweep.epochs)
-
-
-def estimate_final_score(own: Curve, completed: Sequence[Curve]) -> float:
-    """Adds the median gain of the completed trials from the last epoch of a pruned trial to its score."""
-    gains = [other[-1] - other[len(own) - 1] for other in completed if len(other) >= len(own)]
-    return own[-1] + (statistics.median(gains) if gains else 0.0)

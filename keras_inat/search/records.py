@@ -84,14 +84,20 @@ class Records:
         return self._curves
 
     def update_curve(self, trial_id: str) -> None:
-        """Reads the epochs that a trial has recorded. Reading those of every trial would take long in a large sweep."""
-        epochs = self.folder.trial_run(trial_id).read_epochs()
-        self._curves[trial_id] = build_curve(read_score(self._trials[trial_id].objective, epoch) for epoch in epochs)
+        """Reads the epochs that a running trial has recorded. Those of an ended trial are in its record."""
+        trial = self._trials[trial_id]
+        epochs = self.folder.trial_run(trial_id).read_epochs() if trial.status == "running" else []
+        self._curves[trial_id] = build_curve(read_score(trial.objective, epoch) for epoch in epochs) or trial.curve
 
     def begin(self, trial_id: str, values: Mapping[str, Any]) -> Trial:
-        """Records the start of a trial with `values` as KerasTuner encodes them. An existing record stays as it is."""
-        if trial_id in self._trials:
-            return self._trials[trial_id]
+        """Records that a trial runs, with `values` as KerasTuner encodes them. A pruned trial resumes."""
+        if trial := self._trials.get(trial_id):
+            if trial.status != "running":
+                trial = trial.model_copy(update={"status": "running"})
+                self.write_trial(trial)
+                # Only now: without its result, a trial that is recorded as pruned would be damaged.
+                self.folder.trial_run(trial_id).result.unlink(missing_ok=True)
+            return trial
         settings = decode_values(self.config, values)
         trial = Trial(id=trial_id, values=dict(values), settings=settings, objective=self.objective, started=now())
         self.write_trial(trial)

@@ -13,13 +13,13 @@ from keras_inat.executors.tasks import Executor, Outcome, Resources, Task
 from keras_inat.search.kerastuner import SCORE
 from keras_inat.search.live_table import LiveTable, open_live_table
 from keras_inat.search.oracle import build_oracle
-from keras_inat.search.pruning import estimate_final_score, is_to_be_pruned
+from keras_inat.search.pruning import RULES
 from keras_inat.search.records import Records
 from keras_inat.search.space import build_hyperparameters, configure_trial, describe_values
 from keras_inat.settings.schema import Config
 from keras_inat.store.balance import choose_objective, describe_objective
 from keras_inat.store.provenance import now
-from keras_inat.store.records import Trial
+from keras_inat.store.records import Result, Trial
 
 POLL_SECONDS = 0.5  # between two updates of the live table
 TRAIN = "keras_inat.search.trial:train_trial"
@@ -38,7 +38,7 @@ def search(config: Config) -> list[Trial]:
     if reason := describe_objective(config.training.objective, records.objective, counts):
         print(reason, flush=True)
     with records.hold():
-        oracle = build_oracle(config)
+        oracle = build_oracle(records)
         with open_live_table(records) as live_table:
             TrialLoop(records, oracle, live_table).run()
     return records.read_trials()
@@ -66,7 +66,7 @@ class TrialLoop:
     # The times at which this process started its trials, by number, until the oracle knows their end.
     running: dict[str, float] = dataclasses.field(default_factory=dict)
     num_started: int = 0
-    exhausted: bool = False  # true if the oracle proposes no more trials
+    exhausted: bool = False  # true if the oracle proposes nothing before another trial has ended
     packs: dict[tuple, Pack] = dataclasses.field(default_factory=dict)  # by their sizes
     packs_expire: float = 0.0  # the time at which the images are checked again
 
@@ -114,6 +114,7 @@ class TrialLoop:
     def _end(self, trial: Trial, outcome: Outcome) -> None:
         end_trial(self.records, self.oracle, self._apply_outcome(trial, outcome))
         del self.running[trial.id]
+        self.exhausted = False
 
     def _load_pack(self, config: Config) -> Pack:
         """Returns the images of a trial. Raises an `ExternalError` if they have changed.
@@ -135,15 +136,16 @@ class TrialLoop:
 
     def _is_to_be_pruned(self, task: Task, epochs: int) -> bool:
         """Answers a trial, by the epochs that all trials have recorded."""
-        self.records.update_curve(task.argument.id)
-        return is_to_be_pruned(self.records.config.sweep, self.records.read_curves(), task.argument.id)
+        return is_to_be_pruned(self.records, self.oracle, task.argument.id)
 
     def _apply_outcome(self, trial: Trial, outcome: Outcome) -> Trial:
         """Returns the record of an ended trial. Raises an error that the configuration does not cause."""
         if isinstance(outcome, Exception):
             raise outcome
         run = self.records.folder.trial_run(trial.id)
-        run.checkpoint.unlink(missing_ok=True)
+        can_resume = self.records.config.sweep.rule == "freeze-thaw" and isinstance(outcome, Result) and outcome.pruned
+        if not can_resume:
+            run.checkpoint.unlink(missing_ok=True)
         if isinstance(outcome, str):
             seconds = round(time.perf_counter() - self.running[trial.id], 1)
             ended: dict[str, Any] = {"status": "failed", "error": outcome, "seconds": seconds}
@@ -157,23 +159,25 @@ class TrialLoop:
         return trial.model_copy(update={**ended, "ended": now()})
 
 
-def end_trial(records: Records, oracle: Any, trial: Trial) -> Trial:
-    """Records an ended trial and reports it to the oracle. Returns the record with the estimate of a pruned trial."""
-    if trial.status == "pruned":
-        completed = [other.curve for other in records.read_trials() if other.status == "completed"]
-        trial = trial.model_copy(update={"estimate": round(estimate_final_score(trial.curve, completed), 6)})
+def is_to_be_pruned(records: Records, oracle: Any, trial_id: str) -> bool:
+    """Returns True if a running trial is to be stopped after the epochs that it has recorded."""
+    records.update_curve(trial_id)
+    sweep = records.config.sweep
+    if sweep.rule == "freeze-thaw":
+        return oracle.prefers_another(trial_id)
+    curves = records.read_curves()
+    others = [curve for number, curve in curves.items() if number != trial_id]
+    return RULES[sweep.rule](curves[trial_id], others, sweep.epochs)
+
+
+def end_trial(records: Records, oracle: Any, trial: Trial) -> None:
+    """Records an ended trial and reports its best score, or its failure, to the oracle."""
     records.write_trial(trial)
-    report_outcome(oracle, trial)
-    return trial
-
-
-def report_outcome(oracle: Any, trial: Trial) -> None:
-    """Reports the final score of an ended trial, or its failure, to an oracle."""
     proposed = oracle.get_trial(trial.id)
-    if trial.final_score is None:
+    if trial.status == "failed":
         proposed.status = TrialStatus.FAILED
         proposed.message = trial.error
     else:
-        oracle.update_trial(trial.id, {SCORE: trial.final_score})
+        oracle.update_trial(trial.id, {SCORE: trial.score})
         proposed.status = TrialStatus.COMPLETED
     oracle.end_trial(proposed)

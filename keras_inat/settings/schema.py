@@ -15,6 +15,7 @@ from keras_inat.settings.section import PATH, PATHS, SMALLEST_IMAGE, Fraction, S
 Scalar = bool | int | float | str
 Choice = Scalar | list[int | float] | None
 Fit = Literal["crop", "pad", "squash"]
+Rule = Literal["freeze-thaw", "halving", "median", "none"]  # of early stopping
 DATA_SET_URL = "https://storage.googleapis.com/wandb_datasets/nature_12K.zip"
 
 
@@ -189,8 +190,10 @@ class Sweep(Section):
         default_factory=list, description="combinations to exclude, each as settings with a value or a list of values"
     )
     oracle: Literal["bayesian", "random", "grid"] = Field("bayesian", description="the KerasTuner oracle")
-    prune: Literal["halving", "median", "none"] = Field(
-        "halving", description="early stopping of trials: all but the best third, or those below the median"
+    prune: Rule | None = Field(
+        None,
+        description="early stopping of trials: freeze-thaw resumes the one that promises most, halving stops all but "
+        "the best third, median those below the median; null: freeze-thaw, or halving without the Bayesian oracle",
     )
     workers: Annotated[int | None, Role.EXECUTION] = Field(
         None,
@@ -207,6 +210,17 @@ class Sweep(Section):
     trial_timeout_seconds: Annotated[float | None, Role.EXECUTION] = Field(
         None, gt=0, description="a trial that takes longer fails; null: no limit"
     )
+
+    @property
+    def rule(self) -> Rule:
+        """The rule of early stopping."""
+        return self.prune or ("freeze-thaw" if self.oracle == "bayesian" else "halving")
+
+    @pydantic.model_validator(mode="after")
+    def _check_rule(self) -> "Sweep":
+        if self.rule == "freeze-thaw" and self.oracle != "bayesian":
+            raise ValueError("`sweep.prune=freeze-thaw` needs `sweep.oracle=bayesian`")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _check_timeout(self) -> "Sweep":

@@ -298,9 +298,8 @@ class Trial(Stored):
     settings: dict[str, Any]  # the same as settings, by dotted name. A setting that does not apply is missing
     status: Status = "running"  # "running", "completed", "pruned" or "failed"
     objective: Objective = "accuracy"  # the score that selects among epochs and trials
-    # Best score of its epochs on the validation images; None while it runs or when it failed.
+    # Best score of its epochs on the validation images; None if it has failed, or until its training has ended once.
     score: float | None = pydantic.Field(None, ge=0, le=1)
-    estimate: float | None = None  # estimated final score of a pruned trial
     epochs: int | None = None  # epochs trained
     val_accuracies: tuple[float, ...] = ()  # validation accuracy of each epoch
     val_balanced_accuracies: tuple[float, ...] = ()  # mean recall of the classes in each epoch
@@ -311,11 +310,6 @@ class Trial(Stored):
     started: str = ""  # UTC, ISO 8601
     ended: str = ""  # UTC, ISO 8601
     error: str = ""  # the reason of a failure, in one line
-
-    @property
-    def final_score(self) -> float | None:
-        """The observed score of a completed trial, the estimated final score of a pruned one."""
-        return self.score if self.status == "completed" else self.estimate
 
     @property
     def best_accuracies(self) -> tuple[float, float] | None:

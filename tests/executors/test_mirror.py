@@ -106,6 +106,15 @@ def test_a_finished_run_arrives_with_every_file_and_its_result_last(near, far, b
     assert (near.path / "pictures" / "a.png").read_text() == "a"
 
 
+def test_a_pruned_trial_arrives_with_its_checkpoint(near, far, build_result):
+    changes = Mirror(far)
+    far.checkpoint.write_text("checkpoint")
+    build_result().model_copy(update={"pruned": True}).write(far.result)
+    apply_changes(near, changes.collect_all())
+    assert near.read_result().pruned
+    assert near.checkpoint.read_text() == "checkpoint"
+
+
 def test_an_unfinished_run_leaves_its_last_checkpoint(near, far, build_epoch):
     changes = Mirror(far)
     far.checkpoint.write_text("checkpoint 1")

@@ -14,17 +14,11 @@ def records(build_epoch):
     records = Records(load_config(["NAME=s", "TRIALS=6", "sweep.epochs=2", "sweep.space={model.filters: [2]}"]), "hash")
     for index, status in enumerate(["completed", "failed", "pruned", "pruned", "running"]):
         curve = CURVES[status]
-        score = max(curve) if curve and status != "running" else None
         settings = {"model.filters": index + 1}
-        trial = Trial(
-            id=str(index),
-            values=settings,
-            settings=settings,
-            status=status,
-            score=score,
-            epochs=len(curve),
-            error="too many filters",
-        )
+        trial = Trial(id=str(index), values=settings, settings=settings, status=status, error="too many filters")
+        if status in ("completed", "pruned"):
+            ended = {"score": max(curve), "epochs": len(curve), "val_accuracies": tuple(curve)}
+            trial = trial.model_copy(update=ended)
         for epoch, accuracy in enumerate(curve, 1):
             records.folder.trial_run(trial.id).append_epoch(build_epoch(epoch, accuracy))
         records.write_trial(trial)
@@ -71,10 +65,15 @@ def test_without_a_terminal_every_event_is_one_line(records, capsys):
     live_table = LiveTable(records, None)
     live_table.refresh()
     trial = records.read_trials()[-1]
-    records.write_trial(trial.model_copy(update={"status": "pruned", "score": 0.2, "epochs": 1}))
+    records.write_trial(
+        trial.model_copy(update={"status": "pruned", "score": 0.2, "epochs": 1, "val_accuracies": (0.2,)})
+    )
     live_table.refresh()
     live_table.refresh()
-    first, second = capsys.readouterr().out.splitlines()
+    records.begin(trial.id, trial.values)
+    live_table.refresh()
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert third == "trial 4 resumes: filters=5"
     assert first == "trial 4 of 6: filters=5"
     assert second.startswith(
         "trial 4: 20.0%, pruned after 1 of 2 epochs  (5 of 6; best so far 40.0%, trial 0; 3 epochs saved"

@@ -1,13 +1,13 @@
 import pytest
 
+from keras_inat.errors import UserError
 from keras_inat.search.pruning import (
-    estimate_final_score,
     is_pruned_by_halving,
     is_pruned_by_median,
-    is_to_be_pruned,
     list_rungs,
 )
 from keras_inat.search.records import Records
+from keras_inat.search.runner import is_to_be_pruned
 from keras_inat.settings.loading import load_config
 from keras_inat.store.records import Trial
 
@@ -41,12 +41,6 @@ def test_the_median_rule_compares_the_best_accuracy_with_mean_accuracies():
     assert not is_pruned_by_median([0.0, 0.1], others, 2)  # it has ended anyway
 
 
-def test_the_estimate_adds_the_median_gain_of_the_completed_trials():
-    completed = [[0.1, 0.2, 0.3], [0.2, 0.3, 0.7], [0.0, 0.1, 0.3], [0.5]]
-    assert estimate_final_score([0.05, 0.1], completed) == pytest.approx(0.1 + 0.2)
-    assert estimate_final_score([0.05, 0.1], []) == 0.1
-
-
 def write_epochs(run, build_epoch, accuracies):
     for epoch, accuracy in enumerate(accuracies, 1):
         run.append_epoch(build_epoch(epoch, accuracy))
@@ -67,11 +61,31 @@ def test_a_curve_is_the_best_accuracy_so_far(build_epoch):
 
 
 @pytest.mark.parametrize(("prune", "pruned"), [("halving", True), ("median", True), ("none", False)])
-def test_a_trial_is_compared_with_the_recorded_epochs_of_the_others(prune, pruned):
-    sweep = load_config(["NAME=s", "sweep.epochs=4", f"sweep.prune={prune}"]).sweep
-    curves = {"0": [0.2, 0.3], "1": [0.2, 0.4], "2": [0.2, 0.5], "3": [0.1, 0.1]}
-    assert is_to_be_pruned(sweep, curves, "3") == pruned
-    assert not is_to_be_pruned(sweep, curves, "2")
+def test_a_trial_is_compared_with_the_recorded_epochs_of_the_others(prune, pruned, build_epoch):
+    records = Records(load_config(["NAME=s", "sweep.epochs=4", f"sweep.prune={prune}"]), "hash")
+    for trial_id, curve in {"0": [0.2, 0.3], "1": [0.2, 0.4], "2": [0.2, 0.5], "3": [0.1, 0.1]}.items():
+        write_epochs(records.folder.trial_run(trial_id), build_epoch, curve)
+        records.write_trial(Trial(id=trial_id, values={}, settings={}))
+    assert is_to_be_pruned(records, None, "3") == pruned
+    assert not is_to_be_pruned(records, None, "2")
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        ([], "freeze-thaw"),
+        (["sweep.oracle=random"], "halving"),
+        (["sweep.prune=none"], "none"),
+        (["sweep.oracle=grid", "sweep.prune=median"], "median"),
+    ],
+)
+def test_the_rule_follows_from_the_oracle_unless_it_is_given(settings, rule):
+    assert load_config(settings).sweep.rule == rule
+
+
+def test_freeze_thaw_needs_the_bayesian_oracle():
+    with pytest.raises(UserError, match=r"`sweep\.prune=freeze-thaw` needs `sweep\.oracle=bayesian`"):
+        load_config(["sweep.oracle=random", "sweep.prune=freeze-thaw"])
 
 
 def test_a_curve_is_that_of_the_objective(build_epoch):

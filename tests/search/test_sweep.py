@@ -10,6 +10,7 @@ from keras_inat.errors import ExternalError, UserError
 from keras_inat.files import hold_lock, read_jsonl
 from keras_inat.search import runner
 from keras_inat.search import trial as trials_module
+from keras_inat.search.oracle import Bayesian
 from keras_inat.settings.loading import format_yaml, load_config, read_yaml
 from keras_inat.store.records import find_best
 from keras_inat.store.sweeps import find_best_config
@@ -105,7 +106,7 @@ def test_a_sweep_selects_by_its_objective(
 
 
 def test_workers_train_each_trial_in_a_process(sweep_config, shared_forkserver):
-    trials = runner.search(sweep_config("TRIALS=3", "sweep.workers=2", "sweep.epochs=2"))
+    trials = runner.search(sweep_config("TRIALS=3", "sweep.workers=2", "sweep.epochs=2", "sweep.prune=none"))
     assert [trial.status for trial in trials] == ["completed"] * 3
     for trial in trials:
         folder = FOLDER / "trials" / trial.id
@@ -184,14 +185,88 @@ def test_a_pruned_trial_is_recorded_as_pruned_and_never_the_best(sweep_config, b
         return TrainedModel(None, None, result)
 
     monkeypatch.setattr(trials_module, "fit", fit)
-    trials = runner.search(sweep_config("TRIALS=5", "sweep.epochs=4"))
+    halving = ["TRIALS=5", "sweep.epochs=4", "sweep.prune=halving"]
+    trials = runner.search(sweep_config(*halving))
     assert [trial.status for trial in trials] == ["completed"] * 4 + ["pruned"]
     pruned = trials[-1]
     assert (pruned.epochs, pruned.score) == (2, 0.2)
-    assert pruned.estimate == pytest.approx(0.2 + 0.2)  # the others gained 0.2, 0.2, 0.3 and 0.05 from there
     assert table()[-1]["status"] == "pruned"
     assert find_best(trials).id == "2"
-    assert runner.search(sweep_config("TRIALS=5", "sweep.epochs=4")) == trials
+    assert runner.search(sweep_config(*halving)) == trials
+
+
+@pytest.fixture
+def resumed_once(monkeypatch):
+    """Prunes trial 1 after one epoch and resumes it after trial 2. Returns the numbers of the trials that started."""
+
+    def prefers_another(oracle, trial_id):
+        return trial_id == "1" and oracle.records.read_trials()[1].epochs is None
+
+    def choose(oracle, resumable):
+        if resumable and len(oracle.trials) == 3:
+            return resumable[0]
+        return next(iter(oracle._list_candidates({})), None) if len(oracle.trials) < 3 else None
+
+    monkeypatch.setattr(Bayesian, "prefers_another", prefers_another)
+    monkeypatch.setattr(Bayesian, "_choose", choose)
+    started = []
+    real = trials_module.train_trial
+
+    def train_trial(task, ask):
+        started.append(task.argument.id)
+        return real(task, ask)
+
+    monkeypatch.setattr(trials_module, "train_trial", train_trial)
+    return started
+
+
+RESUMED = ["TRIALS=3", "sweep.epochs=3", "run.deterministic=true"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_pruned_trial_resumes_from_its_last_epoch(sweep_config, resumed_once, shared_forkserver, capsys, workers):
+    runner.search(sweep_config("run.name=whole", *RESUMED, "sweep.prune=none"))
+    resumed_once.clear()
+    trials = runner.search(sweep_config(*RESUMED, f"sweep.workers={workers}"))
+    assert resumed_once == ([] if workers else ["0", "1", "2", "1"])
+    assert [trial.status for trial in trials] == ["completed"] * 3
+    text = capsys.readouterr().out
+    assert "pruned after 1 of 3 epochs  (2 of 3;" in text
+    assert "trial 1 resumes: filters=" in text
+
+    def losses(name):
+        return [row["loss"] for row in read_jsonl(Path("runs/sweep", name, "trials/1/metrics.jsonl"))]
+
+    assert losses("s") == losses("whole")
+    assert trials[1].epochs == len(losses("s")) == 3
+    assert not list(FOLDER.rglob("checkpoint.npz"))
+
+
+@pytest.mark.parametrize("killed_at", ["record", "result"])
+def test_a_kill_while_a_pruned_trial_resumes_loses_nothing(sweep_config, resumed_once, monkeypatch, killed_at):
+    """The kill is between the record that the trial runs and the removal of its result, or right after both."""
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    real = Path.unlink
+
+    def unlink(path, missing_ok=False):
+        if path == FOLDER / "trials" / "1" / "result.json" and path.exists():
+            if killed_at == "result":
+                real(path)
+            kill()
+        real(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        with pytest.raises(KeyboardInterrupt):
+            runner.search(sweep_config(*RESUMED))
+    assert (FOLDER / "trials" / "1" / "checkpoint.npz").exists()
+    assert [row["status"] for row in table()] == ["completed", "running", "completed"]
+    trials = runner.search(sweep_config(*RESUMED))
+    assert [(trial.status, trial.epochs) for trial in trials] == [("completed", 3)] * 3
+    assert [row["epoch"] for row in read_jsonl(FOLDER / "trials" / "1" / "metrics.jsonl")] == [1, 2, 3]
 
 
 def test_a_sweep_resumes_where_it_stopped(sweep_config, fake_fit):

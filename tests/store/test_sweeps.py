@@ -19,7 +19,7 @@ def make_trial(trial_id, **fields):
 
 def test_a_trial_keeps_its_types_on_disk(tmp_path):
     folder = SweepFolder(tmp_path / "s")
-    trial = make_trial("00", status="pruned", score=0.25, estimate=0.5, val_accuracies=(0.2, 0.25, 0.1))
+    trial = make_trial("00", status="pruned", score=0.25, val_accuracies=(0.2, 0.25, 0.1))
     trial.write(folder.trial_file("00"))
     assert folder.read_trials() == [trial]
     assert folder.read_trial("00").settings == SETTINGS
@@ -27,15 +27,9 @@ def test_a_trial_keeps_its_types_on_disk(tmp_path):
     assert list_sweeps(tmp_path.parent) == []
 
 
-def test_the_final_score_is_observed_or_estimated():
-    assert make_trial("0", status="completed", score=0.4, estimate=None).final_score == 0.4
-    assert make_trial("0", status="pruned", score=0.4, estimate=0.6).final_score == 0.6
-    assert make_trial("0", status="failed").final_score is None
-
-
 def test_the_best_trial_is_completed_and_the_earliest_among_equals():
     trials = [
-        make_trial("0", status="pruned", score=0.9, estimate=0.95),
+        make_trial("0", status="pruned", score=0.9),
         make_trial("1", status="completed", score=0.5),
         make_trial("2", status="completed", score=0.5),
         make_trial("3"),
