@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 def make(*arguments, **environment):
     # Without the variables that an outer `make test` hands down.
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "ARGS"}
     command = ["make", "--no-print-directory", "-C", str(ROOT), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, env=clean | environment).stdout
 
