@@ -21,7 +21,7 @@ from keras_inat.search.records import Records
 from keras_inat.search.runner import end_trial, is_to_be_pruned
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
-from keras_inat.store.records import Epoch, Trial, build_curve
+from keras_inat.store.records import Trial, build_curve
 
 # The validation accuracies by epoch of every configuration of a space. Its settings, as text, are the key.
 Curves = Mapping[tuple[str, ...], Sequence[float]]
@@ -103,7 +103,7 @@ def replay_sweep(oracle: str | None, prune: str, config: Config, curves: Curves,
     while search.spent < budget and (trial := _propose(proposer)).status == TrialStatus.RUNNING:
         record = records.begin(trial.trial_id, trial.hyperparameters.values)
         configuration = tuple(str(record.settings[setting]) for setting in config.sweep.space)
-        ended = _replay_trial(records, proposer, record, curves[configuration])
+        ended = replay_trial(records, proposer, record, curves[configuration])
         end_trial(records, proposer, ended)
         score = ended.score if ended.status == "completed" and ended.score else 0.0
         search.add(configuration, len(ended.curve) - len(record.curve), score, resumed=bool(record.curve))
@@ -173,35 +173,18 @@ def _suggest(trial: Any, name: str, choices: Any) -> str:
     return str(trial.suggest_categorical(name, list(map(str, choices))))
 
 
-def _replay_trial(records: Records, oracle: Any, trial: Trial, accuracies: Sequence[float]) -> Trial:
-    """Returns the record of a trial with these validation accuracies, pruned like a trained trial."""
-    run = records.folder.trial_run(trial.id)
+def replay_trial(records: Records, oracle: Any, trial: Trial, accuracies: Sequence[float]) -> Trial:
+    """Trains a trial in appearance: it gets these validation accuracies, and may be pruned. Returns its record."""
     pruned = False
-    for number in range(len(trial.curve), len(accuracies)):
-        run.append_epoch(_build_epoch(number + 1, accuracies[number]))
+    for epochs in range(len(trial.curve) + 1, len(accuracies) + 1):
+        seen = tuple(accuracies[:epochs])
+        records.write_trial(trial.model_copy(update={"val_accuracies": seen}))
         pruned = is_to_be_pruned(records, oracle, trial.id)
         if pruned:
             break
-    seen = accuracies[: number + 1]
     status = "pruned" if pruned else "completed"
-    return trial.model_copy(
-        update={"status": status, "score": max(seen), "epochs": len(seen), "val_accuracies": tuple(seen)}
-    )
-
-
-def _build_epoch(number: int, accuracy: float) -> Epoch:
-    return Epoch(
-        epoch=number,
-        stage="all",
-        loss=0.0,
-        accuracy=0.0,
-        val_loss=0.0,
-        val_accuracy=accuracy,
-        val_balanced_accuracy=accuracy,
-        learning_rate=0.0,
-        seconds=0.0,
-        images_per_second=0.0,
-    )
+    ended = {"status": status, "score": max(seen), "epochs": epochs, "val_accuracies": seen}
+    return trial.model_copy(update=ended)
 
 
 def _propose(oracle: keras_tuner.Oracle) -> KerasTunerTrial:

@@ -57,14 +57,15 @@ class Mirror:
         """
         run = self._run
         finished = run.result.exists()
-        changes = [] if _is_over(run) else self._collect_checkpoint(0)
+        is_over = _is_over(run)
+        changes = [] if is_over else self._collect_checkpoint(0)
         changes += self.collect()
         sent = {run.checkpoint, run.metrics, run.log, run.lock, run.config}
         others = [path for path in sorted(run.path.rglob("*")) if path.is_file() and path not in sent]
         if finished:
             # The result marks the run as finished. It comes last.
             others.sort(key=lambda path: path == run.result)
-            if _is_over(run):
+            if is_over:
                 changes = [change for change in changes if change.name != run.checkpoint.name]
             changes += [_read(run.path, path) for path in others if not path.name.startswith(TEMPORARY_PREFIX)]
         return changes

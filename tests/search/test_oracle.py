@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from keras_tuner.engine.trial import TrialStatus
 
+from keras_inat.bench.replayed_search import replay_trial
 from keras_inat.search.oracle import NUM_NEAR, NUM_RANDOM, _log_expected_excess, build_oracle
 from keras_inat.search.records import Records
 from keras_inat.search.runner import end_trial
@@ -191,14 +192,7 @@ def replay(records, curves, until=None):
         trial = records.begin(proposed.trial_id, proposed.hyperparameters.values)
         started.append(trial.id)
         curve = curves[trial.settings["model.activation"], trial.settings["model.filters"]]
-        for epochs in range(len(trial.curve) + 1, len(curve) + 1):
-            seen = tuple(curve[:epochs])
-            records.write_trial(trial.model_copy(update={"val_accuracies": seen}))
-            status = "pruned" if oracle.prefers_another(trial.id) else "completed"
-            if status == "pruned":
-                break
-        ended = {"status": status, "score": max(seen), "epochs": epochs, "val_accuracies": seen}
-        end_trial(records, oracle, trial.model_copy(update=ended))
+        end_trial(records, oracle, replay_trial(records, oracle, trial, curve))
     return started
 
 
