@@ -26,6 +26,22 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 COLORS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--tries", type=int, help="number of tries of each test that damages or kills at random")
+    parser.addoption("--first-seed", type=int, default=0, help="seed of the first of these tries")
+
+
+@pytest.fixture
+def list_seeds(request: pytest.FixtureRequest) -> Callable[[int], range]:
+    """Returns the seeds of the tries of a test, given their usual number; see the option `--tries`."""
+
+    def build(usual: int) -> range:
+        first = request.config.getoption("--first-seed")
+        return range(first, first + (request.config.getoption("--tries") or usual))
+
+    return build
+
+
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Changes to a new folder for every test, so that `data/`, `runs/` and `reports/` are made there."""
