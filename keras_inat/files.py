@@ -17,7 +17,7 @@ from typing import Any
 
 import filelock
 
-from keras_inat.errors import ExternalError, UserError, explain_errors
+from keras_inat.errors import FULL_DISK, ExternalError, UserError, explain_errors
 from keras_inat.log import warn
 
 TEMPORARY_PREFIX = ".part-"
@@ -221,28 +221,40 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def append_jsonl(path: Path, values: Mapping[str, Any]) -> None:
-    """Appends `values` as a line of JSON and syncs the file."""
+    """Appends `values` as a line of JSON and syncs the file. A failure leaves the file as it was."""
     with explain_errors("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _append(path, json.dumps(values, ensure_ascii=False).encode() + b"\n")
+        _append(path, json.dumps(values).encode() + b"\n")
 
 
 def _append(path: Path, line: bytes) -> None:
-    with open(path, "a+b") as file:
-        if file.tell():
+    with open(path, "a+b", buffering=0) as file:
+        size = file.tell()
+        if size:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":  # a killed process left an incomplete line
-                file.write(b"\n")
-        file.write(line)
-        file.flush()
-        _sync(file.fileno())
+                line = b"\n" + line
+        try:
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, FULL_DISK)
+            _sync(file.fileno())
+        except OSError:
+            file.truncate(size)
+            raise
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[bytes]:
+    """Returns the lines of a file, and after them what follows the last line break; nothing of a missing file."""
+    try:
+        return path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return [b""]
+
+
+def read_jsonl(path: Path) -> list[Any]:
     """Reads a `.jsonl` file. A missing file is empty, and an incomplete line is skipped."""
     rows = []
-    if path.exists():
-        for line in path.read_bytes().split(b"\n"):
-            with contextlib.suppress(ValueError):
-                rows.append(json.loads(line))
+    for line in read_lines(path):
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(line))
     return rows

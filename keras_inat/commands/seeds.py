@@ -49,6 +49,8 @@ class SeedRun:
         if self.folder:
             return None
         self.folder = self.claim.enter_context(claim_run(self.config, self.command, data_hash))
+        if self.folder.result.exists():  # another process has finished it a moment ago
+            return None
         self.num_printed = file_size(self.folder.log)
         return Task(TRAIN, self.config, argument, self.folder, pack, self.label)
 

@@ -62,13 +62,14 @@ class Mirror:
         changes += self.collect()
         sent = {run.checkpoint, run.metrics, run.log, run.lock, run.config}
         others = [path for path in sorted(run.path.rglob("*")) if path.is_file() and path not in sent]
+        if is_over:
+            changes = [change for change in changes if change.name != run.checkpoint.name]
         if finished:
             # The result marks the run as finished. It comes last.
             others.sort(key=lambda path: path == run.result)
-            if is_over:
-                changes = [change for change in changes if change.name != run.checkpoint.name]
-            changes += [_read(run.path, path) for path in others if not path.name.startswith(TEMPORARY_PREFIX)]
-        return changes
+        else:  # an evaluation that was interrupted is not repeated
+            others = [path for path in others if path in (run.duplicates, run.predictions)]
+        return changes + [_read(run.path, path) for path in others if not path.name.startswith(TEMPORARY_PREFIX)]
 
     def _collect_checkpoint(self, seconds: float) -> list[Change]:
         """Returns the checkpoint if it has changed, with `best.keras`, after a pause."""
@@ -88,7 +89,8 @@ class Mirror:
 
 def read_start(run: RunFolder) -> list[Change]:
     """Returns the files that a run resumes from on another machine."""
-    return [_read(run.path, path) for path in (run.metrics, run.model, run.checkpoint, run.result) if path.exists()]
+    files = (run.metrics, run.model, run.checkpoint, run.duplicates, run.predictions, run.result)
+    return [_read(run.path, path) for path in files if path.exists()]
 
 
 def apply_changes(run: RunFolder, changes: Sequence[Change]) -> None:

@@ -133,10 +133,11 @@ class Worker:
         return changes
 
     def _restore(self, result: Result) -> Result:
-        """Returns a result with the places and trackers of the machine that holds the records."""
+        """Returns a result with the places, trackers and `config.yaml` of the machine that holds the records."""
         given = flatten(self._given)
         moved = {name: given[name] for name in (*PLACES, *UNTRACKED) if name in given}
-        return result.model_copy(update={"config": override(result.config, moved)})
+        files = {name: digest for name, digest in result.files.items() if name != self._run.config.name}
+        return result.model_copy(update={"config": override(result.config, moved), "files": files})
 
 
 def answer_at_once(task: Task, ask: Ask) -> str:

@@ -14,9 +14,9 @@ from keras_inat.models.backbones import name_backbone
 from keras_inat.reporting.sweep_history import SweepHistory, read_sweep
 from keras_inat.settings.schema import Finetune
 from keras_inat.store.balance import Objective, choose_common, read_score
-from keras_inat.store.ledger import LedgerEntry, read_ledger
-from keras_inat.store.predictions import DuplicatePictures, Predictions, TrainingSample
-from keras_inat.store.records import DataSummary, DuplicatePair, EvaluationScores, Result
+from keras_inat.store.ledger import Ledger, read_ledger
+from keras_inat.store.predictions import DuplicatePictures, Predictions, TrainingSample, ValidationSample
+from keras_inat.store.records import DataSummary, DuplicatePair, Epoch, EvaluationScores, Result
 from keras_inat.store.runs import RunFolder, identify_group, list_runs
 from keras_inat.store.suspects import SuspectRun, list_suspects
 from keras_inat.store.sweeps import list_sweeps
@@ -82,17 +82,33 @@ class FinishedRun:
         return self.read_predictions()
 
     def read_predictions(self) -> Predictions | None:
-        """Reads the predictions on the test images. Returns None if the file is missing or damaged."""
+        """Reads the predictions on the test images. Returns None if the file is missing, damaged or changed."""
+        if not self.is_unchanged(self.folder.predictions):
+            return None
         return Predictions.read_consistent(self.folder.predictions, len(self.data.classes))
 
+    def read_epochs(self) -> list[Epoch]:
+        """Reads the epochs of the training; none if the file is missing, damaged or changed."""
+        return self.folder.read_epochs() if self.is_unchanged(self.folder.metrics) else []
+
+    def read_validation_sample(self) -> ValidationSample | None:
+        """Reads some validation images. Returns None if the file is missing, damaged or changed."""
+        return ValidationSample.read(self.folder.sample) if self.is_unchanged(self.folder.sample) else None
+
+    def is_unchanged(self, file: Path) -> bool:
+        """Returns True if a file of its folder is the one that it has written; see `RunFolder.is_unchanged`."""
+        return self.folder.is_unchanged(self.result, file)
+
     def read_training_sample(self) -> TrainingSample | None:
-        """Reads some training images. Returns None if the file is missing or damaged."""
+        """Reads some training images. Returns None if the file is missing, damaged or changed."""
+        if not self.is_unchanged(self.folder.training_sample):
+            return None
         sample = TrainingSample.read(self.folder.training_sample)
         return sample if sample and sample.is_consistent(len(self.data.classes)) else None
 
     def read_duplicates(self) -> list[tuple[DuplicatePair, np.ndarray]]:
         """Reads some near-duplicates with their images `(2, size, size, 3)` uint8; nothing if the file is damaged."""
-        pictures = DuplicatePictures.read(self.folder.duplicates)
+        pictures = DuplicatePictures.read(self.folder.duplicates) if self.is_unchanged(self.folder.duplicates) else None
         if pictures is None:
             return []
         pairs = self.data.duplicates
@@ -178,7 +194,7 @@ class History:
 
     data_sets: list[DataSet]
     runs: list[FinishedRun]
-    ledger: list[LedgerEntry]
+    ledger: Ledger
 
 
 def read_history(directory: str | Path) -> History:
@@ -190,7 +206,7 @@ def read_history(directory: str | Path) -> History:
             runs.append(FinishedRun(folder, result, result.test))
     sweeps = [read_sweep(folder) for folder in list_sweeps(directory)]
     data_sets = _sort_by_data(runs, [sweep for sweep in sweeps if sweep.trials], list_suspects(directory))
-    return History(data_sets, runs, read_ledger(directory))
+    return History(data_sets, runs, read_ledger(directory, [run.folder for run in runs]))
 
 
 def _sort_by_data(runs: list[FinishedRun], sweeps: list[SweepHistory], suspects: list[SuspectRun]) -> list[DataSet]:

@@ -123,6 +123,7 @@ def _build_page(history: History, figures: FigureFolder, config: Config) -> Page
         compared.append(compare_runs(history, config.report.compare, figures))
     if not history.data_sets:
         hint = Section("", [Prose(f"There is no finished run in `{runs}` yet."), Bullets(summary.GETTING_STARTED)])
+        hint.blocks[:0] = records.describe_faults(history.ledger)
         finding = f"There is no finished run in {runs} yet. Run `{PROGRAM} demo` for an example."
         return Page("", [Chapter("Summary", [hint])], [finding], checklist.check_requirements([], []).missing)
     conclusions = [_conclude_newest_sweep(data_set) for data_set in history.data_sets]

@@ -10,6 +10,7 @@ from keras_inat.errors import UserError
 from keras_inat.log import warn
 from keras_inat.reporting import formatting
 from keras_inat.store.balance import Objective, choose_common
+from keras_inat.store.checksums import WRONG
 from keras_inat.store.records import DataSummary, Trial, find_best
 from keras_inat.store.sweeps import SweepFolder, SweepIdentity
 
@@ -105,14 +106,12 @@ class SweepHistory:
 
 def read_sweep(folder: SweepFolder) -> SweepHistory:
     """Reads a sweep. Damaged files are skipped with a warning."""
-    recorded = [Trial.read_if_sound(folder.trial_file(trial_id)) for trial_id in folder.list_trial_ids()]
-    trials = [trial for trial in recorded if trial]
     try:
         identity = folder.read_identity()
     except UserError:
-        warn(f"{folder.identity} is damaged and skipped")
+        warn(f"{folder.identity} is missing, {WRONG}, and is skipped")
         identity = None
-    return SweepHistory(folder, trials, folder.read_data(), identity)
+    return SweepHistory(folder, folder.read_trials(), folder.read_data(), identity)
 
 
 def read_level(trial: Trial, setting: str) -> Level | None:

@@ -37,13 +37,13 @@ class ResumableOracle(keras_tuner.Oracle):
     is_forbidden: Callable[[Mapping[str, Any]], bool]  # returns True for values that must not be proposed
     _retry_queue: list[str]
 
-    def restore(self, config: Config) -> None:
+    def restore(self, config: Config, trials: Iterable[Trial]) -> None:
         """Restores the state after the recorded trials of a sweep. Raises a `UserError` if one is missing."""
         folder = locate_sweep(config)
         self.config = config
         self.max_trials = config.sweep.trials
         self.verbose = 0
-        for number, trial in enumerate(folder.read_trials()):
+        for number, trial in enumerate(trials):
             if int(trial.id) != number:  # KerasTuner counts the trials to number a new one
                 raise UserError(
                     f"trial {number} is missing from {folder.trials}: put it back, or delete {folder.path} to start "

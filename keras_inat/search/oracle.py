@@ -213,7 +213,7 @@ def build_oracle(records: Records) -> ResumableOracle:
     oracles = {"bayesian": Bayesian, "random": Random, "grid": Grid}
     oracle = oracles[config.sweep.oracle](**arguments)
     oracle.is_forbidden = functools.partial(is_forbidden, config)
-    oracle.restore(config)
+    oracle.restore(config, records.read_trials())
     if isinstance(oracle, Bayesian):
         oracle.records = records
     return oracle

@@ -9,12 +9,13 @@ from typing import Any
 
 from keras_inat.errors import UserError
 from keras_inat.files import hold_lock, write_text
-from keras_inat.search.space import decode_values
+from keras_inat.search.space import decode_values, encode_base
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import nest, select
 from keras_inat.settings.loading import format_yaml, override
 from keras_inat.settings.schema import Config
 from keras_inat.store.balance import NAMES, Objective, read_score
+from keras_inat.store.checksums import WRONG, sign_lines
 from keras_inat.store.provenance import now
 from keras_inat.store.records import Trial, build_curve, find_best
 from keras_inat.store.sweeps import SweepIdentity, locate_sweep
@@ -67,13 +68,30 @@ class Records:
         with hold_lock(self.folder.lock, f"another process is running the sweep {self.config.run.name!r}"):
             self.check()  # another process may have recorded a trial since
             self.folder.write_identity(self._identity)
-            for trial in self.folder.read_trials():
-                self._trials[trial.id] = trial
-                self.update_curve(trial.id)
+            for trial_id in self.folder.list_trial_ids():
+                self._trials[trial_id] = self.folder.read_trial(trial_id) or self._restore_trial(trial_id)
+                self.update_curve(trial_id)
             try:
                 yield
             finally:
                 self.write_tables()
+
+    def _restore_trial(self, trial_id: str) -> Trial:
+        """Makes the record of a trial anew, so that it runs again; one that has a result ends with it.
+
+        Its values come from its result or from its configuration. Without both, it counts as failed.
+        """
+        run = self.folder.trial_run(trial_id)
+        result = run.read_result()
+        config = result.config if result else run.read_config()
+        values = encode_base(config) if config else None
+        trial = Trial(id=trial_id, values={}, settings={}, objective=self.objective, started=now())
+        if values is None:
+            trial = trial.model_copy(update={"status": "failed", "error": f"the record of this trial {WRONG}"})
+        else:
+            trial = trial.model_copy(update={"values": values, "settings": decode_values(self.config, values)})
+        trial.write(self.folder.trial_file(trial_id))
+        return trial
 
     def read_trials(self) -> list[Trial]:
         """Returns every trial that `hold` has found or this object has written, in order of creation."""
@@ -130,4 +148,4 @@ class Records:
             configuration["train_best.sweep"] = self.config.run.name
             score = f"{NAMES[best.objective]} {best.score:.4f}"
             comment = f"# Trial {best.id}, {score}: the best of {len(trials)} so far.\n"
-            write_text(self.folder.best, comment + format_yaml(nest(configuration)))
+            write_text(self.folder.best, sign_lines(comment + format_yaml(nest(configuration))))

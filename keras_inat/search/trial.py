@@ -9,7 +9,7 @@ from keras_inat.errors import FULL_DISK, ExternalError, UserError, is_out_of_mem
 from keras_inat.executors.tasks import Ask, Outcome, Task
 from keras_inat.files import hold_lock, remove_temporary_files
 from keras_inat.store.records import Result
-from keras_inat.store.runs import RunFolder, restart_run
+from keras_inat.store.runs import RunFolder, hash_settings, restart_run
 from keras_inat.training.checkpoint import read_progress
 from keras_inat.training.session import fit
 
@@ -26,15 +26,23 @@ def train_trial(task: Task, ask: Ask) -> Outcome:
         # After a kill of the sweep, the process of its trial may still be alive for a moment.
         with hold_lock(run.lock):
             # An earlier attempt may have been killed after it had written the result.
-            return run.read_result() or _train(task, run, ask)
+            result = run.read_result()
+            return result if result and _is_complete(task, run, result) else _train(task, run, ask)
     except Exception as error:
         return _classify_error(error, run)
     finally:
         keras.utils.clear_session()
 
 
+def _is_complete(task: Task, run: RunFolder, result: Result) -> bool:
+    """Returns True if a result is that of the task, and its epochs are on disk."""
+    is_same = hash_settings(result.config) == hash_settings(task.config)
+    return is_same and len(run.read_epochs()) == result.epochs
+
+
 def _train(task: Task, run: RunFolder, ask: Ask) -> Result:
-    if read_progress(run) is None:
+    progress = read_progress(run)
+    if progress is None or progress.settings_hash != hash_settings(task.config):
         restart_run(task.config, run.path, run.command)
     remove_temporary_files(run.path)
     pruned = False

@@ -75,7 +75,7 @@ class ExportRow(Stored):
     accuracy: float
     interval: Interval  # its 95 % interval over images
     gain: float  # its accuracy minus that of Keras
-    gain_interval: Interval  # 95 % interval of this paired difference
+    gain_interval: tuple[float, float]  # 95 % interval of this paired difference
     num_images: int
     latency_ms: dict[int, float]  # median time of a batch in milliseconds, by the number of its images
     marked: bool = False  # whether it loses more than `MAX_LOSS`

@@ -1,15 +1,21 @@
-"""The test ledger: every evaluation on the test images is recorded before it happens."""
+"""The test ledger: every evaluation on the test images is recorded before it happens.
 
-import contextlib
-from collections.abc import Callable
+Each line has the SHA-256 of the line before, so that a changed or removed line shows. A file of its own has that of the
+last line, because no line follows it.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from keras_inat.files import append_jsonl, read_jsonl
+from keras_inat.files import append_jsonl, hold_lock, read_lines
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
+from keras_inat.store.checksums import add_checksum, parse_record
 from keras_inat.store.provenance import now, read_commit
-from keras_inat.store.records import Stored
+from keras_inat.store.records import Count, Stored
 from keras_inat.store.runs import EVALUATING_COMMANDS, RunFolder
 
 # The command of an evaluation of labeled images that the user named, which need not be the test images.
@@ -24,22 +30,59 @@ class LedgerEntry(Stored):
 
     time: str  # UTC, ISO 8601
     command: str  # the command that evaluated
-    run: str  # path of the run folder
+    run: str  # the run folder, relative to the folder of all runs
     data: str  # hash of the images
     commit: str | None  # of the program; None outside a git checkout
+    previous: str  # SHA-256 of the line before; empty for the first line
 
 
-def read_ledger(directory: str | Path) -> list[LedgerEntry]:
-    """Returns the evaluations on the test images, oldest first. Damaged lines are skipped with a warning."""
+class LedgerEnd(Stored):
+    """The end of the ledger, `.test_ledger_end.json`."""
+
+    num_lines: Count
+    last: str  # SHA-256 of the last line
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The evaluations on the test images, oldest first."""
+
+    entries: list[LedgerEntry]
+    faults: list[str]  # every sign that the file was damaged or changed, each as a clause; empty for a sound ledger
+
+
+def read_ledger(directory: str | Path, evaluated: Iterable[RunFolder] = ()) -> Ledger:
+    """Reads the ledger in the folder of all runs. Warns about each fault.
+
+    Args:
+        directory: The folder of all runs.
+        evaluated: Runs with a result on the test images. One without an entry is a fault.
+    """
     path = ledger_path(directory)
-    lines = read_jsonl(path)
-    entries = []
-    for line in lines:
-        with contextlib.suppress(ValueError):
-            entries.append(LedgerEntry.model_validate(line))
-    if len(entries) < len(lines):
-        warn(f"damaged lines of {path} are skipped")
-    return entries
+    entries, faults = [], []
+    previous: str | None = ""  # None after a damaged line, whose own checksum may be the wrong part
+    lines = _read_lines(path)
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = LedgerEntry.model_validate(parse_record(line))
+        except ValueError:
+            faults.append(f"line {number} is damaged")
+            previous = None
+            continue
+        if previous not in (None, entry.previous):
+            faults.append(f"a line before line {number} was removed or changed")
+        entries.append(entry)
+        previous = _hash(line)
+    end = LedgerEnd.read_if_sound(_end_path(path))
+    # A process that was killed in between has written a line more than this file knows.
+    if end and (len(lines) < end.num_lines or _hash(lines[end.num_lines - 1]) != end.last):
+        faults.append(f"line {end.num_lines} was removed or changed")
+    known = {entry.run for entry in entries}
+    names = [_name(run.path) for run in evaluated]
+    faults += [f"the evaluation of {name} is missing" for name in names if name not in known]
+    for fault in faults:
+        warn(f"{path}: {fault}")
+    return Ledger(entries, faults)
 
 
 def ledger_path(directory: str | Path) -> Path:
@@ -72,5 +115,36 @@ def open_test_images(
 
 def record_evaluation(directory: str | Path, command: str, run: Path, data_hash: str) -> None:
     """Appends an evaluation to the ledger in the folder of all runs."""
-    entry = LedgerEntry(time=now(), command=command, run=str(run), data=data_hash, commit=read_commit())
-    append_jsonl(ledger_path(directory), entry.model_dump())
+    path = ledger_path(directory)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with hold_lock(path.with_name(".test_ledger.lock")):
+        lines = _read_lines(path)
+        entry = LedgerEntry(
+            time=now(),
+            command=command,
+            run=_name(run),
+            data=data_hash,
+            commit=read_commit(),
+            previous=_hash(lines[-1]) if lines else "",
+        )
+        append_jsonl(path, add_checksum(entry.model_dump()))
+        lines = _read_lines(path)
+        LedgerEnd(num_lines=len(lines), last=_hash(lines[-1])).write(_end_path(path))
+
+
+def _read_lines(path: Path) -> list[bytes]:
+    """Returns the lines of the ledger, also one without its end."""
+    *lines, rest = read_lines(path)
+    return [*lines, rest] if rest else lines
+
+
+def _end_path(path: Path) -> Path:
+    return path.with_name(".test_ledger_end.json")
+
+
+def _name(run: Path) -> str:
+    return "/".join(run.absolute().parts[-2:])
+
+
+def _hash(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()

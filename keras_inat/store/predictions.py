@@ -1,8 +1,6 @@
 """Arrays that a run keeps for the report: its test predictions, some validation images and some pairs of duplicates."""
 
 import contextlib
-import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -11,8 +9,8 @@ import numpy as np
 
 from keras_inat.files import write_atomically
 
-# Reading a damaged file of arrays may raise any of these.
-DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, zipfile.BadZipFile, zlib.error)
+# Reading a damaged file of arrays raises many classes, from a lack of memory to an error in the syntax of a header.
+DAMAGED = Exception
 NO_ROWS = np.empty(0, np.int64)
 
 
@@ -27,7 +25,7 @@ class StoredArrays:
     @classmethod
     def read(cls, path: Path) -> Self | None:
         """Reads the arrays. Returns None if the file is missing or damaged."""
-        with contextlib.suppress(*DAMAGED), np.load(path) as arrays:
+        with contextlib.suppress(DAMAGED), np.load(path) as arrays:
             return cls(**arrays)
         return None
 
@@ -43,6 +41,8 @@ class Predictions(StoredArrays):
     pixels: np.ndarray  # `(30, size, size, 3)` uint8, the images of these rows
     errors: np.ndarray  # `(12,)` int64, the misclassified images with the highest confidence
     error_pixels: np.ndarray  # `(12, size, size, 3)` uint8, the images of these rows
+    flipped: np.ndarray  # `(images, classes)` float32, of the flipped images; no rows without test-time augmentation
+    weights: np.ndarray  # `()` str, the hash of the weights that predicted
 
     @property
     def predicted(self) -> np.ndarray:
@@ -73,6 +73,7 @@ class Predictions(StoredArrays):
             and bool(np.isin(self.errors, all_rows).all())
             and len(self.pixels) == len(self.examples) > 0
             and len(self.error_pixels) == len(self.errors)
+            and self.flipped.shape in ((0, num_classes), (total, num_classes))
         )
 
     @classmethod
@@ -84,7 +85,15 @@ class Predictions(StoredArrays):
     def select(self, rows: np.ndarray) -> "Predictions":
         """Returns the predictions of some images, without examples and errors."""
         return Predictions(
-            self.probabilities[rows], self.labels[rows], self.files[rows], NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS
+            probabilities=self.probabilities[rows],
+            labels=self.labels[rows],
+            files=self.files[rows],
+            examples=NO_ROWS,
+            pixels=NO_ROWS,
+            errors=NO_ROWS,
+            error_pixels=NO_ROWS,
+            flipped=self.flipped[:0],
+            weights=self.weights,
         )
 
     def show_errors(self) -> "Predictions":

@@ -1,52 +1,64 @@
 """The records: everything that crosses a file or a process boundary, each declared once, with every field's meaning."""
 
 import itertools
-import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
+from pydantic import Field
 
+from keras_inat.errors import describe_os_error
 from keras_inat.files import write_json
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config, Fit
 from keras_inat.store import balance
 from keras_inat.store.balance import Objective
+from keras_inat.store.checksums import WRONG, add_checksum, parse_record
 
 FITS: dict[Fit, str] = {
     "crop": "the centered square of the upright image, resized",
     "pad": "the whole upright image, resized and padded with gray to a square",
     "squash": "the whole upright image, resized to a square without its aspect ratio",
 }
-Interval = tuple[float, float]  # the ends of a 95 % interval
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Interval = tuple[Fraction, Fraction]  # the ends of a 95 % interval of a fraction
 Status = Literal["running", "completed", "pruned", "failed"]
 
 
 class Stored(pydantic.BaseModel):
-    """An immutable record. Reading one checks every field and refuses unknown ones."""
+    """An immutable record. Reading one checks its checksum and every field, and refuses unknown fields."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def write(self, path: Path) -> None:
-        """Writes the record as JSON, whole or not at all."""
-        write_json(path, self.model_dump(mode="json"))
+        """Writes the record as JSON, whole or not at all, with its checksum."""
+        write_json(path, add_checksum(self.model_dump(mode="json")))
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Reads a record. A file that is not one of this kind is a ValueError."""
-        return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        """Reads a record.
+
+        Raises:
+            ValueError: The file is not a record of this kind, or it was changed.
+            OSError: There is no such file, or it cannot be read.
+        """
+        return cls.model_validate(parse_record(path.read_bytes()))
 
     @classmethod
     def read_if_sound(cls, path: Path) -> Self | None:
-        """Reads a record. Returns None where there is none and, with a warning, where it is damaged."""
+        """Reads a record. Returns None where there is none and, with a warning, where it is damaged or unreadable."""
         try:
             return cls.read(path)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            warn(describe_os_error(error, "read", str(path)))
         except ValueError:
-            warn(f"{path} is damaged and skipped")
-            return None
+            warn(f"{path} {WRONG}, and is skipped")
+        return None
 
 
 class SkippedFile(Stored):
@@ -62,8 +74,8 @@ class DuplicatePair(Stored):
     path: str  # the second file, relative to the source
     of: str  # the first file
     similarity: float  # correlation of the aligned images; 1 for identical contents
-    cells: int  # parts of the aligned images that were compared; 0 for identical contents
-    agreeing_cells: int  # parts with the same details
+    cells: Count  # parts of the aligned images that were compared; 0 for identical contents
+    agreeing_cells: Count  # parts with the same details
     mirrored: bool  # true if one is the mirror image of the other
     same_class: bool  # true if both lie in folders of the same class
     rows: tuple[int, int]  # indices of `of` and `path` among all files; the test files come first
@@ -72,27 +84,27 @@ class DuplicatePair(Stored):
 class DuplicateCounts(Stored):
     """Numbers of pairs of duplicates, by kind."""
 
-    identical: int
-    near: int
-    mirrored: int
-    of_another_class: int
-    train_and_test: int
+    identical: Count
+    near: Count
+    mirrored: Count
+    of_another_class: Count
+    train_and_test: Count
 
 
 class SplitCounts(Stored):
     """Numbers of images or files, by split."""
 
-    train: int
-    validation: int = 0  # 0 as long as the validation images are not split off from the training images
-    test: int
+    train: Count
+    validation: Count = 0  # 0 as long as the validation images are not split off from the training images
+    test: Count
 
 
 class ClassCounts(Stored):
     """Numbers of usable images of each class, by split."""
 
-    train: tuple[int, ...]
-    validation: tuple[int, ...] = ()  # empty if the validation images are split off from the training images
-    test: tuple[int, ...]
+    train: tuple[Count, ...]
+    validation: tuple[Count, ...] = ()  # empty if the validation images are split off from the training images
+    test: tuple[Count, ...]
 
 
 class Preparation(Stored):
@@ -151,15 +163,15 @@ class Manifest(Stored):
     files: SplitCounts  # number of files by split, usable or not
     counts: SplitCounts  # number of usable images by split
     per_class: ClassCounts  # number of usable images by split and class
-    formats: dict[str, int]  # number of files by image format
-    traits: dict[str, int]  # number of files by unusual trait, such as "CMYK"
-    reasons: dict[str, int]  # number of quarantined files by reason
-    num_quarantined: int  # number of files that cannot be decoded
+    formats: dict[str, Count]  # number of files by image format
+    traits: dict[str, Count]  # number of files by unusual trait, such as "CMYK"
+    reasons: dict[str, Count]  # number of quarantined files by reason
+    num_quarantined: Count  # number of files that cannot be decoded
     # Number of training images that are duplicates of a test image or of a given validation image, and of given
     # validation images that are duplicates of a test image.
-    num_leaked: int
+    num_leaked: Count
     # Number of usable training and validation images that `data.exclude` names. The other counts do not include them.
-    num_excluded: int = 0
+    num_excluded: Count = 0
     num_duplicates: DuplicateCounts  # number of duplicate pairs
     bit_depth: int = 16  # bits that the values of 16-bit pixels use
     float_range: float = 1.0  # value of floating-point pixels that becomes white
@@ -177,7 +189,7 @@ class Manifest(Stored):
 class DataSummary(Manifest):
     """The data of a run: the pack's manifest, the image size and the counts after the validation split."""
 
-    image_size: int  # side in pixels of the model's input images
+    image_size: Count  # side in pixels of the model's input images
     validation_hash: str  # hash of the contents of the validation images
     fit: Fit = "crop"  # conversion of images that are not square
 
@@ -190,51 +202,51 @@ class DataSummary(Manifest):
 class Epoch(Stored):
     """One epoch of a run, a line of `metrics.jsonl`."""
 
-    epoch: int  # number of the epoch, from 1, counted over all stages
+    epoch: Count  # number of the epoch, from 1, counted over all stages
     stage: str  # name of the stage that it belongs to
-    loss: float  # mean training loss, on augmented images and while the weights change
-    accuracy: float  # training accuracy, measured in the same way
-    val_loss: float  # mean negative log-likelihood of the validation images
-    val_accuracy: float  # validation accuracy
-    val_balanced_accuracy: float  # mean recall of the classes on the validation images
-    learning_rate: float  # at the end of the epoch
-    seconds: float  # duration of the epoch, validation included
-    images_per_second: float  # training images per second, validation excluded
+    loss: NonNegative  # mean training loss, on augmented images and while the weights change
+    accuracy: Fraction  # training accuracy, measured in the same way
+    val_loss: NonNegative  # mean negative log-likelihood of the validation images
+    val_accuracy: Fraction  # validation accuracy
+    val_balanced_accuracy: Fraction  # mean recall of the classes on the validation images
+    learning_rate: NonNegative  # at the end of the epoch
+    seconds: NonNegative  # duration of the epoch, validation included
+    images_per_second: NonNegative  # training images per second, validation excluded
 
 
 class StageSummary(Stored):
     """A stage of a training run: the layers that it trained and their learning rates."""
 
     stage: str  # its name
-    parameters: int  # trainable parameters
-    learning_rate: float  # of the head, or of the whole network trained from scratch
+    parameters: Count  # trainable parameters
+    learning_rate: NonNegative  # of the head, or of the whole network trained from scratch
     layers: int | None = None  # trainable layers of the backbone that have kernels; None from scratch
     # Highest and lowest learning rate of the backbone's layers; empty when it is frozen.
-    backbone_rates: tuple[float, ...] = ()
+    backbone_rates: tuple[NonNegative, ...] = ()
 
 
 class FlipScores(Stored):
     """Scores with test-time augmentation: predictions averaged over each image and its horizontal flip."""
 
-    val_accuracy: float
-    val_balanced_accuracy: float
-    test_accuracy: float
+    val_accuracy: Fraction
+    val_balanced_accuracy: Fraction
+    test_accuracy: Fraction
     test_interval: Interval
-    test_balanced_accuracy: float
+    test_balanced_accuracy: Fraction
     test_balanced_interval: Interval
 
 
 class EvaluationScores(Stored):
     """The scores of the final evaluation."""
 
-    accuracy: float  # on the test images
+    accuracy: Fraction  # on the test images
     interval: Interval  # its 95 % interval over images
-    balanced_accuracy: float  # mean recall of the classes that have test images
+    balanced_accuracy: Fraction  # mean recall of the classes that have test images
     balanced_interval: Interval  # its 95 % interval over images
-    majority_baseline: float  # fraction of the test images that belong to their most frequent class
-    num_images: int  # number of test images
-    images_per_class: tuple[int, ...]  # number of test images of each class
-    correct_per_class: tuple[int, ...]  # number of them that are classified correctly
+    majority_baseline: Fraction  # fraction of the test images that belong to their most frequent class
+    num_images: Count  # number of test images
+    images_per_class: tuple[Count, ...]  # number of test images of each class
+    correct_per_class: tuple[Count, ...]  # number of them that are classified correctly
     flip: FlipScores | None = None  # the scores with test-time augmentation, if the run was configured for it
 
 
@@ -247,16 +259,16 @@ class Result(Stored):
     config: Config  # the configuration of the run
     seed: int  # `run.seed`
     objective: Objective  # the score that selected the best epoch
-    val_accuracy: float  # validation accuracy of the best epoch
-    val_balanced_accuracy: float  # mean recall of the classes on the validation images, in the best epoch
-    val_majority_baseline: float  # fraction of the validation images that belong to their most frequent class
-    best_epoch: int  # the epoch with the best score
-    epochs: int  # number of epochs trained
-    planned_epochs: int  # number of epochs that were planned
-    seconds: float  # duration of the training
-    images_per_second: float  # median over the epochs
-    parameters: int  # parameters of the network
-    macs: int  # multiply-accumulates for one image
+    val_accuracy: Fraction  # validation accuracy of the best epoch
+    val_balanced_accuracy: Fraction  # mean recall of the classes on the validation images, in the best epoch
+    val_majority_baseline: Fraction  # fraction of the validation images that belong to their most frequent class
+    best_epoch: Count  # the epoch with the best score
+    epochs: Count  # number of epochs trained
+    planned_epochs: Count  # number of epochs that were planned
+    seconds: NonNegative  # duration of the training
+    images_per_second: NonNegative  # median over the epochs
+    parameters: Count  # parameters of the network
+    macs: Count  # multiply-accumulates for one image
     precision: str  # Keras's dtype policy during training
     weights_hash: str  # SHA-256 of the file of initial weights; empty where there is none
     teacher_hash: str  # SHA-256 of the teacher's model file; empty without a teacher
@@ -268,7 +280,8 @@ class Result(Stored):
     pruned: bool = False  # whether the run is a trial that was stopped early
     test: EvaluationScores | None = None  # the scores on the test images; None for runs that must not see them
     # Fitted on the validation images; softmax(log(probabilities) / temperature) is calibrated. None: not fitted.
-    temperature: float | None = None
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    files: dict[str, str] = Field(default_factory=dict)  # SHA-256 of the other files of a finished run, by name
 
     @property
     def strategy(self) -> str:
@@ -299,14 +312,14 @@ class Trial(Stored):
     status: Status = "running"  # "running", "completed", "pruned" or "failed"
     objective: Objective = "accuracy"  # the score that selects among epochs and trials
     # Best score of its epochs on the validation images; None if it has failed, or until its training has ended once.
-    score: float | None = pydantic.Field(None, ge=0, le=1)
-    epochs: int | None = None  # epochs trained
-    val_accuracies: tuple[float, ...] = ()  # validation accuracy of each epoch
-    val_balanced_accuracies: tuple[float, ...] = ()  # mean recall of the classes in each epoch
-    val_majority_baseline: float | None = None  # fraction of the validation images in their most frequent class
-    seconds: float | None = None  # duration of the training
-    parameters: int | None = None  # parameters of the network
-    macs: int | None = None  # multiply-accumulates for one image
+    score: Fraction | None = None
+    epochs: Count | None = None  # epochs trained
+    val_accuracies: tuple[Fraction, ...] = ()  # validation accuracy of each epoch
+    val_balanced_accuracies: tuple[Fraction, ...] = ()  # mean recall of the classes in each epoch
+    val_majority_baseline: Fraction | None = None  # fraction of the validation images in their most frequent class
+    seconds: NonNegative | None = None  # duration of the training
+    parameters: Count | None = None  # parameters of the network
+    macs: Count | None = None  # multiply-accumulates for one image
     started: str = ""  # UTC, ISO 8601
     ended: str = ""  # UTC, ISO 8601
     error: str = ""  # the reason of a failure, in one line

@@ -1,20 +1,23 @@
 """Run folders: their files, and how they are created, found and finished."""
 
 import contextlib
+import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from keras_inat.errors import PROGRAM, UserError
-from keras_inat.files import InFolder, append_jsonl, hash_file, read_jsonl, suggest_path, write_text
+from keras_inat.errors import PROGRAM, UserError, describe_os_error
+from keras_inat.files import InFolder, append_jsonl, hash_file, read_lines, suggest_path, write_text
 from keras_inat.log import warn
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import select
 from keras_inat.settings.loading import build_config, format_yaml, read_yaml
+from keras_inat.settings.roles import Role
 from keras_inat.settings.schema import Config
+from keras_inat.store.checksums import WRONG, add_checksum, check_lines, parse_record, sign_lines
 from keras_inat.store.records import Epoch, Result
 
 # Only the runs of these commands may see the test images. Every other command selects by its results.
@@ -56,28 +59,59 @@ class RunFolder:
 
     def append_epoch(self, epoch: Epoch) -> None:
         """Adds a line to `metrics.jsonl`, on disk when this returns."""
-        append_jsonl(self.metrics, epoch.model_dump())
+        append_jsonl(self.metrics, add_checksum(epoch.model_dump()))
+
+    def write_epochs(self, epochs: Iterable[Epoch]) -> None:
+        """Replaces the lines of `metrics.jsonl`."""
+        write_text(self.metrics, "".join(json.dumps(add_checksum(epoch.model_dump())) + "\n" for epoch in epochs))
 
     def read_epochs(self) -> list[Epoch]:
-        """Returns the epochs of the run, first to last. A damaged line is skipped."""
+        """Returns the epochs of the run, first to last. Damaged lines are skipped with a warning."""
         epochs = []
-        for row in read_jsonl(self.metrics):
-            with contextlib.suppress(ValueError):
-                epochs.append(Epoch.model_validate(row))
+        *lines, _ = read_lines(self.metrics)  # another process may be writing the last line
+        for number, line in enumerate(lines, start=1):
+            try:
+                epochs.append(Epoch.model_validate(parse_record(line)))
+            except ValueError:
+                warn(f"line {number} of {self.metrics} {WRONG}, and is skipped")
         return epochs
-
-    def truncate_epochs(self, last: int) -> None:
-        """Removes the epochs after `last`: they were written after the checkpoint that the run resumes from."""
-        kept = [epoch for epoch in self.read_epochs() if epoch.epoch <= last]
-        write_text(self.metrics, "".join(epoch.model_dump_json() + "\n" for epoch in kept))
 
     def read_result(self) -> Result | None:
         """Returns the result; None while the run is unfinished and, with a warning, if the result is damaged."""
         result = Result.read_if_sound(self.result)
         if result and result.test is None and self.command in EVALUATING_COMMANDS:
-            warn(f"{self.result} is damaged and skipped")
+            warn(f"{self.result} {WRONG}, and is skipped")
+            return None
+        if result and self.config.name in result.files and not self.is_unchanged(result, self.config):
+            warn(f"{self.result} does not belong to {self.config}, and is skipped")
             return None
         return result
+
+    def read_config(self) -> Config | None:
+        """Returns the configuration; None if it is of another version or, with a warning, if it is damaged."""
+        try:
+            check_lines(self.config)
+            return build_config(read_yaml(self.config))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError):
+            warn(f"{self.config} {WRONG}, and its run is skipped")
+        except UserError:
+            pass
+        return None
+
+    def is_unchanged(self, result: Result, file: Path) -> bool:
+        """Returns True if a file is the one that the finished run has written. Warns about a changed one."""
+        try:
+            if hash_file(file) == result.files.get(file.name):
+                return True
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            warn(describe_os_error(error, "read", str(file)))
+            return False
+        warn(f"{file} {WRONG}, and is skipped")
+        return False
 
 
 def create_run(config: Config, command: str, name: str | None = None) -> RunFolder:
@@ -104,15 +138,21 @@ def restart_run(config: Config, path: Path, command: str) -> RunFolder:
         file.unlink(missing_ok=True)
     for folder in (run.tensorboard, run.wandb, run.export, run.app):
         shutil.rmtree(folder, ignore_errors=True)
-    write_text(run.config, format_yaml(config.model_dump(mode="json")))
+    write_text(run.config, sign_lines(format_yaml(config.model_dump(mode="json"))))
     return run
 
 
-def finish_run(run: RunFolder, result: Result) -> None:
-    """Writes `result.json`, which marks the run as finished, and removes the checkpoint."""
+def finish_run(run: RunFolder, result: Result) -> Result:
+    """Writes `result.json`, which marks the run as finished, and removes the checkpoint.
+
+    Returns the result with the checksums of the other files.
+    """
+    kept = (run.config, run.model, run.metrics, run.predictions, run.sample, run.training_sample, run.duplicates)
+    result = result.model_copy(update={"files": {file.name: hash_file(file) for file in kept if file.exists()}})
     result.write(run.result)
     run.checkpoint.unlink(missing_ok=True)
     run.lock.unlink(missing_ok=True)
+    return result
 
 
 def list_runs(directory: str | Path, commands: Sequence[str] = EVALUATING_COMMANDS) -> list[RunFolder]:
@@ -184,11 +224,20 @@ def identify_group(result: Result) -> str:
 
 
 def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | None:
-    """Returns a finished run of `command` with the same images, settings, initial weights and teacher, or None."""
+    """Returns a finished run of `command` with the same images, settings, initial weights and teacher, or None.
+
+    Raises:
+        UserError: The result of a run with the same settings is damaged. Another run would repeat its evaluation.
+    """
     wanted = (data_hash, hash_weights(config), hash_teacher(config), select(config, roles.RUN))
     for run in list_runs(config.run.directory, [command]):
         result = run.read_result()
-        if result is None or not run.model.exists():
+        if result is None:
+            recorded = run.read_config()
+            if recorded and select(recorded, roles.RUN) == wanted[-1]:
+                raise UserError(f"{run.result} {WRONG}: restore it, or remove {run.path} to train and evaluate again")
+            continue
+        if not run.model.exists():
             continue
         settings = select(result.config, roles.RUN)
         if (result.data.hash, result.weights_hash, result.teacher_hash, settings) == wanted:
@@ -201,10 +250,19 @@ def find_unfinished(config: Config, command: str) -> Iterator[RunFolder]:
     wanted = select(config, roles.RUN)
     for path in sorted(Path(config.run.directory, command).glob("*/"), reverse=True):
         run = RunFolder(path, command)
-        if run.config.exists() and not run.result.exists():
-            with contextlib.suppress(UserError):  # a damaged configuration, or one of another version
-                if select(build_config(read_yaml(run.config)), roles.RUN) == wanted:
-                    yield run
+        if not run.result.exists() and (recorded := run.read_config()) and select(recorded, roles.RUN) == wanted:
+            yield run
+
+
+def hash_settings(config: Config) -> str:
+    """Returns a hash of the settings that decide the outcome of a run.
+
+    The files of initial weights and of the teacher have hashes of their own, as they have other paths on a cluster.
+    """
+    settings = select(config, roles.RUN - {Role.TEACHER})
+    if locate_weights(config).is_file():
+        del settings["finetune.weights"]
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
 
 def hash_weights(config: Config) -> str:

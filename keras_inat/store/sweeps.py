@@ -6,8 +6,10 @@ from typing import Any
 
 from keras_inat.errors import PROGRAM, UserError, describe_choices
 from keras_inat.files import InFolder, write_text
+from keras_inat.log import warn
 from keras_inat.settings.loading import format_yaml, read_yaml
 from keras_inat.settings.schema import Config
+from keras_inat.store.checksums import WRONG, check_lines, sign_lines
 from keras_inat.store.records import DataSummary, Stored, Trial
 from keras_inat.store.runs import RunFolder
 
@@ -57,20 +59,24 @@ class SweepFolder:
 
     def list_trial_ids(self) -> list[str]:
         """Returns the numbers of the recorded trials, in order of creation."""
-        names = [file.parent.name for file in self.trials.glob("*/trial.json")]
+        names = {file.parent.name for name in ("trial.json", "config.yaml") for file in self.trials.glob(f"*/{name}")}
         return sorted((name for name in names if name.isdecimal()), key=int)
 
-    def read_trial(self, trial_id: str) -> Trial:
-        """Reads the record of a trial. A damaged file is a UserError."""
+    def read_trial(self, trial_id: str) -> Trial | None:
+        """Reads the record of a trial. Returns None with a warning if it is missing, damaged or of another trial."""
         file = self.trial_file(trial_id)
-        try:
-            return Trial.read(file)
-        except ValueError:
-            raise UserError(f"{file} is damaged: give another NAME, or delete {self.path} to start anew") from None
+        if not file.exists():
+            warn(f"{file} is missing")
+            return None
+        trial = Trial.read_if_sound(file)
+        if trial and trial.id != trial_id:
+            warn(f"{file} is the record of trial {trial.id}, and is skipped")
+            return None
+        return trial
 
     def read_trials(self) -> list[Trial]:
-        """Reads every recorded trial, in order of creation; see `read_trial`."""
-        return [self.read_trial(trial_id) for trial_id in self.list_trial_ids()]
+        """Reads the trials with a sound record, in order of creation; see `read_trial`."""
+        return [trial for trial_id in self.list_trial_ids() if (trial := self.read_trial(trial_id))]
 
     def read_data(self) -> DataSummary | None:
         """Returns the data of the first trial with a result; None if there is none."""
@@ -81,15 +87,17 @@ class SweepFolder:
 
     def write_identity(self, identity: SweepIdentity) -> None:
         """Writes `space.yaml`."""
-        write_text(self.identity, format_yaml(identity.model_dump(mode="json")))
+        write_text(self.identity, sign_lines(format_yaml(identity.model_dump(mode="json"))))
 
     def read_identity(self) -> SweepIdentity:
         """Reads `space.yaml`. A missing or damaged file is a UserError."""
         try:
+            check_lines(self.identity)
             return SweepIdentity.model_validate(read_yaml(self.identity))
-        except ValueError:
+        except (OSError, ValueError):
             raise UserError(
-                f"{self.identity} is damaged: give another NAME, or delete {self.path} to start anew"
+                f"{self.identity} is missing, {WRONG}: restore it, give another NAME, or delete {self.path} to start "
+                "anew"
             ) from None
 
 
@@ -116,4 +124,10 @@ def find_best_config(runs: str | Path, sweep: str | None) -> Path:
             )
         wanted = f"the sweep {sweep!r} has no finished trial" if sweep else "there is no sweep with a finished trial"
         raise UserError(f"{wanted} in {Path(runs, 'sweep')}: run `{PROGRAM} sweep` first")
+    try:
+        check_lines(chosen[-1])
+    except ValueError as error:
+        raise UserError(
+            f"{error}: run `{PROGRAM} sweep` again, which writes it anew, or give it as CONFIG if the change is meant"
+        ) from None
     return chosen[-1]

@@ -19,11 +19,12 @@ from keras_inat.store.balance import (
     read_score,
     select,
 )
+from keras_inat.store.checksums import WRONG
 from keras_inat.store.contracts import ModelContract
 from keras_inat.store.records import Epoch
 from keras_inat.store.runs import RunFolder
 from keras_inat.store.scores import count_by_class, measure_balanced_accuracy
-from keras_inat.training.checkpoint import Progress, read_best_weights, write_checkpoint
+from keras_inat.training.checkpoint import Progress, hash_arrays, read_best_weights, write_checkpoint
 from keras_inat.training.evaluation_model import EvaluationModel
 from keras_inat.training.losses import FINITE_STEPS, MIN_PROBABILITY
 from keras_inat.training.stages import PlannedStage
@@ -176,6 +177,7 @@ class EpochEnd(keras.callbacks.Callback):
 
     def _update_progress(self, epoch: Epoch) -> None:
         progress = self.progress
+        progress.epochs.append(epoch)
         progress.epoch = epoch.epoch
         progress.epochs_since_best += 1
         score = read_score(self.objective, epoch)
@@ -206,6 +208,7 @@ class EpochEnd(keras.callbacks.Callback):
         improved = self._keep_best and self.progress.best_epoch == self.progress.epoch
         if improved:
             self.best_weights = self.evaluation_model.model.get_weights()
+            self.progress.best_weights = hash_arrays(self.best_weights)
         self._count_seconds()
         # The checkpoint also has the best weights, because a process can end before `best.keras` is written.
         unsaved = self.best_weights if improved else []
@@ -219,10 +222,10 @@ class EpochEnd(keras.callbacks.Callback):
             self.evaluation_model.model.set_weights(self.best_weights)
             self._write_best()
             return
-        try:
+        with contextlib.suppress(UserError):
             self.best_weights = load_model(self.run.model).get_weights()
-        except UserError:
-            raise UserError(f"{self.run.model} is damaged or missing: remove {self.run.path} to train anew") from None
+        if hash_arrays(self.best_weights) != self.progress.best_weights:
+            raise UserError(f"{self.run.model} is missing, {WRONG}: remove {self.run.path} to train anew")
 
     def _write_best(self) -> None:
         write_model(self.evaluation_model.model, self.run.model, self.contract)

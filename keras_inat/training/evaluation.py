@@ -9,6 +9,7 @@ import numpy as np
 from keras_inat.data.dataset import TestSet, open_data
 from keras_inat.data.packs import Pack
 from keras_inat.data.pipeline import build_evaluation_batches
+from keras_inat.files import check_space
 from keras_inat.models.model_files import write_temperature
 from keras_inat.settings.schema import Config
 from keras_inat.store.balance import choose_objective, describe_objective
@@ -19,7 +20,7 @@ from keras_inat.store.records import EvaluationScores, FlipScores, Result
 from keras_inat.store.runs import RunFolder, find_finished, finish_run
 from keras_inat.store.scores import score_predictions
 from keras_inat.store.seed_scores import estimate_accuracy, estimate_balanced_accuracy
-from keras_inat.training.checkpoint import claim_run
+from keras_inat.training.checkpoint import claim_run, hash_arrays
 from keras_inat.training.distillation import check_teacher
 from keras_inat.training.session import TrainedModel, check_cnn_memory, fit
 from keras_inat.training.stages import plan_stages
@@ -32,6 +33,7 @@ NUM_DUPLICATES = 12
 # The size of the sample of validation images.
 MAX_SAMPLE = 600
 MAX_SAMPLE_BYTES = 16_000_000
+MIN_FREE_BYTES = 64_000_000  # before the test images are opened, so that the predictions can be kept
 
 
 def train_and_evaluate(
@@ -52,7 +54,8 @@ def train_and_evaluate(
     if reason := describe_objective(setting, choose_objective(setting, counts), counts):
         print(f"{label}: {reason}", flush=True)
     with claim_run(config, command, data.hash) as run:
-        fit(config, run, label, data=data, evaluate=functools.partial(_evaluate_and_finish, record))
+        if not run.result.exists():
+            fit(config, run, label, data=data, evaluate=functools.partial(_evaluate_and_finish, record))
     if not record:  # the folder of another machine is temporary
         print_scores(label, run)
     return run
@@ -109,9 +112,7 @@ def describe_scores(result: Result) -> str:
 
 def _evaluate_and_finish(record: Record | None, run: RunFolder, trained: TrainedModel) -> Result:
     # The result is on disk before a tracker gets it, so that no tracker can make a run evaluate twice.
-    result = evaluate_on_test(run, trained, record)
-    finish_run(run, result)
-    return result
+    return finish_run(run, evaluate_on_test(run, trained, record))
 
 
 def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | None = None) -> Result:
@@ -120,17 +121,21 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | Non
     Writes the predictions, samples of the validation and training images and some pairs of duplicates for the report;
     see `store.predictions`. Returns the result of the training with its test scores and with a temperature, which the
     validation images determine. The model file gets the temperature, too.
+
+    An attempt that was interrupted after the predictions were written is continued from them. The test images are not
+    opened again.
     """
     data = trained.data
-    test = data.open_test(run, record)
-    probabilities = _predict(trained, test.images, test.rows)
-    labels = test.labels[test.rows]
-    scores = _score(probabilities, labels)
+    weights = hash_arrays(trained.model.get_weights())
+    predictions = Predictions.read_consistent(run.predictions, len(data.classes))
+    if predictions is None or str(predictions.weights) != weights:
+        predictions = _predict_test(run, trained, record, weights)
+    scores = _score(predictions.probabilities, predictions.labels)
     rows = data.validation_rows
     validation = _predict(trained, data.images, rows)
     if data.config.training.test_time_augmentation:
         on_validation = _score(validation + _predict(trained, data.images, rows, flip=True), data.labels[rows])
-        on_test = _score(probabilities + _predict(trained, test.images, test.rows, flip=True), labels)
+        on_test = _score(predictions.probabilities + predictions.flipped, predictions.labels)
         flip = FlipScores(
             val_accuracy=on_validation.accuracy,
             val_balanced_accuracy=on_validation.balanced_accuracy,
@@ -140,21 +145,34 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | Non
             test_balanced_interval=on_test.balanced_interval,
         )
         scores = scores.model_copy(update={"flip": flip})
-    _keep_predictions(test, probabilities).write(run.predictions)
     count = max(1, min(MAX_SAMPLE, MAX_SAMPLE_BYTES // data.images[0].nbytes))
     sample = np.sort(np.random.default_rng(0).permutation(data.validation_rows)[:count])
     ValidationSample(pixels=data.images[sample], labels=data.labels[sample]).write(run.sample)
     draw_training_sample(data).write(run.training_sample)
-    duplicates = DuplicatePictures(*data.read_duplicates(test, NUM_DUPLICATES))
-    if len(duplicates.pairs):
-        duplicates.write(run.duplicates)
     temperature = fit_temperature(validation, data.labels[rows])
     if run.model.exists():  # a run may keep no model
         write_temperature(run.model, temperature)
     return trained.result.model_copy(update={"test": scores, "temperature": temperature})
 
 
-def _keep_predictions(test: TestSet, probabilities: np.ndarray) -> Predictions:
+def _predict_test(run: RunFolder, trained: TrainedModel, record: Record | None, weights: str) -> Predictions:
+    """Opens the test images and writes everything that needs them, the predictions last."""
+    data = trained.data
+    check_space(run.predictions, MIN_FREE_BYTES, "free some space, then run the command again: the training is kept")
+    test = data.open_test(run, record)
+    probabilities = _predict(trained, test.images, test.rows)
+    flipped = probabilities[:0]
+    if data.config.training.test_time_augmentation:
+        flipped = _predict(trained, test.images, test.rows, flip=True)
+    duplicates = DuplicatePictures(*data.read_duplicates(test, NUM_DUPLICATES))
+    if len(duplicates.pairs):
+        duplicates.write(run.duplicates)
+    predictions = _keep_predictions(test, probabilities, flipped, weights)
+    predictions.write(run.predictions)
+    return predictions
+
+
+def _keep_predictions(test: TestSet, probabilities: np.ndarray, flipped: np.ndarray, weights: str) -> Predictions:
     labels = test.labels[test.rows]
     examples = np.random.default_rng(0).permutation(len(labels))[:NUM_EXAMPLES]
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
@@ -168,6 +186,8 @@ def _keep_predictions(test: TestSet, probabilities: np.ndarray) -> Predictions:
         pixels=test.images[test.rows[examples]],
         errors=errors,
         error_pixels=test.images[test.rows[errors]],
+        flipped=flipped.astype(np.float32),
+        weights=np.array(weights),
     )
 
 

@@ -219,7 +219,7 @@ class Session:
             self.models.model.set_weights(self.epoch_end.best_weights)
         config = self.data.config
         progress = self.progress
-        epochs = self.run.read_epochs()
+        epochs = progress.epochs
         result = Result(
             command=self.run.command,
             name=config.run.name,

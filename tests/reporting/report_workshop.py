@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_inat.errors import UserError
-from keras_inat.files import append_jsonl, write_text
+from keras_inat.files import write_text
 from keras_inat.reporting.blocks import Block, Chapter, Section
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.history import DataSet, read_history
@@ -21,10 +21,10 @@ from keras_inat.settings import roles
 from keras_inat.settings.catalog import nest, select
 from keras_inat.settings.loading import build_config, format_yaml, load_config, merge, override
 from keras_inat.settings.schema import Config
-from keras_inat.store.ledger import LedgerEntry, ledger_path
+from keras_inat.store.ledger import record_evaluation
 from keras_inat.store.predictions import Predictions, SuspectPictures, TrainingSample, ValidationSample
 from keras_inat.store.records import DataSummary, Epoch, EvaluationScores, Result, StageSummary, Trial
-from keras_inat.store.runs import RunFolder, restart_run
+from keras_inat.store.runs import RunFolder, finish_run, restart_run
 from keras_inat.store.suspects import Suspect, Suspects, write_suspects
 from keras_inat.store.sweeps import SweepFolder, SweepIdentity
 
@@ -124,19 +124,22 @@ class Workshop:
             support = data.per_class.test
             test = EvaluationScores(
                 accuracy=accuracy,
-                interval=(accuracy - 0.05, accuracy + 0.05),
+                interval=(max(accuracy - 0.05, 0), min(accuracy + 0.05, 1)),
                 balanced_accuracy=accuracy,
-                balanced_interval=(accuracy - 0.05, accuracy + 0.05),
+                balanced_interval=(max(accuracy - 0.05, 0), min(accuracy + 0.05, 1)),
                 majority_baseline=max(support) / sum(support),
                 num_images=data.counts.test,
                 images_per_class=support,
                 correct_per_class=[round(accuracy * images) for images in support],
             )
             fields = {"command": command, "created": created.isoformat(), "test": test} | changes
-            build_result(config, data, val, stages, **fields).write(run.result)
-        entry = LedgerEntry(time=START.isoformat(), command=command, run=str(run.path), data=data.hash, commit=None)
-        append_jsonl(ledger_path(self.runs), entry.model_dump())
+            finish_run(run, build_result(config, data, val, stages, **fields))
+        record_evaluation(self.runs, command, run.path, data.hash)
         return run
+
+    def sign(self, run: RunFolder) -> None:
+        """Makes the present files of a run those that it has written."""
+        finish_run(run, Result.read(run.result))
 
     def add_finetuned(self, strategy: str, **options: Any) -> RunFolder:
         """Adds a fine-tuned run; see `add_run`."""
@@ -238,6 +241,8 @@ class Workshop:
             pixels=pixels,
             errors=errors,
             error_pixels=pixels[: len(errors)],
+            flipped=probabilities[:0],
+            weights=np.array(""),
         )
 
     def read_results(self) -> list[dict[str, str]]:
@@ -286,7 +291,7 @@ def build_epochs(val: float, stages: Sequence[str], rng: np.random.Generator) ->
                 epoch=number,
                 stage=stages[0] if number < 5 else stages[-1],
                 loss=2.2 - 1.6 * learned,
-                accuracy=0.1 + 1.3 * val * learned,
+                accuracy=min(0.1 + 1.3 * val * learned, 1),
                 val_loss=2.2 - 1.1 * learned,
                 val_balanced_accuracy=0.1 + (val - 0.1) * learned,
                 val_accuracy=0.1 + (val - 0.1) * learned + rng.normal(0, 0.008),

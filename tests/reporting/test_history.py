@@ -74,7 +74,7 @@ def test_a_damaged_trial_is_skipped(workshop: Workshop, capsys: pytest.CaptureFi
     sweep.trial_file("001").write_text(text, encoding="latin-1")
     [history] = workshop.read_data_set().sweeps
     assert [trial.id for trial in history.trials] == ["000"]
-    assert "001/trial.json is damaged and skipped" in capsys.readouterr().err
+    assert "001/trial.json is damaged or was changed by hand, and is skipped" in capsys.readouterr().err
 
 
 def test_a_sweep_without_a_sound_trial_is_skipped(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +83,7 @@ def test_a_sweep_without_a_sound_trial_is_skipped(workshop: Workshop, capsys: py
     for file in (workshop.runs / "sweep" / "bad").rglob("trial.json"):
         file.write_text("{")
     assert [sweep.name for sweep in workshop.read_data_set().sweeps] == ["good"]
-    assert "bad/trials/000/trial.json is damaged and skipped" in capsys.readouterr().err
+    assert "bad/trials/000/trial.json is damaged or was changed by hand, and is skipped" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["space: [", "space: 3", "[]", ""])
@@ -95,7 +95,7 @@ def test_a_sweep_with_a_damaged_space_is_kept(
     data_set = workshop.read_data_set()
     assert data_set.name == "toy"
     assert data_set.sweeps[0].settings == ["model.filters"]
-    assert "first/space.yaml is damaged and skipped" in capsys.readouterr().err
+    assert "first/space.yaml is missing, is damaged or was changed by hand, and is skipped" in capsys.readouterr().err
     # Without results, the images are known by the name of the sweep.
     for file in sweep.trials.rglob("result.json"):
         file.unlink()
@@ -118,7 +118,7 @@ def test_a_result_with_an_unknown_setting_is_skipped(workshop: Workshop, capsys:
     result["config"]["model"]["wings"] = 2
     write_json(run.result, result)
     assert [finished.result.name for finished in read_history(workshop.runs).runs] == ["good"]
-    assert f"{run.result} is damaged and skipped" in capsys.readouterr().err
+    assert f"{run.result} is damaged or was changed by hand, and is skipped" in capsys.readouterr().err
 
 
 def test_damaged_lines_are_skipped(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,10 +127,12 @@ def test_damaged_lines_are_skipped(workshop: Workshop, capsys: pytest.CaptureFix
         append_jsonl(path, {})
         with open(path, "ab") as file:
             file.write(b"null\n12\n{\n")
-    history = read_history(workshop.runs)
-    assert [entry.run for entry in history.ledger] == [str(run.path)]
-    assert "damaged lines of" in capsys.readouterr().err
+    ledger = read_history(workshop.runs).ledger
+    assert [entry.run for entry in ledger.entries] == [f"train-best/{run.path.name}"]
+    assert ledger.faults == [f"line {number} is damaged" for number in (2, 3, 4, 5)]
+    assert "test_ledger.jsonl: line 2 is damaged" in capsys.readouterr().err
     assert [epoch.epoch for epoch in run.read_epochs()] == list(range(1, 13))
+    assert "line 13 of " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ def test_damaged_lines_are_skipped(workshop: Workshop, capsys: pytest.CaptureFix
         lambda arrays: {"examples": arrays["examples"] + 100},
         lambda arrays: {"pixels": arrays["pixels"][:3]},
         lambda arrays: {"wings": arrays["pixels"]},
-        lambda arrays: {name: array[:0] for name, array in arrays.items()},
+        lambda arrays: {name: array[:0] for name, array in arrays.items() if array.ndim},
     ],
     ids=["class", "labels", "files", "classes", "examples", "pixels", "unknown array", "nothing"],
 )
@@ -155,6 +157,9 @@ def test_inconsistent_predictions_are_not_shown(workshop: Workshop, damage: Any)
         kept = dict(arrays)
     np.savez(folder.predictions, **kept | damage(kept))
     assert run.read_predictions() is None
+    workshop.sign(folder)
+    [run] = read_history(workshop.runs).runs
+    assert run.read_predictions() is None
 
 
 def test_a_pair_of_duplicates_that_the_data_does_not_list_is_skipped(workshop: Workshop) -> None:
@@ -162,6 +167,7 @@ def test_a_pair_of_duplicates_that_the_data_does_not_list_is_skipped(workshop: W
     pair = cells | {"path": "a", "of": "b", "similarity": 1.0, "mirrored": False, "same_class": True, "rows": [0, 1]}
     folder = workshop.add_run(data=workshop.describe_data(duplicates=[pair]))
     np.savez(folder.duplicates, pairs=np.array([0, 7]), pixels=np.zeros((2, 2, 8, 8, 3), np.uint8))
+    workshop.sign(folder)
     [run] = read_history(workshop.runs).runs
     assert [duplicate.path for duplicate, _ in run.read_duplicates()] == ["a"]
 

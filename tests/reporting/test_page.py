@@ -64,7 +64,7 @@ def test_complete_page(complete: Workshop) -> None:
     assert "-aborted-seed0" in text.split("The test ledger has")[1].split("Commands that repeat each run")[0]
     assert "-aborted-seed0" not in text.split("Commands that repeat each run")[1]
     assert "The test ledger has 4 test evaluations by 4 runs." in text
-    assert "1 run evaluated on the test set but has no result: it was aborted or deleted." in text
+    assert "1 run evaluated on the test set but has no result: it was aborted, deleted or damaged." in text
 
 
 def test_pictures_anchors_and_data_of_the_page(complete: Workshop) -> None:
@@ -166,6 +166,7 @@ def _render_without_keras(workshop: Workshop) -> None:
 def test_a_page_with_stored_explanations_needs_no_keras(workshop: Workshop) -> None:
     run = workshop.add_run()
     run.model.write_bytes(b"a model that is not opened")
+    workshop.sign(run)
     [finished] = read_history(workshop.runs).runs
     kernels = np.random.default_rng(0).normal(size=(4, 3, 3, 3))
     key = hash_dependencies(finished, workshop.config.report)

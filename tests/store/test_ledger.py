@@ -1,8 +1,7 @@
 import pytest
 
-from keras_inat.files import read_jsonl
 from keras_inat.settings.schema import Config
-from keras_inat.store.ledger import open_test_images
+from keras_inat.store.ledger import ledger_path, open_test_images, read_ledger, record_evaluation
 from keras_inat.store.runs import RunFolder
 
 
@@ -16,9 +15,67 @@ def test_commands_that_select_cannot_open_the_test_images(tmp_path, command):
 
 
 def test_an_evaluation_is_in_the_ledger_before_it_happens(tmp_path):
-    ledger = tmp_path / "runs" / "test_ledger.jsonl"
-    seen = open_test_images(Config(), RunFolder(tmp_path / "r", "finetune"), "abc", lambda: read_jsonl(ledger))
-    assert len(seen) == 1
-    assert seen[0]["data"] == "abc"
-    assert seen[0]["run"] == str(tmp_path / "r")
-    assert set(seen[0]) == {"time", "command", "run", "data", "commit"}
+    run = RunFolder(tmp_path / "runs" / "finetune" / "r", "finetune")
+    ledger = open_test_images(Config(), run, "abc", lambda: read_ledger("runs"))
+    [entry] = ledger.entries
+    assert (entry.command, entry.run, entry.data, entry.previous) == ("finetune", "finetune/r", "abc", "")
+    assert ledger.faults == []
+
+
+def record(tmp_path, names="abcd"):
+    for name in names:
+        record_evaluation(tmp_path, "finetune", tmp_path / "finetune" / name, "hash")
+    return ledger_path(tmp_path)
+
+
+def test_every_change_of_a_line_shows(tmp_path, capsys):
+    path = record(tmp_path)
+    assert read_ledger(tmp_path).faults == []
+    content = path.read_bytes()
+    lines = content.splitlines(keepends=True)
+    for number in range(4):
+        without = lines[:number] + lines[number + 1 :]
+        for changed in (
+            without,
+            [*lines[: number + 1], *lines[number:]],  # a line twice
+            [*lines[:number], lines[number].replace(b"hash", b"hush"), *lines[number + 1 :]],
+            [*lines[:number], b"\xff garbage\n", *lines[number + 1 :]],
+            [*lines[:number], lines[number][:-9], *lines[number + 1 :]],  # joined with the next line
+        ):
+            path.write_bytes(b"".join(changed))
+            ledger = read_ledger(tmp_path)
+            assert ledger.faults, changed
+            assert all(f"{path}: {fault}" in capsys.readouterr().err for fault in ledger.faults[:1])
+    path.write_bytes(content)
+    assert read_ledger(tmp_path).faults == []
+    path.unlink()
+    assert read_ledger(tmp_path).faults == ["line 4 was removed or changed"]
+
+
+def test_a_damaged_ledger_continues_and_stays_damaged(tmp_path):
+    path = record(tmp_path, "ab")
+    path.write_bytes(b"garbage")
+    record(tmp_path, "c")
+    ledger = read_ledger(tmp_path)
+    assert [entry.run for entry in ledger.entries] == ["finetune/c"]
+    assert ledger.faults == ["line 1 is damaged"]
+
+
+def test_a_run_without_an_entry_shows(tmp_path):
+    record(tmp_path, "a")
+    runs = [RunFolder(tmp_path / "finetune" / name, "finetune") for name in "ab"]
+    assert read_ledger(tmp_path, runs).faults == ["the evaluation of finetune/b is missing"]
+    ledger_path(tmp_path).with_name(".test_ledger_end.json").unlink()  # as in a copy without hidden files
+    assert read_ledger(tmp_path, runs[:1]).faults == []
+
+
+def test_a_kill_between_the_line_and_the_known_end_is_no_fault(tmp_path):
+    record(tmp_path, "a")
+    end = ledger_path(tmp_path).with_name(".test_ledger_end.json")
+    content = end.read_bytes()
+    record(tmp_path, "b")
+    end.write_bytes(content)
+    assert read_ledger(tmp_path).faults == []
+    record(tmp_path, "c")
+    assert [entry.run[-1] for entry in read_ledger(tmp_path).entries] == ["a", "b", "c"]
+    assert read_ledger(tmp_path).faults == []

@@ -2,9 +2,11 @@ import json
 
 import pytest
 
+from keras_inat.errors import UserError
 from keras_inat.files import write_json
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Config
+from keras_inat.store.checksums import add_checksum
 from keras_inat.store.records import Result
 from keras_inat.store.runs import create_run, find_finished, find_unfinished, finish_run, list_runs
 
@@ -22,8 +24,9 @@ def test_a_result_is_read_as_it_was_written(build_result):
     )
     result = build_result().model_copy(update={"config": config})
     run = create_run(config, "finetune", "a")
-    finish_run(run, result)
-    assert run.read_result() == result
+    finished = finish_run(run, result)
+    assert run.read_result() == finished
+    assert finished.model_copy(update={"files": {}}) == result
     assert run.read_result().config.model.filters == (1, 2, 3, 4, 5)
 
 
@@ -32,26 +35,28 @@ def test_a_damaged_result_is_skipped_with_a_warning(text, capsys):
     run = create_run(Config(), "train-best", "a")
     run.result.write_text(text)
     assert run.read_result() is None
-    assert find_finished(Config(), "train-best", "abc") is None
-    assert "result.json is damaged and skipped" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"result\.json is damaged .*: restore it, or remove .* to train and evaluate"):
+        find_finished(Config(), "train-best", "abc")
+    assert find_finished(load_config(["run.seed=1"]), "train-best", "abc") is None
+    assert "result.json is damaged or was changed by hand, and is skipped" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("lost", sorted(Result.model_fields.keys() - {"pruned", "temperature"}))
+@pytest.mark.parametrize("lost", sorted(Result.model_fields.keys() - {"pruned", "temperature", "files"}))
 def test_a_result_without_one_of_its_fields_is_damaged(lost, build_result):
     run = create_run(Config(), "train-best", "a")
     values = build_result().model_dump(mode="json")
     del values[lost]
-    write_json(run.result, values)
+    write_json(run.result, add_checksum(values))
     assert run.read_result() is None
 
 
 def test_a_result_with_a_nested_field_missing_or_unknown_is_damaged(build_result):
     run = create_run(Config(), "train-best", "a")
     values = build_result().model_dump(mode="json")
-    write_json(run.result, values | {"data": {**values["data"], "more": 1}})
+    write_json(run.result, add_checksum(values | {"data": {**values["data"], "more": 1}}))
     assert run.read_result() is None
     del values["data"]["hash"]
-    write_json(run.result, values)
+    write_json(run.result, add_checksum(values))
     assert run.read_result() is None
 
 
@@ -83,14 +88,17 @@ def test_settings_with_an_effect_on_the_outcome_find_no_run(setting, build_resul
     assert find_finished(load_config([setting]), "train-best", "abc") is None
 
 
-def test_damaged_epochs_are_skipped_and_later_ones_can_be_removed(build_epoch):
+def test_damaged_epochs_are_skipped_and_can_be_replaced(build_epoch, capsys):
     run = create_run(Config(), "train-best", "a")
     epochs = [build_epoch(number, number / 10) for number in (1, 2, 3)]
     for epoch in epochs:
         run.append_epoch(epoch)
+    line = run.metrics.read_text().splitlines()[0]
     with open(run.metrics, "a") as file:
-        file.write('{"epoch": 4, "stage"\n{"epoch": 5}\n')
+        file.write('{"epoch": 4, "stage"\n{"epoch": 5}\n' + line.replace("0.1", "0.9") + '\n{"epoch')
     assert run.read_epochs() == epochs
-    run.truncate_epochs(2)
+    warned = capsys.readouterr().err
+    assert [f"line {number} of" in warned for number in (3, 4, 5, 6, 7)] == [False, True, True, True, False]
+    run.write_epochs(epochs[:2])
     assert run.read_epochs() == epochs[:2]
     assert [json.loads(line)["epoch"] for line in run.metrics.read_text().splitlines()] == [1, 2]

@@ -1,6 +1,5 @@
-import pytest
+import shutil
 
-from keras_inat.errors import UserError
 from keras_inat.files import write_json
 from keras_inat.store.records import Trial, find_best
 from keras_inat.store.sweeps import SweepFolder, SweepIdentity, list_sweeps
@@ -46,11 +45,19 @@ def test_trials_are_listed_by_number(tmp_path):
     assert list_sweeps(tmp_path) == [folder]
 
 
-def test_a_damaged_trial_is_an_error_that_names_the_file(tmp_path):
+def test_a_damaged_trial_is_skipped_with_a_warning(tmp_path, capsys):
     folder = SweepFolder(tmp_path / "s")
-    write_json(folder.trial_file("0"), {"id": "0"})
-    with pytest.raises(UserError, match=r"trial\.json is damaged: give another NAME, or delete"):
-        folder.read_trials()
+    sound = Trial(id="0", values={}, settings={})
+    sound.write(folder.trial_file("0"))
+    write_json(folder.trial_file("1"), {"id": "1", "values": {}, "settings": {}})  # no checksum
+    shutil.copytree(folder.trials / "0", folder.trials / "2")
+    folder.trial_run("3").path.mkdir()
+    folder.trial_run("3").config.touch()
+    assert folder.read_trials() == [sound]
+    warned = capsys.readouterr().err
+    assert "1/trial.json is damaged or was changed by hand, and is skipped" in warned
+    assert "2/trial.json is the record of trial 0, and is skipped" in warned
+    assert "3/trial.json is missing" in warned
 
 
 def test_differences_of_two_sweeps_are_named(tmp_path):

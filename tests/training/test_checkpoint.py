@@ -154,7 +154,7 @@ def test_a_damaged_checkpoint_is_skipped(make_config, capsys):
     for content in (b"no checkpoint", whole[:500], bytes(damaged)):
         run.checkpoint.write_bytes(content)
         assert read_progress(run) is None
-        assert "is damaged and skipped" in capsys.readouterr().err
+        assert "is damaged or was changed by hand, and is skipped" in capsys.readouterr().err
 
 
 def test_a_run_that_finishes_during_the_search_is_not_claimed(make_config, build_result, monkeypatch):

@@ -38,7 +38,7 @@ def compare_runs(history: History, names: str, figures: FigureFolder) -> Chapter
         )
     figures.begin_chapter(TITLE)
     blocks: list[Block] = [_tabulate_settings(groups), _tabulate_results(groups)]
-    curves = [(name, group.best.folder.read_epochs()) for name, group in groups.items()]
+    curves = [(name, group.best.read_epochs()) for name, group in groups.items()]
     if any(epochs for _, epochs in curves):
         alt = f"Validation accuracy by epoch of {', '.join(groups)}."
         caption = (

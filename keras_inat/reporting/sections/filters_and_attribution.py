@@ -32,9 +32,10 @@ def describe_filters_and_attribution(
     The explanations take a minute or two. They are stored in the folder of the run, and stay valid until something
     that they depend on changes.
     """
-    if not run.folder.model.exists():
-        return [Prose(f"`{run.title}/best.keras` is not on disk, so the model is not explained.")]
-    sample = ValidationSample.read(run.folder.sample)
+    if not run.is_unchanged(run.folder.model):
+        lack = "is not the one that was evaluated" if run.folder.model.exists() else "is not on disk"
+        return [Prose(f"`{run.title}/best.keras` {lack}, so the model is not explained.")]
+    sample = run.read_validation_sample()
     key = hash_dependencies(run, settings)
     explanations = Explanations.read(run.folder.explanations, key)
     if explanations is None:

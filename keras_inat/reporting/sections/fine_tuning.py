@@ -99,7 +99,7 @@ def list_models(groups: Sequence[SeedGroup]) -> list[charts.ComparedModel]:
                 training=group.best.command,
                 parameters=group.best.trained_parameters,
                 seconds=float(np.mean([run.result.seconds for run in group.runs])),
-                epochs=group.best.folder.read_epochs(),
+                epochs=group.best.read_epochs(),
             )
         )
     return models

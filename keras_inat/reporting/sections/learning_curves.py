@@ -46,10 +46,10 @@ def _describe_training(group: SeedGroup, figures: FigureFolder) -> list[Block]:
     )
     if run.predictions is None:
         text += " Its predictions are not on disk, so they are not shown."
-    curve = run.folder.read_epochs()
+    curve = run.read_epochs()
     if not curve:
         return [Prose(text)]
-    others = [other.folder.read_epochs() for other in group.runs if other is not run]
+    others = [other.read_epochs() for other in group.runs if other is not run]
     picture = figures.add(
         f"{run.command}-learning-curves",
         partial(draw_training, curve, result.best_epoch, [other for other in others if other], run.data.is_imbalanced),

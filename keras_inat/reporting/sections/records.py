@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from keras_inat.errors import PROGRAM
+from keras_inat.errors import PROGRAM, join_names
 from keras_inat.reporting import formatting
 from keras_inat.reporting.blocks import Block, Details, Prose, Section, Table
 from keras_inat.reporting.formatting import MISSING, percent, plural
 from keras_inat.reporting.history import FinishedRun, History
 from keras_inat.reporting.model_cards import FOLDER
-from keras_inat.store.ledger import NAMED_IMAGES, LedgerEntry
+from keras_inat.store.ledger import NAMED_IMAGES, Ledger, LedgerEntry
 from keras_inat.store.runs import identify_group
 
 TEST_EVALUATIONS = "Test evaluations"
@@ -59,11 +59,13 @@ def describe_cost(runs: list[FinishedRun]) -> Section:
 
 def describe_test_evaluations(history: History) -> Section:
     """Returns the section on the test ledger."""
-    if not history.ledger:
+    entries = history.ledger.entries
+    faults = describe_faults(history.ledger)
+    if not entries:
         text = "The test ledger is empty: no model was evaluated on the test images."
-        return Section(TEST_EVALUATIONS, [Prose(text)])
-    evaluations = [entry for entry in history.ledger if entry.command != NAMED_IMAGES]
-    num_named = len(history.ledger) - len(evaluations)
+        return Section(TEST_EVALUATIONS, faults or [Prose(text)])
+    evaluations = [entry for entry in entries if entry.command != NAMED_IMAGES]
+    num_named = len(entries) - len(evaluations)
     num_evaluations = Counter(entry.run for entry in evaluations)
     repeated = [run for run, number in num_evaluations.items() if number > 1]
     text = (
@@ -75,20 +77,32 @@ def describe_test_evaluations(history: History) -> Section:
     num_absent = sum(Path(run).name not in finished for run in num_evaluations)
     if num_absent:
         outcome = "has no result: it was" if num_absent == 1 else "have no result: they were"
-        text += f" {plural(num_absent, 'run')} evaluated on the test set but {outcome} aborted or deleted."
+        text += f" {plural(num_absent, 'run')} evaluated on the test set but {outcome} aborted, deleted or damaged."
     if num_named:
         text += f" Evaluations of other labeled images, which the user named: {num_named:,}."
-    blocks: list[Block] = [Prose(text)]
+    blocks: list[Block] = [*faults, Prose(text)]
     if evaluations:
         blocks += _describe_reuse(history, evaluations)
     rows = []
-    for entry in history.ledger[-NUM_ENTRIES:]:
+    for entry in entries[-NUM_ENTRIES:]:
         time = entry.time[:16].replace("T", " ")
         rows.append([time, entry.command, Path(entry.run).name, entry.data, entry.commit or MISSING])
-    shown = f"The last {NUM_ENTRIES}" if len(history.ledger) > NUM_ENTRIES else "All"
+    shown = f"The last {NUM_ENTRIES}" if len(entries) > NUM_ENTRIES else "All"
     head = ["time (UTC)", "command", "run", "data", "commit"]
     table = Table(f"{shown} test evaluations, the oldest first.", "lllll", head, rows)
     return Section(TEST_EVALUATIONS, [*blocks, Details(f"{shown} test evaluations", [table])])
+
+
+def describe_faults(ledger: Ledger) -> list[Block]:
+    """Returns a paragraph about the faults of the test ledger; nothing for a sound one."""
+    if not ledger.faults:
+        return []
+    return [
+        Prose(
+            f"The test ledger was damaged or changed by hand: {join_names(ledger.faults)}. The test images may have "
+            "been evaluated more often than this page says."
+        )
+    ]
 
 
 def _describe_reuse(history: History, evaluations: Sequence[LedgerEntry]) -> list[Block]:

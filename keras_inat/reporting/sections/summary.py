@@ -4,12 +4,13 @@ from functools import partial
 
 from keras_inat.errors import PROGRAM
 from keras_inat.reporting import formatting
-from keras_inat.reporting.blocks import Block, Bullets, Cards, Picture, Prose, Section
+from keras_inat.reporting.blocks import Bullets, Cards, Picture, Prose, Section
 from keras_inat.reporting.charts.images import STRIP_LENGTH, draw_prediction_strip
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import percent, plural
 from keras_inat.reporting.history import STUDENT, DataSet, History
 from keras_inat.reporting.sections.confusion_matrix import list_frequent_errors
+from keras_inat.reporting.sections.records import describe_faults
 from keras_inat.reporting.sections.sweep import describe_trial_balance
 from keras_inat.reporting.sections.trained_models import TITLES, TrainedModel, choose_groups, read_models
 from keras_inat.reporting.statistics.accuracy import (
@@ -69,7 +70,7 @@ def summarize(history: History, findings: list[str], figures: FigureFolder) -> S
             cards.append((title, estimate_test_accuracy(group)))
             if balanced:
                 cards.append((f"{data_set.name}: balanced test accuracy {training}", balanced))
-    blocks: list[Block] = []
+    blocks = describe_faults(history.ledger)
     if cards:
         blocks.append(Cards(cards))
     if findings:

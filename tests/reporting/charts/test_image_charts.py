@@ -28,7 +28,8 @@ def predictions() -> Predictions:
     probabilities[7] = [0.2, 0.1, 0.7]  # the true class is Fungi
     examples = np.array([3, 4, 7, 8])
     none = np.empty(0, np.int64)
-    return Predictions(probabilities, labels, np.array(["x"] * 9), examples, IMAGES, none, none)
+    files = np.array(["x"] * 9)
+    return Predictions(probabilities, labels, files, examples, IMAGES, none, none, none, none)
 
 
 def test_predictions_are_beside_their_image(predictions: Predictions) -> None:

@@ -102,6 +102,7 @@ def test_skipped_files_and_duplicates(workshop: Workshop) -> None:
     run = workshop.add_run(data=workshop.describe_data(**found))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 2, 16, 16, 3), dtype=np.uint8)
     DuplicatePictures(np.array([0, 1]), pixels).write(run.duplicates)
+    workshop.sign(run)
     text = format_text(describe_data(workshop.read_data_set(), workshop.figures))
     assert "1,234 JPEG, 2 PNG. Unusual files: CMYK, converted to RGB (5)." in text
     assert "41 files were skipped. Leaks, which are training images that duplicate a test image: 1." in text

@@ -31,6 +31,7 @@ def add_model(workshop: Workshop) -> RunFolder:
     result = run.read_result()
     assert result is not None
     build_cnn(result.config.model, 16, 4).save(run.model)
+    workshop.sign(run)
     return run
 
 
@@ -179,4 +180,8 @@ def test_a_missing_and_a_damaged_model(workshop: Workshop) -> None:
     run = workshop.add_run()
     assert "best.keras is not on disk, so the model is not explained." in format_text(describe(workshop))
     Path(run.model).write_bytes(b"damaged")
+    assert "best.keras is not the one that was evaluated, so the model is not explained." in format_text(
+        describe(workshop)
+    )
+    workshop.sign(run)
     assert "The model could not be opened: " in format_text(describe(workshop))

@@ -55,4 +55,4 @@ def test_a_damaged_result_of_the_best_trial_is_skipped(
     sweep = workshop.add_sweep("first", [{"model.filters": 4}, {"model.filters": 8}], [0.5, 0.25])
     sweep.trial_run("000").result.write_text(text)
     assert "No CNN was trained from scratch" in format_text(describe_network(workshop.read_data_set()))
-    assert "000/result.json is damaged and skipped" in capsys.readouterr().err
+    assert "000/result.json is damaged or was changed by hand, and is skipped" in capsys.readouterr().err

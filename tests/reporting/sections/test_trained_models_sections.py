@@ -61,6 +61,7 @@ def test_calibration_is_shown_before_and_after_temperature_scaling(workshop: Wor
     probabilities[np.arange(100), labels] = 0.97
     probabilities[:20] = np.roll(probabilities[:20], 1, axis=1)  # wrong
     replace(predictions, probabilities=probabilities, errors=np.arange(12)).write(run.predictions)
+    workshop.sign(run)
     text = format_text(describe_calibration(read_models(workshop.read_data_set()), workshop.figures))
     text = " ".join(text.replace("\xa0", " ").split())
     right = np.sqrt(0.97) / (np.sqrt(0.97) + 3 * np.sqrt(0.01))  # 0.7665
@@ -80,6 +81,7 @@ def test_models_with_different_numbers_of_bins_share_a_table(workshop: Workshop)
     certain = np.eye(4, dtype=np.float32)[predictions.labels]  # a single bin
     no_errors = {"errors": np.arange(0), "error_pixels": predictions.error_pixels[:0]}
     replace(predictions, probabilities=certain, **no_errors).write(run.predictions)
+    workshop.sign(run)
     models = read_models(workshop.read_data_set())
     assert len(models) == 2
     text = format_text(describe_calibration(models, workshop.figures)).replace("\xa0", " ")

@@ -24,10 +24,11 @@ def list_pictures(blocks: list[Block]) -> list[Picture]:
     return [block for block in list_blocks(blocks) if isinstance(block, Picture)]
 
 
-def remove_versions(run: RunFolder) -> None:
+def remove_versions(workshop: Workshop, run: RunFolder) -> None:
     sample = TrainingSample.read(run.training_sample)
     assert sample
     replace(sample, versions=sample.versions[:0, :0]).write(run.training_sample)
+    workshop.sign(run)
 
 
 def test_training_images_of_every_class_come_first(workshop: Workshop) -> None:
@@ -48,6 +49,7 @@ def test_many_classes_are_counted(tmp_path) -> None:
     run = workshop.add_run()
     pixels = np.zeros((20, 16, 16, 3), np.uint8)
     TrainingSample(pixels, np.arange(20), pixels[None, :6]).write(run.training_sample)
+    workshop.sign(run)
     assert "Training images of each of the first 20 of 25 classes, drawn" in format_text(describe(workshop)).replace(
         "\xa0", " "
     )
@@ -85,7 +87,7 @@ def test_a_stage_of_the_head_is_not_augmented(workshop: Workshop) -> None:
 
 @pytest.mark.parametrize(("flip", "views"), [(True, "the images and their horizontal flips"), (False, "the images")])
 def test_a_head_on_cached_features_is_a_sentence(workshop: Workshop, flip: bool, views: str) -> None:
-    remove_versions(workshop.add_finetuned("head", settings={"augment.flip": flip}))
+    remove_versions(workshop, workshop.add_finetuned("head", settings={"augment.flip": flip}))
     assert (
         f"The head of the best fine-tuned model was trained on cached features of {views}, without other augmentation."
     ) in format_text(describe(workshop))
@@ -102,6 +104,7 @@ def test_a_run_without_a_sound_sample_shows_nothing(workshop: Workshop) -> None:
     run.training_sample.write_bytes(b"damaged")
     assert describe(workshop) == []
     TrainingSample(*[np.zeros(3)] * 3).write(run.training_sample)
+    workshop.sign(run)
     assert describe(workshop) == []
 
 

@@ -1,0 +1,47 @@
+"""Checksums of records, so that damage, and a change by hand, is noticed when a record is read."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CHECKSUM = "checksum"  # the last key of a JSON record
+COMMENT = f"# {CHECKSUM} of the lines above: "  # begins the last line of a YAML file
+WRONG = "is damaged or was changed by hand"  # follows the path of a file
+
+
+def add_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns JSON values with their SHA-256."""
+    return {**values, CHECKSUM: _hash_values(values)}
+
+
+def parse_record(text: str | bytes) -> dict[str, Any]:
+    """Parses the JSON of a record and removes its checksum. A text that was changed is a ValueError."""
+    try:
+        values = json.loads(text)
+    except RecursionError as error:  # thousands of nested brackets
+        raise ValueError(str(error)) from None
+    if not isinstance(values, dict) or values.pop(CHECKSUM, None) != _hash_values(values):
+        raise ValueError("the checksum is missing or wrong")
+    return values
+
+
+def sign_lines(text: str) -> str:
+    """Returns a text with a comment as its last line: the SHA-256 of the other lines."""
+    return f"{text}{COMMENT}{_hash(text.encode())}\n"
+
+
+def check_lines(path: Path) -> None:
+    """Raises a ValueError if the lines of a file have changed since `sign_lines`, and an OSError if there is none."""
+    lines, _, found = path.read_bytes().rpartition(COMMENT.encode())
+    if found.decode(errors="replace") != f"{_hash(lines)}\n":
+        raise ValueError(f"{path} {WRONG}")
+
+
+def _hash_values(values: Mapping[str, Any]) -> str:
+    return _hash(json.dumps(values).encode())
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
