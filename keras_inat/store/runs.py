@@ -79,7 +79,8 @@ class RunFolder:
     def read_result(self) -> Result | None:
         """Returns the result; None while the run is unfinished and, with a warning, if the result is damaged."""
         result = Result.read_if_sound(self.result)
-        if result and result.test is None and self.command in EVALUATING_COMMANDS:
+        lacks_test = result and result.test is None and self.command in EVALUATING_COMMANDS
+        if result and (lacks_test or result.command != self.command):
             warn(f"{self.result} {WRONG}, and is skipped")
             return None
         if result and self.config.name in result.files and not self.is_unchanged(result, self.config):
@@ -180,11 +181,11 @@ def choose_run(config: Config) -> tuple[RunFolder, Result]:
     """Returns the run that `run.path` names, or the newest one with a model, and its result.
 
     Raises:
-        UserError: There is no such run.
+        UserError: There is no such run, or its model was changed.
     """
     if config.run.path is None:
         if newest := find_newest(config.run.directory):
-            return newest
+            return _check_model(*newest)
         raise UserError(
             f"there is no finished run with a model in {config.run.directory!r}: run `{PROGRAM} train-best` or "
             f"`{PROGRAM} finetune` first, or give RUN=<run folder>"
@@ -202,11 +203,18 @@ def _open_named(setting: str, name: str) -> tuple[RunFolder, Result]:
     if path.is_file():
         path = path.parent  # the model of a run stands for the run
     if found := open_finished(path):
-        return found
+        return _check_model(*found)
     raise UserError(
         f"{setting} must be the folder of a finished run, with best.keras and result.json. "
         f"Received: {name!r}.{suggest_path(path)}"
     )
+
+
+def _check_model(run: RunFolder, result: Result) -> tuple[RunFolder, Result]:
+    """Returns the arguments, or raises a UserError if the model is not the one that was evaluated."""
+    if hash_file(run.model) != result.files.get(run.model.name):
+        raise UserError(f"{run.model} {WRONG}: restore it, or train again with another NAME")
+    return run, result
 
 
 def open_teacher(config: Config) -> tuple[RunFolder, Result] | None:

@@ -1,12 +1,15 @@
 """Label suspects: images whose labels are probably wrong, as a record and as a table."""
 
+import contextlib
 import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from keras_inat.files import write_atomically
+from keras_inat.files import hash_file, write_atomically
+from keras_inat.log import warn
+from keras_inat.store.checksums import WRONG
 from keras_inat.store.predictions import SuspectPictures
 from keras_inat.store.records import DataSummary, Stored
 from keras_inat.store.runs import RunFolder
@@ -35,6 +38,7 @@ class Suspects(Stored):
     accuracy: float  # fraction of them whose label is the most probable class
     data: DataSummary  # the images
     suspects: tuple[Suspect, ...]  # the most suspicious first
+    pictures_hash: str = ""  # SHA-256 of `suspects.npz`
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,8 +63,12 @@ class SuspectRun:
 
     def read_pictures(self) -> np.ndarray | None:
         """Reads the pixels of the first suspects, `(suspects, size, size, 3)` uint8; None if the file is damaged."""
-        pictures = SuspectPictures.read(self.folder.suspect_pictures)
-        return pictures.pixels if pictures else None
+        file = self.folder.suspect_pictures
+        with contextlib.suppress(OSError):
+            if hash_file(file) == self.outcome.pictures_hash and (pictures := SuspectPictures.read(file)):
+                return pictures.pixels
+        warn(f"{file} is missing, {WRONG}, and is skipped")
+        return None
 
 
 def write_suspects(run: RunFolder, suspects: Suspects) -> None:
@@ -69,7 +77,7 @@ def write_suspects(run: RunFolder, suspects: Suspects) -> None:
         table = csv.DictWriter(file, list(Suspect.model_fields))
         table.writeheader()
         table.writerows(suspect.model_dump() for suspect in suspects.suspects)
-    suspects.write(run.suspects)
+    suspects.model_copy(update={"pictures_hash": hash_file(run.suspect_pictures)}).write(run.suspects)
 
 
 def list_suspects(directory: str | Path) -> list[SuspectRun]:
