@@ -20,7 +20,7 @@ from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Config
 from keras_inat.store.contracts import MEMBER, ModelContract
 from keras_inat.store.records import DataSummary, Epoch, EvaluationScores, Result, StageSummary
-from keras_inat.store.runs import RunFolder
+from keras_inat.store.runs import RunFolder, finish_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 COLORS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
@@ -250,13 +250,13 @@ def write_exported_run(build_result: Callable[..., Result]) -> Callable[..., Cal
         run = RunFolder(path, path.parent.name)
         run.export.mkdir(parents=True)
         onnx.save(model, str(run.export / "model.onnx"))
-        result = build_result(classes=classes).model_copy(update=changes)
-        result.write(run.result)
+        result = build_result(classes=classes).model_copy(update={"command": run.command} | changes)
         inside = ModelContract(
             classes=classes, image_size=16, temperature=result.temperature, keras="3.15.1", keras_inat="0.1.0"
         )
         with zipfile.ZipFile(run.model, "w") as archive:
             archive.writestr(MEMBER, inside.model_dump_json())
+        finish_run(run, result)
         write_records(
             run,
             [build_row("onnx", "model.onnx", max_difference=1e-7)],

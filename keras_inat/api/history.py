@@ -86,7 +86,7 @@ class Run:
     @property
     def epochs(self) -> list[Epoch]:
         """The epochs of the training, first to last."""
-        return self._folder.read_epochs()
+        return self._folder.read_epochs() if self._folder.is_unchanged(self.result, self._folder.metrics) else []
 
     @property
     def example_images(self) -> np.ndarray:
@@ -95,15 +95,21 @@ class Run:
         Raises:
             UserError: The file is missing or damaged.
         """
-        predictions = Predictions.read(self._folder.predictions)
+        is_unchanged = self._folder.is_unchanged(self.result, self._folder.predictions)
+        predictions = Predictions.read(self._folder.predictions) if is_unchanged else None
         if predictions is None:
             raise UserError(f"{self._folder.predictions} is missing or damaged")
         return predictions.pixels
 
     def load(self) -> "Classifier":
-        """Loads its model."""
+        """Loads its model.
+
+        Raises:
+            UserError: The file is missing or damaged, or it was changed after the evaluation.
+        """
         from keras_inat.api.classifier import Classifier
 
+        check_model(self._folder, self.result)
         return Classifier(self.model_path, self)
 
     def export(self, formats: Sequence[str] = ("onnx", "litert"), license: str | None = None) -> ExportReport:

@@ -36,7 +36,7 @@ def train_trial(task: Task, ask: Ask) -> Outcome:
 
 def _is_complete(task: Task, run: RunFolder, result: Result) -> bool:
     """Returns True if a result is that of the task, and its epochs are on disk."""
-    is_same = hash_settings(result.config) == hash_settings(task.config)
+    is_same = result.command == run.command and hash_settings(result.config) == hash_settings(task.config)
     return is_same and len(run.read_epochs()) == result.epochs
 
 

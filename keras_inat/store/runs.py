@@ -79,13 +79,13 @@ class RunFolder:
     def read_result(self) -> Result | None:
         """Returns the result; None while the run is unfinished and, with a warning, if the result is damaged."""
         result = Result.read_if_sound(self.result)
-        lacks_test = result and result.test is None and self.command in EVALUATING_COMMANDS
-        if result and (lacks_test or result.command != self.command):
+        if result and result.test is None and self.command in EVALUATING_COMMANDS:
             warn(f"{self.result} {WRONG}, and is skipped")
             return None
-        if result and self.config.name in result.files and not self.is_unchanged(result, self.config):
-            warn(f"{self.result} does not belong to {self.config}, and is skipped")
-            return None
+        if result and self.config.name in result.files and self.config.exists():
+            if not self.is_unchanged(result, self.config):
+                warn(f"{self.result} does not belong to {self.config}, and is skipped")
+                return None
         return result
 
     def read_config(self) -> Config | None:
@@ -185,7 +185,7 @@ def choose_run(config: Config) -> tuple[RunFolder, Result]:
     """
     if config.run.path is None:
         if newest := find_newest(config.run.directory):
-            return _check_model(*newest)
+            return check_model(*newest)
         raise UserError(
             f"there is no finished run with a model in {config.run.directory!r}: run `{PROGRAM} train-best` or "
             f"`{PROGRAM} finetune` first, or give RUN=<run folder>"
@@ -203,14 +203,14 @@ def _open_named(setting: str, name: str) -> tuple[RunFolder, Result]:
     if path.is_file():
         path = path.parent  # the model of a run stands for the run
     if found := open_finished(path):
-        return _check_model(*found)
+        return check_model(*found)
     raise UserError(
         f"{setting} must be the folder of a finished run, with best.keras and result.json. "
         f"Received: {name!r}.{suggest_path(path)}"
     )
 
 
-def _check_model(run: RunFolder, result: Result) -> tuple[RunFolder, Result]:
+def check_model(run: RunFolder, result: Result) -> tuple[RunFolder, Result]:
     """Returns the arguments, or raises a UserError if the model is not the one that was evaluated."""
     if hash_file(run.model) != result.files.get(run.model.name):
         raise UserError(f"{run.model} {WRONG}: restore it, or train again with another NAME")

@@ -62,6 +62,8 @@ def _read_predictions(runs: Sequence[tuple[RunFolder, Result]]) -> list[Predicti
     """Reads the predictions of all runs. Returns none unless each has some, of the same images."""
     predictions: list[Predictions] = []
     for folder, result in runs:
+        if not folder.is_unchanged(result, folder.predictions):
+            return []
         found = Predictions.read_consistent(folder.predictions, len(result.data.classes))
         if found is None or (predictions and found.images != predictions[0].images):
             return []

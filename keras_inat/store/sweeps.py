@@ -81,7 +81,8 @@ class SweepFolder:
     def read_data(self) -> DataSummary | None:
         """Returns the data of the first trial with a result; None if there is none."""
         for trial_id in self.list_trial_ids():
-            if result := self.trial_run(trial_id).read_result():
+            result = self.trial_run(trial_id).read_result()
+            if result and result.command == "sweep":
                 return result.data
         return None
 

@@ -130,9 +130,9 @@ def test_a_model_file_needs_no_run(trained, tmp_path):
     assert (model.classes, model.image_size, model.run) == (["blue", "green", "red"], 16, None)
     expected = keras_inat.load(runs.best).predict("photos/val").probabilities
     np.testing.assert_array_equal(model.predict("photos/val").probabilities, expected)
-    before = len(read_ledger("runs"))
+    before = len(read_ledger("runs").entries)
     assert model.evaluate("photos/val").num_images == 12
-    assert len(read_ledger("runs")) == before
+    assert len(read_ledger("runs").entries) == before
 
 
 def test_probabilities_are_calibrated(trained, tmp_path):
@@ -157,14 +157,14 @@ def test_an_explanation_has_the_shape_of_the_image(trained):
 
 
 def test_an_evaluation_is_recorded_in_the_ledger(trained):
-    before = len(read_ledger("runs"))
+    before = len(read_ledger("runs").entries)
     model = keras_inat.load()
     evaluation = model.evaluate("photos/val")
     correct = sum(p.class_name == p.file.split("/")[2] for p in evaluation.predictions)
     assert evaluation.num_images == 12
     assert evaluation.accuracy == correct / 12
     assert evaluation.interval[0] < evaluation.accuracy < evaluation.interval[1] or correct in (0, 12)
-    entries = read_ledger("runs")
+    entries = read_ledger("runs").entries
     assert len(entries) == before + 1
     assert entries[-1].command == "evaluate"
 

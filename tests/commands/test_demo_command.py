@@ -5,10 +5,11 @@ from pathlib import Path
 from keras_inat.commands import demo
 from keras_inat.errors import UserError
 from keras_inat.export.packages import list_missing
-from keras_inat.files import read_jsonl, write_text
+from keras_inat.files import write_text
 from keras_inat.settings.loading import format_yaml
+from keras_inat.store.checksums import sign_lines
 from keras_inat.store.exports import find_export
-from keras_inat.store.ledger import ledger_path
+from keras_inat.store.ledger import read_ledger
 from keras_inat.store.runs import RunFolder, list_runs
 
 
@@ -21,7 +22,7 @@ def test_finished_steps_are_skipped(make_config, write_photos, workplace, monkey
     monkeypatch.setattr(demo.app, "read_runtime", lambda place: ("a script", b"a module"))
     monkeypatch.setattr(demo.report, "run", reported.append)
     monkeypatch.setattr(demo.sweep, "run", searched.append)
-    write_text(workplace / "runs" / "sweep" / "demo" / "best.yaml", format_yaml({"model": {"filters": 8}}))
+    write_text(workplace / "runs" / "sweep" / "demo" / "best.yaml", sign_lines(format_yaml({"model": {"filters": 8}})))
     config = make_config("run.name=demo", "model.num_blocks=3", "training.epochs=1")
     demo.run(config)
     runs = list_runs("runs")
@@ -34,7 +35,9 @@ def test_finished_steps_are_skipped(make_config, write_photos, workplace, monkey
     weights = [result.config.finetune.weights for result in results[1:]]
     assert weights == [f"runs/pretrain/{backbone.name}/best.keras"] * 3
     # The pretrained backbone is not evaluated on test images.
-    assert [line["run"] for line in read_jsonl(ledger_path("runs"))] == [str(run.path) for run in runs]
+    assert [entry.run for entry in read_ledger("runs", runs).entries] == [
+        f"{run.command}/{run.path.name}" for run in runs
+    ]
     assert len(searched) == len(reported) == 1
     exported = find_export(runs[0], "onnx")
     assert (exported is None) == bool(list_missing(["onnx"]))

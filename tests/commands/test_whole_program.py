@@ -41,8 +41,8 @@ def test_sweep_train_finetune_report_predict(photos, capsys):
     tuned = list_runs("runs")[-1]
     assert tuned.command == "finetune"
     assert tuned.path.name.endswith("-topk-first-seed0-seed0")
-    evaluated = [entry.run for entry in read_ledger("runs")]
-    assert sorted(evaluated) == sorted(str(done.path) for done in [*scratch, tuned])
+    evaluated = [entry.run for entry in read_ledger("runs").entries]
+    assert sorted(evaluated) == sorted(f"{done.command}/{done.path.name}" for done in [*scratch, tuned])
 
     run("report")
     with open("reports/results.csv") as file:
@@ -116,7 +116,7 @@ def test_results_are_plain_json(make_config):
 
     train_and_evaluate(make_config("training.epochs=1"), "train-best", "x")
     result = json.loads(list_runs("runs")[0].result.read_text())
-    assert result.keys() == Result.model_fields.keys()
+    assert result.keys() == Result.model_fields.keys() | {"checksum"}
     assert result["test"].keys() == EvaluationScores.model_fields.keys()
     assert {"accuracy", "interval", "balanced_accuracy", "balanced_interval", "majority_baseline"} < set(result["test"])
     assert result["data"]["counts"] == {"train": 24, "validation": 6, "test": 12}

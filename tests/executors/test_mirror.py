@@ -39,7 +39,7 @@ def test_epochs_and_lines_of_the_log_arrive_as_they_are_written(near, far, build
         assert near.read_epochs() == far.read_epochs()
     assert (near.path / "log.txt").read_text() == "epoch 1\nepoch 2\n"
     assert changes.collect() == []
-    far.truncate_epochs(1)  # as a resumed run does
+    far.write_epochs(far.read_epochs()[:1])  # as a resumed run does
     apply_changes(near, changes.collect())
     assert [epoch.epoch for epoch in near.read_epochs()] == [1]
 

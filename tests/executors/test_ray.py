@@ -62,8 +62,11 @@ def test_a_sweep_survives_the_loss_of_a_machine(make_config, cluster):
 def test_seeds_on_a_cluster_are_those_of_one_machine(make_config, cluster, capsys):
     settings = ["SEEDS=2", "run.deterministic=true"]
     ((first, second),) = train_seeds({"": make_config(*settings, f"CLUSTER={cluster.address}")}, "train-best")
-    assert {entry.run for entry in read_ledger("runs")} == {str(first.path), str(second.path)}
-    assert len(read_ledger("runs")) == 2
+    ledger = read_ledger("runs", [first, second])
+    assert sorted(entry.run for entry in ledger.entries) == sorted(
+        f"train-best/{run.path.name}" for run in (first, second)
+    )
+    assert ledger.faults == []
     printed = capsys.readouterr().out
     assert "seed 1 epoch 2/2  loss" in printed
     assert re.search(rf"^seed 1: validation .*    {second.path}$", printed, re.MULTILINE)
@@ -74,7 +77,7 @@ def test_seeds_on_a_cluster_are_those_of_one_machine(make_config, cluster, capsy
     assert first.model.exists()
     # Nothing is trained or evaluated again.
     train_seeds({"": make_config(*settings)}, "train-best")
-    assert len(read_ledger("runs")) == 2
+    assert len(read_ledger("runs").entries) == 2
     assert "already done" in capsys.readouterr().out
     # On one machine the results are the same.
     ((here,),) = train_seeds({"": make_config("run.deterministic=true", "run.directory=here")}, "train-best")

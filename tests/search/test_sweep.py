@@ -12,7 +12,8 @@ from keras_inat.search import runner
 from keras_inat.search import trial as trials_module
 from keras_inat.search.oracle import Bayesian
 from keras_inat.settings.loading import format_yaml, load_config, read_yaml
-from keras_inat.store.records import find_best
+from keras_inat.store.checksums import sign_lines
+from keras_inat.store.records import Trial, find_best
 from keras_inat.store.sweeps import find_best_config
 from keras_inat.training.session import TrainedModel
 
@@ -156,12 +157,12 @@ def test_an_interrupted_trial_resumes_from_its_last_epoch(sweep_config, monkeypa
 def test_a_finished_training_is_not_repeated_if_only_its_record_is_missing(sweep_config, fake_fit):
     runner.search(sweep_config("TRIALS=2"))
     path = FOLDER / "trials" / "1" / "trial.json"
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"status": "running", "score": None}))
+    trial = Trial.read(path)
+    trial.model_copy(update={"status": "running", "score": None}).write(path)
     fake_fit.clear()
     trials = runner.search(sweep_config("TRIALS=2"))
     assert fake_fit == []
-    assert (trials[1].score, trials[1].seconds) == (record["score"], 7.5)
+    assert (trials[1].score, trials[1].seconds) == (trial.score, 7.5)
 
 
 def test_a_pruned_trial_is_recorded_as_pruned_and_never_the_best(sweep_config, build_result, build_epoch, monkeypatch):
@@ -382,7 +383,7 @@ def test_a_sweep_recorded_without_a_setting_is_refused(sweep_config, fake_fit):
     runner.search(sweep_config("TRIALS=1"))
     written = read_yaml(FOLDER / "space.yaml")
     del written["settings"]["model.ensemble_size"]
-    (FOLDER / "space.yaml").write_text(format_yaml(written))
+    (FOLDER / "space.yaml").write_text(sign_lines(format_yaml(written)))
     with pytest.raises(UserError, match=r"model\.ensemble_size: None -> 1"):
         runner.search(sweep_config("TRIALS=2"))
 
@@ -449,11 +450,39 @@ def test_only_one_process_runs_a_sweep(sweep_config, fake_fit):
         runner.search(sweep_config("TRIALS=2"))
 
 
-def test_a_damaged_record_is_named(sweep_config, fake_fit):
-    runner.search(sweep_config("TRIALS=1"))
-    (FOLDER / "trials" / "0" / "trial.json").write_text('{"id": "0"')
-    with pytest.raises(UserError, match=r"trials/0/trial\.json is damaged"):
-        runner.search(sweep_config("TRIALS=2"))
+@pytest.mark.parametrize("damage", [lambda path: path.write_text('{"id": "0"'), Path.unlink], ids=["half", "lost"])
+def test_a_damaged_record_is_made_anew_from_the_result(sweep_config, fake_fit, damage, capsys):
+    trials = runner.search(sweep_config("TRIALS=3"))
+    fake_fit.clear()
+    damage(FOLDER / "trials" / "1" / "trial.json")
+    again = runner.search(sweep_config("TRIALS=3"))
+    assert "trials/1/trial.json" in capsys.readouterr().err
+    assert fake_fit == []
+    times = {"started": "", "ended": ""}
+    assert [trial.model_copy(update=times) for trial in again] == [trial.model_copy(update=times) for trial in trials]
+
+
+def test_a_trial_whose_records_are_all_damaged_has_failed(sweep_config, fake_fit):
+    runner.search(sweep_config("TRIALS=3"))
+    for name in ("trial.json", "result.json", "config.yaml"):
+        (FOLDER / "trials" / "1" / name).write_text("garbage")
+    fake_fit.clear()
+    trials = runner.search(sweep_config("TRIALS=4"))
+    assert [trial.status for trial in trials] == ["completed", "failed", "completed", "completed"]
+    assert trials[1].error == "the record of this trial is damaged or was changed by hand"
+    assert len(fake_fit) == 1
+
+
+def test_the_result_of_another_trial_is_not_taken(sweep_config, fake_fit):
+    """As if the folder of a trial had stayed behind without its record."""
+    runner.search(sweep_config("TRIALS=2"))
+    for name in ("result.json", "config.yaml", "metrics.jsonl"):
+        (FOLDER / "trials" / "2").mkdir(exist_ok=True)
+        shutil.copy(FOLDER / "trials" / "1" / name, FOLDER / "trials" / "2" / name)
+    (FOLDER / "trials" / "2" / "config.yaml").unlink()
+    fake_fit.clear()
+    runner.search(sweep_config("TRIALS=3"))
+    assert len(fake_fit) == 1
 
 
 def test_the_best_configuration_keeps_seed_and_fine_tuning(sweep_config, fake_fit):

@@ -18,7 +18,7 @@ from keras_inat.settings.schema import Config
 from keras_inat.store.contracts import MEMBER, ModelContract, read_contract
 from keras_inat.store.explanations import Explanations
 from keras_inat.store.exports import find_app, find_export
-from keras_inat.store.ledger import ledger_path, read_ledger, record_evaluation
+from keras_inat.store.ledger import read_ledger, record_evaluation
 from keras_inat.store.predictions import (
     DuplicatePictures,
     Predictions,
@@ -59,7 +59,7 @@ READERS: dict[str, Callable[[Tree], Any]] = {
     "train-best/a/export/export.json": lambda tree: find_export(tree.run, "onnx"),
     "train-best/a/app/space/contract.json": lambda tree: find_app(tree.run),
     "sweep/s/trials/0/trial.json": lambda tree: tree.sweep.read_trials(),
-    "sweep/s/trials/0/result.json": lambda tree: tree.sweep.trial_run("0").read_result(),
+    "sweep/s/trials/0/result.json": lambda tree: tree.sweep.read_data(),
     "sweep/s/space.yaml": lambda tree: tree.sweep.read_identity(),
     "sweep/s/best.yaml": lambda tree: load_config([], find_best_config("runs", None)),
     "suspects/a/suspects.json": lambda tree: list_suspects("runs"),

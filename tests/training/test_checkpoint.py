@@ -126,9 +126,9 @@ def test_the_same_settings_and_images_are_resumed(make_config, monkeypatch, caps
     key = load_pack(config).manifest.hash
     with claim_run(config, "train-best", key) as first:
         assert (read_progress(first).epoch, read_progress(first).data_hash) == (2, key)
-        with claim_run(config, "train-best", key) as second:  # another process trains the first
-            assert second.path != first.path
-        assert f"{first.path} is being trained by another process" in capsys.readouterr().out
+        message = f"{first.path} is being trained by another process: wait until it has ended, or give another NAME"
+        with pytest.raises(UserError, match=message), claim_run(config, "train-best", key):
+            pass
     for other, images in ((override(config, {"training.learning_rate": 0.5}), key), (config, "other images")):
         with claim_run(other, "train-best", images) as new:
             assert read_progress(new) is None
@@ -162,8 +162,9 @@ def test_a_run_that_finishes_during_the_search_is_not_claimed(make_config, build
     finish_run(run, build_result())
     monkeypatch.setattr(checkpoint, "find_unfinished", lambda *_: [run])
     with claim_run(make_config(), "train-best", "") as claimed:
-        assert claimed.path != run.path
+        assert claimed.path == run.path
     assert run.result.exists()
+    assert not run.lock.exists()
 
 
 def test_a_checkpoint_of_another_network_is_refused(make_config):
@@ -179,16 +180,18 @@ def test_the_run_with_the_most_epochs_is_resumed(make_config, build_result, monk
     config = make_config("training.epochs=3")
     die(config, monkeypatch, "write_checkpoint", 2)
     key = load_pack(config).manifest.hash
-    with claim_run(config, "train-best", key) as first, claim_run(config, "train-best", key) as second:
+    second = create_run(config, "train-best")  # without an epoch
+    with claim_run(config, "train-best", key) as first:
+        assert first.path != second.path
         (first.path / ".part-half.npz").write_bytes(b"left by a killed process")
     with claim_run(config, "train-best", key) as again:
         assert again.path == first.path
         assert not (again.path / ".part-half.npz").exists()
-        with claim_run(config, "train-best", key) as other:
-            assert other.path == second.path  # and begins anew
-    finish_run(first, build_result())
+    result = build_result(hash=key).model_copy(update={"config": config})
+    finished = finish_run(first, result)
     with claim_run(config, "train-best", key) as last:
-        assert last.path == second.path
+        assert last.path == first.path  # nothing is trained twice
+    assert first.read_result() == finished
 
 
 def test_a_student_resumes_exactly(make_config, monkeypatch):

@@ -16,7 +16,7 @@ from keras_inat.store.runs import create_run, list_runs
 from keras_inat.store.seed_scores import estimate_accuracy
 from keras_inat.training import evaluation, session, stage_models
 from keras_inat.training.evaluation import evaluate_on_test, train_and_evaluate
-from keras_inat.training.session import TrainedModel, fit
+from keras_inat.training.session import TrainedModel, build_model, fit
 
 
 def test_a_run_from_start_to_result(make_config, capsys):
@@ -29,7 +29,7 @@ def test_a_run_from_start_to_result(make_config, capsys):
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert set(rows[0]) == {
         *("epoch", "stage", "loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy"),
-        *("learning_rate", "seconds", "images_per_second"),
+        *("learning_rate", "seconds", "images_per_second", "checksum"),
     }
     assert result.val_accuracy == max(row["val_accuracy"] for row in rows)
     assert rows[result.best_epoch - 1]["val_accuracy"] == result.val_accuracy
@@ -292,7 +292,7 @@ def test_early_stopping(make_config):
 
 def test_a_run_that_selects_cannot_be_evaluated_on_test(make_config):
     config = make_config()
-    trained = TrainedModel(None, open_data(config), None)
+    trained = TrainedModel(build_model(config, 3), open_data(config), None)
     with pytest.raises(PermissionError):
         evaluate_on_test(create_run(config, "pretrain"), trained)
 

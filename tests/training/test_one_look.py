@@ -1,0 +1,64 @@
+"""The test images are opened once for a run, whatever interrupts its evaluation."""
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_inat.store.ledger import read_ledger
+from keras_inat.store.runs import list_runs
+from keras_inat.training import evaluation
+from keras_inat.training.evaluation import train_and_evaluate
+
+SETTINGS = ("training.epochs=1", "training.test_time_augmentation=true", "run.deterministic=true")
+
+
+class Killed(BaseException):
+    """An error that `except Exception` does not catch, like the end of a process."""
+
+
+@pytest.mark.parametrize("step", ["ValidationSample", "draw_training_sample", "fit_temperature", "finish_run"])
+@pytest.mark.parametrize("error", [Killed(), OSError(errno.ENOSPC, "No space left on device")], ids=["kill", "full"])
+def test_an_interrupted_evaluation_continues_from_its_predictions(make_config, monkeypatch, step, error):
+    def fail(*arguments, **keywords):
+        raise error
+
+    config = make_config(*SETTINGS)
+    undisturbed = train_and_evaluate(make_config(*SETTINGS, "run.name=other"), "train-best", "x")
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr(evaluation, step, fail)
+        train_and_evaluate(config, "train-best", "x")
+    run = train_and_evaluate(config, "train-best", "x")
+    ledger = read_ledger("runs", list_runs("runs"))
+    assert [entry.run for entry in ledger.entries] == [f"train-best/{each.path.name}" for each in (undisturbed, run)]
+    assert ledger.faults == []
+    results = [each.read_result() for each in (undisturbed, run)]
+    assert results[0].test == results[1].test
+    assert results[0].test.flip is not None
+    assert results[0].temperature == results[1].temperature
+    arrays = [dict(np.load(each.predictions)) for each in (undisturbed, run)]
+    for name, array in arrays[0].items():
+        np.testing.assert_array_equal(array, arrays[1][name])
+
+
+def test_predictions_of_other_weights_are_not_taken(make_config, monkeypatch):
+    def fail(*arguments, **keywords):
+        raise Killed
+
+    config = make_config("training.epochs=1")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(evaluation, "finish_run", fail)
+        train_and_evaluate(config, "train-best", "x")
+    [folder] = Path("runs/train-best").iterdir()
+    with np.load(folder / "test_predictions.npz") as arrays:
+        np.savez(folder / "test_predictions.npz", **{**arrays, "weights": np.array("others")})
+    run = train_and_evaluate(config, "train-best", "x")
+    assert len(read_ledger("runs", [run]).entries) == 2  # both evaluations are recorded
+
+
+def test_a_full_disk_is_noticed_before_the_test_images_are_opened(make_config, monkeypatch):
+    monkeypatch.setattr(evaluation, "MIN_FREE_BYTES", 10**18)
+    with pytest.raises(Exception, match="free some space, then run the command again: the training is kept"):
+        train_and_evaluate(make_config("training.epochs=1"), "train-best", "x")
+    assert read_ledger("runs").entries == []
