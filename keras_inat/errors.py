@@ -17,7 +17,6 @@ OUT_OF_MEMORY = (
 FULL_DISK = os.strerror(errno.ENOSPC)
 PROGRAM = os.environ.get("KERAS_INAT_PROGRAM", "keras-inat")  # what a user types before a command; `make` in a clone
 MAX_NAMES = 8  # in a list within a message
-TERMINATED = 143  # the exit code after SIGTERM
 # The end of the message of an error about a file, by its number.
 _NO_ACCESS = (
     "ask its owner for access, or choose another folder with `run.directory`, `data.directory`, `report.directory` or "

@@ -9,6 +9,7 @@ PACKAGE = Path(keras_inat.__file__).parent
 # From the top floor to the ground. Rooms on the same floor do not import each other.
 FLOORS = [
     {"__main__", "api"},
+    {"command_line"},
     {"commands"},
     {"bench"},
     {"reporting", "search"},
@@ -22,7 +23,7 @@ FLOORS = [
     {"settings"},
     {"files"},
     {"log"},
-    {"errors"},
+    {"errors", "signals"},
 ]
 TENSORFLOW_ROOMS = (
     "data/pipeline.py",

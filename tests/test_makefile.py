@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_inat.__main__ import COMMANDS
+from keras_inat.commands.catalog import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 
