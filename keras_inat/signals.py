@@ -3,6 +3,7 @@
 A program that imports this module keeps its own handlers: only `handle_signals` replaces them.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -28,6 +29,8 @@ def handle_signals() -> None:
     for number in _SIGNALS.values():
         if signal.getsignal(number) != signal.SIG_IGN:  # as in `nohup`
             signal.signal(number, _handle)
+            # Python's last steps come after the work, and give signals their default: an end without a line.
+            atexit.register(signal.signal, number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
