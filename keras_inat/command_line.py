@@ -8,7 +8,14 @@ import click
 
 from keras_inat import __version__
 from keras_inat.commands.catalog import COMMANDS, Command
-from keras_inat.errors import FULL_DISK, UserError, describe_choices, describe_os_error, is_out_of_memory
+from keras_inat.errors import (
+    FULL_DISK,
+    UserError,
+    describe_choices,
+    describe_os_error,
+    hide_credentials,
+    is_out_of_memory,
+)
 from keras_inat.signals import INTERRUPTED, TERMINATED, describe_end, received_code
 
 WIDTH = 110  # columns of the help
@@ -90,10 +97,10 @@ def run(arguments: Sequence[str]) -> int:
 
             run_command(*parsed)
     except click.ClickException as error:
-        print(f"error: {error.format_message()}", file=sys.stderr)
+        print(f"error: {hide_credentials(error.format_message())}", file=sys.stderr)
         return 2
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {hide_credentials(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk or a read-only folder: a traceback would not help
         print(f"error: {describe_os_error(error)}", file=sys.stderr)

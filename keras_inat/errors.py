@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 
 # TensorFlow's errors are recognized by their text, because this module does not import TensorFlow.
@@ -87,6 +88,11 @@ def describe_choices(received: object, choices: Iterable[str]) -> str:
     matches = difflib.get_close_matches(str(received), choices, n=1, cutoff=0.5)
     hint = f" Did you mean {matches[0]!r}?" if matches else ""
     return f"must be one of {{{', '.join(choices)}}}. Received: {received!r}.{hint}"
+
+
+def hide_credentials(text: str) -> str:
+    """Returns a text whose addresses have neither user nor password."""
+    return re.sub(r"(?<=://)\S*@", "", text)
 
 
 def join_names(names: Iterable[str], limit: int = MAX_NAMES) -> str:

@@ -11,7 +11,7 @@ from keras_inat.errors import UserError
 from keras_inat.files import hold_lock, write_text
 from keras_inat.search.space import decode_values
 from keras_inat.settings import roles
-from keras_inat.settings.catalog import nest, select
+from keras_inat.settings.catalog import flatten, list_names, nest, select
 from keras_inat.settings.loading import format_yaml, override
 from keras_inat.settings.schema import Config
 from keras_inat.store.balance import NAMES, Objective, read_score
@@ -126,7 +126,9 @@ class Records:
             writer.writerow(row | trial.settings)  # an empty cell marks a setting that does not apply
         write_text(self.folder.table, table.getvalue())
         if best := find_best(trials):
-            configuration = select(override(self.config, best.settings), roles.BEST)
+            values = flatten(override(self.config, best.settings))
+            # With the places of this machine, as it is no record: `train-best` needs no other settings.
+            configuration = {name: values[name] for name in list_names(roles.BEST) if name in values}
             configuration["train_best.sweep"] = self.config.run.name
             score = f"{NAMES[best.objective]} {best.score:.4f}"
             comment = f"# Trial {best.id}, {score}: the best of {len(trials)} so far.\n"

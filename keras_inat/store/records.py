@@ -10,6 +10,8 @@ import pydantic
 
 from keras_inat.files import write_json
 from keras_inat.log import warn
+from keras_inat.settings.catalog import name_places
+from keras_inat.settings.places import name_path
 from keras_inat.settings.schema import Config, Fit
 from keras_inat.store import balance
 from keras_inat.store.balance import Objective
@@ -175,11 +177,19 @@ class Manifest(Stored):
 
 
 class DataSummary(Manifest):
-    """The data of a run: the pack's manifest, the image size and the counts after the validation split."""
+    """The data of a run: the pack's manifest, the image size and the counts after the validation split.
+
+    Its `source` is as records have it; see `name_path`.
+    """
 
     image_size: int  # side in pixels of the model's input images
     validation_hash: str  # hash of the contents of the validation images
     fit: Fit = "crop"  # conversion of images that are not square
+
+    @pydantic.field_validator("source")
+    @classmethod
+    def _name_source(cls, value: str) -> str:
+        return name_path(value)
 
     @property
     def preparation(self) -> Preparation:
@@ -269,6 +279,10 @@ class Result(Stored):
     test: EvaluationScores | None = None  # the scores on the test images; None for runs that must not see them
     # Fitted on the validation images; softmax(log(probabilities) / temperature) is calibrated. None: not fitted.
     temperature: float | None = None
+
+    @pydantic.field_serializer("config")
+    def _name_places(self, config: Config, info: pydantic.FieldSerializationInfo) -> dict[str, Any]:
+        return name_places(config).model_dump(mode=info.mode)
 
     @property
     def strategy(self) -> str:

@@ -12,7 +12,7 @@ from keras_inat.errors import PROGRAM, UserError
 from keras_inat.files import InFolder, append_jsonl, hash_file, read_jsonl, suggest_path, write_text
 from keras_inat.log import warn
 from keras_inat.settings import roles
-from keras_inat.settings.catalog import select
+from keras_inat.settings.catalog import name_places, select
 from keras_inat.settings.loading import build_config, format_yaml, read_yaml
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Epoch, Result
@@ -104,7 +104,7 @@ def restart_run(config: Config, path: Path, command: str) -> RunFolder:
         file.unlink(missing_ok=True)
     for folder in (run.tensorboard, run.wandb, run.export, run.app):
         shutil.rmtree(folder, ignore_errors=True)
-    write_text(run.config, format_yaml(config.model_dump(mode="json")))
+    write_text(run.config, format_yaml(name_places(config).model_dump(mode="json")))
     return run
 
 
