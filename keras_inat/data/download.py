@@ -182,6 +182,6 @@ def _check_archive(shown: str, partial: Path) -> None:
     except UserError as error:
         partial.unlink()
         raise UserError(
-            f"the file from {shown} is not a usable zip archive ({error}) and was removed: run `{PROGRAM} data` again to "
-            f"download it again, {ALTERNATIVES}"
+            f"the file from {shown} is not a usable zip archive ({error}) and was removed: run `{PROGRAM} data` again "
+            f"to download it again, {ALTERNATIVES}"
         ) from None
