@@ -26,7 +26,7 @@ MAKE_VENV = if $(SYSTEM_PYTHON) -c 'import ensurepip' 2>/dev/null; then $(SYSTEM
 		PYTHONPATH=$(VENV)-bootstrap $(SYSTEM_PYTHON) -m virtualenv --quiet $(if $(wildcard $@),,--clear) $(VENV) && rm -rf $(VENV)-bootstrap; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help demo data sweep train-best finetune suspects backbones report predict export app cost dashboard bench replay clean-packs settings test test-all test-wheel lint docs clean
+.PHONY: help demo data sweep train-best finetune suspects backbones report predict export app cost dashboard bench replay clean-packs settings test test-all test-wheel lint audit docs clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -100,6 +100,10 @@ lint: $(VENV)/ready-dev  ## run the linters and the type checker
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+audit: $(VENV)/ready-audit  ## look up the pinned packages in the database of known vulnerabilities; needs a network
+	@$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off || \
+		{ echo "error: a package has a known vulnerability, or could not be looked up at pypi.org" >&2; exit 1; }
+
 docs: $(VENV)/ready-docs  ## build the documentation site into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "documentation: site/index.html"
@@ -123,6 +127,10 @@ $(VENV)/ready-export: $(VENV)/ready
 
 $(VENV)/ready-dev: $(VENV)/ready
 	@$(INSTALL) --editable ".[$(BUILD),tracking,formats,cluster,export,dev]"
+	@touch $@
+
+$(VENV)/ready-audit: $(VENV)/ready
+	@$(INSTALL) --editable ".[$(BUILD),tracking,audit]"
 	@touch $@
 
 $(VENV)/ready-docs: $(VENV)/ready

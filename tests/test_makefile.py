@@ -24,7 +24,7 @@ def make(*arguments, directory=ROOT, **environment):
 def test_help_is_the_default_and_lists_every_target():
     listed = make()
     assert listed == make("help")
-    for name in [*COMMANDS, "test", "lint"]:
+    for name in [*COMMANDS, "test", "lint", "audit"]:
         assert f"  make {name} " in listed
     assert "DATA STRATEGY BACKBONE WEIGHTS UNFREEZE" in listed
 
@@ -60,7 +60,7 @@ def clone(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
     for number, name in enumerate(("setup.cfg", "pyproject.toml", "constraints.txt")):
         os.utime(_touch(tmp_path / name), (number, number))
-    for number, name in enumerate(("ready", "ready-export", "ready-dev", "ready-docs"), 100):
+    for number, name in enumerate(("ready", "ready-export", "ready-dev"), 100):
         os.utime(_touch(tmp_path / ".venv" / name), (number, number))
     python = _touch(tmp_path / ".venv" / "bin" / "python")
     python.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\" KERAS_INAT_PROGRAM=$KERAS_INAT_PROGRAM\n")
