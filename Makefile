@@ -1,7 +1,8 @@
 # Every target can be the first one on a new machine: it creates the virtual environment if that is missing.
 # The logic is in `python -m keras_inat <command>`. A target only names its command and its variables.
 
-override VENV := .venv
+$(if $(filter command line,$(origin VENV)),$(error the environment is always .venv: leave out VENV))
+VENV := .venv
 BIN := $(VENV)/bin
 # Values may be the names of photographs from anywhere, so neither make nor the shell may run what is written in them.
 # Make takes the values of its command line as they are, and recipes read them from the environment, as "$$NAME".
@@ -14,6 +15,7 @@ refuse = $(if $(word 2,$(MAKECMDGOALS)),,$(if $(others),$(error make $(MAKECMDGO
 given = $(refuse)$(foreach name,$(filter $(GIVEN),$(1)) $(if $(value ARGS),ARGS),"$(name)=$$$(name)")
 # Messages name the commands as they were typed here.
 RUN_COMMAND = exec env KERAS_INAT_PROGRAM=make KERAS_INAT_MAKE=$$PPID $(BIN)/python -m keras_inat
+# As `python -m pytest`, with the words of ARGS.
 PYTEST = exec $(BIN)/python -P -c 'import os, shlex, sys, pytest; sys.exit(pytest.main([*sys.argv[1:], *shlex.split(os.getenv("ARGS", ""))]))'
 SYSTEM_PYTHON = "$${PYTHON:-python3}"
 # A machine with an NVIDIA driver gets TensorFlow with CUDA, any other machine the much smaller build for CPUs.
