@@ -1,7 +1,7 @@
 # Every target can be the first one on a new machine: it creates the virtual environment if that is missing.
 # The logic is in `python -m keras_inat <command>`. A target only names its command and its variables.
 
-$(if $(filter command line,$(origin VENV)),$(error the environment is always .venv: leave out VENV))
+$(if $(filter command line,$(origin VENV)),$(error the environment is always .venv: remove VENV))
 VENV := .venv
 BIN := $(VENV)/bin
 # Values may be the names of photographs from anywhere, so neither make nor the shell may run what is written in them.

@@ -129,7 +129,7 @@ def test_args_are_divided_into_words_as_in_a_shell_and_nothing_is_run(capsys, wo
         (("sweep", "TRAILS=3", "NAME=x"), "make sweep takes DATA NAME TRIALS WORKERS CLUSTER CONFIG ARGS, not TRAILS."),
         (("predict", "RUNS=x", "IMAGE=y"), "make predict takes RUN IMAGE ARGS, not RUNS."),
         (("demo", "DATA=x"), "make demo takes ARGS, not DATA."),
-        (("lint", "VENV=x: ; touch ran #"), "the environment is always .venv: leave out VENV."),
+        (("lint", "VENV=x: ; touch ran #"), "the environment is always .venv: remove VENV."),
     ],
 )
 def test_a_variable_that_the_target_does_not_take_is_refused(arguments, refused):
