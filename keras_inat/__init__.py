@@ -4,11 +4,15 @@
 The names of the API are loaded when they are first used, and TensorFlow when it is first needed.
 """
 
+from __future__ import annotations
+
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # the constant of `typing`, whose import takes longer than this module
 if TYPE_CHECKING:
+    from typing import Any
+
     from keras_inat.api import *
 
 __version__ = "0.1.0"

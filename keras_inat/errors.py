@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 
 # TensorFlow's errors are recognized by their text, because this module does not import TensorFlow.
@@ -17,7 +18,6 @@ OUT_OF_MEMORY = (
 FULL_DISK = os.strerror(errno.ENOSPC)
 PROGRAM = os.environ.get("KERAS_INAT_PROGRAM", "keras-inat")  # what a user types before a command; `make` in a clone
 MAX_NAMES = 8  # in a list within a message
-TERMINATED = 143  # the exit code after SIGTERM
 # The end of the message of an error about a file, by its number.
 _NO_ACCESS = (
     "ask its owner for access, or choose another folder with `run.directory`, `data.directory`, `report.directory` or "
@@ -88,6 +88,11 @@ def describe_choices(received: object, choices: Iterable[str]) -> str:
     matches = difflib.get_close_matches(str(received), choices, n=1, cutoff=0.5)
     hint = f" Did you mean {matches[0]!r}?" if matches else ""
     return f"must be one of {{{', '.join(choices)}}}. Received: {received!r}.{hint}"
+
+
+def hide_credentials(text: str) -> str:
+    """Returns a text whose addresses have neither user nor password."""
+    return re.sub(r"(?<=://)\S*@", "", text)
 
 
 def join_names(names: Iterable[str], limit: int = MAX_NAMES) -> str:

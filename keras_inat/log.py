@@ -4,6 +4,8 @@ import logging
 import sys
 from typing import TextIO
 
+from keras_inat.errors import hide_credentials
+
 logger = logging.getLogger("keras_inat")
 
 
@@ -22,4 +24,4 @@ def warn(message: str) -> None:
         handler = _CurrentStderr()
         handler.setFormatter(logging.Formatter("warning: %(message)s"))
         logger.addHandler(handler)
-    logger.warning("%s", message)
+    logger.warning("%s", hide_credentials(message))

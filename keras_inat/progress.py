@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras_inat.errors import UserError
+from keras_inat.signals import end_at_once
 
 SECONDS_BETWEEN_BARS = 0.2
 SECONDS_BETWEEN_LINES = 30.0
@@ -133,7 +134,7 @@ def import_quietly(name: str) -> Any:
         UserError: The module needs TensorFlow, which is not installed.
     """
     try:
-        with hide_startup_messages():
+        with end_at_once(), hide_startup_messages():
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name != "tensorflow":

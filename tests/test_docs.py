@@ -30,7 +30,7 @@ INDENTED = re.compile(r"(?:^(?: {4}.*)?\n)+", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.*?)(?: \{ ?#(\S+) ?\})?$", re.MULTILINE)
 TARGET = re.compile(r"^([a-z-]+):[^#\n]*## [^|\n]*\|?(.*)$", re.MULTILINE)
-ALWAYS_TAKEN = {"ARGS", "PYTHON", "EXTRA", "VENV"}
+ALWAYS_TAKEN = {"ARGS", "PYTHON", "EXTRA"}
 CLASSES = {
     name: kind
     for module in (classifier, history)

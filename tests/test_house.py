@@ -9,6 +9,7 @@ PACKAGE = Path(keras_inat.__file__).parent
 # From the top floor to the ground. Rooms on the same floor do not import each other.
 FLOORS = [
     {"__main__", "api"},
+    {"command_line"},
     {"commands"},
     {"bench"},
     {"reporting", "search"},
@@ -20,9 +21,9 @@ FLOORS = [
     {"store"},
     {"intervals", "style", "workers"},
     {"settings"},
-    {"files"},
+    {"files", "spreadsheets"},
     {"log"},
-    {"errors"},
+    {"errors", "signals"},
 ]
 TENSORFLOW_ROOMS = (
     "data/pipeline.py",
@@ -94,4 +95,4 @@ def test_the_search_of_a_sweep_loads_neither_training_nor_models():
                 todo += [f"{module}.{alias.name}".removeprefix(".") for alias in node.names]
     assert "search.runner" in loaded
     assert not {"training.session", "models.cnn", "data.pipeline"} & loaded
-    assert len(loaded) < 60
+    assert len(loaded) < 65

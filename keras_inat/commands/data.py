@@ -9,6 +9,7 @@ from keras_inat.data.source import DEMOS
 from keras_inat.data.unpacking import unpack
 from keras_inat.errors import UserError
 from keras_inat.files import suggest_path
+from keras_inat.settings.places import name_url
 from keras_inat.settings.schema import Config, Data
 
 
@@ -29,7 +30,7 @@ def run(config: Config) -> None:
             raise UserError(f"DATA must be the folder to unpack into. Received: {str(folder)!r}, which is a file.")
         print(f"unpacked {unpack(archive, folder)} images into {folder}")
     elif has_url and folder.exists():
-        print(f"{folder} exists, so nothing was downloaded: delete it first to use {config.data.url} instead")
+        print(f"{folder} exists, so nothing was downloaded: delete it first to use {name_url(config.data.url)} instead")
     elif not folder.exists() and (has_url or config.data.source == Data().source):
         archive = download(config.data.url, Path(config.data.directory))
         num_images = unpack(archive, folder)

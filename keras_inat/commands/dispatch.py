@@ -10,6 +10,7 @@ from keras_inat.commands.preflight import check_arguments
 from keras_inat.errors import UserError
 from keras_inat.settings.loading import build_config, load_config, parse_overrides
 from keras_inat.settings.recipes import find_recipe
+from keras_inat.signals import raise_signals
 
 
 def run_command(name: str, words: Sequence[str]) -> Any:
@@ -22,7 +23,9 @@ def run_command(name: str, words: Sequence[str]) -> Any:
     settings = [word for word in words if not word.startswith("CONFIG=")]
     config = load_config(settings, _find_config(name, chosen, settings))
     check_arguments(COMMANDS[name], config)  # before the seconds that TensorFlow takes to start
-    return _import_command(name).run(config)
+    command = _import_command(name)
+    with raise_signals():
+        return command.run(config)
 
 
 def _import_command(name: str) -> Any:

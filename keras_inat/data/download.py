@@ -1,11 +1,13 @@
 """Download of an archive over an unreliable network. An interrupted download resumes."""
 
+import base64
 import errno
 import hashlib
 import http.client
 import re
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -16,6 +18,7 @@ from keras_inat.data.conversion import SUFFIXES
 from keras_inat.errors import PROGRAM, UserError
 from keras_inat.files import check_space, file_size, hold_lock, make_printable, sync_file
 from keras_inat.progress import track_progress
+from keras_inat.settings.places import name_url
 
 BLOCK = 1 << 20
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES)
@@ -23,6 +26,9 @@ TIMEOUT_SECONDS = 30
 # The pause before each next attempt, by the number of consecutive attempts without progress. After the last one the
 # download is given up.
 PAUSES_SECONDS = (1, 2, 4, 8, 16)
+# The texts of these errors have the address, and with it a password.
+INVALID = (ValueError, http.client.InvalidURL)
+NO_ADDRESS = "it is not a valid address; in a user and a password, %40 stands for @, %2F for / and %3A for :"
 ALTERNATIVES = "or give ZIP=<file>, or use DATA=demo"
 
 
@@ -33,9 +39,10 @@ def download(url: str, directory: Path) -> Path:
         UserError: The address is that of another archive or cannot be reached, the disk is too small, another process
             is downloading the archive, or the response is not an undamaged zip archive.
     """
+    shown = make_printable(name_url(url))
     path = re.sub(r"^\w+://[^/?#]*|[?#].*", "", url)
     if path.lower().endswith(SUFFIXES) and not path.lower().endswith(".zip"):
-        raise UserError(f"URL must be the address of a .zip archive: download {url} yourself, and give ZIP=<file>")
+        raise UserError(f"URL must be the address of a .zip archive: download {shown} yourself, and give ZIP=<file>")
     stem = Path(path).stem[:100] or "data"
     # The hash tells archives of one name at two addresses apart.
     archive = directory / f"{stem}-{hashlib.sha256(url.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}.zip"
@@ -47,11 +54,11 @@ def download(url: str, directory: Path) -> Path:
             try:
                 _fetch(url, partial)
             except (OSError, ValueError, http.client.HTTPException) as error:
+                reason = NO_ADDRESS if isinstance(error, INVALID) else _describe(error)
                 raise UserError(
-                    f"{make_printable(url)} could not be downloaded ({_describe(error)}): run `{PROGRAM} data` again "
-                    f"to resume, {ALTERNATIVES}"
+                    f"{shown} could not be downloaded ({reason}): run `{PROGRAM} data` again to resume, {ALTERNATIVES}"
                 ) from None
-            _check_archive(url, partial)
+            _check_archive(shown, partial)
             sync_file(partial)
             partial.rename(archive)
             print(f"downloaded {archive}")
@@ -88,7 +95,9 @@ def _request(url: str, partial: Path, known: int | None) -> tuple[Any, int, int 
     Returns the response, or None if nothing is missing; the position of its first byte; the archive's size, or None.
     """
     first = file_size(partial)
-    request = urllib.request.Request(url, headers={"Range": f"bytes={first}-"} if first else {})
+    request = _build_request(url)
+    if first:
+        request.add_header("Range", f"bytes={first}-")
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
@@ -108,6 +117,17 @@ def _request(url: str, partial: Path, known: int | None) -> tuple[Any, int, int 
         response.close()
     partial.unlink(missing_ok=True)
     raise ConnectionError(f"the file on the server has changed since its first {first} bytes were downloaded")
+
+
+def _build_request(url: str) -> urllib.request.Request:
+    """Returns a request that has the user and the password of an address, if any, in its header only."""
+    parts = urllib.parse.urlsplit(url)
+    credentials, at, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(urllib.parse.urlunsplit(parts._replace(netloc=host)))
+    if at:
+        encoded = base64.b64encode(urllib.parse.unquote(credentials).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {encoded}")  # not for the host of a redirection
+    return request
 
 
 def _read_size(header: str | None) -> int | None:
@@ -148,7 +168,7 @@ def _describe(error: Exception) -> str:
     return " ".join(str(reason).split()) or type(error).__name__
 
 
-def _check_archive(url: str, partial: Path) -> None:
+def _check_archive(shown: str, partial: Path) -> None:
     """Reads every member, so that its checksum is verified. A damaged archive is removed."""
     try:
         archive = open_archive(partial)
@@ -162,6 +182,6 @@ def _check_archive(url: str, partial: Path) -> None:
     except UserError as error:
         partial.unlink()
         raise UserError(
-            f"the file from {url} is not a usable zip archive ({error}) and was removed: run `{PROGRAM} data` again to "
-            f"download it again, {ALTERNATIVES}"
+            f"the file from {shown} is not a usable zip archive ({error}) and was removed: run `{PROGRAM} data` again "
+            f"to download it again, {ALTERNATIVES}"
         ) from None

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_inat.errors import UserError, explain_errors
 from keras_inat.files import make_printable, suggest_path
+from keras_inat.spreadsheets import read_cell
 from keras_inat.store.records import Manifest
 
 COLUMN = "file"
@@ -82,7 +83,7 @@ def read_exclusion(file: str) -> list[str]:
     head = lines[0] if lines else ""
     delimiter = next((mark for mark in DELIMITERS if mark in head), DELIMITERS[0])
     if COLUMN in next(csv.reader([head], delimiter=delimiter), []):
-        return [row[COLUMN] for row in csv.DictReader(lines, delimiter=delimiter) if row[COLUMN]]
+        return [read_cell(row[COLUMN]) for row in csv.DictReader(lines, delimiter=delimiter) if row[COLUMN]]
     return [line.strip() for line in lines if line.strip()]
 
 

@@ -17,8 +17,8 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
-from keras_inat.errors import TERMINATED
 from keras_inat.executors.tasks import Answer, Outcome, Task
+from keras_inat.signals import TERMINATED
 from keras_inat.workers import GRACE_SECONDS, list_cores, obey_parent
 
 # A pause before a task is blamed. If the whole command is being killed, this process ends during it.

@@ -22,7 +22,7 @@ def read_calibration_images(result: Result) -> tuple[np.ndarray, str]:
     try:
         data = open_data(result.config)
     except UserError as error:
-        raise UserError(f"{needed}, and they cannot be read: {error}") from None
+        raise UserError(f"{needed}, give them as data.source=<folder or archive>: {error}") from None
     if data.hash != result.data.hash:
         raise UserError(f"{needed}, and {result.config.data.source} has other images now: restore them")
     rows = np.sort(np.random.default_rng(0).permutation(data.training_rows)[:NUM_IMAGES])

@@ -14,6 +14,7 @@ from keras_inat.reporting.rendering import render_markdown
 from keras_inat.reporting.sections.confusion_matrix import tabulate_classes
 from keras_inat.reporting.sections.data import describe_skipped
 from keras_inat.reporting.statistics.accuracy import count_confusion, estimate_balanced_accuracy, measure_calibration
+from keras_inat.settings.places import name_path
 from keras_inat.store.balance import NAMES
 from keras_inat.store.runs import RunFolder
 
@@ -26,7 +27,7 @@ def write_cards(runs: Sequence[FinishedRun], directory: Path, author: str = "") 
     folder = directory / FOLDER
     kept = {f"{run.title}.md": run for run in runs if run.folder.model.exists()}
     for name, run in kept.items():
-        write_text(folder / name, render_card(run, run.folder.path, author))
+        write_text(folder / name, render_card(run, Path(name_path(str(run.folder.path))), author))
     for file in folder.glob("*.md"):
         is_card = file.read_text(encoding="utf-8", errors="replace").startswith(f"# {TITLE}")
         if is_card and file.name not in kept:

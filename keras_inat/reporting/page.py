@@ -1,7 +1,5 @@
 """The report: one page as HTML and as Markdown, a table of results and the model cards, rendered from `runs/`."""
 
-import csv
-import io
 import re
 from pathlib import Path
 
@@ -29,7 +27,9 @@ from keras_inat.reporting.sections.network import describe_network
 from keras_inat.reporting.sections.sweep import describe_sweeps
 from keras_inat.reporting.sections.trained_models import TrainedModel, choose_groups, read_models
 from keras_inat.reporting.statistics.conclusion import SweepConclusion, conclude_sweep
+from keras_inat.settings.places import name_path
 from keras_inat.settings.schema import Config, Report
+from keras_inat.spreadsheets import format_csv
 
 TITLE = "keras-inat: the report"
 FIGURE = re.compile(r"\((figures/[^()/]+\.svg)\)")  # a figure's file, as the Markdown links to it
@@ -86,9 +86,7 @@ def _read_previous(directory: Path) -> str:
 
 def format_results(runs: list[FinishedRun]) -> str:
     """Formats `results.csv`, a row for each run."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, RESULT_COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
+    rows = []
     for run in runs:
         low, high = run.test.interval
         balanced_low, balanced_high = run.test.balanced_interval
@@ -107,10 +105,10 @@ def format_results(runs: list[FinishedRun]) -> str:
             "majority_baseline": run.test.majority_baseline,
             "data": run.data.name,
             "data_hash": run.data.hash,
-            "run": str(run.folder.path),
+            "run": name_path(str(run.folder.path)),
         }
-        writer.writerow(row)
-    return table.getvalue()
+        rows.append(row)
+    return format_csv(RESULT_COLUMNS, rows)
 
 
 def _build_page(history: History, figures: FigureFolder, config: Config) -> Page:

@@ -1,7 +1,5 @@
 """Predictions as lines of text, as JSON and as CSV."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_inat.files import make_printable
+from keras_inat.spreadsheets import format_cell, format_line
 
 TOP = 3  # classes, unless a number is given
 
@@ -70,10 +69,9 @@ def format_csv_head(num_classes: int, top: int | None) -> str:
 
 
 def _join_cells(cells: Sequence[Any]) -> str:
-    """Returns a line of CSV. A cell with a line break is quoted; bytes that are not text are escaped."""
-    buffer = io.StringIO()
-    csv.writer(buffer).writerow(cells)
-    return buffer.getvalue().removesuffix("\r\n").encode("utf-8", "backslashreplace").decode()
+    """Returns a line of CSV. Bytes that are not text are escaped."""
+    line = format_line([format_cell(cell) for cell in cells])
+    return line.removesuffix("\r\n").encode("utf-8", "backslashreplace").decode()
 
 
 FORMATS = {"text": format_text, "json": format_json, "csv": format_csv}

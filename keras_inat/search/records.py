@@ -1,8 +1,6 @@
 """The records of a sweep in progress: a file a trial, written whole, from which a sweep resumes."""
 
 import contextlib
-import csv
-import io
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,9 +9,10 @@ from keras_inat.errors import UserError
 from keras_inat.files import hold_lock, write_text
 from keras_inat.search.space import decode_values, encode_base
 from keras_inat.settings import roles
-from keras_inat.settings.catalog import nest, select
+from keras_inat.settings.catalog import flatten, list_names, nest, select
 from keras_inat.settings.loading import format_yaml, override
 from keras_inat.settings.schema import Config
+from keras_inat.spreadsheets import format_csv
 from keras_inat.store.balance import NAMES, Objective, read_score
 from keras_inat.store.checksums import WRONG, sign_lines
 from keras_inat.store.provenance import now
@@ -134,17 +133,18 @@ class Records:
         self._tables_written = time.monotonic()
         trials = self.read_trials()
         space = self.config.sweep.space
-        table = io.StringIO()
-        writer = csv.DictWriter(table, ("id", "status", "objective", "score", *space, *COLUMNS), extrasaction="ignore")
-        writer.writeheader()
+        rows = []
         for trial in trials:
             row = trial.model_dump()
             for name in CURVES:
                 row[name] = " ".join(map(str, row[name]))
-            writer.writerow(row | trial.settings)  # an empty cell marks a setting that does not apply
-        write_text(self.folder.table, table.getvalue())
+            rows.append(row | trial.settings)  # an empty cell marks a setting that does not apply
+        columns = ("id", "status", "objective", "score", *space, *COLUMNS)
+        write_text(self.folder.table, format_csv(columns, rows))
         if best := find_best(trials):
-            configuration = select(override(self.config, best.settings), roles.BEST)
+            values = flatten(override(self.config, best.settings))
+            # With the places of this machine, as it is no record: `train-best` needs no other settings.
+            configuration = {name: values[name] for name in list_names(roles.BEST) if name in values}
             configuration["train_best.sweep"] = self.config.run.name
             score = f"{NAMES[best.objective]} {best.score:.4f}"
             comment = f"# Trial {best.id}, {score}: the best of {len(trials)} so far.\n"

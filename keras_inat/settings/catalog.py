@@ -1,13 +1,22 @@
 """Every setting by its dotted name, with its type and its role."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any, Literal, get_args, get_origin
 
 import pydantic
 
+from keras_inat.settings.places import name_cluster, name_path, name_url
 from keras_inat.settings.roles import Role
 from keras_inat.settings.schema import Config
-from keras_inat.settings.section import Section
+from keras_inat.settings.section import CLUSTER, PATH, PATHS, URL, Section
+
+# How records name the values of a setting with a mark.
+NAMERS: dict[Any, Callable[[str], str | None]] = {
+    PATH: name_path,
+    PATHS: lambda paths: " ".join(map(name_path, paths.split())),
+    URL: name_url,
+    CLUSTER: name_cluster,
+}
 
 
 def list_settings() -> dict[str, pydantic.fields.FieldInfo]:
@@ -32,9 +41,24 @@ def list_names(roles: Set[Role]) -> list[str]:
     return [name for name in list_settings() if role_of(name) in roles]
 
 
+def name_places(config: Config) -> Config:
+    """Returns a configuration as records have it, without places of this machine; see `settings.places`."""
+    sections = dict(config)
+    for name, field in list_settings().items():
+        section, _, key = name.partition(".")
+        value = getattr(sections[section], key, None)
+        change = next((NAMERS[mark] for mark in field.metadata if mark in NAMERS), None)
+        if value and change:
+            sections[section] = sections[section].model_copy(update={key: change(value)})
+    return config.model_copy(update=sections)
+
+
 def select(config: Config, roles: Set[Role]) -> dict[str, Any]:
-    """Returns the settings with one of these roles by dotted name, as JSON values. A missing section has none."""
-    values = flatten(config)
+    """Returns the settings with one of these roles by dotted name, as JSON values, as records have them.
+
+    A missing section has none.
+    """
+    values = flatten(name_places(config))
     return {name: values[name] for name in list_names(roles) if name in values}
 
 

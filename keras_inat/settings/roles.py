@@ -30,5 +30,5 @@ SWEEP: Set[Role] = {Role.OUTCOME, Role.DATA, Role.SELECTION, Role.SEED, Role.NAM
 SEARCHABLE: Set[Role] = {Role.OUTCOME}
 # `best.yaml` repeats these, so that `train-best` needs no other settings.
 BEST: Set[Role] = RUN | {Role.PLACE}
-# W&B and TensorBoard get these. Places on the user's machine stay private.
+# W&B, MLflow and TensorBoard get these.
 TRACKED: Set[Role] = RUN

@@ -10,7 +10,7 @@ from keras_inat.settings.budgets import Budget, apply_budget
 from keras_inat.settings.export import App, Export
 from keras_inat.settings.networks import Finetune, Model
 from keras_inat.settings.roles import Role
-from keras_inat.settings.section import PATH, PATHS, SMALLEST_IMAGE, Fraction, Section
+from keras_inat.settings.section import CLUSTER, PATH, PATHS, SMALLEST_IMAGE, URL, Fraction, Section
 
 Scalar = bool | int | float | str
 Choice = Scalar | list[int | float] | None
@@ -30,7 +30,7 @@ class Run(Section):
         1, ge=1, le=10_000, description="train-best, finetune: number of runs, with seed, seed + 1, ..."
     )
     directory: Annotated[str, PATH, Role.PLACE] = Field("runs", description="folder of the run folders")
-    cluster: Annotated[str | None, Role.EXECUTION] = Field(
+    cluster: Annotated[str | None, CLUSTER, Role.EXECUTION] = Field(
         None,
         description="a Ray cluster for the trainings: auto, local, host:port or ray://host:port; null: this machine",
     )
@@ -88,7 +88,9 @@ class Data(Section):
     zip: Annotated[str | None, PATH] = Field(
         None, description="the command `data`: an archive to unpack instead of a download"
     )
-    url: str = Field(DATA_SET_URL, description="the command `data`: the address of the .zip archive to download")
+    url: Annotated[str, URL] = Field(
+        DATA_SET_URL, description="the command `data`: the address of the .zip archive to download"
+    )
 
 
 class Augment(Section):

@@ -30,6 +30,9 @@ def _expand_homes(value: Any) -> Any:
 # spaces.
 PATH = pydantic.BeforeValidator(_expand_home)
 PATHS = pydantic.BeforeValidator(_expand_homes)
+# The marks of the address of a file and of a cluster.
+URL = "url"
+CLUSTER = "cluster"
 
 
 class Section(pydantic.BaseModel):

@@ -11,6 +11,8 @@ from pydantic import Field
 from keras_inat.errors import describe_os_error
 from keras_inat.files import write_json
 from keras_inat.log import warn
+from keras_inat.settings.catalog import name_places
+from keras_inat.settings.places import name_path
 from keras_inat.settings.schema import Config, Fit
 from keras_inat.store import balance
 from keras_inat.store.balance import Objective
@@ -187,11 +189,19 @@ class Manifest(Stored):
 
 
 class DataSummary(Manifest):
-    """The data of a run: the pack's manifest, the image size and the counts after the validation split."""
+    """The data of a run: the pack's manifest, the image size and the counts after the validation split.
+
+    Its `source` is as records have it; see `name_path`.
+    """
 
     image_size: Count  # side in pixels of the model's input images
     validation_hash: str  # hash of the contents of the validation images
     fit: Fit = "crop"  # conversion of images that are not square
+
+    @pydantic.field_validator("source")
+    @classmethod
+    def _name_source(cls, value: str) -> str:
+        return name_path(value)
 
     @property
     def preparation(self) -> Preparation:
@@ -282,6 +292,10 @@ class Result(Stored):
     # Fitted on the validation images; softmax(log(probabilities) / temperature) is calibrated. None: not fitted.
     temperature: Annotated[float, Field(gt=0)] | None = None
     files: dict[str, str] = Field(default_factory=dict)  # SHA-256 of the other files of a finished run, by name
+
+    @pydantic.field_serializer("config")
+    def _name_places(self, config: Config, info: pydantic.FieldSerializationInfo) -> dict[str, Any]:
+        return name_places(config).model_dump(mode=info.mode)
 
     @property
     def strategy(self) -> str:

@@ -13,7 +13,7 @@ from keras_inat.errors import PROGRAM, UserError, describe_os_error
 from keras_inat.files import InFolder, append_jsonl, hash_file, read_lines, suggest_path, write_text
 from keras_inat.log import warn
 from keras_inat.settings import roles
-from keras_inat.settings.catalog import select
+from keras_inat.settings.catalog import name_places, select
 from keras_inat.settings.loading import build_config, format_yaml, read_yaml
 from keras_inat.settings.roles import Role
 from keras_inat.settings.schema import Config
@@ -139,7 +139,7 @@ def restart_run(config: Config, path: Path, command: str) -> RunFolder:
         file.unlink(missing_ok=True)
     for folder in (run.tensorboard, run.wandb, run.export, run.app):
         shutil.rmtree(folder, ignore_errors=True)
-    write_text(run.config, sign_lines(format_yaml(config.model_dump(mode="json"))))
+    write_text(run.config, sign_lines(format_yaml(name_places(config).model_dump(mode="json"))))
     return run
 
 
@@ -268,8 +268,8 @@ def hash_settings(config: Config) -> str:
     The files of initial weights and of the teacher have hashes of their own, as they have other paths on a cluster.
     """
     settings = select(config, roles.RUN - {Role.TEACHER})
-    if locate_weights(config).is_file():
-        del settings["finetune.weights"]
+    if settings.get("finetune.weights") not in ("imagenet", "none"):
+        settings.pop("finetune.weights", None)
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
 

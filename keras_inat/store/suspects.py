@@ -1,14 +1,14 @@
 """Label suspects: images whose labels are probably wrong, as a record and as a table."""
 
 import contextlib
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from keras_inat.files import hash_file, write_atomically
+from keras_inat.files import hash_file, write_text
 from keras_inat.log import warn
+from keras_inat.spreadsheets import format_csv
 from keras_inat.store.checksums import WRONG
 from keras_inat.store.predictions import SuspectPictures
 from keras_inat.store.records import DataSummary, Stored
@@ -73,10 +73,8 @@ class SuspectRun:
 
 def write_suspects(run: RunFolder, suspects: Suspects) -> None:
     """Writes `suspects.csv`, which `data.exclude` accepts, and then `suspects.json`, which marks the run as done."""
-    with write_atomically(run.suspect_table) as path, open(path, "w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, list(Suspect.model_fields))
-        table.writeheader()
-        table.writerows(suspect.model_dump() for suspect in suspects.suspects)
+    rows = [suspect.model_dump() for suspect in suspects.suspects]
+    write_text(run.suspect_table, format_csv(list(Suspect.model_fields), rows))
     suspects.model_copy(update={"pictures_hash": hash_file(run.suspect_pictures)}).write(run.suspects)
 
 

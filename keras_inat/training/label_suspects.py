@@ -128,11 +128,15 @@ def _build_cnn_predictor(config: Config, data: Dataset, run: RunFolder) -> FoldP
     return predict
 
 
+# Equal for two runs on the same images, also if `data.exclude` names other ones. The hash is not.
+SAME_IMAGES = ("source", "classes", "files")
+
+
 def _check_origin(weights: Path, data: Dataset) -> None:
     """Refuses a model that was trained on the same images: it has learned their wrong labels, too."""
     if weights.suffix == ".keras":
         trained = Result.read_if_sound(weights.parent / "result.json")
-        if trained and trained.data.source == data.summary.source:
+        if trained and all(getattr(trained.data, name) == getattr(data.summary, name) for name in SAME_IMAGES):
             raise UserError(
                 f"WEIGHTS {str(weights)!r} was trained on the labels of {data.summary.name}, which are to be checked: "
                 "give weights of other images, such as WEIGHTS=imagenet, or CONFIG=scratch to train a CNN on each fold"

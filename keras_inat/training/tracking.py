@@ -150,7 +150,14 @@ def _open_tensorboard(config: Config, run: RunFolder, title: str) -> Functions:
 
     for epoch in run.read_epochs():
         write_epoch(epoch)
-    return write_epoch, write_result, lambda succeeded: writer.close()
+    return write_epoch, write_result, lambda succeeded: _close_tensorboard(writer, run)
+
+
+def _close_tensorboard(writer: tf.summary.SummaryWriter, run: RunFolder) -> None:
+    """Ends the log. TensorFlow names its file after this host, and records are shared."""
+    writer.close()
+    for path in run.tensorboard.glob("events.out.tfevents.*"):
+        path.rename(path.with_name(".".join(path.name.split(".")[:4])))
 
 
 def _shorten(error: Exception) -> str:

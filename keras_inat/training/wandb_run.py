@@ -131,6 +131,9 @@ def open_wandb(config: Config, run: RunFolder, title: str, mode: Mode) -> Any:
         "finish_timeout_raises": True,
         "x_disable_stats": True,
         "disable_git": True,
+        # Both hold the user, the host, the program's place and the words of its command line.
+        "x_disable_meta": True,
+        "x_disable_machine_info": True,
     }
     known = type(given).model_fields  # an older W&B has no `finish_timeout`
     values = {name: value for name, value in defaults.items() if name in known and name not in given.model_fields_set}

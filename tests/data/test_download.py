@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from keras_inat.data.download import download
 from keras_inat.data.unpacking import unpack
 from keras_inat.errors import UserError
 from keras_inat.files import hold_lock, make_printable
+from keras_inat.settings.places import name_url
 
 NUM_ATTEMPTS = 4
 
@@ -41,6 +42,7 @@ class Reply:
     sends_range: bool = True
     content: bytes | None = None  # instead of the file
     location: str | None = None
+    authorization: str | None = None  # that the request must have
     drip_seconds: float = 0.0  # after every 8 KiB
 
 
@@ -53,6 +55,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         del server.script[:1]
         content = server.content if reply.content is None else reply.content
         first = server.asked[-1] or 0
+        assert self.headers["Authorization"] == reply.authorization
         partly = wanted is not None and not reply.ignore_range
         if reply.status or reply.location or (partly and first >= len(content)):
             self.send_response(reply.status or (302 if reply.location else 416))
@@ -200,7 +203,7 @@ def test_a_download_fails(server, content, tmp_path, script, requests, words, le
     *server.script, server.otherwise = script
     with pytest.raises(UserError, match=words) as error:
         download(server.url, tmp_path / "data")
-    assert str(error.value).startswith(f"{server.url} could not be downloaded (")
+    assert str(error.value).startswith(f"{name_url(server.url)} could not be downloaded (")
     assert str(error.value).endswith("run `keras-inat data` again to resume, or give ZIP=<file>, or use DATA=demo")
     assert "\n" not in str(error.value)
     assert len(server.asked) == requests
@@ -407,3 +410,25 @@ def test_other_archives_are_refused_before_they_are_downloaded(server, tmp_path)
 def test_a_file_address_is_accepted(content, tmp_path):
     address = f"file://{tmp_path}/original.zip"
     assert download(address, tmp_path / "data").read_bytes() == content
+
+
+def test_a_password_in_an_address_reaches_its_server_only(server, content, tmp_path, capsys):
+    address = server.url.replace("://", "://ann:hun%40ter2@")
+    mine = Reply(authorization="Basic YW5uOmh1bkB0ZXIy")
+    server.script = [replace(mine, status=503), replace(mine, location="http://localhost:1/")]
+    with pytest.raises(UserError) as error:
+        download(address, tmp_path / "data")
+    server.script = [mine]
+    archive = download(address, tmp_path / "data")
+    assert archive.read_bytes() == content
+    told = [str(error.value), *capsys.readouterr(), *map(str, (tmp_path / "data").rglob("*"))]
+    assert not [text for text in told if "ann" in text or "ter2" in text or "dl=1" in text]
+
+
+@pytest.mark.parametrize("address", ["https://ann:hun/ter2@x/y.zip", "http://ann:hunter2@[/y.zip"])
+def test_a_password_in_an_invalid_address_is_not_shown(address, capsys):
+    assert main(["data", f"URL={address}", "DATA=data/mine"]) == 2
+    assert main(["data", address]) == 2
+    error = capsys.readouterr().err
+    assert "/y.zip could not be downloaded (it is not a valid address" in error
+    assert "ter2" not in error

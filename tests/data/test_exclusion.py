@@ -8,6 +8,8 @@ from keras_inat.data.dataset import open_data
 from keras_inat.data.exclusion import read_exclusion
 from keras_inat.data.packs import load_pack
 from keras_inat.errors import UserError
+from keras_inat.store.runs import RunFolder
+from keras_inat.store.suspects import Suspect, Suspects, write_suspects
 
 
 def test_excluded_images_take_no_part(make_config):
@@ -124,3 +126,14 @@ def test_a_path_that_is_not_printable_is_written_with_escapes(make_config, photo
     (red / "3.png").rename(red / "3\n.png")
     Path("bad.txt").write_text("train/red/3\\n.png")
     assert open_data(make_config("data.exclude=bad.txt")).summary.num_excluded == 1
+
+
+def test_the_table_of_suspects_names_files_that_look_like_formulas(tmp_path):
+    names = ("=red/0.png", "'=red/0.png", "-red/\t1.png")
+    columns = {"label": "=red", "suggested": "+blue", "probability_of_label": 0.1, "probability_of_suggested": 0.8}
+    rows = [Suspect(file=name, rank=rank, **columns) for rank, name in enumerate(names, 1)]
+    run = RunFolder(tmp_path, "suspects")
+    outcome = Suspects.model_construct(suspects=tuple(rows))
+    write_suspects(run, outcome)
+    assert "'=red/0.png,'=red,'+blue,0.1,0.8,1\r\n" in run.suspect_table.read_bytes().decode()
+    assert read_exclusion(str(run.suspect_table)) == list(names)

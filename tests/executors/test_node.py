@@ -13,6 +13,7 @@ from keras_inat.executors.mirror import apply_changes, read_start
 from keras_inat.executors.node import Worker
 from keras_inat.executors.tasks import Task
 from keras_inat.files import hold_lock
+from keras_inat.settings.catalog import name_places
 from keras_inat.store.sweeps import locate_sweep
 
 
@@ -70,7 +71,7 @@ def test_a_task_runs_elsewhere_and_leaves_its_files_here(make_task, tmp_path):
     report = listen(worker, task.run)
     # The result has the places and trackers of this machine.
     assert report.message == task.run.read_result()
-    assert report.message.config == task.config
+    assert report.message.config == name_places(task.config)
     assert task.run.log.read_text() == "resumes after 0\n"
     assert not task.run.config.exists()
     assert not list(tmp_path.glob("cache/keras-inat/tasks/*/runs"))

@@ -10,6 +10,7 @@ from keras_inat.data.packs import load_pack
 from keras_inat.errors import UserError
 from keras_inat.files import read_jsonl
 from keras_inat.models.cnn import build_cnn
+from keras_inat.settings.catalog import name_places
 from keras_inat.settings.loading import build_config, read_yaml
 from keras_inat.store.records import Result
 from keras_inat.store.runs import create_run, list_runs
@@ -38,7 +39,7 @@ def test_a_run_from_start_to_result(make_config, capsys):
     assert result.test_scores.accuracy == accuracy
     assert result.test_scores.num_images == 12
     assert result.packages["keras"] == keras.__version__
-    assert build_config(read_yaml(folder / "config.yaml")) == result.config == config
+    assert build_config(read_yaml(folder / "config.yaml")) == result.config == name_places(config)
 
     # The saved model is the evaluated one, and every test image was evaluated once.
     saved = np.load(folder / "test_predictions.npz")

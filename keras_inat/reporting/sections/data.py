@@ -10,6 +10,7 @@ from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.formatting import SPACE, percent, plural
 from keras_inat.reporting.history import DataSet
 from keras_inat.reporting.sections.training_images import describe_training_images
+from keras_inat.settings.places import name_path
 from keras_inat.store.records import DataSummary
 from keras_inat.store.suspects import Suspect
 
@@ -199,7 +200,7 @@ def _describe_suspects(data_set: DataSet, figures: FigureFolder) -> list[Block]:
         "labels contradict predictions by models that were not trained on them (confident learning, Northcutt et al. "
         f"2021). The models were {outcome.network}, in {plural(outcome.num_folds, 'fold')}, with an out-of-fold "
         f"accuracy of {percent(outcome.accuracy)}. A suspect is to be checked by eye. Its label may be right. "
-        f"`{data_set.suspects.table}` lists all of them."
+        f"`{name_path(str(data_set.suspects.table))}` lists all of them."
     )
     blocks: list[Block] = [Prose(text)]
     pixels = data_set.suspects.read_pictures()

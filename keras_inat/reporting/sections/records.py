@@ -10,6 +10,7 @@ from keras_inat.reporting.blocks import Block, Details, Prose, Section, Table
 from keras_inat.reporting.formatting import MISSING, percent, plural
 from keras_inat.reporting.history import FinishedRun, History
 from keras_inat.reporting.model_cards import FOLDER
+from keras_inat.settings.places import name_path
 from keras_inat.store.ledger import NAMED_IMAGES, Ledger, LedgerEntry
 from keras_inat.store.runs import identify_group
 
@@ -155,14 +156,15 @@ def describe_reproduction(runs: list[FinishedRun]) -> Section:
     versions = Counter[str]()
     for run in runs:
         # The configuration has the seed. It also has the number of seeds, which would repeat the other runs as well.
-        command = f"{PROGRAM} {run.folder.command} NAME=again SEEDS=1 CONFIG={run.folder.config}"
+        command = f"{PROGRAM} {run.folder.command} NAME=again SEEDS=1 CONFIG={name_path(str(run.folder.config))}"
         rows.append([run.title, command, str(run.result.seed), run.data.hash, run.result.commit or MISSING])
         versions[formatting.package_versions(run.result.packages)] += 1
     section = Section(REPRODUCTION)
     section.blocks = [
         Prose(
             "The folder of a run has its configuration. Passed as CONFIG, together with another NAME, it trains the "
-            "run again."
+            "run again. Images, initial weights and a teacher outside the working folder are to be named as well, as a "
+            "record has only the last part of their paths."
         ),
         Prose(
             f"The model cards in `{FOLDER}/` beside this page describe each kept model, its accuracy and its intended "

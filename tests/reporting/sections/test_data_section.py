@@ -10,6 +10,7 @@ from keras_inat.reporting.page import write_report
 from keras_inat.reporting.sections.checklist import check_requirements
 from keras_inat.reporting.sections.data import describe_data
 from keras_inat.reporting.sections.sweep import describe_sweeps
+from keras_inat.settings.places import name_path
 from keras_inat.store.predictions import DuplicatePictures
 from keras_inat.store.records import Trial
 
@@ -128,7 +129,7 @@ def test_label_suspects_of_the_newest_run_are_shown(workshop: Workshop) -> None:
     text = format_text(section)
     assert "Label suspects: 30 of 240 training and validation images." in text
     assert "linear heads on the features of MobileNetV2, in 5 folds, with an out-of-fold accuracy of 87.5 %." in text
-    assert f"{run.suspect_table} lists all of them." in text
+    assert f"{name_path(str(run.suspect_table))} lists all of them." in text
     *_, picture, folded = section.blocks
     assert isinstance(picture, Picture)
     assert picture.caption.startswith("The first 24\xa0label suspects, each with its label")

@@ -13,6 +13,7 @@ from keras_inat.reporting.sections.confusion_matrix import describe_confusion_ma
 from keras_inat.reporting.sections.learning_curves import describe_learning_curves
 from keras_inat.reporting.sections.records import describe_reproduction
 from keras_inat.reporting.sections.trained_models import read_models
+from keras_inat.settings.places import name_path
 from keras_inat.store.predictions import Predictions
 
 
@@ -118,4 +119,4 @@ def test_each_run_is_reproduced_alone(workshop: Workshop) -> None:
     second = workshop.add_finetuned("topk", settings={"run.seeds": 3})
     text = format_text(describe_reproduction(read_history(workshop.runs).runs))
     for command, run in (("train-best", first), ("finetune", second)):
-        assert f"keras-inat {command} NAME=again SEEDS=1 CONFIG={run.config}" in text
+        assert f"keras-inat {command} NAME=again SEEDS=1 CONFIG={name_path(str(run.config))}" in text
