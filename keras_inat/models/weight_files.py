@@ -1,0 +1,103 @@
+"""Files of weights, HDF5, which may come from strangers: their content is checked before any of it is read."""
+
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+NUMBERS = "fiub"  # kinds of NumPy's types
+BFLOAT16 = ("V", 2)  # kind and bytes
+# The most that a file holds of each weight: itself, the moments of an optimizer and its averages, at twice the
+# precision.
+MAX_COPIES = 8
+SPARE_BYTES = 2**24  # for the structure of a file and for the counters of an optimizer
+
+
+def check_size(num_bytes: int, needed: int) -> None:
+    """Compares the bytes of a file of weights with those that its model needs, before the file is read.
+
+    Raises:
+        ValueError: The file is too large. Keras reads the whole of it.
+    """
+    if num_bytes > MAX_COPIES * needed + SPARE_BYTES:
+        raise ValueError(f"it holds {num_bytes:,} bytes of weights, but its model has {needed:,}")
+
+
+def check_weights(file: Path | io.BytesIO) -> int:
+    """Checks that a file of weights holds nothing but numbers, each stored once, uncompressed and in the file itself.
+
+    Then no reader needs more memory than the size of the file. Keras writes no other files. Links, external and virtual
+    datasets lead to other files, and a compressed or an empty dataset of a few bytes may declare any size.
+
+    Returns:
+        The bytes of all numbers.
+
+    Raises:
+        ValueError: The file holds something else.
+        OSError: It is damaged.
+    """
+    size = file.getbuffer().nbytes if isinstance(file, io.BytesIO) else file.stat().st_size
+    total = 0
+    with h5py.File(file, "r") as root:
+        for name, item in _list_items(root):
+            for attribute in item.attrs:
+                found = item.attrs.get_id(attribute)
+                if math.prod(found.shape) * found.dtype.itemsize > size:
+                    raise ValueError(f"the attribute {attribute!r} of {name!r} is larger than the file")
+            if isinstance(item, h5py.Dataset):
+                total += _measure(name, item, size)
+            else:
+                _check_names(name, item)
+    if total > size:
+        raise ValueError("it declares more weights than it holds")
+    return total
+
+
+def _list_items(root: h5py.File) -> Iterator[tuple[str, Any]]:
+    """Yields every group and dataset with its path. Each has one."""
+    waiting = [("/", root)]
+    known = set()
+    while waiting:
+        path, item = waiting.pop()
+        address = h5py.h5o.get_info(item.id).addr
+        if address in known:
+            raise ValueError(f"{path!r} is a second name of other content")
+        known.add(address)
+        yield path, item
+        if not isinstance(item, h5py.Group):
+            continue
+        for name in item:
+            if not isinstance(item.get(name, getlink=True), h5py.HardLink):
+                raise ValueError(f"{path}{name} is a link to other content")
+            child = item[name]
+            if not isinstance(child, h5py.Group | h5py.Dataset):
+                raise ValueError(f"{path}{name} is no weight")
+            waiting.append((f"{path}{name}/", child))
+
+
+def _measure(name: str, dataset: h5py.Dataset, size: int) -> int:
+    """Returns the bytes of the numbers of a dataset."""
+    kind = dataset.dtype.kind, dataset.dtype.itemsize
+    if dataset.dtype.fields or (kind[0] not in NUMBERS and kind != BFLOAT16):
+        raise ValueError(f"{name} does not hold numbers")
+    settings = dataset.id.get_create_plist()
+    if settings.get_layout() not in (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS) or settings.get_external_count():
+        raise ValueError(f"{name} is compressed, in another file or in parts, which Keras never does")
+    num_bytes = math.prod(dataset.shape or ()) * dataset.dtype.itemsize
+    stored = dataset.id.get_storage_size()
+    if stored != num_bytes or (dataset.id.get_offset() or 0) + stored > size:
+        raise ValueError(f"{name} declares {num_bytes:,} bytes, which the file does not hold")
+    return num_bytes
+
+
+def _check_names(path: str, group: h5py.Group) -> None:
+    """Refuses a list of weights that names one of them twice, as each name is read into memory of its own."""
+    names = []
+    for attribute in group.attrs:
+        if attribute.startswith("weight_names"):
+            names += [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs[attribute]]
+    if len(set(names)) < len(names) or any({"", "."} & set(name.split("/")) for name in names):
+        raise ValueError(f"{path} lists a weight twice")
