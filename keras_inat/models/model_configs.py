@@ -144,10 +144,14 @@ def _count_bytes(dtype: str) -> int:
 
 
 def _list_shapes(model: keras.Model) -> Iterator[tuple[int | None, ...]]:
-    """Yields the shape of every output of every layer."""
+    """Yields the shape of every output of every layer, and of the input of a convolution with its padding."""
     for layer in (*model._flatten_layers(), *getattr(model, "operations", ())):
         for node in layer._inbound_nodes:
             yield from (output.shape for output in node.outputs)
+            if hasattr(layer, "dilation_rate"):
+                batch, *sides, channels = node.input_tensors[0].shape
+                settings = zip(sides, layer.kernel_size, layer.dilation_rate, strict=True)
+                yield (batch, *((side or 1) + (size - 1) * rate for side, size, rate in settings), channels)
 
 
 @contextlib.contextmanager

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras.src.saving import saving_lib
 
-from keras_inat.errors import UserError
-from keras_inat.files import make_printable, write_atomically
+from keras_inat.errors import UserError, shorten_error
+from keras_inat.files import write_atomically
 from keras_inat.models.flattening import flatten_model, is_flat
 from keras_inat.models.memory import read_available_memory
 from keras_inat.models.model_configs import build_from_config, check_config, measure_weights
@@ -84,12 +85,13 @@ def _load(path: Path) -> keras.Model:
             raise ValueError(f"its layers have {needed:,} bytes of weights, but it holds {held:,}")
         model = build_from_config(config)
         _restore_weights(model, weights)
+        if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+            raise ValueError("it has weights that are not finite numbers")
         if (len(model.inputs), len(model.outputs)) != (1, 1):
             raise ValueError(f"it has {len(model.inputs)} inputs and {len(model.outputs)} outputs, not one of each")
         return model if is_flat(model) else flatten_model(model)
     except Exception as error:  # Keras raises many types of exception for a damaged archive
-        reason = make_printable(" ".join(str(error).split()))[:200]
-        raise UserError(f"{path} cannot be loaded: {reason}") from None
+        raise UserError(f"{path} cannot be loaded: {shorten_error(error)}") from None
 
 
 def _restore_weights(model: keras.Model, weights: io.BytesIO) -> None:

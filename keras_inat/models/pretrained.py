@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_inat.errors import ExternalError, FileError, UserError, explain_errors
+from keras_inat.errors import ExternalError, FileError, UserError, explain_errors, shorten_error
 from keras_inat.log import warn
 from keras_inat.models.backbones import (
     BACKBONES,
@@ -131,7 +131,7 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
             options = {} if width is None else {"alpha": width}
             backbone = build(include_top=False, pooling="avg", input_tensor=pixels, weights=weights, **options)
     except Exception as error:  # Keras reports a failed download or an unsuitable file with many classes
-        reason = " ".join(str(error).split())[:300]
+        reason = shorten_error(error, 300)
         if weights != "imagenet":
             raise UserError(f"{config.weights} does not fit {config.backbone}: {reason}") from None
         raise ExternalError(
@@ -177,7 +177,7 @@ def _load_trained_model(path: Path, image_size: int) -> tuple[Any, Any]:
         if not np.isfinite(backbone(np.zeros((1, image_size, image_size, 3), np.float32), training=False)).all():
             raise ValueError("its features of a black image are not finite")
     except Exception as error:  # Keras and TensorFlow raise many types of exception for a network that cannot run
-        raise UserError(f"{path} cannot be a backbone: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"{path} cannot be a backbone: {shorten_error(error)}") from None
     _warn_of_scale(path)
     return model.input, features
 
@@ -202,4 +202,4 @@ def _check_weights_file(path: Path, backbone: str) -> None:
     except (FileError, UserError):
         raise
     except Exception as error:  # h5py raises many types of exception for a damaged file
-        raise UserError(f"{path} cannot be loaded: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"{path} cannot be loaded: {shorten_error(error)}") from None

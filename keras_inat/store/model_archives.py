@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_inat.errors import UserError, explain_errors
-from keras_inat.files import make_printable
+from keras_inat.errors import UserError, explain_errors, shorten_error
 
 CONTRACT = "keras_inat.json"  # beside Keras's own members, which Keras does not mind
 CONFIG = "config.json"
@@ -43,8 +42,7 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         except (UserError, OSError):
             raise
         except Exception as error:  # `zipfile` raises many types of exception for a damaged archive
-            reason = make_printable(" ".join(str(error).split()))[:200]
-            raise UserError(f"{path} cannot be loaded: {reason}") from None
+            raise UserError(f"{path} cannot be loaded: {shorten_error(error)}") from None
 
 
 def read_json(archive: zipfile.ZipFile, member: str) -> Any:
