@@ -1,8 +1,10 @@
 """Model files, `best.keras`: a model of Keras with a contract, which says what it takes and what it returns."""
 
+import contextlib
 import io
 import json
 import shutil
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -97,11 +99,9 @@ def _load(path: Path) -> keras.Model:
 def _restore_weights(model: keras.Model, weights: io.BytesIO) -> None:
     """Loads weights into a model, as `keras.models.load_model` does after it has built a model by itself."""
     failures: dict[int, tuple[Any, Exception]] = {}
-    store = saving_lib.H5IOStore(weights, mode="r")
-    try:
+    # Keras warns of layers whose weights it does not find and leaves them at random.
+    with contextlib.closing(saving_lib.H5IOStore(weights, mode="r")) as store, warnings.catch_warnings(action="error"):
         saving_lib._load_state(model, store, None, "", False, set(), set(), failures)
-    finally:
-        store.close()
     for layer, error in failures.values():
         raise ValueError(f"the layer {layer.name!r}: {error}")
 

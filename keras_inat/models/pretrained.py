@@ -25,7 +25,7 @@ from keras_inat.models.cnn import LAST_LAYER
 from keras_inat.models.feature_maps import find_last_maps, has_kernel
 from keras_inat.models.flattening import flatten_model
 from keras_inat.models.model_files import load_model
-from keras_inat.models.weight_files import check_size, check_weights
+from keras_inat.models.weight_files import check_size, check_weights_apart
 from keras_inat.settings.schema import Finetune
 from keras_inat.store.contracts import has_contract
 
@@ -198,7 +198,7 @@ def _check_weights_file(path: Path, backbone: str) -> None:
     """Refuses a file of weights that holds anything else, or more than several copies of the backbone's."""
     try:
         with explain_errors("read", path):
-            check_size(check_weights(path), 4 * BACKBONES[backbone].parameters)
+            check_size(check_weights_apart(path), 4 * BACKBONES[backbone].parameters)
     except (FileError, UserError):
         raise
     except Exception as error:  # h5py raises many types of exception for a damaged file

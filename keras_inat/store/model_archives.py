@@ -1,6 +1,7 @@
 """Model files of Keras, `.keras`, as archives. They may come from strangers and are checked before anything is read."""
 
 import contextlib
+import errno
 import json
 import stat
 import struct
@@ -39,9 +40,11 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
                 with zipfile.ZipFile(file) as archive:
                     _check_members(archive, path.stat().st_size)
                     yield archive
-        except (UserError, OSError):
+        except UserError:
             raise
         except Exception as error:  # `zipfile` raises many types of exception for a damaged archive
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is a place outside the file
+                raise
             raise UserError(f"{path} cannot be loaded: {shorten_error(error)}") from None
 
 

@@ -1,0 +1,94 @@
+"""Model files and weights from strangers: none is believed, executed, or given more memory than it should have."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import hostile_files
+import keras
+import pytest
+from keras.src.legacy.saving import legacy_h5_format
+
+# The most by which the largest memory of the process may grow, in MB, over all files. A declared size is hundreds of
+# times as large, and so is what a compressed member or dataset becomes.
+MAX_GROWTH = 200
+# A process that is given an honest file and then the others. It writes what it said about each, and its largest memory.
+READER = """
+import contextlib, io, json, resource, sys
+from pathlib import Path
+from keras_inat.__main__ import main
+from keras_inat.errors import UserError
+from keras_inat.models.pretrained import build_finetune
+from keras_inat.settings.schema import Finetune
+
+def predict(file):
+    run = Path(sys.argv[2])
+    run.joinpath("best.keras").unlink(missing_ok=True)
+    run.joinpath("best.keras").symlink_to(file)
+    return main(["predict", f"RUN={run}", f"IMAGE={sys.argv[3]}", "predict.explain=false"])
+
+def finetune(file):
+    try:
+        build_finetune(Finetune(backbone="MobileNet", weights=str(file)), 16 if file.suffix == ".keras" else 32, 3)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+files = json.loads(Path(sys.argv[1]).read_text())
+said = []
+for name in files:
+    for action in (finetune, predict) if name.endswith(".keras") else (finetune,):
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors):
+            code = action(Path(name))
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        said.append([Path(name).name, action.__name__, code, errors.getvalue(), memory])
+Path(sys.argv[1]).write_text(json.dumps(said))
+"""
+
+
+def test_hostile_files_are_refused_in_one_line_and_little_memory(workplace, build_result, photos):
+    keras.utils.set_random_seed(0)
+    honest = workplace / "honest.keras"
+    hostile_files.build_honest().save(honest)
+    # The settings of the training of a model inside are not used. These would fill the memory.
+    editor = hostile_files.Editor(honest)
+    metric = {"class_name": "AUC", "module": "keras.metrics", "config": {"num_thresholds": 10**10}}
+    editor.find("inner")["compile_config"] = {"optimizer": "adam", "loss": "mse", "metrics": [metric]}
+    editor.write(workplace / "metric.keras")
+    narrow = keras.applications.MobileNet(include_top=False, weights=None, alpha=0.25, input_shape=(32, 32, 3))
+    weights = [workplace / f"mobilenet_2_5_224_tf_no_top{suffix}" for suffix in (".h5", ".weights.h5")]
+    with h5py.File(weights[0], "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, narrow)
+    narrow.save_weights(weights[1])
+    accepted = [honest, workplace / "metric.keras", *weights]
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        refused = list(hostile_files.write_hostile_models(honest, workplace))
+    for path in weights:
+        refused += hostile_files.write_hostile_weights(path, workplace)
+    assert len(refused) > 95
+
+    said = _read_files([*accepted, *refused], workplace, build_result(), photos / "val" / "red" / "0.png")
+    assert [code for _, _, code, *_ in said[:6]] == [0] * 6  # a model is fine-tuned and predicts
+    for name, action, code, errors, _ in said[6:]:
+        assert (code, errors.count("\n")) == (2, 1), (name, action, errors)
+        assert errors.startswith("error: "), errors
+        assert (name if action == "finetune" else "best.keras") in errors
+        assert errors.rstrip().isprintable()
+    assert said[-1][-1] - said[5][-1] < MAX_GROWTH, {name: memory for name, *_, memory in said}
+    assert not Path("ran").exists()
+    assert not (workplace.parent / "outside.txt").exists()
+
+
+def _read_files(files, folder, result, image):
+    """Reads files in a process of its own. Returns what it said about each, and its largest memory so far, in MB."""
+    run = folder / "runs" / "train-best" / "20260101-000000-small"
+    run.mkdir(parents=True)
+    result.write(run / "result.json")
+    (folder / "files.json").write_text(json.dumps(list(map(str, files))))
+    (folder / "reader.py").write_text(READER)
+    subprocess.run([sys.executable, "reader.py", "files.json", str(run), str(image)], check=True, timeout=300)
+    return json.loads((folder / "files.json").read_text())
