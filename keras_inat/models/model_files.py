@@ -58,7 +58,7 @@ def _copy_members(original: Path, target: Path, contract: ModelContract) -> None
         archive.writestr(CONTRACT, contract.model_dump_json(indent=2))
 
 
-def load_model(path: Path, data: DataSummary | None = None) -> keras.Model:
+def load_model(path: Path, data: DataSummary | ModelContract | None = None) -> keras.Model:
     """Loads a model for inference, which has to fit the images and classes of `data`.
 
     The file may come from a stranger. What it asks for is checked before it is built: its classes, its weights, which
@@ -71,7 +71,8 @@ def load_model(path: Path, data: DataSummary | None = None) -> keras.Model:
     if data is not None:
         size = data.image_size
         if model.input_shape[1:] != (size, size, 3) or model.output_shape[1:] != (len(data.classes),):
-            raise UserError(f"{path} is not the model that result.json describes: give another RUN")
+            source = "its contract" if isinstance(data, ModelContract) else "result.json"
+            raise UserError(f"{path} is not the model that {source} describes: give another RUN")
     return model
 
 
