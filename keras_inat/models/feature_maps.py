@@ -17,9 +17,9 @@ def find_last_maps(model: keras.Model) -> list[Any]:
     Raises:
         ValueError: There are none, or layers after them compute sequences of features, as in a vision transformer.
     """
-    maps = set()  # of ids of tensors, as the following one
-    learned = set()
-    last = {}
+    maps = set[int]()  # the ids of tensors
+    learned = set[int]()  # the same, of those that depend on a kernel
+    last = dict[int, Any]()
     for operation in model.operations:
         [node] = operation._inbound_nodes
         inputs = set(map(id, node.input_tensors))

@@ -150,4 +150,4 @@ def test_a_foreign_model_without_feature_maps_is_refused_before_any_training(mak
     with pytest.raises(UserError, match=r"plankton\.keras cannot be a backbone: it computes no feature maps"):
         finetune.run(make_config("STRATEGY=full", f"WEIGHTS={tmp_path / 'plankton.keras'}"))
     assert not Path("runs/test_ledger.jsonl").exists()
-    assert not list(Path("runs").rglob("metrics.jsonl"))
+    assert not any(path.stat().st_size for path in Path("runs").rglob("metrics.jsonl"))
