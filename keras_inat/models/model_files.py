@@ -101,7 +101,8 @@ def _restore_weights(model: keras.Model, weights: io.BytesIO) -> None:
     """Loads weights into a model, as `keras.models.load_model` does after it has built a model by itself."""
     failures: dict[int, tuple[Any, Exception]] = {}
     # Keras warns of layers whose weights it does not find and leaves them at random.
-    with contextlib.closing(saving_lib.H5IOStore(weights, mode="r")) as store, warnings.catch_warnings(action="error"):
+    with contextlib.closing(saving_lib.H5IOStore(weights, mode="r")) as store, warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
         saving_lib._load_state(model, store, None, "", False, set(), set(), failures)
     for layer, error in failures.values():
         raise ValueError(f"the layer {layer.name!r}: {error}")

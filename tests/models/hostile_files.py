@@ -38,7 +38,7 @@ class Editor:
 
     def write(self, path: Path, compression: int = zipfile.ZIP_STORED) -> None:
         with zipfile.ZipFile(path, "w", compression) as archive:
-            for name, content in (self.members | {"config.json": json.dumps(self.config)}).items():
+            for name, content in self.members.items():
                 archive.writestr(name, content)
 
     def find(self, name: str) -> dict[str, Any]:
@@ -57,6 +57,7 @@ def _edit_config(change: Callable[[Editor], Any]) -> Callable[[Path, Path], None
     def write(honest: Path, path: Path) -> None:
         editor = Editor(honest)
         change(editor)
+        editor.members["config.json"] = json.dumps(editor.config).encode()
         editor.write(path)
 
     return write
@@ -128,9 +129,9 @@ CONFIGS: dict[str, Callable[[Editor], Any]] = {
 
 def _write_raw_config(text: str) -> Callable[[Path, Path], None]:
     def write(honest: Path, path: Path) -> None:
-        with zipfile.ZipFile(honest) as archive, zipfile.ZipFile(path, "w") as changed:
-            for name in archive.namelist():
-                changed.writestr(name, text if name == "config.json" else archive.read(name))
+        editor = Editor(honest)
+        editor.members["config.json"] = text.encode()
+        editor.write(path)
 
     return write
 

@@ -6,7 +6,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from hostile_files import build_honest
+from hostile_files import Editor, build_honest
 from keras.src.legacy.saving import legacy_h5_format
 from mutations import damage
 
@@ -34,6 +34,30 @@ def test_a_damaged_model_is_the_same_or_refused(tmp_path, list_seeds):
         # The archive has a checksum of every member.
         for weights, before in zip(received, expected, strict=True):
             np.testing.assert_array_equal(weights, before, f"{seed}: {words}")
+    check_messages(messages, path)
+
+
+@pytest.mark.parametrize("member", ["config.json", "model.weights.h5"])
+def test_a_model_whose_parts_are_damaged_runs_or_is_refused(tmp_path, list_seeds, member):
+    """The checksums of the archive are right, as after a change by hand."""
+    keras.utils.set_random_seed(0)
+    honest = tmp_path / "honest.keras"
+    build_honest().save(honest)
+    path = tmp_path / "damaged.keras"
+    part = tmp_path / member
+    messages = []
+    for seed in list_seeds(60):
+        editor = Editor(honest)
+        part.write_bytes(editor.members[member])
+        words = damage(part, seed)
+        editor.members[member] = part.read_bytes()
+        editor.write(path)
+        try:
+            model = build_finetune(Finetune(weights=str(path)), 16, 3)
+        except UserError as error:
+            messages.append(str(error))
+            continue
+        assert model.output_shape == (None, 3), (seed, words)
     check_messages(messages, path)
 
 

@@ -58,6 +58,7 @@ def test_hostile_files_are_refused_in_one_line_and_little_memory(workplace, buil
     editor = hostile_files.Editor(honest)
     metric = {"class_name": "AUC", "module": "keras.metrics", "config": {"num_thresholds": 10**10}}
     editor.find("inner")["compile_config"] = {"optimizer": "adam", "loss": "mse", "metrics": [metric]}
+    editor.members["config.json"] = json.dumps(editor.config).encode()
     editor.write(workplace / "metric.keras")
     narrow = keras.applications.MobileNet(include_top=False, weights=None, alpha=0.25, input_shape=(32, 32, 3))
     weights = [workplace / f"mobilenet_2_5_224_tf_no_top{suffix}" for suffix in (".h5", ".weights.h5")]
