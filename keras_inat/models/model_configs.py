@@ -24,7 +24,7 @@ CLASSES = {
         InputLayer Activation Add AlphaDropout Average AveragePooling2D BatchNormalization CenterCrop Concatenate Conv2D
         Conv2DTranspose Cropping2D Dense DepthwiseConv2D Dot Dropout ELU EinsumDense Flatten GaussianDropout
         GaussianNoise GlobalAveragePooling2D GlobalMaxPooling2D GroupNormalization Identity LayerNormalization LeakyReLU
-        MaxPooling2D Maximum Minimum MultiHeadAttention Multiply Normalization PReLU Permute RMSNormalization
+        MaxPooling2D Maximum Minimum Multiply Normalization PReLU Permute RMSNormalization
         RandomBrightness RandomContrast RandomFlip RandomRotation RandomTranslation RandomZoom ReLU Rescaling
         Reshape Resizing SeparableConv2D Softmax SpatialDropout2D Subtract UnitNormalization UpSampling2D ZeroPadding2D
     """,
@@ -32,8 +32,6 @@ CLASSES = {
         Constant GlorotNormal GlorotUniform HeNormal HeUniform LecunNormal LecunUniform Ones Orthogonal RandomNormal
         RandomUniform TruncatedNormal VarianceScaling Zeros
     """,
-    "keras.regularizers": "L1 L1L2 L2 OrthogonalRegularizer",
-    "keras.constraints": "MaxNorm MinMaxNorm NonNeg UnitNorm",
     "keras.dtype_policies": "DTypePolicy",
     "keras.src.applications.convnext": "LayerScale",
     "keras.src.applications.inception_resnet_v2": "CustomScaleLayer",
@@ -48,6 +46,7 @@ CLASSES = {
         Swapaxes Tanh Tile Transpose TrueDivide Var
     """,
 }
+TRAINING_SETTINGS = ("compile_config", "_regularizer", "_constraint")  # ends of their names
 ALLOWED = {(module, name) for module, names in CLASSES.items() for name in names.split()}
 FUNCTION_MODULES = ("builtins", "keras.activations")
 TENSOR = "__keras_tensor__"
@@ -69,7 +68,7 @@ def check_config(config: Any) -> str:
         raise ValueError("its configuration is not that of a network")
     num_layers = 0
     for values in _list_dicts(config):
-        values.pop("compile_config", None)
+        values |= {key: None for key in values if key.endswith(TRAINING_SETTINGS)}
         if "class_name" in values:
             _check_object(values)
             num_layers += str(values.get("module")).startswith(("keras.layers", "keras.src"))
@@ -135,7 +134,7 @@ def measure_weights(config: str, max_output: int) -> int:
         for shape in _list_shapes(model):
             num_bytes = 4 * math.prod(side or 1 for side in shape)
             if num_bytes > max_output:
-                raise ValueError(f"a layer needs {num_bytes:,} bytes for an image, more than this machine has")
+                raise ValueError(f"a layer needs {num_bytes:,} bytes for an image, too many for this machine")
         return sum(math.prod(each.shape) * _count_bytes(each.dtype) for each in variables)
 
 

@@ -19,7 +19,7 @@ from keras_inat.models.flattening import flatten_model, is_flat
 from keras_inat.models.memory import read_available_memory
 from keras_inat.models.model_configs import build_from_config, check_config, measure_weights
 from keras_inat.models.prediction import BATCH_SIZE
-from keras_inat.models.weight_files import SPARE_BYTES, check_size, check_weights
+from keras_inat.models.weight_files import SPARE_BYTES, check_size, check_weights_apart
 from keras_inat.store.contracts import ModelContract, read_contract
 from keras_inat.store.model_archives import CONFIG, CONTRACT, WEIGHTS, open_archive, read_json
 from keras_inat.store.records import DataSummary
@@ -83,7 +83,7 @@ def _load(path: Path) -> keras.Model:
         check_size(archive.getinfo(WEIGHTS).file_size, needed)
         weights = io.BytesIO(archive.read(WEIGHTS))
     try:
-        held = check_weights(weights)
+        held = check_weights_apart(weights)
         if needed > held + SPARE_BYTES:
             raise ValueError(f"its layers have {needed:,} bytes of weights, but it holds {held:,}")
         model = build_from_config(config)

@@ -1,9 +1,9 @@
 """Files of weights, HDF5, which may come from strangers: their content is checked before any of it is read."""
 
+import contextlib
 import io
 import math
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ MAX_COPIES = 8
 SPARE_BYTES = 2**24  # for the structure of a file and for the counters of an optimizer
 # The library of HDF5 takes memory for a text before it finds that the file does not hold it, and a damaged file may
 # crash it or keep it busy. Therefore a file is first read by a process of its own.
-MAX_MEMORY = 2**30  # bytes of addresses of that process
-MAX_SECONDS = 60.0
+MAX_MEMORY = 2**30  # bytes of addresses of that process, beside the file
+MAX_SECONDS = 30.0
 
 
 def check_size(num_bytes: int, needed: int) -> None:
@@ -33,17 +33,23 @@ def check_size(num_bytes: int, needed: int) -> None:
         raise ValueError(f"it holds {num_bytes:,} bytes of weights, but its model has {needed:,}")
 
 
-def check_weights_apart(path: Path) -> int:
+def check_weights_apart(file: Path | io.BytesIO) -> int:
     """Checks a file of weights by `check_weights` in a process of its own."""
-    command = [sys.executable, "-P", __file__, str(path)]
+    command = [sys.executable, "-P", __file__]
+    content = None
+    if isinstance(file, Path):
+        command.append(str(file))
+    else:
+        content = file.getbuffer()
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=MAX_SECONDS, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}
-        )
+        done = subprocess.run(command, input=content, capture_output=True, timeout=MAX_SECONDS, env=environment)
     except subprocess.TimeoutExpired:
         raise ValueError(f"reading it takes more than {MAX_SECONDS:.0f} s") from None
     if done.returncode:
-        raise ValueError(done.stderr.strip().rpartition("\n")[2] or "it crashes the library of HDF5")
+        raise ValueError(
+            done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or "it crashes the library of HDF5"
+        )
     return int(done.stdout)
 
 
@@ -60,7 +66,7 @@ def check_weights(file: Path | io.BytesIO) -> int:
         ValueError: The file holds something else.
         OSError: It is damaged.
     """
-    size = file.getbuffer().nbytes if isinstance(file, io.BytesIO) else file.stat().st_size
+    size = _measure_file(file)
     total = 0
     with h5py.File(file, "r") as root:
         for name, item in _list_items(root):
@@ -75,6 +81,10 @@ def check_weights(file: Path | io.BytesIO) -> int:
     if total > size:
         raise ValueError("it declares more weights than it holds")
     return total
+
+
+def _measure_file(file: Path | io.BytesIO) -> int:
+    return file.stat().st_size if isinstance(file, Path) else file.getbuffer().nbytes
 
 
 def _list_items(root: h5py.File) -> Iterator[tuple[str, Any]]:
@@ -124,8 +134,13 @@ def _check_names(path: str, group: h5py.Group) -> None:
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+    import resource
+
+    received = Path(sys.argv[1]) if sys.argv[1:] else io.BytesIO(sys.stdin.buffer.read())
+    limit = MAX_MEMORY + _measure_file(received)
+    with contextlib.suppress(OSError, ValueError):  # a system may not have such a limit
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
-        print(check_weights(Path(sys.argv[1])))
+        print(check_weights(received))
     except Exception as error:
         sys.exit(str(error) or type(error).__name__)
