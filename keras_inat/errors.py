@@ -102,6 +102,12 @@ def join_names(names: Iterable[str], limit: int = MAX_NAMES) -> str:
     return ", ".join(names[:limit]) + rest
 
 
+def shorten_error(error: Exception, limit: int = 200) -> str:
+    """Returns the message of an exception of a library as one printable line."""
+    text = str(error).rpartition("Exception encountered: ")[2]  # Keras repeats a whole configuration before it
+    return "".join(filter(str.isprintable, " ".join(text.split())))[:limit] or type(error).__name__
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Returns True if the machine or the GPU ran out of memory."""
     text = f"{type(error).__name__}: {error}"

@@ -18,7 +18,8 @@ from PIL import Image
 
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Config
-from keras_inat.store.contracts import MEMBER, ModelContract
+from keras_inat.store.contracts import ModelContract
+from keras_inat.store.model_archives import CONTRACT
 from keras_inat.store.records import DataSummary, Epoch, EvaluationScores, Result, StageSummary
 from keras_inat.store.runs import RunFolder, finish_run
 
@@ -255,7 +256,7 @@ def write_exported_run(build_result: Callable[..., Result]) -> Callable[..., Cal
             classes=classes, image_size=16, temperature=result.temperature, keras="3.15.1", keras_inat="0.1.0"
         )
         with zipfile.ZipFile(run.model, "w") as archive:
-            archive.writestr(MEMBER, inside.model_dump_json())
+            archive.writestr(CONTRACT, inside.model_dump_json())
         finish_run(run, result)
         write_records(
             run,

@@ -134,6 +134,7 @@ class Classifier:
     def __init__(self, path: Path, run: Run | None = None) -> None:
         contract = read_contract(path)
         self.path = path
+        self._contract = contract
         self.classes = list(contract.classes)  # in alphabetical order
         self.image_size = contract.image_size  # side in pixels of the model's input
         self.preparation = contract.preparation  # the conversion of an image file to the model's input
@@ -149,7 +150,7 @@ class Classifier:
         """
         from keras_inat.progress import import_quietly
 
-        return import_quietly("keras_inat.models.model_files").load_model(self.path)
+        return import_quietly("keras_inat.models.model_files").load_model(self.path, self._contract)
 
     @functools.cached_property
     def _predictor(self) -> Predictor:

@@ -14,7 +14,7 @@ from keras_inat.store.balance import NAMES, choose_common, read_score
 from keras_inat.store.exports import ExportReport
 from keras_inat.store.predictions import Predictions
 from keras_inat.store.records import Epoch, Result, Trial, find_best
-from keras_inat.store.runs import RunFolder, identify_group
+from keras_inat.store.runs import RunFolder, check_model, identify_group
 from keras_inat.store.seed_scores import estimate_accuracy, estimate_balanced_accuracy
 from keras_inat.store.sweeps import SweepFolder
 

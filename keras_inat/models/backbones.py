@@ -101,11 +101,12 @@ BACKBONES = {
 def name_backbone(config: Finetune) -> str:
     """Returns the full name of a pretrained network, such as `MobileNet 0.25`.
 
-    It has the width multiplier unless this is 1. The name of a model of ours is the name of the run that made it.
+    It has the width multiplier unless this is 1. The model of a run has the name of the run, another model that
+    of its file.
     """
     path = Path(config.weights)
     if path.suffix == ".keras":
-        return re.sub(r"^\d{8}-\d{6}-", "", path.resolve().parent.name)
+        return re.sub(r"^\d{8}-\d{6}-", "", path.resolve().parent.name) if path.name == "best.keras" else path.stem
     width = read_width_multiplier(config)
     return config.backbone if width in (None, 1) else f"{config.backbone} {width:g}"
 
@@ -132,8 +133,8 @@ def check_backbone(config: Finetune) -> None:
         return
     if path.suffix not in (".h5", ".keras"):
         raise UserError(
-            "`finetune.weights` must be 'imagenet', 'none', an .h5 or .weights.h5 file, or a .keras model saved by "
-            f"keras-inat. Received: {config.weights!r}."
+            "`finetune.weights` must be 'imagenet', 'none', an .h5 or .weights.h5 file, or a .keras model. "
+            f"Received: {config.weights!r}."
         )
     if not path.is_file():
         raise ExternalError(f"`finetune.weights` {config.weights!r} does not exist.{suggest_path(path)}")

@@ -78,7 +78,7 @@ def check_memory(config: Config, num_classes: int, teacher: int = 0) -> None:
     Raises:
         UserError: If it cannot fit. The message gives the arithmetic and the settings that help.
     """
-    available = _read_available_memory()
+    available = read_available_memory()
     memory = estimate_memory(config, num_classes)
     needed = memory.minimum + teacher
     if needed > available:
@@ -96,7 +96,7 @@ def check_memory(config: Config, num_classes: int, teacher: int = 0) -> None:
         )
 
 
-def _read_available_memory() -> int:
+def read_available_memory() -> int:
     """Returns the memory of this machine, or of its container, in bytes."""
     available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for path in CONTAINER_LIMITS:

@@ -2,7 +2,8 @@
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_inat.errors import ExternalError, UserError
+from keras_inat.errors import ExternalError, FileError, UserError, explain_errors, shorten_error
+from keras_inat.log import warn
 from keras_inat.models.backbones import (
     BACKBONES,
     HEAD,
@@ -20,9 +22,16 @@ from keras_inat.models.backbones import (
     read_width_multiplier,
 )
 from keras_inat.models.cnn import LAST_LAYER
+from keras_inat.models.feature_maps import find_last_maps, has_kernel
+from keras_inat.models.flattening import flatten_model
+from keras_inat.models.model_files import load_model
+from keras_inat.models.weight_files import check_size, check_weights_apart
 from keras_inat.settings.schema import Finetune
+from keras_inat.store.contracts import has_contract
 
 FINETUNED = "finetune"  # the name of a model with a backbone, within its file
+JOINED_MAPS = "ensemble"  # names of layers that are added to a trained model
+POOL = "pool"
 
 
 def build_finetune(config: Finetune, image_size: int, num_classes: int, smallest: int | None = None) -> keras.Model:
@@ -106,6 +115,8 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
             f"{config.backbone} needs `data.image_size` of at least {row.min_size}. Received: {image_size}{scaled}."
         )
     from_file = config.weights not in ("imagenet", "none")
+    if from_file:
+        _check_weights_file(Path(config.weights), config.backbone)
     if config.weights == "imagenet":
         size = f"{row.megabytes:,.0f} MB"
         print(f"ImageNet weights of {config.backbone}: downloaded ({size}) unless Keras has stored them", flush=True)
@@ -120,13 +131,15 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
             options = {} if width is None else {"alpha": width}
             backbone = build(include_top=False, pooling="avg", input_tensor=pixels, weights=weights, **options)
     except Exception as error:  # Keras reports a failed download or an unsuitable file with many classes
-        reason = " ".join(str(error).split())[:300]
+        reason = shorten_error(error, 300)
         if weights != "imagenet":
             raise UserError(f"{config.weights} does not fit {config.backbone}: {reason}") from None
         raise ExternalError(
             f"the ImageNet weights of {config.backbone} could not be downloaded ({reason}): connect to the network, or "
             "download that file elsewhere and set WEIGHTS=<file>.h5, or set WEIGHTS=<model>.keras or WEIGHTS=none"
         ) from None
+    if from_file and not all(np.isfinite(weight).all() for weight in backbone.get_weights()):
+        raise UserError(f"{config.weights} has weights that are not finite numbers: it is damaged")
     if from_file and re.fullmatch(r"EfficientNetB\d", config.backbone):
         # Keras divides the normalized pixels by the square root of their standard deviation, but only if `weights` is
         # "imagenet" and not if it names the same file. Here the first kernel absorbs these factors.
@@ -137,29 +150,56 @@ def _load_application(config: Finetune, image_size: int, smallest: int) -> tuple
 
 
 def _load_trained_model(path: Path, image_size: int) -> tuple[Any, Any]:
-    """Returns the input and the pooled features of a model that this program trained."""
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # a damaged archive raises many classes of errors
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} is not a model saved by keras-inat: {reason}") from None
-    if model.input_shape[1:] != (image_size, image_size, 3):
+    """Returns the input and the pooled features of a trained model: one of ours, or of another program.
+
+    Its backbone reaches up to its last feature maps. The layers after them are its head, which is not used.
+    """
+    model = load_model(path)
+    shape = tuple(model.input_shape[1:])
+    if len(shape) != 3 or shape[2] != 3 or shape[0] != shape[1]:
+        raise UserError(f"{path} takes inputs of shape {shape}: a backbone takes square RGB images")
+    if shape[0] not in (None, image_size):
         raise UserError(
-            f"{path} was trained on {model.input_shape[1]} px images: set data.image_size={model.input_shape[1]}. "
-            f"Received: {image_size}."
+            f"{path} was trained on {shape[0]} px images: set data.image_size={shape[0]}. Received: {image_size}."
         )
-    # The file contains the precision of the training and which layers were frozen. Neither applies here.
-    model = clone_with_precision(model, keras.config.dtype_policy().name)
-    if model.name == FINETUNED:
-        return model.input, get_features(model)
-    # Each ensemble member has its own last feature maps.
-    maps = [layer.output for layer in model.layers if _has_last_maps(layer)]
-    joined = layers.Concatenate(name="ensemble")(maps) if len(maps) > 1 else maps[0]
-    return model.input, layers.GlobalAveragePooling2D(name="pool")(joined)
+    names = {layer.name for layer in model.layers}
+    is_finetuned = model.name == FINETUNED and not names.isdisjoint(HEAD)
+    try:
+        if not is_finetuned:
+            image = keras.Input((image_size, image_size, 3), name="image")
+            model = flatten_model(model, image, (*HEAD, JOINED_MAPS, POOL))
+        # The file contains the precision of the training and which layers were frozen. Neither applies here.
+        model = clone_with_precision(model, keras.config.dtype_policy().name)
+        features = get_features(model) if is_finetuned else _pool(find_last_maps(model))
+        backbone = keras.Model(model.input, features)
+        if len(features.shape) != 2 or not any(map(has_kernel, backbone.layers)):
+            raise ValueError("no layer with a kernel lies between its images and the input of its head")
+        if not np.isfinite(backbone(np.zeros((1, image_size, image_size, 3), np.float32), training=False)).all():
+            raise ValueError("its features of a black image are not finite")
+    except Exception as error:  # Keras and TensorFlow raise many types of exception for a network that cannot run
+        raise UserError(f"{path} cannot be a backbone: {shorten_error(error)}") from None
+    _warn_of_scale(path)
+    return model.input, features
 
 
-def _has_last_maps(layer: keras.Layer) -> bool:
-    """Returns True if the layer outputs feature maps and none of the layers that read them does."""
-    outputs = [layer.output, *(node.operation.output for node in layer._outbound_nodes)]
-    has_maps = [len(output.shape) == 4 for output in outputs]
-    return has_maps[0] and not any(has_maps[1:])
+@cache
+def _warn_of_scale(path: Path) -> None:
+    if not has_contract(path):
+        warn(f"{path} was saved by another program. It receives RGB pixels from 0 to 255 and has to scale them itself")
+
+
+def _pool(maps: Sequence[Any]) -> Any:
+    """Returns the pooled features of the last feature maps. Each ensemble member has its own."""
+    joined = layers.Concatenate(name=JOINED_MAPS)(maps) if len(maps) > 1 else maps[0]
+    return layers.GlobalAveragePooling2D(name=POOL)(joined)
+
+
+def _check_weights_file(path: Path, backbone: str) -> None:
+    """Refuses a file of weights that holds anything else, or more than several copies of the backbone's."""
+    try:
+        with explain_errors("read", path):
+            check_size(check_weights_apart(path), 4 * BACKBONES[backbone].parameters)
+    except (FileError, UserError):
+        raise
+    except Exception as error:  # h5py raises many types of exception for a damaged file
+        raise UserError(f"{path} cannot be loaded: {shorten_error(error)}") from None

@@ -101,7 +101,7 @@ class Finetune(Section):
     backbone: str = Field("MobileNetV2", description="a network that the command `backbones` lists")
     weights: Annotated[str, PATH] = Field(
         "imagenet",
-        description="pretrained weights: 'imagenet', 'none', an .h5 or .weights.h5 file, or a .keras file of ours",
+        description="pretrained weights: 'imagenet', 'none', an .h5 or .weights.h5 file, or a .keras model",
     )
     unfreeze: int | float | str = Field(
         20, description="topk: trainable layers, from the top: a number of layers with kernels, a fraction, or a block"

@@ -1,12 +1,10 @@
 """The contract of a model, stored in its file `best.keras`. A copy of the file takes it along."""
 
-import zipfile
 from pathlib import Path
 
 from keras_inat.errors import UserError
+from keras_inat.store.model_archives import CONTRACT, open_archive, read_json
 from keras_inat.store.records import Preparation, Stored
-
-MEMBER = "keras_inat.json"  # of the archive, beside Keras's own members, which Keras does not mind
 
 
 class ModelContract(Stored):
@@ -31,7 +29,13 @@ def read_contract(path: Path) -> ModelContract:
         UserError: The file is missing or damaged, or it was not written by keras-inat.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            return ModelContract.model_validate_json(archive.read(MEMBER))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        with open_archive(path) as archive:
+            return ModelContract.model_validate(read_json(archive, CONTRACT))
+    except (OSError, UserError):
         raise UserError(f"{path} is not a model that keras-inat has saved") from None
+
+
+def has_contract(path: Path) -> bool:
+    """Returns True if keras-inat has saved a model file."""
+    with open_archive(path) as archive:
+        return CONTRACT in archive.namelist()

@@ -82,10 +82,10 @@ class RunFolder:
         if result and result.test is None and self.command in EVALUATING_COMMANDS:
             warn(f"{self.result} {WRONG}, and is skipped")
             return None
-        if result and self.config.name in result.files and self.config.exists():
-            if not self.is_unchanged(result, self.config):
-                warn(f"{self.result} does not belong to {self.config}, and is skipped")
-                return None
+        is_known = result is not None and self.config.name in result.files and self.config.exists()
+        if result and is_known and not self.is_unchanged(result, self.config):
+            warn(f"{self.result} does not belong to {self.config}, and is skipped")
+            return None
         return result
 
     def read_config(self) -> Config | None:

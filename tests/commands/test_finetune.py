@@ -1,11 +1,14 @@
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
+from keras_inat.__main__ import main
 from keras_inat.commands import finetune
 from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
+from keras_inat.models.model_files import load_model
 from keras_inat.settings.loading import load_config
 from keras_inat.store.records import Result
 from keras_inat.store.runs import create_run
@@ -108,3 +111,43 @@ def test_names(make_config, own):
 def test_without_a_section():
     with pytest.raises(UserError, match="no `finetune` section"):
         finetune.run(load_config([]))
+
+
+def build_foreign(kind):
+    """Builds a network of another program: a convolutional one inside another, or one without convolutions."""
+    layers = keras.layers
+    if kind == "perceptron":
+        inner = [layers.Flatten(), layers.Dense(8, activation="relu")]
+    else:
+        inner = [layers.Conv2D(4, 3, name="conv"), layers.BatchNormalization(), layers.ReLU(name="relu")]
+    image = keras.Input((16, 16, 3))
+    base = keras.Sequential([keras.Input((16, 16, 3)), *inner], name="base")
+    x = base(layers.RandomRotation(0.1)(layers.Rescaling(1 / 255)(image)), training=False)
+    x = layers.GlobalAveragePooling2D()(x) if kind == "convolutional" else x
+    return keras.Model(image, layers.Dense(7, activation="softmax")(x))
+
+
+def test_the_network_inside_a_foreign_model_is_trained(make_config, tmp_path, capsys):
+    model = build_foreign("convolutional")
+    model.save(tmp_path / "plankton.keras")
+    options = ("finetune.backbone_rate=1", "training.learning_rate=0.01", "training.epochs=4")
+    [run] = finetune.run(make_config("STRATEGY=full", f"WEIGHTS={tmp_path / 'plankton.keras'}", *options))
+    result = Result.read(run.result)
+    assert result.name == "full-plankton"
+    assert [(stage.layers, stage.parameters) for stage in result.stages] == [(1, 3 * 3 * 3 * 4 + 4 + 4 * 3 + 3)]
+    assert "plankton.keras was saved by another program" in capsys.readouterr().err
+    before = model.get_layer("base").get_layer("conv").get_weights()[0]
+    after = load_model(run.model, result.data).get_layer("conv").get_weights()[0]
+    assert np.abs(after - before).min(axis=(0, 1, 2)).max() > 1e-4
+    assert result.val_accuracy > 0.5
+    assert main(["predict", f"RUN={run.path}", "IMAGE=photos/val/red/0.png"]) == 0
+    assert len(list((run.path / "predictions").iterdir())) == 1
+    assert "red" in capsys.readouterr().out
+
+
+def test_a_foreign_model_without_feature_maps_is_refused_before_any_training(make_config, tmp_path):
+    build_foreign("perceptron").save(tmp_path / "plankton.keras")
+    with pytest.raises(UserError, match=r"plankton\.keras cannot be a backbone: it computes no feature maps"):
+        finetune.run(make_config("STRATEGY=full", f"WEIGHTS={tmp_path / 'plankton.keras'}"))
+    assert not Path("runs/test_ledger.jsonl").exists()
+    assert not any(path.stat().st_size for path in Path("runs").rglob("metrics.jsonl"))

@@ -16,6 +16,7 @@ from keras_inat.settings.networks import Finetune
         ("MobileNetV3Small", "weights_mobilenet_v3_small_224_0.75_float_no_top_v2.h5", "MobileNetV3Small 0.75"),
         ("ResNet50", "mine_0.5_.weights.h5", "ResNet50"),
         ("MobileNet", "runs/pretrain/20261201-172108-things-seed0/best.keras", "things-seed0"),
+        ("MobileNet", "/home/ada/plankton.keras", "plankton"),
     ],
 )
 def test_the_name_of_a_backbone_has_its_width(backbone: str, weights: str, name: str) -> None:

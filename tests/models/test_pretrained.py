@@ -90,12 +90,12 @@ def test_an_efficientnet_is_the_same_from_a_file_and_from_keras(tmp_path, monkey
     ],
 )
 def test_the_width_multiplier_of_a_mobilenet_comes_from_its_file_name(monkeypatch, tmp_path, backbone, file, alpha):
-    (tmp_path / file).touch()
+    h5py.File(tmp_path / file, "w").close()
     given = {}
 
     def build(include_top, pooling, input_tensor, **options):
         given.update(options)
-        return SimpleNamespace(output=input_tensor)
+        return SimpleNamespace(output=input_tensor, get_weights=list)
 
     monkeypatch.setattr(keras.applications, backbone, build)
     build_finetune(Finetune(backbone=backbone, weights=str(tmp_path / file)), 32, 4)
@@ -215,5 +215,59 @@ def test_a_training_model_for_any_size_is_the_network_of_that_size(name, size):
 def test_files_without_weights_are_refused(tmp_path, suffix):
     path = tmp_path / f"w{suffix}"
     path.write_bytes(b"not weights")
-    with pytest.raises(UserError, match=r"does not fit MobileNetV2|is not a model saved by keras-inat"):
+    with pytest.raises(UserError, match=rf"w\{suffix} cannot be loaded: "):
         build_finetune(Finetune(weights=str(path)), 32, 3)
+
+
+def test_layers_of_a_foreign_model_may_have_the_names_of_the_new_ones(tmp_path):
+    image = keras.Input((16, 16, 3))
+    x = image
+    for name in (*HEAD, "pool", "ensemble", "image"):
+        x = keras.layers.Conv2D(4, 1, name=name, activation="relu")(x)
+    path = tmp_path / "plain.keras"
+    network = keras.Model(image, keras.layers.GlobalAveragePooling2D()(x), name="foreign")
+    network.save(path)
+    model = build_finetune(Finetune(weights=str(path)), 16, 5)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
+    received = keras.Model(model.input, get_features(model))(images)
+    np.testing.assert_allclose(received, network(images), rtol=1e-5)
+
+
+def test_a_foreign_model_for_any_size_has_the_chosen_one(tmp_path):
+    keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3)]).save(tmp_path / "any.keras")
+    model = build_finetune(Finetune(weights=str(tmp_path / "any.keras")), 24, 5)
+    assert model.input_shape == (None, 24, 24, 3)
+    assert get_features(model).shape == (None, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((7,), r"takes inputs of shape \(7,\): a backbone takes square RGB images"),
+        ((16, 16, 1), "a backbone takes square RGB images"),
+        ((16, 24, 3), "a backbone takes square RGB images"),
+        ((8, 8, 3), r"trained on 8 px images: set data\.image_size=8"),
+    ],
+)
+def test_a_foreign_model_of_other_inputs_is_refused(tmp_path, shape, words):
+    image = keras.Input(shape)
+    keras.Model(image, keras.layers.Dense(3)(image)).save(tmp_path / "other.keras")
+    with pytest.raises(UserError, match=words):
+        build_finetune(Finetune(weights=str(tmp_path / "other.keras")), 16, 5)
+
+
+def test_a_foreign_model_that_is_named_like_ours_needs_features(tmp_path):
+    image = keras.Input((16, 16, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    for number, outputs in enumerate([image, pooled]):
+        path = tmp_path / f"{number}.keras"
+        keras.Model(image, keras.layers.Dense(3, name="predictions")(outputs), name="finetune").save(path)
+        with pytest.raises(UserError, match="no layer with a kernel lies between its images and the input of its head"):
+            build_finetune(Finetune(weights=str(path)), 16, 5)
+
+
+def test_a_model_with_several_inputs_or_outputs_is_refused(tmp_path):
+    image = keras.Input((16, 16, 3))
+    keras.Model(image, [keras.layers.Flatten()(image), image]).save(tmp_path / "two.keras")
+    with pytest.raises(UserError, match="it has 1 inputs and 2 outputs, not one of each"):
+        build_finetune(Finetune(weights=str(tmp_path / "two.keras")), 16, 5)

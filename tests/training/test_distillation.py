@@ -29,6 +29,7 @@ NETWORK = Model(num_blocks=2, filters=4, dense_units=5)
 @pytest.fixture
 def teacher(make_config, tmp_path):
     """Trains a backbone with random weights at 32 px, on the images of `make_config`."""
+    keras.utils.set_random_seed(1)
     build_cnn(NETWORK, 32, 5).save(tmp_path / "own.keras")
     config = make_config(
         *("STRATEGY=full", f"WEIGHTS={tmp_path / 'own.keras'}", "data.image_size=32", "NAME=teacher"),

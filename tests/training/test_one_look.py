@@ -18,17 +18,22 @@ class Killed(BaseException):
     """An error that `except Exception` does not catch, like the end of a process."""
 
 
-@pytest.mark.parametrize("step", ["ValidationSample", "draw_training_sample", "fit_temperature", "finish_run"])
-@pytest.mark.parametrize("error", [Killed(), OSError(errno.ENOSPC, "No space left on device")], ids=["kill", "full"])
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("step", "error"), [("ValidationSample", Killed()), ("fit_temperature", FULL), ("finish_run", Killed())]
+)
 def test_an_interrupted_evaluation_continues_from_its_predictions(make_config, monkeypatch, step, error):
     def fail(*arguments, **keywords):
         raise error
 
     config = make_config(*SETTINGS)
     undisturbed = train_and_evaluate(make_config(*SETTINGS, "run.name=other"), "train-best", "x")
-    with monkeypatch.context() as patch, pytest.raises(type(error)):
+    with monkeypatch.context() as patch:
         patch.setattr(evaluation, step, fail)
-        train_and_evaluate(config, "train-best", "x")
+        with pytest.raises(type(error)):
+            train_and_evaluate(config, "train-best", "x")
     run = train_and_evaluate(config, "train-best", "x")
     ledger = read_ledger("runs", list_runs("runs"))
     assert [entry.run for entry in ledger.entries] == [f"train-best/{each.path.name}" for each in (undisturbed, run)]
@@ -47,9 +52,10 @@ def test_predictions_of_other_weights_are_not_taken(make_config, monkeypatch):
         raise Killed
 
     config = make_config("training.epochs=1")
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(evaluation, "finish_run", fail)
-        train_and_evaluate(config, "train-best", "x")
+        with pytest.raises(Killed):
+            train_and_evaluate(config, "train-best", "x")
     [folder] = Path("runs/train-best").iterdir()
     with np.load(folder / "test_predictions.npz") as arrays:
         np.savez(folder / "test_predictions.npz", **{**arrays, "weights": np.array("others")})

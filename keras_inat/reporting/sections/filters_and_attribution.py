@@ -59,11 +59,10 @@ def _compute(
     print(f"explaining the model of {run.folder.path}", flush=True)
     # These take seconds to import. A page with stored explanations does not need them.
     with hide_startup_messages():
-        import keras
-
         from keras_inat.explain.explanations import compute_explanations, shorten
+        from keras_inat.models.model_files import load_model
     try:
-        model = keras.models.load_model(run.folder.model, compile=False)
+        model = load_model(run.folder.model)
     except Exception as error:  # Keras raises many types for a damaged archive or one of another version
         return shorten(error)
     return compute_explanations(model, predictions, sample, run.result.macs, settings.neurons == "selective")
