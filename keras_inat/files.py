@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -159,8 +160,15 @@ def file_size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+def check_regular(path: Path) -> None:
+    """Raises an `OSError` if there is no file, or a pipe, a device or a folder, which could be read without end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
+
+
 def hash_file(path: Path) -> str:
     """Returns the SHA-256 of a file as hexadecimal digits."""
+    check_regular(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -246,6 +254,7 @@ def _append(path: Path, line: bytes) -> None:
 def read_lines(path: Path) -> list[bytes]:
     """Returns the lines of a file, and after them what follows the last line break; nothing of a missing file."""
     try:
+        check_regular(path)
         return path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return [b""]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from keras_inat.files import check_regular
+
 CHECKSUM = "checksum"  # the last key of a JSON record
 COMMENT = f"# {CHECKSUM} of the lines above: "  # begins the last line of a YAML file
 WRONG = "is damaged or was changed by hand"  # follows the path of a file
@@ -34,6 +36,7 @@ def sign_lines(text: str) -> str:
 
 def check_lines(path: Path) -> None:
     """Raises a ValueError if the lines of a file have changed since `sign_lines`, and an OSError if there is none."""
+    check_regular(path)
     lines, _, found = path.read_bytes().rpartition(COMMENT.encode())
     if found.decode(errors="replace") != f"{_hash(lines)}\n":
         raise ValueError(f"{path} {WRONG}")

@@ -20,6 +20,7 @@ from keras_inat.reporting.prediction_pictures import draw_prediction
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.networks import Model
 from keras_inat.store.records import Preparation
+from keras_inat.store.runs import RunFolder, finish_run
 
 CLASSES = ["Aves", "Fungi", "Insecta", "Plantae"]
 
@@ -45,7 +46,7 @@ def runs(tmp_path, model, build_result):
 def _write_run(path, model, result):
     path.mkdir(parents=True)
     model.save(path / "best.keras")
-    result.write(path / "result.json")
+    finish_run(RunFolder(path, path.parent.name), result)
 
 
 def _write_image(path, seed):
@@ -207,7 +208,7 @@ def test_errors_say_what_to_do(runs, model, tmp_path, arguments, message, build_
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/best.keras").write_text("hello")
-    build_result().write(tmp_path / "broken/result.json")
+    finish_run(RunFolder(tmp_path / "broken", "train-best"), build_result())
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged/best.keras").write_text("hello")
     (tmp_path / "damaged/result.json").write_text("{")

@@ -11,7 +11,7 @@ from keras_inat.executors.local import LocalExecutor
 from keras_inat.executors.tasks import Resources
 from keras_inat.settings.loading import load_config
 from keras_inat.store.records import Result
-from keras_inat.store.runs import RunFolder, create_run
+from keras_inat.store.runs import RunFolder, create_run, finish_run
 
 
 @pytest.fixture
@@ -99,5 +99,5 @@ def test_a_teacher_is_checked_before_tensorflow_starts(photos, build_result):
     folder = Path("runs/finetune/a")
     folder.mkdir(parents=True)
     (folder / "best.keras").touch()
-    build_result().write(folder / "result.json")
+    finish_run(RunFolder(folder, "finetune"), build_result())
     check_arguments(COMMANDS["train-best"], config)

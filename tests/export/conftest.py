@@ -51,7 +51,6 @@ def add_run(build_result: Callable[..., Result], small: Config) -> Callable[...,
         rng = np.random.default_rng(0)
         pixels = rng.integers(0, 256, (NUM_IMAGES, SIZE, SIZE, 3), dtype=np.uint8)
         ValidationSample(pixels, np.arange(NUM_IMAGES) % len(result.data.classes)).write(run.sample)
-        finish_run(run, result)
-        return run, result
+        return run, finish_run(run, result)
 
     return add
