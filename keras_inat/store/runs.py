@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from keras_inat.errors import PROGRAM, UserError, describe_os_error
@@ -22,6 +22,7 @@ from keras_inat.store.records import Epoch, Result
 
 # Only the runs of these commands may see the test images. Every other command selects by its results.
 EVALUATING_COMMANDS = ("train-best", "finetune")
+STAMP = "%Y%m%d-%H%M%S"  # the begin of a run, UTC, in the name of its folder
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class RunFolder:
 
 def create_run(config: Config, command: str, name: str | None = None) -> RunFolder:
     """Creates `runs/<command>/<date-time>-<name>/` with its `config.yaml`."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    stamp = _choose_time(Path(config.run.directory)).strftime(STAMP)
     parent = Path(config.run.directory) / command
     parent.mkdir(parents=True, exist_ok=True)
     attempt = 0
@@ -128,6 +129,16 @@ def create_run(config: Config, command: str, name: str | None = None) -> RunFold
             path.mkdir()
             return restart_run(config, path, command)
         attempt += 1
+
+
+def _choose_time(directory: Path) -> datetime:
+    """Returns the present time, UTC, or one after that of the newest run, because a clock may be set back."""
+    times = []
+    for path in directory.glob("*/*/"):
+        with contextlib.suppress(ValueError):
+            times.append(datetime.strptime(path.name[:15], STAMP).replace(tzinfo=UTC))
+    now = datetime.now(UTC)
+    return max([now, *(time + timedelta(seconds=1) for time in times if time > now)])
 
 
 def restart_run(config: Config, path: Path, command: str) -> RunFolder:

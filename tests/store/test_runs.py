@@ -1,4 +1,6 @@
 import json
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -8,7 +10,7 @@ from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Config
 from keras_inat.store.checksums import add_checksum
 from keras_inat.store.records import Result
-from keras_inat.store.runs import create_run, find_finished, find_unfinished, finish_run, list_runs
+from keras_inat.store.runs import STAMP, create_run, find_finished, find_unfinished, finish_run, list_runs
 
 
 def test_runs_of_the_same_second_get_folders_of_their_own():
@@ -16,6 +18,21 @@ def test_runs_of_the_same_second_get_folders_of_their_own():
     second = create_run(Config(), "train-best", "x")
     assert first.path != second.path
     assert load_config([], first.config) == Config()
+
+
+def test_the_newest_run_is_the_last_one_whatever_the_clock_says(monkeypatch):
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")  # 14 hours ahead of UTC
+    time.tzset()
+    first = create_run(Config(), "train-best", "first")
+    monkeypatch.setenv("TZ", "Pacific/Pago_Pago")  # 11 hours behind
+    time.tzset()
+    second = create_run(Config(), "finetune", "second")
+    begun = datetime.strptime(first.path.name[:15], STAMP).replace(tzinfo=UTC)
+    assert abs(datetime.now(UTC) - begun) < timedelta(minutes=1)
+    first.path.rename(first.path.with_name("29990101-000000-future"))  # the clock was set forward, and back again
+    third = create_run(Config(), "train-best", "third")
+    assert third.path.name == "29990101-000001-third"
+    assert second.path.name[:15] >= first.path.name[:15]
 
 
 def test_a_result_is_read_as_it_was_written(build_result):
