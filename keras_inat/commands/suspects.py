@@ -47,7 +47,7 @@ def run(config: Config) -> SuspectRun:
         suspects=_describe_suspects(data, rows[chosen], probabilities[chosen]),
     )
     SuspectPictures(pixels=data.images[rows[chosen[:NUM_PICTURES]]]).write(folder.suspect_pictures)
-    write_suspects(folder, suspects)
+    suspects = write_suspects(folder, suspects)
     print(
         f"{len(chosen):,} label suspects of {len(rows):,} images: {folder.suspect_table}    next: look at them "
         f"(`{PROGRAM} report` shows the first), delete the lines of those with right labels, and train with "

@@ -20,6 +20,7 @@ from keras_inat.files import hold_lock, write_text
 from keras_inat.settings.catalog import flatten
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
+from keras_inat.store.checksums import sign_lines
 from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder
 
@@ -97,7 +98,7 @@ class Worker:
         config = override(move_config(task.config, folders), UNTRACKED | places)
         run = RunFolder(self._home / "runs" / task.run.path.relative_to(task.config.run.directory), task.run.command)
         apply_changes(run, files)
-        write_text(run.config, config.model_dump_json())  # JSON is YAML, and is written in no time
+        write_text(run.config, sign_lines(config.model_dump_json() + "\n"))  # JSON is YAML, and is written in no time
         pack = task.pack and task.pack._replace(directory=folders[task.pack.directory])
         self._run = run
         self._mirror = Mirror(run)

@@ -71,11 +71,16 @@ class SuspectRun:
         return None
 
 
-def write_suspects(run: RunFolder, suspects: Suspects) -> None:
-    """Writes `suspects.csv`, which `data.exclude` accepts, and then `suspects.json`, which marks the run as done."""
+def write_suspects(run: RunFolder, suspects: Suspects) -> Suspects:
+    """Writes `suspects.csv`, which `data.exclude` accepts, and then `suspects.json`, which marks the run as done.
+
+    Returns the record with the checksum of the pictures, which are on disk already.
+    """
     rows = [suspect.model_dump() for suspect in suspects.suspects]
     write_text(run.suspect_table, format_csv(list(Suspect.model_fields), rows))
-    suspects.model_copy(update={"pictures_hash": hash_file(run.suspect_pictures)}).write(run.suspects)
+    suspects = suspects.model_copy(update={"pictures_hash": hash_file(run.suspect_pictures)})
+    suspects.write(run.suspects)
+    return suspects
 
 
 def list_suspects(directory: str | Path) -> list[SuspectRun]:

@@ -81,9 +81,12 @@ class SweepFolder:
     def read_data(self) -> DataSummary | None:
         """Returns the data of the first trial with a result; None if there is none."""
         for trial_id in self.list_trial_ids():
-            result = self.trial_run(trial_id).read_result()
-            if result and result.command == "sweep":
+            run = self.trial_run(trial_id)
+            result = run.read_result()
+            if result and result.command == run.command:
                 return result.data
+            if result:
+                warn(f"{run.result} is the result of {result.command}, and is skipped")
         return None
 
     def write_identity(self, identity: SweepIdentity) -> None:

@@ -5,6 +5,7 @@ import pytest
 from keras_inat.data.packs import load_pack
 from keras_inat.executors import inputs
 from keras_inat.executors.inputs import find_copy, list_inputs, move_config, read_pieces
+from keras_inat.store.runs import RunFolder, finish_run
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +66,7 @@ def test_a_teacher_moves_with_the_task(make_config, build_result):
     folder = Path("runs/finetune/teacher")
     folder.mkdir(parents=True)
     (folder / "best.keras").write_bytes(b"model")
-    build_result().write(folder / "result.json")
+    finish_run(RunFolder(folder, "finetune"), build_result())
     for name in ("runs/finetune/teacher/", "runs/finetune/teacher/best.keras"):
         config = make_config(f"training.teacher={name}")
         (teacher,) = list_inputs(config, None)

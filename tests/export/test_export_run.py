@@ -18,6 +18,7 @@ from keras_inat.files import hash_file
 from keras_inat.models.model_files import load_model
 from keras_inat.store.exports import ExportContract, ExportReport, find_export
 from keras_inat.store.predictions import ValidationSample
+from keras_inat.store.runs import finish_run
 
 for module in ("onnx", "onnxruntime", "tf2onnx", "ai_edge_litert"):
     pytest.importorskip(module, reason="the extra `export` is not installed")
@@ -123,6 +124,7 @@ def test_integers_are_calibrated_and_marked_if_they_lose_more_than_a_point(add_r
     labels = load_model(run.model).predict(pixels, verbose=0).argmax(axis=1)
     labels[:2] = (0, 2)
     ValidationSample(pixels, labels).write(run.sample)
+    result = finish_run(run, result)
     capsys.readouterr()
     _, report = export_run(run, result, ["litert-int8"])
     [row] = report.rows
@@ -250,11 +252,12 @@ def test_a_full_disk_is_one_line_and_leaves_no_file(add_run, monkeypatch, capsys
 
 
 def test_a_hostile_model_is_refused_in_one_line(add_run, capsys):
-    run, _ = add_run()
+    run, result = add_run()
     inputs = keras.Input((16, 16, 3))
     x = keras.layers.Lambda(lambda pixels: pixels / 255, output_shape=(16, 16, 3))(inputs)
     x = keras.layers.GlobalAveragePooling2D()(x)
     keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x)).save(run.model)
+    finish_run(run, result)
     assert main(["export", f"RUN={run.path}", "FORMAT=onnx"]) == 2
     err = capsys.readouterr().err
     assert f"error: {run.model} cannot be loaded: " in err
@@ -264,10 +267,11 @@ def test_a_hostile_model_is_refused_in_one_line(add_run, capsys):
 
 
 def test_a_model_of_another_size_is_refused(add_run, small, capsys):
-    run, _ = add_run()
+    run, result = add_run()
     inputs = keras.Input((8, 8, 3))
     outputs = keras.layers.Dense(3, activation="softmax")(keras.layers.GlobalAveragePooling2D()(inputs))
     keras.Model(inputs, outputs).save(run.model)
+    finish_run(run, result)
     assert main(["export", f"RUN={run.path}", "FORMAT=onnx"]) == 2
     assert "is not the model that result.json describes" in capsys.readouterr().err
 

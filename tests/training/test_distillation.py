@@ -10,7 +10,7 @@ from keras_inat.errors import UserError
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.loading import load_config, override
 from keras_inat.settings.schema import Model, Training
-from keras_inat.store.runs import create_run, hash_teacher, identify_group
+from keras_inat.store.runs import create_run, finish_run, hash_teacher, identify_group
 from keras_inat.training import session, stage_models
 from keras_inat.training.distillation import DistillationLoss, StudentModel, load_teacher, make_teacher_function
 from keras_inat.training.evaluation import train_and_evaluate
@@ -234,7 +234,7 @@ def test_a_damaged_teacher_is_refused(make_config, teacher):
     content[len(content) // 2] ^= 1
     teacher.model.write_bytes(content)
     config = make_config(f"training.teacher={teacher.path}")
-    with pytest.raises(UserError, match=r"best\.keras cannot be loaded: "):
+    with pytest.raises(UserError, match=r"best\.keras is damaged or was changed by hand: restore it"):
         train_and_evaluate(config, "train-best", "")
 
 
@@ -244,6 +244,7 @@ def test_a_changed_teacher_is_refused(make_config, teacher):
     fit(config, run, stop=lambda epoch: True)
     model = build_cnn(NETWORK, 32, 3)
     model.save(teacher.model)
+    finish_run(teacher, teacher.read_result())
     with pytest.raises(UserError, match=r"the teacher of .* have changed since it began"):
         fit(config, run)
 
