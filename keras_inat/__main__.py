@@ -132,10 +132,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def enter() -> None:
     """Runs the command of this process, then ends it."""
-    try:
-        code: int | str | None = main(sys.argv[1:])
-    except SystemExit as ended:
-        code = ended.code
+    from keras_inat.temporary import use_temporary_folder
+
+    code: int | str | None
+    with use_temporary_folder():
+        try:
+            code = main(sys.argv[1:])
+        except SystemExit as ended:
+            code = ended.code
     # An interrupted training leaves its batches in a reference cycle, and with them threads that call Python. Such a
     # thread makes Python hang or abort when it ends.
     gc.collect()

@@ -18,7 +18,7 @@ FLOORS = [
     {"demo"},
     {"plotting", "progress"},
     {"store"},
-    {"intervals", "style", "workers"},
+    {"intervals", "style", "temporary", "workers"},
     {"settings"},
     {"files"},
     {"log"},
