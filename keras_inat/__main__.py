@@ -16,10 +16,13 @@ def main(arguments: Sequence[str]) -> int:
 def enter() -> None:
     """Runs the command of this process, then ends it."""
     signals.handle_signals()
-    try:
-        code: int | str | None = main(sys.argv[1:])
-    except SystemExit as ended:
-        code = ended.code
+    from keras_inat.temporary import use_temporary_folder
+
+    with use_temporary_folder():
+        try:
+            code: int | str | None = main(sys.argv[1:])
+        except SystemExit as ended:
+            code = ended.code
     import gc
 
     # An interrupted training leaves its batches in a reference cycle, and with them threads that call Python. Such a

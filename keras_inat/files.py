@@ -3,15 +3,18 @@
 import contextlib
 import difflib
 import errno
+import functools
 import hashlib
 import json
 import os
+import platform
 import re
 import secrets
 import shutil
 import stat
 import tempfile
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,11 @@ from keras_inat.errors import FULL_DISK, ExternalError, UserError, explain_error
 from keras_inat.log import warn
 
 TEMPORARY_PREFIX = ".part-"
+# The end of the name of a temporary file or folder names its process: the machine, as another one has processes of its
+# own, the process id, and a number that tells processes apart which have had the same id.
+OWNER = re.compile(r"-([0-9a-f]{4})-(\d+)-([0-9a-f]{4})(?:\..*)?$")
+MACHINE = f"{zlib.crc32(platform.node().encode()) & 0xFFFF:04x}"
+START = secrets.token_hex(2)
 # Errors of file systems without locks, such as Lustre, and without `fsync`, such as mounts of S3.
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
 NO_SYNC = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
@@ -43,15 +51,18 @@ class InFolder:
 def write_atomically(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`. Renames it to `path` on success and removes it on failure.
 
+    Temporary files of processes that have ended are removed.
+
     Raises:
         FileError: The system refuses. The permissions are those that the umask gives, as many file systems cannot
             change them.
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{path.suffix}")
+    temporary = _choose_temporary(path, path.suffix)
     with explain_errors("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch(exist_ok=False)
+        _remove_once(os.path.abspath(path.parent))
         try:
+            temporary.touch(exist_ok=False)
             yield temporary
             sync_file(temporary)
             temporary.replace(path)
@@ -61,28 +72,65 @@ def write_atomically(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def write_folder_atomically(path: Path) -> Iterator[Path]:
+def write_folder_atomically(path: Path, replace: bool = True) -> Iterator[Path]:
     """Yields a temporary folder beside `path`. On success it replaces `path`, and on failure it is removed.
 
     Raises:
-        FileError: The system refuses.
+        FileError: The system refuses, or `path` exists and is not to be replaced.
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}")
+    temporary = _choose_temporary(path)
     with explain_errors("write", path):
-        temporary.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_once(os.path.abspath(path.parent))
         try:
+            temporary.mkdir()
             yield temporary
             for file in list_files(temporary):
                 sync_file(file)
-            if path.exists():
+            if replace and path.exists():
                 shutil.rmtree(path)
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _choose_temporary(path: Path, suffix: str = "") -> Path:
+    return path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(4)}{name_owner()}{suffix}")
+
+
+@functools.lru_cache(64)  # the processes whose files are removed ended before this one began
+def _remove_once(folder: str) -> None:
+    remove_ownerless(Path(folder), TEMPORARY_PREFIX)
+
+
+def name_owner() -> str:
+    """Returns the end of the name of a temporary file or folder of this process; see `remove_ownerless`."""
+    return f"-{MACHINE}-{os.getpid()}-{START}"
+
+
+def remove_ownerless(folder: Path, prefix: str) -> None:
+    """Removes the temporary files and folders with a prefix whose process ran on this machine and has ended."""
+    with contextlib.suppress(OSError):  # what cannot be listed or removed hinders nobody
+        for path in folder.glob(f"{prefix}*"):
+            owner = OWNER.search(path.name)
+            if owner and owner[1] == MACHINE and not _is_running(int(owner[2]), owner[3]):
+                remove(path)
+
+
+def _is_running(number: int, start: str) -> bool:
+    if number == os.getpid():
+        return start == START
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # the process of another user
+        return True
+    return True
+
+
 def remove_temporary_files(folder: Path) -> None:
-    """Removes the temporary files and folders that a killed process left in `folder`."""
+    """Removes all temporary files and folders in `folder`. The caller holds the lock of the folder."""
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
         remove(path)
 

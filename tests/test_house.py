@@ -19,7 +19,7 @@ FLOORS = [
     {"demo"},
     {"plotting", "progress"},
     {"store"},
-    {"intervals", "style", "workers"},
+    {"intervals", "style", "temporary", "workers"},
     {"settings"},
     {"files", "spreadsheets"},
     {"log"},

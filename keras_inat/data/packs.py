@@ -19,7 +19,7 @@ from keras_inat.data.scan import JOURNAL, THUMBNAIL, THUMBNAILS, DecodedFile, pi
 from keras_inat.data.source import ImageFile, Source, find_packs, open_source, reopen_source
 from keras_inat.data.split import split_test
 from keras_inat.errors import PROGRAM, ExternalError, UserError
-from keras_inat.files import check_space, file_size, hold_lock, write_atomically
+from keras_inat.files import TEMPORARY_PREFIX, check_space, file_size, hold_lock, remove, write_atomically
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config, Data
 from keras_inat.store.records import Manifest
@@ -65,6 +65,13 @@ def load_pack(config: Config) -> Pack:
         with hold_lock(packs / f"{home.name}.lock"):
             if not _is_complete(home, source, sizes, fit):
                 is_new = _make(home, source, sizes, config)
+    elif _list_leftovers(home):  # of a process that was killed once the pack was complete
+        with (
+            contextlib.suppress(OSError, UserError),
+            hold_lock(packs / f"{home.name}.lock", "another process adds to it"),
+        ):
+            for left in _list_leftovers(home):
+                remove(left)
     manifest = Manifest.read(home / "manifest.json")
     path = str(source.path.resolve())
     if manifest.source != path:  # The images were moved. `remove_stale_packs` needs their path.
@@ -142,8 +149,8 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> b
             raise
         shutil.rmtree(home, ignore_errors=True)
         partial.rename(home)
-        (home / JOURNAL).unlink(missing_ok=True)
-        (home / THUMBNAILS).unlink(missing_ok=True)  # Only the search for duplicates needs them.
+        for path in _list_leftovers(home):
+            remove(path)
         return True
     if source.is_unsplit:
         numbers = {file.path: number for number, file in enumerate(files)}
@@ -158,6 +165,12 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> b
         pixel_path(partial, sizes[0], size, fit).replace(pixel_path(home, sizes[0], size, fit))
     shutil.rmtree(partial)
     return False
+
+
+def _list_leftovers(home: Path) -> list[Path]:
+    """Returns what a complete pack does not need: an unfinished copy, and the files of the search for duplicates."""
+    paths = (home.with_name(f".{home.name}"), home / JOURNAL, home / THUMBNAILS, *home.glob(f"{TEMPORARY_PREFIX}*"))
+    return [path for path in paths if path.exists()]
 
 
 def _split_off_test(

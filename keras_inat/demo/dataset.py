@@ -77,12 +77,14 @@ def write_demo(
         "num_test": num_test,
         "num_images": len(names),
     }
-    if _is_complete(directory, parameters):
+    partial = directory.parent / f".{directory.name}.partial"
+    if _is_complete(directory, parameters) and not partial.exists():
         return directory
     directory.parent.mkdir(parents=True, exist_ok=True)
     with hold_lock(directory.parent / f".{directory.name}.lock"):
+        shutil.rmtree(partial, ignore_errors=True)  # a killed process may have left it
         if not _is_complete(directory, parameters):  # another process may have drawn it while this one waited
-            _write(directory, names, parameters, num_workers)
+            _write(directory, partial, names, parameters, num_workers)
     return directory
 
 
@@ -94,13 +96,13 @@ def _is_complete(directory: Path, parameters: dict[str, Any]) -> bool:
     return written == parameters and sum(1 for _ in directory.glob("*/*/*.jpg")) == parameters["num_images"]
 
 
-def _write(directory: Path, names: list[_ImageName], parameters: dict[str, Any], num_workers: int | None) -> None:
+def _write(
+    directory: Path, partial: Path, names: list[_ImageName], parameters: dict[str, Any], num_workers: int | None
+) -> None:
     if directory.exists() and any(directory.iterdir()) and not (directory / "demo.json").is_file():
         raise FileExistsError(
             f"{directory} contains something other than a demo data set. Move it, or give another folder."
         )
-    partial = directory.parent / f".{directory.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # a killed process may have left it
     try:
         for split, class_name in {(name.split, name.class_name) for name in names}:
             (partial / "new" / split / class_name).mkdir(parents=True)

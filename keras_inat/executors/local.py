@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from keras_inat.executors.tasks import Answer, Outcome, Task
 from keras_inat.signals import TERMINATED
+from keras_inat.temporary import use_temporary_folder
 from keras_inat.workers import GRACE_SECONDS, list_cores, obey_parent
 
 # A pause before a task is blamed. If the whole command is being killed, this process ends during it.
@@ -222,7 +223,8 @@ def _run_in_process(task: Task, cores: Sequence[int], environment: Mapping[str, 
             with open(task.run.log, "a", buffering=1, encoding="utf-8") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
-        outcome = task.perform(ask)
+        with use_temporary_folder():  # the process ends without the exit handlers that would empty it
+            outcome = task.perform(ask)
     except Exception as error:
         outcome = error
     pipe.send(_make_portable(outcome) if isinstance(outcome, Exception) else outcome)

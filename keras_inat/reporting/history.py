@@ -217,7 +217,7 @@ def _sort_by_data(runs: list[FinishedRun], sweeps: list[SweepHistory], suspects:
         data_sets.setdefault(run.data.hash, DataSet(run.data.name)).data = run.data
     for group in group_by_seed(runs):
         data_sets[group.best.data.hash].groups.append(group)
-    for sweep in sorted(sweeps, key=lambda sweep: max(trial.started for trial in sweep.trials), reverse=True):
+    for sweep in sorted(sweeps, key=_order_sweep, reverse=True):
         data_set = data_sets.setdefault(sweep.data_hash, DataSet(""))
         data_set.data = data_set.data or sweep.data
         data_set.name = data_set.data.name if data_set.data else sweep.name
@@ -228,6 +228,10 @@ def _sort_by_data(runs: list[FinishedRun], sweeps: list[SweepHistory], suspects:
         data_set.name = data_set.data.name
         data_set.suspects = found
     return sorted(data_sets.values(), key=lambda data_set: -len(data_set.find_commands()))
+
+
+def _order_sweep(sweep: SweepHistory) -> tuple[int, str]:
+    return sweep.folder.read_order(), max(trial.started for trial in sweep.trials)
 
 
 def group_by_seed(runs: list[FinishedRun]) -> list[SeedGroup]:

@@ -67,6 +67,7 @@ class Records:
         with hold_lock(self.folder.lock, f"another process is running the sweep {self.config.run.name!r}"):
             self.check()  # another process may have recorded a trial since
             self.folder.write_identity(self._identity)
+            self.folder.mark_newest()
             for trial_id in self.folder.list_trial_ids():
                 self._trials[trial_id] = self.folder.read_trial(trial_id) or self._restore_trial(trial_id)
                 self.update_curve(trial_id)

@@ -10,7 +10,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from keras_inat.errors import PROGRAM, UserError, describe_os_error
-from keras_inat.files import InFolder, append_jsonl, hash_file, read_lines, suggest_path, write_text
+from keras_inat.files import (
+    InFolder,
+    append_jsonl,
+    hash_file,
+    read_lines,
+    suggest_path,
+    write_folder_atomically,
+    write_text,
+)
 from keras_inat.log import warn
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import name_places, select
@@ -117,28 +125,26 @@ class RunFolder:
 
 
 def create_run(config: Config, command: str, name: str | None = None) -> RunFolder:
-    """Creates `runs/<command>/<date-time>-<name>/` with its `config.yaml`."""
-    stamp = _choose_time(Path(config.run.directory)).strftime(STAMP)
-    parent = Path(config.run.directory) / command
-    parent.mkdir(parents=True, exist_ok=True)
-    attempt = 0
-    while True:
-        suffix = f".{attempt}" if attempt else ""
-        path = parent / f"{stamp}-{name or config.run.name}{suffix}"
-        with contextlib.suppress(FileExistsError):
-            path.mkdir()
-            return restart_run(config, path, command)
-        attempt += 1
+    """Creates `runs/<command>/<date-time>-<name>/`, which has its `config.yaml` from the beginning. The time is UTC.
+
+    Names sort in the order of creation, whatever the clock says: a run that would sort before an older one of this
+    command, or of one that evaluates, is named a second after that one.
+    """
+    directory = Path(config.run.directory)
+    older = [path for other in {*EVALUATING_COMMANDS, command} for path in (directory / other).glob("*")]
+    times = [time + timedelta(seconds=1) for path in older if (time := _read_time(path))]
+    time = max([datetime.now(UTC).replace(microsecond=0), *times])
+    path = directory / command / f"{time:{STAMP}}-{name or config.run.name}"
+    with write_folder_atomically(path, replace=False) as temporary:
+        restart_run(config, temporary, command)
+    return RunFolder(path, command)
 
 
-def _choose_time(directory: Path) -> datetime:
-    """Returns the present time, UTC, or one after that of the newest run, because a clock may be set back."""
-    times = []
-    for path in directory.glob("*/*/"):
-        with contextlib.suppress(ValueError):
-            times.append(datetime.strptime(path.name[:15], STAMP).replace(tzinfo=UTC))
-    now = datetime.now(UTC)
-    return max([now, *(time + timedelta(seconds=1) for time in times if time > now)])
+def _read_time(path: Path) -> datetime | None:
+    """Returns the time in the name of a run's folder; None if the name has another form."""
+    with contextlib.suppress(ValueError):
+        return datetime.strptime(path.name[: len("20000101-000000")], STAMP).replace(tzinfo=UTC)
+    return None
 
 
 def restart_run(config: Config, path: Path, command: str) -> RunFolder:
@@ -162,9 +168,15 @@ def finish_run(run: RunFolder, result: Result) -> Result:
     kept = (run.config, run.model, run.metrics, run.predictions, run.sample, run.training_sample, run.duplicates)
     result = result.model_copy(update={"files": {file.name: hash_file(file) for file in kept if file.exists()}})
     result.write(run.result)
-    run.checkpoint.unlink(missing_ok=True)
-    run.lock.unlink(missing_ok=True)
+    tidy_run(run)
     return result
+
+
+def tidy_run(run: RunFolder) -> None:
+    """Removes the files that a finished run no longer needs."""
+    with contextlib.suppress(OSError):  # a finished run may be in a folder that cannot be written
+        run.checkpoint.unlink(missing_ok=True)
+        run.lock.unlink(missing_ok=True)
 
 
 def list_runs(directory: str | Path, commands: Sequence[str] = EVALUATING_COMMANDS) -> list[RunFolder]:
@@ -267,7 +279,7 @@ def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | N
 def find_unfinished(config: Config, command: str) -> Iterator[RunFolder]:
     """Yields the runs of `command` with the same settings and without a result, newest first."""
     wanted = select(config, roles.RUN)
-    for path in sorted(Path(config.run.directory, command).glob("*/"), reverse=True):
+    for path in sorted(Path(config.run.directory, command).glob("[!.]*/"), reverse=True):
         run = RunFolder(path, command)
         if not run.result.exists() and (recorded := run.read_config()) and select(recorded, roles.RUN) == wanted:
             yield run

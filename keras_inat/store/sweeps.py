@@ -43,11 +43,25 @@ class SweepFolder:
     table = InFolder("trials.csv")
     best = InFolder("best.yaml")
     lock = InFolder("lock")
+    order = InFolder("order.txt")
     trials = InFolder("trials")
 
     @property
     def name(self) -> str:
         return self.path.name
+
+    def read_order(self) -> int:
+        """Returns the number that is larger the later the sweep was run; 0 if it is unknown."""
+        try:
+            return int(self.order.read_text(encoding="utf-8")[:9])
+        except (OSError, ValueError):
+            return 0
+
+    def mark_newest(self) -> None:
+        """Makes the sweep the newest one. Times would follow the clock, which may be set back."""
+        others = [SweepFolder(path).read_order() for path in self.path.parent.glob("*/") if path != self.path]
+        if (newest := max(others, default=0)) >= self.read_order():
+            write_text(self.order, f"{newest + 1}\n")
 
     def trial_run(self, trial_id: str) -> RunFolder:
         """Returns the run folder of a trial."""
@@ -117,8 +131,9 @@ def list_sweeps(runs: str | Path) -> list[SweepFolder]:
 
 
 def find_best_config(runs: str | Path, sweep: str | None) -> Path:
-    """Returns the `best.yaml` of a sweep, by default of the sweep that was written last, or raises a UserError."""
-    found = sorted(Path(runs, "sweep").glob("*/best.yaml"), key=lambda path: path.stat().st_mtime)
+    """Returns the `best.yaml` of a sweep, by default of the one that was run last, or raises a UserError."""
+    folders = [SweepFolder(path) for path in sorted(Path(runs, "sweep").glob("*/"))]
+    found = [folder.best for folder in sorted(folders, key=SweepFolder.read_order) if folder.best.exists()]
     chosen = [best for best in found if sweep in (None, best.parent.name)]
     if not chosen:
         names = [best.parent.name for best in found]

@@ -17,7 +17,7 @@ from keras_inat.store.calibration import fit_temperature
 from keras_inat.store.ledger import Record
 from keras_inat.store.predictions import DuplicatePictures, Predictions, ValidationSample
 from keras_inat.store.records import EvaluationScores, FlipScores, Result
-from keras_inat.store.runs import RunFolder, find_finished, finish_run
+from keras_inat.store.runs import RunFolder, find_finished, finish_run, tidy_run
 from keras_inat.store.scores import score_predictions
 from keras_inat.store.seed_scores import estimate_accuracy, estimate_balanced_accuracy
 from keras_inat.training.checkpoint import claim_run, hash_arrays
@@ -76,6 +76,7 @@ def report_finished(config: Config, command: str, label: str, data_hash: str) ->
     """Returns a finished run with these settings and images, and prints its score; None if there is none."""
     finished = find_finished(config, command, data_hash)
     if finished:
+        tidy_run(finished)  # the process that finished it may have been killed before
         result = Result.read(finished.result)
         test = result.test_scores
         balance = ""
