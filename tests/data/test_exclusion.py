@@ -133,6 +133,7 @@ def test_the_table_of_suspects_names_files_that_look_like_formulas(tmp_path):
     columns = {"label": "=red", "suggested": "+blue", "probability_of_label": 0.1, "probability_of_suggested": 0.8}
     rows = [Suspect(file=name, rank=rank, **columns) for rank, name in enumerate(names, 1)]
     run = RunFolder(tmp_path, "suspects")
+    run.suspect_pictures.write_bytes(b"pictures")
     outcome = Suspects.model_construct(suspects=tuple(rows))
     write_suspects(run, outcome)
     assert "'=red/0.png,'=red,'+blue,0.1,0.8,1\r\n" in run.suspect_table.read_bytes().decode()
