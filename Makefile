@@ -104,7 +104,7 @@ lint: $(VENV)/ready-dev  ## run the linters and the type checker
 
 audit: $(VENV)/ready-audit  ## look up the pinned packages in the database of known vulnerabilities; needs a network
 	@$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off || \
-		{ echo "error: a package has a known vulnerability, or could not be looked up at pypi.org" >&2; exit 1; }
+		{ echo "error: a package has a known vulnerability, or it could not be looked up" >&2; exit 1; }
 
 docs: $(VENV)/ready-docs  ## build the documentation site into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
