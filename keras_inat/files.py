@@ -276,11 +276,16 @@ def write_json(path: Path, values: Any) -> None:
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
-def append_jsonl(path: Path, values: Mapping[str, Any]) -> None:
-    """Appends `values` as a line of JSON and syncs the file. A failure leaves the file as it was."""
+def append_jsonl(path: Path, values: Mapping[str, Any]) -> bytes:
+    """Appends `values` as a line of JSON and syncs the file. A failure leaves the file as it was.
+
+    Returns the line without its end.
+    """
+    line = json.dumps(values).encode()
     with explain_errors("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _append(path, json.dumps(values).encode() + b"\n")
+        _append(path, line + b"\n")
+    return line
 
 
 def _append(path: Path, line: bytes) -> None:

@@ -95,8 +95,7 @@ class Run:
         Raises:
             UserError: The file is missing or damaged.
         """
-        is_unchanged = self._folder.is_unchanged(self.result, self._folder.predictions)
-        predictions = Predictions.read(self._folder.predictions) if is_unchanged else None
+        predictions = Predictions.read_unchanged(self._folder, self.result, self._folder.predictions)
         if predictions is None:
             raise UserError(f"{self._folder.predictions} is missing or damaged")
         return predictions.pixels

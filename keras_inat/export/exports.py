@@ -105,7 +105,7 @@ def export_run(
 
 
 def _read_sample(run: RunFolder, result: Result) -> ValidationSample:
-    sample = ValidationSample.read(run.sample) if run.is_unchanged(result, run.sample) else None
+    sample = ValidationSample.read_unchanged(run, result, run.sample)
     shape = (result.data.image_size, result.data.image_size, 3)
     if sample is None or not len(sample.labels) or sample.pixels.shape != (len(sample.labels), *shape):
         raise UserError(

@@ -15,7 +15,13 @@ from keras_inat.reporting.sweep_history import SweepHistory, read_sweep
 from keras_inat.settings.schema import Finetune
 from keras_inat.store.balance import Objective, choose_common, read_score
 from keras_inat.store.ledger import Ledger, read_ledger
-from keras_inat.store.predictions import DuplicatePictures, Predictions, TrainingSample, ValidationSample
+from keras_inat.store.predictions import (
+    DuplicatePictures,
+    Predictions,
+    TrainingSample,
+    ValidationSample,
+    read_test_predictions,
+)
 from keras_inat.store.records import DataSummary, DuplicatePair, Epoch, EvaluationScores, Result
 from keras_inat.store.runs import RunFolder, identify_group, list_runs
 from keras_inat.store.suspects import SuspectRun, list_suspects
@@ -83,9 +89,7 @@ class FinishedRun:
 
     def read_predictions(self) -> Predictions | None:
         """Reads the predictions on the test images. Returns None if the file is missing, damaged or changed."""
-        if not self.is_unchanged(self.folder.predictions):
-            return None
-        return Predictions.read_consistent(self.folder.predictions, len(self.data.classes))
+        return read_test_predictions(self.folder, self.result)
 
     def read_epochs(self) -> list[Epoch]:
         """Reads the epochs of the training; none if the file is missing, damaged or changed."""
@@ -93,7 +97,7 @@ class FinishedRun:
 
     def read_validation_sample(self) -> ValidationSample | None:
         """Reads some validation images. Returns None if the file is missing, damaged or changed."""
-        return ValidationSample.read(self.folder.sample) if self.is_unchanged(self.folder.sample) else None
+        return ValidationSample.read_unchanged(self.folder, self.result, self.folder.sample)
 
     def is_unchanged(self, file: Path) -> bool:
         """Returns True if a file of its folder is the one that it has written; see `RunFolder.is_unchanged`."""
@@ -101,14 +105,12 @@ class FinishedRun:
 
     def read_training_sample(self) -> TrainingSample | None:
         """Reads some training images. Returns None if the file is missing, damaged or changed."""
-        if not self.is_unchanged(self.folder.training_sample):
-            return None
-        sample = TrainingSample.read(self.folder.training_sample)
+        sample = TrainingSample.read_unchanged(self.folder, self.result, self.folder.training_sample)
         return sample if sample and sample.is_consistent(len(self.data.classes)) else None
 
     def read_duplicates(self) -> list[tuple[DuplicatePair, np.ndarray]]:
         """Reads some near-duplicates with their images `(2, size, size, 3)` uint8; nothing if the file is damaged."""
-        pictures = DuplicatePictures.read(self.folder.duplicates) if self.is_unchanged(self.folder.duplicates) else None
+        pictures = DuplicatePictures.read_unchanged(self.folder, self.result, self.folder.duplicates)
         if pictures is None:
             return []
         pairs = self.data.duplicates

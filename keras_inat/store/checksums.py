@@ -15,7 +15,7 @@ WRONG = "is damaged or was changed by hand"  # follows the path of a file
 
 def add_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns JSON values with their SHA-256."""
-    return {**values, CHECKSUM: _hash_values(values)}
+    return {**values, CHECKSUM: hash_values(values)}
 
 
 def parse_record(text: str | bytes) -> dict[str, Any]:
@@ -24,27 +24,29 @@ def parse_record(text: str | bytes) -> dict[str, Any]:
         values = json.loads(text)
     except RecursionError as error:  # thousands of nested brackets
         raise ValueError(str(error)) from None
-    if not isinstance(values, dict) or values.pop(CHECKSUM, None) != _hash_values(values):
+    if not isinstance(values, dict) or values.pop(CHECKSUM, None) != hash_values(values):
         raise ValueError("the checksum is missing or wrong")
     return values
 
 
 def sign_lines(text: str) -> str:
     """Returns a text with a comment as its last line: the SHA-256 of the other lines."""
-    return f"{text}{COMMENT}{_hash(text.encode())}\n"
+    return f"{text}{COMMENT}{hash_bytes(text.encode())}\n"
 
 
 def check_lines(path: Path) -> None:
     """Raises a ValueError if the lines of a file have changed since `sign_lines`, and an OSError if there is none."""
     check_regular(path)
     lines, _, found = path.read_bytes().rpartition(COMMENT.encode())
-    if found.decode(errors="replace") != f"{_hash(lines)}\n":
+    if found.decode(errors="replace") != f"{hash_bytes(lines)}\n":
         raise ValueError(f"{path} {WRONG}")
 
 
-def _hash_values(values: Mapping[str, Any]) -> str:
-    return _hash(json.dumps(values).encode())
+def hash_values(values: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of JSON values as hexadecimal digits."""
+    return hash_bytes(json.dumps(values).encode())
 
 
-def _hash(content: bytes) -> str:
+def hash_bytes(content: bytes) -> str:
+    """Returns the SHA-256 of bytes as hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()

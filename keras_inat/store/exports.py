@@ -108,13 +108,9 @@ def find_export(run: RunFolder, name: str) -> tuple[Path, ExportContract] | None
     with contextlib.suppress(OSError):  # the model or the export is missing or unreadable
         contract = ExportContract.read_if_sound(run.export_contract)
         report = ExportReport.read_if_sound(run.export_report)
-        row = report.find(name) if report else None
-        if (
-            not contract
-            or not report
-            or not row
-            or not hash_file(run.model) == contract.model_hash == report.model_hash
-        ):
+        if not contract or not report or not (row := report.find(name)):
+            return None
+        if not hash_file(run.model) == contract.model_hash == report.model_hash:
             return None
         known = {file: digest for file, digest in contract.files.items() if Path(file).parts[0] == row.file}
         if known and known == hash_export(run.export, row.file):

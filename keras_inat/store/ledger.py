@@ -4,7 +4,6 @@ Each line has the SHA-256 of the line before, so that a changed or removed line 
 last line, because no line follows it.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TypeVar
 from keras_inat.files import append_jsonl, hold_lock, read_lines
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
-from keras_inat.store.checksums import add_checksum, parse_record
+from keras_inat.store.checksums import add_checksum, hash_bytes, parse_record
 from keras_inat.store.provenance import now, read_commit
 from keras_inat.store.records import Count, Stored
 from keras_inat.store.runs import EVALUATING_COMMANDS, RunFolder
@@ -72,10 +71,10 @@ def read_ledger(directory: str | Path, evaluated: Iterable[RunFolder] = ()) -> L
         if previous not in (None, entry.previous):
             faults.append(f"a line before line {number} was removed or changed")
         entries.append(entry)
-        previous = _hash(line)
+        previous = hash_bytes(line)
     end = LedgerEnd.read_if_sound(_end_path(path))
     # A process that was killed in between has written a line more than this file knows.
-    if end and (len(lines) < end.num_lines or _hash(lines[end.num_lines - 1]) != end.last):
+    if end and (len(lines) < end.num_lines or hash_bytes(lines[end.num_lines - 1]) != end.last):
         faults.append(f"line {end.num_lines} was removed or changed")
     known = {entry.run for entry in entries}
     names = [_name(run.path) for run in evaluated]
@@ -125,11 +124,10 @@ def record_evaluation(directory: str | Path, command: str, run: Path, data_hash:
             run=_name(run),
             data=data_hash,
             commit=read_commit(),
-            previous=_hash(lines[-1]) if lines else "",
+            previous=hash_bytes(lines[-1]) if lines else "",
         )
-        append_jsonl(path, add_checksum(entry.model_dump()))
-        lines = _read_lines(path)
-        LedgerEnd(num_lines=len(lines), last=_hash(lines[-1])).write(_end_path(path))
+        line = append_jsonl(path, add_checksum(entry.model_dump()))
+        LedgerEnd(num_lines=len(lines) + 1, last=hash_bytes(line)).write(_end_path(path))
 
 
 def _read_lines(path: Path) -> list[bytes]:
@@ -144,7 +142,3 @@ def _end_path(path: Path) -> Path:
 
 def _name(run: Path) -> str:
     return "/".join(run.absolute().parts[-2:])
-
-
-def _hash(line: bytes) -> str:
-    return hashlib.sha256(line).hexdigest()

@@ -8,6 +8,8 @@ from typing import Self
 import numpy as np
 
 from keras_inat.files import write_atomically
+from keras_inat.store.records import Result
+from keras_inat.store.runs import RunFolder
 
 # Reading a damaged file of arrays raises many classes, from a lack of memory to an error in the syntax of a header.
 DAMAGED = Exception
@@ -28,6 +30,11 @@ class StoredArrays:
         with contextlib.suppress(DAMAGED), np.load(path) as arrays:
             return cls(**arrays)
         return None
+
+    @classmethod
+    def read_unchanged(cls, run: RunFolder, result: Result, path: Path) -> Self | None:
+        """Reads arrays that a finished run has written. Returns None if the file is missing, damaged or changed."""
+        return cls.read(path) if run.is_unchanged(result, path) else None
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,12 @@ class Predictions(StoredArrays):
     def show_errors(self) -> "Predictions":
         """Returns the same predictions with the highest-confidence errors as examples."""
         return replace(self, examples=self.errors, pixels=self.error_pixels)
+
+
+def read_test_predictions(run: RunFolder, result: Result) -> Predictions | None:
+    """Reads the predictions of a finished run. Returns None if the file is missing, damaged or changed."""
+    predictions = Predictions.read_unchanged(run, result, run.predictions)
+    return predictions if predictions and predictions.is_consistent(len(result.data.classes)) else None
 
 
 @dataclass(frozen=True)

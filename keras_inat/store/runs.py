@@ -1,7 +1,6 @@
 """Run folders: their files, and how they are created, found and finished."""
 
 import contextlib
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +24,7 @@ from keras_inat.settings.catalog import name_places, select
 from keras_inat.settings.loading import build_config, format_yaml, read_yaml
 from keras_inat.settings.roles import Role
 from keras_inat.settings.schema import Config
-from keras_inat.store.checksums import WRONG, add_checksum, check_lines, parse_record, sign_lines
+from keras_inat.store.checksums import WRONG, add_checksum, check_lines, hash_values, parse_record, sign_lines
 from keras_inat.store.records import Epoch, Result
 
 # Only the runs of these commands may see the test images. Every other command selects by its results.
@@ -102,26 +101,24 @@ class RunFolder:
         try:
             check_lines(self.config)
             return build_config(read_yaml(self.config))
-        except FileNotFoundError:
-            pass
+        except (FileNotFoundError, UserError):
+            return None
         except (OSError, ValueError):
             warn(f"{self.config} {WRONG}, and its run is skipped")
-        except UserError:
-            pass
-        return None
+            return None
 
     def is_unchanged(self, result: Result, file: Path) -> bool:
         """Returns True if a file is the one that the finished run has written. Warns about a changed one."""
         try:
-            if hash_file(file) == result.files.get(file.name):
-                return True
+            is_same = hash_file(file) == result.files.get(file.name)
         except FileNotFoundError:
             return False
         except OSError as error:
             warn(describe_os_error(error, "read", str(file)))
             return False
-        warn(f"{file} {WRONG}, and is skipped")
-        return False
+        if not is_same:
+            warn(f"{file} {WRONG}, and is skipped")
+        return is_same
 
 
 def create_run(config: Config, command: str, name: str | None = None) -> RunFolder:
@@ -293,7 +290,7 @@ def hash_settings(config: Config) -> str:
     settings = select(config, roles.RUN - {Role.TEACHER})
     if settings.get("finetune.weights") not in ("imagenet", "none"):
         settings.pop("finetune.weights", None)
-    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    return hash_values(settings)
 
 
 def hash_weights(config: Config) -> str:

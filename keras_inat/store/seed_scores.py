@@ -17,7 +17,7 @@ from keras_inat.intervals import (
     mean_recall_interval,
     wilson_interval,
 )
-from keras_inat.store.predictions import Predictions
+from keras_inat.store.predictions import Predictions, read_test_predictions
 from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder
 
@@ -62,9 +62,7 @@ def _read_predictions(runs: Sequence[tuple[RunFolder, Result]]) -> list[Predicti
     """Reads the predictions of all runs. Returns none unless each has some, of the same images."""
     predictions: list[Predictions] = []
     for folder, result in runs:
-        if not folder.is_unchanged(result, folder.predictions):
-            return []
-        found = Predictions.read_consistent(folder.predictions, len(result.data.classes))
+        found = read_test_predictions(folder, result)
         if found is None or (predictions and found.images != predictions[0].images):
             return []
         predictions.append(found)

@@ -27,7 +27,7 @@ from keras_inat.store.predictions import (
     TrainingSample,
     ValidationSample,
 )
-from keras_inat.store.records import EvaluationScores, Trial
+from keras_inat.store.records import Trial
 from keras_inat.store.runs import RunFolder, choose_run, create_run, finish_run
 from keras_inat.store.suspects import Suspect, Suspects, list_suspects, write_suspects
 from keras_inat.store.sweeps import SweepFolder, SweepIdentity, find_best_config
@@ -93,19 +93,9 @@ def tree(build_result, build_epoch) -> Tree:
     with zipfile.ZipFile(run.model, "w") as archive:
         archive.writestr("model.weights.h5", random.bytes(2000))
         archive.writestr(CONTRACT, contract.model_dump_json())
-    test = EvaluationScores(
-        accuracy=0.5,
-        interval=(0.25, 0.75),
-        balanced_accuracy=0.5,
-        balanced_interval=(0.25, 0.75),
-        majority_baseline=0.4,
-        num_images=12,
-        images_per_class=(4, 4, 4),
-        correct_per_class=(2, 2, 2),
-    )
     pair = {"path": "a", "of": "b", "similarity": 0.9, "cells": 9, "agreeing_cells": 9, "mirrored": False}
     found = build_result(duplicates=[pair | {"same_class": True, "rows": (0, 1)}])
-    finish_run(run, found.model_copy(update={"config": config, "test": test, "epochs": 3}))
+    finish_run(run, found.model_copy(update={"config": config, "epochs": 3}))
     run.export.mkdir()
     (run.export / "model.onnx").write_bytes(b"graph")
     write_records(run, [build_row("onnx", "model.onnx")], {})
