@@ -1,5 +1,7 @@
 """The program `keras-inat`, also as `python -m keras_inat`. Its handlers of signals come before any slow import."""
 
+import atexit
+import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -16,13 +18,15 @@ def main(arguments: Sequence[str]) -> int:
 def enter() -> None:
     """Runs the command of this process, then ends it."""
     signals.handle_signals()
+    at_exit = contextlib.ExitStack()
+    atexit.register(at_exit.close)  # before those of libraries, which therefore run first and still use their files
     from keras_inat.temporary import use_temporary_folder
 
-    with use_temporary_folder():
-        try:
-            code: int | str | None = main(sys.argv[1:])
-        except SystemExit as ended:
-            code = ended.code
+    at_exit.enter_context(use_temporary_folder())
+    try:
+        code: int | str | None = main(sys.argv[1:])
+    except SystemExit as ended:
+        code = ended.code
     import gc
 
     # An interrupted training leaves its batches in a reference cycle, and with them threads that call Python. Such a
