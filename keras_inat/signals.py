@@ -8,11 +8,13 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 INTERRUPTED = 130  # the exit codes, as shells report these signals
 TERMINATED = 143
+MAKE_SECONDS = 0.1  # for make to notice a signal before its command ends, or it complains of a lost child
 _WORDS = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
 _SIGNALS = {INTERRUPTED: signal.SIGINT, TERMINATED: signal.SIGTERM}
 
@@ -69,18 +71,22 @@ def end_make(code: int) -> int:
     if code not in _SIGNALS or make != str(os.getppid()):
         return code
     os.kill(int(make), _SIGNALS[code])
+    time.sleep(MAKE_SECONDS)
     return 0
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
     global _code
     code = INTERRUPTED if number == signal.SIGINT else TERMINATED
+    is_first = _code is None
+    _code = _code or code
     if not _raises:
-        if _code is None:
+        for each in _SIGNALS.values():  # make passes on what it receives
+            signal.signal(each, signal.SIG_IGN)
+        if is_first:
             with contextlib.suppress(OSError):
                 os.write(_stderr, f"{describe_end(code)}\n".encode())
         os._exit(end_make(code))
-    _code = _code or code
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     sys.exit(code)
