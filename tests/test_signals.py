@@ -26,7 +26,9 @@ ENDS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 def start(*command, **environment):
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=os.environ | environment, start_new_session=True, **pipes)
+    # Without the variables of an outer make, which would make another one name its folder.
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.Popen(command, env=outer | environment, start_new_session=True, **pipes)
 
 
 @pytest.mark.parametrize("number", ENDS)
