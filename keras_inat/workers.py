@@ -81,9 +81,15 @@ def map_unordered(
 
 
 def map_in_threads(
-    function: Callable[[Item], Output], items: Iterable[Item], num_ahead: int = NUM_AHEAD
+    function: Callable[[Item], Output],
+    items: Iterable[Item],
+    num_ahead: int = NUM_AHEAD,
+    *,
+    num_threads: int | None = None,
+    ordered: bool = True,
+    stop: Callable[[], None] = lambda: None,
 ) -> Generator[Output]:
-    """Calls `function` on each item in threads, one per core, and yields the outputs in the order of the items.
+    """Calls `function` on each item in threads, and yields the outputs in the order of the items.
 
     Threads start at once, unlike processes. They help where most of the work is done outside Python, as in decoders.
 
@@ -91,16 +97,21 @@ def map_in_threads(
         function: Its errors are raised here.
         items: The arguments of the calls. They are taken `num_ahead` before their outputs are, and no earlier.
         num_ahead: The number of outputs that are prepared while earlier ones are used.
+        num_threads: The number of threads, by default one per core.
+        ordered: False for the outputs in the order of completion.
+        stop: Is called at the end and after an interruption. It ends running calls early.
     """
     remaining = iter(items)
-    pool = ThreadPoolExecutor(len(list_cores()))
+    pool = ThreadPoolExecutor(num_threads or len(list_cores()))
     try:
         upcoming = deque(pool.submit(function, item) for item in itertools.islice(remaining, num_ahead))
         while upcoming:
-            first = upcoming.popleft()
+            first = upcoming[0] if ordered else next(iter(wait(upcoming, return_when=FIRST_COMPLETED).done))
+            upcoming.remove(first)
             upcoming.extend(pool.submit(function, item) for item in itertools.islice(remaining, 1))
             yield first.result()
     finally:
+        stop()
         pool.shutdown(cancel_futures=True)
 
 

@@ -19,7 +19,7 @@ FLOORS = [
     {"demo"},
     {"plotting", "progress"},
     {"store"},
-    {"intervals", "style", "temporary", "workers"},
+    {"intervals", "machine", "style", "temporary", "workers"},
     {"settings"},
     {"files", "spreadsheets"},
     {"log"},

@@ -93,7 +93,7 @@ def round_pixels(pixels: np.ndarray) -> np.ndarray:
 
 
 def open_images(images: Any) -> Iterator[NamedFile]:
-    """Yields a name and a function that returns the content of an image file for each image."""
+    """Yields a name for each image, and its file or a function that returns the content of one."""
     if isinstance(images, str | os.PathLike):
         path = Path(images).expanduser()
         if not path.exists():
@@ -102,7 +102,7 @@ def open_images(images: Any) -> Iterator[NamedFile]:
             )
         files = list_files(path) if path.is_dir() else [path]
         for file in files:
-            yield str(file), file.read_bytes
+            yield str(file), file
     elif isinstance(images, Image.Image):
         content = _encode(images)  # not in a thread: the same image may be given twice
         yield "image", lambda: content

@@ -28,7 +28,7 @@ def export_to_onnx(model: Any, path: Path) -> Predictor:
 
 def predict_streamed(paths: Sequence[Path], size: int, predict: Function) -> None:
     """Predicts image files as the command `predict` does: images are decoded while others are predicted."""
-    files = ((path.name, path.read_bytes) for path in paths)
+    files = ((path.name, path) for path in paths)
     with contextlib.closing(decode_files(files, size, Preparation())) as images:
         for _ in predict_images(predict, images):
             pass

@@ -132,12 +132,12 @@ def _list_images(config: Config) -> Iterator[NamedFile]:
     """Yields the files of the image or folder that `predict.image` names, without hidden files and own pictures."""
     image = Path(str(config.predict.image))
     if not image.is_dir():
-        yield image.name, image.read_bytes
+        yield image.name, image
         return
     output = Path(config.predict.output).absolute() if config.predict.output else None
     for path in list_files(image):
         if output not in path.absolute().parents:
-            yield str(path.relative_to(image)), path.read_bytes
+            yield str(path.relative_to(image)), path
 
 
 def _print_note(text: str, is_text: bool) -> None:

@@ -17,6 +17,14 @@ SPECIAL = "is a link or another special file"
 MAX_GROWTH = 100
 BOMB_BYTES = 1 << 30
 LOCAL_HEADER_BYTES = 30
+NO_WAITING = getattr(os, "O_NONBLOCK", 0)
+# Errors of the system that one file is to blame for, with the reason if it differs from the message of the system.
+FAULTS = {
+    errno.ENOENT: "is gone",
+    errno.EACCES: "may not be read",
+    errno.EPERM: "may not be read",
+    **dict.fromkeys((errno.EIO, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ESTALE), ""),
+}
 END_BYTES = (1 << 16) + 22  # of the last record of a zip archive, with the longest comment
 # Files and folders that operating systems put beside those of the user.
 STRAYS = ("__MACOSX", "Thumbs.db", "desktop.ini", "lost+found", "$RECYCLE.BIN", "System Volume Information")
@@ -67,10 +75,7 @@ class Reader:
         Raises:
             ValueError: The file cannot be read. The message follows "it", such as "is a broken link".
         """
-        try:
-            return read_member(self.archive, path) if self.archive else _read_file(self.path / path)
-        except PermissionError:
-            raise ValueError("may not be read") from None
+        return read_member(self.archive, path) if self.archive else read_file(self.path / path)
 
 
 def _list_folder(folder: Path, start: str, listing: Listing, parents: tuple[tuple[int, int], ...]) -> None:
@@ -121,20 +126,25 @@ def read_member(archive: zipfile.ZipFile, path: str) -> bytes:
         raise ValueError(f"cannot be read from the archive ({str(error) or type(error).__name__})") from None
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Reads one file of a folder, with the errors of `Reader.read`."""
     try:
         status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ValueError("is a folder")
+        if not stat.S_ISREG(status.st_mode):  # Reading a pipe or a device may never end.
+            raise ValueError("is not a regular file")
+        if status.st_size > MAX_MEMBER_BYTES:
+            raise ValueError(f"is too large for an image ({status.st_size >> 20} MiB)")
+        # It may have been replaced by a pipe since.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | NO_WAITING)) as file:
+            return file.read(MAX_MEMBER_BYTES)
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ELOOP):
+        if error.errno not in FAULTS:
             raise
-        raise ValueError("is a broken link" if path.is_symlink() else "is gone") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise ValueError("is a folder")
-    if not stat.S_ISREG(status.st_mode):  # Reading a pipe would never end.
-        raise ValueError("is not a file")
-    if status.st_size > MAX_MEMBER_BYTES:
-        raise ValueError(f"is too large for an image ({status.st_size >> 20} MiB)")
-    return path.read_bytes()
+        if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
+            raise ValueError("is a broken link") from None
+        raise ValueError(FAULTS[error.errno] or f"cannot be read ({error.strerror})") from None
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:

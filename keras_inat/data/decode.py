@@ -8,6 +8,7 @@ import itertools
 import logging
 import math
 import re
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,15 @@ ROOM = 1.25
 # found in them, do not depend on which input size up to 224 is decoded first.
 MIN_DRAFT_SIDE = 280
 MAX_PIXELS = 2**27
+# The most memory that any format and mode takes per pixel until it is resized, as measured.
+PIXEL_BYTES = 16
+# Encoders write 1 to 10 scans of a JPEG image, and MozJPEG chooses the best of 64. A scan of no pixels has a few bytes.
+MAX_SCANS = 64
+SCANNED = ("JPEG", "MPO")
+SCAN = b"\xff\xda"
+JPEG_END = b"\xff\xd9"
+# A marker with a segment, or that of the end. Others are part of the compressed data, or fill bytes.
+JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd9-\xfe]")
 PADDING = (128, 128, 128)  # of the fit "pad": 0 for a network whose input is scaled to -1 ... 1
 MIN_SIDE = 8
 MAX_ASPECT = 10
@@ -107,6 +117,7 @@ def decode(
     more_sizes: Sequence[int] = (),
     preparation: Preparation = Preparation(),  # noqa: B008, it is immutable
     thumbnail: int | None = None,
+    memory: int | None = None,
 ) -> Decoded:
     """Decodes an image file to a square, upright and in sRGB. Transparent pixels become white.
 
@@ -116,30 +127,45 @@ def decode(
         more_sizes: Further sides in pixels. The pixels at `image_size` do not depend on them.
         preparation: The conversion to a square and to 8 bits.
         thumbnail: Side in pixels of a last image, which is the centered square in any case.
+        memory: Bytes that the decoding may take; by default there is no limit.
 
     Raises:
+        MemoryError: The decoding takes more. The message follows "it", as that of a `ValueError`.
         ValueError: The file cannot be used. The message is one line that follows "it", such as "is cut short".
     """
     set_up_decoding()
     try:
-        return _decode(content, image_size, more_sizes, preparation, thumbnail)
+        return _decode(content, image_size, more_sizes, preparation, thumbnail, memory or sys.maxsize)
     except (_UnusableError, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders may raise any exception for a broken file.
         raise ValueError(_explain(content, error)) from None
 
 
-def decode_image(content: bytes, size: int, preparation: Preparation = Preparation()) -> np.ndarray:  # noqa: B008
+def decode_image(
+    content: bytes,
+    size: int,
+    preparation: Preparation = Preparation(),  # noqa: B008, it is immutable
+    memory: int | None = None,
+) -> np.ndarray:
     """Decodes an image file to a square `(size, size, 3)` uint8 sRGB image, as `decode` does."""
-    return decode(content, size, preparation=preparation).images[0]
+    return decode(content, size, preparation=preparation, memory=memory).images[0]
 
 
 def _decode(
-    content: bytes, image_size: int, more_sizes: Sequence[int], preparation: Preparation, thumbnail: int | None
+    content: bytes,
+    image_size: int,
+    more_sizes: Sequence[int],
+    preparation: Preparation,
+    thumbnail: int | None,
+    memory: int,
 ) -> Decoded:
-    image = _open(content)
+    image = _open(content, memory)
     shorter_side = min(image.size)
+    whole_size = image.size
     image.draft(None, (max(MIN_DRAFT_SIDE, stored_size(image_size)),) * 2)
+    # A progressive JPEG is kept as a whole while it is decoded at a fraction of its size.
+    _check_memory(*(whole_size if "progressive" in image.info else image.size), memory)
     steps, names = MODES[image.mode]
     tile = str(getattr(image, "tile", [])[:1])  # It shows the bits per value until the pixels are loaded.
     orientations = {getattr(image, "tag_v2", {}).get(ORIENTATION)}  # Pillow itself rotates a TIFF during loading.
@@ -184,7 +210,7 @@ def _decode(
     return Decoded(tuple(images), str(image.format), tuple(sorted(traits)), shorter_side, peak)
 
 
-def _open(content: bytes) -> Image.Image:
+def _open(content: bytes, memory: int) -> Image.Image:
     """Reads the header and refuses images that must not or cannot be decoded."""
     if not content:
         raise _UnusableError("is empty")
@@ -192,23 +218,50 @@ def _open(content: bytes) -> Image.Image:
     if plugin and not load_plugin(plugin):
         raise _UnusableError(f"is a {plugin.name} image: install {plugin.package}, or save it as JPEG first")
     if plugin and plugin.name == "DICOM":
-        return read_dicom(content, _check_size)
+        return read_dicom(content, functools.partial(_check_size, memory=memory))
     if plugin and plugin.name == "JPEG XL":
-        _check_size(*read_jxl_size(content))
+        _check_size(*read_jxl_size(content), memory)
     image = Image.open(io.BytesIO(content), formats=(*FORMATS, plugin.registered) if plugin else FORMATS)
     _check_size(*image.size)
+    if image.format in SCANNED:
+        _check_scans(content)
     if image.mode == "I" and image.format != "PPM":  # PPM is always scaled to 16 bits.
         raise _UnusableError("has signed or 32-bit integer pixels of unknown range")
     return image
 
 
-def _check_size(width: int, height: int) -> None:
+def _check_size(width: int, height: int, memory: int = sys.maxsize) -> None:
+    """Refuses sizes that are none of a photograph. `memory` is for plug-ins that decode before they tell the size."""
     if width * height > MAX_PIXELS:
         raise _UnusableError(f"has too many pixels ({width} x {height})")
     if min(width, height) < MIN_SIDE:
         raise _UnusableError(f"is too small ({width} x {height} pixels)")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise _UnusableError(f"is too long and thin ({width} x {height} pixels)")
+    _check_memory(width, height, memory)
+
+
+def _check_memory(width: int, height: int, memory: int) -> None:
+    needed = width * height * PIXEL_BYTES
+    if needed > memory:
+        raise MemoryError(
+            f"needs {needed >> 20:,} MiB of memory to be decoded ({width} x {height} pixels), and there are "
+            f"{memory >> 20:,} MiB for it"
+        )
+
+
+def _check_scans(content: bytes) -> None:
+    """Refuses a JPEG file of very many scans, each of which may cost a pass over all pixels."""
+    if content.count(SCAN) <= MAX_SCANS:  # in the whole file, which may hold more than the image
+        return
+    num_scans = 0
+    marker = JPEG_MARKER.search(content, 2)
+    while marker and marker[0] != JPEG_END:
+        num_scans += marker[0] == SCAN
+        length = int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+        marker = JPEG_MARKER.search(content, marker.end() + length)
+    if num_scans > MAX_SCANS:
+        raise _UnusableError(f"has {num_scans:,} scans, more than {MAX_SCANS}: save it again")
 
 
 def _resize(image: Image.Image, size: int, fit: str) -> Image.Image:

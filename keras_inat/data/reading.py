@@ -1,40 +1,59 @@
 """Image files for prediction, decoded in parallel and in order. Unusable files get a warning."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from keras_inat.data.archive import read_file
 from keras_inat.data.decode import decode_image
+from keras_inat.data.decoders import Decoders, limit_time
 from keras_inat.files import make_printable
 from keras_inat.log import warn
 from keras_inat.store.records import Preparation
-from keras_inat.workers import map_in_threads
+from keras_inat.workers import list_cores, map_in_threads
 
-NamedFile = tuple[str, Callable[[], bytes]]  # the name of an image and a function that reads its file
+# The name of an image and its file, or a function that returns the content of a file that this program has encoded.
+NamedFile = tuple[str, Path | Callable[[], bytes]]
 
 
 def decode_files(files: Iterable[NamedFile], size: int, preparation: Preparation) -> Generator[tuple[str, np.ndarray]]:
     """Yields the name and the pixels `(size, size, 3)` uint8 of each image, as a model with this preparation sees it.
 
-    A file that cannot be read or decoded is skipped with a warning.
+    A file that cannot be read or decoded is skipped with a warning. Files are decoded in other processes.
     """
-    decode = functools.partial(_decode, size=size, preparation=preparation)
-    for name, outcome in map_in_threads(decode, files):
-        if isinstance(outcome, str):
-            warn(f"skipped {make_printable(name)}: it {outcome}")
+    decoders = Decoders(len(list_cores()))
+    decode = functools.partial(_decode_files, size, preparation)
+
+    def run(file: NamedFile) -> tuple[str, np.ndarray | str]:
+        name, place = file
+        if isinstance(place, Path):
+            (outcome,) = decoders.decode(decode, [place.absolute()], lambda _, reason: reason)
+            return name, outcome
+        return name, decode_image(place(), size, preparation)
+
+    with contextlib.closing(map_in_threads(run, files, stop=decoders.close)) as outcomes:
+        for name, outcome in outcomes:
+            if isinstance(outcome, str):
+                warn(f"skipped {make_printable(name)}: it {outcome}")
+            else:
+                yield name, outcome
+
+
+def _decode_files(
+    size: int, preparation: Preparation, paths: Sequence[Path], memory: int
+) -> Iterator[np.ndarray | str | MemoryError]:
+    """Yields the pixels of each file, or the reason why there are none."""
+    for path in paths:
+        try:
+            content = read_file(path)
+            with limit_time():
+                pixels = decode_image(content, size, preparation, memory)
+        except ValueError as error:
+            yield str(error)
+        except MemoryError as error:
+            yield error
         else:
-            yield name, outcome
-
-
-def _decode(file: NamedFile, size: int, preparation: Preparation) -> tuple[str, np.ndarray | str]:
-    """Returns the name of an image, and its pixels or the reason why there are none."""
-    name, read = file
-    try:
-        return name, decode_image(read(), size, preparation)
-    except ValueError as error:
-        return name, str(error)
-    except MemoryError:
-        return name, "needs more memory than there is"
-    except OSError as error:
-        return name, f"cannot be read: {error.strerror or error}"
+            yield pixels

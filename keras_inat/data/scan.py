@@ -5,7 +5,7 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,16 +13,21 @@ import numpy as np
 
 from keras_inat.data.archive import Reader
 from keras_inat.data.decode import decode
+from keras_inat.data.decoders import Decoders, limit_time
 from keras_inat.data.ranges import DEEP, DEPTHS, FLOATING, choose_preparation, describe_ranges
 from keras_inat.data.source import Source
 from keras_inat.files import read_jsonl, sync_file
 from keras_inat.progress import track_progress
 from keras_inat.settings.schema import Fit
 from keras_inat.store.records import Preparation
-from keras_inat.workers import map_unordered
+from keras_inat.workers import list_cores, map_in_threads
 
 # The files of one chunk: enough to be worth sending to a worker, few enough to decode again after an interruption.
 CHUNK = 32
+# With fewer chunks, starting several processes takes longer than it saves.
+MIN_CHUNKS = 5
+# The number of chunks in the queue per process. It keeps every process busy and the queue short.
+NUM_QUEUED = 3
 JOURNAL = "journal.jsonl"
 # Duplicates are searched in thumbnails of this side in pixels. This file holds `(files, 64, 64, 3)` uint8.
 THUMBNAIL = 64
@@ -38,6 +43,14 @@ class DecodedFile(NamedTuple):
     traits: Sequence[str]
     reason: str
     peak: float = 0.0  # as in `Decoded`
+
+
+class NumberedFile(NamedTuple):
+    """A file with its number among `Source.files`, and its path in the source."""
+
+    number: int
+    path: str
+    is_nested: bool  # as in `ImageFile`
 
 
 def pixel_path(directory: Path, image_size: int, size: int, fit: str = "crop") -> Path:
@@ -84,14 +97,14 @@ def scan_files(
     for path, length in lengths.items():
         with open(path, "ab") as file:
             file.truncate(length)  # The file is sparse: unwritten pixels take no space.
-    files = [(file.path, file.is_nested) for file in source.files]
+    files = [NumberedFile(number, file.path, file.is_nested) for number, file in enumerate(source.files)]
     chunks = {start: files[start : start + CHUNK] for start in range(0, count, CHUNK)}
     remaining = [chunk for chunk in chunks.items() if chunk[0] not in finished]
-    work = functools.partial(decode_chunk, source.root, source.key, sizes, directory)
+    work = functools.partial(decode_chunk, source.root.absolute(), source.key, sizes, directory.absolute())
     num_done = sum(map(len, finished.values()))
     with (
         open(directory / JOURNAL, "a", encoding="utf-8") as journal,
-        contextlib.closing(map_unordered(functools.partial(work, given), remaining)) as results,
+        contextlib.closing(_decode(functools.partial(work, given), remaining)) as results,
         track_progress(f"decoding {source.name}", count, "images", completed=num_done) as advance,
     ):
         for start, records in results:
@@ -111,7 +124,7 @@ def scan_files(
             if any(record.peak for record in decoded[start : start + CHUNK])
         ]
         with (
-            contextlib.closing(map_unordered(functools.partial(work, preparation), again)) as results,
+            contextlib.closing(_decode(functools.partial(work, preparation), again)) as results,
             track_progress(f"scaling {source.name}", sum(len(chunk) for _, chunk in again), "images") as advance,
         ):
             for _, records in results:
@@ -144,41 +157,59 @@ def _resume(directory: Path, header: list, lengths: Mapping[Path, int]) -> dict[
     return {}
 
 
+def _decode(
+    work: Callable[[Sequence[NumberedFile], int], Iterator[DecodedFile | MemoryError]],
+    chunks: Sequence[tuple[int, Sequence[NumberedFile]]],
+) -> Generator[tuple[int, list[DecodedFile]]]:
+    """Yields the number of the first file of each chunk and the records of its files, in the order of completion."""
+    num_threads = len(list_cores()) if len(chunks) >= MIN_CHUNKS else 1
+    decoders = Decoders(num_threads)
+
+    def run(chunk: tuple[int, Sequence[NumberedFile]]) -> tuple[int, list[DecodedFile]]:
+        start, files = chunk
+        return start, decoders.decode(work, files, lambda _, reason: DecodedFile("", "", (), reason))
+
+    yield from map_in_threads(
+        run, chunks, NUM_QUEUED * num_threads, num_threads=num_threads, ordered=False, stop=decoders.close
+    )
+
+
 def decode_chunk(
     source: Path,
     key: str,
     sizes: Sequence[int],
     directory: Path,
     preparation: Preparation,
-    chunk: tuple[int, Sequence[tuple[str, bool]]],
-) -> tuple[int, list[DecodedFile]]:
-    """Decodes consecutive files of a folder or archive and writes their pixels.
+    files: Sequence[NumberedFile],
+    memory: int,
+) -> Iterator[DecodedFile | MemoryError]:
+    """Decodes files of a folder or archive, writes their pixels and yields their records.
 
-    `key` is `Source.key`. `chunk` is the number of the first file and, for each file, its path in the source, and True
-    if it is in a subfolder of its class folder. Returns the number of the first file, and the records.
+    `key` is `Source.key`. A file that takes more than `memory` bytes gives a `MemoryError`.
     """
-    start, members = chunk
     reader = _open_reader(source, key)
     paths = [pixel_path(directory, sizes[0], size, preparation.fit) for size in sizes]
-    records = []
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(open(path, "r+b")) for path in (*paths, directory / THUMBNAILS)]
-        for number, (name, nested) in enumerate(members, start):
+        outputs = [stack.enter_context(open(path, "r+b")) for path in (*paths, directory / THUMBNAILS)]
+        for file in files:
             sha256 = ""
             try:
-                if nested:
+                if file.is_nested:
                     raise ValueError("is in a subfolder of its class folder")
-                content = reader.read(name)
+                content = reader.read(file.path)
                 sha256 = hashlib.sha256(content).hexdigest()
-                decoded = decode(content, sizes[0], sizes[1:], preparation, THUMBNAIL)
+                with limit_time():
+                    decoded = decode(content, sizes[0], sizes[1:], preparation, THUMBNAIL, memory)
             except ValueError as error:
-                records.append(DecodedFile(sha256, "", (), str(error)))
-                continue
-            for file, image in zip(files, decoded.images, strict=True):
-                file.seek(number * image.nbytes)
-                file.write(image)
-            records.append(DecodedFile(sha256, decoded.format, decoded.traits, "", decoded.peak))
-    return start, records
+                yield DecodedFile(sha256, "", (), str(error))
+            except MemoryError as error:
+                yield error
+            else:
+                for output, image in zip(outputs, decoded.images, strict=True):
+                    output.seek(file.number * image.nbytes)
+                    output.write(image)
+                    output.flush()
+                yield DecodedFile(sha256, decoded.format, decoded.traits, "", decoded.peak)
 
 
 @functools.lru_cache(maxsize=1)

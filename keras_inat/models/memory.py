@@ -1,19 +1,16 @@
 """The memory for training the CNN from scratch, estimated without TensorFlow."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from keras_inat.errors import UserError
+from keras_inat.machine import read_memory
 from keras_inat.models.cost import LayerCost, count_cnn
 from keras_inat.settings.schema import Config
 
 # The values that an optimizer stores for each trainable weight.
 MOMENTS = {"sgd": 1, "rmsprop": 1, "adam": 2, "adamw": 2, "muon": 1}
 WEIGHT_SETS = 3  # of the training model, of the evaluation model and of the best epoch
-# Linux gives a container's memory limit here, under control groups version 2 and version 1.
-CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def check_memory(config: Config, num_classes: int, teacher: int = 0) -> None:
     Raises:
         UserError: If it cannot fit. The message gives the arithmetic and the settings that help.
     """
-    available = read_available_memory()
+    available = read_memory()
     memory = estimate_memory(config, num_classes)
     needed = memory.minimum + teacher
     if needed > available:
@@ -94,15 +91,6 @@ def check_memory(config: Config, num_classes: int, teacher: int = 0) -> None:
             "`training.batch_size` or `data.image_size`, fewer `model.filters` or `model.dense_units`, or "
             "`model.pooling`=average."
         )
-
-
-def read_available_memory() -> int:
-    """Returns the memory of this machine, or of its container, in bytes."""
-    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for path in CONTAINER_LIMITS:
-        if path.exists() and (limit := path.read_text().strip()) != "max":
-            available = min(available, int(limit))
-    return available
 
 
 def _format(num_bytes: int) -> str:

@@ -15,8 +15,8 @@ from keras.src.saving import saving_lib
 
 from keras_inat.errors import UserError, shorten_error
 from keras_inat.files import write_atomically
+from keras_inat.machine import read_memory
 from keras_inat.models.flattening import flatten_model, is_flat
-from keras_inat.models.memory import read_available_memory
 from keras_inat.models.model_configs import build_from_config, check_config, measure_weights
 from keras_inat.models.prediction import BATCH_SIZE
 from keras_inat.models.weight_files import SPARE_BYTES, check_size, check_weights_apart
@@ -79,7 +79,7 @@ def load_model(path: Path, data: DataSummary | ModelContract | None = None) -> k
 def _load(path: Path) -> keras.Model:
     with open_archive(path) as archive:
         config = check_config(read_json(archive, CONFIG))
-        needed = measure_weights(config, read_available_memory() // BATCH_SIZE)
+        needed = measure_weights(config, read_memory() // BATCH_SIZE)
         check_size(archive.getinfo(WEIGHTS).file_size, needed)
         weights = io.BytesIO(archive.read(WEIGHTS))
     try:

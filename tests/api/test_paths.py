@@ -36,7 +36,7 @@ def test_paths_may_be_text_or_objects(words, kind):
 
 def test_images_may_be_any_path(workplace):
     (workplace / "a.png").write_bytes(b"content")
-    assert [read() for _, read in open_images([Place("a.png"), Path("a.png")])] == [b"content"] * 2
+    assert [file.read_bytes() for _, file in open_images([Place("a.png"), Path("a.png")])] == [b"content"] * 2
 
 
 def test_a_misspelled_run_or_image_gets_the_closest_one(workplace):

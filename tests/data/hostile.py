@@ -475,7 +475,7 @@ def _write_file_system(files: _Collection) -> None:
     expect("broken_link.png", "is a broken link")
     expect("loop.png", "is a broken link")
     os.mkfifo(files.folder / "pipe.png")
-    expect("pipe.png", "is not a file")
+    expect("pipe.png", "is not a regular file")
     (files.folder / "subfolder").mkdir()
     (files.folder / "subfolder" / "image.png").write_bytes(encode(draw(files.mix())))
     files.expected["image.png"] = Expectation("is in a subfolder of its class folder", by_scan=True)

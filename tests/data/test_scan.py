@@ -33,12 +33,6 @@ def scanned(many, tmp_path_factory):
     return scan_files(many, [16, 64], directory).files, directory
 
 
-@pytest.fixture
-def one_process(monkeypatch):
-    """Decodes in this process, because starting workers takes longer."""
-    monkeypatch.setattr(scan, "map_unordered", lambda function, tasks: (function(task) for task in tasks))
-
-
 @pytest.mark.xfail(int(PIL.__version__.split(".")[0]) < 13, reason="Pillow 13 or newer reads YCbCr TIFF files")
 def test_every_file_of_a_hostile_collection_has_the_expected_outcome(write_photos, workplace):
     folder = write_photos(workplace / "photos", num_train=2, num_test=1)
@@ -84,31 +78,31 @@ def test_pixels_are_at_the_index_of_their_file(many, scanned):
 
 def test_an_interrupted_scan_resumes(many, scanned, workplace, monkeypatch):
     whole, directory = scanned
-    monkeypatch.setattr(
-        "keras_inat.data.scan.map_unordered", lambda function, tasks: (function(task) for task in tasks[:3])
-    )
+    decode = scan._decode
+    monkeypatch.setattr(scan, "_decode", lambda work, chunks: decode(work, chunks[:3]))
     monkeypatch.setattr("keras_inat.files.os.fsync", lambda _: 1 / 0)  # The first attempt ends here.
     with pytest.raises(ZeroDivisionError):
         scan_files(many, [16], workplace / "partial")
     monkeypatch.undo()
     decoded = []
 
-    def note(function, tasks):
-        for task in tasks:
-            decoded.append(task[0])
-            yield function(task)
+    def note(work, chunks):
+        decoded.extend(start for start, _ in chunks)
+        return decode(work, chunks)
 
-    monkeypatch.setattr("keras_inat.data.scan.map_unordered", note)
+    monkeypatch.setattr(scan, "_decode", note)
     journal = workplace / "partial" / "journal.jsonl"
-    journal.write_text(journal.read_text()[:-20])  # a truncated line
+    lines = journal.read_text().splitlines()
+    journal.write_text("\n".join(lines)[:-20])  # a truncated line
     found = scan_files(many, [16], workplace / "partial").files
-    assert decoded == list(range(2 * CHUNK, len(many.files), CHUNK))
+    finished = {json.loads(line)[0] for line in lines[1:-1]}
+    assert len(finished) == 2
+    assert decoded == [start for start in range(0, len(many.files), CHUNK) if start not in finished]
     assert [file.sha256 for file in found] == [file.sha256 for file in whole]
     assert pixel_path(workplace / "partial", 16, 16).read_bytes() == pixel_path(directory, 16, 16).read_bytes()
 
 
 @pytest.mark.parametrize("change", ["sizes", "boot", "garbage"])
-@pytest.mark.usefixtures("one_process")
 def test_a_journal_that_does_not_match_is_discarded(many, workplace, change):
     directory = workplace / "scan"
     directory.mkdir()
@@ -130,12 +124,14 @@ def test_a_journal_that_does_not_match_is_discarded(many, workplace, change):
 
 
 def _scan_slowly(path, directory):
-    def work(function, tasks):
-        for task in tasks:
-            yield function(task)
+    decode = scan._decode
+
+    def work(function, chunks):
+        for output in decode(function, chunks):
+            yield output
             time.sleep(0.2)
 
-    scan.map_unordered = work
+    scan._decode = work
     scan_files(Source(Path(path)), [16, 64], Path(directory))
 
 
@@ -159,7 +155,6 @@ def test_killed_scans_resume_to_the_same_result(many, scanned, workplace):
         assert resumed.read_bytes() == pixel_path(directory, 16, size).read_bytes()
 
 
-@pytest.mark.usefixtures("one_process")
 def test_a_write_error_during_the_scan_is_raised(many, workplace, monkeypatch):
     def sync(_):
         raise OSError(5, "Input/output error")
@@ -169,7 +164,6 @@ def test_a_write_error_during_the_scan_is_raised(many, workplace, monkeypatch):
         scan_files(many, [16], workplace / "scan")
 
 
-@pytest.mark.usefixtures("one_process")
 def test_a_journal_without_its_pixels_is_discarded(many, workplace):
     scan_files(many, [16], workplace / "scan")
     pixels = pixel_path(workplace / "scan", 16, 16)

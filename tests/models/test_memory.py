@@ -50,7 +50,7 @@ def test_the_recipe_for_224_px_builds_and_fits_into_16_gb():
 def test_a_teacher_adds_to_the_memory(monkeypatch):
     config = load_config([])
     needed = estimate_memory(config, 10).minimum
-    monkeypatch.setattr(memories, "read_available_memory", lambda: needed + 10**8)
+    monkeypatch.setattr(memories, "read_memory", lambda: needed + 10**8)
     check_memory(config, 10, teacher=10**8)
     with pytest.raises(UserError, match=r"the moments of adam, and 0\.2 GB for the teacher"):
         check_memory(config, 10, teacher=2 * 10**8)
@@ -96,29 +96,19 @@ def test_averaged_weights_image_scales_and_precision_count():
     ],
 )
 def test_training_that_cannot_fit_is_refused_with_the_arithmetic(arguments, words, monkeypatch):
-    monkeypatch.setattr(memories, "read_available_memory", lambda: 24 * 10**9)
+    monkeypatch.setattr(memories, "read_memory", lambda: 24 * 10**9)
     with pytest.raises(UserError) as error:
         check_memory(load_config(arguments), 10)
     for word in [*words, "This machine has 24 GB", "moments of adam", "Use a smaller `training.batch_size`"]:
         assert word in str(error.value)
 
 
-def test_the_limit_of_a_container_applies(tmp_path, monkeypatch):
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr("keras_inat.models.memory.CONTAINER_LIMITS", (limit, tmp_path / "none"))
-    limit.write_text("max\n")
-    check_memory(Config(), 10)
-    limit.write_text("30000000\n")
-    with pytest.raises(UserError, match=r"This machine has 0.03 GB"):
-        check_memory(Config(), 10)
-
-
 def test_training_that_fits_is_accepted(monkeypatch):
     config = Config()
     check_memory(config, 10)
     minimum = estimate_memory(config, 10).minimum
-    monkeypatch.setattr(memories, "read_available_memory", lambda: minimum)
+    monkeypatch.setattr(memories, "read_memory", lambda: minimum)
     check_memory(config, 10)
-    monkeypatch.setattr(memories, "read_available_memory", lambda: minimum - 1)
+    monkeypatch.setattr(memories, "read_memory", lambda: minimum - 1)
     with pytest.raises(UserError):
         check_memory(config, 10)
