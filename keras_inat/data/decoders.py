@@ -74,7 +74,7 @@ class Decoders:
         while len(outcomes) < len(files):
             try:
                 for outcome in self._run(function, files[len(outcomes) :], self._memory):
-                    outcomes.append(outcome)
+                    outcomes.append(outcome)  # noqa: PERF402, earlier outcomes survive an error
             except _DiedError as error:
                 outcomes.append(error)
         return [

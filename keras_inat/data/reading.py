@@ -30,8 +30,7 @@ def decode_files(files: Iterable[NamedFile], size: int, preparation: Preparation
     def run(file: NamedFile) -> tuple[str, np.ndarray | str]:
         name, place = file
         if isinstance(place, Path):
-            (outcome,) = decoders.decode(decode, [place.absolute()], lambda _, reason: reason)
-            return name, outcome
+            return name, decoders.decode(decode, [place.absolute()], _repeat_reason)[0]
         return name, decode_image(place(), size, preparation)
 
     with contextlib.closing(map_in_threads(run, files, stop=decoders.close)) as outcomes:
@@ -40,6 +39,10 @@ def decode_files(files: Iterable[NamedFile], size: int, preparation: Preparation
                 warn(f"skipped {make_printable(name)}: it {outcome}")
             else:
                 yield name, outcome
+
+
+def _repeat_reason(_: Path, reason: str) -> np.ndarray | str:
+    return reason
 
 
 def _decode_files(

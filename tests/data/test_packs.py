@@ -70,6 +70,7 @@ def test_pixels_of_changed_files_are_not_added(make_config, photos, monkeypatch)
     pack = load_pack(make_config())
     larger = make_config("data.image_size=24")
     with monkeypatch.context() as patch:
+        patch.setattr("keras_inat.data.decoders.Decoders._take_process", lambda _: None)  # decode in this process
         patch.setattr("keras_inat.data.scan.Reader.read", lambda *_: b"")  # as with a failing disk
         with pytest.raises(UserError, match="have changed or could not be read this time"):
             load_pack(larger)
