@@ -32,7 +32,7 @@ REMEDIES = {
     errno.EROFS: _NO_ACCESS,
     errno.ENOSPC: _NO_SPACE,
     errno.EDQUOT: _NO_SPACE,
-    errno.EFBIG: _NO_SPACE,
+    errno.EFBIG: "its size is over a limit of its file system, of `ulimit -f` or of this program",
     errno.EIO: _BROKEN_DISK,
     errno.ESTALE: _BROKEN_DISK,
     errno.ETIMEDOUT: _BROKEN_DISK,

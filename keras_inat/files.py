@@ -33,6 +33,7 @@ START = secrets.token_hex(2)
 # Errors of file systems without locks, such as Lustre, and without `fsync`, such as mounts of S3.
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
 NO_SYNC = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
+MAX_BYTES = 1 << 30  # of a file that is read as a whole: a sparse one could take all memory
 # A process that waits longer for a lock says so.
 NOTICE_SECONDS = 5.0
 
@@ -214,6 +215,16 @@ def check_regular(path: Path) -> None:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
 
 
+def read_regular(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """Reads a file. Raises an `OSError` as `check_regular` does, and for more bytes than the limit."""
+    check_regular(path)
+    with open(path, "rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return content
+
+
 def hash_file(path: Path) -> str:
     """Returns the SHA-256 of a file as hexadecimal digits."""
     check_regular(path)
@@ -307,8 +318,7 @@ def _append(path: Path, line: bytes) -> None:
 def read_lines(path: Path) -> list[bytes]:
     """Returns the lines of a file, and after them what follows the last line break; nothing of a missing file."""
     try:
-        check_regular(path)
-        return path.read_bytes().split(b"\n")
+        return read_regular(path).split(b"\n")
     except FileNotFoundError:
         return [b""]
 

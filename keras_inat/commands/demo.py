@@ -7,8 +7,9 @@ from keras_inat.data.packs import load_pack
 from keras_inat.errors import PROGRAM, UserError
 from keras_inat.export.exports import export_run
 from keras_inat.export.packages import list_missing
-from keras_inat.settings.loading import build_config, merge, override, read_yaml
+from keras_inat.settings.loading import build_config, merge, override
 from keras_inat.settings.schema import Config
+from keras_inat.settings.yaml_files import read_yaml
 from keras_inat.store.exports import find_app, find_export
 from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder, find_finished, finish_run

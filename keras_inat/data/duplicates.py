@@ -7,6 +7,7 @@ images are aligned and compared in detail, first the thumbnails, then the files 
 
 import csv
 import functools
+import io
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from keras_inat.data.decode import decode
 from keras_inat.data.scan import THUMBNAIL, THUMBNAILS, DecodedFile, stack_hashes
 from keras_inat.data.source import Source
 from keras_inat.errors import ExternalError, UserError
-from keras_inat.files import make_printable
+from keras_inat.files import make_printable, read_regular
 from keras_inat.settings.schema import Data
 from keras_inat.store.records import Preparation
 
@@ -83,8 +84,8 @@ def read_ignored(path: str | None) -> set[frozenset[str]]:
     if path is None:
         return set()
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            lines = [line for line in csv.reader(file) if line]
+        text = read_regular(Path(path)).decode(errors="surrogateescape")
+        lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line]
     except (OSError, csv.Error) as error:
         raise UserError(f"`data.ignore_duplicates`: cannot read {path!r} ({error})") from None
     for line in lines:

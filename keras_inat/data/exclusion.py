@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_inat.errors import UserError, explain_errors
-from keras_inat.files import make_printable, suggest_path
+from keras_inat.files import make_printable, read_regular, suggest_path
 from keras_inat.spreadsheets import read_cell
 from keras_inat.store.records import Manifest
 
@@ -77,7 +77,7 @@ def read_exclusion(file: str) -> list[str]:
         )
     try:
         with explain_errors("read", path):
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = read_regular(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise UserError(f"`data.exclude` must be a text file in UTF-8. Received: {file!r}, which is not.") from None
     head = lines[0] if lines else ""

@@ -10,8 +10,9 @@ from keras_inat.files import hold_lock, write_text
 from keras_inat.search.space import decode_values, encode_base
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import flatten, list_names, nest, select
-from keras_inat.settings.loading import format_yaml, override
+from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
+from keras_inat.settings.yaml_files import format_yaml
 from keras_inat.spreadsheets import format_csv
 from keras_inat.store.balance import NAMES, Objective, read_score
 from keras_inat.store.checksums import WRONG, sign_lines

@@ -3,18 +3,16 @@
 Imports no TensorFlow, so that `--help` and a mistyped setting answer at once.
 """
 
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pydantic
-from ruamel.yaml import YAML, YAMLError
 
 from keras_inat.errors import PROGRAM, UserError, describe_choices
-from keras_inat.files import suggest_path
 from keras_inat.settings.catalog import list_choices, list_settings, nest
 from keras_inat.settings.schema import Config
+from keras_inat.settings.yaml_files import MALFORMED, parse_yaml, read_yaml
 
 # The Makefile's variables are short names for settings.
 VARIABLES = {
@@ -37,9 +35,6 @@ VARIABLES = {
     "IMAGE": "predict.image",
     "FORMAT": "export.formats",
 }
-# Malformed YAML raises these. The last three are for an impossible date, a tag that does not fit its value, and
-# thousands of nested brackets.
-MALFORMED = (YAMLError, ValueError, LookupError, RecursionError)
 # The regular expression of `run.name` in words.
 NAME_PATTERN = "up to 100 letters, digits, '.', '_' and '-', and begin with a letter or a digit"
 
@@ -110,29 +105,6 @@ def parse_overrides(arguments: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Reads a YAML 1.2 mapping (`1e-3` is a number, `no` is a word)."""
-    try:
-        values = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the configuration {str(path)!r}: {error.strerror}.{suggest_path(path)}") from None
-    except MALFORMED as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if values is not None and not isinstance(values, dict):
-        raise UserError(f"{path} must hold sections with settings. Received: {values!r:.80}")
-    return values or {}
-
-
-def format_yaml(values: Mapping[str, Any]) -> str:
-    """Formats nested JSON values as YAML text."""
-    yaml = YAML(typ="safe", pure=True)
-    text = io.StringIO()
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(dict(values), text)
-    return text.getvalue()
-
-
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Returns `base` with `changes` merged in, section by section. A search space is replaced as a whole."""
     merged = dict(base)
@@ -169,9 +141,9 @@ def _includes(wanted: Any, value: Any) -> bool:
 
 def _parse(text: str, name: str) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        return parse_yaml(text)
     except MALFORMED:
-        raise UserError(f"the value of `{name}` is not valid YAML. Received: {text!r}.") from None
+        raise UserError(f"the value of `{name}` is not valid YAML. Received: {text!r:.300}.") from None
 
 
 def _explain(error: pydantic.ValidationError, origin: str | None) -> str:
@@ -194,4 +166,4 @@ def _explain(error: pydantic.ValidationError, origin: str | None) -> str:
     if first["type"] == "string_pattern_mismatch":
         message = NAME_PATTERN
     message = message if message.startswith("must") else f"must be {message}"
-    return f"`{name}` {message}. Received: {first['input']!r}.{where}"
+    return f"`{name}` {message}. Received: {first['input']!r:.300}.{where}"

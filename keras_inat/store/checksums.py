@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_inat.files import check_regular
+from keras_inat.files import read_regular
 
 CHECKSUM = "checksum"  # the last key of a JSON record
 COMMENT = f"# {CHECKSUM} of the lines above: "  # begins the last line of a YAML file
@@ -36,8 +36,7 @@ def sign_lines(text: str) -> str:
 
 def check_lines(path: Path) -> None:
     """Raises a ValueError if the lines of a file have changed since `sign_lines`, and an OSError if there is none."""
-    check_regular(path)
-    lines, _, found = path.read_bytes().rpartition(COMMENT.encode())
+    lines, _, found = read_regular(path).rpartition(COMMENT.encode())
     if found.decode(errors="replace") != f"{hash_bytes(lines)}\n":
         raise ValueError(f"{path} {WRONG}")
 

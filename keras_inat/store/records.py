@@ -9,7 +9,7 @@ import pydantic
 from pydantic import Field
 
 from keras_inat.errors import describe_os_error
-from keras_inat.files import check_regular, write_json
+from keras_inat.files import read_regular, write_json
 from keras_inat.log import warn
 from keras_inat.settings.catalog import name_places
 from keras_inat.settings.places import name_path
@@ -47,8 +47,7 @@ class Stored(pydantic.BaseModel):
             ValueError: The file is not a record of this kind, or it was changed.
             OSError: There is no such file, or it cannot be read.
         """
-        check_regular(path)
-        return cls.model_validate(parse_record(path.read_bytes()))
+        return cls.model_validate(parse_record(read_regular(path)))
 
     @classmethod
     def read_if_sound(cls, path: Path) -> Self | None:

@@ -21,9 +21,10 @@ from keras_inat.files import (
 from keras_inat.log import warn
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import name_places, select
-from keras_inat.settings.loading import build_config, format_yaml, read_yaml
+from keras_inat.settings.loading import build_config
 from keras_inat.settings.roles import Role
 from keras_inat.settings.schema import Config
+from keras_inat.settings.yaml_files import format_yaml, read_yaml
 from keras_inat.store.checksums import WRONG, add_checksum, check_lines, hash_values, parse_record, sign_lines
 from keras_inat.store.records import Epoch, Result
 

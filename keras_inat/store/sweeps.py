@@ -7,8 +7,8 @@ from typing import Any
 from keras_inat.errors import PROGRAM, UserError, describe_choices
 from keras_inat.files import InFolder, write_text
 from keras_inat.log import warn
-from keras_inat.settings.loading import format_yaml, read_yaml
 from keras_inat.settings.schema import Config
+from keras_inat.settings.yaml_files import format_yaml, read_yaml
 from keras_inat.store.checksums import WRONG, check_lines, sign_lines
 from keras_inat.store.records import DataSummary, Stored, Trial
 from keras_inat.store.runs import RunFolder

@@ -6,7 +6,7 @@ from keras_inat.commands import demo
 from keras_inat.errors import UserError
 from keras_inat.export.packages import list_missing
 from keras_inat.files import write_text
-from keras_inat.settings.loading import format_yaml
+from keras_inat.settings.yaml_files import format_yaml
 from keras_inat.store.checksums import sign_lines
 from keras_inat.store.exports import find_export
 from keras_inat.store.ledger import read_ledger

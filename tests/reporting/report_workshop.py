@@ -19,8 +19,9 @@ from keras_inat.reporting.history import DataSet, read_history
 from keras_inat.reporting.rendering import render_markdown
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import nest, select
-from keras_inat.settings.loading import build_config, format_yaml, load_config, merge, override
+from keras_inat.settings.loading import build_config, load_config, merge, override
 from keras_inat.settings.schema import Config
+from keras_inat.settings.yaml_files import format_yaml
 from keras_inat.store.ledger import record_evaluation
 from keras_inat.store.predictions import Predictions, SuspectPictures, TrainingSample, ValidationSample
 from keras_inat.store.records import DataSummary, Epoch, EvaluationScores, Result, StageSummary, Trial

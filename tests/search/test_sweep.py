@@ -11,7 +11,8 @@ from keras_inat.files import hold_lock, read_jsonl
 from keras_inat.search import runner
 from keras_inat.search import trial as trials_module
 from keras_inat.search.oracle import Bayesian
-from keras_inat.settings.loading import format_yaml, load_config, read_yaml
+from keras_inat.settings.loading import load_config
+from keras_inat.settings.yaml_files import format_yaml, read_yaml
 from keras_inat.store.checksums import sign_lines
 from keras_inat.store.records import Trial, find_best
 from keras_inat.store.sweeps import find_best_config

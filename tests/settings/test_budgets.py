@@ -3,8 +3,9 @@ import pytest
 from keras_inat.errors import UserError
 from keras_inat.settings.budgets import BUDGETS, apply_budget
 from keras_inat.settings.catalog import flatten, list_settings
-from keras_inat.settings.loading import build_config, load_config, override, read_yaml
+from keras_inat.settings.loading import build_config, load_config, override
 from keras_inat.settings.recipes import find_recipe
+from keras_inat.settings.yaml_files import read_yaml
 
 
 def test_the_budgets_set_the_same_settings():

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from keras_inat.errors import UserError
-from keras_inat.settings.loading import build_config, format_yaml, load_config, override, read_yaml
+from keras_inat.settings.loading import build_config, load_config, override
 from keras_inat.settings.schema import Config
+from keras_inat.settings.yaml_files import format_yaml, read_yaml
 
 
 def test_later_wins(tmp_path):

@@ -11,7 +11,8 @@ from keras_inat.errors import UserError
 from keras_inat.files import read_jsonl
 from keras_inat.models.cnn import build_cnn
 from keras_inat.settings.catalog import name_places
-from keras_inat.settings.loading import build_config, read_yaml
+from keras_inat.settings.loading import build_config
+from keras_inat.settings.yaml_files import read_yaml
 from keras_inat.store.records import Result
 from keras_inat.store.runs import create_run, list_runs
 from keras_inat.store.seed_scores import estimate_accuracy

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_inat.files import write_atomically, write_text
-from keras_inat.settings.loading import format_yaml
+from keras_inat.settings.yaml_files import format_yaml
 from keras_inat.store.exports import ExportContract
 
 GRADIO = "6.31.0"

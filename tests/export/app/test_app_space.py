@@ -12,7 +12,7 @@ from keras_inat.data.decode import MAX_ASPECT, MAX_PIXELS, MIN_SIDE, decode_imag
 from keras_inat.export.app.space import write_space
 from keras_inat.export.exports import export_run
 from keras_inat.models.model_files import load_model
-from keras_inat.settings.loading import read_yaml
+from keras_inat.settings.yaml_files import read_yaml
 from keras_inat.store.records import Preparation
 
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
