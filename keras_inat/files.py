@@ -212,7 +212,7 @@ def file_size(path: Path) -> int:
 def check_regular(path: Path) -> None:
     """Raises an `OSError` if there is no file, or a pipe, a device or a folder, which could be read without end."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
 
 
 def read_regular(path: Path, limit: int = MAX_BYTES) -> bytes:

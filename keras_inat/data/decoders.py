@@ -228,8 +228,10 @@ def _warn_of_missing_process(reason: str) -> None:
 
 
 @atexit.register
-def _stop_idle() -> None:
-    for process in _idle:
+def stop_idle() -> None:
+    """Stops the process that is kept for the next call."""
+    while _idle:
+        process = _idle.pop()
         if process.is_usable():
             process.stop()
 

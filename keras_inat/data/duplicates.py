@@ -19,7 +19,7 @@ from keras_inat.data.candidates import expect_placement, find_candidates
 from keras_inat.data.decode import decode
 from keras_inat.data.scan import THUMBNAIL, THUMBNAILS, DecodedFile, stack_hashes
 from keras_inat.data.source import Source
-from keras_inat.errors import ExternalError, UserError
+from keras_inat.errors import ExternalError, UserError, shorten_error
 from keras_inat.files import make_printable, read_regular
 from keras_inat.settings.schema import Data
 from keras_inat.store.records import Preparation
@@ -87,7 +87,7 @@ def read_ignored(path: str | None) -> set[frozenset[str]]:
         text = read_regular(Path(path)).decode(errors="surrogateescape")
         lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line]
     except (OSError, csv.Error) as error:
-        raise UserError(f"`data.ignore_duplicates`: cannot read {path!r} ({error})") from None
+        raise UserError(f"`data.ignore_duplicates`: cannot read {path!r} ({shorten_error(error)})") from None
     for line in lines:
         if len(line) != 2:
             raise UserError(

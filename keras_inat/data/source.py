@@ -147,6 +147,8 @@ def check_source(name: str) -> None:
         hint = suggest_path(name)
         remedy = f".{hint}" if hint else f": run `{PROGRAM} data` to download it, or use DATA=demo"
         raise ExternalError(f"DATA {name!r} does not exist{remedy}")
+    if not path.is_file():  # reading a pipe or a device may never end
+        raise ExternalError(f"DATA {name!r} is neither a folder nor a regular file")
     check_suffix(path)
 
 

@@ -22,7 +22,7 @@ from hostile import (
 from PIL import Image, ImageCms, ImageOps
 
 from keras_inat.data import decode as module
-from keras_inat.data.decode import MODES, decode, decode_image, stored_size
+from keras_inat.data.decode import MAX_SCANS, MODES, PIXEL_BYTES, decode, decode_image, stored_size
 from keras_inat.store.records import Preparation
 
 reads_rare_files = pytest.mark.xfail(
@@ -35,7 +35,7 @@ REASONS = re.compile(
     r"is empty|is not an image|is cut short|is a (HEIC|JPEG XL|DICOM) image: install [a-z-]+, or save it as JPEG first"
     r"|cannot be decoded \(.+\)|has too many pixels \(\d+ x \d+\)"
     r"|is (too small|too long and thin) \(\d+ x \d+ pixels\)"
-    r"|has signed or 32-bit integer pixels of unknown range"
+    r"|has \d+ scans, more than 64: save it again|has signed or 32-bit integer pixels of unknown range"
 )
 
 
@@ -369,3 +369,40 @@ def test_decoded_images_are_read_only():
     assert not decoded.images[0].flags.writeable
     with pytest.raises(FrozenInstanceError):
         decoded.traits = ()
+
+
+def repeat_scan(content, count):
+    """Repeats the last scan of a JPEG file."""
+    start = content.rindex(b"\xff\xda")
+    return content[:-2] + content[start:-2] * count + content[-2:]
+
+
+def test_a_jpeg_file_of_very_many_scans_is_refused():
+    content = encode(draw(((200, 30, 30),) * 4), "JPEG", progressive=True)
+    num_scans = content.count(b"\xff\xda")
+    assert num_scans < 12
+    pixels = decode_image(content, 32)
+    np.testing.assert_array_equal(decode_image(repeat_scan(content, MAX_SCANS - num_scans), 32), pixels)
+    with pytest.raises(ValueError, match="has 300 scans, more than 64: save it again"):
+        decode_image(repeat_scan(content, 300 - num_scans), 32)
+
+
+def test_scans_are_counted_in_the_image_only():
+    content = encode(draw(((200, 30, 30),) * 4), "JPEG", comment=b"\xff\xda" * 100)
+    with_rest = content + b"\xff\xda" * 100  # as of a preview, or of the film of a live photograph
+    np.testing.assert_array_equal(decode_image(with_rest, 32), decode_image(content, 32))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "needed"),
+    [
+        ("PNG", {}, 1000 * 800),
+        ("JPEG", {"progressive": True}, 1000 * 800),
+        ("JPEG", {}, 500 * 400),  # A sequential JPEG is decoded at half of its size.
+    ],
+)
+def test_an_image_that_needs_too_much_memory_is_refused(kind, options, needed):
+    content = encode(Image.new("RGB", (1000, 800)), kind, **options)
+    decode_image(content, 32, memory=needed * PIXEL_BYTES)
+    with pytest.raises(MemoryError, match=r"needs \d+ MiB of memory to be decoded \(\d+ x \d+ pixels\)"):
+        decode_image(content, 32, memory=needed * PIXEL_BYTES - 1)

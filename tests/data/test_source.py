@@ -1,3 +1,4 @@
+import os
 import zipfile
 
 import pytest
@@ -97,3 +98,9 @@ def test_files_that_are_not_archives_are_refused(tmp_path):
     (tmp_path / "a.txt").write_text("no zip")
     with pytest.raises(UserError, match=r"must be a folder, an archive \(\.zip, .*\) or 'demo'"):
         open_source(load_config([f"DATA={tmp_path / 'a.txt'}"]))
+
+
+def test_a_pipe_is_no_archive(tmp_path):
+    os.mkfifo(tmp_path / "a.zip")
+    with pytest.raises(UserError, match=r"a\.zip' is neither a folder nor a regular file"):
+        open_source(load_config([f"DATA={tmp_path / 'a.zip'}"]))

@@ -7,7 +7,7 @@ import pytest
 from keras_inat.errors import UserError
 from keras_inat.settings.loading import build_config, load_config, override
 from keras_inat.settings.schema import Config
-from keras_inat.settings.yaml_files import format_yaml, read_yaml
+from keras_inat.settings.yaml_files import format_yaml
 
 
 def test_later_wins(tmp_path):
@@ -192,13 +192,6 @@ def test_a_written_configuration_reads_back_the_same(tmp_path):
     (tmp_path / "c.yaml").write_text(format_yaml(config.model_dump()))
     assert load_config([], tmp_path / "c.yaml") == config
     assert build_config(config.model_dump(mode="json")) == config
-
-
-@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2", "\x00"])
-def test_files_that_are_no_configuration(tmp_path, text):
-    (tmp_path / "c.yaml").write_text(text)
-    with pytest.raises(UserError, match=r"c\.yaml"):
-        read_yaml(tmp_path / "c.yaml")
 
 
 def test_settings_cannot_be_changed_in_place():
