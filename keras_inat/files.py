@@ -218,11 +218,9 @@ def check_regular(path: Path) -> None:
 def read_regular(path: Path, limit: int = MAX_BYTES) -> bytes:
     """Reads a file. Raises an `OSError` as `check_regular` does, and for more bytes than the limit."""
     check_regular(path)
-    with open(path, "rb") as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
+    if path.stat().st_size > limit:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
-    return content
+    return path.read_bytes()
 
 
 def hash_file(path: Path) -> str:

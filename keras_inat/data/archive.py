@@ -138,7 +138,7 @@ def read_file(path: Path) -> bytes:
             raise ValueError(f"is too large for an image ({status.st_size >> 20} MiB)")
         # It may have been replaced by a pipe since.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | NO_WAITING)) as file:
-            return file.read(MAX_MEMBER_BYTES)
+            return file.read(status.st_size + 1)  # not the limit, for which memory would be reserved
     except OSError as error:
         if error.errno not in FAULTS:
             raise

@@ -1,6 +1,7 @@
 import os
 import re
 import socket
+import tracemalloc
 
 import pytest
 
@@ -71,3 +72,13 @@ def test_an_error_of_the_whole_disk_is_raised(tmp_path, monkeypatch):
     monkeypatch.setattr("keras_inat.data.archive.open", refuse, raising=False)
     with pytest.raises(OSError, match="Too many open files"):
         read_file(tmp_path / "a.png")
+
+
+def test_a_file_takes_the_memory_of_its_size(tmp_path):
+    (tmp_path / "a.png").write_bytes(bytes(1000))
+    tracemalloc.start()
+    try:
+        assert read_file(tmp_path / "a.png") == bytes(1000)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
