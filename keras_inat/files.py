@@ -243,9 +243,21 @@ def check_writable(folder: Path) -> None:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Returns the files in a folder and its subfolders, sorted, without hidden files and those in hidden folders."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return [path for path in files if "/." not in f"/{path.relative_to(folder).as_posix()}"]
+    """Returns the files in a folder and its subfolders, sorted, without hidden files and those in hidden folders.
+
+    Links to folders are not followed. A folder that cannot be listed is skipped with a warning.
+    """
+    files = []
+    waiting = [folder]
+    while waiting:
+        try:
+            entries = [entry for entry in os.scandir(waiting.pop()) if not entry.name.startswith(".")]
+        except OSError as error:
+            warn(f"skipped the folder {make_printable(str(error.filename)):.300}: {error.strerror}")
+            continue
+        waiting += [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        files += [Path(entry) for entry in entries if os.path.isfile(entry)]
+    return sorted(files)
 
 
 def suggest_path(path: str | os.PathLike[str]) -> str:

@@ -47,9 +47,7 @@ class Reader:
     def list_files(self) -> Listing:
         """Returns the files of all folders. Links to folders are followed."""
         if self.archive is None:
-            listing = Listing({}, [])
-            _list_folder(self.path, "", listing, ())
-            return listing
+            return _list_folder(self.path)
         names = [member.filename for member in self.archive.infolist() if not member.is_dir()]
         files = {_slash(name): name for name in names}
         return Listing({path: name for path, name in files.items() if not _is_stray(path.split("/"))}, [])
@@ -78,27 +76,32 @@ class Reader:
         return read_member(self.archive, path) if self.archive else read_file(self.path / path)
 
 
-def _list_folder(folder: Path, start: str, listing: Listing, parents: tuple[tuple[int, int], ...]) -> None:
-    """Adds the files in `folder`, whose path in the source is `start`, to the listing."""
-    status = folder.stat()
-    identity = (status.st_dev, status.st_ino)
-    if identity in parents:  # A link to a parent folder would never end.
-        return
-    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    entries = [entry for entry in entries if not _is_stray((entry.name,))]
-    if not entries and start:
-        listing.empty_folders.append(start)
-    for entry in entries:
-        path = f"{start}/{entry.name}" if start else entry.name
-        if _is_folder(entry):
-            _list_folder(folder / entry.name, path, listing, (*parents, identity))
-        else:
+def _list_folder(folder: Path) -> Listing:
+    listing = Listing({}, [])
+    # The files and folders that are still to be listed, the next one last. Each has its path in the source and the
+    # folders that it lies in.
+    waiting: list[tuple[Path | os.DirEntry[str], str, tuple[tuple[int, int], ...]]] = [(folder, "", ())]
+    while waiting:
+        place, path, parents = waiting.pop()
+        if path and not _is_folder(place):
             listing.files[path] = path
+            continue
+        status = place.stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in parents:  # A link to a parent folder would never end.
+            continue
+        with os.scandir(place) as entries:
+            found = sorted((entry for entry in entries if not _is_stray((entry.name,))), key=lambda entry: entry.name)
+        if not found and path:
+            listing.empty_folders.append(path)
+        start = f"{path}/" if path else ""
+        waiting += [(entry, start + entry.name, (*parents, identity)) for entry in reversed(found)]
+    return listing
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder(place: Path | os.DirEntry[str]) -> bool:
     try:
-        return entry.is_dir()
+        return place.is_dir()
     except OSError:  # such as a link to itself
         return False
 

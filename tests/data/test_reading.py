@@ -1,12 +1,16 @@
+import contextlib
 import os
 import re
 import socket
 import tracemalloc
+import zipfile
 
 import pytest
 
 from keras_inat.data.archive import read_file
 from keras_inat.data.reading import decode_files
+from keras_inat.data.source import Source
+from keras_inat.files import list_files
 from keras_inat.store.records import Preparation
 
 REASONS = {
@@ -54,6 +58,63 @@ def test_special_files_are_skipped_with_a_reason(special, capsys):
     )
     assert warnings.keys() == REASONS.keys()
     assert all(re.fullmatch(REASONS[name], reason) for name, reason in warnings.items())
+
+
+def test_special_files_of_a_folder_are_no_images(special):
+    names = {path.name for path in list_files(special)}
+    assert names & REASONS.keys() == {"huge.png", "memory.png", "text.png"}
+    assert len(names) > 3
+
+
+def test_a_folder_that_cannot_be_listed_is_named(photos, monkeypatch, capsys):
+    scan_folder = os.scandir
+
+    def refuse(folder):
+        if os.fspath(folder).endswith("green"):
+            raise PermissionError(13, "Permission denied", os.fspath(folder))
+        return scan_folder(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    names = {path.parent.name for path in list_files(photos / "train")}
+    assert "red" in names
+    assert "green" not in names
+    assert capsys.readouterr().err == f"warning: skipped the folder {photos / 'train' / 'green'}: Permission denied\n"
+
+
+@contextlib.contextmanager
+def write_deep_file(folder):
+    """Writes a file below 1,200 folders. They are removed at the end, which `shutil.rmtree` could not do."""
+    folder.mkdir(exist_ok=True)
+    with contextlib.chdir(folder):
+        for _ in range(1200):
+            os.mkdir("x")
+            os.chdir("x")
+        with open("deep.png", "wb"):
+            pass
+        yield
+        os.remove("deep.png")
+        for _ in range(1200):
+            os.chdir("..")
+            os.rmdir("x")
+
+
+@pytest.mark.parametrize("place", ["train/red", "elsewhere"])
+def test_very_deep_folders_are_listed(photos, place):
+    count = len(list_files(photos))
+    files = Source(photos).files
+    with write_deep_file(photos / place):
+        assert len(list_files(photos)) == count + 1
+        nested = [file for file in Source(photos).files if file not in files]
+    assert [file.is_nested for file in nested] == [True] * (place == "train/red")
+
+
+@pytest.mark.parametrize("folder", ["", "x/" * 1500])
+def test_very_deep_folders_of_archives_are_listed(photos, tmp_path, folder):
+    with zipfile.ZipFile(tmp_path / "deep.zip", "w") as archive:
+        for file in list_files(photos):
+            archive.write(file, f"{folder}{file.relative_to(photos)}")
+        archive.writestr("x/" * 1500 + "deep.png", b"")
+    assert len(Source(tmp_path / "deep.zip").files) == len(Source(photos).files)
 
 
 def test_a_file_becomes_a_pipe_before_it_is_opened(tmp_path, monkeypatch):
