@@ -13,8 +13,8 @@ from keras_inat.settings.loading import build_config
 from keras_inat.settings.schema import Config
 from keras_inat.store.predictions import SuspectPictures
 from keras_inat.store.provenance import now
-from keras_inat.store.runs import create_run
-from keras_inat.store.suspects import COMMAND, Suspect, SuspectRun, Suspects, write_suspects
+from keras_inat.store.runs import RunFolder
+from keras_inat.store.suspects import Suspect, SuspectRun, Suspects, claim_folder, write_suspects
 from keras_inat.training.confident_learning import find_label_suspects
 from keras_inat.training.label_suspects import predict_out_of_fold
 
@@ -33,7 +33,12 @@ def run(config: Config) -> SuspectRun:
     network = name_backbone(config.finetune) if config.finetune else "CNN"
     named = config.run.name != Config().run.name
     # The name of a run's folder may become the network's.
-    folder = create_run(config, COMMAND, config.run.name if named else re.sub(r"[^A-Za-z0-9._-]+", "-", network)[:100])
+    name = config.run.name if named else re.sub(r"[^A-Za-z0-9._-]+", "-", network)[:100]
+    with claim_folder(config, name) as folder:
+        return _find(config, data, folder, network)
+
+
+def _find(config: Config, data: Dataset, folder: RunFolder, network: str) -> SuspectRun:
     rows, probabilities, num_folds = predict_out_of_fold(config, data, folder)
     labels = data.labels[rows]
     chosen = find_label_suspects(labels, probabilities)

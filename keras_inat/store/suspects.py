@@ -1,18 +1,22 @@
 """Label suspects: images whose labels are probably wrong, as a record and as a table."""
 
 import contextlib
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from keras_inat.files import hash_file, write_text
+from keras_inat.errors import UserError
+from keras_inat.files import hash_file, hold_lock, write_text
 from keras_inat.log import warn
+from keras_inat.settings.schema import Config
 from keras_inat.spreadsheets import format_csv
 from keras_inat.store.checksums import WRONG
 from keras_inat.store.predictions import SuspectPictures
 from keras_inat.store.records import DataSummary, Stored
-from keras_inat.store.runs import RunFolder
+from keras_inat.store.runs import RunFolder, create_run
 
 COMMAND = "suspects"
 
@@ -91,3 +95,23 @@ def list_suspects(directory: str | Path) -> list[SuspectRun]:
         if outcome := Suspects.read_if_sound(run.suspects):
             found.append(SuspectRun(run, outcome))
     return found
+
+
+@contextlib.contextmanager
+def claim_folder(config: Config, name: str) -> Iterator[RunFolder]:
+    """Yields the folder of a new run, locked against other processes, and removes those of killed runs.
+
+    A killed run cannot resume.
+    """
+    directory = Path(config.run.directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        with hold_lock(directory / f".{COMMAND}.lock"):
+            for path in Path(directory, COMMAND).glob("[!.]*/"):
+                run = RunFolder(path, COMMAND)
+                if run.config.exists() and not run.suspects.exists():
+                    with contextlib.suppress(UserError), hold_lock(run.lock, "it is running"):
+                        shutil.rmtree(path)
+            folder = create_run(config, COMMAND, name)
+            stack.enter_context(hold_lock(folder.lock))
+        yield folder

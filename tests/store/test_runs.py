@@ -1,6 +1,7 @@
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Config
 from keras_inat.store.checksums import add_checksum
 from keras_inat.store.records import Result
-from keras_inat.store.runs import STAMP, create_run, find_finished, find_unfinished, finish_run, list_runs
+from keras_inat.store.runs import create_run, find_finished, find_newest, find_unfinished, finish_run, list_runs
 
 
 def test_runs_of_the_same_second_get_folders_of_their_own():
@@ -20,19 +21,55 @@ def test_runs_of_the_same_second_get_folders_of_their_own():
     assert load_config([], first.config) == Config()
 
 
-def test_the_newest_run_is_the_last_one_whatever_the_clock_says(monkeypatch):
-    monkeypatch.setenv("TZ", "Pacific/Kiritimati")  # 14 hours ahead of UTC
+class SetClock(datetime):
+    """A clock that can be set."""
+
+    time = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
+
+    @classmethod
+    def now(cls, tz=None):
+        return cls.time.astimezone(tz)
+
+
+@pytest.fixture
+def set_zone(monkeypatch):
+    def change(zone):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield change
+    monkeypatch.undo()
     time.tzset()
-    first = create_run(Config(), "train-best", "first")
-    monkeypatch.setenv("TZ", "Pacific/Pago_Pago")  # 11 hours behind
-    time.tzset()
-    second = create_run(Config(), "finetune", "second")
-    begun = datetime.strptime(first.path.name[:15], STAMP).replace(tzinfo=UTC)
-    assert abs(datetime.now(UTC) - begun) < timedelta(minutes=1)
-    first.path.rename(first.path.with_name("29990101-000000-future"))  # the clock was set forward, and back again
-    third = create_run(Config(), "train-best", "third")
-    assert third.path.name == "29990101-000001-third"
-    assert second.path.name[:15] >= first.path.name[:15]
+
+
+@pytest.mark.parametrize("hours", [-24 * 365, -3, 0, 3, 24 * 365])
+def test_the_newest_run_is_the_last_one_whatever_the_clock_says(build_result, monkeypatch, set_zone, hours):
+    def create(command, name):
+        run = create_run(Config(), command, name)
+        finish_run(run, build_result())
+        run.model.touch()
+        return run
+
+    monkeypatch.setattr("keras_inat.store.runs.datetime", SetClock)
+    set_zone("Pacific/Kiritimati")  # 14 hours ahead of UTC
+    runs = [create("train-best", "z"), create("finetune", "y")]
+    assert [run.path.name for run in runs] == ["20260131-235959-z", "20260201-000000-y"]
+    monkeypatch.setattr(SetClock, "time", SetClock.time + timedelta(hours=hours))
+    set_zone("Pacific/Pago_Pago")  # 11 hours behind
+    runs += [create("finetune", "b"), create("train-best", "a")]
+    assert list_runs("runs") == runs
+    assert find_newest("runs")[0] == runs[-1]
+    assert list_runs("runs", ["finetune"]) == runs[1:3]
+
+
+def test_an_interrupted_creation_of_a_run_leaves_no_run(monkeypatch):
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_inat.files.sync_file", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        create_run(Config(), "train-best", "a")
+    assert list(Path("runs/train-best").iterdir()) == []
 
 
 def test_a_result_is_read_as_it_was_written(build_result):

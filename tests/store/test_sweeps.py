@@ -1,8 +1,10 @@
+import os
 import shutil
 
-from keras_inat.files import write_json
+from keras_inat.files import write_json, write_text
+from keras_inat.store.checksums import sign_lines
 from keras_inat.store.records import Trial, find_best
-from keras_inat.store.sweeps import SweepFolder, SweepIdentity, list_sweeps
+from keras_inat.store.sweeps import SweepFolder, SweepIdentity, find_best_config, list_sweeps
 
 SETTINGS = {
     "model.kernel_size": [3, 3, 3, 5, 5],
@@ -72,3 +74,19 @@ def test_differences_of_two_sweeps_are_named(tmp_path):
         "sweep.epochs: 5 -> 6",
         "data.hash: abc -> def",
     ]
+
+
+def test_the_newest_sweep_was_run_last_whatever_the_times_of_its_files(tmp_path):
+    folders = [SweepFolder(tmp_path / "sweep" / name) for name in "cab"]
+    for age, folder in enumerate(folders):
+        folder.mark_newest()
+        write_text(folder.best, sign_lines("a: 1\n"))
+        os.utime(folder.best, (0, 10**9 - age))
+    assert find_best_config(tmp_path, None) == folders[-1].best
+    folders[0].mark_newest()
+    assert find_best_config(tmp_path, None) == folders[0].best
+    assert [folder.read_order() for folder in folders] == [4, 2, 3]
+    folders[0].mark_newest()
+    assert folders[0].read_order() == 4
+    folders[0].order.write_text("x")
+    assert find_best_config(tmp_path, None) == folders[2].best
