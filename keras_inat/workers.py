@@ -23,6 +23,7 @@ Output = TypeVar("Output")
 MIN_ITEMS = 5
 # A terminated process has this long to close its files before it is killed.
 GRACE_SECONDS = 10.0
+POLL_SECONDS = 0.1  # between two looks for the parent
 # The number of items in the queue per worker. It keeps every worker busy and the queue short.
 NUM_QUEUED = 3
 # The number of outputs of threads that are prepared in advance: two batches.
@@ -163,3 +164,23 @@ def _exit_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
     os._exit(1)
+
+
+@contextlib.contextmanager
+def end_with_parent() -> Iterator[None]:
+    """Ends this process at once if its parent ends during the context. It needs no connection to the parent."""
+    parent = os.getppid()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(POLL_SECONDS):
+            if os.getppid() != parent:
+                os._exit(1)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()  # a process with several threads is not to be forked

@@ -2,6 +2,8 @@ import errno
 import fcntl
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from keras_inat import files
 from keras_inat.errors import FileError, UserError
 from keras_inat.files import (
+    MACHINE,
     append_jsonl,
     hash_file,
     hold_lock,
@@ -66,6 +69,20 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / "kept").touch()
     remove_temporary_files(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_write_removes_what_ended_processes_left_beside_the_file(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = [tmp_path / f".part-0123abcd-{MACHINE}-{ended.pid}-0123{end}" for end in ("", ".png", ".weights.h5")]
+    for path in left[1:]:
+        path.touch()
+    left[0].mkdir()
+    kept = tmp_path / f".part-0123abcd-{MACHINE}-{os.getppid()}-0123.png"
+    kept.touch()
+    write_text(tmp_path / "a.txt", "a")
+    assert sorted(tmp_path.iterdir()) == [kept, tmp_path / "a.txt"]
+    write_text(tmp_path / "a", "a")
 
 
 def test_a_file_is_identified_by_its_contents(tmp_path):

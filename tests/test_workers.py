@@ -148,3 +148,26 @@ def test_without_semaphores_the_work_runs_in_this_process(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith(
         "warning: the work runs in one process, because several cannot share /dev/"
     )
+
+
+def test_a_process_ends_with_its_parent_while_it_only_waits(tmp_path):
+    child = (
+        "import os, time\n"
+        "from keras_inat.workers import end_with_parent\n"
+        "with end_with_parent():\n"
+        f"    open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()) + '\\n')\n"
+        "    time.sleep(60)\n"
+    )
+    parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    process = subprocess.Popen([sys.executable, "-c", parent], env=environment)
+    while not (tmp_path / "pid").exists() or not (text := (tmp_path / "pid").read_text()).endswith("\n"):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    for _ in range(250):
+        if not Path("/proc", text.strip()).exists():
+            break
+        time.sleep(0.02)
+    else:
+        pytest.fail("a process outlived its parent")
