@@ -35,10 +35,10 @@ def run(config: Config) -> SuspectRun:
     # The name of a run's folder may become the network's.
     name = config.run.name if named else re.sub(r"[^A-Za-z0-9._-]+", "-", network)[:100]
     with claim_folder(config, name) as folder:
-        return _find(config, data, folder, network)
+        return _find_suspects(config, data, folder, network)
 
 
-def _find(config: Config, data: Dataset, folder: RunFolder, network: str) -> SuspectRun:
+def _find_suspects(config: Config, data: Dataset, folder: RunFolder, network: str) -> SuspectRun:
     rows, probabilities, num_folds = predict_out_of_fold(config, data, folder)
     labels = data.labels[rows]
     chosen = find_label_suspects(labels, probabilities)

@@ -99,9 +99,9 @@ def list_suspects(directory: str | Path) -> list[SuspectRun]:
 
 @contextlib.contextmanager
 def claim_folder(config: Config, name: str) -> Iterator[RunFolder]:
-    """Yields the folder of a new run, locked against other processes, and removes those of killed runs.
+    """Yields the folder of a new run, locked against other processes.
 
-    A killed run cannot resume.
+    The folders of killed runs are removed, because such a run cannot resume.
     """
     directory = Path(config.run.directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def claim_folder(config: Config, name: str) -> Iterator[RunFolder]:
             for path in Path(directory, COMMAND).glob("[!.]*/"):
                 run = RunFolder(path, COMMAND)
                 if run.config.exists() and not run.suspects.exists():
-                    with contextlib.suppress(UserError), hold_lock(run.lock, "it is running"):
+                    with contextlib.suppress(OSError, UserError), hold_lock(run.lock, "it is running"):
                         shutil.rmtree(path)
             folder = create_run(config, COMMAND, name)
             stack.enter_context(hold_lock(folder.lock))
