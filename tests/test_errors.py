@@ -18,6 +18,7 @@ from keras_inat.errors import FileError, UserError, describe_os_error, explain_e
         ("ENOENT", "it or its folder was moved or deleted"),
         ("ENOTDIR", "a file is where a folder is needed"),
         ("ENAMETOOLONG", "choose a shorter name"),
+        ("EFBIG", "over a limit of its file system, of `ulimit -f`"),
         ("EMFILE", "ulimit -n"),
         ("EOPNOTSUPP", "choose a folder on another disk"),
     ],

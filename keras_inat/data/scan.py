@@ -16,6 +16,7 @@ from keras_inat.data.decode import decode
 from keras_inat.data.decoders import Decoders, limit_time
 from keras_inat.data.ranges import DEEP, DEPTHS, FLOATING, choose_preparation, describe_ranges
 from keras_inat.data.source import Source
+from keras_inat.errors import explain_errors
 from keras_inat.files import read_jsonl, sync_file
 from keras_inat.progress import track_progress
 from keras_inat.settings.schema import Fit
@@ -95,7 +96,7 @@ def scan_files(
     lengths = {path: count * side * side * 3 for path, side in sides.items()}
     finished = _resume(directory, [source.key, CHUNK, list(sizes), given.model_dump()], lengths)
     for path, length in lengths.items():
-        with open(path, "ab") as file:
+        with explain_errors("write", path), open(path, "ab") as file:
             file.truncate(length)  # The file is sparse: unwritten pixels take no space.
     files = [NumberedFile(number, file.path, file.is_nested) for number, file in enumerate(source.files)]
     chunks = {start: files[start : start + CHUNK] for start in range(0, count, CHUNK)}
@@ -205,10 +206,11 @@ def decode_chunk(
             except MemoryError as error:
                 yield error
             else:
-                for output, image in zip(outputs, decoded.images, strict=True):
-                    output.seek(file.number * image.nbytes)
-                    output.write(image)
-                    output.flush()
+                with explain_errors("write", directory):
+                    for output, image in zip(outputs, decoded.images, strict=True):
+                        output.seek(file.number * image.nbytes)
+                        output.write(image)
+                        output.flush()
                 yield DecodedFile(sha256, decoded.format, decoded.traits, "", decoded.peak)
 
 
