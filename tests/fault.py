@@ -46,6 +46,7 @@ def main(fault: str, number: int, words: list[str]) -> None:
         change("fsync")
         sync(descriptor)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # processes that a shell starts with `&` ignore Ctrl-C
     os.fsync = fail_sync
     sys.addaudithook(watch)
     if fault == "limit":

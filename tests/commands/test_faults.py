@@ -203,6 +203,7 @@ def disturb(place: Place, scenario: Scenario, reference: Reference, fault: str, 
             number = round(2 ** chance.uniform(0, LIMIT_BITS))
             words = f"no file with more than {number} bytes"
         code, errors = place.run(scenario.words, fault, number)
+    words += f", code {code}"
     place.wait_for_end()
     assert "Traceback" not in errors, f"{words}: {errors}"
     if fault in SIGNALS:
