@@ -7,6 +7,7 @@ so that a larger set contains the smaller ones byte for byte.
 
 import contextlib
 import functools
+import io
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_inat.demo.classes import DRAWINGS, ORGANISMS, draw_image
+from keras_inat.errors import explain_errors
 from keras_inat.files import hold_lock
 from keras_inat.progress import track_progress
 from keras_inat.workers import map_unordered
@@ -81,7 +83,7 @@ def write_demo(
     if _is_complete(directory, parameters) and not partial.exists():
         return directory
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with hold_lock(directory.parent / f".{directory.name}.lock"):
+    with explain_errors("write", directory), hold_lock(directory.parent / f".{directory.name}.lock"):
         shutil.rmtree(partial, ignore_errors=True)  # a killed process may have left it
         if not _is_complete(directory, parameters):  # another process may have drawn it while this one waited
             _write(directory, partial, names, parameters, num_workers)
@@ -130,5 +132,7 @@ def _write_images(directory: Path, seed: int, names: Sequence[_ImageName]) -> in
         width = int(rng.integers(SIDES[0], SIDES[1] + 1))
         height = int(rng.integers(SIDES[0], SIDES[1] + 1))
         path = directory / split / class_name / f"{class_name}_{number:04d}.jpg"
-        draw_image(class_name, rng, (width, height)).save(path, quality=QUALITY)
+        content = io.BytesIO()  # written to a path, a JPEG file would be cut short by a full disk without an error
+        draw_image(class_name, rng, (width, height)).save(content, "JPEG", quality=QUALITY)
+        path.write_bytes(content.getvalue())
     return len(names)

@@ -18,6 +18,7 @@ from PIL import Image
 from keras_inat.demo import dataset
 from keras_inat.demo.classes import DRAWINGS, ORGANISMS, draw_image
 from keras_inat.demo.dataset import write_demo
+from keras_inat.errors import FileError
 
 FEW = ("Aves", "Fungi")
 
@@ -124,6 +125,18 @@ def test_interruption_leaves_nothing(tmp_path: Path, error: type[BaseException],
     replace_progress(interrupt)
     with pytest.raises(error):
         write_demo(tmp_path / "demo", classes=FEW, num_train=2, num_test=1)
+    assert [p.name for p in tmp_path.iterdir()] == [".demo.lock"]
+
+
+def test_files_that_cannot_be_written_whole_are_an_error(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="this system has no limit of file sizes")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (800, before[1]))
+    try:
+        with pytest.raises(FileError, match=r"cannot write .*demo: File too large"):
+            write_demo(tmp_path / "demo", classes=FEW, num_train=2, num_test=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [p.name for p in tmp_path.iterdir()] == [".demo.lock"]
 
 
