@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 from keras_inat.log import warn
 from keras_inat.machine import read_available_memory
-from keras_inat.workers import list_cores
+from keras_inat.workers import GRACE_SECONDS, list_cores
 
 File = TypeVar("File")
 Outcome = TypeVar("Outcome")
@@ -195,14 +195,17 @@ class _Process:
     def _read(self) -> Any:
         try:
             outcome = pickle.load(self._output)
-        except (EOFError, OSError, ValueError, pickle.UnpicklingError):
+        except Exception:  # of a process that has ended, or that writes anything else
             raise _DiedError(self._explain_end()) from None
         if isinstance(outcome, _Raised):
             raise outcome.error
         return outcome
 
     def _explain_end(self) -> str:
-        """Waits for the end of the process and returns its reason."""
+        """Returns the reason for the end of the process, which is ended if it does not end by itself."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(GRACE_SECONDS)
+        self._popen.kill()
         code = self._popen.wait()
         if code == -signal.SIGALRM:
             return f"cannot be decoded (its decoder was stopped after {MAX_SECONDS} s)"

@@ -13,6 +13,7 @@ REASONS = {
     "abort": r"cannot be decoded \(it ends its decoder with SIGABRT\)",
     "exit": r"cannot be decoded \(it ends its decoder with the exit code 3\)",
     "stall": r"cannot be decoded \(its decoder was stopped after \d+ s\)",
+    "closed output": r"cannot be decoded \(it ends its decoder with SIGKILL\)",
     "allocation": "needs more memory than there is",
 }
 # Decoder processes import a module of this name when they start. It plants the faults into Pillow.
@@ -40,6 +41,9 @@ def fail(kind):
             os._exit(3)
         case "stall":
             signal.setitimer(signal.ITIMER_REAL, 0.1)  # instead of a minute
+            time.sleep(60)
+        case "closed output":
+            os.closerange(3, 64)
             time.sleep(60)
         case "allocation":
             bytearray(1 << 40)

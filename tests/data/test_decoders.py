@@ -22,6 +22,11 @@ def decode(kinds, num_threads=1):
     return Decoders(num_threads).decode(decoding_faults.decode, kinds, decoding_faults.refuse)
 
 
+@pytest.fixture(autouse=True)
+def short_grace(monkeypatch):
+    monkeypatch.setattr(decoders, "GRACE_SECONDS", 0.2)
+
+
 @pytest.fixture
 def new_processes():
     """Stops the idle process before and after a test."""
