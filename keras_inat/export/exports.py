@@ -12,7 +12,7 @@ from typing import TypeVar
 import keras
 import numpy as np
 
-from keras_inat.errors import FULL_DISK, UserError, is_out_of_memory
+from keras_inat.errors import FULL_DISK, UserError, explain_errors, is_out_of_memory
 from keras_inat.export.calibration import read_calibration_images
 from keras_inat.export.contract import build_contract
 from keras_inat.export.formats import FORMATS
@@ -120,10 +120,13 @@ def _check_writable(run: RunFolder) -> None:
     try:
         check_writable(run.export)
     except OSError as error:
-        raise UserError(
-            f"cannot write {run.export}: {error.strerror}: copy the run to a folder that you can write, and give "
-            "RUN=<copy>"
-        ) from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise UserError(
+                f"cannot write {run.export}: {error.strerror}: copy the run to a folder that you can write, and give "
+                "RUN=<copy>"
+            ) from None
+        with explain_errors("write", run.export):
+            raise
 
 
 def _keep_others(

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shutil
 import tempfile
 import zipfile
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from keras_inat.__main__ import main
-from keras_inat.errors import UserError
+from keras_inat.errors import FileError, UserError
 from keras_inat.export import exports
 from keras_inat.export.exports import export_run
 from keras_inat.export.formats import FORMATS
@@ -224,14 +226,18 @@ def test_a_run_without_its_sample_is_refused(add_run):
         export_run(run, result, ["onnx"])
 
 
-def test_a_read_only_run_is_refused_in_one_line(add_run, monkeypatch):
+@pytest.mark.parametrize(
+    ("code", "kind", "remedy"),
+    [(errno.EROFS, UserError, "copy the run to a folder"), (errno.ENOSPC, FileError, "free some space")],
+)
+def test_a_run_that_cannot_be_written_is_refused_in_one_line(add_run, monkeypatch, code, kind, remedy):
     run, result = add_run()
 
     def refuse(*_, **__):
-        raise OSError(30, "Read-only file system")
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    with pytest.raises(UserError, match=r"cannot write .*/export: Read-only file system: copy the run to a folder"):
+    with pytest.raises(kind, match=f"cannot write .*/export: {os.strerror(code)}: {remedy}"):
         export_run(run, result, ["onnx"])
 
 
