@@ -91,11 +91,13 @@ def write_deep_file(folder):
             os.chdir("x")
         with open("deep.png", "wb"):
             pass
-        yield
-        os.remove("deep.png")
-        for _ in range(1200):
-            os.chdir("..")
-            os.rmdir("x")
+        try:
+            yield
+        finally:
+            os.remove("deep.png")
+            for _ in range(1200):
+                os.chdir("..")
+                os.rmdir("x")
 
 
 @pytest.mark.parametrize("place", ["train/red", "elsewhere"])
