@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from keras_inat.errors import PROGRAM, UserError, describe_choices
-from keras_inat.files import InFolder, write_text
+from keras_inat.files import InFolder, read_regular, write_text
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
 from keras_inat.settings.yaml_files import format_yaml, read_yaml
 from keras_inat.store.checksums import WRONG, check_lines, sign_lines
 from keras_inat.store.records import DataSummary, Stored, Trial
 from keras_inat.store.runs import RunFolder
+
+MAX_ORDER_BYTES = 10  # of the number of a sweep
 
 
 class SweepIdentity(Stored):
@@ -53,8 +55,11 @@ class SweepFolder:
     def read_order(self) -> int:
         """Returns the number that is larger the later the sweep was run; 0 if it is unknown."""
         try:
-            return int(self.order.read_text(encoding="utf-8")[:9])
+            return int(read_regular(self.order, MAX_ORDER_BYTES))
+        except FileNotFoundError:
+            return 0
         except (OSError, ValueError):
+            warn(f"{self.order} {WRONG}, and its sweep counts as the oldest one")
             return 0
 
     def mark_newest(self) -> None:

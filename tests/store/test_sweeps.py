@@ -76,7 +76,7 @@ def test_differences_of_two_sweeps_are_named(tmp_path):
     ]
 
 
-def test_the_newest_sweep_was_run_last_whatever_the_times_of_its_files(tmp_path):
+def test_the_newest_sweep_was_run_last_whatever_the_times_of_its_files(tmp_path, capsys):
     folders = [SweepFolder(tmp_path / "sweep" / name) for name in "cab"]
     for age, folder in enumerate(folders):
         folder.mark_newest()
@@ -88,5 +88,8 @@ def test_the_newest_sweep_was_run_last_whatever_the_times_of_its_files(tmp_path)
     assert [folder.read_order() for folder in folders] == [4, 2, 3]
     folders[0].mark_newest()
     assert folders[0].read_order() == 4
-    folders[0].order.write_text("x")
-    assert find_best_config(tmp_path, None) == folders[2].best
+    for damage in (lambda path: path.write_text("x"), lambda path: path.write_text("9" * 20), os.mkfifo):
+        folders[0].order.unlink()
+        damage(folders[0].order)
+        assert find_best_config(tmp_path, None) == folders[2].best
+        assert f"{folders[0].order} is damaged or was changed by hand" in capsys.readouterr().err

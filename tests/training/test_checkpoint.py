@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import keras
@@ -155,6 +156,10 @@ def test_a_damaged_checkpoint_is_skipped(make_config, capsys):
         run.checkpoint.write_bytes(content)
         assert read_progress(run) is None
         assert "is damaged or was changed by hand, and is skipped" in capsys.readouterr().err
+    run.checkpoint.unlink()
+    os.mkfifo(run.checkpoint)
+    assert read_progress(run) is None
+    assert "is damaged or was changed by hand, and is skipped" in capsys.readouterr().err
 
 
 def test_a_run_that_finishes_during_the_search_is_not_claimed(make_config, build_result, monkeypatch):
