@@ -117,7 +117,7 @@ def decode(
     more_sizes: Sequence[int] = (),
     preparation: Preparation = Preparation(),  # noqa: B008, it is immutable
     thumbnail: int | None = None,
-    memory: int | None = None,
+    memory: int = sys.maxsize,
 ) -> Decoded:
     """Decodes an image file to a square, upright and in sRGB. Transparent pixels become white.
 
@@ -135,7 +135,7 @@ def decode(
     """
     set_up_decoding()
     try:
-        return _decode(content, image_size, more_sizes, preparation, thumbnail, memory or sys.maxsize)
+        return _decode(content, image_size, more_sizes, preparation, thumbnail, memory)
     except (_UnusableError, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders may raise any exception for a broken file.
@@ -146,7 +146,7 @@ def decode_image(
     content: bytes,
     size: int,
     preparation: Preparation = Preparation(),  # noqa: B008, it is immutable
-    memory: int | None = None,
+    memory: int = sys.maxsize,
 ) -> np.ndarray:
     """Decodes an image file to a square `(size, size, 3)` uint8 sRGB image, as `decode` does."""
     return decode(content, size, preparation=preparation, memory=memory).images[0]

@@ -102,9 +102,7 @@ class Decoders:
                 (outcome,) = self._run(function, [file], self._large_memory)
             except _DiedError as error:
                 return refuse(file, str(error))
-        if isinstance(outcome, MemoryError):
-            return refuse(file, str(outcome) or "needs more memory than there is")
-        return outcome
+        return refuse(file, describe_lack(outcome)) if isinstance(outcome, MemoryError) else outcome
 
     def _run(self, function: Callable[..., Iterator[Any]], files: Sequence[Any], memory: int) -> Iterator[Any]:
         process = self._take_process()
@@ -144,6 +142,11 @@ class Decoders:
             raise RuntimeError("the decoders are closed")
         self._running.add(process)
         return process
+
+
+def describe_lack(error: MemoryError) -> str:
+    """Returns the reason for a lack of memory, which follows "it". Python itself gives none."""
+    return str(error) or "needs more memory than there is"
 
 
 class _DiedError(Exception):

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from keras_inat.data.archive import read_file
 from keras_inat.data.decode import decode_image
-from keras_inat.data.decoders import Decoders, limit_time
+from keras_inat.data.decoders import Decoders, describe_lack, limit_time
 from keras_inat.files import make_printable
 from keras_inat.log import warn
 from keras_inat.store.records import Preparation
@@ -31,7 +32,8 @@ def decode_files(files: Iterable[NamedFile], size: int, preparation: Preparation
         name, place = file
         if isinstance(place, Path):
             return name, decoders.decode(decode, [place.absolute()], _repeat_reason)[0]
-        return name, decode_image(place(), size, preparation)
+        outcome = _decode(place, size, preparation)
+        return name, describe_lack(outcome) if isinstance(outcome, MemoryError) else outcome
 
     with contextlib.closing(map_in_threads(run, files, stop=decoders.close)) as outcomes:
         for name, outcome in outcomes:
@@ -48,15 +50,19 @@ def _repeat_reason(_: Path, reason: str) -> np.ndarray | str:
 def _decode_files(
     size: int, preparation: Preparation, paths: Sequence[Path], memory: int
 ) -> Iterator[np.ndarray | str | MemoryError]:
-    """Yields the pixels of each file, or the reason why there are none."""
     for path in paths:
-        try:
-            content = read_file(path)
-            with limit_time():
-                pixels = decode_image(content, size, preparation, memory)
-        except ValueError as error:
-            yield str(error)
-        except MemoryError as error:
-            yield error
-        else:
-            yield pixels
+        yield _decode(functools.partial(read_file, path), size, preparation, memory)
+
+
+def _decode(
+    read: Callable[[], bytes], size: int, preparation: Preparation, memory: int = sys.maxsize
+) -> np.ndarray | str | MemoryError:
+    """Returns the pixels of a file, or the reason why there are none."""
+    try:
+        content = read()
+        with limit_time():
+            return decode_image(content, size, preparation, memory)
+    except ValueError as error:
+        return str(error)
+    except MemoryError as error:
+        return error

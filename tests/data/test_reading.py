@@ -6,6 +6,8 @@ import tracemalloc
 import zipfile
 
 import pytest
+from hostile import encode
+from PIL import Image
 
 from keras_inat.data.archive import read_file
 from keras_inat.data.reading import decode_files
@@ -145,3 +147,13 @@ def test_a_file_takes_the_memory_of_its_size(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_an_image_in_memory_that_cannot_be_used_is_skipped_with_a_reason(capsys):
+    thin = encode(Image.new("RGB", (500, 10)))
+    files = [("thin", lambda: thin), ("empty", lambda: b""), ("sound", lambda: encode(Image.new("RGB", (20, 20))))]
+    assert [name for name, _ in decode_files(files, 16, Preparation())] == ["sound"]
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: skipped thin: it is too long and thin (500 x 10 pixels)",
+        "warning: skipped empty: it is empty",
+    ]
