@@ -209,16 +209,20 @@ def file_size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def check_regular(path: Path) -> None:
-    """Raises an `OSError` if there is no file, or a pipe, a device or a folder, which could be read without end."""
-    if not stat.S_ISREG(path.stat().st_mode):
+def check_regular(path: Path) -> int:
+    """Returns the size of a file in bytes.
+
+    Raises an `OSError` if there is no file, or a pipe, a device or a folder, which could be read without end.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return status.st_size
 
 
 def read_regular(path: Path, limit: int = MAX_BYTES) -> bytes:
     """Reads a file. Raises an `OSError` as `check_regular` does, and for more bytes than the limit."""
-    check_regular(path)
-    if path.stat().st_size > limit:
+    if check_regular(path) > limit:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
     return path.read_bytes()
 

@@ -117,16 +117,16 @@ def _read_sample(run: RunFolder, result: Result) -> ValidationSample:
 
 def _check_writable(run: RunFolder) -> None:
     """Refuses a folder that cannot be written, rather than after minutes of conversion."""
-    try:
-        check_writable(run.export)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    with explain_errors("write", run.export):
+        try:
+            check_writable(run.export)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
             raise UserError(
                 f"cannot write {run.export}: {error.strerror}: copy the run to a folder that you can write, and give "
                 "RUN=<copy>"
             ) from None
-        with explain_errors("write", run.export):
-            raise
 
 
 def _keep_others(
