@@ -250,7 +250,7 @@ class Sweep:
     @property
     def trials(self) -> list[Trial]:
         """The recorded trials, in order of creation."""
-        return self._folder.read_trials()
+        return self._folder.read_trials(self._folder.find_identity())
 
     @property
     def best(self) -> Trial | None:

@@ -27,10 +27,11 @@ def conclude(config: Config, trials: list[Trial]) -> None:
         failed = [trial for trial in trials if trial.status == "failed"]
         last = f". The last error: {failed[-1].error}" if failed else ""
         raise UserError(f"none of {len(trials)} trials has a score, and {len(failed)} failed{last}")
-    data = locate_sweep(config).read_data()
+    folder = locate_sweep(config)
+    data = folder.read_data(folder.find_identity())
     balance = f" ({best.describe_balance()})" if data and data.is_imbalanced else ""
     print(
         f"{len(trials)} trials. The best is {best.id} with {best.score:.1%} {NAMES[best.objective]}{balance}: "
         f"{describe_values(best.settings)}"
     )
-    print(f"table: {locate_sweep(config).table}    next: {PROGRAM} train-best SWEEP={config.run.name}")
+    print(f"table: {folder.table}    next: {PROGRAM} train-best SWEEP={config.run.name}")

@@ -6,11 +6,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from keras_inat.errors import UserError
-from keras_inat.log import warn
 from keras_inat.reporting import formatting
 from keras_inat.store.balance import Objective, choose_common
-from keras_inat.store.checksums import WRONG
 from keras_inat.store.records import DataSummary, Trial, find_best
 from keras_inat.store.sweeps import SweepFolder, SweepIdentity
 
@@ -106,12 +103,8 @@ class SweepHistory:
 
 def read_sweep(folder: SweepFolder) -> SweepHistory:
     """Reads a sweep. Damaged files are skipped with a warning."""
-    try:
-        identity = folder.read_identity()
-    except UserError:
-        warn(f"{folder.identity} is missing, {WRONG}, and is skipped")
-        identity = None
-    return SweepHistory(folder, folder.read_trials(), folder.read_data(), identity)
+    identity = folder.find_identity()
+    return SweepHistory(folder, folder.read_trials(identity), folder.read_data(identity), identity)
 
 
 def read_level(trial: Trial, setting: str) -> Level | None:

@@ -70,7 +70,8 @@ class Records:
             self.folder.write_identity(self._identity)
             self.folder.mark_newest()
             for trial_id in self.folder.list_trial_ids():
-                self._trials[trial_id] = self.folder.read_trial(trial_id) or self._restore_trial(trial_id)
+                recorded = self.folder.read_trial(trial_id, self._identity)
+                self._trials[trial_id] = recorded or self._restore_trial(trial_id)
                 self.update_curve(trial_id)
             try:
                 yield
@@ -86,13 +87,16 @@ class Records:
         result = run.read_result()
         config = result.config if result else run.read_config()
         values = encode_base(config) if config else None
-        trial = Trial(id=trial_id, values={}, settings={}, objective=self.objective, started=now())
+        trial = self._build_trial(trial_id, values or {})
         if values is None:
             trial = trial.model_copy(update={"status": "failed", "error": f"the record of this trial {WRONG}"})
-        else:
-            trial = trial.model_copy(update={"values": values, "settings": decode_values(self.config, values)})
         trial.write(self.folder.trial_file(trial_id))
         return trial
+
+    def _build_trial(self, trial_id: str, values: Mapping[str, Any]) -> Trial:
+        settings = decode_values(self.config, values)
+        origin = {"sweep": self._identity.hash, "objective": self.objective, "started": now()}
+        return Trial(id=trial_id, values=dict(values), settings=settings, **origin)
 
     def read_trials(self) -> list[Trial]:
         """Returns every trial that `hold` has found or this object has written, in order of creation."""
@@ -117,17 +121,16 @@ class Records:
                 # Only now: without its result, a trial that is recorded as pruned would be damaged.
                 self.folder.trial_run(trial_id).result.unlink(missing_ok=True)
             return trial
-        settings = decode_values(self.config, values)
-        trial = Trial(id=trial_id, values=dict(values), settings=settings, objective=self.objective, started=now())
+        trial = self._build_trial(trial_id, values)
         self.write_trial(trial)
         return trial
 
     def write_trial(self, trial: Trial) -> None:
-        """Records a trial. Updates `trials.csv` and `best.yaml`, at most once a second."""
+        """Records a trial. Updates `trials.csv` and `best.yaml`, at most once a second unless it is the best one."""
         trial.write(self.folder.trial_file(trial.id))
         self._trials[trial.id] = trial
         self.update_curve(trial.id)
-        if time.monotonic() - self._tables_written >= 1:
+        if time.monotonic() - self._tables_written >= 1 or trial is find_best(self.read_trials()):
             self.write_tables()
 
     def write_tables(self) -> None:

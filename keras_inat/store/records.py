@@ -323,6 +323,7 @@ class Trial(Stored):
     id: str  # its number, zero-padded
     values: dict[str, Any]  # hyperparameters as KerasTuner encodes them
     settings: dict[str, Any]  # the same as settings, by dotted name. A setting that does not apply is missing
+    sweep: str = ""  # hash of the sweep's space, settings and images
     status: Status = "running"  # "running", "completed", "pruned" or "failed"
     objective: Objective = "accuracy"  # the score that selects among epochs and trials
     # Best score of its epochs on the validation images; None if it has failed, or until its training has ended once.

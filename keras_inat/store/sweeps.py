@@ -7,10 +7,13 @@ from typing import Any
 from keras_inat.errors import PROGRAM, UserError, describe_choices
 from keras_inat.files import InFolder, read_regular, write_text
 from keras_inat.log import warn
+from keras_inat.settings import roles
+from keras_inat.settings.catalog import select
+from keras_inat.settings.loading import build_config
 from keras_inat.settings.schema import Config
 from keras_inat.settings.yaml_files import format_yaml, read_yaml
-from keras_inat.store.checksums import WRONG, check_lines, sign_lines
-from keras_inat.store.records import DataSummary, Stored, Trial
+from keras_inat.store.checksums import WRONG, check_lines, hash_values, sign_lines
+from keras_inat.store.records import DataSummary, Stored, Trial, find_best
 from keras_inat.store.runs import RunFolder
 
 MAX_ORDER_BYTES = 10  # of the number of a sweep
@@ -29,6 +32,11 @@ class SweepIdentity(Stored):
         new = other._flatten()
         names = dict.fromkeys([*old, *new])
         return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name)]
+
+    @property
+    def hash(self) -> str:
+        """The hash that each trial of the sweep has."""
+        return hash_values(self.model_dump(mode="json"))
 
     def _flatten(self) -> dict[str, Any]:
         space = {f"sweep.space.{name}": domain for name, domain in self.space.items()}
@@ -81,8 +89,11 @@ class SweepFolder:
         names = {file.parent.name for name in ("trial.json", "config.yaml") for file in self.trials.glob(f"*/{name}")}
         return sorted((name for name in names if name.isdecimal()), key=int)
 
-    def read_trial(self, trial_id: str) -> Trial | None:
-        """Reads the record of a trial. Returns None with a warning if it is missing, damaged or of another trial."""
+    def read_trial(self, trial_id: str, identity: SweepIdentity | None) -> Trial | None:
+        """Reads the record of a trial. Returns None with a warning if it is missing, damaged or of another trial.
+
+        Without the identity of the sweep, a trial of another sweep is not noticed.
+        """
         file = self.trial_file(trial_id)
         if not file.exists():
             warn(f"{file} is missing")
@@ -91,21 +102,27 @@ class SweepFolder:
         if trial and trial.id != trial_id:
             warn(f"{file} is the record of trial {trial.id}, and is skipped")
             return None
+        if trial and identity and trial.sweep != identity.hash:
+            warn(f"{file} is the record of another sweep, and is skipped")
+            return None
         return trial
 
-    def read_trials(self) -> list[Trial]:
-        """Reads the trials with a sound record, in order of creation; see `read_trial`."""
-        return [trial for trial_id in self.list_trial_ids() if (trial := self.read_trial(trial_id))]
+    def read_trials(self, identity: SweepIdentity | None) -> list[Trial]:
+        """Reads the trials with a sound record, in order of creation; see `read_trial`. A gap has a warning, too."""
+        trial_ids = self.list_trial_ids()
+        if trial_ids and int(trial_ids[-1]) >= len(trial_ids):
+            warn(f"a trial before {trial_ids[-1]} is missing from {self.trials}")
+        return [trial for trial_id in trial_ids if (trial := self.read_trial(trial_id, identity))]
 
-    def read_data(self) -> DataSummary | None:
-        """Returns the data of the first trial with a result; None if there is none."""
+    def read_data(self, identity: SweepIdentity | None) -> DataSummary | None:
+        """Returns the data of the first trial with a result on the images of the sweep; None if there is none."""
         for trial_id in self.list_trial_ids():
             run = self.trial_run(trial_id)
             result = run.read_result()
-            if result and result.command == run.command:
+            if result and result.command == run.command and (not identity or result.data.hash == identity.data_hash):
                 return result.data
             if result:
-                warn(f"{run.result} is the result of {result.command}, and is skipped")
+                warn(f"{run.result} is the result of another sweep or command, and is skipped")
         return None
 
     def write_identity(self, identity: SweepIdentity) -> None:
@@ -122,6 +139,27 @@ class SweepFolder:
                 f"{self.identity} is missing, {WRONG}: restore it, give another NAME, or delete {self.path} to start "
                 "anew"
             ) from None
+
+    def find_identity(self) -> SweepIdentity | None:
+        """Reads `space.yaml`. Returns None with a warning if it is missing or damaged."""
+        try:
+            return self.read_identity()
+        except UserError:
+            warn(f"{self.identity} is missing, {WRONG}, and is skipped")
+            return None
+
+    def check_best(self) -> None:
+        """Raises a ValueError unless `best.yaml` has the settings of the best trial, and an OSError if there is none.
+
+        It may be that of another sweep, or an old one.
+        """
+        check_lines(self.best)
+        identity = self.read_identity()
+        best = find_best(self.read_trials(identity))
+        settings = select(build_config(read_yaml(self.best), str(self.best)), roles.SWEEP & roles.BEST)
+        expected = identity.settings | (best.settings if best else {})
+        if best is None or settings != {name: expected.get(name) for name in settings}:
+            raise ValueError(f"{self.best} does not have the settings of the best trial")
 
 
 def locate_sweep(config: Config) -> SweepFolder:
@@ -149,8 +187,8 @@ def find_best_config(runs: str | Path, sweep: str | None) -> Path:
         wanted = f"the sweep {sweep!r} has no finished trial" if sweep else "there is no sweep with a finished trial"
         raise UserError(f"{wanted} in {Path(runs, 'sweep')}: run `{PROGRAM} sweep` first")
     try:
-        check_lines(chosen[-1])
-    except ValueError as error:
+        SweepFolder(chosen[-1].parent).check_best()
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{error}: run `{PROGRAM} sweep` again, which writes it anew, or give it as CONFIG if the change is meant"
         ) from None

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
+from sweep_records import write_sweep
+
 from keras_inat.commands import demo
 from keras_inat.errors import UserError
 from keras_inat.export.packages import list_missing
-from keras_inat.files import write_text
-from keras_inat.settings.yaml_files import format_yaml
-from keras_inat.store.checksums import sign_lines
 from keras_inat.store.exports import find_export
 from keras_inat.store.ledger import read_ledger
 from keras_inat.store.runs import RunFolder, list_runs
+from keras_inat.store.sweeps import SweepFolder
 
 
 def test_finished_steps_are_skipped(make_config, write_photos, workplace, monkeypatch, capsys):
@@ -22,8 +22,8 @@ def test_finished_steps_are_skipped(make_config, write_photos, workplace, monkey
     monkeypatch.setattr(demo.app, "read_runtime", lambda place: ("a script", b"a module"))
     monkeypatch.setattr(demo.report, "run", reported.append)
     monkeypatch.setattr(demo.sweep, "run", searched.append)
-    write_text(workplace / "runs" / "sweep" / "demo" / "best.yaml", sign_lines(format_yaml({"model": {"filters": 8}})))
     config = make_config("run.name=demo", "model.num_blocks=3", "training.epochs=1")
+    write_sweep(SweepFolder(Path("runs/sweep/demo")), {"model.filters": 8}, config)
     demo.run(config)
     runs = list_runs("runs")
     names = ["demo", *(f"demo-{strategy}" for strategy in ("head", "topk", "full"))]

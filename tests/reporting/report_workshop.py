@@ -171,12 +171,13 @@ class Workshop:
         sweep.path.mkdir(parents=True)
         names = dict.fromkeys(name for values in settings for name in values)
         space = {name: [values[name] for values in settings if name in values] for name in names}
-        sweep.write_identity(SweepIdentity(space=space, settings={}, data_hash=data.hash))
+        identity = SweepIdentity(space=space, settings={}, data_hash=data.hash)
+        sweep.write_identity(identity)
         base = override(self.config, {"data.source": data.source})
         text = format_yaml(base.model_dump())
         for index, (values, score) in enumerate(zip(settings, scores, strict=True)):
             curve = curves[index] if curves else [score] * TRIAL_EPOCHS if score is not None else []
-            trial = build_trial(index, values, score, curve)
+            trial = build_trial(index, values, score, curve).model_copy(update={"sweep": identity.hash})
             run = sweep.trial_run(trial.id)
             write_text(run.config, text)
             trial.write(sweep.trial_file(trial.id))

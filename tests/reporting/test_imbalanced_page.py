@@ -116,7 +116,7 @@ def test_a_sweep_shows_its_objective_and_both_accuracies(workshop: Workshop, obj
     data = workshop.describe_data(per_class={"train": [108, 12], "test": [90, 10]})
     settings = [{"model.filters": filters} for filters in (8, 16)]
     sweep = workshop.add_sweep("first", settings, [0.6, 0.5], data)
-    for trial in sweep.read_trials():
+    for trial in sweep.read_trials(sweep.read_identity()):
         trial.model_copy(update={"objective": objective}).write(sweep.trial_file(trial.id))
     (data_set,) = read_history(workshop.runs).data_sets
     text = read_text(*describe_sweeps(data_set, workshop.figures))

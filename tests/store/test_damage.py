@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from export_records import build_row, write_records
 from mutations import damage
+from sweep_records import write_sweep
 
 from keras_inat.errors import UserError
 from keras_inat.reporting.history import FinishedRun
@@ -27,10 +28,9 @@ from keras_inat.store.predictions import (
     TrainingSample,
     ValidationSample,
 )
-from keras_inat.store.records import Trial
 from keras_inat.store.runs import RunFolder, choose_run, create_run, finish_run
 from keras_inat.store.suspects import Suspect, Suspects, list_suspects, write_suspects
-from keras_inat.store.sweeps import SweepFolder, SweepIdentity, find_best_config
+from keras_inat.store.sweeps import SweepFolder, find_best_config
 
 
 class Tree(NamedTuple):
@@ -59,8 +59,8 @@ READERS: dict[str, Callable[[Tree], Any]] = {
     "train-best/a/export/contract.json": lambda tree: find_export(tree.run, "onnx"),
     "train-best/a/export/export.json": lambda tree: find_export(tree.run, "onnx"),
     "train-best/a/app/space/contract.json": lambda tree: find_app(tree.run),
-    "sweep/s/trials/0/trial.json": lambda tree: tree.sweep.read_trials(),
-    "sweep/s/trials/0/result.json": lambda tree: tree.sweep.read_data(),
+    "sweep/s/trials/0/trial.json": lambda tree: tree.sweep.read_trials(tree.sweep.find_identity()),
+    "sweep/s/trials/0/result.json": lambda tree: tree.sweep.read_data(tree.sweep.find_identity()),
     "sweep/s/space.yaml": lambda tree: tree.sweep.read_identity(),
     "sweep/s/best.yaml": lambda tree: load_config([], find_best_config("runs", None)),
     "suspects/a/suspects.json": lambda tree: list_suspects("runs"),
@@ -104,16 +104,11 @@ def tree(build_result, build_epoch) -> Tree:
     run.app_contract.write_bytes(run.export_contract.read_bytes())
 
     sweep = SweepFolder(Path("runs/sweep/s"))
-    settings = {"training.learning_rate": 0.001}
-    Trial(id="0", values=settings, settings=settings, status="completed", score=0.5, epochs=1).write(
-        sweep.trial_file("0")
-    )
+    write_sweep(sweep, {"training.learning_rate": 0.002}, data_hash=found.data.hash)
     trial = create_run(config, "sweep", "0").path.rename(sweep.trials / "x")
     (trial / "config.yaml").rename(sweep.trial_run("0").config)
     trial.rmdir()
     build_result().model_copy(update={"command": "sweep", "test": None}).write(sweep.trial_run("0").result)
-    sweep.write_identity(SweepIdentity(space=settings, settings={"sweep.epochs": 1}, data_hash="abc"))
-    sweep.best.write_bytes(run.config.read_bytes())
 
     suspects = RunFolder(Path("runs/suspects/a"), "suspects")
     suspects.path.mkdir(parents=True)

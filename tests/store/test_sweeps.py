@@ -1,8 +1,11 @@
 import os
 import shutil
 
-from keras_inat.files import write_json, write_text
-from keras_inat.store.checksums import sign_lines
+import pytest
+from sweep_records import write_sweep
+
+from keras_inat.errors import UserError
+from keras_inat.files import write_json
 from keras_inat.store.records import Trial, find_best
 from keras_inat.store.sweeps import SweepFolder, SweepIdentity, find_best_config, list_sweeps
 
@@ -14,6 +17,9 @@ SETTINGS = {
 }
 
 
+RATE = "training.learning_rate"
+
+
 def make_trial(trial_id, **fields):
     return Trial(id=trial_id, values={"model.kernel_size": "[3, 3, 3, 5, 5]"}, settings=SETTINGS, **fields)
 
@@ -22,9 +28,9 @@ def test_a_trial_keeps_its_types_on_disk(tmp_path):
     folder = SweepFolder(tmp_path / "s")
     trial = make_trial("00", status="pruned", score=0.25, val_accuracies=(0.2, 0.25, 0.1))
     trial.write(folder.trial_file("00"))
-    assert folder.read_trials() == [trial]
-    assert folder.read_trial("00").settings == SETTINGS
-    assert folder.read_trial("00").curve == [0.2, 0.25, 0.25]
+    assert folder.read_trials(None) == [trial]
+    assert folder.read_trial("00", None).settings == SETTINGS
+    assert folder.read_trial("00", None).curve == [0.2, 0.25, 0.25]
     assert list_sweeps(tmp_path.parent) == []
 
 
@@ -55,11 +61,61 @@ def test_a_damaged_trial_is_skipped_with_a_warning(tmp_path, capsys):
     shutil.copytree(folder.trials / "0", folder.trials / "2")
     folder.trial_run("3").path.mkdir()
     folder.trial_run("3").config.touch()
-    assert folder.read_trials() == [sound]
+    assert folder.read_trials(None) == [sound]
     warned = capsys.readouterr().err
     assert "1/trial.json is damaged or was changed by hand, and is skipped" in warned
     assert "2/trial.json is the record of trial 0, and is skipped" in warned
     assert "3/trial.json is missing" in warned
+
+
+def test_a_trial_of_another_sweep_is_skipped_with_a_warning(tmp_path, capsys):
+    own, other = SweepFolder(tmp_path / "own"), SweepFolder(tmp_path / "other")
+    write_sweep(own, {RATE: 1e-3})
+    write_sweep(other, {RATE: 1e-2})
+    assert own.read_trials(own.find_identity())
+    shutil.copy(other.trial_file("0"), own.trial_file("0"))
+    assert own.read_trials(own.find_identity()) == []
+    assert "own/trials/0/trial.json is the record of another sweep, and is skipped" in capsys.readouterr().err
+
+
+def test_a_result_on_other_images_is_not_that_of_a_trial(tmp_path, build_result, capsys):
+    folder = SweepFolder(tmp_path / "s")
+    write_sweep(folder, {RATE: 1e-3})
+    for images in ("abc", "other"):
+        result = build_result(hash=images).model_copy(update={"command": "sweep"})
+        result.write(folder.trial_run("0").result)
+        assert folder.read_data(folder.find_identity()) == (result.data if images == "abc" else None)
+    assert "trials/0/result.json is the result of another sweep or command" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["other sweep", "old", "folder", "no trial"])
+def test_a_best_configuration_that_is_not_that_of_the_best_trial_is_refused(damage, tmp_path):
+    own, other = (SweepFolder(tmp_path / "sweep" / name) for name in ("own", "other"))
+    write_sweep(own, {RATE: 1e-2 if damage == "old" else 1e-3})
+    write_sweep(other, {RATE: 1e-3})
+    old = own.best.read_bytes()
+    write_sweep(own, {RATE: 1e-3})
+    assert find_best_config(tmp_path, "own") == own.best
+    own.best.unlink()
+    if damage == "folder":
+        own.best.mkdir()
+    else:
+        own.best.write_bytes(other.best.read_bytes() if damage == "other sweep" else old)
+    if damage == "no trial":
+        own.trial_file("0").unlink()
+    with pytest.raises(UserError, match=r"own/best\.yaml.*: run `keras-inat sweep` again, which writes it anew"):
+        find_best_config(tmp_path, "own")
+
+
+def test_a_removed_trial_is_missed(tmp_path, capsys):
+    folder = SweepFolder(tmp_path / "s")
+    for trial_id in "012":
+        make_trial(trial_id).write(folder.trial_file(trial_id))
+    assert len(folder.read_trials(None)) == 3
+    assert capsys.readouterr().err == ""
+    shutil.rmtree(folder.trials / "1")
+    assert [trial.id for trial in folder.read_trials(None)] == ["0", "2"]
+    assert capsys.readouterr().err == f"warning: a trial before 2 is missing from {folder.trials}\n"
 
 
 def test_differences_of_two_sweeps_are_named(tmp_path):
@@ -80,7 +136,7 @@ def test_the_newest_sweep_was_run_last_whatever_the_times_of_its_files(tmp_path,
     folders = [SweepFolder(tmp_path / "sweep" / name) for name in "cab"]
     for age, folder in enumerate(folders):
         folder.mark_newest()
-        write_text(folder.best, sign_lines("a: 1\n"))
+        write_sweep(folder, {RATE: 1e-3})
         os.utime(folder.best, (0, 10**9 - age))
     assert find_best_config(tmp_path, None) == folders[-1].best
     folders[0].mark_newest()

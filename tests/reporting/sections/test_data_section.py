@@ -23,7 +23,8 @@ def test_unknown_images_have_a_reason(workshop: Workshop, statuses: list[str]) -
         result.unlink()
     if "running" in statuses:
         settings = {"model.filters": 16}
-        Trial(id="001", values=settings, settings=settings).write(sweep.trial_file("001"))
+        sweep_hash = sweep.read_identity().hash
+        Trial(id="001", values=settings, settings=settings, sweep=sweep_hash).write(sweep.trial_file("001"))
     data_set = workshop.read_data_set()
     text = format_text(describe_data(data_set, workshop.figures))
     assert "The images are unknown, because no trial has a result." in text
