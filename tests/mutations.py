@@ -1,6 +1,7 @@
 """Seeded damage to files: what a disk, an editor, a copy or an attacker may do to them."""
 
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,19 @@ def damage(path: Path, seed: int, others: list[Path] | None = None) -> str:
     action = chance.choice(BYTES)
     path.write_bytes(action(content, chance))
     return action.__name__.strip("_").replace("_", " ")
+
+
+def replace(path: Path, seed: int) -> str:
+    """Puts nothing, or something that is not a file, in the place of a file. Returns it in words."""
+    path.unlink()
+    kind = random.Random(seed).choice(("nothing", "a folder", "a pipe", "a link to nothing", "a link to itself"))
+    if kind == "a folder":
+        path.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    elif kind != "nothing":
+        path.symlink_to("nowhere" if kind == "a link to nothing" else path.name)
+    return kind
 
 
 def _damage_json(text: str, chance: random.Random) -> tuple[str, str]:

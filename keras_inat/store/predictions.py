@@ -83,12 +83,6 @@ class Predictions(StoredArrays):
             and self.flipped.shape in ((0, num_classes), (total, num_classes))
         )
 
-    @classmethod
-    def read_consistent(cls, path: Path, num_classes: int) -> Self | None:
-        """Reads the predictions. Returns None if the file is missing, damaged or of other classes."""
-        predictions = cls.read(path)
-        return predictions if predictions and predictions.is_consistent(num_classes) else None
-
     def select(self, rows: np.ndarray) -> "Predictions":
         """Returns the predictions of some images, without examples and errors."""
         return Predictions(

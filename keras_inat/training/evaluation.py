@@ -1,6 +1,7 @@
 """The final evaluation: every test image once, recorded in the ledger, with an interval."""
 
 import functools
+import os
 import statistics
 from collections.abc import Sequence
 
@@ -10,10 +11,12 @@ from keras_inat.data.dataset import TestSet, open_data
 from keras_inat.data.packs import Pack
 from keras_inat.data.pipeline import build_evaluation_batches
 from keras_inat.files import check_space
+from keras_inat.log import warn
 from keras_inat.models.model_files import write_temperature
 from keras_inat.settings.schema import Config
 from keras_inat.store.balance import choose_objective, describe_objective
 from keras_inat.store.calibration import fit_temperature
+from keras_inat.store.checksums import WRONG
 from keras_inat.store.ledger import Record
 from keras_inat.store.predictions import DuplicatePictures, Predictions, ValidationSample
 from keras_inat.store.records import EvaluationScores, FlipScores, Result
@@ -128,9 +131,7 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | Non
     """
     data = trained.data
     weights = hash_arrays(trained.model.get_weights())
-    predictions = Predictions.read_consistent(run.predictions, len(data.classes))
-    if predictions is None or str(predictions.weights) != weights:
-        predictions = _predict_test(run, trained, record, weights)
+    predictions = _read_predictions(run, len(data.classes), weights) or _predict_test(run, trained, record, weights)
     scores = _score(predictions.probabilities, predictions.labels)
     rows = data.validation_rows
     validation = _predict(trained, data.images, rows)
@@ -154,6 +155,16 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | Non
     if run.model.exists():  # a run may keep no model
         write_temperature(run.model, temperature)
     return trained.result.model_copy(update={"test": scores, "temperature": temperature})
+
+
+def _read_predictions(run: RunFolder, num_classes: int, weights: str) -> Predictions | None:
+    """Reads the predictions of an interrupted attempt. Returns None, with a warning, if they cannot be continued."""
+    predictions = Predictions.read(run.predictions)
+    if predictions and predictions.is_consistent(num_classes) and str(predictions.weights) == weights:
+        return predictions
+    if os.path.lexists(run.predictions):
+        warn(f"{run.predictions} {WRONG}, or is of other weights: the test images are evaluated again")
+    return None
 
 
 def _predict_test(run: RunFolder, trained: TrainedModel, record: Record | None, weights: str) -> Predictions:

@@ -47,7 +47,7 @@ def test_an_interrupted_evaluation_continues_from_its_predictions(make_config, m
         np.testing.assert_array_equal(array, arrays[1][name])
 
 
-def test_predictions_of_other_weights_are_not_taken(make_config, monkeypatch):
+def test_predictions_of_other_weights_are_not_taken(make_config, monkeypatch, capsys):
     def fail(*arguments, **keywords):
         raise Killed
 
@@ -61,6 +61,7 @@ def test_predictions_of_other_weights_are_not_taken(make_config, monkeypatch):
         np.savez(folder / "test_predictions.npz", **{**arrays, "weights": np.array("others")})
     run = train_and_evaluate(config, "train-best", "x")
     assert len(read_ledger("runs", [run]).entries) == 2  # both evaluations are recorded
+    assert "or is of other weights: the test images are evaluated again" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_noticed_before_the_test_images_are_opened(make_config, monkeypatch):

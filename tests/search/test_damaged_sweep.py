@@ -1,0 +1,70 @@
+"""Sweeps that resume after random damage to their files: they end as before, or a line names the file."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from mutations import damage, replace
+
+from keras_inat.errors import FileError, UserError
+from keras_inat.search import runner
+from keras_inat.search import trial as trials_module
+
+SPACE = "sweep.space={model.filters: [2, 4, 6, 8], model.activation: [relu, gelu, silu]}"
+NUM_INTERRUPTED = 3  # trials of the killed sweep, the last one unfinished
+
+
+@pytest.fixture
+def sweep_config(make_config):
+    return lambda name: make_config(f"NAME={name}", "TRIALS=5", "sweep.epochs=2", "sweep.workers=0", SPACE)
+
+
+@pytest.fixture
+def killed_sweep(sweep_config, fake_fit, monkeypatch):
+    """A sweep that was killed in a trial, after an epoch. Returns its folder."""
+    fit = trials_module.fit
+
+    def die_in_the_last(config, run, *arguments, **options):
+        trained = fit(config, run, *arguments, **options)
+        if int(run.path.name) + 1 < NUM_INTERRUPTED:
+            return trained
+        run.write_epochs(run.read_epochs()[:1])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trials_module, "fit", die_in_the_last)
+        with pytest.raises(KeyboardInterrupt):
+            runner.search(sweep_config("s"))
+    return Path("runs/sweep/s")
+
+
+def resume(config):
+    """Returns everything that decides the outcome of a resumed sweep."""
+    trials = runner.search(config)
+    times = {"started": "", "ended": "", "seconds": None}
+    return [trial.model_copy(update=times) for trial in trials], Path("runs/sweep/s/best.yaml").read_bytes()
+
+
+def test_a_damaged_sweep_resumes_as_before_or_a_line_names_the_file(
+    sweep_config, killed_sweep, fake_fit, list_seeds, capsys
+):
+    runner.search(sweep_config("other"))
+    shutil.copytree("runs", "whole")
+    config = sweep_config("s")
+    sound = resume(config)
+    assert [len(trials) for trials in (sound[0], fake_fit)] == [5, NUM_INTERRUPTED + 5 + 3]
+    files = [path for path in sorted(Path("whole").rglob("*")) if path.is_file() and path.stat().st_size]
+    own = [path.relative_to("whole") for path in files if path.is_relative_to("whole/sweep/s")]
+    capsys.readouterr()
+    for seed in list_seeds(40):
+        shutil.rmtree("runs")
+        shutil.copytree("whole", "runs")
+        path = Path("runs") / random.Random(f"file {seed}").choice(own)
+        words = replace(path, seed) if seed % 5 == 0 else damage(path, seed, files)
+        try:
+            received = resume(config)
+            said = capsys.readouterr().err
+        except (UserError, FileError) as error:
+            received, said = None, str(error)
+        assert str(path.relative_to("runs/sweep/s")) in said or received == sound, (seed, path, words)
