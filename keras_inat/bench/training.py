@@ -87,7 +87,7 @@ def fit_head(config: Config, cached: bool) -> Callable[[], float]:
     def turn() -> float:
         keras.utils.clear_session()
         data = open_data(changed)
-        for path in data.directory.glob("features-*.npy"):
+        for path in data.directory.glob("features-*.npz"):
             path.unlink()
         began = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):

@@ -15,11 +15,12 @@ from keras_inat.data.decode import stored_size
 from keras_inat.data.duplicates import find_different, find_pairs, group_duplicates, renumber_pairs
 from keras_inat.data.exclusion import exclude_images
 from keras_inat.data.index import VERSION, choose_representatives, name_variant, write_index
+from keras_inat.data.pack_files import has_index, is_complete, write_checksums
 from keras_inat.data.scan import JOURNAL, THUMBNAIL, THUMBNAILS, DecodedFile, pixel_path, scan_files, stack_hashes
 from keras_inat.data.source import ImageFile, Source, find_packs, open_source, reopen_source
 from keras_inat.data.split import split_test
 from keras_inat.errors import PROGRAM, ExternalError, UserError
-from keras_inat.files import TEMPORARY_PREFIX, check_space, file_size, hold_lock, remove, write_atomically
+from keras_inat.files import TEMPORARY_PREFIX, check_space, hold_lock, remove, write_atomically
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config, Data
 from keras_inat.store.records import Manifest
@@ -60,10 +61,10 @@ def load_pack(config: Config) -> Pack:
     fit = config.data.fit
     is_new = False
     # A complete pack may be in a read-only folder, where no lock can be made.
-    if not _is_complete(home, source, sizes, fit):
+    if not is_complete(home, source, sizes, fit):
         packs.mkdir(parents=True, exist_ok=True)
         with hold_lock(packs / f"{home.name}.lock"):
-            if not _is_complete(home, source, sizes, fit):
+            if not is_complete(home, source, sizes, fit):
                 is_new = _make(home, source, sizes, config)
     elif _list_leftovers(home):  # of a process that was killed once the pack was complete
         with (
@@ -136,7 +137,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> b
     for line in ranges:
         print(line, flush=True)
     files = source.files
-    if not _has_index(home, num_files):
+    if not has_index(home, source):
         try:
             pairs = find_pairs(source, decoded, partial, preparation, config.data.near_duplicates, different)
             if source.is_unsplit:
@@ -144,6 +145,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> b
                 decoded = _arrange(partial, decoded, order)
                 pairs = renumber_pairs(pairs, np.argsort(order))
             write_index(source, files, decoded, pairs, partial, preparation, config.data)
+            write_checksums(partial, source, [pixel_path(partial, sizes[0], size, fit) for size in sizes])
         except UserError:
             shutil.rmtree(partial)  # Resuming is pointless: the images have to change.
             raise
@@ -161,8 +163,11 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> b
     if not np.array_equal(hashes, stack_hashes(decoded)):
         shutil.rmtree(partial)
         raise ExternalError(f"images of {source.path} have changed or could not be read this time: run it again")
-    for size in sizes:
-        pixel_path(partial, sizes[0], size, fit).replace(pixel_path(home, sizes[0], size, fit))
+    added = [pixel_path(partial, sizes[0], size, fit) for size in sizes]
+    write_checksums(home, source, added)
+    for path in added:
+        remove(home / path.name)  # what is there may be a folder
+        path.replace(home / path.name)
     shutil.rmtree(partial)
     return False
 
@@ -219,26 +224,6 @@ def _count_bytes(folder: Path) -> int:
         with contextlib.suppress(FileNotFoundError):  # Another process may have renamed it.
             total += path.stat().st_blocks * 512
     return total
-
-
-def _is_complete(home: Path, source: Source, sizes: Sequence[int], fit: str) -> bool:
-    count = len(source.files)
-    has_pixels = all(file_size(pixel_path(home, sizes[0], size, fit)) == count * size * size * 3 for size in sizes)
-    return has_pixels and _has_index(home, count)
-
-
-def _has_index(home: Path, num_files: int) -> bool:
-    """Returns True if the files of the index exist, are not damaged and describe `num_files` files."""
-    try:
-        manifest = Manifest.read(home / "manifest.json")
-        Manifest.read(home / "scan.json")
-        with np.load(home / "index.npz") as index:
-            lengths = {len(index[name]) for name in ("labels", "used", "validation", "hashes", "representative")}
-        lengths.add(len(json.loads((home / "paths.json").read_text(encoding="utf-8"))))
-        files = manifest.files
-        return lengths == {num_files} == {files.train + files.validation + files.test}
-    except Exception:  # Reading damaged files raises many classes.
-        return False
 
 
 def _is_current(home: Path) -> bool:

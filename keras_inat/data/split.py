@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_inat.files import write_atomically
+from keras_inat.errors import UserError
+from keras_inat.files import write_text
+from keras_inat.store.checksums import check_lines, sign_lines
 
 TEST_SEED = "test"  # not a setting: the test images are the same for every run
 
@@ -46,7 +48,10 @@ def split_test(
         hashes: One hash per image, equal for duplicates.
         contents: The hash of each image's own content.
         fraction: The fraction of each class to hold out.
-        record: A CSV file with the columns `sha256` and `split`, created or extended.
+        record: A CSV file with the columns `sha256` and `split` and a checksum in its last line, created or extended.
+
+    Raises:
+        UserError: The record is damaged.
     """
     recorded = _read_record(record)
     sides: dict[str, bool] = {}
@@ -58,18 +63,20 @@ def split_test(
     is_test = np.isin(np.arange(len(labels)), test)
     found = {content: "test" if side else "train" for content, side in zip(contents, is_test.tolist(), strict=True)}
     if found.items() - recorded.items():
-        with write_atomically(record) as path, open(path, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(("sha256", "split"))
-            writer.writerows(sorted((recorded | found).items()))
+        rows = [("sha256", "split"), *sorted((recorded | found).items())]
+        write_text(record, sign_lines("".join(f"{content},{side}\n" for content, side in rows)))
     return test
 
 
 def _read_record(path: Path) -> dict[str, str]:
-    if not path.exists():
+    try:
+        check_lines(path)
+    except FileNotFoundError:
         return {}
+    except ValueError as error:
+        raise UserError(f"{error}: restore it, as its test images could become training images") from None
     with open(path, encoding="utf-8", newline="") as file:
-        return {row["sha256"]: row["split"] for row in csv.DictReader(file)}
+        return {row["sha256"]: row["split"] for row in csv.DictReader(file) if row["split"]}
 
 
 def _hold_out(

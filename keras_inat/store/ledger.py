@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import Field
+
 from keras_inat.files import append_jsonl, hold_lock, read_lines
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
 from keras_inat.store.checksums import add_checksum, hash_bytes, parse_record
 from keras_inat.store.provenance import now, read_commit
-from keras_inat.store.records import Count, Stored
+from keras_inat.store.records import Stored
 from keras_inat.store.runs import EVALUATING_COMMANDS, RunFolder
 
 # The command of an evaluation of labeled images that the user named, which need not be the test images.
@@ -38,7 +40,7 @@ class LedgerEntry(Stored):
 class LedgerEnd(Stored):
     """The end of the ledger, `.test_ledger_end.json`."""
 
-    num_lines: Count
+    num_lines: int = Field(ge=1)
     last: str  # SHA-256 of the last line
 
 
@@ -73,10 +75,11 @@ def read_ledger(directory: str | Path, evaluated: Iterable[RunFolder] = ()) -> L
         entries.append(entry)
         previous = hash_bytes(line)
     end = LedgerEnd.read_if_sound(_end_path(path))
-    # A process that was killed in between has written a line more than this file knows.
-    if end and (len(lines) < end.num_lines or hash_bytes(lines[end.num_lines - 1]) != end.last):
+    if end and not _has_end(lines, end):
         faults.append(f"line {end.num_lines} was removed or changed")
-    known = {entry.run for entry in entries}
+    if _lacks_end(lines, end):
+        faults.append(f"lines may be missing at its end, which {_end_path(path).name} should name")
+    known = {entry.run for entry in entries if entry.command in EVALUATING_COMMANDS}
     names = [_name(run.path) for run in evaluated]
     faults += [f"the evaluation of {name} is missing" for name in names if name not in known]
     for fault in faults:
@@ -113,19 +116,30 @@ def open_test_images(
 
 
 def record_evaluation(directory: str | Path, command: str, run: Path, data_hash: str) -> None:
-    """Appends an evaluation to the ledger in the folder of all runs."""
+    """Appends an evaluation to the ledger in the folder of all runs.
+
+    The line does not continue a ledger whose end is damaged, so that the damage stays visible. A repeated evaluation,
+    because its predictions are lost, has a warning.
+    """
     path = ledger_path(directory)
     path.parent.mkdir(parents=True, exist_ok=True)
     with hold_lock(path.with_name(".test_ledger.lock")):
         lines = _read_lines(path)
+        end = LedgerEnd.read_if_sound(_end_path(path))
+        previous = hash_bytes(lines[-1]) if lines and not _lacks_end(lines, end) else ""
+        if end and not _has_end(lines, end):
+            previous = end.last
         entry = LedgerEntry(
             time=now(),
             command=command,
             run=_name(run),
             data=data_hash,
             commit=read_commit(),
-            previous=hash_bytes(lines[-1]) if lines else "",
+            previous=previous,
         )
+        if command in EVALUATING_COMMANDS and any(_is_same_run(line, entry) for line in lines):
+            lost = RunFolder(run, command).predictions
+            warn(f"{lost} is missing, damaged or of other weights: the test images are evaluated again")
         line = append_jsonl(path, add_checksum(entry.model_dump()))
         LedgerEnd(num_lines=len(lines) + 1, last=hash_bytes(line)).write(_end_path(path))
 
@@ -134,6 +148,24 @@ def _read_lines(path: Path) -> list[bytes]:
     """Returns the lines of the ledger, also one without its end."""
     *lines, rest = read_lines(path)
     return [*lines, rest] if rest else lines
+
+
+def _has_end(lines: list[bytes], end: LedgerEnd) -> bool:
+    """Returns True if the known last line exists. A process that was killed in between has written another one."""
+    return len(lines) >= end.num_lines and hash_bytes(lines[end.num_lines - 1]) == end.last
+
+
+def _lacks_end(lines: list[bytes], end: LedgerEnd | None) -> bool:
+    """Returns True if the last line should be known. A process may have been killed after it wrote the first one."""
+    return end is None and len(lines) > 1
+
+
+def _is_same_run(line: bytes, entry: LedgerEntry) -> bool:
+    try:
+        other = LedgerEntry.model_validate(parse_record(line))
+    except ValueError:
+        return False
+    return (other.command, other.run) == (entry.command, entry.run)
 
 
 def _end_path(path: Path) -> Path:

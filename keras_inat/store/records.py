@@ -188,6 +188,14 @@ class Manifest(Stored):
         return balance.is_imbalanced(self.per_class.train) or balance.is_imbalanced(self.per_class.test)
 
 
+class PackFiles(Stored):
+    """The checksums of a pack, `checksums.json`."""
+
+    key: str  # hash of the files of the source, which the name of the pack begins with
+    data_hash: str  # hash of the images; see `Manifest`
+    files: dict[str, str]  # SHA-256 of the other files, by name
+
+
 class DataSummary(Manifest):
     """The data of a run: the pack's manifest, the image size and the counts after the validation split.
 

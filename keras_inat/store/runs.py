@@ -98,15 +98,17 @@ class RunFolder:
         return result
 
     def read_config(self) -> Config | None:
-        """Returns the configuration; None if it is of another version or, with a warning, if it is damaged."""
+        """Returns the configuration; None if it is of another version or, with a warning, if it is lost or damaged."""
         try:
             check_lines(self.config)
             return build_config(read_yaml(self.config))
-        except (FileNotFoundError, UserError):
+        except UserError:
             return None
+        except FileNotFoundError:
+            warn(f"{self.config} is missing, and its run is skipped")
         except (OSError, ValueError):
             warn(f"{self.config} {WRONG}, and its run is skipped")
-            return None
+        return None
 
     def is_unchanged(self, result: Result, file: Path) -> bool:
         """Returns True if a file is the one that the finished run has written. Warns about a changed one."""

@@ -1,7 +1,6 @@
 """The final evaluation: every test image once, recorded in the ledger, with an interval."""
 
 import functools
-import os
 import statistics
 from collections.abc import Sequence
 
@@ -11,12 +10,10 @@ from keras_inat.data.dataset import TestSet, open_data
 from keras_inat.data.packs import Pack
 from keras_inat.data.pipeline import build_evaluation_batches
 from keras_inat.files import check_space
-from keras_inat.log import warn
 from keras_inat.models.model_files import write_temperature
 from keras_inat.settings.schema import Config
 from keras_inat.store.balance import choose_objective, describe_objective
 from keras_inat.store.calibration import fit_temperature
-from keras_inat.store.checksums import WRONG
 from keras_inat.store.ledger import Record
 from keras_inat.store.predictions import DuplicatePictures, Predictions, ValidationSample
 from keras_inat.store.records import EvaluationScores, FlipScores, Result
@@ -158,13 +155,10 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | Non
 
 
 def _read_predictions(run: RunFolder, num_classes: int, weights: str) -> Predictions | None:
-    """Reads the predictions of an interrupted attempt. Returns None, with a warning, if they cannot be continued."""
+    """Reads the predictions of an interrupted attempt. Returns None without sound ones of the same weights."""
     predictions = Predictions.read(run.predictions)
-    if predictions and predictions.is_consistent(num_classes) and str(predictions.weights) == weights:
-        return predictions
-    if os.path.lexists(run.predictions):
-        warn(f"{run.predictions} {WRONG}, or is of other weights: the test images are evaluated again")
-    return None
+    is_same = predictions and predictions.is_consistent(num_classes) and str(predictions.weights) == weights
+    return predictions if is_same else None
 
 
 def _predict_test(run: RunFolder, trained: TrainedModel, record: Record | None, weights: str) -> Predictions:

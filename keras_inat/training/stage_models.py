@@ -12,12 +12,13 @@ import numpy as np
 
 from keras_inat.data.dataset import Dataset
 from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches, read_rows
-from keras_inat.files import write_atomically
+from keras_inat.files import check_regular, write_atomically
 from keras_inat.log import warn
 from keras_inat.models.backbones import HEAD
 from keras_inat.models.pretrained import get_features
 from keras_inat.progress import track_progress
 from keras_inat.settings.schema import Config
+from keras_inat.store.predictions import DAMAGED
 from keras_inat.training.devices import choose_jit_compile, count_replicas, make_predict_function
 from keras_inat.training.distillation import StudentModel
 from keras_inat.training.evaluation_model import EvaluationModel, keep_average_separate
@@ -105,10 +106,14 @@ def load_features(model: keras.Model, data: Dataset) -> np.ndarray:
         flipped images.
     """
     flip = data.config.augment.flip
-    path = data.directory / f"features-{_identify(model, data, flip)}.npy"
+    key = _identify(model, data, flip)
+    path = data.directory / f"features-{key}.npz"
     try:
-        return np.load(path)
-    except (OSError, ValueError, EOFError):  # the file does not exist or is damaged
+        check_regular(path)
+        with open(path, "rb") as file, np.load(file) as saved:
+            if str(saved["key"]) == key:
+                return saved["features"]
+    except DAMAGED:  # or missing
         pass
     views: list[list[np.ndarray]] = [[], []] if flip else [[]]
     predict = make_predict_function(keras.Model(model.input, get_features(model)))
@@ -122,7 +127,7 @@ def load_features(model: keras.Model, data: Dataset) -> np.ndarray:
     features = np.stack([np.concatenate(batches) for batches in views]).astype(np.float32)
     try:
         with write_atomically(path) as temporary:
-            np.save(temporary, features)
+            np.savez(temporary, features=features, key=np.array(key))
     except OSError as error:  # the folder may be read-only
         warn(f"the features of the backbone are not cached for other runs, because of an error: {error}")
     return features

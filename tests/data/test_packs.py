@@ -1,14 +1,17 @@
 import json
+import random
 import shutil
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mutations import damage, replace
 from PIL import Image, ImageOps
 
 from keras_inat.data.dataset import open_data
 from keras_inat.data.decode import decode_image
+from keras_inat.data.pack_files import INDEX
 from keras_inat.data.packs import load_pack, remove_stale_packs
 from keras_inat.errors import UserError
 from keras_inat.store.records import DuplicateCounts, Manifest, Preparation, SplitCounts
@@ -87,15 +90,58 @@ def test_images_are_larger_if_they_are_cropped(make_config):
     assert (data.training_images.mean(axis=(1, 2)).argmax(axis=1) == 2 - data.labels).all()
 
 
-def test_damaged_pixels_are_decoded_again(make_config):
+def test_damaged_pixels_are_decoded_again(make_config, capsys):
     pack = load_pack(make_config())
     pixels = (pack.directory / "16.uint8").read_bytes()
-    (pack.directory / "16.uint8").write_bytes(pixels[:-1])
-    load_pack(make_config())
-    assert (pack.directory / "16.uint8").read_bytes() == pixels
+    for damaged in (pixels[:-1], bytes([pixels[0] ^ 1]) + pixels[1:]):
+        (pack.directory / "16.uint8").write_bytes(damaged)
+        load_pack(make_config())
+        assert (pack.directory / "16.uint8").read_bytes() == pixels
+    assert "16.uint8 is damaged or was changed by hand, and is made anew" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "index.npz", "paths.json", "scan.json"])
+def test_a_damaged_pack_is_made_anew(make_config, list_seeds, monkeypatch):
+    config = make_config("augment.crop=0.5")  # two sizes
+    pack = load_pack(config)
+    other = load_pack(make_config("DATA=photos/train", "data.near_duplicates=false"))
+    files = [path for home in (pack.directory, other.directory) for path in sorted(home.iterdir())]
+    shutil.copytree(pack.directory, "whole")
+
+    def read():
+        data = open_data(config)
+        return data.hash, data.images.tobytes(), data.training_images.tobytes(), data.labels.tolist(), data.paths
+
+    sound = read()
+    for seed in list_seeds(60):
+        path = random.Random(f"file {seed}").choice(sorted(pack.directory.iterdir()))
+        words = replace(path, seed) if seed % 4 == 0 else damage(path, seed, files)
+        assert read() == sound, (seed, path, words)
+        shutil.rmtree(pack.directory)
+        shutil.copytree("whole", pack.directory)
+
+
+def test_an_added_size_does_not_make_damaged_pixels_sound(make_config):
+    pack = load_pack(make_config())
+    path = pack.directory / "16.uint8"
+    pixels = path.read_bytes()
+    path.write_bytes(bytes(len(pixels)))
+    load_pack(make_config("data.image_size=20"))
+    assert load_pack(make_config()).manifest == pack.manifest
+    assert path.read_bytes() == pixels
+
+
+@pytest.mark.parametrize("name", [*INDEX, "manifest.json", "checksums.json"])
+def test_files_of_another_pack_are_made_anew(make_config, write_photos, workplace, name):
+    pack = load_pack(make_config())
+    whole = (pack.directory / name).read_bytes()
+    write_photos(workplace / "other", side=20)
+    other = load_pack(make_config("DATA=other"))
+    shutil.copy(other.directory / name, pack.directory / name)
+    assert load_pack(make_config()).manifest == pack.manifest
+    assert (pack.directory / name).read_bytes() == whole or name == "index.npz"
+
+
+@pytest.mark.parametrize("name", [*INDEX, "manifest.json", "checksums.json"])
 @pytest.mark.parametrize("content", [None, b"", b"null", b"{"])
 def test_a_damaged_index_is_rebuilt(make_config, name, content):
     pack = load_pack(make_config())

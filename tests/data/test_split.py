@@ -3,9 +3,11 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from mutations import damage
 from PIL import Image
 
 from keras_inat.data.dataset import open_data
@@ -44,8 +46,9 @@ def test_test_images_are_split_off_stratified_and_written_down(make_config, unsp
     assert data.summary.per_class.test == (2, 2, 2)
     assert data.summary.test_fraction == 0.2
     assert data.summary.origins.test is None
-    with open("data/splits/photos-0.2.csv") as file:
-        rows = list(csv.DictReader(file))
+    *lines, checksum = Path("data/splits/photos-0.2.csv").read_text().splitlines()
+    rows = list(csv.DictReader(lines))
+    assert checksum.startswith("# checksum of the lines above: ")
     assert [row["split"] for row in rows].count("test") == 6
     assert len(rows) == 30
 
@@ -174,6 +177,19 @@ def test_sides_of_the_record_are_kept_and_groups_follow_their_test_images(tmp_pa
         groups[training] = groups[first[1]]
         record.write_text(written)
         assert split_test(labels, groups, names, 0.3, record).tolist() == sorted([*first, training])
+
+
+def test_a_damaged_record_of_the_sides_is_refused(tmp_path, list_seeds):
+    record = tmp_path / "splits.csv"
+    names = [f"image {number}" for number in range(10)]
+    first = split_test(np.zeros(10, int), names, names, 0.3, record).tolist()
+    content = record.read_bytes()
+    for seed in list_seeds(100):
+        words = damage(record, seed)
+        with pytest.raises(UserError, match=r"splits\.csv is damaged or was changed by hand: restore it"):
+            print(words, split_test(np.zeros(10, int), names, names, 0.3, record))
+        record.write_bytes(content)
+    assert split_test(np.zeros(10, int), names, names, 0.3, record).tolist() == first
 
 
 @pytest.fixture

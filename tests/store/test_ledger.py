@@ -1,7 +1,7 @@
 import pytest
 
 from keras_inat.settings.schema import Config
-from keras_inat.store.ledger import ledger_path, open_test_images, read_ledger, record_evaluation
+from keras_inat.store.ledger import NAMED_IMAGES, ledger_path, open_test_images, read_ledger, record_evaluation
 from keras_inat.store.runs import RunFolder
 
 
@@ -65,8 +65,31 @@ def test_a_run_without_an_entry_shows(tmp_path):
     record(tmp_path, "a")
     runs = [RunFolder(tmp_path / "finetune" / name, "finetune") for name in "ab"]
     assert read_ledger(tmp_path, runs).faults == ["the evaluation of finetune/b is missing"]
-    ledger_path(tmp_path).with_name(".test_ledger_end.json").unlink()  # as in a copy without hidden files
-    assert read_ledger(tmp_path, runs[:1]).faults == []
+    record_evaluation(tmp_path, NAMED_IMAGES, tmp_path / "finetune" / "b", "hash")
+    assert read_ledger(tmp_path, runs).faults == ["the evaluation of finetune/b is missing"]
+
+
+@pytest.mark.parametrize("removed", ["the last line", "every line", "the end", "the last line and the end"])
+def test_the_next_evaluation_does_not_hide_what_was_removed(tmp_path, removed):
+    path = record(tmp_path, "abcd")
+    end = path.with_name(".test_ledger_end.json")
+    if "line" in removed:
+        kept = [] if removed == "every line" else path.read_bytes().splitlines(keepends=True)[:-1]
+        path.write_bytes(b"".join(kept))
+    if "end" in removed.split():
+        end.unlink()
+    assert len(read_ledger(tmp_path).faults) == 1
+    record(tmp_path, "e")
+    assert len(read_ledger(tmp_path).faults) == 1
+
+
+def test_an_evaluation_whose_predictions_are_lost_is_named(tmp_path, capsys):
+    record(tmp_path, "ab")
+    assert capsys.readouterr().err == ""
+    record(tmp_path, "a")
+    path = tmp_path / "finetune" / "a" / "test_predictions.npz"
+    lost = f"warning: {path} is missing, damaged or of other weights: the test images are evaluated again\n"
+    assert capsys.readouterr().err == lost
 
 
 def test_a_kill_between_the_line_and_the_known_end_is_no_fault(tmp_path):

@@ -61,7 +61,10 @@ def test_predictions_of_other_weights_are_not_taken(make_config, monkeypatch, ca
         np.savez(folder / "test_predictions.npz", **{**arrays, "weights": np.array("others")})
     run = train_and_evaluate(config, "train-best", "x")
     assert len(read_ledger("runs", [run]).entries) == 2  # both evaluations are recorded
-    assert "or is of other weights: the test images are evaluated again" in capsys.readouterr().err
+    assert (
+        "test_predictions.npz is missing, damaged or of other weights: the test images are evaluated again"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_full_disk_is_noticed_before_the_test_images_are_opened(make_config, monkeypatch):

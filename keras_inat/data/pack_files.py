@@ -1,0 +1,70 @@
+"""The files of a complete pack, and their checksums."""
+
+import functools
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from keras_inat.data.scan import pixel_path
+from keras_inat.data.source import Source
+from keras_inat.files import file_size, hash_file
+from keras_inat.log import warn
+from keras_inat.store.checksums import WRONG
+from keras_inat.store.records import Manifest, PackFiles
+
+CHECKSUMS = "checksums.json"
+INDEX = ("index.npz", "paths.json", "scan.json")  # `manifest.json` changes when the images are moved
+
+
+def write_checksums(home: Path, source: Source, pixels: Iterable[Path]) -> None:
+    """Records the checksums of a new index and its pixels, or adds those of new pixels."""
+    paths = [*pixels]
+    try:
+        files = PackFiles.read(home / CHECKSUMS).files
+    except (OSError, ValueError):  # the pack is new
+        files = {}
+        paths += [home / name for name in INDEX]
+    files |= {path.name: hash_file(path) for path in paths}
+    data_hash = Manifest.read(home / "manifest.json").hash
+    PackFiles(key=source.key, data_hash=data_hash, files=files).write(home / CHECKSUMS)
+
+
+def is_complete(home: Path, source: Source, sizes: Sequence[int], fit: str) -> bool:
+    """Returns True if a pack has a sound index and sound pixels of every size. Warns about changed files."""
+    count = len(source.files)
+    lengths = {pixel_path(home, sizes[0], size, fit): count * size * size * 3 for size in sizes}
+    has_pixels = all(file_size(path) == length for path, length in lengths.items())
+    return has_pixels and has_index(home, source) and _are_unchanged(home, [path.name for path in lengths])
+
+
+def has_index(home: Path, source: Source) -> bool:
+    """Returns True if the files of the index exist, are not damaged and describe the files of the source."""
+    if not _are_unchanged(home, INDEX):
+        return False
+    try:
+        manifest = Manifest.read(home / "manifest.json")
+        known = PackFiles.read(home / CHECKSUMS)
+        paths = json.loads((home / "paths.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    files = manifest.files
+    is_own = (known.key, known.data_hash) == (source.key, manifest.hash)
+    return is_own and len(paths) == len(source.files) == files.train + files.validation + files.test
+
+
+def _are_unchanged(home: Path, names: Iterable[str]) -> bool:
+    try:
+        known = PackFiles.read(home / CHECKSUMS).files
+        states = [(home / name, known.get(name), (home / name).stat()) for name in names]
+        return all(_is_unchanged(path, digest, state.st_size, state.st_mtime_ns) for path, digest, state in states)
+    except (OSError, ValueError):  # missing, damaged or unreadable
+        return False
+
+
+@functools.lru_cache(maxsize=64)
+def _is_unchanged(path: Path, known: str | None, size: int, changed: int) -> bool:
+    """Compares a file with its checksum, once as long as its size and its time stay the same."""
+    is_same = hash_file(path) == known
+    if not is_same:
+        warn(f"{path} {WRONG}, and is made anew")
+    return is_same
