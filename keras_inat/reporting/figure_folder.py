@@ -9,14 +9,15 @@ import matplotlib
 from matplotlib.figure import Figure
 
 import keras_inat
-from keras_inat.files import hash_file, write_text
+from keras_inat.files import hash_file, read_regular, write_text
 from keras_inat.reporting.blocks import Picture, choose_unique, slugify
 from keras_inat.reporting.svg import format_svg
+from keras_inat.store.checksums import hash_bytes
 
 # The code that draws. A change of it makes the figures outdated.
 CODE = ("reporting/charts/*.py", "reporting/svg.py", "reporting/formatting.py", "plotting.py", "style.py")
 HEAD = re.compile(r"<!-- drawn from (\w+) -->.*?width=\"([\d.]+)pt\" height=\"([\d.]+)pt\"", re.DOTALL)
-HEAD_LENGTH = 1000  # characters of a file that contain its head
+CHECKSUM = "<!-- checksum of the lines above: "  # begins the last line
 
 
 class FigureFolder:
@@ -34,14 +35,16 @@ class FigureFolder:
     def add(self, name: str, draw: "partial[Figure]", alt: str, caption: str) -> Picture:
         """Returns the block of a figure, and draws the figure if the file on disk does not show it already.
 
-        Each file names the hash of everything that it was drawn from: the function, its arguments and its code.
+        Each file names the hash of everything that it was drawn from: the function, its arguments and its code. A
+        damaged file is drawn again.
         """
         file = choose_unique(f"{self._prefix}-{name}" if self._prefix else name, self._taken)
         path = self.folder / f"{file}.svg"
         key = joblib.hash((draw.func.__qualname__, draw.args, draw.keywords, _hash_code()))
         head = _read_head(path)
         if head is None or head[1] != key:
-            write_text(path, format_svg(draw(), f"drawn from {key}"))
+            svg = format_svg(draw(), f"drawn from {key}")
+            write_text(path, f"{svg}{CHECKSUM}{hash_bytes(svg.encode())} -->\n")
             head = _read_head(path)
         assert head is not None
         width, height = (round(float(points) * 100 / 72) for points in head.groups()[1:])
@@ -50,10 +53,10 @@ class FigureFolder:
 
 def _read_head(path: Path) -> "re.Match[str] | None":
     try:
-        with path.open(encoding="utf-8") as file:
-            return HEAD.search(file.read(HEAD_LENGTH))
+        svg, _, checksum = read_regular(path).decode().rpartition(CHECKSUM)
     except (OSError, ValueError):
         return None
+    return HEAD.search(svg) if checksum == f"{hash_bytes(svg.encode())} -->\n" else None
 
 
 @cache

@@ -49,7 +49,7 @@ class Predictions(StoredArrays):
     errors: np.ndarray  # `(12,)` int64, the misclassified images with the highest confidence
     error_pixels: np.ndarray  # `(12, size, size, 3)` uint8, the images of these rows
     flipped: np.ndarray  # `(images, classes)` float32, of the flipped images; no rows without test-time augmentation
-    weights: np.ndarray  # `()` str, the hash of the weights that predicted
+    origin: np.ndarray  # `()` str, the hashes of the weights that predicted, and of the images
 
     @property
     def predicted(self) -> np.ndarray:
@@ -94,7 +94,7 @@ class Predictions(StoredArrays):
             errors=NO_ROWS,
             error_pixels=NO_ROWS,
             flipped=self.flipped[:0],
-            weights=self.weights,
+            origin=self.origin,
         )
 
     def show_errors(self) -> "Predictions":

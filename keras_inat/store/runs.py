@@ -148,11 +148,14 @@ def _read_time(path: Path) -> datetime | None:
 
 
 def restart_run(config: Config, path: Path, command: str) -> RunFolder:
-    """Starts a run in a given folder. The files of an earlier attempt are removed."""
+    """Starts a run in a given folder. The files of an earlier attempt are removed.
+
+    Its predictions and duplicates stay: if the new weights are the same, the test images are not opened again.
+    """
     run = RunFolder(path, command)
     path.mkdir(parents=True, exist_ok=True)
     files = (run.result, run.metrics, run.model, run.checkpoint, run.wandb_id, run.mlflow_id)
-    for file in (*files, run.predictions, run.sample, run.training_sample, run.duplicates, run.explanations):
+    for file in (*files, run.sample, run.training_sample, run.explanations):
         file.unlink(missing_ok=True)
     for folder in (run.tensorboard, run.wandb, run.export, run.app):
         shutil.rmtree(folder, ignore_errors=True)

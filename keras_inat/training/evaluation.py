@@ -127,8 +127,8 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | Non
     opened again.
     """
     data = trained.data
-    weights = hash_arrays(trained.model.get_weights())
-    predictions = _read_predictions(run, len(data.classes), weights) or _predict_test(run, trained, record, weights)
+    origin = f"{hash_arrays(trained.model.get_weights())} {data.hash}"
+    predictions = _read_predictions(run, len(data.classes), origin) or _predict_test(run, trained, record, origin)
     scores = _score(predictions.probabilities, predictions.labels)
     rows = data.validation_rows
     validation = _predict(trained, data.images, rows)
@@ -154,14 +154,14 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | Non
     return trained.result.model_copy(update={"test": scores, "temperature": temperature})
 
 
-def _read_predictions(run: RunFolder, num_classes: int, weights: str) -> Predictions | None:
-    """Reads the predictions of an interrupted attempt. Returns None without sound ones of the same weights."""
+def _read_predictions(run: RunFolder, num_classes: int, origin: str) -> Predictions | None:
+    """Reads the predictions of an interrupted attempt. Returns None without sound ones of the same origin."""
     predictions = Predictions.read(run.predictions)
-    is_same = predictions and predictions.is_consistent(num_classes) and str(predictions.weights) == weights
+    is_same = predictions and predictions.is_consistent(num_classes) and str(predictions.origin) == origin
     return predictions if is_same else None
 
 
-def _predict_test(run: RunFolder, trained: TrainedModel, record: Record | None, weights: str) -> Predictions:
+def _predict_test(run: RunFolder, trained: TrainedModel, record: Record | None, origin: str) -> Predictions:
     """Opens the test images and writes everything that needs them, the predictions last."""
     data = trained.data
     check_space(run.predictions, MIN_FREE_BYTES, "free some space, then run the command again: the training is kept")
@@ -173,12 +173,12 @@ def _predict_test(run: RunFolder, trained: TrainedModel, record: Record | None, 
     duplicates = DuplicatePictures(*data.read_duplicates(test, NUM_DUPLICATES))
     if len(duplicates.pairs):
         duplicates.write(run.duplicates)
-    predictions = _keep_predictions(test, probabilities, flipped, weights)
+    predictions = _keep_predictions(test, probabilities, flipped, origin)
     predictions.write(run.predictions)
     return predictions
 
 
-def _keep_predictions(test: TestSet, probabilities: np.ndarray, flipped: np.ndarray, weights: str) -> Predictions:
+def _keep_predictions(test: TestSet, probabilities: np.ndarray, flipped: np.ndarray, origin: str) -> Predictions:
     labels = test.labels[test.rows]
     examples = np.random.default_rng(0).permutation(len(labels))[:NUM_EXAMPLES]
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
@@ -193,7 +193,7 @@ def _keep_predictions(test: TestSet, probabilities: np.ndarray, flipped: np.ndar
         errors=errors,
         error_pixels=test.images[test.rows[errors]],
         flipped=flipped.astype(np.float32),
-        weights=np.array(weights),
+        origin=np.array(origin),
     )
 
 

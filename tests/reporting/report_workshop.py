@@ -244,7 +244,7 @@ class Workshop:
             errors=errors,
             error_pixels=pixels[: len(errors)],
             flipped=probabilities[:0],
-            weights=np.array(""),
+            origin=np.array(""),
         )
 
     def read_results(self) -> list[dict[str, str]]:

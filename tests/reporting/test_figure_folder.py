@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import re
 from functools import partial
 from pathlib import Path
@@ -57,7 +58,12 @@ def test_a_figure_is_drawn_again_only_if_it_changes(tmp_path, monkeypatch):
 def test_a_damaged_figure_is_drawn_again(tmp_path, content):
     picture = add(tmp_path)
     good = (tmp_path / picture.file).read_bytes()
-    (tmp_path / picture.file).write_bytes(content)
+    for damaged in (content, good[:-500] + content, good.replace(b"0", b"1", 1), good.replace(b"M 1", b"M 2", 1)):
+        (tmp_path / picture.file).write_bytes(damaged)
+        assert add(tmp_path) == picture
+        assert (tmp_path / picture.file).read_bytes() == good
+    (tmp_path / picture.file).unlink()
+    os.mkfifo(tmp_path / picture.file)
     assert add(tmp_path) == picture
     assert (tmp_path / picture.file).read_bytes() == good
 

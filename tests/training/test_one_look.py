@@ -58,7 +58,7 @@ def test_predictions_of_other_weights_are_not_taken(make_config, monkeypatch, ca
             train_and_evaluate(config, "train-best", "x")
     [folder] = Path("runs/train-best").iterdir()
     with np.load(folder / "test_predictions.npz") as arrays:
-        np.savez(folder / "test_predictions.npz", **{**arrays, "weights": np.array("others")})
+        np.savez(folder / "test_predictions.npz", **{**arrays, "origin": np.array("others")})
     run = train_and_evaluate(config, "train-best", "x")
     assert len(read_ledger("runs", [run]).entries) == 2  # both evaluations are recorded
     assert (
