@@ -16,8 +16,6 @@ from keras_inat.store.checksums import WRONG, check_lines, hash_values, sign_lin
 from keras_inat.store.records import DataSummary, Stored, Trial, find_best
 from keras_inat.store.runs import RunFolder
 
-MAX_ORDER_BYTES = 10  # of the number of a sweep
-
 
 class SweepIdentity(Stored):
     """The facts that make the scores of two trials comparable, `space.yaml`."""
@@ -63,7 +61,8 @@ class SweepFolder:
     def read_order(self) -> int:
         """Returns the number that is larger the later the sweep was run; 0 if it is unknown."""
         try:
-            return int(read_regular(self.order, MAX_ORDER_BYTES))
+            check_lines(self.order)
+            return int(read_regular(self.order).splitlines()[0])
         except FileNotFoundError:
             return 0
         except (OSError, ValueError):
@@ -74,7 +73,7 @@ class SweepFolder:
         """Makes the sweep the newest one. Times would follow the clock, which may be set back."""
         others = [SweepFolder(path).read_order() for path in self.path.parent.glob("*/") if path != self.path]
         if (newest := max(others, default=0)) >= self.read_order():
-            write_text(self.order, f"{newest + 1}\n")
+            write_text(self.order, sign_lines(f"{newest + 1}\n"))
 
     def trial_run(self, trial_id: str) -> RunFolder:
         """Returns the run folder of a trial."""

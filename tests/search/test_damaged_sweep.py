@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mutations import damage, replace
 
-from keras_inat.errors import FileError, UserError
+from keras_inat.errors import UserError
 from keras_inat.search import runner
 from keras_inat.search import trial as trials_module
 
@@ -65,6 +65,6 @@ def test_a_damaged_sweep_resumes_as_before_or_a_line_names_the_file(
         try:
             received = resume(config)
             said = capsys.readouterr().err
-        except (UserError, FileError) as error:
+        except (UserError, OSError) as error:
             received, said = None, str(error)
         assert str(path.relative_to("runs/sweep/s")) in said or received == sound, (seed, path, words)

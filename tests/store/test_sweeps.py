@@ -144,7 +144,12 @@ def test_the_newest_sweep_was_run_last_whatever_the_times_of_its_files(tmp_path,
     assert [folder.read_order() for folder in folders] == [4, 2, 3]
     folders[0].mark_newest()
     assert folders[0].read_order() == 4
-    for damage in (lambda path: path.write_text("x"), lambda path: path.write_text("9" * 20), os.mkfifo):
+    for damage in (
+        lambda path: path.write_text("x"),
+        lambda path: path.write_text("9" * 20),
+        lambda path: path.write_text("5\n"),
+        os.mkfifo,
+    ):
         folders[0].order.unlink()
         damage(folders[0].order)
         assert find_best_config(tmp_path, None) == folders[2].best

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mutations import damage, replace
 
-from keras_inat.errors import FileError, UserError
+from keras_inat.errors import UserError
 from keras_inat.store.ledger import read_ledger
 from keras_inat.store.runs import list_runs
 from keras_inat.training import checkpoint, epochs, evaluation
@@ -73,6 +73,6 @@ def test_a_damaged_training_resumes_as_before_or_a_line_names_the_file(
         try:
             received = resume(config)
             said = capsys.readouterr().err
-        except (UserError, FileError) as error:
+        except (UserError, OSError) as error:
             received, said = None, str(error)
         assert path.name in said or received == sound, (seed, path, words)
