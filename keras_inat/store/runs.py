@@ -282,10 +282,15 @@ def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | N
 def find_unfinished(config: Config, command: str) -> Iterator[RunFolder]:
     """Yields the runs of `command` with the same settings and without a result, newest first."""
     wanted = select(config, roles.RUN)
-    for path in sorted(Path(config.run.directory, command).glob("[!.]*/"), reverse=True):
-        run = RunFolder(path, command)
-        if not run.result.exists() and (recorded := run.read_config()) and select(recorded, roles.RUN) == wanted:
+    for run in list_unfinished(config.run.directory, command):
+        if (recorded := run.read_config()) and select(recorded, roles.RUN) == wanted:
             yield run
+
+
+def list_unfinished(directory: str, command: str) -> list[RunFolder]:
+    """Returns the runs of `command` without a result, newest first."""
+    runs = [RunFolder(path, command) for path in sorted(Path(directory, command).glob("[!.]*/"), reverse=True)]
+    return [run for run in runs if not run.result.exists()]
 
 
 def hash_settings(config: Config) -> str:

@@ -184,7 +184,7 @@ def find_best_config(runs: str | Path, sweep: str | None) -> Path:
                 f"SWEEP, a sweep with a finished trial in {Path(runs, 'sweep')}, {describe_choices(sweep, names)}"
             )
         wanted = f"the sweep {sweep!r} has no finished trial" if sweep else "there is no sweep with a finished trial"
-        raise UserError(f"{wanted} in {Path(runs, 'sweep')}: run `{PROGRAM} sweep` first")
+        raise UserError(f"{wanted}, which writes best.yaml, in {Path(runs, 'sweep')}: run `{PROGRAM} sweep` first")
     try:
         SweepFolder(chosen[-1].parent).check_best()
     except (OSError, ValueError) as error:

@@ -26,6 +26,7 @@ from keras_inat.store.runs import (
     hash_settings,
     hash_teacher,
     hash_weights,
+    list_unfinished,
     restart_run,
 )
 
@@ -156,6 +157,10 @@ def _claim_unfinished(config: Config, command: str, data_hash: str, stack: conte
             restart_run(config, run.path, command)
         remove_temporary_files(run.path)
         return run
+    for run in list_unfinished(config.run.directory, command):
+        progress = read_progress(run)
+        if progress and progress.has_same_origin(fresh):
+            warn(f"{run.config} does not belong to {run.checkpoint.name}, and its run is skipped")
     return None
 
 

@@ -170,6 +170,7 @@ def _predict_test(run: RunFolder, trained: TrainedModel, record: Record | None, 
     flipped = probabilities[:0]
     if data.config.training.test_time_augmentation:
         flipped = _predict(trained, test.images, test.rows, flip=True)
+    run.duplicates.unlink(missing_ok=True)  # of an attempt whose predictions were not taken
     duplicates = DuplicatePictures(*data.read_duplicates(test, NUM_DUPLICATES))
     if len(duplicates.pairs):
         duplicates.write(run.duplicates)

@@ -172,6 +172,18 @@ def test_a_run_that_finishes_during_the_search_is_not_claimed(make_config, build
     assert not run.lock.exists()
 
 
+def test_an_unfinished_run_with_the_configuration_of_another_is_named(make_config, monkeypatch, capsys):
+    config = make_config("training.epochs=2")
+    die(config, monkeypatch, "write_checkpoint", 1)
+    [path] = Path("runs/train-best").iterdir()
+    other = create_run(make_config("training.epochs=2", "NAME=other"), "train-best")
+    (path / "config.yaml").write_bytes(other.config.read_bytes())
+    with claim_run(config, "train-best", load_pack(config).manifest.hash) as run:
+        assert run.path not in (path, other.path)
+    warning = f"{path / 'config.yaml'} does not belong to checkpoint.npz, and its run is skipped"
+    assert warning in capsys.readouterr().err
+
+
 def test_a_checkpoint_of_another_network_is_refused(make_config):
     run = create_run(make_config(), "train-best")
     model = build_cnn(make_config().model, 16, 3)
