@@ -111,10 +111,12 @@ class RunFolder:
         return None
 
     def is_unchanged(self, result: Result, file: Path) -> bool:
-        """Returns True if a file is the one that the finished run has written. Warns about a changed one."""
+        """Returns True if a file is the one that the finished run has written. Warns about a changed or lost one."""
         try:
             is_same = hash_file(file) == result.files.get(file.name)
         except FileNotFoundError:
+            if file.name in result.files:
+                warn(f"{file} is missing, and is skipped")
             return False
         except OSError as error:
             warn(describe_os_error(error, "read", str(file)))

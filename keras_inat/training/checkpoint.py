@@ -158,8 +158,8 @@ def _claim_unfinished(config: Config, command: str, data_hash: str, stack: conte
         remove_temporary_files(run.path)
         return run
     for run in list_unfinished(config.run.directory, command):
-        progress = read_progress(run)
-        if progress and progress.has_same_origin(fresh):
+        kept = read_progress(run)
+        if kept and kept.has_same_origin(fresh):
             warn(f"{run.config} does not belong to {run.checkpoint.name}, and its run is skipped")
     return None
 

@@ -125,6 +125,17 @@ def test_only_finished_runs_are_listed(build_result):
     assert find_finished(Config(), "train-best", "abc") == done
 
 
+def test_a_lost_file_of_a_finished_run_is_named(build_result, capsys):
+    run = create_run(Config(), "train-best", "a")
+    run.predictions.write_bytes(b"arrays")
+    result = finish_run(run, build_result())
+    assert run.is_unchanged(result, run.predictions)
+    run.predictions.unlink()
+    assert not run.is_unchanged(result, run.predictions)
+    assert not run.is_unchanged(result, run.model)  # it never had one
+    assert capsys.readouterr().err == f"warning: {run.predictions} is missing, and is skipped\n"
+
+
 @pytest.mark.parametrize("setting", ["SEEDS=3", "DATA=moved", "tracking.wandb=offline", "report.neurons=selective"])
 def test_settings_without_an_effect_on_the_outcome_find_the_same_run(setting, build_result):
     done = create_run(Config(), "train-best", "a")
