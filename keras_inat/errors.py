@@ -26,6 +26,7 @@ _NO_ACCESS = (
 _NO_SPACE = "free some space, then run the command again: finished work is kept"
 _BROKEN_DISK = "check the disk or the network share, then run the command again: finished work is kept"
 _SAME_NAME = "a file is where a folder is needed, or the other way round: move it, or choose another name"
+NOT_REGULAR = "Not a regular file"  # the reason why a pipe, a device or a folder is not read
 REMEDIES = {
     errno.EACCES: _NO_ACCESS,
     errno.EPERM: _NO_ACCESS,
@@ -78,8 +79,9 @@ def describe_os_error(error: OSError, action: str = "use", path: str = "") -> st
     if isinstance(error, FileError) or not error.errno:
         return str(error)
     place = path or str(error.filename or "")
+    reason = NOT_REGULAR if error.strerror == NOT_REGULAR else os.strerror(error.errno)
     remedy = REMEDIES.get(error.errno)
-    return f"{f'cannot {action} {place}: ' if place else ''}{os.strerror(error.errno)}{f': {remedy}' if remedy else ''}"
+    return f"{f'cannot {action} {place}: ' if place else ''}{reason}{f': {remedy}' if remedy else ''}"
 
 
 def describe_choices(received: object, choices: Iterable[str]) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 import filelock
 
-from keras_inat.errors import FULL_DISK, ExternalError, UserError, explain_errors
+from keras_inat.errors import FULL_DISK, NOT_REGULAR, ExternalError, UserError, explain_errors
 from keras_inat.log import warn
 
 TEMPORARY_PREFIX = ".part-"
@@ -216,7 +216,7 @@ def check_regular(path: Path) -> int:
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+        raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
     return status.st_size
 
 

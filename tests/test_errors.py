@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from keras_inat.errors import FileError, UserError, describe_os_error, explain_errors
+from keras_inat.errors import NOT_REGULAR, FileError, UserError, describe_os_error, explain_errors
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,7 @@ def test_an_error_of_the_system_names_the_file_the_reason_and_the_remedy(number,
 def test_errors_without_a_number_or_a_file_are_kept():
     assert describe_os_error(OSError("no temporary folder")) == "no temporary folder"
     assert describe_os_error(OSError(errno.ECHILD, "x")) == os.strerror(errno.ECHILD)
+    assert describe_os_error(OSError(errno.EINVAL, NOT_REGULAR, "a"), "read") == "cannot read a: Not a regular file"
 
 
 def test_the_innermost_explanation_is_kept_and_crosses_processes():
