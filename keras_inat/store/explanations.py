@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import PlainSerializer, PlainValidator, SerializationInfo, TypeAdapter, ValidationInfo
 
 from keras_inat.files import write_atomically
-from keras_inat.store.predictions import DAMAGED
+from keras_inat.store.predictions import DAMAGED, open_arrays
 
 GUIDED = "Guided backpropagation"
 GUIDED_CAM = "Guided Grad-CAM"
@@ -149,7 +149,7 @@ class Explanations:
     @classmethod
     def read(cls, path: Path, key: str) -> "Explanations | None":
         """Reads the explanations. Returns None if the file is missing or damaged, or has another key."""
-        with contextlib.suppress(DAMAGED), path.open("rb") as file, np.load(file) as arrays:
+        with contextlib.suppress(DAMAGED), open_arrays(path) as arrays:
             found, explanations = _RECORD.validate_json(arrays[RECORD].tobytes(), context=arrays)
             return explanations if found == key else None
         return None

@@ -1,19 +1,28 @@
 """Arrays that a run keeps for the report: its test predictions, some validation images and some pairs of duplicates."""
 
 import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from keras_inat.files import write_atomically
+from keras_inat.files import check_regular, write_atomically
 from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder
 
 # Reading a damaged file of arrays raises many classes, from a lack of memory to an error in the syntax of a header.
 DAMAGED = Exception
 NO_ROWS = np.empty(0, np.int64)
+
+
+@contextlib.contextmanager
+def open_arrays(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """Opens a `.npz` file. Raises an `OSError` for a pipe, which would be read without end."""
+    check_regular(path)
+    with open(path, "rb") as file, np.load(file) as arrays:
+        yield arrays
 
 
 class StoredArrays:
@@ -27,7 +36,7 @@ class StoredArrays:
     @classmethod
     def read(cls, path: Path) -> Self | None:
         """Reads the arrays. Returns None if the file is missing or damaged."""
-        with contextlib.suppress(DAMAGED), np.load(path) as arrays:
+        with contextlib.suppress(DAMAGED), open_arrays(path) as arrays:
             return cls(**arrays)
         return None
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from keras_inat.data.dataset import Dataset
 from keras_inat.data.pipeline import build_evaluation_batches, build_training_batches, read_rows
-from keras_inat.files import check_regular, write_atomically
+from keras_inat.files import write_atomically
 from keras_inat.log import warn
 from keras_inat.models.backbones import HEAD
 from keras_inat.models.pretrained import get_features
 from keras_inat.progress import track_progress
 from keras_inat.settings.schema import Config
-from keras_inat.store.predictions import DAMAGED
+from keras_inat.store.predictions import DAMAGED, open_arrays
 from keras_inat.training.devices import choose_jit_compile, count_replicas, make_predict_function
 from keras_inat.training.distillation import StudentModel
 from keras_inat.training.evaluation_model import EvaluationModel, keep_average_separate
@@ -109,8 +109,7 @@ def load_features(model: keras.Model, data: Dataset) -> np.ndarray:
     key = _identify(model, data, flip)
     path = data.directory / f"features-{key}.npz"
     try:
-        check_regular(path)
-        with open(path, "rb") as file, np.load(file) as saved:
+        with open_arrays(path) as saved:
             if str(saved["key"]) == key:
                 return saved["features"]
     except DAMAGED:  # or missing

@@ -1,5 +1,6 @@
 """Files of runs that are damaged at random: what is read is what was written, or a line names the file."""
 
+import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
@@ -152,6 +153,12 @@ def test_a_damaged_file_is_named_or_makes_no_difference(name, tree, list_seeds, 
         assert path.name in said or received == sound, (seed, words)
         path.write_bytes(content)
     assert describe(read(tree)) == sound
+
+
+@pytest.mark.parametrize("read", [Predictions.read, lambda path: Explanations.read(path, "key")])
+def test_a_pipe_of_arrays_is_none(read, tmp_path):
+    os.mkfifo(tmp_path / "arrays.npz")
+    assert read(tmp_path / "arrays.npz") is None
 
 
 def test_damaged_explanations_are_none(list_seeds, tmp_path):

@@ -125,6 +125,19 @@ def test_only_finished_runs_are_listed(build_result):
     assert find_finished(Config(), "train-best", "abc") == done
 
 
+def test_a_lost_result_is_named(build_result, capsys):
+    run = create_run(Config(), "train-best", "a")
+    run.predictions.write_bytes(b"arrays")
+    run.checkpoint.touch()
+    assert list_runs("runs") == []  # unfinished
+    finish_run(run, build_result())
+    assert list_runs("runs") == [run]
+    assert capsys.readouterr().err == ""
+    run.result.unlink()
+    assert list_runs("runs") == []
+    assert capsys.readouterr().err == f"warning: {run.result} is missing, and its run is skipped\n"
+
+
 def test_a_lost_file_of_a_finished_run_is_named(build_result, capsys):
     run = create_run(Config(), "train-best", "a")
     run.predictions.write_bytes(b"arrays")
