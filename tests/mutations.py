@@ -3,9 +3,12 @@
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from keras_inat.errors import UserError
 
 WRONG_VALUES = (None, True, -1, 0, 1e30, -1e30, float("nan"), float("inf"), 10**400, "", "x", "\0", [], {}, [[]])
 
@@ -42,6 +45,39 @@ def replace(path: Path, seed: int) -> str:
     elif kind != "nothing":
         path.symlink_to("nowhere" if kind == "a link to nothing" else path.name)
     return kind
+
+
+def damage_one(paths: list[Path], seed: int, others: list[Path]) -> tuple[Path, str]:
+    """Damages or replaces one of several files. Returns its path, and the damage in words."""
+    path = random.Random(f"file {seed}").choice(paths)
+    return path, replace(path, seed) if seed % 5 == 0 else damage(path, seed, others)
+
+
+class DamagedRuns:
+    """Copies of the folder `runs/`, each with a damaged file.
+
+    Args:
+        is_damaged: Returns True for the path of a file that may be damaged.
+    """
+
+    def __init__(self, is_damaged: Callable[[Path], bool]) -> None:
+        shutil.copytree("runs", "whole")
+        self.files = [path for path in sorted(Path("whole").rglob("*")) if path.is_file() and path.stat().st_size]
+        self.own = [Path("runs", path.relative_to("whole")) for path in self.files]
+        self.own = [path for path in self.own if is_damaged(path)]
+
+    def resume(self, seed: int, resume: Callable[[], Any]) -> tuple[Path, str, Any, str]:
+        """Resumes after the damage that a seed chooses.
+
+        Returns the damaged file, the damage in words, the outcome, which is None after an error, and its message.
+        """
+        shutil.rmtree("runs")
+        shutil.copytree("whole", "runs")
+        path, words = damage_one(self.own, seed, self.files)
+        try:
+            return path, words, resume(), ""
+        except (UserError, OSError) as error:
+            return path, words, None, str(error)
 
 
 def _damage_json(text: str, chance: random.Random) -> tuple[str, str]:

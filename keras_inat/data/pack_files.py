@@ -33,31 +33,33 @@ def is_complete(home: Path, source: Source, sizes: Sequence[int], fit: str) -> b
     """Returns True if a pack has a sound index and sound pixels of every size. Warns about changed files."""
     count = len(source.files)
     lengths = {pixel_path(home, sizes[0], size, fit): count * size * size * 3 for size in sizes}
-    has_pixels = all(file_size(path) == length for path, length in lengths.items())
-    return has_pixels and has_index(home, source) and _are_unchanged(home, [path.name for path in lengths])
-
-
-def has_index(home: Path, source: Source) -> bool:
-    """Returns True if the files of the index exist, are not damaged and describe the files of the source."""
-    if not _are_unchanged(home, INDEX):
+    if any(file_size(path) != length for path, length in lengths.items()):
         return False
+    known = read_checksums(home, source)
+    return known is not None and _are_unchanged(lengths, known)
+
+
+def read_checksums(home: Path, source: Source) -> PackFiles | None:
+    """Returns the checksums of a pack; None unless its index is sound and describes the files of the source."""
     try:
-        manifest = Manifest.read(home / "manifest.json")
         known = PackFiles.read(home / CHECKSUMS)
+        if not _are_unchanged([home / name for name in INDEX], known):
+            return None
+        manifest = Manifest.read(home / "manifest.json")
         paths = json.loads((home / "paths.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+    except (OSError, ValueError):  # missing, damaged or unreadable
+        return None
     files = manifest.files
     is_own = (known.key, known.data_hash) == (source.key, manifest.hash)
-    return is_own and len(paths) == len(source.files) == files.train + files.validation + files.test
+    is_whole = len(paths) == len(source.files) == files.train + files.validation + files.test
+    return known if is_own and is_whole else None
 
 
-def _are_unchanged(home: Path, names: Iterable[str]) -> bool:
+def _are_unchanged(paths: Iterable[Path], known: PackFiles) -> bool:
     try:
-        known = PackFiles.read(home / CHECKSUMS).files
-        states = [(home / name, known.get(name), (home / name).stat()) for name in names]
+        states = [(path, known.files.get(path.name), path.stat()) for path in paths]
         return all(_is_unchanged(path, digest, state.st_size, state.st_mtime_ns) for path, digest, state in states)
-    except (OSError, ValueError):  # missing, damaged or unreadable
+    except OSError:  # missing or unreadable
         return False
 
 

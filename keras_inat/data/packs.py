@@ -15,7 +15,7 @@ from keras_inat.data.decode import stored_size
 from keras_inat.data.duplicates import find_different, find_pairs, group_duplicates, renumber_pairs
 from keras_inat.data.exclusion import exclude_images
 from keras_inat.data.index import VERSION, choose_representatives, name_variant, write_index
-from keras_inat.data.pack_files import has_index, is_complete, write_checksums
+from keras_inat.data.pack_files import is_complete, read_checksums, write_checksums
 from keras_inat.data.scan import JOURNAL, THUMBNAIL, THUMBNAILS, DecodedFile, pixel_path, scan_files, stack_hashes
 from keras_inat.data.source import ImageFile, Source, find_packs, open_source, reopen_source
 from keras_inat.data.split import split_test
@@ -137,7 +137,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> b
     for line in ranges:
         print(line, flush=True)
     files = source.files
-    if not has_index(home, source):
+    if read_checksums(home, source) is None:
         try:
             pairs = find_pairs(source, decoded, partial, preparation, config.data.near_duplicates, different)
             if source.is_unsplit:

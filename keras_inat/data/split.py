@@ -70,13 +70,12 @@ def split_test(
 
 def _read_record(path: Path) -> dict[str, str]:
     try:
-        check_lines(path)
+        lines = check_lines(path).splitlines()
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise UserError(f"{error}: restore it, as its test images could become training images") from None
-    with open(path, encoding="utf-8", newline="") as file:
-        return {row["sha256"]: row["split"] for row in csv.DictReader(file) if row["split"]}
+    return {row["sha256"]: row["split"] for row in csv.DictReader(lines)}
 
 
 def _hold_out(

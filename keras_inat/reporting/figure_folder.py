@@ -9,15 +9,15 @@ import matplotlib
 from matplotlib.figure import Figure
 
 import keras_inat
-from keras_inat.files import hash_file, read_regular, write_text
+from keras_inat.files import hash_file, write_text
 from keras_inat.reporting.blocks import Picture, choose_unique, slugify
 from keras_inat.reporting.svg import format_svg
-from keras_inat.store.checksums import hash_bytes
+from keras_inat.store.checksums import check_lines, sign_lines
 
 # The code that draws. A change of it makes the figures outdated.
 CODE = ("reporting/charts/*.py", "reporting/svg.py", "reporting/formatting.py", "plotting.py", "style.py")
 HEAD = re.compile(r"<!-- drawn from (\w+) -->.*?width=\"([\d.]+)pt\" height=\"([\d.]+)pt\"", re.DOTALL)
-CHECKSUM = "<!-- checksum of the lines above: "  # begins the last line
+COMMENT = ("<!-- checksum of the lines above: ", " -->")  # begin and end of the last line
 
 
 class FigureFolder:
@@ -43,8 +43,7 @@ class FigureFolder:
         key = joblib.hash((draw.func.__qualname__, draw.args, draw.keywords, _hash_code()))
         head = _read_head(path)
         if head is None or head[1] != key:
-            svg = format_svg(draw(), f"drawn from {key}")
-            write_text(path, f"{svg}{CHECKSUM}{hash_bytes(svg.encode())} -->\n")
+            write_text(path, sign_lines(format_svg(draw(), f"drawn from {key}"), COMMENT))
             head = _read_head(path)
         assert head is not None
         width, height = (round(float(points) * 100 / 72) for points in head.groups()[1:])
@@ -53,10 +52,9 @@ class FigureFolder:
 
 def _read_head(path: Path) -> "re.Match[str] | None":
     try:
-        svg, _, checksum = read_regular(path).decode().rpartition(CHECKSUM)
+        return HEAD.search(check_lines(path, COMMENT))
     except (OSError, ValueError):
         return None
-    return HEAD.search(svg) if checksum == f"{hash_bytes(svg.encode())} -->\n" else None
 
 
 @cache

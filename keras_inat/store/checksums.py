@@ -9,7 +9,7 @@ from typing import Any
 from keras_inat.files import read_regular
 
 CHECKSUM = "checksum"  # the last key of a JSON record
-COMMENT = f"# {CHECKSUM} of the lines above: "  # begins the last line of a YAML file
+COMMENT = (f"# {CHECKSUM} of the lines above: ", "")  # begin and end of the last line of a YAML or CSV file
 WRONG = "is damaged or was changed by hand"  # follows the path of a file
 
 
@@ -29,16 +29,22 @@ def parse_record(text: str | bytes) -> dict[str, Any]:
     return values
 
 
-def sign_lines(text: str) -> str:
+def sign_lines(text: str, comment: tuple[str, str] = COMMENT) -> str:
     """Returns a text with a comment as its last line: the SHA-256 of the other lines."""
-    return f"{text}{COMMENT}{hash_bytes(text.encode())}\n"
+    begin, end = comment
+    return f"{text}{begin}{hash_bytes(text.encode())}{end}\n"
 
 
-def check_lines(path: Path) -> None:
-    """Raises a ValueError if the lines of a file have changed since `sign_lines`, and an OSError if there is none."""
-    lines, _, found = read_regular(path).rpartition(COMMENT.encode())
-    if found.decode(errors="replace") != f"{hash_bytes(lines)}\n":
+def check_lines(path: Path, comment: tuple[str, str] = COMMENT) -> str:
+    """Returns the lines of a file without their checksum.
+
+    Raises a ValueError if they have changed since `sign_lines`, and an OSError if there is no file.
+    """
+    begin, end = comment
+    lines, _, found = read_regular(path).rpartition(begin.encode())
+    if found.decode(errors="replace") != f"{hash_bytes(lines)}{end}\n":
         raise ValueError(f"{path} {WRONG}")
+    return lines.decode()
 
 
 def hash_values(values: Mapping[str, Any]) -> str:

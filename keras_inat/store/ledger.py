@@ -64,9 +64,8 @@ def read_ledger(directory: str | Path, evaluated: Iterable[RunFolder] = ()) -> L
     previous: str | None = ""  # None after a damaged line, whose own checksum may be the wrong part
     lines = _read_lines(path)
     for number, line in enumerate(lines, start=1):
-        try:
-            entry = LedgerEntry.model_validate(parse_record(line))
-        except ValueError:
+        entry = _parse(line)
+        if entry is None:
             faults.append(f"line {number} is damaged")
             previous = None
             continue
@@ -137,7 +136,7 @@ def record_evaluation(directory: str | Path, command: str, run: Path, data_hash:
             commit=read_commit(),
             previous=previous,
         )
-        if command in EVALUATING_COMMANDS and any(_is_same_run(line, entry) for line in lines):
+        if command in EVALUATING_COMMANDS and _has_run(lines, entry):
             lost = RunFolder(run, command).predictions
             warn(f"{lost} is missing, damaged or of other weights: the test images are evaluated again")
         line = append_jsonl(path, add_checksum(entry.model_dump()))
@@ -160,12 +159,17 @@ def _lacks_end(lines: list[bytes], end: LedgerEnd | None) -> bool:
     return end is None and len(lines) > 1
 
 
-def _is_same_run(line: bytes, entry: LedgerEntry) -> bool:
+def _has_run(lines: list[bytes], entry: LedgerEntry) -> bool:
+    others = [other for line in lines if (other := _parse(line))]
+    return (entry.command, entry.run) in [(other.command, other.run) for other in others]
+
+
+def _parse(line: bytes) -> LedgerEntry | None:
+    """Returns the entry of a line; None if the line is damaged."""
     try:
-        other = LedgerEntry.model_validate(parse_record(line))
+        return LedgerEntry.model_validate(parse_record(line))
     except ValueError:
-        return False
-    return (other.command, other.run) == (entry.command, entry.run)
+        return None
 
 
 def _end_path(path: Path) -> Path:

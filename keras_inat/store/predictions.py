@@ -1,10 +1,10 @@
 """Arrays that a run keeps for the report: its test predictions, some validation images and some pairs of duplicates."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -18,8 +18,8 @@ NO_ROWS = np.empty(0, np.int64)
 
 
 @contextlib.contextmanager
-def open_arrays(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
-    """Opens a `.npz` file. Raises an `OSError` for a pipe, which would be read without end."""
+def open_arrays(path: Path) -> Iterator[Any]:
+    """Opens a `.npz` file as an `NpzFile`. Raises an `OSError` for a pipe, which would be read without end."""
     check_regular(path)
     with open(path, "rb") as file, np.load(file) as arrays:
         yield arrays

@@ -187,11 +187,13 @@ def tidy_run(run: RunFolder) -> None:
 def list_runs(directory: str | Path, commands: Sequence[str] = EVALUATING_COMMANDS) -> list[RunFolder]:
     """Returns the finished runs of the given commands, oldest first. Warns about a run that has lost its result."""
     folders = [RunFolder(path, command) for command in commands for path in Path(directory, command).glob("*")]
+    finished = []
     for run in folders:
-        # As long as a run is not finished, it has a checkpoint.
-        if run.predictions.exists() and not run.result.exists() and not run.checkpoint.exists():
+        if run.result.exists():
+            finished.append(run)
+        elif run.predictions.exists() and not run.checkpoint.exists():  # an unfinished run has a checkpoint
             warn(f"{run.result} is missing, and its run is skipped")
-    return sorted((run for run in folders if run.result.exists()), key=lambda run: run.path.name)
+    return sorted(finished, key=lambda run: run.path.name)
 
 
 def open_finished(path: Path) -> tuple[RunFolder, Result] | None:

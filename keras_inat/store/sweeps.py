@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_inat.errors import PROGRAM, UserError, describe_choices
-from keras_inat.files import InFolder, read_regular, write_text
+from keras_inat.files import InFolder, write_text
 from keras_inat.log import warn
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import select
@@ -61,8 +61,7 @@ class SweepFolder:
     def read_order(self) -> int:
         """Returns the number that is larger the later the sweep was run; 0 if it is unknown."""
         try:
-            check_lines(self.order)
-            return int(read_regular(self.order).splitlines()[0])
+            return int(check_lines(self.order))
         except FileNotFoundError:
             return 0
         except (OSError, ValueError):
@@ -175,10 +174,10 @@ def list_sweeps(runs: str | Path) -> list[SweepFolder]:
 def find_best_config(runs: str | Path, sweep: str | None) -> Path:
     """Returns the `best.yaml` of a sweep, by default of the one that was run last, or raises a UserError."""
     folders = [SweepFolder(path) for path in sorted(Path(runs, "sweep").glob("*/"))]
-    found = [folder.best for folder in sorted(folders, key=SweepFolder.read_order) if folder.best.exists()]
-    chosen = [best for best in found if sweep in (None, best.parent.name)]
+    found = [folder for folder in sorted(folders, key=SweepFolder.read_order) if folder.best.exists()]
+    chosen = [folder for folder in found if sweep in (None, folder.name)]
     if not chosen:
-        names = [best.parent.name for best in found]
+        names = [folder.name for folder in found]
         if sweep and names:
             raise UserError(
                 f"SWEEP, a sweep with a finished trial in {Path(runs, 'sweep')}, {describe_choices(sweep, names)}"
@@ -186,9 +185,9 @@ def find_best_config(runs: str | Path, sweep: str | None) -> Path:
         wanted = f"the sweep {sweep!r} has no finished trial" if sweep else "there is no sweep with a finished trial"
         raise UserError(f"{wanted}, which writes best.yaml, in {Path(runs, 'sweep')}: run `{PROGRAM} sweep` first")
     try:
-        SweepFolder(chosen[-1].parent).check_best()
+        chosen[-1].check_best()
     except (OSError, ValueError) as error:
         raise UserError(
             f"{error}: run `{PROGRAM} sweep` again, which writes it anew, or give it as CONFIG if the change is meant"
         ) from None
-    return chosen[-1]
+    return chosen[-1].best

@@ -12,11 +12,11 @@ import numpy as np
 import pydantic
 
 from keras_inat.errors import ExternalError
-from keras_inat.files import check_regular, hold_lock, remove_temporary_files, write_atomically
+from keras_inat.files import hold_lock, remove_temporary_files, write_atomically
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
 from keras_inat.store.checksums import WRONG, add_checksum, parse_record
-from keras_inat.store.predictions import DAMAGED
+from keras_inat.store.predictions import DAMAGED, open_arrays
 from keras_inat.store.records import Count, Epoch, Fraction, NonNegative, Stored
 from keras_inat.store.runs import (
     RunFolder,
@@ -83,8 +83,7 @@ def write_checkpoint(
 def read_progress(run: RunFolder) -> Progress | None:
     """Reads the progress of an unfinished run. Returns None if there is no checkpoint, or a damaged one."""
     try:
-        check_regular(run.checkpoint)
-        with open(run.checkpoint, "rb") as file, np.load(file) as saved:
+        with open_arrays(run.checkpoint) as saved:
             if damaged := saved.zip.testzip():
                 raise ValueError(damaged)
             return Progress.model_validate(parse_record(str(saved["progress"])))

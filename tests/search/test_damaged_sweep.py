@@ -1,13 +1,10 @@
 """Sweeps that resume after random damage to their files: they end as before, or a line names the file."""
 
-import random
-import shutil
 from pathlib import Path
 
 import pytest
-from mutations import damage, replace
+from mutations import DamagedRuns
 
-from keras_inat.errors import UserError
 from keras_inat.search import runner
 from keras_inat.search import trial as trials_module
 
@@ -22,7 +19,7 @@ def sweep_config(make_config):
 
 @pytest.fixture
 def killed_sweep(sweep_config, fake_fit, monkeypatch):
-    """A sweep that was killed in a trial, after an epoch. Returns its folder."""
+    """A sweep that was killed in a trial, after an epoch."""
     fit = trials_module.fit
 
     def die_in_the_last(config, run, *arguments, **options):
@@ -36,7 +33,6 @@ def killed_sweep(sweep_config, fake_fit, monkeypatch):
         patch.setattr(trials_module, "fit", die_in_the_last)
         with pytest.raises(KeyboardInterrupt):
             runner.search(sweep_config("s"))
-    return Path("runs/sweep/s")
 
 
 def resume(config):
@@ -50,21 +46,12 @@ def test_a_damaged_sweep_resumes_as_before_or_a_line_names_the_file(
     sweep_config, killed_sweep, fake_fit, list_seeds, capsys
 ):
     runner.search(sweep_config("other"))
-    shutil.copytree("runs", "whole")
+    runs = DamagedRuns(lambda path: path.is_relative_to("runs/sweep/s"))
     config = sweep_config("s")
     sound = resume(config)
     assert [len(trials) for trials in (sound[0], fake_fit)] == [5, NUM_INTERRUPTED + 5 + 3]
-    files = [path for path in sorted(Path("whole").rglob("*")) if path.is_file() and path.stat().st_size]
-    own = [path.relative_to("whole") for path in files if path.is_relative_to("whole/sweep/s")]
     capsys.readouterr()
     for seed in list_seeds(40):
-        shutil.rmtree("runs")
-        shutil.copytree("whole", "runs")
-        path = Path("runs") / random.Random(f"file {seed}").choice(own)
-        words = replace(path, seed) if seed % 5 == 0 else damage(path, seed, files)
-        try:
-            received = resume(config)
-            said = capsys.readouterr().err
-        except (UserError, OSError) as error:
-            received, said = None, str(error)
+        path, words, received, error = runs.resume(seed, lambda: resume(config))
+        said = error or capsys.readouterr().err
         assert str(path.relative_to("runs/sweep/s")) in said or received == sound, (seed, path, words)

@@ -1,14 +1,9 @@
 """Trainings that resume after random damage to their files: they end as before, or a line names the file."""
 
-import random
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
-from mutations import damage, replace
+from mutations import DamagedRuns
 
-from keras_inat.errors import UserError
 from keras_inat.store.ledger import read_ledger
 from keras_inat.store.runs import list_runs
 from keras_inat.training import checkpoint, epochs, evaluation
@@ -60,19 +55,10 @@ def test_a_damaged_training_resumes_as_before_or_a_line_names_the_file(
         patch.setattr(*KILLS[kill])
         with pytest.raises(Killed):
             train_and_evaluate(config, "train-best", "x")
-    shutil.copytree("runs", "whole")
+    runs = DamagedRuns(lambda path: "other" not in str(path))
     sound = resume(config)
-    files = [path for path in sorted(Path("whole").rglob("*")) if path.is_file() and path.stat().st_size]
-    own = [path.relative_to("whole") for path in files if "other" not in str(path)]
     capsys.readouterr()
     for seed in list_seeds(4):
-        shutil.rmtree("runs")
-        shutil.copytree("whole", "runs")
-        path = Path("runs") / random.Random(f"file {seed}").choice(own)
-        words = replace(path, seed) if seed % 5 == 0 else damage(path, seed, files)
-        try:
-            received = resume(config)
-            said = capsys.readouterr().err
-        except (UserError, OSError) as error:
-            received, said = None, str(error)
+        path, words, received, error = runs.resume(seed, lambda: resume(config))
+        said = error or capsys.readouterr().err
         assert path.name in said or received == sound, (seed, path, words)
