@@ -20,8 +20,10 @@ def enter() -> None:
     signals.handle_signals()
     at_exit = contextlib.ExitStack()
     atexit.register(at_exit.close)  # before those of libraries, which therefore run first and still use their files
+    from keras_inat.streams import accept_all_text
     from keras_inat.temporary import use_temporary_folder
 
+    accept_all_text()
     at_exit.enter_context(use_temporary_folder())
     try:
         code: int | str | None = main(sys.argv[1:])

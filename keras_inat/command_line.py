@@ -13,7 +13,7 @@ from keras_inat.errors import (
     UserError,
     describe_choices,
     describe_os_error,
-    hide_credentials,
+    format_message,
     is_out_of_memory,
 )
 from keras_inat.signals import INTERRUPTED, TERMINATED, describe_end, received_code
@@ -97,17 +97,13 @@ def run(arguments: Sequence[str]) -> int:
 
             run_command(*parsed)
     except click.ClickException as error:
-        print(f"error: {hide_credentials(error.format_message())}", file=sys.stderr)
-        return 2
+        return _fail(error.format_message(), 2)
     except UserError as error:
-        print(f"error: {hide_credentials(str(error))}", file=sys.stderr)
-        return 2
+        return _fail(str(error), 2)
     except OSError as error:  # a full disk or a read-only folder: a traceback would not help
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
-        return 1
+        return _fail(describe_os_error(error), 1)
     except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _fail(str(error), 1)
     except KeyboardInterrupt:
         print(describe_end(INTERRUPTED), file=sys.stderr)
         return INTERRUPTED
@@ -124,9 +120,13 @@ def run(arguments: Sequence[str]) -> int:
             message = f"out of memory: use a smaller batch_size or image_size. {message}"
         elif FULL_DISK not in str(error):  # TensorFlow does not raise an OSError for a full disk
             raise
-        print(f"error: {message}", file=sys.stderr)
-        return 1
+        return _fail(message, 1)
     return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {format_message(message)}", file=sys.stderr)
+    return code
 
 
 def _split_words(arguments: Sequence[str]) -> Iterator[str]:

@@ -17,6 +17,7 @@ OUT_OF_MEMORY = (
 )
 FULL_DISK = os.strerror(errno.ENOSPC)
 PROGRAM = os.environ.get("KERAS_INAT_PROGRAM", "keras-inat")  # what a user types before a command; `make` in a clone
+MAX_CHARACTERS = 4000  # of a message
 MAX_NAMES = 8  # in a list within a message
 # The end of the message of an error about a file, by its number.
 _NO_ACCESS = (
@@ -95,6 +96,14 @@ def describe_choices(received: object, choices: Iterable[str]) -> str:
 def hide_credentials(text: str) -> str:
     """Returns a text whose addresses have neither user nor password."""
     return re.sub(r"(?<=://)\S*@", "", text)
+
+
+def format_message(text: str) -> str:
+    """Returns a message as one line without passwords: names in it may be long or have line breaks or escapes."""
+    text = hide_credentials(text)
+    if len(text) > MAX_CHARACTERS:
+        text = f"{text[: MAX_CHARACTERS // 2]} … {text[-MAX_CHARACTERS // 2 :]}"
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def join_names(names: Iterable[str], limit: int = MAX_NAMES) -> str:

@@ -137,8 +137,8 @@ def remove_temporary_files(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a folder, if it exists."""
-    if path.is_dir():
+    """Removes a file, a link or a folder, if it exists."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
@@ -227,6 +227,11 @@ def read_regular(path: Path, limit: int = MAX_BYTES) -> bytes:
     return path.read_bytes()
 
 
+def read_text(path: Path) -> str:
+    """Reads a UTF-8 text, with the errors of `read_regular`. Bytes that are not UTF-8 become "\ufffd"."""
+    return read_regular(path).decode(errors="replace")
+
+
 def hash_file(path: Path) -> str:
     """Returns the SHA-256 of a file as hexadecimal digits."""
     check_regular(path)
@@ -262,6 +267,15 @@ def list_files(folder: Path) -> list[Path]:
         waiting += [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
         files += [Path(entry) for entry in entries if os.path.isfile(entry)]
     return sorted(files)
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """Returns the folders in a folder, sorted, without hidden ones. Warns about a file where a folder should be."""
+    paths = sorted(folder.glob("[!.]*")) if folder.is_dir() else [folder]
+    for path in paths:
+        if not path.is_dir() and os.path.lexists(path):
+            warn(f"{path} is not a folder, and is skipped")
+    return [path for path in paths if path != folder and path.is_dir()]
 
 
 def suggest_path(path: str | os.PathLike[str]) -> str:

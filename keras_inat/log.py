@@ -4,7 +4,7 @@ import logging
 import sys
 from typing import TextIO
 
-from keras_inat.errors import hide_credentials
+from keras_inat.errors import format_message
 
 logger = logging.getLogger("keras_inat")
 
@@ -24,4 +24,4 @@ def warn(message: str) -> None:
         handler = _CurrentStderr()
         handler.setFormatter(logging.Formatter("warning: %(message)s"))
         logger.addHandler(handler)
-    logger.warning("%s", hide_credentials(message))
+    logger.warning("%s", format_message(message))

@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from keras_inat.files import read_text
+
 FRAME_HEIGHT = 800  # pixels
 
 
@@ -53,7 +55,7 @@ def format_bars(values: Sequence[tuple[str, float]]) -> str:
 
 def format_frame(path: Path) -> str:
     """Returns an HTML file in a frame. Its text is part of the notebook, so that it stays visible elsewhere."""
-    text = escape(path.read_text(encoding="utf-8"), quote=True)
+    text = escape(read_text(path), quote=True)
     return f'<iframe srcdoc="{text}" style="width:100%;height:{FRAME_HEIGHT}px;border:1px solid #cbd2d9"></iframe>'
 
 

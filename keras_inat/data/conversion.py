@@ -23,8 +23,10 @@ from keras_inat.data.archive import (
     open_archive,
 )
 from keras_inat.errors import ExternalError, UserError
-from keras_inat.files import check_space, hold_lock, sync_file
+from keras_inat.files import check_regular, check_space, hold_lock, remove, sync_file
+from keras_inat.log import warn
 from keras_inat.progress import track_progress
+from keras_inat.store.checksums import WRONG, hash_bytes
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ZSTANDARD_SUFFIXES = (".tar.zst", ".tzst")
@@ -77,17 +79,21 @@ def find_converted(path: Path, packs: Path) -> Path:
 def convert(path: Path, packs: Path) -> Path:
     """Copies the files of an archive into an uncompressed zip archive in `packs`, once, and returns its path.
 
-    The copy appears when it is complete, and is safe to delete. A zip archive is returned as it is.
+    The copy appears when it is complete, and is safe to delete. A damaged one is made anew. A zip archive is returned
+    as it is.
 
     Raises:
         UserError: The archive is damaged or malicious, a library for it is missing, or the disk is too small.
     """
     target = find_converted(path, packs)
-    if target.exists():
+    if target == path or _is_sound(target):
         return target
     packs.mkdir(parents=True, exist_ok=True)
     with hold_lock(packs / f"{target.name}.lock"):
-        if not target.exists():
+        if not _is_sound(target):
+            if os.path.lexists(target):
+                warn(f"{target} {WRONG}, and is made anew")
+                remove(target)
             check_space(target, path.stat().st_size, "free some space, or set `data.directory` to another disk")
             temporary = _partial(target)
             try:
@@ -116,9 +122,24 @@ def remove_stale_copies(packs: Path) -> list[tuple[str, int]]:
 def _is_current(copy: Path) -> bool:
     try:
         with zipfile.ZipFile(copy) as archive:
-            return find_converted(Path(os.fsdecode(archive.comment)), copy.parent) == copy
+            return find_converted(Path(os.fsdecode(archive.comment.partition(b"\0")[0])), copy.parent) == copy
     except (OSError, zipfile.BadZipFile):
         return False
+
+
+def _is_sound(copy: Path) -> bool:
+    """Returns True if a copy has the table of contents that it was made with. It has a checksum of each file."""
+    try:
+        check_regular(copy)
+        with zipfile.ZipFile(copy) as archive:
+            return archive.comment.endswith(_hash_contents(archive))
+    except Exception:  # `zipfile` raises many classes for a damaged archive
+        return False
+
+
+def _hash_contents(archive: zipfile.ZipFile) -> bytes:
+    members = [(member.filename, member.CRC, member.file_size, member.header_offset) for member in archive.infolist()]
+    return hash_bytes(repr(members).encode("utf-8", "surrogateescape")).encode()
 
 
 def _partial(target: Path) -> Path:
@@ -155,11 +176,11 @@ def _copy(path: Path, target: Path) -> None:
         # The number of files in a compressed archive is not known before its end.
         track_progress(f"unpacking {path.name}", 0, "files") as advance,
     ):
-        archive.comment = os.fsencode(path.resolve())
         for name, content in read(path, target.with_suffix("")):
             # With the oldest time that a zip archive can hold, the copy of an archive is always the same.
             archive.writestr(zipfile.ZipInfo(name), content)
             advance(1)
+        archive.comment = b"\0".join([os.fsencode(path.resolve()), _hash_contents(archive)])
     open_archive(target).close()  # refuses paths that contradict each other
 
 

@@ -12,6 +12,7 @@ from keras_inat.data.packs import Pack, list_sizes, load_pack
 from keras_inat.data.scan import pixel_path
 from keras_inat.data.split import split_validation
 from keras_inat.errors import UserError
+from keras_inat.files import read_text
 from keras_inat.settings.schema import Config
 from keras_inat.store.ledger import Record, open_test_images
 from keras_inat.store.records import DataSummary, SplitCounts
@@ -93,7 +94,7 @@ def open_data(config: Config, pack: Pack | None = None) -> Dataset:
         UserError: The images cannot be used, a class has too few of them, or the disk is full.
     """
     directory, manifest, _, excluded = pack or load_pack(config)
-    paths = json.loads((directory / "paths.json").read_text(encoding="utf-8"))
+    paths = json.loads(read_text(directory / "paths.json"))
     num_test = manifest.files.test  # The test files come first.
     with np.load(directory / "index.npz") as index:
         labels = index["labels"].astype(np.int64)

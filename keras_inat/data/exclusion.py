@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_inat.errors import UserError, explain_errors
-from keras_inat.files import make_printable, read_regular, suggest_path
+from keras_inat.files import make_printable, read_regular, read_text, suggest_path
 from keras_inat.spreadsheets import read_cell
 from keras_inat.store.records import Manifest
 
@@ -35,7 +35,7 @@ def exclude_images(manifest: Manifest, directory: Path, file: str) -> tuple[Mani
         UserError: The file cannot be read, or it names something else than training and validation files.
     """
     named = read_exclusion(file)
-    paths = json.loads((directory / "paths.json").read_text(encoding="utf-8"))
+    paths = json.loads(read_text(directory / "paths.json"))
     with np.load(directory / "index.npz") as index:
         labels = index["labels"]
         used = index["used"]

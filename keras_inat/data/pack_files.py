@@ -7,13 +7,13 @@ from pathlib import Path
 
 from keras_inat.data.scan import pixel_path
 from keras_inat.data.source import Source
-from keras_inat.files import file_size, hash_file
+from keras_inat.files import file_size, hash_file, read_text
 from keras_inat.log import warn
 from keras_inat.store.checksums import WRONG
 from keras_inat.store.records import Manifest, PackFiles
 
 CHECKSUMS = "checksums.json"
-INDEX = ("index.npz", "paths.json", "scan.json")  # `manifest.json` changes when the images are moved
+INDEX = ("index.npz", "paths.json", "scan.json")  # `manifest.json` has a checksum of its own
 
 
 def write_checksums(home: Path, source: Source, pixels: Iterable[Path]) -> None:
@@ -25,8 +25,8 @@ def write_checksums(home: Path, source: Source, pixels: Iterable[Path]) -> None:
         files = {}
         paths += [home / name for name in INDEX]
     files |= {path.name: hash_file(path) for path in paths}
-    data_hash = Manifest.read(home / "manifest.json").hash
-    PackFiles(key=source.key, data_hash=data_hash, files=files).write(home / CHECKSUMS)
+    manifest = Manifest.read(home / "manifest.json").hash_without_source
+    PackFiles(key=source.key, manifest=manifest, files=files).write(home / CHECKSUMS)
 
 
 def is_complete(home: Path, source: Source, sizes: Sequence[int], fit: str) -> bool:
@@ -46,11 +46,11 @@ def read_checksums(home: Path, source: Source) -> PackFiles | None:
         if not _are_unchanged([home / name for name in INDEX], known):
             return None
         manifest = Manifest.read(home / "manifest.json")
-        paths = json.loads((home / "paths.json").read_text(encoding="utf-8"))
+        paths = json.loads(read_text(home / "paths.json"))
     except (OSError, ValueError):  # missing, damaged or unreadable
         return None
     files = manifest.files
-    is_own = (known.key, known.data_hash) == (source.key, manifest.hash)
+    is_own = (known.key, known.manifest) == (source.key, manifest.hash_without_source)
     is_whole = len(paths) == len(source.files) == files.train + files.validation + files.test
     return known if is_own and is_whole else None
 

@@ -20,7 +20,7 @@ from keras_inat.data.scan import JOURNAL, THUMBNAIL, THUMBNAILS, DecodedFile, pi
 from keras_inat.data.source import ImageFile, Source, find_packs, open_source, reopen_source
 from keras_inat.data.split import split_test
 from keras_inat.errors import PROGRAM, ExternalError, UserError
-from keras_inat.files import TEMPORARY_PREFIX, check_space, hold_lock, remove, write_atomically
+from keras_inat.files import TEMPORARY_PREFIX, check_space, hold_lock, read_text, remove, write_atomically
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config, Data
 from keras_inat.store.records import Manifest
@@ -156,7 +156,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> b
         return True
     if source.is_unsplit:
         numbers = {file.path: number for number, file in enumerate(files)}
-        paths = json.loads((home / "paths.json").read_text(encoding="utf-8"))
+        paths = json.loads(read_text(home / "paths.json"))
         decoded = _arrange(partial, decoded, np.array([numbers[path] for path in paths]))
     with np.load(home / "index.npz") as index:
         hashes = index["hashes"]

@@ -5,9 +5,10 @@ import functools
 import hashlib
 import json
 import shutil
+import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,9 +18,10 @@ from keras_inat.data.decoders import Decoders, limit_time
 from keras_inat.data.ranges import DEEP, DEPTHS, FLOATING, choose_preparation, describe_ranges
 from keras_inat.data.source import Source
 from keras_inat.errors import explain_errors
-from keras_inat.files import read_jsonl, sync_file
+from keras_inat.files import read_lines, sync_file
 from keras_inat.progress import track_progress
 from keras_inat.settings.schema import Fit
+from keras_inat.store.checksums import add_checksum, parse_record
 from keras_inat.store.records import Preparation
 from keras_inat.workers import list_cores, map_in_threads
 
@@ -44,6 +46,7 @@ class DecodedFile(NamedTuple):
     traits: Sequence[str]
     reason: str
     peak: float = 0.0  # as in `Decoded`
+    checksum: int = 0  # CRC-32 of its pixels of every size; 0 for a quarantined file
 
 
 class NumberedFile(NamedTuple):
@@ -94,7 +97,7 @@ def scan_files(
     sides = {pixel_path(directory, sizes[0], size, fit): size for size in sizes}
     sides[directory / THUMBNAILS] = THUMBNAIL
     lengths = {path: count * side * side * 3 for path, side in sides.items()}
-    finished = _resume(directory, [source.key, CHUNK, list(sizes), given.model_dump()], lengths)
+    finished = _resume(directory, [source.key, CHUNK, list(sizes), given.model_dump()], lengths, count)
     for path, length in lengths.items():
         with explain_errors("write", path), open(path, "ab") as file:
             file.truncate(length)  # The file is sparse: unwritten pixels take no space.
@@ -109,12 +112,12 @@ def scan_files(
         track_progress(f"decoding {source.name}", count, "images", completed=num_done) as advance,
     ):
         for start, records in results:
-            journal.write(json.dumps([start, records]) + "\n")
+            journal.write(json.dumps(add_checksum({"start": start, "files": records})) + "\n")
             journal.flush()
             finished[start] = records
             advance(len(records))
     _sync(sides)
-    decoded = [DecodedFile(*record) for _, records in sorted(finished.items()) for record in records]
+    decoded = [record for _, records in sorted(finished.items()) for record in records]
     training = [record for record, file in zip(decoded, source.files, strict=True) if file.split in ("train", None)]
     peaks = [[record.peak for record in training if trait in record.traits and record.peak] for trait in RANGED]
     preparation = choose_preparation(given, bit_depth is None, *peaks)
@@ -139,23 +142,44 @@ def _sync(paths: Iterable[Path]) -> None:
         sync_file(path)
 
 
-def _resume(directory: Path, header: list, lengths: Mapping[Path, int]) -> dict[int, list]:
+def _resume(directory: Path, header: list, lengths: Mapping[Path, int], count: int) -> dict[int, list[DecodedFile]]:
     """Returns the finished chunks on disk by their first file, with their records.
 
     Written pixels survive a killed process, but not necessarily a crash of the system. Therefore the first line of the
-    journal holds the boot id of the system beside the source and the sizes. Anything that does not match is removed.
+    journal holds the boot id of the system beside the source and the sizes. Anything that does not match is removed. A
+    chunk whose record or pixels are damaged does not count as finished.
     """
     with contextlib.suppress(OSError):
         header = [*header, Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
     journal = directory / JOURNAL
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        first, *rest = list[Any](read_jsonl(journal))
-        if first == header and all(path.stat().st_size == length for path, length in lengths.items()):
-            return dict(rest)
+    with contextlib.suppress(OSError, ValueError):
+        first, *lines = read_lines(journal)
+        if json.loads(first) == header and all(path.stat().st_size == length for path, length in lengths.items()):
+            pixels = [np.memmap(path, mode="r").reshape(count, -1) for path in lengths]
+            return dict(_read_chunks(lines, pixels))
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     journal.write_text(json.dumps(header) + "\n", encoding="utf-8")
     return {}
+
+
+def _read_chunks(lines: Iterable[bytes], pixels: Sequence[np.ndarray]) -> Iterator[tuple[int, list]]:
+    """Yields the chunks in lines of the journal that belong to the pixels on disk, of each size `(files, bytes)`."""
+    for line in lines:
+        with contextlib.suppress(ValueError):  # a damaged line, or one that a killed process left incomplete
+            chunk = parse_record(line)
+            records = [DecodedFile(*record) for record in chunk["files"]]
+            numbered = list(enumerate(records, start=chunk["start"]))
+            if all(
+                record.reason or record.checksum == _hash(file[number] for file in pixels)
+                for number, record in numbered
+            ):
+                yield chunk["start"], records
+
+
+def _hash(images: Iterable[np.ndarray]) -> int:
+    """Returns the CRC-32 of an image in every size."""
+    return functools.reduce(lambda checksum, image: zlib.crc32(image, checksum), images, 0)
 
 
 def _decode(
@@ -211,7 +235,7 @@ def decode_chunk(
                         output.seek(file.number * image.nbytes)
                         output.write(image)
                         output.flush()
-                yield DecodedFile(sha256, decoded.format, decoded.traits, "", decoded.peak)
+                yield DecodedFile(sha256, decoded.format, decoded.traits, "", decoded.peak, _hash(decoded.images))
 
 
 @functools.lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ import numpy as np
 
 from keras_inat.demo.classes import DRAWINGS, ORGANISMS, draw_image
 from keras_inat.errors import explain_errors
-from keras_inat.files import hold_lock
+from keras_inat.files import hold_lock, read_text
 from keras_inat.progress import track_progress
 from keras_inat.workers import map_unordered
 
@@ -92,7 +92,7 @@ def write_demo(
 
 def _is_complete(directory: Path, parameters: dict[str, Any]) -> bool:
     try:
-        written = json.loads((directory / "demo.json").read_text())
+        written = json.loads(read_text(directory / "demo.json"))
     except (OSError, ValueError):
         return False
     return written == parameters and sum(1 for _ in directory.glob("*/*/*.jpg")) == parameters["num_images"]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_inat.errors import PROGRAM
-from keras_inat.files import write_text
+from keras_inat.files import read_text, write_text
 from keras_inat.intervals import estimate_proportion
 from keras_inat.reporting import formatting
 from keras_inat.reporting.blocks import Block, Bullets, Chapter, Prose, Section, Table
@@ -25,11 +25,11 @@ TITLE = "Model card: "
 def write_cards(runs: Sequence[FinishedRun], directory: Path, author: str = "") -> None:
     """Writes `models/<run>.md` for every run whose model is on disk, and removes the cards of other runs."""
     folder = directory / FOLDER
-    kept = {f"{run.title}.md": run for run in runs if run.folder.model.exists()}
+    kept = {f"{run.title}.md": run for run in runs if run.folder.has_model(run.result)}
     for name, run in kept.items():
         write_text(folder / name, render_card(run, Path(name_path(str(run.folder.path))), author))
     for file in folder.glob("*.md"):
-        is_card = file.read_text(encoding="utf-8", errors="replace").startswith(f"# {TITLE}")
+        is_card = read_text(file).startswith(f"# {TITLE}")
         if is_card and file.name not in kept:
             file.unlink()
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from keras_inat.errors import PROGRAM, UserError
-from keras_inat.files import write_text
+from keras_inat.files import read_text, write_text
 from keras_inat.reporting.blocks import Block, Bullets, Chapter, Details, Page, Prose, Section
 from keras_inat.reporting.figure_folder import FigureFolder
 from keras_inat.reporting.history import STUDENT, DataSet, FinishedRun, History, read_history
@@ -73,7 +73,7 @@ def _read_previous(directory: Path) -> str:
         UserError: The folder has files with the names of the report that are not from a report.
     """
     readme = directory / "README.md"
-    text = readme.read_text(encoding="utf-8", errors="replace") if readme.exists() else ""
+    text = read_text(readme) if readme.exists() else ""
     if text.startswith(f"# {escape_markdown(TITLE)}"):
         return text
     for file in (readme, directory / "index.html", directory / "results.csv"):

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup, escape
 
+from keras_inat.files import read_text
 from keras_inat.reporting import blocks
 from keras_inat.reporting.blocks import Block, Chapter, Heading, Page, Table
 from keras_inat.reporting.formatting import interval, percent, sample_size
@@ -29,7 +30,7 @@ def render_html(page: Page, directory: Path | None = None) -> str:
 
 def _encode(file: Path) -> str:
     """Returns the content of a text file as an address. Quoted text is a quarter shorter than base64."""
-    text = quote(file.read_text(encoding="utf-8"), safe=SAFE)
+    text = quote(read_text(file), safe=SAFE)
     return f"data:{TYPES[file.suffix]};charset=utf-8,{text}"
 
 

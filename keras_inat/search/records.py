@@ -67,8 +67,8 @@ class Records:
         self.folder.path.mkdir(parents=True, exist_ok=True)
         with hold_lock(self.folder.lock, f"another process is running the sweep {self.config.run.name!r}"):
             self.check()  # another process may have recorded a trial since
-            self.folder.write_identity(self._identity)
             self.folder.mark_newest()
+            self.folder.write_identity(self._identity)
             for trial_id in self.folder.list_trial_ids():
                 recorded = self.folder.read_trial(trial_id, self._identity)
                 self._trials[trial_id] = recorded or self._restore_trial(trial_id)

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras_tuner.engine.hyperparameters import Fixed
 
-from keras_inat.files import write_text
+from keras_inat.files import read_text, write_text
 from keras_inat.log import warn
 from keras_inat.search.space import build_hyperparameters
 from keras_inat.settings.schema import Config
@@ -36,7 +36,7 @@ def publish_report(config: Config, objective: Objective) -> None:
 
         check_server(read_wandb_settings())
         if address.exists():
-            report = reports.Report.from_url(address.read_text(encoding="utf-8"))
+            report = reports.Report.from_url(read_text(address))
         else:
             entity = read_wandb_settings().entity or str(wandb.Api().default_entity)
             report = reports.Report(project=name_project(config), entity=entity, title=f"Sweep {config.run.name}")

@@ -1,6 +1,7 @@
 """YAML of settings, which may come from strangers: its size is limited, and it is read without code of its own."""
 
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ def parse_yaml(text: str) -> Any:
             raise ValueError(f"it has more than {MAX_VALUES:,} values")
         if isinstance(value, int) and value.bit_length() > MAX_BITS:
             raise ValueError(f"it has a whole number of {value.bit_length():,} bits")
+        if isinstance(value, str) and b"\0" in os.fsencode(value):  # which refuses halves of characters
+            raise ValueError("it has a text with a NUL character")
         if isinstance(value, dict):
             found += [*value, *value.values()]
         elif isinstance(value, list | set | tuple):

@@ -6,7 +6,10 @@ from typing import Any
 
 import pydantic
 
+from keras_inat.errors import describe_os_error
 from keras_inat.files import hash_file
+from keras_inat.log import warn
+from keras_inat.store.checksums import WRONG
 from keras_inat.store.records import Interval, Preparation, Stored
 from keras_inat.store.runs import RunFolder
 
@@ -105,25 +108,58 @@ def find_export(run: RunFolder, name: str) -> tuple[Path, ExportContract] | None
 
     Returns None unless the export agrees with the present `best.keras` and is the file that was compared with it.
     """
-    with contextlib.suppress(OSError):  # the model or the export is missing or unreadable
-        contract = ExportContract.read_if_sound(run.export_contract)
-        report = ExportReport.read_if_sound(run.export_report)
-        if not contract or not report or not (row := report.find(name)):
-            return None
-        if not hash_file(run.model) == contract.model_hash == report.model_hash:
-            return None
+    found = read_exports(run)
+    rows = [row for row in list_sound_rows(run, *found) if row.format == name] if found else []
+    return (run.export / rows[0].file, found[0]) if found and rows else None
+
+
+def read_exports(run: RunFolder) -> tuple[ExportContract, ExportReport] | None:
+    """Reads the records of the exports of a run.
+
+    Returns None if nothing is exported and, with a warning, if a record is lost or damaged or is of another model.
+    """
+    if not any(run.export.glob("[!.]*")):  # the folder may be left by a killed or refused export
+        return None
+    contract = ExportContract.read_if_sound(run.export_contract)
+    report = ExportReport.read_if_sound(run.export_report)
+    for path in (run.export_contract, run.export_report):
+        if not path.exists():
+            warn(f"{path} is missing, and the exports are skipped")
+    if not contract or not report:
+        return None
+    try:
+        is_same = hash_file(run.model) == contract.model_hash == report.model_hash
+    except OSError as error:
+        warn(describe_os_error(error, "read", str(run.model)))
+        return None
+    if not is_same:
+        warn(f"{run.export} has the exports of another model than {run.model}, and is skipped")
+    return (contract, report) if is_same else None
+
+
+def list_sound_rows(run: RunFolder, contract: ExportContract, report: ExportReport) -> list[ExportRow]:
+    """Returns the exports whose files are those that were compared with Keras. Warns about the others."""
+    sound = []
+    for row in report.rows:
         known = {file: digest for file, digest in contract.files.items() if Path(file).parts[0] == row.file}
-        if known and known == hash_export(run.export, row.file):
-            return run.export / row.file, contract
-    return None
+        with contextlib.suppress(OSError):  # missing or unreadable
+            if known and known == hash_export(run.export, row.file):
+                sound.append(row)
+                continue
+        warn(f"{run.export / row.file} is missing, {WRONG}, and is skipped")
+    return sound
 
 
 def find_app(run: RunFolder) -> Path | None:
-    """Returns the page of the app of a run; None if there is none, or if `best.keras` has changed since it was made."""
-    contract = ExportContract.read_if_sound(run.app_contract)
-    if not contract or not run.app_page.exists() or not run.model.exists():
+    """Returns the page of the app of a run; None if there is none and, with a warning, if it is of another model."""
+    if not any(run.app.glob("[!.]*")):
         return None
-    return run.app_page if contract.model_hash == hash_file(run.model) else None
+    contract = ExportContract.read_if_sound(run.app_contract)
+    with contextlib.suppress(OSError):
+        if contract and run.app_page.exists() and contract.model_hash == hash_file(run.model):
+            return run.app_page
+    warn(f"{run.app_page} or {run.app_contract} is missing, damaged or of another model, and the app is skipped")
+    return None
 
 
 def hash_export(folder: Path, file: str) -> dict[str, str]:

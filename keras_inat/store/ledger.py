@@ -128,6 +128,7 @@ def record_evaluation(directory: str | Path, command: str, run: Path, data_hash:
         previous = hash_bytes(lines[-1]) if lines and not _lacks_end(lines, end) else ""
         if end and not _has_end(lines, end):
             previous = end.last
+            warn(f"{path}: line {end.num_lines} was removed or changed")
         entry = LedgerEntry(
             time=now(),
             command=command,

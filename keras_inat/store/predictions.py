@@ -19,9 +19,14 @@ NO_ROWS = np.empty(0, np.int64)
 
 @contextlib.contextmanager
 def open_arrays(path: Path) -> Iterator[Any]:
-    """Opens a `.npz` file as an `NpzFile`. Raises an `OSError` for a pipe, which would be read without end."""
+    """Opens a `.npz` file as an `NpzFile`. Raises an `OSError` for a pipe, which would be read without end.
+
+    A damaged file is another error. NumPy itself compares no checksum if a damaged header makes an array smaller.
+    """
     check_regular(path)
     with open(path, "rb") as file, np.load(file) as arrays:
+        if member := arrays.zip.testzip():
+            raise ValueError(f"{path} is damaged at {member}")
         yield arrays
 
 
@@ -59,6 +64,7 @@ class Predictions(StoredArrays):
     error_pixels: np.ndarray  # `(12, size, size, 3)` uint8, the images of these rows
     flipped: np.ndarray  # `(images, classes)` float32, of the flipped images; no rows without test-time augmentation
     origin: np.ndarray  # `()` str, the hashes of the weights that predicted, and of the images
+    duplicates_hash: np.ndarray  # `()` str, the SHA-256 of `duplicates.npz`; empty if there is none
 
     @property
     def predicted(self) -> np.ndarray:
@@ -104,6 +110,7 @@ class Predictions(StoredArrays):
             error_pixels=NO_ROWS,
             flipped=self.flipped[:0],
             origin=self.origin,
+            duplicates_hash=self.duplicates_hash,
         )
 
     def show_errors(self) -> "Predictions":

@@ -16,7 +16,7 @@ from keras_inat.settings.places import name_path
 from keras_inat.settings.schema import Config, Fit
 from keras_inat.store import balance
 from keras_inat.store.balance import Objective
-from keras_inat.store.checksums import WRONG, add_checksum, parse_record
+from keras_inat.store.checksums import WRONG, add_checksum, hash_values, parse_record
 
 FITS: dict[Fit, str] = {
     "crop": "the centered square of the upright image, resized",
@@ -183,6 +183,11 @@ class Manifest(Stored):
     duplicates: tuple[DuplicatePair, ...] = ()  # duplicate pairs, listed likewise
 
     @property
+    def hash_without_source(self) -> str:
+        """The SHA-256 of all fields but the path of the source."""
+        return hash_values(self.model_dump(mode="json", exclude={"source"}))
+
+    @property
     def is_imbalanced(self) -> bool:
         """True if balanced accuracy is worth showing beside accuracy."""
         return balance.is_imbalanced(self.per_class.train) or balance.is_imbalanced(self.per_class.test)
@@ -192,7 +197,7 @@ class PackFiles(Stored):
     """The checksums of a pack, `checksums.json`."""
 
     key: str  # hash of the files of the source, which the name of the pack begins with
-    data_hash: str  # hash of the images; see `Manifest`
+    manifest: str  # SHA-256 of `manifest.json` without the path of the source, which changes when the images are moved
     files: dict[str, str]  # SHA-256 of the other files, by name
 
 
@@ -299,6 +304,7 @@ class Result(Stored):
     test: EvaluationScores | None = None  # the scores on the test images; None for runs that must not see them
     # Fitted on the validation images; softmax(log(probabilities) / temperature) is calibrated. None: not fitted.
     temperature: Annotated[float, Field(gt=0)] | None = None
+    folder: str = ""  # the name of the folder of a finished run
     files: dict[str, str] = Field(default_factory=dict)  # SHA-256 of the other files of a finished run, by name
 
     @pydantic.field_serializer("config")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from keras_inat.files import (
     InFolder,
     append_jsonl,
     hash_file,
+    list_folders,
     read_lines,
     suggest_path,
     write_folder_atomically,
@@ -95,7 +97,15 @@ class RunFolder:
         if result and is_known and not self.is_unchanged(result, self.config):
             warn(f"{self.result} does not belong to {self.config}, and is skipped")
             return None
+        if result and result.folder not in ("", self.path.absolute().name):
+            warn(f"{self.result} was written in the folder {result.folder}, which was renamed or copied")
         return result
+
+    def has_model(self, result: Result) -> bool:
+        """Returns True if the model is on disk. Warns about a lost one."""
+        if not self.model.exists() and self.model.name in result.files:
+            warn(f"{self.model} is missing, and its run is skipped")
+        return self.model.exists()
 
     def read_config(self) -> Config | None:
         """Returns the configuration; None if it is of another version or, with a warning, if it is lost or damaged."""
@@ -171,7 +181,8 @@ def finish_run(run: RunFolder, result: Result) -> Result:
     Returns the result with the checksums of the other files.
     """
     kept = (run.config, run.model, run.metrics, run.predictions, run.sample, run.training_sample, run.duplicates)
-    result = result.model_copy(update={"files": {file.name: hash_file(file) for file in kept if file.exists()}})
+    files = {file.name: hash_file(file) for file in kept if file.exists()}
+    result = result.model_copy(update={"folder": run.path.absolute().name, "files": files})
     result.write(run.result)
     tidy_run(run)
     return result
@@ -186,27 +197,28 @@ def tidy_run(run: RunFolder) -> None:
 
 def list_runs(directory: str | Path, commands: Sequence[str] = EVALUATING_COMMANDS) -> list[RunFolder]:
     """Returns the finished runs of the given commands, oldest first. Warns about a run that has lost its result."""
-    folders = [RunFolder(path, command) for command in commands for path in Path(directory, command).glob("*")]
+    folders = [RunFolder(path, command) for command in commands for path in list_folders(Path(directory, command))]
     finished = []
     for run in folders:
         if run.result.exists():
             finished.append(run)
-        elif run.predictions.exists() and not run.checkpoint.exists():  # an unfinished run has a checkpoint
+        elif (run.predictions.exists() or run.model.exists()) and not run.checkpoint.exists():
+            # An unfinished run has a checkpoint.
             warn(f"{run.result} is missing, and its run is skipped")
     return sorted(finished, key=lambda run: run.path.name)
 
 
 def open_finished(path: Path) -> tuple[RunFolder, Result] | None:
     """Opens the folder of a run, with its result. Returns None unless it has both a result and a model."""
-    run = RunFolder(path, path.resolve().parent.name)
+    run = RunFolder(path, Path(os.path.realpath(path)).parent.name)
     result = run.read_result()
-    return (run, result) if result and run.model.exists() else None
+    return (run, result) if result and run.has_model(result) else None
 
 
 def find_newest(directory: str | Path) -> tuple[RunFolder, Result] | None:
     """Returns the newest run with a result and a model, and its result; None if there is none."""
     for run in reversed(list_runs(directory)):
-        if run.model.exists() and (result := run.read_result()):
+        if (result := run.read_result()) and run.has_model(result):
             return run, result
     return None
 
@@ -279,10 +291,9 @@ def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | N
             if recorded and select(recorded, roles.RUN) == wanted[-1]:
                 raise UserError(f"{run.result} {WRONG}: restore it, or remove {run.path} to train and evaluate again")
             continue
-        if not run.model.exists():
-            continue
         settings = select(result.config, roles.RUN)
-        if (result.data.hash, result.weights_hash, result.teacher_hash, settings) == wanted:
+        found = (result.data.hash, result.weights_hash, result.teacher_hash, settings)
+        if found == wanted and run.has_model(result):
             return run
     return None
 
@@ -313,8 +324,15 @@ def hash_settings(config: Config) -> str:
 
 
 def hash_weights(config: Config) -> str:
-    """Returns the SHA-256 of the file of pretrained weights; empty if there is no such file."""
+    """Returns the SHA-256 of the file of pretrained weights; empty if there is no such file.
+
+    Raises:
+        UserError: It is the model of a finished run, and was changed.
+    """
     path = locate_weights(config)
+    run = RunFolder(path.parent, "")
+    if path.name == run.model.name and (result := Result.read_if_sound(run.result)):
+        check_model(run, result)
     return hash_file(path) if path.is_file() else ""
 
 

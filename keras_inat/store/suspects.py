@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_inat.errors import UserError
-from keras_inat.files import hash_file, hold_lock, write_text
+from keras_inat.files import hash_file, hold_lock, list_folders, write_text
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
 from keras_inat.spreadsheets import format_csv
@@ -90,10 +90,12 @@ def write_suspects(run: RunFolder, suspects: Suspects) -> Suspects:
 def list_suspects(directory: str | Path) -> list[SuspectRun]:
     """Returns the finished runs of `suspects`, the oldest first. Damaged ones are skipped with a warning."""
     found = []
-    for path in sorted(Path(directory, COMMAND).glob("*")):
+    for path in list_folders(Path(directory, COMMAND)):
         run = RunFolder(path, COMMAND)
         if outcome := Suspects.read_if_sound(run.suspects):
             found.append(SuspectRun(run, outcome))
+        elif run.suspect_table.exists() and not run.suspects.exists():
+            warn(f"{run.suspects} is missing, and its run is skipped")
     return found
 
 
@@ -109,9 +111,12 @@ def claim_folder(config: Config, name: str) -> Iterator[RunFolder]:
         with hold_lock(directory / f".{COMMAND}.lock"):
             for path in Path(directory, COMMAND).glob("[!.]*/"):
                 run = RunFolder(path, COMMAND)
-                if run.config.exists() and not run.suspects.exists():
+                # A finished run has its table and no lock, also if its record is lost.
+                is_finished = run.suspects.exists() or (run.suspect_table.exists() and not run.lock.exists())
+                if run.config.exists() and not is_finished:
                     with contextlib.suppress(OSError, UserError), hold_lock(run.lock, "it is running"):
                         shutil.rmtree(path)
             folder = create_run(config, COMMAND, name)
             stack.enter_context(hold_lock(folder.lock))
         yield folder
+        folder.lock.unlink()

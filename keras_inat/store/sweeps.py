@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_inat.errors import PROGRAM, UserError, describe_choices
-from keras_inat.files import InFolder, write_text
+from keras_inat.files import InFolder, list_folders, write_text
 from keras_inat.log import warn
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import select
@@ -61,18 +61,22 @@ class SweepFolder:
     def read_order(self) -> int:
         """Returns the number that is larger the later the sweep was run; 0 if it is unknown."""
         try:
-            return int(check_lines(self.order))
+            number, name = check_lines(self.order).split(maxsplit=1)
+            if name != f"{self.name}\n":
+                raise ValueError(f"it is that of the sweep {name}")
+            return int(number)
         except FileNotFoundError:
-            return 0
+            if self.identity.exists():
+                warn(f"{self.order} is missing, and its sweep counts as the oldest one")
         except (OSError, ValueError):
             warn(f"{self.order} {WRONG}, and its sweep counts as the oldest one")
-            return 0
+        return 0
 
     def mark_newest(self) -> None:
         """Makes the sweep the newest one. Times would follow the clock, which may be set back."""
         others = [SweepFolder(path).read_order() for path in self.path.parent.glob("*/") if path != self.path]
         if (newest := max(others, default=0)) >= self.read_order():
-            write_text(self.order, sign_lines(f"{newest + 1}\n"))
+            write_text(self.order, sign_lines(f"{newest + 1} {self.name}\n"))
 
     def trial_run(self, trial_id: str) -> RunFolder:
         """Returns the run folder of a trial."""
@@ -106,11 +110,21 @@ class SweepFolder:
         return trial
 
     def read_trials(self, identity: SweepIdentity | None) -> list[Trial]:
-        """Reads the trials with a sound record, in order of creation; see `read_trial`. A gap has a warning, too."""
+        """Reads the trials with a sound record, in order of creation; see `read_trial`.
+
+        A gap has a warning, too, and a trial whose result is lost or newer than its record.
+        """
         trial_ids = self.list_trial_ids()
         if trial_ids and int(trial_ids[-1]) >= len(trial_ids):
             warn(f"a trial before {trial_ids[-1]} is missing from {self.trials}")
-        return [trial for trial_id in trial_ids if (trial := self.read_trial(trial_id, identity))]
+        trials = [trial for trial_id in trial_ids if (trial := self.read_trial(trial_id, identity))]
+        for trial in trials:
+            result = self.trial_run(trial.id).result
+            if trial.status == "running" and result.exists():
+                warn(f"{self.trial_file(trial.id)} is older than {result}: run the sweep again")
+            if trial.status in ("completed", "pruned") and not result.exists():
+                warn(f"{result} is missing")
+        return trials
 
     def read_data(self, identity: SweepIdentity | None) -> DataSummary | None:
         """Returns the data of the first trial with a result on the images of the sweep; None if there is none."""
@@ -167,15 +181,23 @@ def locate_sweep(config: Config) -> SweepFolder:
 
 def list_sweeps(runs: str | Path) -> list[SweepFolder]:
     """Returns the folders of all sweeps with a recorded trial, by name."""
-    folders = [SweepFolder(path) for path in sorted(Path(runs, "sweep").glob("*/"))]
-    return [folder for folder in folders if folder.list_trial_ids()]
+    sweeps = []
+    for folder in map(SweepFolder, list_folders(Path(runs, "sweep"))):
+        if folder.list_trial_ids():
+            sweeps.append(folder)
+        elif folder.best.exists():
+            warn(f"{folder.trials} has no trials, and its sweep is skipped")
+    return sweeps
 
 
 def find_best_config(runs: str | Path, sweep: str | None) -> Path:
     """Returns the `best.yaml` of a sweep, by default of the one that was run last, or raises a UserError."""
-    folders = [SweepFolder(path) for path in sorted(Path(runs, "sweep").glob("*/"))]
-    found = [folder for folder in sorted(folders, key=SweepFolder.read_order) if folder.best.exists()]
+    folders = sorted(map(SweepFolder, list_folders(Path(runs, "sweep"))), key=SweepFolder.read_order)
+    found = [folder for folder in folders if folder.best.exists()]
     chosen = [folder for folder in found if sweep in (None, folder.name)]
+    if not sweep:
+        for folder in folders[folders.index(found[-1]) + 1 if found else 0 :]:
+            warn(f"{folder.best} is missing, and its sweep, the newest one, is skipped")
     if not chosen:
         names = [folder.name for folder in found]
         if sweep and names:

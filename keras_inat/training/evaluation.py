@@ -1,5 +1,6 @@
 """The final evaluation: every test image once, recorded in the ledger, with an interval."""
 
+import contextlib
 import functools
 import statistics
 from collections.abc import Sequence
@@ -9,11 +10,13 @@ import numpy as np
 from keras_inat.data.dataset import TestSet, open_data
 from keras_inat.data.packs import Pack
 from keras_inat.data.pipeline import build_evaluation_batches
-from keras_inat.files import check_space
+from keras_inat.files import check_space, hash_file, remove
+from keras_inat.log import warn
 from keras_inat.models.model_files import write_temperature
 from keras_inat.settings.schema import Config
 from keras_inat.store.balance import choose_objective, describe_objective
 from keras_inat.store.calibration import fit_temperature
+from keras_inat.store.checksums import WRONG
 from keras_inat.store.ledger import Record
 from keras_inat.store.predictions import DuplicatePictures, Predictions, ValidationSample
 from keras_inat.store.records import EvaluationScores, FlipScores, Result
@@ -129,6 +132,7 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | Non
     data = trained.data
     origin = f"{hash_arrays(trained.model.get_weights())} {data.hash}"
     predictions = _read_predictions(run, len(data.classes), origin) or _predict_test(run, trained, record, origin)
+    _check_duplicates(run, predictions)
     scores = _score(predictions.probabilities, predictions.labels)
     rows = data.validation_rows
     validation = _predict(trained, data.images, rows)
@@ -161,6 +165,17 @@ def _read_predictions(run: RunFolder, num_classes: int, origin: str) -> Predicti
     return predictions if is_same else None
 
 
+def _check_duplicates(run: RunFolder, predictions: Predictions) -> None:
+    """Removes the pictures of duplicates with a warning, unless they are those that the test images gave."""
+    known = str(predictions.duplicates_hash)
+    with contextlib.suppress(OSError):
+        if hash_file(run.duplicates) == known:
+            return
+    if known or run.duplicates.exists():
+        warn(f"{run.duplicates} is missing, {WRONG}, and is skipped")
+    remove(run.duplicates)
+
+
 def _predict_test(run: RunFolder, trained: TrainedModel, record: Record | None, origin: str) -> Predictions:
     """Opens the test images and writes everything that needs them, the predictions last."""
     data = trained.data
@@ -170,16 +185,20 @@ def _predict_test(run: RunFolder, trained: TrainedModel, record: Record | None, 
     flipped = probabilities[:0]
     if data.config.training.test_time_augmentation:
         flipped = _predict(trained, test.images, test.rows, flip=True)
-    run.duplicates.unlink(missing_ok=True)  # of an attempt whose predictions were not taken
+    remove(run.duplicates)  # of an attempt whose predictions were not taken
     duplicates = DuplicatePictures(*data.read_duplicates(test, NUM_DUPLICATES))
+    duplicates_hash = ""
     if len(duplicates.pairs):
         duplicates.write(run.duplicates)
-    predictions = _keep_predictions(test, probabilities, flipped, origin)
+        duplicates_hash = hash_file(run.duplicates)
+    predictions = _keep_predictions(test, probabilities, flipped, origin, duplicates_hash)
     predictions.write(run.predictions)
     return predictions
 
 
-def _keep_predictions(test: TestSet, probabilities: np.ndarray, flipped: np.ndarray, origin: str) -> Predictions:
+def _keep_predictions(
+    test: TestSet, probabilities: np.ndarray, flipped: np.ndarray, origin: str, duplicates_hash: str
+) -> Predictions:
     labels = test.labels[test.rows]
     examples = np.random.default_rng(0).permutation(len(labels))[:NUM_EXAMPLES]
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
@@ -195,6 +214,7 @@ def _keep_predictions(test: TestSet, probabilities: np.ndarray, flipped: np.ndar
         error_pixels=test.images[test.rows[errors]],
         flipped=flipped.astype(np.float32),
         origin=np.array(origin),
+        duplicates_hash=np.array(duplicates_hash),
     )
 
 

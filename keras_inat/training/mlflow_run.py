@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from keras_inat.errors import UserError
-from keras_inat.files import write_text
+from keras_inat.files import read_text, write_text
 from keras_inat.settings.schema import Config
 from keras_inat.store.predictions import Predictions
 from keras_inat.store.records import Epoch, Result
@@ -80,7 +80,7 @@ def open_mlflow(config: Config, run: RunFolder, title: str) -> MlflowRun:
         tags = {"group": config.run.name, "command": run.command}
         created = client.create_run(_find_experiment(client, config), tags=tags, run_name=title)
         write_text(run.mlflow_id, created.info.run_id)
-    run_id = run.mlflow_id.read_text(encoding="utf-8")
+    run_id = read_text(run.mlflow_id)
     client.update_run(run_id, status="RUNNING")
     client.log_batch(run_id, params=[Param(name, str(value)) for name, value in select_tracked(config).items()])
     tracked = MlflowRun(client, run_id, run)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from keras_inat.errors import UserError, describe_choices
-from keras_inat.files import find_cache, write_text
+from keras_inat.files import find_cache, read_text, write_text
 from keras_inat.log import warn
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import select
@@ -145,7 +145,7 @@ def open_wandb(config: Config, run: RunFolder, title: str, mode: Mode) -> Any:
         return wandb.init(
             mode=mode,
             project=name_project(config),
-            id=run.wandb_id.read_text(encoding="utf-8"),
+            id=read_text(run.wandb_id),
             config={name_setting(name): value for name, value in select_tracked(config).items()},
             reinit="create_new",  # several runs of a cluster are tracked by one process
             settings=wandb.Settings(**values),

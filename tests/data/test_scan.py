@@ -11,11 +11,13 @@ import numpy as np
 import PIL
 import pytest
 from hostile import write_hostile_collection
+from mutations import damage
 
 from keras_inat.data import scan
 from keras_inat.data.decode import decode_image
 from keras_inat.data.scan import CHUNK, pixel_path, scan_files, stack_hashes
 from keras_inat.data.source import Source
+from keras_inat.store.checksums import add_checksum
 from keras_inat.store.records import Preparation
 
 
@@ -95,7 +97,7 @@ def test_an_interrupted_scan_resumes(many, scanned, workplace, monkeypatch):
     lines = journal.read_text().splitlines()
     journal.write_text("\n".join(lines)[:-20])  # a truncated line
     found = scan_files(many, [16], workplace / "partial").files
-    finished = {json.loads(line)[0] for line in lines[1:-1]}
+    finished = {json.loads(line)["start"] for line in lines[1:-1]}
     assert len(finished) == 2
     assert decoded == [start for start in range(0, len(many.files), CHUNK) if start not in finished]
     assert [file.sha256 for file in found] == [file.sha256 for file in whole]
@@ -114,13 +116,27 @@ def test_a_journal_that_does_not_match_is_discarded(many, workplace, change):
         Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
     ]
     header[{"sizes": 2, "boot": 4, "garbage": 0}[change]] = [17]
-    records = [["00" * 32, "JPEG", [], ""]] * CHUNK
-    lines = [header, *([start, records] for start in range(0, len(many.files), CHUNK))]
+    records = [["00" * 32, "JPEG", [], "is broken"]] * CHUNK
+    starts = range(0, len(many.files), CHUNK)
+    lines = [header, *(add_checksum({"start": start, "files": records}) for start in starts)]
     text = "\n".join(map(json.dumps, lines)) if change != "garbage" else "{}\n\0\0"
     (directory / "journal.jsonl").write_text(text)
     found = scan_files(many, [16], directory).files
     assert all(file.sha256.strip("0") for file in found)
     assert [file.format for file in found] == ["PNG"] * len(many.files)
+
+
+def test_a_damaged_scan_resumes_to_the_same_result(many, scanned, workplace, list_seeds):
+    expected, whole = scanned
+    for seed in list_seeds(12):
+        shutil.copytree(whole, "damaged", dirs_exist_ok=True)
+        path = Path("damaged", ("journal.jsonl", "16.uint8", "thumbnails.uint8")[seed % 3])
+        words = damage(path, seed)
+        found = scan_files(many, [16, 64], Path("damaged")).files
+        assert [file._replace(traits=tuple(file.traits)) for file in found] == expected, (seed, path.name, words)
+        for size in (16, 64):
+            received = pixel_path(Path("damaged"), 16, size).read_bytes()
+            assert received == pixel_path(whole, 16, size).read_bytes(), (seed, path.name, words)
 
 
 def _scan_slowly(path, directory):

@@ -245,6 +245,7 @@ class Workshop:
             error_pixels=pixels[: len(errors)],
             flipped=probabilities[:0],
             origin=np.array(""),
+            duplicates_hash=np.array(""),
         )
 
     def read_results(self) -> list[dict[str, str]]:

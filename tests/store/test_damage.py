@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from export_records import build_row, write_records
-from mutations import damage
+from mutations import damage, damage_one
 from sweep_records import write_sweep
 
 from keras_inat.errors import UserError
+from keras_inat.files import remove
 from keras_inat.reporting.history import FinishedRun
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Config
@@ -29,7 +30,7 @@ from keras_inat.store.predictions import (
     TrainingSample,
     ValidationSample,
 )
-from keras_inat.store.runs import RunFolder, choose_run, create_run, finish_run
+from keras_inat.store.runs import RunFolder, choose_run, create_run, finish_run, list_runs
 from keras_inat.store.suspects import Suspect, Suspects, list_suspects, write_suspects
 from keras_inat.store.sweeps import SweepFolder, find_best_config
 
@@ -49,7 +50,7 @@ class Tree(NamedTuple):
 
 # By the file, the function that reads it. It may depend on the rest of the tree.
 READERS: dict[str, Callable[[Tree], Any]] = {
-    "train-best/a/result.json": lambda tree: tree.run.read_result(),
+    "train-best/a/result.json": lambda tree: (list_runs("runs"), tree.run.read_result()),
     "train-best/a/config.yaml": lambda tree: (tree.run.read_config(), tree.run.read_result()),
     "train-best/a/metrics.jsonl": lambda tree: tree.finished.read_epochs(),
     "train-best/a/best.keras": lambda tree: (choose_run(Config()), read_contract(tree.run.model)),
@@ -58,12 +59,18 @@ READERS: dict[str, Callable[[Tree], Any]] = {
     "train-best/a/training_sample.npz": lambda tree: tree.finished.read_training_sample(),
     "train-best/a/duplicates.npz": lambda tree: tree.finished.read_duplicates(),
     "train-best/a/export/contract.json": lambda tree: find_export(tree.run, "onnx"),
+    "train-best/a/export/model.onnx": lambda tree: find_export(tree.run, "onnx"),
     "train-best/a/export/export.json": lambda tree: find_export(tree.run, "onnx"),
     "train-best/a/app/space/contract.json": lambda tree: find_app(tree.run),
+    "train-best/a/app/index.html": lambda tree: find_app(tree.run) is None,
     "sweep/s/trials/0/trial.json": lambda tree: tree.sweep.read_trials(tree.sweep.find_identity()),
-    "sweep/s/trials/0/result.json": lambda tree: tree.sweep.read_data(tree.sweep.find_identity()),
+    "sweep/s/trials/0/result.json": lambda tree: (
+        tree.sweep.read_trials(tree.sweep.find_identity()),
+        tree.sweep.read_data(tree.sweep.find_identity()),
+    ),
     "sweep/s/space.yaml": lambda tree: tree.sweep.read_identity(),
     "sweep/s/best.yaml": lambda tree: load_config([], find_best_config("runs", None)),
+    "sweep/s/order.txt": lambda tree: tree.sweep.read_order(),
     "suspects/a/suspects.json": lambda tree: list_suspects("runs"),
     "suspects/a/suspects.npz": lambda tree: list_suspects("runs")[0].read_pictures(),
     "test_ledger.jsonl": lambda tree: read_ledger("runs", [tree.run]),
@@ -83,7 +90,16 @@ def tree(build_result, build_epoch) -> Tree:
     files = np.array([f"test/{index}.png" for index in range(12)])
     rows = np.arange(3)
     Predictions(
-        probabilities, labels, files, rows, pixels[:3], rows, pixels[:3], probabilities[:0], np.array("abc")
+        probabilities,
+        labels,
+        files,
+        rows,
+        pixels[:3],
+        rows,
+        pixels[:3],
+        probabilities[:0],
+        np.array("abc"),
+        np.array(""),
     ).write(run.predictions)
     ValidationSample(pixels, labels).write(run.sample)
     TrainingSample(pixels, labels, pixels[None, :4]).write(run.training_sample)
@@ -105,6 +121,7 @@ def tree(build_result, build_epoch) -> Tree:
     run.app_contract.write_bytes(run.export_contract.read_bytes())
 
     sweep = SweepFolder(Path("runs/sweep/s"))
+    sweep.mark_newest()
     write_sweep(sweep, {"training.learning_rate": 0.002}, data_hash=found.data.hash)
     trial = create_run(config, "sweep", "0").path.rename(sweep.trials / "x")
     (trial / "config.yaml").rename(sweep.trial_run("0").config)
@@ -144,13 +161,14 @@ def test_a_damaged_file_is_named_or_makes_no_difference(name, tree, list_seeds, 
     content = path.read_bytes()
     others = [file for file in sorted(Path("runs").rglob("*")) if file.is_file() and file != path]
     for seed in list_seeds(500):
-        words = damage(path, seed, others)
+        _, words = damage_one([path], seed, others)
+        received, message = None, ""
         try:
             received = describe(read(tree))
-            said = capsys.readouterr().err
-        except UserError as error:
-            received, said = None, str(error)
-        assert path.name in said or received == sound, (seed, words)
+        except (UserError, OSError) as error:
+            message = str(error)
+        assert path.name in message + capsys.readouterr().err or received == sound, (seed, words)
+        remove(path)
         path.write_bytes(content)
     assert describe(read(tree)) == sound
 

@@ -80,7 +80,7 @@ def test_a_result_is_read_as_it_was_written(build_result):
     run = create_run(config, "finetune", "a")
     finished = finish_run(run, result)
     assert run.read_result() == finished
-    assert finished.model_copy(update={"files": {}}) == result
+    assert finished.model_copy(update={"folder": "", "files": {}}) == result
     assert run.read_result().config.model.filters == (1, 2, 3, 4, 5)
 
 
@@ -95,7 +95,7 @@ def test_a_damaged_result_is_skipped_with_a_warning(text, capsys):
     assert "result.json is damaged or was changed by hand, and is skipped" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("lost", sorted(Result.model_fields.keys() - {"pruned", "temperature", "files"}))
+@pytest.mark.parametrize("lost", sorted(Result.model_fields.keys() - {"pruned", "temperature", "folder", "files"}))
 def test_a_result_without_one_of_its_fields_is_damaged(lost, build_result):
     run = create_run(Config(), "train-best", "a")
     values = build_result().model_dump(mode="json")

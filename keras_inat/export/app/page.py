@@ -10,7 +10,7 @@ from pathlib import Path
 
 from keras_inat.data.decode import MAX_ASPECT, MAX_PIXELS, MIN_SIDE
 from keras_inat.errors import UserError
-from keras_inat.files import write_text
+from keras_inat.files import read_text, write_text
 from keras_inat.store.exports import ExportContract
 
 INDEX = "index.html"
@@ -30,7 +30,7 @@ def write_page(folder: Path, model: bytes, contract: ExportContract, runtime: tu
         UserError: The folder has another page.
     """
     index = folder / INDEX
-    if index.exists() and MARK not in index.read_text(encoding="utf-8", errors="replace"):
+    if index.exists() and MARK not in read_text(index):
         raise UserError(f"{index} is not from this program and would be replaced: give another app.directory")
     script, binary = runtime
     values = {"contract": contract.model_dump(mode="json"), "limits": LIMITS, "onnx": _encode(model)}

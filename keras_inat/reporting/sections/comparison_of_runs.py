@@ -1,7 +1,7 @@
 """Comparison of runs: settings, results, learning curves and paired differences of runs that the user names."""
 
+import os
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from keras_inat.errors import UserError, describe_choices
@@ -59,7 +59,7 @@ def compare_runs(history: History, names: str, figures: FigureFolder) -> Chapter
 
 def _find_group(history: History, name: str) -> SeedGroup:
     for run in history.runs:
-        if name.rstrip("/") == run.title or Path(name).resolve() == run.folder.path.resolve():
+        if name.rstrip("/") == run.title or os.path.realpath(name) == os.path.realpath(run.folder.path):
             return SeedGroup((run,))
     groups = [group for data_set in history.data_sets for group in data_set.groups]
     found = [group for group in groups if group.best.result.name == name]

@@ -8,7 +8,7 @@ from keras_inat.intervals import Estimate
 from keras_inat.reporting.blocks import Bullets, Details, Section, Table
 from keras_inat.reporting.formatting import MISSING, interval, percent, percentage_points, plural
 from keras_inat.reporting.history import FinishedRun
-from keras_inat.store.exports import MAX_LOSS, ExportReport, ExportRow, find_app, find_export
+from keras_inat.store.exports import MAX_LOSS, ExportReport, ExportRow, find_app, list_sound_rows, read_exports
 
 TITLE = "Exports"
 LEAD = "The models in other formats, for other programs. The links work where the page was written."
@@ -31,10 +31,11 @@ def describe_exports(runs: list[FinishedRun], directory: Path) -> Section | None
     links = dict[tuple[int, int], str]()
     sentences = []
     for run in runs:
-        report = ExportReport.read_if_sound(run.folder.export_report)
-        exports = [row for row in report.rows if find_export(run.folder, row.format)] if report else []
-        if not report or not exports:
+        found = read_exports(run.folder)
+        exports = list_sound_rows(run.folder, *found) if found else []
+        if not found or not exports:
             continue
+        _, report = found
         files = [run.folder.model, *(run.folder.export / row.file for row in exports)]
         links |= {(len(rows) + index, FILE_COLUMN): _link(file, directory) for index, file in enumerate(files)}
         rows += [_list_keras_cells(run, report), *(_list_cells(run, row) for row in exports)]
