@@ -20,4 +20,4 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     characters = error.object[error.start : error.end]
-    return "".join(REPLACED.get(one) or repr(one)[1:-1] for one in characters), error.end
+    return "".join(REPLACED.get(one) or ascii(one)[1:-1] for one in characters), error.end

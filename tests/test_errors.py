@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from keras_inat.errors import NOT_REGULAR, FileError, UserError, describe_os_error, explain_errors
+from keras_inat.errors import NOT_REGULAR, FileError, UserError, describe_os_error, explain_errors, format_message
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,19 @@ def test_an_error_of_the_system_names_the_file_the_reason_and_the_remedy(number,
     assert line.startswith(f"cannot use runs/x: {os.strerror(code)}: ")
     assert remedy in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("é 猫 a\nerror: b\t\x1b[31m", r"é 猫 a\nerror: b\t\x1b[31m"),
+        ("photo\udcff\u202e.png", r"photo\udcff\u202e.png"),
+        ("https://me:secret@host/x", "https://host/x"),
+        ("a" * 3000 + "b" * 3000, "a" * 2000 + " … " + "b" * 2000),
+    ],
+)
+def test_a_message_is_one_line_whatever_the_names_in_it(text, line):
+    assert format_message(text) == line
 
 
 def test_errors_without_a_number_or_a_file_are_kept():

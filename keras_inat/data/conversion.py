@@ -4,12 +4,10 @@ import contextlib
 import errno
 import hashlib
 import importlib
-import lzma
 import os
 import shutil
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -22,7 +20,7 @@ from keras_inat.data.archive import (
     find_size_fault,
     open_archive,
 )
-from keras_inat.errors import ExternalError, UserError
+from keras_inat.errors import ExternalError, UserError, shorten_error
 from keras_inat.files import check_regular, check_space, hold_lock, remove, sync_file
 from keras_inat.log import warn
 from keras_inat.progress import track_progress
@@ -42,7 +40,6 @@ REFUSED = {
 # Modules for Zstandard, each with a function `open`. The first is part of Python 3.14.
 ZSTANDARD = ("compression.zstd", "backports.zstd", "zstandard")
 PARTIAL = ".part"
-DAMAGED = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError)
 
 
 def check_suffix(path: Path, accepted: str = "DATA must be a folder, an archive ({}) or 'demo'") -> None:
@@ -184,24 +181,29 @@ def _copy(path: Path, target: Path) -> None:
     open_archive(target).close()  # refuses paths that contradict each other
 
 
+@contextlib.contextmanager
+def _explain_damage(path: Path, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # libraries and decompressors raise many classes for damaged data
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # the disk is to blame
+            raise
+        raise UserError(f"{path} cannot be read as a {kind} archive: {shorten_error(error)}") from None
+
+
 def _read_tar(path: Path, folder: Path) -> Iterator[tuple[str, bytes]]:
     """Yields the name and the content of each file in a tar archive, in the order of the archive."""
     guard = _Guard(path)
-    try:
-        # Pax headers beyond Python's limits raise a ReadError, too.
-        with _open_tar(path) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
-            for member in archive:
-                if member.isdir():
-                    continue
-                guard.check(member.name, member.size, "" if member.isreg() else SPECIAL)
-                content = archive.extractfile(member).read()  # type: ignore[union-attr]
-                yield member.name, content
-    except DAMAGED as error:
-        raise _explain(path, "tar", error) from None
-    except OSError as error:
-        if error.errno not in (None, errno.EINVAL):  # Damaged data raises errors without a number.
-            raise
-        raise _explain(path, "tar", error) from None
+    # Pax headers beyond Python's limits raise a ReadError, too.
+    with _explain_damage(path, "tar"), _open_tar(path) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
+        for member in archive:
+            if member.isdir():
+                continue
+            guard.check(member.name, member.size, "" if member.isreg() else SPECIAL)
+            content = archive.extractfile(member).read()  # type: ignore[union-attr]
+            yield member.name, content
 
 
 def _open_tar(path: Path) -> IO[bytes]:
@@ -224,25 +226,19 @@ def _read_7z(path: Path, folder: Path) -> Iterator[tuple[str, bytes]]:
             f"{path} needs py7zr: pip install py7zr, or unpack it with `7z x` and give the folder"
         ) from None
     guard = _Guard(path)
-    try:
-        with py7zr.SevenZipFile(path) as archive:
-            if archive.needs_password():
-                raise py7zr.PasswordRequired([], "")
-            files = [member for member in archive.list() if not member.is_directory]
-            for member in files:
-                guard.check(member.filename, member.uncompressed, "" if member.is_file else SPECIAL)
-            shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
-            archive.extractall(folder)
-            for member in files:
-                yield member.filename, Path(folder, member.filename).read_bytes()
-    except py7zr.PasswordRequired:
-        raise UserError(f"{path} is encrypted: unpack it with its password, and give the folder") from None
-    except (py7zr.exceptions.ArchiveError, *DAMAGED) as error:
-        raise _explain(path, "7z", error) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _explain(path: Path, kind: str, error: Exception) -> UserError:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"{path} cannot be read as a {kind} archive: {text}")
+    with _explain_damage(path, "7z"):
+        try:
+            with py7zr.SevenZipFile(path) as archive:
+                if archive.needs_password():
+                    raise py7zr.PasswordRequired([], "")
+                files = [member for member in archive.list() if not member.is_directory]
+                for member in files:
+                    guard.check(member.filename, member.uncompressed, "" if member.is_file else SPECIAL)
+                shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
+                archive.extractall(folder)
+                for member in files:
+                    yield member.filename, Path(folder, member.filename).read_bytes()
+        except py7zr.PasswordRequired:
+            raise UserError(f"{path} is encrypted: unpack it with its password, and give the folder") from None
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,7 @@
 """The packs: decoded pixels on disk, made when they are missing. The command `clean-packs` removes stale ones."""
 
 import contextlib
+import glob
 import json
 import shutil
 from collections.abc import Sequence
@@ -141,7 +142,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> b
         try:
             pairs = find_pairs(source, decoded, partial, preparation, config.data.near_duplicates, different)
             if source.is_unsplit:
-                files, order = _split_off_test(source, decoded, pairs, config.data)
+                files, order = _split_off_test(source, decoded, pairs, config.data, home.parent)
                 decoded = _arrange(partial, decoded, order)
                 pairs = renumber_pairs(pairs, np.argsort(order))
             write_index(source, files, decoded, pairs, partial, preparation, config.data)
@@ -179,7 +180,7 @@ def _list_leftovers(home: Path) -> list[Path]:
 
 
 def _split_off_test(
-    source: Source, decoded: Sequence[DecodedFile], pairs: np.ndarray, data: Data
+    source: Source, decoded: Sequence[DecodedFile], pairs: np.ndarray, data: Data, packs: Path
 ) -> tuple[list[ImageFile], np.ndarray]:
     """Returns the files with their splits, the test files first, and the number of each in `Source.files`."""
     hashes = stack_hashes(decoded)
@@ -187,17 +188,27 @@ def _split_off_test(
     groups = group_duplicates(len(decoded), pairs)
     group_hashes = hashes[choose_representatives(groups, hashes)]
     labels = np.searchsorted(source.classes, [file.class_name for file in source.files])
+    record = Path(data.directory) / "splits" / f"{source.name.lstrip('.')}-{data.test_fraction:g}.csv"
+    if not record.exists() and _was_split(packs, source, data.test_fraction):
+        warn(f"{record} is missing, so the test images are chosen anew: earlier runs may have been trained on them")
     test = split_test(
         labels[rows],
         [content.tobytes().hex() for content in group_hashes[rows]],
         [content.tobytes().hex() for content in hashes[rows]],
         data.test_fraction,
-        Path(data.directory) / "splits" / f"{source.name.lstrip('.')}-{data.test_fraction:g}.csv",
+        record,
     )
     is_test = np.isin(np.arange(len(decoded)), rows[test])
     order = np.argsort(~is_test, kind="stable")
     files = [source.files[number]._replace(split="test" if is_test[number] else "train") for number in order.tolist()]
     return files, order
+
+
+def _was_split(packs: Path, source: Source, fraction: float) -> bool:
+    """Returns True if there is a pack of an earlier state of the images with the same fraction of test images."""
+    names = packs.glob(f"{glob.escape(source.name.lstrip('.'))}-*/manifest.json")
+    manifests = [manifest for name in names if (manifest := Manifest.read_if_sound(name))]
+    return any((found.name, found.test_fraction) == (source.name, fraction) for found in manifests)
 
 
 def _arrange(partial: Path, decoded: Sequence[DecodedFile], order: np.ndarray) -> list[DecodedFile]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_inat.errors import UserError
 from keras_inat.files import write_text
+from keras_inat.log import warn
 from keras_inat.store.checksums import check_lines, sign_lines
 
 TEST_SEED = "test"  # not a setting: the test images are the same for every run
@@ -54,6 +55,8 @@ def split_test(
         UserError: The record is damaged.
     """
     recorded = _read_record(record)
+    if recorded and recorded.keys().isdisjoint(contents):
+        warn(f"{record} lists none of the images, so it may be that of another data set")
     sides: dict[str, bool] = {}
     for group, content in zip(hashes, contents, strict=True):
         if content in recorded:

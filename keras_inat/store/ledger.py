@@ -123,12 +123,12 @@ def record_evaluation(directory: str | Path, command: str, run: Path, data_hash:
     path = ledger_path(directory)
     path.parent.mkdir(parents=True, exist_ok=True)
     with hold_lock(path.with_name(".test_ledger.lock")):
+        read_ledger(directory)  # warns about its faults
         lines = _read_lines(path)
         end = LedgerEnd.read_if_sound(_end_path(path))
         previous = hash_bytes(lines[-1]) if lines and not _lacks_end(lines, end) else ""
         if end and not _has_end(lines, end):
             previous = end.last
-            warn(f"{path}: line {end.num_lines} was removed or changed")
         entry = LedgerEntry(
             time=now(),
             command=command,

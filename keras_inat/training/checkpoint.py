@@ -145,6 +145,10 @@ def _claim_unfinished(config: Config, command: str, data_hash: str, stack: conte
     found = [(read_progress(run) or fresh, run) for run in find_unfinished(config, command)]
     for progress, run in sorted(found, key=lambda pair: pair[0].epoch, reverse=True):
         if not progress.has_same_origin(fresh):
+            warn(
+                f"{run.checkpoint} is of other images, initial weights or settings, and is not continued: remove "
+                f"{run.path} if you do not need it"
+            )
             continue
         # Two trainings with the same settings would both be evaluated on the test images.
         busy = f"{run.path} is being trained by another process: wait until it has ended, or give another NAME"

@@ -48,6 +48,35 @@ def test_a_tar_archive_has_the_files_of_its_folder(photos, tmp_path, suffix):
     assert copy.stat().st_mtime_ns == stamp  # It was not copied again.
 
 
+def exchange_names(copy):
+    """Gives two files of a copy the name of the other. The checksums of their contents stay right."""
+    with zipfile.ZipFile(copy) as archive:
+        first, second = (member.filename.encode() for member in archive.infolist()[:2])
+    content = copy.read_bytes().replace(first, b"\0").replace(second, first).replace(b"\0", second)
+    copy.write_bytes(content)
+
+
+def put_folder(copy):
+    copy.unlink()
+    copy.mkdir()
+
+
+def put_pipe(copy):
+    copy.unlink()
+    os.mkfifo(copy)
+
+
+@pytest.mark.parametrize("damage", [exchange_names, put_folder, put_pipe, lambda copy: copy.write_bytes(b"PK")])
+def test_a_damaged_copy_of_an_archive_is_made_anew(photos, tmp_path, capsys, damage):
+    path = write_tar(photos, tmp_path / "photos.tar")
+    copy = convert(path, tmp_path / "packs")
+    content = copy.read_bytes()
+    damage(copy)
+    assert convert(path, tmp_path / "packs") == copy
+    assert copy.read_bytes() == content
+    assert f"{copy} is damaged or was changed by hand, and is made anew" in capsys.readouterr().err
+
+
 def test_a_zstandard_archive_is_read_if_a_library_is_installed(photos, tmp_path, monkeypatch):
     plain = write_tar(photos, tmp_path / "plain.tar")
     path = tmp_path / "photos.tar.zst"
@@ -60,9 +89,10 @@ def test_a_zstandard_archive_is_read_if_a_library_is_installed(photos, tmp_path,
     zstd = pytest.importorskip("backports.zstd")
     path.write_bytes(zstd.compress(plain.read_bytes()))
     assert len(Source(path, packs=tmp_path / "packs").files) == 42
-    path.write_bytes(zstd.compress(plain.read_bytes())[:-500])
-    with pytest.raises(UserError, match=r"photos.tar.zst cannot be read as a tar archive"):
-        Source(path, packs=tmp_path / "packs")
+    for content in (zstd.compress(plain.read_bytes())[:-500], b"(\xb5/\xfd" + bytes(99), b"\0" * 99, b"text"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"photos.tar.zst cannot be read as a tar archive"):
+            Source(path, packs=tmp_path / "packs")
 
 
 def test_a_7z_archive_is_read_if_py7zr_is_installed(photos, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from keras_inat.data.decode import decode_image
 from keras_inat.data.packs import load_pack, remove_stale_packs
 from keras_inat.data.split import split_test
 from keras_inat.errors import UserError
+from keras_inat.store.checksums import sign_lines
 from keras_inat.store.runs import RunFolder
 
 
@@ -249,3 +250,17 @@ def test_moved_table_settings_keep_their_pack(make_config, unsplit):
     assert {stale for _, _, stale in remove_stale_packs(make_config(*words))} == {False}
     (unsplit / "table.csv").write_text("\n".join(["a,b", *rows[:-1], f"{rows[-1].split(',')[0]},blue"]))
     assert {stale for _, _, stale in remove_stale_packs(make_config(*words))} == {True}
+
+
+def test_a_lost_or_foreign_record_of_the_sides_is_named(make_config, unsplit, capsys):
+    load_pack(make_config())
+    record = Path("data/splits/photos-0.2.csv")
+    text = record.read_text()
+    assert capsys.readouterr().err == ""
+    record.unlink()
+    load_pack(make_config("data.near_duplicates=false"))  # another pack
+    assert f"{record} is missing, so the test images are chosen anew" in capsys.readouterr().err
+    assert record.read_text() == text
+    record.write_text(sign_lines("sha256,split\n" + "0" * 64 + ",test\n"))
+    load_pack(make_config("data.bit_depth=12"))
+    assert f"{record} lists none of the images" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -133,6 +134,16 @@ def test_foreign_files_are_not_replaced(workshop: Workshop, name: str) -> None:
     with pytest.raises(UserError, match=rf"{re.escape(name)} is not from a report"):
         write_report(workshop.config)
     assert (workshop.reports / name).read_text() == "# My project"
+
+
+@pytest.mark.parametrize("name", ["README.md", "models/gone.md"])
+def test_a_pipe_among_the_files_of_the_report_is_an_error(workshop: Workshop, name: str) -> None:
+    workshop.add_run()
+    (workshop.reports / "models").mkdir(parents=True)
+    os.mkfifo(workshop.reports / name)
+    with pytest.raises(OSError, match="Not a regular file") as error:
+        write_report(workshop.config)
+    assert str(error.value.filename).endswith(name)
 
 
 def test_outdated_pictures_are_removed(workshop: Workshop) -> None:

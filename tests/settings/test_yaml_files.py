@@ -20,6 +20,8 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwi
         ("a: 0x" + "f" * 500, "it has a whole number of 2,000 bits"),
         ("a: " + "9" * 100_000, "is not valid YAML: Exceeds the limit"),
         (BOMB, "it has more than 100,000 values"),
+        ('a: "\\0"', "it has a text with a NUL character"),
+        ('a: "\\ud800"', "surrogates not allowed"),
         ("a: &a [*a]", "it has more than 100,000 values"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("#" * (MAX_BYTES + 1), "File too large"),

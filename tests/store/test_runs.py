@@ -6,12 +6,20 @@ from pathlib import Path
 import pytest
 
 from keras_inat.errors import UserError
-from keras_inat.files import write_json
+from keras_inat.files import hash_file, write_json
 from keras_inat.settings.loading import load_config
 from keras_inat.settings.schema import Config
 from keras_inat.store.checksums import add_checksum
 from keras_inat.store.records import Result
-from keras_inat.store.runs import create_run, find_finished, find_newest, find_unfinished, finish_run, list_runs
+from keras_inat.store.runs import (
+    create_run,
+    find_finished,
+    find_newest,
+    find_unfinished,
+    finish_run,
+    hash_weights,
+    list_runs,
+)
 
 
 def test_runs_of_the_same_second_get_folders_of_their_own():
@@ -125,9 +133,10 @@ def test_only_finished_runs_are_listed(build_result):
     assert find_finished(Config(), "train-best", "abc") == done
 
 
-def test_a_lost_result_is_named(build_result, capsys):
+@pytest.mark.parametrize("kept", ["model", "predictions"])
+def test_a_lost_result_is_named(build_result, capsys, kept):
     run = create_run(Config(), "train-best", "a")
-    run.predictions.write_bytes(b"arrays")
+    getattr(run, kept).write_bytes(b"x")
     run.checkpoint.touch()
     assert list_runs("runs") == []  # unfinished
     finish_run(run, build_result())
@@ -180,3 +189,58 @@ def test_damaged_epochs_are_skipped_and_can_be_replaced(build_epoch, capsys):
     run.write_epochs(epochs[:2])
     assert run.read_epochs() == epochs[:2]
     assert [json.loads(line)["epoch"] for line in run.metrics.read_text().splitlines()] == [1, 2]
+
+
+@pytest.fixture
+def two_runs(build_result):
+    """Two finished runs, which differ in the seed."""
+    runs = []
+    for seed in (0, 1):
+        config = load_config([f"run.seed={seed}"])
+        run = create_run(config, "train-best", f"seed{seed}")
+        run.model.write_text(f"model {seed}")
+        finish_run(run, build_result().model_copy(update={"config": config}))
+        runs.append(run)
+    return runs
+
+
+def test_a_lost_model_is_named_wherever_its_run_would_be_taken(two_runs, capsys):
+    old, new = two_runs
+    assert find_newest("runs")[0] == new
+    assert find_finished(load_config(["run.seed=1"]), "train-best", "abc") == new
+    assert capsys.readouterr().err == ""
+    new.model.unlink()
+    assert find_newest("runs")[0] == old
+    assert find_finished(load_config(["run.seed=1"]), "train-best", "abc") is None
+    assert capsys.readouterr().err == 2 * f"warning: {new.model} is missing, and its run is skipped\n"
+
+
+def test_exchanged_and_renamed_folders_are_named(two_runs, capsys):
+    old, new = (run.path for run in two_runs)
+    old.rename("x")
+    new.rename(old)
+    Path("x").rename(new)
+    assert find_newest("runs")[0].path == new
+    assert f"{new}/result.json was written in the folder {old.name}, which was renamed or copied" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_file_where_a_folder_of_a_run_should_be_is_named(two_runs, capsys):
+    Path("runs/finetune").write_text("x")
+    Path("runs/train-best/notes").write_text("x")
+    Path("runs/train-best/.hidden").write_text("x")
+    assert list_runs("runs") == two_runs
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: runs/train-best/notes is not a folder, and is skipped",
+        "warning: runs/finetune is not a folder, and is skipped",
+    ]
+
+
+def test_weights_of_a_run_whose_model_was_exchanged_are_refused(two_runs):
+    old, new = two_runs
+    config = load_config(["STRATEGY=topk", f"WEIGHTS={new.model}"])
+    assert hash_weights(config) == hash_file(new.model)
+    new.model.write_bytes(old.model.read_bytes())
+    with pytest.raises(UserError, match=rf"{new.model} is damaged or was changed by hand: restore it"):
+        hash_weights(config)

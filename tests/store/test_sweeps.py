@@ -154,3 +154,37 @@ def test_the_newest_sweep_was_run_last_whatever_the_times_of_its_files(tmp_path,
         damage(folders[0].order)
         assert find_best_config(tmp_path, None) == folders[2].best
         assert f"{folders[0].order} is damaged or was changed by hand" in capsys.readouterr().err
+    folders[0].order.unlink()
+    assert find_best_config(tmp_path, None) == folders[2].best
+    assert f"{folders[0].order} is missing, and its sweep counts as the oldest one" in capsys.readouterr().err
+    shutil.copy(folders[2].order, folders[0].order)
+    assert find_best_config(tmp_path, None) == folders[2].best
+    assert f"{folders[0].order} is damaged or was changed by hand" in capsys.readouterr().err
+    folders[2].best.unlink()
+    assert find_best_config(tmp_path, None) == folders[1].best
+    assert f"{folders[2].best} is missing, and its sweep, the newest one, is skipped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["trials", ""])
+def test_a_sweep_whose_trials_are_lost_is_named(tmp_path, capsys, path):
+    folder = SweepFolder(tmp_path / "sweep" / "s")
+    write_sweep(folder, {RATE: 1e-3})
+    assert list_sweeps(tmp_path) == [folder]
+    shutil.rmtree(folder.path / path)
+    (folder.path / path).write_text("a file")
+    assert list_sweeps(tmp_path) == []
+    assert str(folder.path / path) in capsys.readouterr().err
+
+
+def test_a_record_that_does_not_fit_the_result_of_its_trial_is_named(tmp_path, capsys):
+    folder = SweepFolder(tmp_path / "s")
+    make_trial("0", status="completed", score=0.5).write(folder.trial_file("0"))
+    folder.read_trials(None)
+    result = folder.trial_run("0").result
+    assert capsys.readouterr().err == f"warning: {result} is missing\n"
+    result.touch()
+    folder.read_trials(None)
+    assert capsys.readouterr().err == ""
+    make_trial("0").write(folder.trial_file("0"))
+    folder.read_trials(None)
+    assert capsys.readouterr().err == f"warning: {folder.trial_file('0')} is older than {result}: run the sweep again\n"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_inat.store.ledger import read_ledger
 from keras_inat.store.runs import list_runs
@@ -65,6 +66,29 @@ def test_predictions_of_other_weights_are_not_taken(make_config, monkeypatch, ca
         "test_predictions.npz is missing, damaged or of other weights: the test images are evaluated again"
         in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])])
+def test_damaged_pictures_of_duplicates_are_named_when_an_evaluation_continues(
+    make_config, photos, monkeypatch, capsys, damage
+):
+    def fail(*arguments, **keywords):
+        raise Killed
+
+    with Image.open(photos / "train/red/1.png") as image:
+        image.resize((2 * image.width, 2 * image.height)).save(photos / "val/red/copy.png")
+    config = make_config(*SETTINGS)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "finish_run", fail)
+        with pytest.raises(Killed):
+            train_and_evaluate(config, "train-best", "x")
+    [pictures] = Path("runs/train-best").glob("*/duplicates.npz")
+    damage(pictures)
+    run = train_and_evaluate(config, "train-best", "x")
+    assert f"{pictures} is missing, is damaged or was changed by hand, and is skipped" in capsys.readouterr().err
+    assert "duplicates.npz" not in run.read_result().files
+    assert not pictures.exists()
+    assert len(read_ledger("runs", [run]).entries) == 1
 
 
 def test_a_full_disk_is_noticed_before_the_test_images_are_opened(make_config, monkeypatch):
