@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_inat.errors import UserError
 from keras_inat.models.predictors import Function
 from keras_inat.store.calibration import scale_probabilities
 
@@ -26,11 +27,17 @@ def predict_images(
     """Yields predictions of named images, `(size, size, 3)` uint8. The images are taken a batch at a time.
 
     With a temperature, the probabilities are calibrated.
+
+    Raises:
+        UserError: The model predicts infinite numbers, or none.
     """
     remaining = iter(images)
     while batch := list(itertools.islice(remaining, BATCH_SIZE)):
         pixels = np.stack([image for _, image in batch])
         probabilities = scale_probabilities(predict(pixels), temperature)
+        for (name, _), row in zip(batch, probabilities, strict=True):
+            if not np.isfinite(row).all():
+                raise UserError(f"the model predicts no finite probabilities for {name}: its weights are damaged")
         yield PredictedBatch([name for name, _ in batch], pixels, probabilities)
 
 

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_inat.errors import UserError
+from keras_inat.models.prediction import predict_images
 from keras_inat.models.predictors import open_export, wrap_model
 from keras_inat.store.runs import RunFolder
 
@@ -94,3 +96,12 @@ def test_keras_predicts_the_same_pixels():
     np.testing.assert_allclose(
         predictor.predict(PIXELS), model.predict(PIXELS.astype(np.float32), verbose=0), atol=1e-6
     )
+
+
+def test_probabilities_that_are_no_numbers_are_an_error():
+    def predict(pixels):
+        return np.array([[0.4, 0.6], [np.nan, np.nan]], np.float32)
+
+    images = [(name, np.zeros((2, 2, 3), np.uint8)) for name in ("a.png", "b.png")]
+    with pytest.raises(UserError, match=r"the model predicts no finite probabilities for b\.png"):
+        list(predict_images(predict, images))

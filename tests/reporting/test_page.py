@@ -65,7 +65,7 @@ def test_complete_page(complete: Workshop) -> None:
     assert "-aborted-seed0" in text.split("The test ledger has")[1].split("Commands that repeat each run")[0]
     assert "-aborted-seed0" not in text.split("Commands that repeat each run")[1]
     assert "The test ledger has 4 test evaluations by 4 runs." in text
-    assert "1 run evaluated on the test set but has no result: it was aborted, deleted or damaged." in text
+    assert "1 run evaluated on the test set but has no result: it was aborted, deleted or damaged (train-best/" in text
 
 
 def test_pictures_anchors_and_data_of_the_page(complete: Workshop) -> None:

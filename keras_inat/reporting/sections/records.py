@@ -75,10 +75,11 @@ def describe_test_evaluations(history: History) -> Section:
     )
     text += f"Evaluated more than once: {', '.join(repeated)}." if repeated else "No run was evaluated more than once."
     finished = {run.title for run in history.runs}
-    num_absent = sum(Path(run).name not in finished for run in num_evaluations)
-    if num_absent:
-        outcome = "has no result: it was" if num_absent == 1 else "have no result: they were"
-        text += f" {plural(num_absent, 'run')} evaluated on the test set but {outcome} aborted, deleted or damaged."
+    absent = [run for run in num_evaluations if Path(run).name not in finished]
+    if absent:
+        outcome = "has no result: it was" if len(absent) == 1 else "have no result: they were"
+        text += f" {plural(len(absent), 'run')} evaluated on the test set but {outcome} aborted, deleted or damaged"
+        text += f" ({join_names(absent)})."
     if num_named:
         text += f" Evaluations of other labeled images, which the user named: {num_named:,}."
     blocks: list[Block] = [*faults, Prose(text)]
