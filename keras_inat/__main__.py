@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from keras_inat import signals
+from keras_inat.streams import prepare_streams
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -17,13 +18,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def enter() -> None:
     """Runs the command of this process, then ends it."""
+    prepare_streams()
     signals.handle_signals()
     at_exit = contextlib.ExitStack()
     atexit.register(at_exit.close)  # before those of libraries, which therefore run first and still use their files
-    from keras_inat.streams import accept_all_text
     from keras_inat.temporary import use_temporary_folder
 
-    accept_all_text()
     at_exit.enter_context(use_temporary_folder())
     try:
         code: int | str | None = main(sys.argv[1:])

@@ -34,6 +34,7 @@ START = secrets.token_hex(2)
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
 NO_SYNC = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 MAX_BYTES = 1 << 30  # of a file that is read as a whole: a sparse one could take all memory
+MAX_HASHED_BYTES = 1 << 34  # of a model or of arrays: a sparse file could take hours
 # A process that waits longer for a lock says so.
 NOTICE_SECONDS = 5.0
 
@@ -222,9 +223,13 @@ def check_regular(path: Path) -> int:
 
 def read_regular(path: Path, limit: int = MAX_BYTES) -> bytes:
     """Reads a file. Raises an `OSError` as `check_regular` does, and for more bytes than the limit."""
+    _check_size(path, limit)
+    return path.read_bytes()
+
+
+def _check_size(path: Path, limit: int) -> None:
     if check_regular(path) > limit:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
-    return path.read_bytes()
 
 
 def read_text(path: Path) -> str:
@@ -232,9 +237,9 @@ def read_text(path: Path) -> str:
     return read_regular(path).decode(errors="replace")
 
 
-def hash_file(path: Path) -> str:
-    """Returns the SHA-256 of a file as hexadecimal digits."""
-    check_regular(path)
+def hash_file(path: Path, limit: int = MAX_HASHED_BYTES) -> str:
+    """Returns the SHA-256 of a file as hexadecimal digits, with the errors of `read_regular`."""
+    _check_size(path, limit)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

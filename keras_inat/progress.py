@@ -45,6 +45,8 @@ def track_progress(
     if completed >= total or isinstance(sys.stdout, FileProxy):
         yield lambda count: None
         return
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # outside of the command line it may lack characters
+    description = description.encode(encoding, "backslashreplace").decode(encoding)
     began = time.monotonic()
     bar = _build_bar(transient)
     seconds_between = SECONDS_BETWEEN_BARS if bar else SECONDS_BETWEEN_LINES

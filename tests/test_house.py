@@ -23,7 +23,7 @@ FLOORS = [
     {"settings"},
     {"files", "spreadsheets"},
     {"log"},
-    {"errors", "signals"},
+    {"errors", "signals", "streams"},
 ]
 TENSORFLOW_ROOMS = (
     "data/pipeline.py",

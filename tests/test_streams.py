@@ -18,7 +18,18 @@ TEXT = "−6.7 % × 猫 photo\udcff.png → é"
     ],
 )
 def test_every_text_can_be_printed(encoding, line):
-    program = f"from keras_inat.streams import accept_all_text; accept_all_text(); print({TEXT!r})"
+    program = f"from keras_inat.streams import prepare_streams; prepare_streams(); print({TEXT!r})"
     variables = os.environ | {"PYTHONIOENCODING": encoding}
     output = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, check=True).stdout
     assert output.decode(encoding).strip() == line
+
+
+def test_closed_streams_are_opened(tmp_path):
+    program = (
+        "import os, sys; from keras_inat.streams import prepare_streams; prepare_streams(); print('x')\n"
+        "assert [stream.fileno() for stream in (sys.stdin, sys.stdout, sys.stderr)] == [0, 1, 2]\n"
+        "open('notes', 'w').write('whole'); print('y', flush=True); print('z', file=sys.stderr)"
+    )
+    command = ["sh", "-c", '"$0" -c "$1" <&- >&- 2>&-', sys.executable, program]
+    assert subprocess.run(command, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "notes").read_text() == "whole"

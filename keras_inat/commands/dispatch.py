@@ -35,6 +35,7 @@ def _import_command(name: str) -> Any:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
         raise UserError(f"keras-inat needs TensorFlow, and KERAS_BACKEND={backend} is set: unset this variable")
+    os.environ["MPLBACKEND"] = "agg"  # the user's may open windows, or be unknown
     return import_quietly(f"keras_inat.commands.{name.replace('-', '_')}")
 
 

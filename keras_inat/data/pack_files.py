@@ -2,12 +2,13 @@
 
 import functools
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from keras_inat.data.scan import pixel_path
 from keras_inat.data.source import Source
-from keras_inat.files import file_size, hash_file, read_text
+from keras_inat.files import MAX_HASHED_BYTES, file_size, hash_file, read_text
 from keras_inat.log import warn
 from keras_inat.store.checksums import WRONG
 from keras_inat.store.records import Manifest, PackFiles
@@ -24,7 +25,7 @@ def write_checksums(home: Path, source: Source, pixels: Iterable[Path]) -> None:
     except (OSError, ValueError):  # the pack is new
         files = {}
         paths += [home / name for name in INDEX]
-    files |= {path.name: hash_file(path) for path in paths}
+    files |= {path.name: _hash(path) for path in paths}
     manifest = Manifest.read(home / "manifest.json").hash_without_source
     PackFiles(key=source.key, manifest=manifest, files=files).write(home / CHECKSUMS)
 
@@ -63,10 +64,14 @@ def _are_unchanged(paths: Iterable[Path], known: PackFiles) -> bool:
         return False
 
 
+def _hash(path: Path) -> str:
+    return hash_file(path, limit=sys.maxsize if path.suffix == ".uint8" else MAX_HASHED_BYTES)
+
+
 @functools.lru_cache(maxsize=64)
 def _is_unchanged(path: Path, known: str | None, size: int, changed: int) -> bool:
     """Compares a file with its checksum, once as long as its size and its time stay the same."""
-    is_same = hash_file(path) == known
+    is_same = _hash(path) == known
     if not is_same:
         warn(f"{path} {WRONG}, and is made anew")
     return is_same

@@ -241,7 +241,7 @@ class EpochEnd(keras.callbacks.Callback):
 
 def _check_finite(loss: float, where: str) -> None:
     if not math.isfinite(loss):
-        raise FloatingPointError(f"the loss is not finite in {where}: try a lower learning rate")
+        raise FloatingPointError(f"the loss is not finite in {where}: try a lower learning rate or weight decay")
 
 
 def format_epoch(epoch: int, epochs: int) -> str:

@@ -65,6 +65,11 @@ def _expect(model, path, classes=CLASSES):
     return ", ".join(f"{classes[label]} {100 * probabilities[label]:.1f} %" for label in best)
 
 
+def describe_lost(runs):
+    """Returns the warning about the newest run, which has lost its model."""
+    return f"warning: {runs / 'train-best/20260103-000000-lost/best.keras'} is missing, and its run is skipped"
+
+
 def test_unreadable_files_of_a_folder_are_skipped(runs, model, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(prediction, "BATCH_SIZE", 2)
     drawn = []
@@ -83,7 +88,7 @@ def test_unreadable_files_of_a_folder_are_skipped(runs, model, tmp_path, capsys,
     assert lines[1:4] == [f"{name}: {_expect(model, photos / name)}" for name in names]
     pictures = runs / "finetune/20260102-000000-new/predictions"
     assert lines[4:] == [f"explanations of 3 of 3 images: {pictures}"]
-    assert err == "warning: skipped a/text.jpg: it is not an image\n"
+    assert err.splitlines() == [describe_lost(runs), "warning: skipped a/text.jpg: it is not an image"]
     assert sorted(path.name for path in pictures.iterdir()) == ["one-2.png", "one.png", "two.png"]
     for path in pictures.iterdir():
         with Image.open(path) as picture:
@@ -239,9 +244,10 @@ def test_a_read_only_run_is_explained_in_the_working_folder(runs, workplace, ref
     _run(runs, "IMAGE=a.png")
     run = runs / "finetune/20260102-000000-new"
     captured = capsys.readouterr()
-    assert captured.err == (
-        f"warning: {run} cannot be written: the explanations are in predictions/20260102-000000-new\n"
-    )
+    assert captured.err.splitlines() == [
+        describe_lost(runs),
+        f"warning: {run} cannot be written: the explanations are in predictions/20260102-000000-new",
+    ]
     assert "explanation: predictions/20260102-000000-new/a.png" in captured.out
     assert (workplace / "predictions/20260102-000000-new/a.png").exists()
 
