@@ -180,7 +180,7 @@ def test_a_page_with_stored_explanations_needs_no_keras(workshop: Workshop) -> N
     workshop.sign(run)
     [finished] = read_history(workshop.runs).runs
     kernels = np.random.default_rng(0).normal(size=(4, 3, 3, 3))
-    key = hash_dependencies(finished, workshop.config.report)
+    key = hash_dependencies(finished, finished.read_validation_sample() is not None, workshop.config.report)
     Explanations(first_layer=kernels, failures={"filters": "no filter is active"}).write(run.explanations, key)
     _render_without_keras(workshop)
     page = (workshop.runs.parent / "index.html").read_text(encoding="utf-8").replace("\xa0", " ")

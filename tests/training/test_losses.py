@@ -77,7 +77,9 @@ def test_training_with_balanced_classes(make_config):
 def test_a_loss_that_is_not_finite_names_epoch_and_step(make_config):
     config = make_config("training.learning_rate=1e30", "training.optimizer=sgd", "training.epochs=5")
     run = create_run(config, "train-best")
-    with pytest.raises(FloatingPointError, match=r"not finite in epoch 1, step [23]: try a lower learning rate or weight decay"):
+    with pytest.raises(
+        FloatingPointError, match=r"not finite in epoch 1, step [23]: try a lower learning rate or weight decay"
+    ):
         fit(config, run)
     assert keras.backend.floatx() == "float32"
     assert not run.metrics.read_text()

@@ -36,7 +36,7 @@ def describe_filters_and_attribution(
         lack = "is not the one that was evaluated" if run.folder.model.exists() else "is not on disk"
         return [Prose(f"`{run.title}/best.keras` {lack}, so the model is not explained.")]
     sample = run.read_validation_sample()
-    key = hash_dependencies(run, settings)
+    key = hash_dependencies(run, sample is not None, settings)
     explanations = Explanations.read(run.folder.explanations, key)
     if explanations is None:
         computed = _compute(run, predictions, sample, settings)
@@ -68,14 +68,11 @@ def _compute(
     return compute_explanations(model, predictions, sample, run.result.macs, settings.neurons == "selective")
 
 
-def hash_dependencies(run: FinishedRun, settings: Report) -> str:
-    """Returns a hash of everything that the explanations depend on: files of the run, settings and code."""
-    files = (run.folder.model, run.folder.predictions, run.folder.sample)
-    stats = []
-    for path in files:
-        stat = path.stat() if path.exists() else None
-        stats.append((stat.st_size, stat.st_mtime_ns) if stat else None)
-    return hashlib.sha256(repr((settings.neurons, run.result.macs, stats, _hash_code())).encode()).hexdigest()
+def hash_dependencies(run: FinishedRun, has_sample: bool, settings: Report) -> str:
+    """Returns a hash of everything that the explanations depend on: unchanged files of the run, settings and code."""
+    files = [run.folder.model, run.folder.predictions, *([run.folder.sample] if has_sample else [])]
+    digests = [run.result.files.get(path.name) for path in files]
+    return hashlib.sha256(repr((settings.neurons, run.result.macs, digests, _hash_code())).encode()).hexdigest()
 
 
 @cache
