@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from keras_inat.errors import UserError
+from keras_inat.errors import UserError, shorten_error
 
 MAX_MEMBER_BYTES = 512 << 20
 SPECIAL = "is a link or another special file"
@@ -18,13 +18,13 @@ MAX_GROWTH = 100
 BOMB_BYTES = 1 << 30
 LOCAL_HEADER_BYTES = 30
 NO_WAITING = getattr(os, "O_NONBLOCK", 0)
-# Errors of the system that one file is to blame for, with the reason if it differs from the message of the system.
+# The reasons why a file cannot be read that differ from the message of the system.
 FAULTS = {
     errno.ENOENT: "is gone",
     errno.EACCES: "may not be read",
     errno.EPERM: "may not be read",
-    **dict.fromkeys((errno.EIO, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ESTALE), ""),
 }
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # errors that no file is to blame for
 END_BYTES = (1 << 16) + 22  # of the last record of a zip archive, with the longest comment
 # Files and folders that operating systems put beside those of the user.
 STRAYS = ("__MACOSX", "Thumbs.db", "desktop.ini", "lost+found", "$RECYCLE.BIN", "System Volume Information")
@@ -126,7 +126,7 @@ def read_member(archive: zipfile.ZipFile, path: str) -> bytes:
         # bz2 raises an OSError without a number, or EINVAL. Other OSErrors come from the disk.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
-        raise ValueError(f"cannot be read from the archive ({str(error) or type(error).__name__})") from None
+        raise ValueError(f"cannot be read from the archive ({shorten_error(error)})") from None
 
 
 def read_file(path: Path) -> bytes:
@@ -143,11 +143,11 @@ def read_file(path: Path) -> bytes:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | NO_WAITING)) as file:
             return file.read(status.st_size + 1)  # not the limit, for which memory would be reserved
     except OSError as error:
-        if error.errno not in FAULTS:
+        if error.errno in SHORTAGES:
             raise
         if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
             raise ValueError("is a broken link") from None
-        raise ValueError(FAULTS[error.errno] or f"cannot be read ({error.strerror})") from None
+        raise ValueError(FAULTS.get(error.errno or 0) or f"cannot be read ({error.strerror})") from None
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:
@@ -159,7 +159,7 @@ def open_archive(path: Path) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(path)
     except Exception as error:  # `zipfile` raises many classes for a damaged archive.
-        raise UserError(f"{path} cannot be read as a zip archive: {error}") from None
+        raise UserError(f"{path} cannot be read as a zip archive: {shorten_error(error)}") from None
     for member, fault in _find_faults(archive, path.stat().st_size):
         archive.close()
         raise UserError(f"{path} is refused: its member {member.filename!r} {fault}")

@@ -86,7 +86,7 @@ def convert(path: Path, packs: Path) -> Path:
     if target == path or _is_sound(target):
         return target
     packs.mkdir(parents=True, exist_ok=True)
-    with hold_lock(packs / f"{target.name}.lock"):
+    with hold_lock(_lock(target)):
         if not _is_sound(target):
             if os.path.lexists(target):
                 warn(f"{target} {WRONG}, and is made anew")
@@ -102,13 +102,19 @@ def convert(path: Path, packs: Path) -> Path:
     return target
 
 
+def remove_copy(copy: Path) -> None:
+    """Removes the copy of an archive, and its lock."""
+    copy.unlink()
+    _lock(copy).unlink(missing_ok=True)
+
+
 def remove_stale_copies(packs: Path) -> list[tuple[str, int]]:
     """Removes the copies whose archives have changed or are gone, and unfinished ones. Returns names and sizes."""
     removed = []
     found = (*packs.glob("*.zip"), *packs.glob(f"*.zip{PARTIAL}"))
     targets = {path.with_name(path.name.removeprefix(".").removesuffix(PARTIAL)) for path in found}
     for target in sorted(targets):
-        with contextlib.suppress(UserError), hold_lock(packs / f"{target.name}.lock", "another process copies it"):
+        with contextlib.suppress(UserError), hold_lock(_lock(target), "another process copies it"):
             for copy in (target, _partial(target)):
                 if copy.exists() and not _is_current(copy):
                     removed.append((copy.name, copy.stat().st_size))
@@ -137,6 +143,10 @@ def _is_sound(copy: Path) -> bool:
 def _hash_contents(archive: zipfile.ZipFile) -> bytes:
     members = [(member.filename, member.CRC, member.file_size, member.header_offset) for member in archive.infolist()]
     return hash_bytes(repr(members).encode("utf-8", "surrogateescape")).encode()
+
+
+def _lock(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
 
 
 def _partial(target: Path) -> Path:
@@ -178,7 +188,10 @@ def _copy(path: Path, target: Path) -> None:
             archive.writestr(zipfile.ZipInfo(name), content)
             advance(1)
         archive.comment = b"\0".join([os.fsencode(path.resolve()), _hash_contents(archive)])
-    open_archive(target).close()  # refuses paths that contradict each other
+    try:
+        open_archive(target).close()  # refuses paths that contradict each other
+    except UserError as error:
+        raise UserError(str(error).replace(str(target), str(path))) from None
 
 
 @contextlib.contextmanager

@@ -65,6 +65,8 @@ def find_tables(paths: Sequence[str], read: Read, settings: TableSettings, name:
     if settings.path:
         if settings.path not in paths:
             tables = [path for path in paths if path.lower().endswith(SUFFIXES)]
+            if not tables:
+                raise ExternalError(f"{name} has no table, but `data.table` is {settings.path!r}: leave it out")
             raise ExternalError(f"`data.table` {describe_choices(settings.path, tables)}")
         chosen = [_read_table(settings.path, read, settings, name)]
     else:

@@ -5,6 +5,7 @@ import shutil
 import zlib
 from pathlib import Path
 
+from keras_inat.data.conversion import remove_copy
 from keras_inat.data.source import ImageFile, Source
 from keras_inat.errors import UserError
 from keras_inat.files import check_space, file_size, hold_lock
@@ -35,7 +36,7 @@ def unpack(archive: Path, folder: Path) -> int:
             _fill(temporary, folder, targets, source)
             temporary.rename(folder)
     if source.root != archive:
-        source.root.unlink()
+        remove_copy(source.root)
     return len(source.files)
 
 

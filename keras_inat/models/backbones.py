@@ -136,5 +136,7 @@ def check_backbone(config: Finetune) -> None:
             "`finetune.weights` must be 'imagenet', 'none', an .h5 or .weights.h5 file, or a .keras model. "
             f"Received: {config.weights!r}."
         )
+    if path.is_dir():
+        raise ExternalError(f"`finetune.weights` {config.weights!r} is a folder: give a file")
     if not path.is_file():
         raise ExternalError(f"`finetune.weights` {config.weights!r} does not exist.{suggest_path(path)}")

@@ -163,6 +163,8 @@ def _explain(error: pydantic.ValidationError, origin: str | None) -> str:
     if len(parts) < 2:
         # A check across settings names them itself. Any other error is a section that is not a mapping.
         return message + where if first["type"] == "value_error" else f"`{name}` must be a section of settings{where}"
+    if first["type"] == "int_parsing_size":
+        message = "a smaller number"
     if first["type"] == "string_pattern_mismatch":
         message = NAME_PATTERN
     message = message if message.startswith("must") else f"must be {message}"

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import PlainSerializer, PlainValidator, SerializationInfo, TypeAdapter, ValidationInfo
 
 from keras_inat.files import write_atomically
-from keras_inat.store.predictions import DAMAGED, open_arrays
+from keras_inat.store.predictions import DAMAGED, hash_arrays, open_arrays
 
 GUIDED = "Guided backpropagation"
 GUIDED_CAM = "Guided Grad-CAM"
@@ -19,6 +19,7 @@ EDGES = "Image edges"
 RANDOM = "Random order"
 NUM_STEPS = 12  # of deletion and insertion
 FEATURES = ("edges", "saturation", "brightness")  # of an image, with which maps are correlated
+DIGEST = "digest"  # the SHA-256 of all others, in their order
 RECORD = "record"  # the name of the JSON text in the file; the arrays have numbers
 
 
@@ -142,14 +143,18 @@ class Explanations:
         """Writes a compressed `.npz` file, whole or not at all. It contains the key that it is read with."""
         arrays: list[np.ndarray] = []
         record = _RECORD.dump_json((key, self), context=arrays)
+        digest = np.array(hash_arrays([*arrays, np.frombuffer(record, np.uint8)]))
         named = {str(index): array for index, array in enumerate(arrays)}
         with write_atomically(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **named, **{RECORD: np.frombuffer(record, np.uint8)})  # type: ignore[arg-type]
+            np.savez_compressed(file, **named, **{RECORD: np.frombuffer(record, np.uint8), DIGEST: digest})  # type: ignore[arg-type]
 
     @classmethod
     def read(cls, path: Path, key: str) -> "Explanations | None":
         """Reads the explanations. Returns None if the file is missing or damaged, or has another key."""
         with contextlib.suppress(DAMAGED), open_arrays(path) as arrays:
+            numbered = [arrays[str(index)] for index in range(len(arrays.files) - 2)]
+            if str(arrays[DIGEST]) != hash_arrays([*numbered, arrays[RECORD]]):
+                return None
             found, explanations = _RECORD.validate_json(arrays[RECORD].tobytes(), context=arrays)
             return explanations if found == key else None
         return None

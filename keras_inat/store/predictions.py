@@ -1,7 +1,8 @@
 """Arrays that a run keeps for the report: its test predictions, some validation images and some pairs of duplicates."""
 
 import contextlib
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +29,15 @@ def open_arrays(path: Path) -> Iterator[Any]:
         if member := arrays.zip.testzip():
             raise ValueError(f"{path} is damaged at {member}")
         yield arrays
+
+
+def hash_arrays(arrays: Sequence[np.ndarray]) -> str:
+    """Returns the SHA-256 of the shapes, types and values of arrays, such as the weights of a model."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 class StoredArrays:

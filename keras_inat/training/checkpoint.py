@@ -1,9 +1,8 @@
 """The whole state of an unfinished run in one file. A resumed run ends with the same bits as an uninterrupted one."""
 
 import contextlib
-import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -163,15 +162,6 @@ def _claim_unfinished(config: Config, command: str, data_hash: str, stack: conte
         if kept and kept.has_same_origin(fresh):
             warn(f"{run.config} does not belong to {run.checkpoint.name}, and its run is skipped")
     return None
-
-
-def hash_arrays(arrays: Sequence[np.ndarray]) -> str:
-    """Returns the SHA-256 of the shapes, types and values of arrays, such as the weights of a model."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.shape} {array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def read_best_weights(run: RunFolder) -> list[np.ndarray]:

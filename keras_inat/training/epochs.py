@@ -21,10 +21,11 @@ from keras_inat.store.balance import (
 )
 from keras_inat.store.checksums import WRONG
 from keras_inat.store.contracts import ModelContract
+from keras_inat.store.predictions import hash_arrays
 from keras_inat.store.records import Epoch
 from keras_inat.store.runs import RunFolder
 from keras_inat.store.scores import count_by_class, measure_balanced_accuracy
-from keras_inat.training.checkpoint import Progress, hash_arrays, read_best_weights, write_checkpoint
+from keras_inat.training.checkpoint import Progress, read_best_weights, write_checkpoint
 from keras_inat.training.evaluation_model import EvaluationModel
 from keras_inat.training.losses import FINITE_STEPS, MIN_PROBABILITY
 from keras_inat.training.stages import PlannedStage

@@ -18,12 +18,12 @@ from keras_inat.store.balance import choose_objective, describe_objective
 from keras_inat.store.calibration import fit_temperature
 from keras_inat.store.checksums import WRONG
 from keras_inat.store.ledger import Record
-from keras_inat.store.predictions import DuplicatePictures, Predictions, ValidationSample
+from keras_inat.store.predictions import DuplicatePictures, Predictions, ValidationSample, hash_arrays
 from keras_inat.store.records import EvaluationScores, FlipScores, Result
 from keras_inat.store.runs import RunFolder, find_finished, finish_run, tidy_run
 from keras_inat.store.scores import score_predictions
 from keras_inat.store.seed_scores import estimate_accuracy, estimate_balanced_accuracy
-from keras_inat.training.checkpoint import claim_run, hash_arrays
+from keras_inat.training.checkpoint import claim_run
 from keras_inat.training.distillation import check_teacher
 from keras_inat.training.session import TrainedModel, check_cnn_memory, fit
 from keras_inat.training.stages import plan_stages

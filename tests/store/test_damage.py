@@ -189,3 +189,13 @@ def test_damaged_explanations_are_none(list_seeds, tmp_path):
         received = Explanations.read(path, "key")  # None: they are computed again
         assert received is None or describe(asdict(received)) == describe(sound), (seed, words)
         path.write_bytes(content)
+
+
+def test_exchanged_arrays_of_explanations_are_none(tmp_path):
+    path = tmp_path / "explanations.npz"
+    Explanations(first_layer=np.ones((4, 3, 3, 3)), predictions=np.zeros((4, 3, 3, 3))).write(path, "key")
+    assert Explanations.read(path, "key") is not None
+    arrays = dict(np.load(path))
+    arrays["0"], arrays["1"] = arrays["1"], arrays["0"]
+    np.savez_compressed(path, **arrays)
+    assert Explanations.read(path, "key") is None
