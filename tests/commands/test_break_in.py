@@ -43,7 +43,7 @@ DATA = ("data", "DATA=../photos", *CNN)
 # What differs between two runs of a command: times, and the lines about work that is done anew.
 VARIABLE = re.compile(
     r"\d{8}-\d{6}|\d[\d.,]* (s|min|h|images/s)\b|\d\d:\d\d(:\d\d)?"
-    r"|^(decoding|images: train from|running the frozen|training on|.* epoch \d+/|.* resumes).*\n",
+    r"|^(decoding|explaining|images: train from|running the frozen|training on|.* epoch \d+/|.* resumes).*\n",
     re.MULTILINE,
 )
 

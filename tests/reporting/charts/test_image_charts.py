@@ -29,7 +29,7 @@ def predictions() -> Predictions:
     examples = np.array([3, 4, 7, 8])
     none = np.empty(0, np.int64)
     files = np.array(["x"] * 9)
-    return Predictions(probabilities, labels, files, examples, IMAGES, none, none, none, none)
+    return Predictions(probabilities, labels, files, examples, IMAGES, *[none] * 5)
 
 
 def test_predictions_are_beside_their_image(predictions: Predictions) -> None:
