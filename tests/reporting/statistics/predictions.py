@@ -12,9 +12,9 @@ def make_predictions(probabilities: np.ndarray, labels: Sequence[int] | np.ndarr
     files = np.array([str(index) for index in range(len(labels))])
     examples = np.arange(1)
     pixels = np.zeros((1, 2, 2, 3), np.uint8)
-    return Predictions(
-        probabilities, np.array(labels), files, examples, pixels, examples, pixels, probabilities[:0], np.array("")
-    )
+    flipped = probabilities[:0]
+    none = np.array("")
+    return Predictions(probabilities, np.array(labels), files, examples, pixels, examples, pixels, flipped, none, none)
 
 
 def predict(labels: Sequence[int], predicted: Sequence[int]) -> Predictions:
