@@ -78,8 +78,9 @@ def _read_previous(directory: Path) -> str:
         return text
     for file in (readme, directory / "index.html", directory / "results.csv"):
         if file.exists():
+            doubt = "" if file == readme else f", or {readme.name} is lost,"
             raise UserError(
-                f"{file} is not from a report and would be replaced: set `report.directory` to another folder"
+                f"{file} is not from a report{doubt} and would be replaced: set `report.directory` to another folder"
             )
     return ""
 

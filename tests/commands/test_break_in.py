@@ -219,7 +219,7 @@ def damage_some(work: Path, chance: random.Random) -> list[tuple[Path, str]]:
         name = chance.choice(sorted({path.name for path in files}))
         path = chance.choice([path for path in files if path.name == name])
         damages.append(damage_one([path], chance.randrange(10**9), files))
-        files = [path for path in files if path.is_file() and path.stat().st_size]
+        files.remove(path)
     return damages
 
 

@@ -168,7 +168,7 @@ class Workshop:
         """Adds a sweep. A trial without a score failed, and one with a curve of less than five epochs was pruned."""
         sweep = SweepFolder(self.runs / "sweep" / name)
         data = data or self.describe_data()
-        sweep.path.mkdir(parents=True)
+        sweep.mark_newest()
         names = dict.fromkeys(name for values in settings for name in values)
         space = {name: [values[name] for values in settings if name in values] for name in names}
         identity = SweepIdentity(space=space, settings={}, data_hash=data.hash)
