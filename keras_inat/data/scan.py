@@ -146,8 +146,8 @@ def _resume(directory: Path, header: list, lengths: Mapping[Path, int], count: i
     """Returns the finished chunks on disk by their first file, with their records.
 
     Written pixels survive a killed process, but not necessarily a crash of the system. Therefore the first line of the
-    journal holds the boot id of the system beside the source and the sizes. Anything that does not match is removed. A
-    chunk whose record or pixels are damaged does not count as finished.
+    journal holds the boot id of the system beside the source and the sizes. Anything that does not match is removed. So
+    are pixels that do not match their record. A chunk whose record is damaged does not count as finished.
     """
     with contextlib.suppress(OSError):
         header = [*header, Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
@@ -164,17 +164,21 @@ def _resume(directory: Path, header: list, lengths: Mapping[Path, int], count: i
 
 
 def _read_chunks(lines: Iterable[bytes], pixels: Sequence[np.ndarray]) -> Iterator[tuple[int, list]]:
-    """Yields the chunks in lines of the journal that belong to the pixels on disk, of each size `(files, bytes)`."""
+    """Yields the chunks in lines of the journal. Their pixels are on disk, of each size `(files, bytes)`.
+
+    Raises a ValueError for other pixels.
+    """
     for line in lines:
-        with contextlib.suppress(ValueError):  # a damaged line, or one that a killed process left incomplete
+        try:
             chunk = parse_record(line)
-            records = [DecodedFile(*record) for record in chunk["files"]]
-            numbered = list(enumerate(records, start=chunk["start"]))
-            if all(
-                record.reason or record.checksum == _hash(file[number] for file in pixels)
-                for number, record in numbered
-            ):
-                yield chunk["start"], records
+        except ValueError:  # a damaged line, or one that a killed process left incomplete
+            continue
+        records = [DecodedFile(*record) for record in chunk["files"]]
+        for number, record in enumerate(records, start=chunk["start"]):
+            images = [file[number] for file in pixels]
+            if any(map(np.any, images)) if record.reason else record.checksum != _hash(images):
+                raise ValueError(f"the pixels of file {number} are damaged")
+        yield chunk["start"], records
 
 
 def _hash(images: Iterable[np.ndarray]) -> int:
