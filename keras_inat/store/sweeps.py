@@ -199,6 +199,10 @@ def find_best_config(runs: str | Path, sweep: str | None) -> Path:
         for folder in folders[folders.index(found[-1]) + 1 if found else 0 :]:
             warn(f"{folder.best} is missing, and its sweep, the newest one, is skipped")
     if not chosen:
+        named = SweepFolder(Path(runs, "sweep", sweep or ""))
+        if sweep and named.identity.exists():
+            again = f"run `{PROGRAM} sweep NAME={sweep}` again, which writes it once a trial is finished"
+            raise UserError(f"{named.best} is missing: {again}")
         names = [folder.name for folder in found]
         if sweep and names:
             raise UserError(

@@ -163,6 +163,8 @@ def test_the_newest_sweep_was_run_last_whatever_the_times_of_its_files(tmp_path,
     folders[2].best.unlink()
     assert find_best_config(tmp_path, None) == folders[1].best
     assert f"{folders[2].best} is missing, and its sweep, the newest one, is skipped" in capsys.readouterr().err
+    with pytest.raises(UserError, match=rf"{folders[2].best} is missing: run `keras-inat sweep NAME=b` again"):
+        find_best_config(tmp_path, "b")
 
 
 @pytest.mark.parametrize("path", ["trials", ""])
