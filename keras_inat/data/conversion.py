@@ -83,11 +83,11 @@ def convert(path: Path, packs: Path) -> Path:
         UserError: The archive is damaged or malicious, a library for it is missing, or the disk is too small.
     """
     target = find_converted(path, packs)
-    if target == path or _is_sound(target):
+    if target == path or _read_origin(target):
         return target
     packs.mkdir(parents=True, exist_ok=True)
     with hold_lock(_lock(target)):
-        if not _is_sound(target):
+        if not _read_origin(target):
             if os.path.lexists(target):
                 warn(f"{target} {WRONG}, and is made anew")
                 remove(target)
@@ -123,21 +123,24 @@ def remove_stale_copies(packs: Path) -> list[tuple[str, int]]:
 
 
 def _is_current(copy: Path) -> bool:
-    try:
-        with zipfile.ZipFile(copy) as archive:
-            return find_converted(Path(os.fsdecode(archive.comment.partition(b"\0")[0])), copy.parent) == copy
-    except (OSError, zipfile.BadZipFile):
-        return False
+    origin = _read_origin(copy)
+    with contextlib.suppress(OSError):  # the archive is gone
+        return origin is not None and find_converted(origin, copy.parent) == copy
+    return False
 
 
-def _is_sound(copy: Path) -> bool:
-    """Returns True if a copy has the table of contents that it was made with. It has a checksum of each file."""
+def _read_origin(copy: Path) -> Path | None:
+    """Returns the archive that a copy was made of; None unless it has the table of contents that it was made with.
+
+    The table has a checksum of each file.
+    """
     try:
         check_regular(copy)
         with zipfile.ZipFile(copy) as archive:
-            return archive.comment.endswith(_hash_contents(archive))
+            origin, _, digest = archive.comment.rpartition(b"\0")
+            return Path(os.fsdecode(origin)) if digest == _hash_contents(archive) else None
     except Exception:  # `zipfile` raises many classes for a damaged archive
-        return False
+        return None
 
 
 def _hash_contents(archive: zipfile.ZipFile) -> bytes:

@@ -1,7 +1,6 @@
 """The packs: decoded pixels on disk, made when they are missing. The command `clean-packs` removes stale ones."""
 
 import contextlib
-import glob
 import json
 import shutil
 from collections.abc import Sequence
@@ -206,8 +205,7 @@ def _split_off_test(
 
 def _was_split(packs: Path, source: Source, fraction: float) -> bool:
     """Returns True if there is a pack of an earlier state of the images with the same fraction of test images."""
-    names = packs.glob(f"{glob.escape(source.name.lstrip('.'))}-*/manifest.json")
-    manifests = [manifest for name in names if (manifest := Manifest.read_if_sound(name))]
+    manifests = [found for path in packs.glob("*/manifest.json") if (found := Manifest.read_if_sound(path))]
     return any((found.name, found.test_fraction) == (source.name, fraction) for found in manifests)
 
 

@@ -152,10 +152,11 @@ class Explanations:
     def read(cls, path: Path, key: str) -> "Explanations | None":
         """Reads the explanations. Returns None if the file is missing or damaged, or has another key."""
         with contextlib.suppress(DAMAGED), open_arrays(path) as arrays:
-            numbered = [arrays[str(index)] for index in range(len(arrays.files) - 2)]
-            if str(arrays[DIGEST]) != hash_arrays([*numbered, arrays[RECORD]]):
+            stored = dict(arrays)
+            numbered = [stored[str(index)] for index in range(len(stored) - 2)]
+            if str(stored[DIGEST]) != hash_arrays([*numbered, stored[RECORD]]):
                 return None
-            found, explanations = _RECORD.validate_json(arrays[RECORD].tobytes(), context=arrays)
+            found, explanations = _RECORD.validate_json(stored[RECORD].tobytes(), context=stored)
             return explanations if found == key else None
         return None
 

@@ -109,8 +109,8 @@ def find_export(run: RunFolder, name: str) -> tuple[Path, ExportContract] | None
     Returns None unless the export agrees with the present `best.keras` and is the file that was compared with it.
     """
     found = read_exports(run)
-    rows = [row for row in list_sound_rows(run, *found) if row.format == name] if found else []
-    return (run.export / rows[0].file, found[0]) if found and rows else None
+    row = found[1].find(name) if found else None
+    return (run.export / row.file, found[0]) if found and row and is_sound(run, found[0], row) else None
 
 
 def read_exports(run: RunFolder) -> tuple[ExportContract, ExportReport] | None:
@@ -137,17 +137,14 @@ def read_exports(run: RunFolder) -> tuple[ExportContract, ExportReport] | None:
     return (contract, report) if is_same else None
 
 
-def list_sound_rows(run: RunFolder, contract: ExportContract, report: ExportReport) -> list[ExportRow]:
-    """Returns the exports whose files are those that were compared with Keras. Warns about the others."""
-    sound = []
-    for row in report.rows:
-        known = {file: digest for file, digest in contract.files.items() if Path(file).parts[0] == row.file}
-        with contextlib.suppress(OSError):  # missing or unreadable
-            if known and known == hash_export(run.export, row.file):
-                sound.append(row)
-                continue
-        warn(f"{run.export / row.file} is missing, {WRONG}, and is skipped")
-    return sound
+def is_sound(run: RunFolder, contract: ExportContract, row: ExportRow) -> bool:
+    """Returns True if the files of an export are those that were compared with Keras. Warns about other ones."""
+    known = {file: digest for file, digest in contract.files.items() if Path(file).parts[0] == row.file}
+    with contextlib.suppress(OSError):  # missing or unreadable
+        if known and known == hash_export(run.export, row.file):
+            return True
+    warn(f"{run.export / row.file} is missing, {WRONG}, and is skipped")
+    return False
 
 
 def find_app(run: RunFolder) -> Path | None:

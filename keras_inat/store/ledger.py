@@ -60,9 +60,18 @@ def read_ledger(directory: str | Path, evaluated: Iterable[RunFolder] = ()) -> L
         evaluated: Runs with a result on the test images. One without an entry is a fault.
     """
     path = ledger_path(directory)
+    ledger = _check(path, _read_lines(path), LedgerEnd.read_if_sound(_end_path(path)))
+    known = {entry.run for entry in ledger.entries if entry.command in EVALUATING_COMMANDS}
+    names = [_name(run.path) for run in evaluated]
+    missing = [f"the evaluation of {name} is missing" for name in names if name not in known]
+    _warn(path, missing)
+    return Ledger(ledger.entries, ledger.faults + missing)
+
+
+def _check(path: Path, lines: list[bytes], end: LedgerEnd | None) -> Ledger:
+    """Returns the entries in the lines of the ledger. Warns about each fault of the lines."""
     entries, faults = [], []
     previous: str | None = ""  # None after a damaged line, whose own checksum may be the wrong part
-    lines = _read_lines(path)
     for number, line in enumerate(lines, start=1):
         entry = _parse(line)
         if entry is None:
@@ -73,17 +82,17 @@ def read_ledger(directory: str | Path, evaluated: Iterable[RunFolder] = ()) -> L
             faults.append(f"a line before line {number} was removed or changed")
         entries.append(entry)
         previous = hash_bytes(line)
-    end = LedgerEnd.read_if_sound(_end_path(path))
     if end and not _has_end(lines, end):
         faults.append(f"line {end.num_lines} was removed or changed")
     if _lacks_end(lines, end):
         faults.append(f"lines may be missing at its end, which {_end_path(path).name} should name")
-    known = {entry.run for entry in entries if entry.command in EVALUATING_COMMANDS}
-    names = [_name(run.path) for run in evaluated]
-    faults += [f"the evaluation of {name} is missing" for name in names if name not in known]
+    _warn(path, faults)
+    return Ledger(entries, faults)
+
+
+def _warn(path: Path, faults: Iterable[str]) -> None:
     for fault in faults:
         warn(f"{path}: {fault}")
-    return Ledger(entries, faults)
 
 
 def ledger_path(directory: str | Path) -> Path:
@@ -123,9 +132,9 @@ def record_evaluation(directory: str | Path, command: str, run: Path, data_hash:
     path = ledger_path(directory)
     path.parent.mkdir(parents=True, exist_ok=True)
     with hold_lock(path.with_name(".test_ledger.lock")):
-        read_ledger(directory)  # warns about its faults
         lines = _read_lines(path)
         end = LedgerEnd.read_if_sound(_end_path(path))
+        known = _check(path, lines, end).entries
         previous = hash_bytes(lines[-1]) if lines and not _lacks_end(lines, end) else ""
         if end and not _has_end(lines, end):
             previous = end.last
@@ -137,7 +146,7 @@ def record_evaluation(directory: str | Path, command: str, run: Path, data_hash:
             commit=read_commit(),
             previous=previous,
         )
-        if command in EVALUATING_COMMANDS and _has_run(lines, entry):
+        if command in EVALUATING_COMMANDS and (command, entry.run) in [(other.command, other.run) for other in known]:
             lost = RunFolder(run, command).predictions
             warn(f"{lost} is missing, damaged or of other weights: the test images are evaluated again")
         line = append_jsonl(path, add_checksum(entry.model_dump()))
@@ -158,11 +167,6 @@ def _has_end(lines: list[bytes], end: LedgerEnd) -> bool:
 def _lacks_end(lines: list[bytes], end: LedgerEnd | None) -> bool:
     """Returns True if the last line should be known. A process may have been killed after it wrote the first one."""
     return end is None and len(lines) > 1
-
-
-def _has_run(lines: list[bytes], entry: LedgerEntry) -> bool:
-    others = [other for line in lines if (other := _parse(line))]
-    return (entry.command, entry.run) in [(other.command, other.run) for other in others]
 
 
 def _parse(line: bytes) -> LedgerEntry | None:

@@ -333,6 +333,7 @@ def hash_weights(config: Config) -> str:
     run = RunFolder(path.parent, "")
     if path.name == run.model.name and (result := Result.read_if_sound(run.result)):
         check_model(run, result)
+        return result.files[run.model.name]
     return hash_file(path) if path.is_file() else ""
 
 

@@ -132,7 +132,6 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | Non
     data = trained.data
     origin = f"{hash_arrays(trained.model.get_weights())} {data.hash}"
     predictions = _read_predictions(run, len(data.classes), origin) or _predict_test(run, trained, record, origin)
-    _check_duplicates(run, predictions)
     scores = _score(predictions.probabilities, predictions.labels)
     rows = data.validation_rows
     validation = _predict(trained, data.images, rows)
@@ -162,7 +161,10 @@ def _read_predictions(run: RunFolder, num_classes: int, origin: str) -> Predicti
     """Reads the predictions of an interrupted attempt. Returns None without sound ones of the same origin."""
     predictions = Predictions.read(run.predictions)
     is_same = predictions and predictions.is_consistent(num_classes) and str(predictions.origin) == origin
-    return predictions if is_same else None
+    if not predictions or not is_same:
+        return None
+    _check_duplicates(run, predictions)
+    return predictions
 
 
 def _check_duplicates(run: RunFolder, predictions: Predictions) -> None:

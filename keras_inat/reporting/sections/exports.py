@@ -8,7 +8,7 @@ from keras_inat.intervals import Estimate
 from keras_inat.reporting.blocks import Bullets, Details, Section, Table
 from keras_inat.reporting.formatting import MISSING, interval, percent, percentage_points, plural
 from keras_inat.reporting.history import FinishedRun
-from keras_inat.store.exports import MAX_LOSS, ExportReport, ExportRow, find_app, list_sound_rows, read_exports
+from keras_inat.store.exports import MAX_LOSS, ExportReport, ExportRow, find_app, is_sound, read_exports
 
 TITLE = "Exports"
 LEAD = "The models in other formats, for other programs. The links work where the page was written."
@@ -32,10 +32,12 @@ def describe_exports(runs: list[FinishedRun], directory: Path) -> Section | None
     sentences = []
     for run in runs:
         found = read_exports(run.folder)
-        exports = list_sound_rows(run.folder, *found) if found else []
-        if not found or not exports:
+        if not found:
             continue
-        _, report = found
+        contract, report = found
+        exports = [row for row in report.rows if is_sound(run.folder, contract, row)]
+        if not exports:
+            continue
         files = [run.folder.model, *(run.folder.export / row.file for row in exports)]
         links |= {(len(rows) + index, FILE_COLUMN): _link(file, directory) for index, file in enumerate(files)}
         rows += [_list_keras_cells(run, report), *(_list_cells(run, row) for row in exports)]
