@@ -4,7 +4,6 @@ import functools
 import hashlib
 import io
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from PIL import Image
 from keras_inat.data.layouts import FOLDERS
 from keras_inat.data.reading import NamedFile
 from keras_inat.errors import UserError
-from keras_inat.files import TEMPORARY_PREFIX, list_files, suggest_path
+from keras_inat.files import TEMPORARY_PREFIX, list_files, remove, suggest_path
 from keras_inat.progress import track_progress
 
 # `data` of the API: a path, "demo", a pair of arrays or a `tf.data.Dataset`, or these for "train" and for "test".
@@ -147,7 +146,7 @@ def _split(images: np.ndarray, labels: list[str]) -> dict[str, tuple[np.ndarray,
 def _write(folder: Path, splits: Mapping[str, tuple[np.ndarray, Iterable[str]]]) -> None:
     """Writes the images as PNG files. The folder appears when all of them are written."""
     partial = folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
+    remove(partial)
     total = sum(len(images) for images, _ in splits.values())
     with track_progress(f"writing {folder.name}", total, "images") as advance:
         for split, (images, labels) in splits.items():

@@ -93,6 +93,7 @@ def convert(path: Path, packs: Path) -> Path:
                 remove(target)
             check_space(target, path.stat().st_size, "free some space, or set `data.directory` to another disk")
             temporary = _partial(target)
+            remove(temporary)  # what is there may be a pipe
             try:
                 _copy(path, temporary)
                 sync_file(temporary)
@@ -250,7 +251,7 @@ def _read_7z(path: Path, folder: Path) -> Iterator[tuple[str, bytes]]:
                 files = [member for member in archive.list() if not member.is_directory]
                 for member in files:
                     guard.check(member.filename, member.uncompressed, "" if member.is_file else SPECIAL)
-                shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
+                remove(folder)  # left by a killed process
                 archive.extractall(folder)
                 for member in files:
                     yield member.filename, Path(folder, member.filename).read_bytes()

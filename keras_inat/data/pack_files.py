@@ -27,7 +27,7 @@ def write_checksums(home: Path, source: Source, pixels: Iterable[Path]) -> None:
         paths += [home / name for name in INDEX]
     files |= {path.name: _hash(path) for path in paths}
     manifest = Manifest.read(home / "manifest.json").hash_without_source
-    PackFiles(key=source.key, manifest=manifest, files=files).write(home / CHECKSUMS)
+    PackFiles(folder=_name(home), key=source.key, manifest=manifest, files=files).write(home / CHECKSUMS)
 
 
 def is_complete(home: Path, source: Source, sizes: Sequence[int], fit: str) -> bool:
@@ -51,9 +51,14 @@ def read_checksums(home: Path, source: Source) -> PackFiles | None:
     except (OSError, ValueError):  # missing, damaged or unreadable
         return None
     files = manifest.files
-    is_own = (known.key, known.manifest) == (source.key, manifest.hash_without_source)
+    is_own = (known.folder, known.key, known.manifest) == (_name(home), source.key, manifest.hash_without_source)
     is_whole = len(paths) == len(source.files) == files.train + files.validation + files.test
     return known if is_own and is_whole else None
+
+
+def _name(home: Path) -> str:
+    """Returns the name of a pack. While it is made, that of its folder begins with a dot."""
+    return home.name.removeprefix(".")
 
 
 def _are_unchanged(paths: Iterable[Path], known: PackFiles) -> bool:

@@ -149,7 +149,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> b
         except UserError:
             shutil.rmtree(partial)  # Resuming is pointless: the images have to change.
             raise
-        shutil.rmtree(home, ignore_errors=True)
+        remove(home)
         partial.rename(home)
         for path in _list_leftovers(home):
             remove(path)

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import shutil
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from keras_inat.data.decoders import Decoders, limit_time
 from keras_inat.data.ranges import DEEP, DEPTHS, FLOATING, choose_preparation, describe_ranges
 from keras_inat.data.source import Source
 from keras_inat.errors import explain_errors
-from keras_inat.files import read_lines, sync_file
+from keras_inat.files import read_lines, remove, sync_file
 from keras_inat.progress import track_progress
 from keras_inat.settings.schema import Fit
 from keras_inat.store.checksums import add_checksum, parse_record
@@ -152,12 +151,14 @@ def _resume(directory: Path, header: list, lengths: Mapping[Path, int], count: i
     with contextlib.suppress(OSError):
         header = [*header, Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
     journal = directory / JOURNAL
-    with contextlib.suppress(OSError, ValueError):
+    # A sound line may be that of another journal or record.
+    with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
         first, *lines = read_lines(journal)
-        if json.loads(first) == header and all(path.stat().st_size == length for path, length in lengths.items()):
+        is_own = first == json.dumps(header).encode()
+        if is_own and all(path.stat().st_size == length for path, length in lengths.items()):
             pixels = [np.memmap(path, mode="r").reshape(count, -1) for path in lengths]
             return dict(_read_chunks(lines, pixels))
-    shutil.rmtree(directory, ignore_errors=True)
+    remove(directory)  # what is there may be a file
     directory.mkdir(parents=True)
     journal.write_text(json.dumps(header) + "\n", encoding="utf-8")
     return {}

@@ -49,12 +49,14 @@ def split_test(
         hashes: One hash per image, equal for duplicates.
         contents: The hash of each image's own content.
         fraction: The fraction of each class to hold out.
-        record: A CSV file with the columns `sha256` and `split` and a checksum in its last line, created or extended.
+        record: A CSV file with the columns `sha256` and `split`, created or extended. Its last line has the fraction
+            and a checksum.
 
     Raises:
-        UserError: The record is damaged.
+        UserError: The record is damaged, or has another fraction.
     """
-    recorded = _read_record(record)
+    comment = (f"# data.test_fraction={fraction:g}, checksum of the lines above: ", "")
+    recorded = _read_record(record, comment)
     if recorded and recorded.keys().isdisjoint(contents):
         warn(f"{record} lists none of the images, so it may be that of another data set")
     sides: dict[str, bool] = {}
@@ -67,13 +69,13 @@ def split_test(
     found = {content: "test" if side else "train" for content, side in zip(contents, is_test.tolist(), strict=True)}
     if found.items() - recorded.items():
         rows = [("sha256", "split"), *sorted((recorded | found).items())]
-        write_text(record, sign_lines("".join(f"{content},{side}\n" for content, side in rows)))
+        write_text(record, sign_lines("".join(f"{content},{side}\n" for content, side in rows), comment))
     return test
 
 
-def _read_record(path: Path) -> dict[str, str]:
+def _read_record(path: Path, comment: tuple[str, str]) -> dict[str, str]:
     try:
-        lines = check_lines(path).splitlines()
+        lines = check_lines(path, comment).splitlines()
     except FileNotFoundError:
         return {}
     except ValueError as error:

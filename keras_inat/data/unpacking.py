@@ -1,14 +1,13 @@
 """The unpacking of an archive into a folder. An interrupted unpacking resumes."""
 
 import os
-import shutil
 import zlib
 from pathlib import Path
 
 from keras_inat.data.conversion import remove_copy
 from keras_inat.data.source import ImageFile, Source
 from keras_inat.errors import UserError
-from keras_inat.files import check_space, file_size, hold_lock
+from keras_inat.files import check_space, file_size, hold_lock, remove
 from keras_inat.progress import track_progress
 
 
@@ -42,8 +41,9 @@ def unpack(archive: Path, folder: Path) -> int:
 
 def _fill(temporary: Path, folder: Path, targets: dict[Path, ImageFile], source: Source) -> None:
     """Writes the files that are missing in the temporary folder of `folder`."""
-    if any(path.is_symlink() or path.is_dir() == (path in targets) for path in temporary.rglob("*")):
-        shutil.rmtree(temporary)  # Not everything in it is a file of this archive.
+    paths = [temporary, *temporary.rglob("*")]
+    if any(path.is_symlink() or path.is_dir() == (path in targets) for path in paths):
+        remove(temporary)  # Not everything in it is a file of this archive.
     missing = sum(max(0, member.num_bytes - file_size(target)) for target, member in targets.items())
     check_space(folder, missing, "free some space, or choose a folder on another disk")
     with track_progress(f"unpacking {source.path.name}", len(targets), "files") as advance:

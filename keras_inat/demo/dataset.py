@@ -20,7 +20,7 @@ import numpy as np
 
 from keras_inat.demo.classes import DRAWINGS, ORGANISMS, draw_image
 from keras_inat.errors import explain_errors
-from keras_inat.files import hold_lock, read_text
+from keras_inat.files import hold_lock, read_text, remove
 from keras_inat.progress import track_progress
 from keras_inat.workers import map_unordered
 
@@ -84,7 +84,7 @@ def write_demo(
         return directory
     directory.parent.mkdir(parents=True, exist_ok=True)
     with explain_errors("write", directory), hold_lock(directory.parent / f".{directory.name}.lock"):
-        shutil.rmtree(partial, ignore_errors=True)  # a killed process may have left it
+        remove(partial)  # a killed process may have left it
         if not _is_complete(directory, parameters):  # another process may have drawn it while this one waited
             _write(directory, partial, names, parameters, num_workers)
     return directory

@@ -7,7 +7,7 @@ import keras
 from keras_inat.data.dataset import open_data
 from keras_inat.errors import FULL_DISK, ExternalError, UserError, is_out_of_memory
 from keras_inat.executors.tasks import Ask, Outcome, Task
-from keras_inat.files import hold_lock, remove_temporary_files
+from keras_inat.files import hash_file, hold_lock, remove_temporary_files
 from keras_inat.store.records import Result
 from keras_inat.store.runs import RunFolder, hash_settings, restart_run
 from keras_inat.training.checkpoint import read_progress
@@ -37,7 +37,7 @@ def train_trial(task: Task, ask: Ask) -> Outcome:
 def _is_complete(task: Task, run: RunFolder, result: Result) -> bool:
     """Returns True if a result is that of the task, and its epochs are on disk."""
     is_same = result.command == run.command and hash_settings(result.config) == hash_settings(task.config)
-    return is_same and len(run.read_epochs()) == result.epochs
+    return is_same and run.is_unchanged(result, run.metrics)
 
 
 def _train(task: Task, run: RunFolder, ask: Ask) -> Result:
@@ -61,7 +61,7 @@ def _train(task: Task, run: RunFolder, ask: Ask) -> Result:
         keep_best=False,
         stop=stop,
     )
-    result = fitted.result.model_copy(update={"pruned": pruned})
+    result = fitted.result.model_copy(update={"pruned": pruned, "files": {run.metrics.name: hash_file(run.metrics)}})
     result.write(run.result)
     return result
 

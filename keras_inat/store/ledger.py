@@ -61,11 +61,17 @@ def read_ledger(directory: str | Path, evaluated: Iterable[RunFolder] = ()) -> L
     """
     path = ledger_path(directory)
     ledger = _check(path, _read_lines(path), LedgerEnd.read_if_sound(_end_path(path)))
-    known = {entry.run for entry in ledger.entries if entry.command in EVALUATING_COMMANDS}
-    names = [_name(run.path) for run in evaluated]
+    missing = _list_missing(path, ledger.entries, (run.path for run in evaluated))
+    return Ledger(ledger.entries, ledger.faults + missing)
+
+
+def _list_missing(path: Path, entries: Iterable[LedgerEntry], evaluated: Iterable[Path]) -> list[str]:
+    """Returns a fault for each folder of a run that has no entry, and warns about it."""
+    known = {entry.run for entry in entries if entry.command in EVALUATING_COMMANDS}
+    names = map(_name, evaluated)
     missing = [f"the evaluation of {name} is missing" for name in names if name not in known]
     _warn(path, missing)
-    return Ledger(ledger.entries, ledger.faults + missing)
+    return missing
 
 
 def _check(path: Path, lines: list[bytes], end: LedgerEnd | None) -> Ledger:
@@ -135,6 +141,8 @@ def record_evaluation(directory: str | Path, command: str, run: Path, data_hash:
         lines = _read_lines(path)
         end = LedgerEnd.read_if_sound(_end_path(path))
         known = _check(path, lines, end).entries
+        results = [result for name in EVALUATING_COMMANDS for result in path.parent.glob(f"{name}/[!.]*/result.json")]
+        _list_missing(path, known, (result.parent for result in sorted(results)))
         previous = hash_bytes(lines[-1]) if lines and not _lacks_end(lines, end) else ""
         if end and not _has_end(lines, end):
             previous = end.last

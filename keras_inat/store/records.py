@@ -196,7 +196,8 @@ class Manifest(Stored):
 class PackFiles(Stored):
     """The checksums of a pack, `checksums.json`."""
 
-    key: str  # hash of the files of the source, which the name of the pack begins with
+    folder: str  # the name of the pack, which tells its settings
+    key: str  # hash of the files of the source
     manifest: str  # SHA-256 of `manifest.json` without the path of the source, which changes when the images are moved
     files: dict[str, str]  # SHA-256 of the other files, by name
 

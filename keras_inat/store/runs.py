@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from keras_inat.files import (
     hash_file,
     list_folders,
     read_lines,
+    remove,
     suggest_path,
     write_folder_atomically,
     write_text,
@@ -97,9 +97,15 @@ class RunFolder:
         if result and is_known and not self.is_unchanged(result, self.config):
             warn(f"{self.result} does not belong to {self.config}, and is skipped")
             return None
-        if result and result.folder not in ("", self.path.absolute().name):
-            warn(f"{self.result} was written in the folder {result.folder}, which was renamed or copied")
+        if result and not self._is_home(result):
+            written = f"{result.command}/{result.folder}"
+            warn(f"{self.result} was written in the folder {written}, which was moved, renamed or copied")
         return result
+
+    def _is_home(self, result: Result) -> bool:
+        """Returns True unless the result was written in the folder of another run, or of another command."""
+        is_moved = self.command in EVALUATING_COMMANDS and result.command != self.command
+        return not result.folder or (result.folder == self.path.absolute().name and not is_moved)
 
     def has_model(self, result: Result) -> bool:
         """Returns True if the model is on disk. Warns about a lost one."""
@@ -144,7 +150,7 @@ def create_run(config: Config, command: str, name: str | None = None) -> RunFold
     """
     directory = Path(config.run.directory)
     older = [path for other in {*EVALUATING_COMMANDS, command} for path in (directory / other).glob("*")]
-    times = [time + timedelta(seconds=1) for path in older if (time := _read_time(path))]
+    times = [time for path in older if (time := _find_next_time(path))]
     time = max([datetime.now(UTC).replace(microsecond=0), *times])
     path = directory / command / f"{time:{STAMP}}-{name or config.run.name}"
     with write_folder_atomically(path, replace=False) as temporary:
@@ -152,10 +158,10 @@ def create_run(config: Config, command: str, name: str | None = None) -> RunFold
     return RunFolder(path, command)
 
 
-def _read_time(path: Path) -> datetime | None:
-    """Returns the time in the name of a run's folder; None if the name has another form."""
-    with contextlib.suppress(ValueError):
-        return datetime.strptime(path.name[: len("20000101-000000")], STAMP).replace(tzinfo=UTC)
+def _find_next_time(path: Path) -> datetime | None:
+    """Returns the second after the time in the name of a run's folder; None if the name has another form."""
+    with contextlib.suppress(ValueError, OverflowError):  # there is no second after the last one of the year 9999
+        return datetime.strptime(path.name[: len("20000101-000000")], STAMP).replace(tzinfo=UTC) + timedelta(seconds=1)
     return None
 
 
@@ -167,10 +173,9 @@ def restart_run(config: Config, path: Path, command: str) -> RunFolder:
     run = RunFolder(path, command)
     path.mkdir(parents=True, exist_ok=True)
     files = (run.result, run.metrics, run.model, run.checkpoint, run.wandb_id, run.mlflow_id)
-    for file in (*files, run.sample, run.training_sample, run.explanations):
-        file.unlink(missing_ok=True)
-    for folder in (run.tensorboard, run.wandb, run.export, run.app):
-        shutil.rmtree(folder, ignore_errors=True)
+    folders = (run.tensorboard, run.wandb, run.export, run.app)
+    for left in (*files, run.sample, run.training_sample, run.explanations, *folders):
+        remove(left)
     write_text(run.config, sign_lines(format_yaml(name_places(config).model_dump(mode="json"))))
     return run
 
@@ -284,7 +289,7 @@ def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | N
         UserError: The result of a run with the same settings is damaged. Another run would repeat its evaluation.
     """
     wanted = (data_hash, hash_weights(config), hash_teacher(config), select(config, roles.RUN))
-    for run in list_runs(config.run.directory, [command]):
+    for run in list_runs(config.run.directory, sorted({*EVALUATING_COMMANDS, command})):  # it may have been moved
         result = run.read_result()
         if result is None:
             recorded = run.read_config()
@@ -293,7 +298,7 @@ def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | N
             continue
         settings = select(result.config, roles.RUN)
         found = (result.data.hash, result.weights_hash, result.teacher_hash, settings)
-        if found == wanted and run.has_model(result):
+        if result.command == command and found == wanted and run.has_model(result):
             return run
     return None
 
@@ -326,14 +331,19 @@ def hash_settings(config: Config) -> str:
 def hash_weights(config: Config) -> str:
     """Returns the SHA-256 of the file of pretrained weights; empty if there is no such file.
 
+    The model of a run is compared with its result. A warning names a result that is lost.
+
     Raises:
         UserError: It is the model of a finished run, and was changed.
     """
     path = locate_weights(config)
-    run = RunFolder(path.parent, "")
-    if path.name == run.model.name and (result := Result.read_if_sound(run.result)):
-        check_model(run, result)
-        return result.files[run.model.name]
+    run = RunFolder(path.parent, path.absolute().parent.parent.name)
+    if path.name == run.model.name and run.config.exists():
+        if result := run.read_result():
+            check_model(run, result)
+            return result.files[run.model.name]
+        if not run.result.exists():
+            warn(f"{run.result} is missing, so nothing shows whether {path} is the model of its run")
     return hash_file(path) if path.is_file() else ""
 
 

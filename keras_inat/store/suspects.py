@@ -94,9 +94,15 @@ def list_suspects(directory: str | Path) -> list[SuspectRun]:
         run = RunFolder(path, COMMAND)
         if outcome := Suspects.read_if_sound(run.suspects):
             found.append(SuspectRun(run, outcome))
-        elif run.suspect_table.exists() and not run.suspects.exists():
+        elif _has_lost_record(run):
             warn(f"{run.suspects} is missing, and its run is skipped")
     return found
+
+
+def _has_lost_record(run: RunFolder) -> bool:
+    """Returns True if a run has ended, as its lock is gone, and has a file of its outcome but not the record."""
+    has_outcome = run.suspect_table.exists() or run.suspect_pictures.exists()
+    return has_outcome and not run.suspects.exists() and not run.lock.exists()
 
 
 @contextlib.contextmanager
@@ -111,8 +117,7 @@ def claim_folder(config: Config, name: str) -> Iterator[RunFolder]:
         with hold_lock(directory / f".{COMMAND}.lock"):
             for path in Path(directory, COMMAND).glob("[!.]*/"):
                 run = RunFolder(path, COMMAND)
-                # A finished run has its table and no lock, also if its record is lost.
-                is_finished = run.suspects.exists() or (run.suspect_table.exists() and not run.lock.exists())
+                is_finished = run.suspects.exists() or _has_lost_record(run)
                 if run.config.exists() and not is_finished:
                     with contextlib.suppress(OSError, UserError), hold_lock(run.lock, "it is running"):
                         shutil.rmtree(path)

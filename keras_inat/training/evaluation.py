@@ -130,7 +130,8 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | Non
     opened again.
     """
     data = trained.data
-    origin = f"{hash_arrays(trained.model.get_weights())} {data.hash}"
+    flipped = " flipped" if data.config.training.test_time_augmentation else ""
+    origin = f"{hash_arrays(trained.model.get_weights())} {data.hash}{flipped}"
     predictions = _read_predictions(run, len(data.classes), origin) or _predict_test(run, trained, record, origin)
     scores = _score(predictions.probabilities, predictions.labels)
     rows = data.validation_rows

@@ -1,13 +1,13 @@
 """Tracks every epoch in W&B, MLflow and TensorBoard. Their failure stops no training: `metrics.jsonl` is the record."""
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_inat.files import remove
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
 from keras_inat.store.records import Epoch, Result
@@ -131,7 +131,7 @@ def _open_tensorboard(config: Config, run: RunFolder, title: str) -> Functions:
     from tensorboard.plugins.hparams import api as hparams
 
     # The log of a resumed run may lack an epoch or have one too many. It is written anew.
-    shutil.rmtree(run.tensorboard, ignore_errors=True)
+    remove(run.tensorboard)
     writer = tf.summary.create_file_writer(str(run.tensorboard))
     with writer.as_default():
         hparams.hparams(select_tracked(config), trial_id=f"{config.run.name}-{run.path.name}")

@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import logging
 import os
-import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from keras_inat.errors import UserError, describe_choices
-from keras_inat.files import find_cache, read_text, write_text
+from keras_inat.files import find_cache, read_text, remove, write_text
 from keras_inat.log import warn
 from keras_inat.settings import roles
 from keras_inat.settings.catalog import select
@@ -159,7 +158,7 @@ def open_wandb(config: Config, run: RunFolder, title: str, mode: Mode) -> Any:
             reason = " ".join(str(error).split())[:200]
         wandb.teardown()  # otherwise the id of the run stays in use
     # The incomplete record of a killed process, or of the attempt above, is written anew.
-    shutil.rmtree(run.wandb, ignore_errors=True)
+    remove(run.wandb)
     tracked = init("offline")
     if mode != "offline":
         warn(

@@ -72,6 +72,17 @@ def test_planted_labels_are_found_and_can_be_excluded(make_config, planted, colo
     assert [len(run.outcome.suspects) for run in list_suspects("runs")] == [2, 0]
 
 
+def test_a_list_that_lost_its_record_and_its_table_is_named_and_kept(make_config, planted, color_features, capsys):
+    folder = suspects.run(make_config("BACKBONE=MobileNetV2", "NAME=check")).folder
+    folder.suspects.unlink()
+    folder.suspect_table.unlink()
+    suspects.run(make_config("BACKBONE=MobileNetV2", "NAME=again"))
+    assert folder.suspect_pictures.exists()
+    capsys.readouterr()
+    assert len(list_suspects("runs")) == 1
+    assert capsys.readouterr().err == f"warning: {folder.suspects} is missing, and its run is skipped\n"
+
+
 def test_the_test_images_are_not_read(make_config, planted, color_features, photos):
     first = suspects.run(make_config("BACKBONE=MobileNetV2")).outcome.suspects
     for path in (photos / "val").glob("*/*.png"):

@@ -72,6 +72,7 @@ def test_a_damaged_copy_of_an_archive_is_made_anew(photos, tmp_path, capsys, dam
     copy = convert(path, tmp_path / "packs")
     content = copy.read_bytes()
     damage(copy)
+    os.mkfifo(copy.with_name(f".{copy.name}.part"))  # in place of an unfinished copy
     assert convert(path, tmp_path / "packs") == copy
     assert copy.read_bytes() == content
     assert f"{copy} is damaged or was changed by hand, and is made anew" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -116,6 +117,23 @@ def test_a_damaged_pack_is_made_anew(make_config, list_seeds):
         assert read() == sound, (seed, path, words)
         shutil.rmtree(pack.directory)
         shutil.copytree("whole", pack.directory)
+
+
+@pytest.mark.parametrize("name", ["{}", ".{}"])  # a finished pack, and one that is being made
+def test_a_pipe_in_place_of_a_pack_is_replaced(make_config, name):
+    pack = load_pack(make_config())
+    shutil.rmtree(pack.directory)
+    os.mkfifo(pack.directory.with_name(name.format(pack.directory.name)))
+    assert load_pack(make_config()).manifest == pack.manifest
+
+
+def test_packs_that_exchange_their_folders_are_made_anew(make_config):
+    configs = [make_config(*settings) for settings in ((), ("data.near_duplicates=false",))]
+    packs = [load_pack(config) for config in configs]
+    packs[0].directory.rename("x")
+    packs[1].directory.rename(packs[0].directory)
+    Path("x").rename(packs[1].directory)
+    assert [load_pack(config).manifest for config in configs] == [pack.manifest for pack in packs]
 
 
 def test_an_added_size_does_not_make_damaged_pixels_sound(make_config):

@@ -139,6 +139,27 @@ def test_a_damaged_scan_resumes_to_the_same_result(many, scanned, workplace, lis
             assert received == pixel_path(whole, 16, size).read_bytes(), (seed, path.name, words)
 
 
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [
+        (0, "[" * 100_000),
+        (1, json.dumps(add_checksum({"epoch": 1}))),  # a line of another record
+        (1, json.dumps(add_checksum({"start": 0, "files": [["00" * 32]]}))),
+        (1, json.dumps(add_checksum({"start": 10**6, "files": [["00" * 32, "JPEG", [], ""]]}))),  # of a larger source
+    ],
+    ids=["nested", "foreign", "short", "larger"],
+)
+def test_a_foreign_line_of_a_journal_starts_the_scan_anew(many, scanned, workplace, number, line):
+    expected, whole = scanned
+    shutil.copytree(whole, "damaged")
+    journal = Path("damaged", "journal.jsonl")
+    lines = journal.read_text().splitlines()
+    lines[number] = line
+    journal.write_text("\n".join(lines) + "\n")
+    found = scan_files(many, [16, 64], Path("damaged")).files
+    assert [file._replace(traits=tuple(file.traits)) for file in found] == expected
+
+
 def _scan_slowly(path, directory):
     decode = scan._decode
 

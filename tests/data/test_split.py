@@ -49,7 +49,7 @@ def test_test_images_are_split_off_stratified_and_written_down(make_config, unsp
     assert data.summary.origins.test is None
     *lines, checksum = Path("data/splits/photos-0.2.csv").read_text().splitlines()
     rows = list(csv.DictReader(lines))
-    assert checksum.startswith("# checksum of the lines above: ")
+    assert checksum.startswith("# data.test_fraction=0.2, checksum of the lines above: ")
     assert [row["split"] for row in rows].count("test") == 6
     assert len(rows) == 30
 
@@ -190,6 +190,8 @@ def test_a_damaged_record_of_the_sides_is_refused(tmp_path, list_seeds):
         with pytest.raises(UserError, match=r"splits\.csv is damaged or was changed by hand: restore it"):
             print(words, split_test(np.zeros(10, int), names, names, 0.3, record))
         record.write_bytes(content)
+    with pytest.raises(UserError, match=r"splits\.csv is damaged or was changed by hand: restore it"):
+        split_test(np.zeros(10, int), names, names, 0.5, record)  # as if it were that of another fraction
     assert split_test(np.zeros(10, int), names, names, 0.3, record).tolist() == first
 
 
@@ -261,6 +263,7 @@ def test_a_lost_or_foreign_record_of_the_sides_is_named(make_config, unsplit, ca
     load_pack(make_config("data.near_duplicates=false"))  # another pack
     assert f"{record} is missing, so the test images are chosen anew" in capsys.readouterr().err
     assert record.read_text() == text
-    record.write_text(sign_lines("sha256,split\n" + "0" * 64 + ",test\n"))
+    comment = ("# data.test_fraction=0.2, checksum of the lines above: ", "")
+    record.write_text(sign_lines("sha256,split\n" + "0" * 64 + ",test\n", comment))
     load_pack(make_config("data.bit_depth=12"))
     assert f"{record} lists none of the images" in capsys.readouterr().err

@@ -55,3 +55,13 @@ def test_a_damaged_sweep_resumes_as_before_or_a_line_names_the_file(
         path, words, received, error = runs.resume(seed, lambda: resume(config))
         said = error or capsys.readouterr().err
         assert str(path.relative_to("runs/sweep/s")) in said or received == sound, (seed, path, words)
+
+
+def test_epochs_of_a_finished_trial_that_were_exchanged_are_named(sweep_config, killed_sweep, fake_fit, capsys):
+    runner.search(sweep_config("s"))
+    [first, second] = [Path("runs/sweep/s/trials", number) for number in "02"]  # with other scores
+    (first / "trial.json").unlink()  # of a sweep that was killed before it was written
+    (first / "metrics.jsonl").write_bytes((second / "metrics.jsonl").read_bytes())
+    capsys.readouterr()
+    runner.search(sweep_config("s"))
+    assert f"{first}/metrics.jsonl is damaged or was changed by hand" in capsys.readouterr().err

@@ -69,6 +69,16 @@ def test_a_run_without_an_entry_shows(tmp_path):
     assert read_ledger(tmp_path, runs).faults == ["the evaluation of finetune/b is missing"]
 
 
+def test_the_next_evaluation_names_the_runs_that_a_lost_ledger_had(tmp_path, capsys):
+    path = record(tmp_path, "a")
+    path.unlink()
+    path.with_name(".test_ledger_end.json").unlink()
+    (tmp_path / "finetune" / "a").mkdir(parents=True)
+    (tmp_path / "finetune" / "a" / "result.json").touch()
+    record(tmp_path, "b")
+    assert capsys.readouterr().err == f"warning: {path}: the evaluation of finetune/a is missing\n"
+
+
 @pytest.mark.parametrize("removed", ["the last line", "every line", "the end", "the last line and the end"])
 def test_the_next_evaluation_does_not_hide_what_was_removed(tmp_path, removed):
     path = record(tmp_path, "abcd")

@@ -29,6 +29,11 @@ def test_runs_of_the_same_second_get_folders_of_their_own():
     assert load_config([], first.config) == Config()
 
 
+def test_a_folder_of_the_last_second_hinders_no_run():
+    Path("runs/train-best/99991231-235959-x").mkdir(parents=True)
+    assert create_run(Config(), "train-best", "x").path.name.startswith("20")
+
+
 class SetClock(datetime):
     """A clock that can be set."""
 
@@ -221,7 +226,18 @@ def test_exchanged_and_renamed_folders_are_named(two_runs, capsys):
     new.rename(old)
     Path("x").rename(new)
     assert find_newest("runs")[0].path == new
-    assert f"{new}/result.json was written in the folder {old.name}, which was renamed or copied" in (
+    assert f"{new}/result.json was written in the folder train-best/{old.name}, which was moved, renamed or copied" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_run_that_was_moved_to_another_command_is_named_and_not_repeated(two_runs, capsys):
+    _, new = two_runs
+    moved = Path("runs/finetune") / new.path.name
+    moved.parent.mkdir()
+    new.path.rename(moved)
+    assert find_finished(load_config(["run.seed=1"]), "train-best", "abc").path == moved
+    assert f"{moved}/result.json was written in the folder train-best/{moved.name}, which was moved" in (
         capsys.readouterr().err
     )
 
@@ -237,10 +253,16 @@ def test_a_file_where_a_folder_of_a_run_should_be_is_named(two_runs, capsys):
     ]
 
 
-def test_weights_of_a_run_whose_model_was_exchanged_are_refused(two_runs):
+def test_weights_of_a_run_whose_model_was_exchanged_are_refused(two_runs, capsys):
     old, new = two_runs
     config = load_config(["STRATEGY=topk", f"WEIGHTS={new.model}"])
     assert hash_weights(config) == hash_file(new.model)
     new.model.write_bytes(old.model.read_bytes())
     with pytest.raises(UserError, match=rf"{new.model} is damaged or was changed by hand: restore it"):
         hash_weights(config)
+    new.result.unlink()
+    assert hash_weights(config) == hash_file(new.model)
+    assert f"{new.result} is missing, so nothing shows whether {new.model} is the model" in capsys.readouterr().err
+    new.result.write_bytes(old.result.read_bytes())
+    hash_weights(config)
+    assert f"{new.result} does not belong to {new.config}, and is skipped" in capsys.readouterr().err

@@ -68,6 +68,24 @@ def test_predictions_of_other_weights_are_not_taken(make_config, monkeypatch, ca
     )
 
 
+def test_predictions_without_test_time_augmentation_are_not_taken_for_those_with(make_config, monkeypatch):
+    def fail(*arguments, **keywords):
+        raise Killed
+
+    plain = train_and_evaluate(make_config(*SETTINGS, "training.test_time_augmentation=false"), "train-best", "x")
+    config = make_config(*SETTINGS)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "finish_run", fail)
+        with pytest.raises(Killed):
+            train_and_evaluate(config, "train-best", "x")
+    [folder] = [path for path in Path("runs/train-best").iterdir() if path != plain.path]
+    (folder / "test_predictions.npz").write_bytes(plain.predictions.read_bytes())
+    run = train_and_evaluate(config, "train-best", "x")
+    assert run.path == folder
+    assert run.read_result().test.flip is not None
+    assert len(read_ledger("runs", list_runs("runs")).entries) == 3
+
+
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])])
 def test_damaged_pictures_of_duplicates_are_named_when_an_evaluation_continues(
     make_config, photos, monkeypatch, capsys, damage
