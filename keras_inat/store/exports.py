@@ -134,7 +134,12 @@ def read_exports(run: RunFolder) -> tuple[ExportContract, ExportReport] | None:
         return None
     if not is_same:
         warn(f"{run.export} has the exports of another model than {run.model}, and is skipped")
-    return (contract, report) if is_same else None
+        return None
+    if unlisted := {Path(file).parts[0] for file in contract.files} - {row.file for row in report.rows}:
+        warn(
+            f"{run.export_report} does not have {', '.join(sorted(unlisted))}, and is older than {run.export_contract}"
+        )
+    return contract, report
 
 
 def is_sound(run: RunFolder, contract: ExportContract, row: ExportRow) -> bool:

@@ -331,20 +331,29 @@ def hash_settings(config: Config) -> str:
 def hash_weights(config: Config) -> str:
     """Returns the SHA-256 of the file of pretrained weights; empty if there is no such file.
 
-    The model of a run is compared with its result. A warning names a result that is lost.
-
     Raises:
         UserError: It is the model of a finished run, and was changed.
     """
     path = locate_weights(config)
-    run = RunFolder(path.parent, path.absolute().parent.parent.name)
-    if path.name == run.model.name and run.config.exists():
-        if result := run.read_result():
-            check_model(run, result)
-            return result.files[run.model.name]
-        if not run.result.exists():
-            warn(f"{run.result} is missing, so nothing shows whether {path} is the model of its run")
+    find_origin(path)
     return hash_file(path) if path.is_file() else ""
+
+
+def find_origin(weights: Path) -> Result | None:
+    """Returns the result of the run in whose folder a `.keras` file is; None, with a warning, if it is lost or damaged.
+
+    Raises:
+        UserError: The file is the model of the run, and was changed.
+    """
+    run = RunFolder(weights.parent, weights.absolute().parent.parent.name)
+    if weights.suffix != run.model.suffix or not (run.metrics.exists() or run.result.exists()):
+        return None
+    result = run.read_result()
+    if result and weights.name == run.model.name and weights.is_file():
+        check_model(run, result)
+    if not run.result.exists():
+        warn(f"{run.result} is missing, so nothing shows whether {weights} is the model of its run")
+    return result
 
 
 def hash_teacher(config: Config) -> str:

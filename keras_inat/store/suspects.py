@@ -43,6 +43,7 @@ class Suspects(Stored):
     data: DataSummary  # the images
     suspects: tuple[Suspect, ...]  # the most suspicious first
     pictures_hash: str = ""  # SHA-256 of `suspects.npz`
+    folder: str = ""  # the name of the folder of the run
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,11 +79,12 @@ class SuspectRun:
 def write_suspects(run: RunFolder, suspects: Suspects) -> Suspects:
     """Writes `suspects.csv`, which `data.exclude` accepts, and then `suspects.json`, which marks the run as done.
 
-    Returns the record with the checksum of the pictures, which are on disk already.
+    Returns the record with the name of the folder and the checksum of the pictures, which are on disk already.
     """
     rows = [suspect.model_dump() for suspect in suspects.suspects]
     write_text(run.suspect_table, format_csv(list(Suspect.model_fields), rows))
-    suspects = suspects.model_copy(update={"pictures_hash": hash_file(run.suspect_pictures)})
+    own = {"pictures_hash": hash_file(run.suspect_pictures), "folder": run.path.absolute().name}
+    suspects = suspects.model_copy(update=own)
     suspects.write(run.suspects)
     return suspects
 
@@ -93,6 +95,10 @@ def list_suspects(directory: str | Path) -> list[SuspectRun]:
     for path in list_folders(Path(directory, COMMAND)):
         run = RunFolder(path, COMMAND)
         if outcome := Suspects.read_if_sound(run.suspects):
+            if outcome.folder != path.name:
+                warn(f"{run.suspects} was written in the folder {outcome.folder}, which was renamed or copied")
+            if not run.suspect_table.exists():
+                warn(f"{run.suspect_table} is missing")
             found.append(SuspectRun(run, outcome))
         elif _has_lost_record(run):
             warn(f"{run.suspects} is missing, and its run is skipped")

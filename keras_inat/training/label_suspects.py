@@ -21,8 +21,7 @@ from keras_inat.errors import UserError
 from keras_inat.progress import track_progress
 from keras_inat.settings.loading import override
 from keras_inat.settings.schema import Config
-from keras_inat.store.records import Result
-from keras_inat.store.runs import RunFolder, restart_run
+from keras_inat.store.runs import RunFolder, find_origin, restart_run
 from keras_inat.training.devices import choose_precision, init_devices, use_precision
 from keras_inat.training.session import build_model, fit
 from keras_inat.training.stage_models import load_features
@@ -134,10 +133,9 @@ SAME_IMAGES = ("source", "classes", "files")
 
 def _check_origin(weights: Path, data: Dataset) -> None:
     """Refuses a model that was trained on the same images: it has learned their wrong labels, too."""
-    if weights.suffix == ".keras":
-        trained = Result.read_if_sound(weights.parent / "result.json")
-        if trained and all(getattr(trained.data, name) == getattr(data.summary, name) for name in SAME_IMAGES):
-            raise UserError(
-                f"WEIGHTS {str(weights)!r} was trained on the labels of {data.summary.name}, which are to be checked: "
-                "give weights of other images, such as WEIGHTS=imagenet, or CONFIG=scratch to train a CNN on each fold"
-            )
+    trained = find_origin(weights)
+    if trained and all(getattr(trained.data, name) == getattr(data.summary, name) for name in SAME_IMAGES):
+        raise UserError(
+            f"WEIGHTS {str(weights)!r} was trained on the labels of {data.summary.name}, which are to be checked: give "
+            "weights of other images, such as WEIGHTS=imagenet, or CONFIG=scratch to train a CNN on each fold"
+        )

@@ -74,8 +74,14 @@ def test_planted_labels_are_found_and_can_be_excluded(make_config, planted, colo
 
 def test_a_list_that_lost_its_record_and_its_table_is_named_and_kept(make_config, planted, color_features, capsys):
     folder = suspects.run(make_config("BACKBONE=MobileNetV2", "NAME=check")).folder
-    folder.suspects.unlink()
+    moved = folder.path.rename("runs/suspects/moved")
+    list_suspects("runs")
+    assert f"runs/suspects/moved/suspects.json was written in the folder {folder.path.name}" in capsys.readouterr().err
+    moved.rename(folder.path)
     folder.suspect_table.unlink()
+    list_suspects("runs")
+    assert capsys.readouterr().err == f"warning: {folder.suspect_table} is missing\n"
+    folder.suspects.unlink()
     suspects.run(make_config("BACKBONE=MobileNetV2", "NAME=again"))
     assert folder.suspect_pictures.exists()
     capsys.readouterr()

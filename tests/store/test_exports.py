@@ -2,7 +2,7 @@ import pytest
 from export_records import build_row, write_records
 
 from keras_inat.settings.schema import Config
-from keras_inat.store.exports import ExportContract, ExportReport, PreparationStep, find_export
+from keras_inat.store.exports import ExportContract, ExportReport, PreparationStep, find_export, read_exports
 from keras_inat.store.runs import create_run, restart_run
 
 
@@ -61,3 +61,11 @@ def test_a_changed_file_of_a_folder_is_noticed(exported):
 def test_a_run_that_begins_again_has_no_export(exported):
     restart_run(Config(), exported.path, "train-best")
     assert not exported.export.exists()
+
+
+def test_an_older_record_without_one_of_the_exports_is_named(exported, capsys):
+    report = ExportReport.read(exported.export_report)
+    report.model_copy(update={"rows": report.rows[:-1]}).write(exported.export_report)
+    assert read_exports(exported)
+    lost = report.rows[-1].file
+    assert f"{exported.export_report} does not have {lost}, and is older than" in capsys.readouterr().err

@@ -204,6 +204,7 @@ def two_runs(build_result):
         config = load_config([f"run.seed={seed}"])
         run = create_run(config, "train-best", f"seed{seed}")
         run.model.write_text(f"model {seed}")
+        run.write_epochs([])
         finish_run(run, build_result().model_copy(update={"config": config}))
         runs.append(run)
     return runs
