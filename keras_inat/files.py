@@ -89,8 +89,8 @@ def write_folder_atomically(path: Path, replace: bool = True) -> Iterator[Path]:
             yield temporary
             for file in list_files(temporary):
                 sync_file(file)
-            if replace and path.exists():
-                shutil.rmtree(path)
+            if replace:
+                remove(path)
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -138,9 +138,12 @@ def remove_temporary_files(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a file, a link or a folder, if it exists."""
+    """Removes a file, a link or a folder, if it exists. Raises an `OSError` if the system refuses."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        try:
+            shutil.rmtree(path)
+        except RecursionError:
+            raise OSError(errno.ELOOP, "too many folders in folders", str(path)) from None
     else:
         path.unlink(missing_ok=True)
 
@@ -152,7 +155,10 @@ def hold_lock(path: Path, busy: str | None = None) -> Iterator[None]:
     While another process holds the lock, this waits, or raises a `UserError` with the message `busy` if it is given.
     """
     with explain_errors("lock", path):
-        lock = _acquire(path, busy)
+        try:
+            lock = _acquire(path, busy)
+        except RuntimeError:  # this process holds it, as a folder is a link to another one
+            raise OSError(errno.EDEADLK, os.strerror(errno.EDEADLK), str(path)) from None
     try:
         yield
     finally:
@@ -309,9 +315,9 @@ def make_printable(name: str) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` atomically: a reader sees the old file or the new one."""
+    """Writes `text` atomically: a reader sees the old or the new one. Bytes of names that are not text are escaped."""
     with write_atomically(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -23,4 +23,4 @@ def write_sweep(folder: SweepFolder, settings: dict[str, Any], base: Config = DE
     trial = Trial(id="0", values={}, settings=settings, sweep=identity.hash, status="completed", score=0.5)
     trial.write(folder.trial_file("0"))
     best = select(override(base, settings), roles.BEST)
-    write_text(folder.best, sign_lines(format_yaml(nest(best))))
+    write_text(folder.best, sign_lines(format_yaml(nest(best)), subject=identity.hash))

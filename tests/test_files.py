@@ -62,6 +62,20 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("nowhere"), Path.touch])
+def test_what_is_in_place_of_a_folder_is_replaced(tmp_path, put):
+    path = tmp_path / "folder"
+    put(path)
+    with write_folder_atomically(path) as temporary:
+        (temporary / "new").touch()
+    assert list(tmp_path.rglob("*")) == [path, path / "new"]
+
+
+def test_a_name_that_is_not_text_is_written_with_escapes(tmp_path):
+    write_text(tmp_path / "x", os.fsdecode(b"\xff.png"))
+    assert (tmp_path / "x").read_text() == r"\udcff.png"
+
+
 def test_what_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / ".part-1").mkdir()
     (tmp_path / ".part-1" / "half").touch()
@@ -231,3 +245,11 @@ def test_the_closest_path_is_suggested(workplace, given, closest):
     (workplace / "runs/train-best/20261201-101010-first-seed0").mkdir(parents=True)
     (workplace / "Photo.JPG").touch()
     assert suggest_path(given) == (f" Did you mean {closest!r}?" if closest else "")
+
+
+def test_a_lock_that_the_process_holds_already_is_an_error_with_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "NOTICE_SECONDS", 0.01)
+    (tmp_path / "link").symlink_to(tmp_path)
+    again = hold_lock(tmp_path / "link" / "lock")
+    with hold_lock(tmp_path / "lock"), pytest.raises(FileError, match=r"cannot lock .*link/lock: Resource deadlock"):
+        again.__enter__()

@@ -83,11 +83,11 @@ def convert(path: Path, packs: Path) -> Path:
         UserError: The archive is damaged or malicious, a library for it is missing, or the disk is too small.
     """
     target = find_converted(path, packs)
-    if target == path or _read_origin(target):
+    if target == path or _read_origin(target) == path.resolve():
         return target
     packs.mkdir(parents=True, exist_ok=True)
     with hold_lock(_lock(target)):
-        if not _read_origin(target):
+        if _read_origin(target) != path.resolve():
             if os.path.lexists(target):
                 warn(f"{target} {WRONG}, and is made anew")
                 remove(target)
@@ -107,6 +107,19 @@ def remove_copy(copy: Path) -> None:
     """Removes the copy of an archive, and its lock."""
     copy.unlink()
     _lock(copy).unlink(missing_ok=True)
+
+
+def remove_damaged_copy(copy: Path) -> bool:
+    """Removes the copy of an archive, with a warning, if a file in it is damaged. Returns True if it was removed."""
+    try:
+        with zipfile.ZipFile(copy) as archive:
+            is_sound = archive.testzip() is None
+    except Exception:  # as in `_read_origin`
+        is_sound = False
+    if not is_sound:
+        warn(f"{copy} {WRONG}, and is made anew")
+        remove_copy(copy)
+    return not is_sound
 
 
 def remove_stale_copies(packs: Path) -> list[tuple[str, int]]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_inat.data.augment import needs_margin
-from keras_inat.data.conversion import remove_stale_copies
+from keras_inat.data.conversion import remove_damaged_copy, remove_stale_copies
 from keras_inat.data.decode import stored_size
 from keras_inat.data.duplicates import find_different, find_pairs, group_duplicates, renumber_pairs
 from keras_inat.data.exclusion import exclude_images
@@ -65,6 +64,8 @@ def load_pack(config: Config) -> Pack:
         packs.mkdir(parents=True, exist_ok=True)
         with hold_lock(packs / f"{home.name}.lock"):
             if not is_complete(home, source, sizes, fit):
+                if source.root != source.path and remove_damaged_copy(source.root):
+                    source = open_source(config)
                 is_new = _make(home, source, sizes, config)
     elif _list_leftovers(home):  # of a process that was killed once the pack was complete
         with (
@@ -110,7 +111,7 @@ def remove_stale_packs(config: Config) -> list[tuple[str, int, bool]]:
             with hold_lock(packs / f"{home.name.removeprefix('.')}.lock", "another process is making this pack"):
                 stale = home.name.startswith(".") or not _is_current(home)
                 if stale:
-                    shutil.rmtree(home)
+                    remove(home)
         except UserError:
             stale = False
         rows.append((home.name, size, stale))
@@ -147,7 +148,7 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> b
             write_index(source, files, decoded, pairs, partial, preparation, config.data)
             write_checksums(partial, source, [pixel_path(partial, sizes[0], size, fit) for size in sizes])
         except UserError:
-            shutil.rmtree(partial)  # Resuming is pointless: the images have to change.
+            remove(partial)  # Resuming is pointless: the images have to change.
             raise
         remove(home)
         partial.rename(home)
@@ -161,14 +162,14 @@ def _make(home: Path, source: Source, sizes: Sequence[int], config: Config) -> b
     with np.load(home / "index.npz") as index:
         hashes = index["hashes"]
     if not np.array_equal(hashes, stack_hashes(decoded)):
-        shutil.rmtree(partial)
+        remove(partial)
         raise ExternalError(f"images of {source.path} have changed or could not be read this time: run it again")
     added = [pixel_path(partial, sizes[0], size, fit) for size in sizes]
     write_checksums(home, source, added)
     for path in added:
         remove(home / path.name)  # what is there may be a folder
         path.replace(home / path.name)
-    shutil.rmtree(partial)
+    remove(partial)
     return False
 
 

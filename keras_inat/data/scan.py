@@ -103,7 +103,9 @@ def scan_files(
     files = [NumberedFile(number, file.path, file.is_nested) for number, file in enumerate(source.files)]
     chunks = {start: files[start : start + CHUNK] for start in range(0, count, CHUNK)}
     remaining = [chunk for chunk in chunks.items() if chunk[0] not in finished]
-    work = functools.partial(decode_chunk, source.root.absolute(), source.key, sizes, directory.absolute())
+    status = source.root.stat()
+    key = f"{source.key} {status.st_ino} {status.st_mtime_ns}"
+    work = functools.partial(decode_chunk, source.root.absolute(), key, sizes, directory.absolute())
     num_done = sum(map(len, finished.values()))
     with (
         open(directory / JOURNAL, "a", encoding="utf-8") as journal,
@@ -111,7 +113,7 @@ def scan_files(
         track_progress(f"decoding {source.name}", count, "images", completed=num_done) as advance,
     ):
         for start, records in results:
-            journal.write(json.dumps(add_checksum({"start": start, "files": records})) + "\n")
+            journal.write(json.dumps(add_checksum({"source": source.key, "start": start, "files": records})) + "\n")
             journal.flush()
             finished[start] = records
             advance(len(records))
@@ -151,21 +153,20 @@ def _resume(directory: Path, header: list, lengths: Mapping[Path, int], count: i
     with contextlib.suppress(OSError):
         header = [*header, Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
     journal = directory / JOURNAL
-    # A sound line may be that of another journal or record.
-    with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
+    with contextlib.suppress(OSError, ValueError):
         first, *lines = read_lines(journal)
         is_own = first == json.dumps(header).encode()
         if is_own and all(path.stat().st_size == length for path, length in lengths.items()):
             pixels = [np.memmap(path, mode="r").reshape(count, -1) for path in lengths]
-            return dict(_read_chunks(lines, pixels))
+            return dict(_read_chunks(lines, header[0], pixels))
     remove(directory)  # what is there may be a file
     directory.mkdir(parents=True)
     journal.write_text(json.dumps(header) + "\n", encoding="utf-8")
     return {}
 
 
-def _read_chunks(lines: Iterable[bytes], pixels: Sequence[np.ndarray]) -> Iterator[tuple[int, list]]:
-    """Yields the chunks in lines of the journal. Their pixels are on disk, of each size `(files, bytes)`.
+def _read_chunks(lines: Iterable[bytes], key: str, pixels: Sequence[np.ndarray]) -> Iterator[tuple[int, list]]:
+    """Yields the chunks in lines of the journal of a source. Their pixels are on disk, of each size `(files, bytes)`.
 
     Raises a ValueError for other pixels.
     """
@@ -173,6 +174,8 @@ def _read_chunks(lines: Iterable[bytes], pixels: Sequence[np.ndarray]) -> Iterat
         try:
             chunk = parse_record(line)
         except ValueError:  # a damaged line, or one that a killed process left incomplete
+            continue
+        if chunk.get("source") != key:  # a line of another journal
             continue
         records = [DecodedFile(*record) for record in chunk["files"]]
         for number, record in enumerate(records, start=chunk["start"]):
@@ -215,7 +218,8 @@ def decode_chunk(
 ) -> Iterator[DecodedFile | MemoryError]:
     """Decodes files of a folder or archive, writes their pixels and yields their records.
 
-    `key` is `Source.key`. A file that takes more than `memory` bytes gives a `MemoryError`.
+    `key` is another one if the source was changed or replaced. A file that takes more than `memory` bytes gives a
+    `MemoryError`.
     """
     reader = _open_reader(source, key)
     paths = [pixel_path(directory, sizes[0], size, preparation.fit) for size in sizes]
@@ -245,5 +249,5 @@ def decode_chunk(
 
 @functools.lru_cache(maxsize=1)
 def _open_reader(path: Path, key: str) -> Reader:
-    """Opens a source once per worker. A changed source has another `key`."""
+    """Opens a source once per worker. A changed or replaced source has another `key`."""
     return Reader(path)

@@ -49,14 +49,13 @@ def split_test(
         hashes: One hash per image, equal for duplicates.
         contents: The hash of each image's own content.
         fraction: The fraction of each class to hold out.
-        record: A CSV file with the columns `sha256` and `split`, created or extended. Its last line has the fraction
-            and a checksum.
+        record: A CSV file with the columns `sha256` and `split`, created or extended. Its last line has a checksum,
+            which depends on the fraction.
 
     Raises:
         UserError: The record is damaged, or has another fraction.
     """
-    comment = (f"# data.test_fraction={fraction:g}, checksum of the lines above: ", "")
-    recorded = _read_record(record, comment)
+    recorded = _read_record(record, fraction)
     if recorded and recorded.keys().isdisjoint(contents):
         warn(f"{record} lists none of the images, so it may be that of another data set")
     sides: dict[str, bool] = {}
@@ -69,13 +68,13 @@ def split_test(
     found = {content: "test" if side else "train" for content, side in zip(contents, is_test.tolist(), strict=True)}
     if found.items() - recorded.items():
         rows = [("sha256", "split"), *sorted((recorded | found).items())]
-        write_text(record, sign_lines("".join(f"{content},{side}\n" for content, side in rows), comment))
+        write_text(record, sign_lines("".join(f"{content},{side}\n" for content, side in rows), subject=str(fraction)))
     return test
 
 
-def _read_record(path: Path, comment: tuple[str, str]) -> dict[str, str]:
+def _read_record(path: Path, fraction: float) -> dict[str, str]:
     try:
-        lines = check_lines(path, comment).splitlines()
+        lines = check_lines(path, subject=str(fraction)).splitlines()
     except FileNotFoundError:
         return {}
     except ValueError as error:

@@ -153,4 +153,5 @@ class Records:
             configuration["train_best.sweep"] = self.config.run.name
             score = f"{NAMES[best.objective]} {best.score:.4f}"
             comment = f"# Trial {best.id}, {score}: the best of {len(trials)} so far.\n"
-            write_text(self.folder.best, sign_lines(comment + format_yaml(nest(configuration))))
+            lines = comment + format_yaml(nest(configuration))
+            write_text(self.folder.best, sign_lines(lines, subject=self._identity.hash))

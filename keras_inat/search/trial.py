@@ -36,7 +36,11 @@ def train_trial(task: Task, ask: Ask) -> Outcome:
 
 def _is_complete(task: Task, run: RunFolder, result: Result) -> bool:
     """Returns True if a result is that of the task, and its epochs are on disk."""
-    is_same = result.command == run.command and hash_settings(result.config) == hash_settings(task.config)
+    is_same = (
+        result.command == run.command
+        and hash_settings(result.config) == hash_settings(task.config)
+        and (task.pack is None or result.data.hash == task.pack.manifest.hash)
+    )
     return is_same and run.is_unchanged(result, run.metrics)
 
 

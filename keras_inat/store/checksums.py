@@ -29,20 +29,20 @@ def parse_record(text: str | bytes) -> dict[str, Any]:
     return values
 
 
-def sign_lines(text: str, comment: tuple[str, str] = COMMENT) -> str:
-    """Returns a text with a comment as its last line: the SHA-256 of the other lines."""
+def sign_lines(text: str, comment: tuple[str, str] = COMMENT, subject: str = "") -> str:
+    """Returns a text with a comment as its last line: the SHA-256 of the other lines, and of what they belong to."""
     begin, end = comment
-    return f"{text}{begin}{hash_bytes(text.encode())}{end}\n"
+    return f"{text}{begin}{hash_bytes((text + subject).encode())}{end}\n"
 
 
-def check_lines(path: Path, comment: tuple[str, str] = COMMENT) -> str:
+def check_lines(path: Path, comment: tuple[str, str] = COMMENT, subject: str = "") -> str:
     """Returns the lines of a file without their checksum.
 
-    Raises a ValueError if they have changed since `sign_lines`, and an OSError if there is no file.
+    Raises a ValueError if they, or their subject, are not those of `sign_lines`, and an OSError if there is no file.
     """
     begin, end = comment
     lines, _, found = read_regular(path).rpartition(begin.encode())
-    if found.decode(errors="replace") != f"{hash_bytes(lines)}{end}\n":
+    if found.decode(errors="replace") != f"{hash_bytes(lines + subject.encode())}{end}\n":
         raise ValueError(f"{path} {WRONG}")
     return lines.decode()
 

@@ -7,7 +7,7 @@ from typing import Any
 import pydantic
 
 from keras_inat.errors import describe_os_error
-from keras_inat.files import hash_file
+from keras_inat.files import hash_file, list_files
 from keras_inat.log import warn
 from keras_inat.store.checksums import WRONG
 from keras_inat.store.records import Interval, Preparation, Stored
@@ -167,5 +167,5 @@ def find_app(run: RunFolder) -> Path | None:
 def hash_export(folder: Path, file: str) -> dict[str, str]:
     """Returns the SHA-256 of an exported file, or of each file of an exported folder, by its path in `folder`."""
     path = folder / file
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    files = list_files(path) if path.is_dir() else [path]
     return {member.relative_to(folder).as_posix(): hash_file(member) for member in files if member.is_file()}

@@ -292,9 +292,12 @@ def find_finished(config: Config, command: str, data_hash: str) -> RunFolder | N
     for run in list_runs(config.run.directory, sorted({*EVALUATING_COMMANDS, command})):  # it may have been moved
         result = run.read_result()
         if result is None:
-            recorded = run.read_config()
-            if recorded and select(recorded, roles.RUN) == wanted[-1]:
-                raise UserError(f"{run.result} {WRONG}: restore it, or remove {run.path} to train and evaluate again")
+            recorded = [run.read_config()]
+            with contextlib.suppress(OSError, ValueError):  # the configuration may be the damaged one
+                recorded.append(Result.read(run.result).config)
+            if any(select(found, roles.RUN) == wanted[-1] for found in recorded if found):
+                wrong = f"{run.result} or {run.config} {WRONG}"
+                raise UserError(f"{wrong}: restore it, or remove {run.path} to train and evaluate again")
             continue
         settings = select(result.config, roles.RUN)
         found = (result.data.hash, result.weights_hash, result.teacher_hash, settings)

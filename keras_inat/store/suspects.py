@@ -1,7 +1,6 @@
 """Label suspects: images whose labels are probably wrong, as a record and as a table."""
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_inat.errors import UserError
-from keras_inat.files import hash_file, hold_lock, list_folders, write_text
+from keras_inat.files import hash_file, hold_lock, list_folders, remove, write_text
 from keras_inat.log import warn
 from keras_inat.settings.schema import Config
 from keras_inat.spreadsheets import format_csv
@@ -102,6 +101,8 @@ def list_suspects(directory: str | Path) -> list[SuspectRun]:
             found.append(SuspectRun(run, outcome))
         elif _has_lost_record(run):
             warn(f"{run.suspects} is missing, and its run is skipped")
+        elif _is_foreign(run):
+            warn(f"{path} is the run of another command, and is skipped")
     return found
 
 
@@ -109,6 +110,11 @@ def _has_lost_record(run: RunFolder) -> bool:
     """Returns True if a run has ended, as its lock is gone, and has a file of its outcome but not the record."""
     has_outcome = run.suspect_table.exists() or run.suspect_pictures.exists()
     return has_outcome and not run.suspects.exists() and not run.lock.exists()
+
+
+def _is_foreign(run: RunFolder) -> bool:
+    """Returns True if a folder has files of a training, and was moved from the folder of another command."""
+    return any(file.exists() for file in (run.result, run.metrics, run.checkpoint))
 
 
 @contextlib.contextmanager
@@ -124,9 +130,9 @@ def claim_folder(config: Config, name: str) -> Iterator[RunFolder]:
             for path in Path(directory, COMMAND).glob("[!.]*/"):
                 run = RunFolder(path, COMMAND)
                 is_finished = run.suspects.exists() or _has_lost_record(run)
-                if run.config.exists() and not is_finished:
+                if run.config.exists() and not is_finished and not _is_foreign(run):
                     with contextlib.suppress(OSError, UserError), hold_lock(run.lock, "it is running"):
-                        shutil.rmtree(path)
+                        remove(path)
             folder = create_run(config, COMMAND, name)
             stack.enter_context(hold_lock(folder.lock))
         yield folder

@@ -61,10 +61,7 @@ class SweepFolder:
     def read_order(self) -> int:
         """Returns the number that is larger the later the sweep was run; 0 if it is unknown."""
         try:
-            number, name = check_lines(self.order).split(maxsplit=1)
-            if name != f"{self.name}\n":
-                raise ValueError(f"it is that of the sweep {name}")
-            return int(number)
+            return int(check_lines(self.order, subject=self.name))
         except FileNotFoundError:
             if self.identity.exists():
                 warn(f"{self.order} is missing, and its sweep counts as the oldest one")
@@ -76,7 +73,7 @@ class SweepFolder:
         """Makes the sweep the newest one. Times would follow the clock, which may be set back."""
         others = [SweepFolder(path).read_order() for path in self.path.parent.glob("*/") if path != self.path]
         if (newest := max(others, default=0)) >= self.read_order():
-            write_text(self.order, sign_lines(f"{newest + 1} {self.name}\n"))
+            write_text(self.order, sign_lines(f"{newest + 1}\n", subject=self.name))
 
     def trial_run(self, trial_id: str) -> RunFolder:
         """Returns the run folder of a trial."""
@@ -165,8 +162,8 @@ class SweepFolder:
 
         It may be that of another sweep, or an old one.
         """
-        check_lines(self.best)
         identity = self.read_identity()
+        check_lines(self.best, subject=identity.hash)
         best = find_best(self.read_trials(identity))
         settings = select(build_config(read_yaml(self.best), str(self.best)), roles.SWEEP & roles.BEST)
         expected = identity.settings | (best.settings if best else {})
@@ -185,7 +182,7 @@ def list_sweeps(runs: str | Path) -> list[SweepFolder]:
     for folder in map(SweepFolder, list_folders(Path(runs, "sweep"))):
         if folder.list_trial_ids():
             sweeps.append(folder)
-        elif folder.best.exists():
+        elif folder.best.exists() or folder.table.exists():
             warn(f"{folder.trials} has no trials, and its sweep is skipped")
     return sweeps
 

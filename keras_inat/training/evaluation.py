@@ -130,8 +130,9 @@ def evaluate_on_test(run: RunFolder, trained: TrainedModel, record: Record | Non
     opened again.
     """
     data = trained.data
-    flipped = " flipped" if data.config.training.test_time_augmentation else ""
-    origin = f"{hash_arrays(trained.model.get_weights())} {data.hash}{flipped}"
+    # The predictions name the files, and have those on flipped images or not.
+    facts = [data.hash, hash_file(data.directory / "paths.json"), data.config.training.test_time_augmentation]
+    origin = " ".join(map(str, [hash_arrays(trained.model.get_weights()), *facts]))
     predictions = _read_predictions(run, len(data.classes), origin) or _predict_test(run, trained, record, origin)
     scores = _score(predictions.probabilities, predictions.labels)
     rows = data.validation_rows

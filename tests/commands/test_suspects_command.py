@@ -11,6 +11,7 @@ from keras_inat.commands import suspects
 from keras_inat.data.dataset import open_data
 from keras_inat.models.cnn import build_cnn
 from keras_inat.store.predictions import SuspectPictures
+from keras_inat.store.runs import create_run
 from keras_inat.store.suspects import Suspects, list_suspects
 from keras_inat.training import label_suspects
 
@@ -87,6 +88,19 @@ def test_a_list_that_lost_its_record_and_its_table_is_named_and_kept(make_config
     capsys.readouterr()
     assert len(list_suspects("runs")) == 1
     assert capsys.readouterr().err == f"warning: {folder.suspects} is missing, and its run is skipped\n"
+
+
+def test_a_run_of_another_command_is_named_and_kept(make_config, planted, color_features, capsys):
+    run = create_run(make_config(), "train-best", "x")
+    run.write_epochs([])
+    moved = Path("runs/suspects") / run.path.name
+    moved.parent.mkdir()
+    run.path.rename(moved)
+    suspects.run(make_config("BACKBONE=MobileNetV2"))
+    assert (moved / "metrics.jsonl").exists()
+    capsys.readouterr()
+    assert len(list_suspects("runs")) == 1
+    assert capsys.readouterr().err == f"warning: {moved} is the run of another command, and is skipped\n"
 
 
 def test_the_test_images_are_not_read(make_config, planted, color_features, photos):

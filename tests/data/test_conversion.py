@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import sys
 import tarfile
 import zipfile
@@ -66,7 +67,17 @@ def put_pipe(copy):
     os.mkfifo(copy)
 
 
-@pytest.mark.parametrize("damage", [exchange_names, put_folder, put_pipe, lambda copy: copy.write_bytes(b"PK")])
+def put_copy_of_another_archive(copy):
+    other = copy.parent.parent / "other.tar"
+    with tarfile.open(other, "w") as archive:
+        add(archive, "train/ant/1.png")
+    convert(other, copy.parent).replace(copy)
+
+
+DAMAGES = [exchange_names, put_folder, put_pipe, put_copy_of_another_archive, lambda copy: copy.write_bytes(b"PK")]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_copy_of_an_archive_is_made_anew(photos, tmp_path, capsys, damage):
     path = write_tar(photos, tmp_path / "photos.tar")
     copy = convert(path, tmp_path / "packs")
@@ -282,3 +293,19 @@ def test_a_misspelled_path_gets_the_nearest_name(tmp_path, photos, make_config):
     }.items():
         with pytest.raises(UserError, match=words):
             open_source(make_config(f"DATA={given}"))
+
+
+def test_a_copy_with_a_damaged_image_is_made_anew_before_it_is_decoded(photos, tmp_path, make_config, capsys):
+    config = make_config(f"DATA={write_tar(photos, tmp_path / 'photos.tar')}")
+    sound = load_pack(config)
+    [copy] = sound.directory.parent.glob("*.zip")
+    content = copy.read_bytes()
+    shutil.rmtree(sound.directory)
+    with zipfile.ZipFile(copy) as archive:
+        last = archive.infolist()[-1]
+    damaged = bytearray(content)
+    damaged[last.header_offset + len(last.filename) + 60] ^= 1
+    copy.write_bytes(damaged)
+    assert load_pack(config).manifest == sound.manifest
+    assert copy.read_bytes() == content
+    assert f"{copy} is damaged or was changed by hand, and is made anew" in capsys.readouterr().err

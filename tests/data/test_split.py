@@ -49,7 +49,7 @@ def test_test_images_are_split_off_stratified_and_written_down(make_config, unsp
     assert data.summary.origins.test is None
     *lines, checksum = Path("data/splits/photos-0.2.csv").read_text().splitlines()
     rows = list(csv.DictReader(lines))
-    assert checksum.startswith("# data.test_fraction=0.2, checksum of the lines above: ")
+    assert checksum.startswith("# checksum of the lines above: ")
     assert [row["split"] for row in rows].count("test") == 6
     assert len(rows) == 30
 
@@ -263,7 +263,6 @@ def test_a_lost_or_foreign_record_of_the_sides_is_named(make_config, unsplit, ca
     load_pack(make_config("data.near_duplicates=false"))  # another pack
     assert f"{record} is missing, so the test images are chosen anew" in capsys.readouterr().err
     assert record.read_text() == text
-    comment = ("# data.test_fraction=0.2, checksum of the lines above: ", "")
-    record.write_text(sign_lines("sha256,split\n" + "0" * 64 + ",test\n", comment))
+    record.write_text(sign_lines("sha256,split\n" + "0" * 64 + ",test\n", subject="0.2"))
     load_pack(make_config("data.bit_depth=12"))
     assert f"{record} lists none of the images" in capsys.readouterr().err

@@ -17,7 +17,7 @@ def fake_fit(monkeypatch, build_result, build_epoch):
         score = config.model.filters / 10 + (config.model.activation == "gelu") * 0.1
         run.write_epochs(build_epoch(number + 1, score) for number in range(config.training.epochs))
         scores = {"val_accuracy": score, "epochs": config.training.epochs, "seconds": 7.5}
-        origin = {"command": run.command, "config": config}
+        origin = {"command": run.command, "config": config, "data": options["data"].summary}
         return TrainedModel(None, None, build_result().model_copy(update=origin | scores))
 
     monkeypatch.setattr(trials_module, "fit", fit)

@@ -7,6 +7,7 @@ from mutations import DamagedRuns
 
 from keras_inat.search import runner
 from keras_inat.search import trial as trials_module
+from keras_inat.store.records import Result
 
 SPACE = "sweep.space={model.filters: [2, 4, 6, 8], model.activation: [relu, gelu, silu]}"
 NUM_INTERRUPTED = 3  # trials of the killed sweep, the last one unfinished
@@ -65,3 +66,16 @@ def test_epochs_of_a_finished_trial_that_were_exchanged_are_named(sweep_config, 
     capsys.readouterr()
     runner.search(sweep_config("s"))
     assert f"{first}/metrics.jsonl is damaged or was changed by hand" in capsys.readouterr().err
+
+
+def test_a_result_on_other_images_is_not_taken(sweep_config, killed_sweep, fake_fit):
+    runner.search(sweep_config("s"))
+    trial = Path("runs/sweep/s/trials/1")
+    (trial / "trial.json").unlink()
+    result = Result.read(trial / "result.json")
+    data = result.data.model_copy(update={"hash": "others"})
+    result.model_copy(update={"data": data}).write(trial / "result.json")
+    num_trained = len(fake_fit)
+    runner.search(sweep_config("s"))
+    assert len(fake_fit) == num_trained + 1
+    assert Result.read(trial / "result.json").data == result.data

@@ -29,6 +29,15 @@ def test_runs_of_the_same_second_get_folders_of_their_own():
     assert load_config([], first.config) == Config()
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "result.json"])
+def test_a_damaged_record_of_a_finished_run_does_not_repeat_its_evaluation(two_runs, name):
+    _, new = two_runs
+    path = new.path / name
+    path.write_bytes(path.read_bytes().replace(b"seed", b"sead", 1))
+    with pytest.raises(UserError, match=rf"{new.result} or {new.config} is damaged or was changed by hand: restore it"):
+        find_finished(load_config(["run.seed=1"]), "train-best", "abc")
+
+
 def test_a_folder_of_the_last_second_hinders_no_run():
     Path("runs/train-best/99991231-235959-x").mkdir(parents=True)
     assert create_run(Config(), "train-best", "x").path.name.startswith("20")
@@ -102,7 +111,9 @@ def test_a_damaged_result_is_skipped_with_a_warning(text, capsys):
     run = create_run(Config(), "train-best", "a")
     run.result.write_text(text)
     assert run.read_result() is None
-    with pytest.raises(UserError, match=r"result\.json is damaged .*: restore it, or remove .* to train and evaluate"):
+    with pytest.raises(
+        UserError, match=r"result\.json or .*config.yaml is damaged .*: restore it, or remove .* to train and evaluate"
+    ):
         find_finished(Config(), "train-best", "abc")
     assert find_finished(load_config(["run.seed=1"]), "train-best", "abc") is None
     assert "result.json is damaged or was changed by hand, and is skipped" in capsys.readouterr().err

@@ -88,10 +88,11 @@ def test_a_result_on_other_images_is_not_that_of_a_trial(tmp_path, build_result,
     assert "trials/0/result.json is the result of another sweep or command" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["other sweep", "old", "folder", "no trial"])
+@pytest.mark.parametrize("damage", ["other sweep", "other images", "old", "folder", "no trial"])
 def test_a_best_configuration_that_is_not_that_of_the_best_trial_is_refused(damage, tmp_path):
     own, other = (SweepFolder(tmp_path / "sweep" / name) for name in ("own", "other"))
-    write_sweep(own, {RATE: 1e-2 if damage == "old" else 1e-3})
+    images = "def" if damage == "other images" else "abc"
+    write_sweep(own, {RATE: 1e-2 if damage == "old" else 1e-3}, data_hash=images)
     write_sweep(other, {RATE: 1e-3})
     old = own.best.read_bytes()
     write_sweep(own, {RATE: 1e-3})
@@ -171,6 +172,8 @@ def test_the_newest_sweep_was_run_last_whatever_the_times_of_its_files(tmp_path,
 def test_a_sweep_whose_trials_are_lost_is_named(tmp_path, capsys, path):
     folder = SweepFolder(tmp_path / "sweep" / "s")
     write_sweep(folder, {RATE: 1e-3})
+    folder.table.touch()
+    folder.best.unlink()
     assert list_sweeps(tmp_path) == [folder]
     shutil.rmtree(folder.path / path)
     (folder.path / path).write_text("a file")
