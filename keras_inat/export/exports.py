@@ -33,7 +33,15 @@ from keras_inat.log import warn
 from keras_inat.models.model_files import load_model
 from keras_inat.models.prediction import predict_in_batches
 from keras_inat.progress import hide_startup_messages
-from keras_inat.store.exports import MAX_DIFFERENCE, MAX_LOSS, ExportContract, ExportReport, ExportRow, hash_export
+from keras_inat.store.exports import (
+    MAX_DIFFERENCE,
+    MAX_LOSS,
+    ExportContract,
+    ExportReport,
+    ExportRow,
+    hash_export,
+    select_files,
+)
 from keras_inat.store.predictions import ValidationSample
 from keras_inat.store.provenance import now
 from keras_inat.store.records import Result
@@ -143,12 +151,14 @@ def _keep_others(
             continue
         row = old_report.find(name) if old_report and is_same else None
         hashes = hash_export(run.export, kind.file)
-        if old and row and hashes and hashes.items() <= old.files.items():
+        known = select_files(old, kind.file) if old else {}
+        if row and hashes and hashes == known:
             rows.append(row)
             files |= hashes
-        elif hashes:
+        elif hashes or known:
             remove(run.export / kind.file)
-            warn(f"{run.export / kind.file} had another contract and is removed: FORMAT={name} exports it again")
+            fault = "is missing or damaged" if is_same else "had another contract"
+            warn(f"{run.export / kind.file} {fault} and is removed: FORMAT={name} exports it again")
     return contract.model_copy(update={"files": files}), report.model_copy(update={"rows": tuple(rows)})
 
 

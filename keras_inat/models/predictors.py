@@ -38,9 +38,9 @@ def open_export(run: RunFolder, data: DataSummary | None = None) -> Predictor | 
 
     Returns None if there is none and, with a warning, if it cannot be used.
     """
+    found = find_export(run, "onnx")  # warns about a lost one
     if not (run.export / ONNX_FILE).is_file():
         return None
-    found = find_export(run, "onnx")
     problem = "does not belong to best.keras, or it was not compared with it"
     if found and _fits(found[1], data):
         try:

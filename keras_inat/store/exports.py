@@ -144,12 +144,17 @@ def read_exports(run: RunFolder) -> tuple[ExportContract, ExportReport] | None:
 
 def is_sound(run: RunFolder, contract: ExportContract, row: ExportRow) -> bool:
     """Returns True if the files of an export are those that were compared with Keras. Warns about other ones."""
-    known = {file: digest for file, digest in contract.files.items() if Path(file).parts[0] == row.file}
+    known = select_files(contract, row.file)
     with contextlib.suppress(OSError):  # missing or unreadable
         if known and known == hash_export(run.export, row.file):
             return True
     warn(f"{run.export / row.file} is missing, {WRONG}, and is skipped")
     return False
+
+
+def select_files(contract: ExportContract, file: str) -> dict[str, str]:
+    """Returns the SHA-256 of an exported file, or of each file of an exported folder, when it was exported."""
+    return {name: digest for name, digest in contract.files.items() if Path(name).parts[0] == file}
 
 
 def find_app(run: RunFolder) -> Path | None:

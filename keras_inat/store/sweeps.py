@@ -13,7 +13,7 @@ from keras_inat.settings.loading import build_config
 from keras_inat.settings.schema import Config
 from keras_inat.settings.yaml_files import format_yaml, read_yaml
 from keras_inat.store.checksums import WRONG, check_lines, hash_values, sign_lines
-from keras_inat.store.records import DataSummary, Stored, Trial, find_best
+from keras_inat.store.records import DataSummary, Result, Stored, Trial, find_best
 from keras_inat.store.runs import RunFolder
 
 
@@ -63,7 +63,7 @@ class SweepFolder:
         try:
             return int(check_lines(self.order, subject=self.name))
         except FileNotFoundError:
-            if self.identity.exists():
+            if self.identity.exists() or self.trials.exists():
                 warn(f"{self.order} is missing, and its sweep counts as the oldest one")
         except (OSError, ValueError):
             warn(f"{self.order} {WRONG}, and its sweep counts as the oldest one")
@@ -116,12 +116,21 @@ class SweepFolder:
             warn(f"a trial before {trial_ids[-1]} is missing from {self.trials}")
         trials = [trial for trial_id in trial_ids if (trial := self.read_trial(trial_id, identity))]
         for trial in trials:
-            result = self.trial_run(trial.id).result
-            if trial.status == "running" and result.exists():
-                warn(f"{self.trial_file(trial.id)} is older than {result}: run the sweep again")
-            if trial.status in ("completed", "pruned") and not result.exists():
-                warn(f"{result} is missing")
+            self._compare(trial, self.trial_run(trial.id).result)
         return trials
+
+    def _compare(self, trial: Trial, result: Path) -> None:
+        """Warns about a lost result of a trial, and about a record that was written before it."""
+        is_older = trial.status == "running" and result.exists()
+        if trial.status in ("completed", "pruned"):
+            try:
+                is_older = Result.read(result).pruned != (trial.status == "pruned")
+            except FileNotFoundError:
+                warn(f"{result} is missing")
+            except (OSError, ValueError):  # a damaged result does not change the page
+                pass
+        if is_older:
+            warn(f"{self.trial_file(trial.id)} is older than {result}: run the sweep again")
 
     def read_data(self, identity: SweepIdentity | None) -> DataSummary | None:
         """Returns the data of the first trial with a result on the images of the sweep; None if there is none."""

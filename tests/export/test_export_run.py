@@ -162,7 +162,7 @@ def test_an_export_that_disagrees_is_an_error_and_leaves_no_file(add_run, monkey
     assert find_export(run, "onnx") is None
 
 
-def test_a_format_that_fails_does_not_undo_the_others(add_run, monkeypatch):
+def test_a_format_that_fails_does_not_undo_the_others(add_run, monkeypatch, capsys):
     run, result = add_run()
     model = load_model(run.model)
     replace_format(
@@ -187,6 +187,9 @@ def test_a_format_that_fails_does_not_undo_the_others(add_run, monkeypatch):
     assert [row.format for row in report.rows] == ["onnx", "litert"]
     assert find_export(run, "onnx")
     assert find_export(run, "litert")
+    (run.export / "model.onnx").unlink()
+    export_run(run, result, ["litert"])
+    assert f"{run.export}/model.onnx is missing or damaged and is removed" in capsys.readouterr().err
     _, report = export_run(run, result, ["litert"], "MIT")
     assert [row.format for row in report.rows] == ["litert"]
     assert list_names(run.export) == ["contract.json", "export.json", "model.tflite"]

@@ -181,7 +181,7 @@ def test_a_sweep_whose_trials_are_lost_is_named(tmp_path, capsys, path):
     assert str(folder.path / path) in capsys.readouterr().err
 
 
-def test_a_record_that_does_not_fit_the_result_of_its_trial_is_named(tmp_path, capsys):
+def test_a_record_that_does_not_fit_the_result_of_its_trial_is_named(tmp_path, build_result, capsys):
     folder = SweepFolder(tmp_path / "s")
     make_trial("0", status="completed", score=0.5).write(folder.trial_file("0"))
     folder.read_trials(None)
@@ -192,4 +192,9 @@ def test_a_record_that_does_not_fit_the_result_of_its_trial_is_named(tmp_path, c
     assert capsys.readouterr().err == ""
     make_trial("0").write(folder.trial_file("0"))
     folder.read_trials(None)
-    assert capsys.readouterr().err == f"warning: {folder.trial_file('0')} is older than {result}: run the sweep again\n"
+    older = f"warning: {folder.trial_file('0')} is older than {result}: run the sweep again\n"
+    assert capsys.readouterr().err == older
+    build_result().write(result)
+    make_trial("0", status="pruned", score=0.5).write(folder.trial_file("0"))  # before it went on
+    folder.read_trials(None)
+    assert capsys.readouterr().err == older
