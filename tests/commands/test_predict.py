@@ -35,7 +35,7 @@ def model():
 def runs(tmp_path, model, build_result):
     result = build_result(classes=CLASSES)
     _write_run(tmp_path / "runs/train-best/20260101-000000-old", model, build_result(classes=CLASSES[::-1]))
-    _write_run(tmp_path / "runs/finetune/20260102-000000-new", model, result)
+    _write_run(tmp_path / "runs/finetune/20260102-000000-new", model, result.model_copy(update={"command": "finetune"}))
     # The newest run has no model.
     lost = tmp_path / "runs/train-best/20260103-000000-lost"
     _write_run(lost, model, result)
